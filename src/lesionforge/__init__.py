@@ -1,0 +1,1 @@
+"""lesionforge: draw labelled lesions into medical scans, and measure whether that helps."""

@@ -1,0 +1,1 @@
+"""Arms × fractions × seeds, and the report."""

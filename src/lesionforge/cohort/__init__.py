@@ -1,0 +1,1 @@
+"""Cases, cohorts, and the folders they are read from and written to."""

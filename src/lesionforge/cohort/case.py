@@ -1,0 +1,153 @@
+"""Cases and cohorts: what the rest of the package knows about scans on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from lesionforge.errors import CohortError
+
+
+class Annotation(StrEnum):
+    """What is known about the lesions of a case."""
+
+    LESION = "lesion"
+    LESION_FREE = "lesion_free"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One scan session: paths and provenance, never arrays.
+
+    Attributes:
+        case_id: unique within a cohort; the stem of the case's files.
+        subject_id: the person; every split is made by it.
+        images: channel name → image file. A missing channel is absent.
+        annotation: whether ``label`` holds lesions, is known to be empty, or says nothing.
+        label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, and for
+            a lesion-free case that has no file.
+        anatomy: label map of tissues or brain structures on the same grid.
+        origin: ``"real"`` or ``"synthetic"``. Simulated cases are synthetic.
+        source_case: the case whose scan a synthetic case was drawn into.
+        mask_id: the mask that conditioned it.
+        synthesizer: the method or model that drew it.
+        seed: the seed it was drawn with.
+        parents: subjects of its scan, of its mask, and of all that the models behind it were fitted on.
+        extra: further columns of ``cases.csv``, kept as they are.
+    """
+
+    case_id: str
+    subject_id: str
+    images: Mapping[str, Path]
+    annotation: Annotation
+    label: Path | None = None
+    anatomy: Path | None = None
+    origin: Literal["real", "synthetic"] = "real"
+    source_case: str = ""
+    mask_id: str = ""
+    synthesizer: str = ""
+    seed: int | None = None
+    parents: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ancestry(self) -> frozenset[str]:
+        """Every subject that this case knows something about: its own and its parents."""
+        return frozenset((self.subject_id, *self.parents))
+
+    def has_channels(self, channels: Collection[str]) -> bool:
+        """Return whether every channel has a file."""
+        return all(channel in self.images for channel in channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Ordered cases with the same channels and lesion classes.
+
+    Attributes:
+        name: a short name, as in ``Dataset001_Name``.
+        channels: channel names, in the order of the nnU-Net file suffixes ``_0000``, ``_0001``, …
+        labels: class name → integer, ``background`` = 0 included.
+        cases: the cases, with unique ids.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    cases: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for case in self.cases:
+            if case.case_id in seen:
+                raise CohortError(case.case_id, "two cases have this id", "give every case its own id")
+            seen.add(case.case_id)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __getitem__(self, case_id: str) -> Case:
+        for case in self.cases:
+            if case.case_id == case_id:
+                return case
+        raise CohortError(case_id, f"cohort {self.name} has no such case", "see its cases.csv or imagesTr")
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects, each once, in order of appearance."""
+        return tuple(dict.fromkeys(case.subject_id for case in self.cases))
+
+    @property
+    def ancestry(self) -> frozenset[str]:
+        """Every subject that any case knows something about."""
+        return frozenset[str]().union(*(case.ancestry for case in self.cases))
+
+    def with_cases(self, cases: Collection[Case]) -> Cohort:
+        """Return this cohort with other cases."""
+        return replace(self, cases=tuple(cases))
+
+    def subset(self, case_ids: Collection[str]) -> Cohort:
+        """Return the named cases, in this cohort's order.
+
+        Raises:
+            CohortError: if a case is not there.
+        """
+        for case_id in case_ids:
+            self[case_id]
+        return self.with_cases([case for case in self if case.case_id in case_ids])
+
+    def of_subjects(self, subjects: Collection[str]) -> Cohort:
+        """Return all cases of the named subjects."""
+        return self.with_cases([case for case in self if case.subject_id in subjects])
+
+    def healthy(self) -> Cohort:
+        """Return the cases annotated as lesion-free; unknown ones are not healthy."""
+        return self.with_cases([case for case in self if case.annotation is Annotation.LESION_FREE])
+
+    def with_lesions(self) -> Cohort:
+        """Return the cases that have a lesion."""
+        return self.with_cases([case for case in self if case.annotation is Annotation.LESION])
+
+    def annotated(self) -> Cohort:
+        """Return the cases whose lesions are known: with a lesion, or known to have none."""
+        return self.with_cases([case for case in self if case.annotation is not Annotation.UNKNOWN])
+
+    def having(self, channels: Collection[str]) -> Cohort:
+        """Return the cases that have a file for every named channel."""
+        for channel in channels:
+            if channel not in self.channels:
+                raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
+        return self.with_cases([case for case in self if case.has_channels(channels)])
+
+    def merge(self, other: Cohort) -> Cohort:
+        """Return the cases of both cohorts; channels and labels must agree."""
+        if (self.channels, dict(self.labels)) != (other.channels, dict(other.labels)):
+            raise CohortError(other.name, f"channels or labels differ from {self.name}", "bring both to the same names")
+        return self.with_cases(self.cases + other.cases)

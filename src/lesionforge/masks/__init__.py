@@ -1,0 +1,1 @@
+"""Mask sources: where lesions go and what shape they have."""

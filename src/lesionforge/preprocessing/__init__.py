@@ -1,0 +1,1 @@
+"""From scan space to model space and back."""

@@ -1,0 +1,1 @@
+"""Numbers about images, masks and predictions, and the statistics over them."""

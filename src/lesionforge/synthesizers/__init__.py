@@ -1,0 +1,1 @@
+"""Methods that draw a lesion where a mask says."""

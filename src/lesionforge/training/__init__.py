@@ -1,0 +1,1 @@
+"""The one training loop that synthesizers, masks and tasks share."""
