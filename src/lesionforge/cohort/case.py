@@ -31,7 +31,8 @@ class Case:
         label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, and for
             a lesion-free case that has no file.
         anatomy: label map of tissues or brain structures on the same grid.
-        origin: ``"real"`` or ``"synthetic"``. Simulated cases are synthetic.
+        origin: ``"real"``; ``"simulated"`` for the built-in cohort, which stands in for real scans and may be
+            split and tested on like them; ``"synthetic"`` for what a synthesizer drew.
         source_case: the case whose scan a synthetic case was drawn into.
         mask_id: the mask that conditioned it.
         synthesizer: the method or model that drew it.
@@ -46,7 +47,7 @@ class Case:
     annotation: Annotation
     label: Path | None = None
     anatomy: Path | None = None
-    origin: Literal["real", "synthetic"] = "real"
+    origin: Literal["real", "simulated", "synthetic"] = "real"
     source_case: str = ""
     mask_id: str = ""
     synthesizer: str = ""
