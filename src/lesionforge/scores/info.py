@@ -1,0 +1,127 @@
+"""What each score is called, measured in, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from lesionforge.errors import ConfigError
+
+EMPTY_MASK_RULE = (
+    "Dice and lesion F1: 1 where truth and prediction are both empty, 0 where one of them is. "
+    "HD95: no value where both are empty, the diagonal of the image where one of them is. "
+    "Lesion sensitivity has no value without a true lesion, lesion precision none without a predicted one."
+)
+HIT_RULE = (
+    "Lesions are connected components (26 neighbours in 3D, 8 in 2D) of all lesion classes together. A true lesion is "
+    "found if one voxel of it is predicted; a predicted lesion is false if none of its voxels is true (as in ATLAS and "
+    "ISLES). F1 = 2·TP / (2·TP + FP + FN), where TP counts true lesions that are found."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreInfo:
+    """How a score is read.
+
+    Attributes:
+        title: its name in tables and figures.
+        unit: the unit it is shown in; ``"points"`` are hundredths of a score between 0 and 1.
+        higher_is_better: ``None`` where neither way is better, as for a signed difference.
+        description: what it measures, in one line.
+    """
+
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    description: str
+
+    @property
+    def factor(self) -> float:
+        """What a value in ``results.csv`` is multiplied with to be shown in :attr:`unit`."""
+        return 100.0 if self.unit == "points" else 1.0
+
+
+SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
+    {
+        "dice": ScoreInfo(
+            title="Dice", unit="points", higher_is_better=True, description="overlap 2·|P∩T| / (|P|+|T|), per case"
+        ),
+        "hd95": ScoreInfo(
+            title="HD95",
+            unit="mm",
+            higher_is_better=False,
+            description="the larger of the two directed 95th percentiles of the surface distances (MONAI)",
+        ),
+        "lesion_sensitivity": ScoreInfo(
+            title="Lesion sensitivity", unit="points", higher_is_better=True, description="true lesions that are found"
+        ),
+        "lesion_precision": ScoreInfo(
+            title="Lesion precision",
+            unit="points",
+            higher_is_better=True,
+            description="predicted lesions that touch a true one",
+        ),
+        "lesion_f1": ScoreInfo(
+            title="Lesion F1", unit="points", higher_is_better=True, description="2·TP / (2·TP + FP + FN) over lesions"
+        ),
+        "volume_difference_ml": ScoreInfo(
+            title="Volume difference",
+            unit="ml",
+            higher_is_better=None,
+            description="predicted minus true lesion volume",
+        ),
+        "absolute_volume_difference_ml": ScoreInfo(
+            title="Absolute volume difference",
+            unit="ml",
+            higher_is_better=False,
+            description="size of the volume difference",
+        ),
+        "false_positive_ml": ScoreInfo(
+            title="False-positive volume",
+            unit="ml",
+            higher_is_better=False,
+            description="predicted lesion volume in lesion-free cases only",
+        ),
+        "area_difference_mm2": ScoreInfo(
+            title="Area difference", unit="mm²", higher_is_better=None, description="predicted minus true lesion area"
+        ),
+        "absolute_area_difference_mm2": ScoreInfo(
+            title="Absolute area difference",
+            unit="mm²",
+            higher_is_better=False,
+            description="size of the area difference",
+        ),
+        "false_positive_mm2": ScoreInfo(
+            title="False-positive area",
+            unit="mm²",
+            higher_is_better=False,
+            description="predicted lesion area in lesion-free slices only",
+        ),
+    }
+)
+
+PER_CLASS_SCORES = ("dice", "hd95")
+
+
+def score_info(name: str) -> ScoreInfo:
+    """Return what is known about a score, also about one of a single class such as ``dice_oedema``.
+
+    Raises:
+        ConfigError: if there is no such score.
+    """
+    if name in SCORES:
+        return SCORES[name]
+    for score in PER_CLASS_SCORES:
+        if name.startswith(f"{score}_"):
+            lesion_class = name.removeprefix(f"{score}_")
+            info = SCORES[score]
+            return replace(
+                info, title=f"{info.title} of {lesion_class}", description=f"{info.description}; {lesion_class} alone"
+            )
+    raise ConfigError(name, "is not a score", f"choose from {', '.join(SCORES)}")
+
+
+def is_score(name: str) -> bool:
+    """Return whether a column of ``results.csv`` is a score."""
+    return name in SCORES or name.startswith(tuple(f"{score}_" for score in PER_CLASS_SCORES))

@@ -1,0 +1,87 @@
+"""Scores of how well two masks agree: overlap, boundary distance and size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice, compute_hausdorff_distance
+
+from lesionforge.cohort.scan import BoolArray
+
+
+def dice(prediction: BoolArray, truth: BoolArray, *, empty: float = 1.0) -> float:
+    """Return the Dice coefficient 2·|P∩T| / (|P|+|T|), between 0 and 1.
+
+    Args:
+        prediction: ``(x, y[, z])``.
+        truth: ``(x, y[, z])``.
+        empty: the value where both masks are empty; where one is, Dice is 0.
+    """
+    if not prediction.any() and not truth.any():
+        return empty
+    return float(compute_dice(_one_hot(prediction), _one_hot(truth), ignore_empty=False))
+
+
+def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, in_plane: bool = False) -> float:
+    """Return the 95 % Hausdorff distance in mm: the larger of the two directed 95th percentiles.
+
+    In plane, a volume is cut into slices along its thickest axis (the last one of several), and the result
+    is the mean over the slices that have lesion in both masks. Use it where the distance between slices is
+    not known well. Slices with lesion in one mask only have no distance in plane; Dice counts them.
+
+    Args:
+        prediction: ``(x, y[, z])``.
+        truth: ``(x, y[, z])``.
+        spacing: mm along each axis.
+        in_plane: measure within slices; a 2D image is one slice, so there it changes nothing.
+
+    Returns:
+        NaN if both masks are empty; the diagonal of the image if one of them is; in plane, the
+        diagonal of a slice also if no slice has lesion in both.
+    """
+    if in_plane and truth.ndim == 3:
+        return _in_plane_hd95(prediction, truth, spacing)
+    if not prediction.any() and not truth.any():
+        return math.nan
+    if not prediction.any() or not truth.any():
+        return _diagonal(truth.shape, spacing)
+    distance = compute_hausdorff_distance(
+        _one_hot(prediction),
+        _one_hot(truth),
+        include_background=True,
+        percentile=95,
+        spacing=[float(s) for s in spacing],
+    )
+    return float(distance)
+
+
+def physical_size(mask: BoolArray, spacing: Sequence[float]) -> float:
+    """Return the size of a mask: ml in 3D, mm² in 2D."""
+    voxel = math.prod(spacing)
+    return int(np.count_nonzero(mask)) * (voxel / 1000 if mask.ndim == 3 else voxel)
+
+
+def volume_difference(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> float:
+    """Return predicted minus true size: ml in 3D, mm² in 2D."""
+    return physical_size(prediction, spacing) - physical_size(truth, spacing)
+
+
+def _in_plane_hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> float:
+    thickest = max(range(truth.ndim), key=lambda axis: (spacing[axis], axis))
+    plane_spacing = [mm for axis, mm in enumerate(spacing) if axis != thickest]
+    slices = list(zip(np.moveaxis(prediction, thickest, 0), np.moveaxis(truth, thickest, 0), strict=True))
+    if not prediction.any() and not truth.any():
+        return math.nan
+    distances = [hd95(p, t, plane_spacing) for p, t in slices if p.any() and t.any()]
+    return float(np.mean(distances)) if distances else _diagonal(slices[0][1].shape, plane_spacing)
+
+
+def _diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    return math.hypot(*(n * mm for n, mm in zip(shape, spacing, strict=True)))
+
+
+def _one_hot(mask: BoolArray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
