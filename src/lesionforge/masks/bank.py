@@ -1,0 +1,153 @@
+"""Real lesion masks, put into other scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read_label
+from lesionforge.errors import ConfigError
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.place import centroid, crop_to_lesion, region_box, with_region
+
+_RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """The lesion map of one case, cropped, with its axes in the order right, anterior, superior (3D).
+
+    Attributes:
+        mask: ``(x, y[, z])`` tight crop.
+        spacing: millimetres along each axis.
+        centre: where its centroid lies in the box of the brain, 0 to 1 along each axis, if that is known.
+        mask_id: the case it is of.
+        subject: the person it is of.
+    """
+
+    mask: LabelArray
+    spacing: tuple[float, ...]
+    centre: tuple[float, ...] | None
+    mask_id: str
+    subject: str
+
+    def drawn_for(self, scan: Scan) -> DrawnMask:
+        """Return the lesion on the axes and spacing of a scan, by nearest neighbour.
+
+        Raises:
+            ConfigError: if one is 2D and the other 3D.
+        """
+        if self.mask.ndim != scan.spatial_dims:
+            raise ConfigError(
+                self.mask_id,
+                f"is a {self.mask.ndim}D mask, but {scan.case.case_id} is a {scan.spatial_dims}D scan",
+                "take masks from a cohort with as many dimensions as the scans",
+            )
+        mask, spacing, centre = self.mask, self.spacing, self.centre
+        if mask.ndim == 3:
+            turn = ornt_transform(_RAS, io_orientation(scan.affine))
+            mask = apply_orientation(mask, turn)
+            spacing = tuple(spacing[a] for a in _source_axes(turn))
+            if centre is not None:
+                turned = [c if flip > 0 else 1 - c for c, flip in zip(centre, turn[:, 1], strict=True)]
+                centre = tuple(turned[a] for a in _source_axes(turn))
+        return DrawnMask(
+            mask=resample(mask, spacing, scan.spacing),
+            mask_id=self.mask_id,
+            subjects=frozenset({self.subject}),
+            centre=centre,
+        )
+
+
+class MaskBank(MaskSource):
+    """The whole lesion maps of a cohort's cases, each as likely as any other.
+
+    Label maps are read once; each lesion's place is remembered relative to the brain of its own scan.
+
+    Args:
+        cohort: at least one case with a lesion; the others are passed over.
+        channel: the channel in which the brain is looked for; by default the first that a case has.
+
+    Raises:
+        ConfigError: if no case has a lesion.
+        CohortError: if a file cannot be read.
+    """
+
+    def __init__(self, cohort: Cohort, *, channel: str | None = None) -> None:
+        found = [_read_case(case, channel) for case in cohort.with_lesions()]
+        self.lesions: tuple[Lesion, ...] = tuple(lesion for lesion in found if lesion is not None)
+        if not self.lesions:
+            raise ConfigError(cohort.name, "no case has a lesion to take as mask", "name a cohort with lesion labels")
+        self.subjects = frozenset(lesion.subject for lesion in self.lesions)
+
+    def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
+        """Draw the lesion map of a random case."""
+        return self.lesions[rng.integers(len(self.lesions))].drawn_for(scan)
+
+
+def resample(mask: LabelArray, spacing: Sequence[float], target: Sequence[float]) -> LabelArray:
+    """Return a mask on another spacing by nearest neighbour, so that nested classes stay nested.
+
+    Args:
+        mask: ``(x, y[, z])`` classes.
+        spacing: its spacing in mm.
+        target: the wanted spacing in mm.
+    """
+    picks = []
+    for size, old, new in zip(mask.shape, spacing, target, strict=True):
+        count = max(1, round(size * old / new))
+        middles = ((np.arange(count) + 0.5) / count * size).astype(int)
+        picks.append(middles)
+    return np.ascontiguousarray(mask[np.ix_(*picks)])
+
+
+def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | None = None) -> Lesion | None:
+    """Read a lesion label map; ``None`` if it is empty.
+
+    Args:
+        path: the label map.
+        mask_id: the name it gets.
+        subject: the person it is of.
+        region: the brain on the same grid, if it is known.
+
+    Raises:
+        CohortError: if it cannot be read.
+    """
+    label, affine = read_label(path)
+    if not label.any():
+        return None
+    spacing = tuple(float(s) for s in voxel_sizes(affine)[: label.ndim])
+    if label.ndim == 3:
+        turn = io_orientation(affine)
+        label = apply_orientation(label, turn)
+        region = None if region is None else apply_orientation(region, turn)
+        spacing = tuple(spacing[a] for a in _source_axes(turn))
+    mask, _ = crop_to_lesion(label)
+    return Lesion(mask=mask, spacing=spacing, centre=_relative_centre(label, region), mask_id=mask_id, subject=subject)
+
+
+def _read_case(case: Case, channel: str | None) -> Lesion | None:
+    if case.label is None:
+        return None
+    scan = with_region(load_scan(case, [channel or next(iter(case.images))]))
+    return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=scan.region)
+
+
+def _relative_centre(label: LabelArray, region: BoolArray | None) -> tuple[float, ...] | None:
+    if region is None or not region.any():
+        return None
+    low, high = region_box(region)
+    return tuple(float(c) for c in (centroid(label) - low) / np.maximum(high - low, 1))
+
+
+def _source_axes(turn: NDArray[np.float64]) -> list[int]:
+    """Return, for each axis after an orientation transform, the axis it was before."""
+    return [int(a) for a in np.argsort(turn[:, 0])]
