@@ -38,8 +38,9 @@ def tiny_cohort(
     """Write an nnU-Net raw folder of simulated scans with ``cases.csv`` and return it as a cohort.
 
     The cases are ``case_000``, ``case_001``, … of the subjects ``sub_00``, ``sub_01``, …; the last
-    ``n_unknown`` subjects have no label and lie in ``imagesTs``, the ``n_healthy`` subjects before them are lesion-free, all others
-    have one to three lesions, with every class present. 2D is PNG (1 mm); 3D is NIfTI, int16, 2 mm.
+    ``n_unknown`` subjects have no label and lie in ``imagesTs``, the ``n_healthy`` subjects before them are
+    lesion-free, all others have one to three lesions, with every class present. 2D is PNG (1 mm); 3D is NIfTI,
+    int16, 2 mm.
 
     Args:
         folder: the dataset folder to write.

@@ -60,6 +60,11 @@ class Case:
         """Every subject that this case knows something about: its own and its parents."""
         return frozenset((self.subject_id, *self.parents))
 
+    @property
+    def derived(self) -> bool:
+        """Whether it was drawn from other cases; a simulated case that stands for itself was not."""
+        return bool(self.source_case or self.parents)
+
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""
         return all(channel in self.images for channel in channels)

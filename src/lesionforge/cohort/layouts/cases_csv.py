@@ -1,0 +1,153 @@
+"""The table ``cases.csv``: what an nnU-Net folder does not say about its cases."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from lesionforge.cohort.case import Annotation, Case
+from lesionforge.errors import CohortError
+from lesionforge.files import write_text
+
+COLUMNS = (
+    "case_id",
+    "subject_id",
+    "annotation",
+    "missing_channels",
+    "origin",
+    "source_case",
+    "mask_id",
+    "synthesizer",
+    "seed",
+    "parents",
+)
+Row = dict[str, str]
+
+
+def read_table(path: Path, required: Iterable[str]) -> list[Row]:
+    """Read a CSV file as rows of text; an empty cell is ``""``.
+
+    Raises:
+        CohortError: if the file is missing or unreadable, lacks a required column, or has no rows.
+    """
+    if not path.is_file():
+        raise CohortError(path, "the file is missing", "name the folder or table that holds the cases")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "save it as CSV in UTF-8") from error
+    for column in required:
+        if column not in table.columns:
+            raise CohortError(path, f"has no column {column}", f"its columns are {', '.join(table.columns)}")
+    if table.empty:
+        raise CohortError(path, "lists no cases", "add a row for each case")
+    return [{str(key): value.strip() for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def check_ids(rows: Iterable[Mapping[str, str]], path: Path, column: str = "case_id") -> None:
+    """Check that ids are unique, not empty, and fit into file names and space-separated lists.
+
+    Raises:
+        CohortError: naming the table and the id.
+    """
+    seen: set[str] = set()
+    for row in rows:
+        case_id, subject_id = row[column], row.get("subject_id", row[column])
+        for kind, value in (("case", case_id), ("subject", subject_id)):
+            if not value or "/" in value or any(letter.isspace() for letter in value):
+                raise CohortError(path, f"{value!r} cannot be a {kind} id", "use letters, digits, - and _ only")
+        if case_id in seen:
+            raise CohortError(path, f"lists the case {case_id} twice", "give every case its own id")
+        seen.add(case_id)
+
+
+def read_cases_csv(path: Path) -> list[Row]:
+    """Read and check the rows of a ``cases.csv``; without ``subject_id`` each case is its own subject.
+
+    Raises:
+        CohortError: for a missing ``case_id`` column, an id that is doubled or cannot be a file name, or a cell
+            with a value that it cannot have.
+    """
+    rows = read_table(path, ["case_id"])
+    for row in rows:
+        row.setdefault("subject_id", row["case_id"])
+        check_choice(path, row, "annotation", ("", *(str(a) for a in Annotation)))
+        check_choice(path, row, "origin", ("", "real", "synthetic"))
+        if row.get("seed") and not row["seed"].lstrip("-").isdecimal():
+            raise CohortError(path, f"case {row['case_id']} has the seed {row['seed']!r}", "use a whole number")
+    check_ids(rows, path)
+    return rows
+
+
+def check_choice(path: Path, row: Row, column: str, choices: Sequence[str]) -> None:
+    """Raise ``CohortError`` if the row's cell, empty where the column is absent, is none of the choices."""
+    value = row.get(column, "")
+    if value not in choices:
+        known = ", ".join(choice for choice in choices if choice)
+        raise CohortError(path, f"the {column} {value!r} is unknown", f"use one of {known}")
+
+
+def case_from_row(
+    row: Mapping[str, str],
+    *,
+    images: Mapping[str, Path],
+    annotation: Annotation,
+    label: Path | None,
+    anatomy: Path | None,
+) -> Case:
+    """Return the case that a checked row and its files describe; unknown columns go to ``extra``."""
+    origin: Literal["real", "synthetic"] = "synthetic" if row.get("origin") == "synthetic" else "real"
+    return Case(
+        case_id=row["case_id"],
+        subject_id=row["subject_id"],
+        images=images,
+        annotation=annotation,
+        label=label,
+        anatomy=anatomy,
+        origin=origin,
+        source_case=row.get("source_case", ""),
+        mask_id=row.get("mask_id", ""),
+        synthesizer=row.get("synthesizer", ""),
+        seed=int(row["seed"]) if row.get("seed") else None,
+        parents=tuple(sorted(row.get("parents", "").split())),
+        extra={key: value for key, value in row.items() if key not in COLUMNS},
+    )
+
+
+def row_from_case(case: Case, channels: Sequence[str]) -> Row:
+    """Return the row of ``cases.csv`` that describes a case of a cohort with these channels."""
+    missing = [channel for channel in channels if channel not in case.images]
+    return {
+        "case_id": case.case_id,
+        "subject_id": case.subject_id,
+        "annotation": str(case.annotation),
+        "missing_channels": " ".join(missing),
+        "origin": case.origin,
+        "source_case": case.source_case,
+        "mask_id": case.mask_id,
+        "synthesizer": case.synthesizer,
+        "seed": "" if case.seed is None else str(case.seed),
+        "parents": " ".join(sorted(case.parents)),
+        **{key: value for key, value in case.extra.items() if key not in COLUMNS},
+    }
+
+
+def write_cases_csv(folder: Path, cases: Iterable[Case], *, channels: Sequence[str]) -> None:
+    """Write ``cases.csv`` into a cohort folder: the known columns, then those of ``Case.extra``.
+
+    Args:
+        folder: the cohort folder.
+        cases: the cases, in the order of the rows.
+        channels: of the cohort; those without a file are listed in ``missing_channels``.
+    """
+    write_table(folder / "cases.csv", [row_from_case(case, channels) for case in cases], columns=COLUMNS)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, str]], *, columns: Sequence[str]) -> None:
+    """Write rows of text as CSV, atomically; columns beyond ``columns`` follow in order of appearance."""
+    names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
+    text = io.StringIO()
+    pd.DataFrame(list(rows), columns=names).fillna("").to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())

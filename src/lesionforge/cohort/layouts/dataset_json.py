@@ -1,0 +1,92 @@
+"""The file ``dataset.json`` of nnU-Net v2: channels, lesion classes and file ending of a cohort."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionforge.errors import CohortError
+from lesionforge.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The content of a ``dataset.json``.
+
+    Attributes:
+        name: of the cohort.
+        channels: names in the order of the suffixes ``_0000``, ``_0001``, …
+        labels: class name → integer, consecutive from ``background`` = 0.
+        file_ending: ``.nii.gz``, ``.nii`` or ``.png``.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    file_ending: str
+
+
+def read_dataset_json(folder: Path) -> Description:
+    """Read and check ``dataset.json``.
+
+    Raises:
+        CohortError: if it is missing, is not JSON, or lacks channels, labels or the file ending.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise CohortError(folder, "has no dataset.json", "name a cohort folder, or make one with lesionforge import")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        channel_names = {int(number): str(name) for number, name in content["channel_names"].items()}
+        labels, file_ending = content["labels"], str(content["file_ending"])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        what = f"does not describe a dataset of nnU-Net v2 ({error!r})"
+        raise CohortError(path, what, "give it channel_names, labels and file_ending") from error
+    if sorted(channel_names) != list(range(len(channel_names))) or not channel_names:
+        raise CohortError(path, f"the channel numbers are {sorted(channel_names)}", "number them 0, 1, 2, …")
+    if file_ending not in (".nii.gz", ".nii", ".png"):
+        raise CohortError(path, f"the file ending {file_ending!r} is unknown", "use .nii.gz (3D) or .png (2D)")
+    return Description(
+        name=str(content.get("name") or re.sub(r"^Dataset\d+_", "", folder.resolve().name)),
+        channels=tuple(channel_names[number] for number in sorted(channel_names)),
+        labels=_checked_labels(labels, path),
+        file_ending=file_ending,
+    )
+
+
+def write_dataset_json(
+    folder: Path,
+    *,
+    name: str,
+    channels: Sequence[str],
+    labels: Mapping[str, int],
+    num_training: int,
+    file_ending: str,
+) -> None:
+    """Write ``dataset.json``; the keys that nnU-Net requires and the cohort's name.
+
+    Raises:
+        CohortError: if the labels are not consecutive integers from ``background`` = 0, or a channel name holds
+            a space (``missing_channels`` could not list it).
+    """
+    path = folder / "dataset.json"
+    for channel in channels:
+        if not channel or any(letter.isspace() for letter in channel):
+            raise CohortError(path, f"{channel!r} cannot be a channel name", "use a name without spaces")
+    content = {
+        "name": name,
+        "channel_names": {str(number): channel for number, channel in enumerate(channels)},
+        "labels": _checked_labels(labels, path),
+        "numTraining": num_training,
+        "file_ending": file_ending,
+    }
+    write_json(path, content)
+
+
+def _checked_labels(labels: Any, path: Path) -> dict[str, int]:
+    whole = isinstance(labels, Mapping) and all(type(value) is int for value in labels.values())
+    if not whole or sorted(labels.values()) != list(range(len(labels))) or labels.get("background") != 0:
+        raise CohortError(path, "labels are not consecutive integers", 'use {"background": 0, "lesion": 1, …}')
+    return {str(name): value for name, value in sorted(labels.items(), key=lambda item: item[1])}

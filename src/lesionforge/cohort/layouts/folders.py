@@ -1,0 +1,114 @@
+"""A folder per patient, with a file-name pattern for each channel and mask."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.cases_csv import check_ids
+from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
+from lesionforge.errors import CohortError, ConfigError
+
+
+def read_folders(
+    folder: Path,
+    *,
+    channels: Mapping[str, str],
+    mask: str | None = None,
+    anatomy: str | None = None,
+    name: str | None = None,
+    labels: Mapping[str, int] | None = None,
+    no_mask: NoMask = "unknown",
+    binary_masks: bool = False,
+    on_problem: OnProblem = fail,
+) -> Cohort:
+    """Read a folder whose sub-folders are patients; patient, case and folder have the same name.
+
+    A pattern is a file name or a glob relative to the patient's folder: ``flair.nii.gz``, ``anat/*_T1w.nii.gz``,
+    ``**/*_dwi.nii.gz``. Where a channel's pattern matches a file that lies directly in ``folder``, that folder is
+    the one patient. A patient without any file of a channel has that channel missing.
+
+    Args:
+        folder: holds the patients' folders.
+        channels: channel name → pattern, in the order of the channels.
+        mask: pattern of the lesion mask.
+        anatomy: pattern of the anatomy label map.
+        name: of the cohort; the folder's name unless given.
+        labels: lesion classes; named after the masks' values (``lesion``, or ``lesion_1`` …) unless given.
+        no_mask: what a patient without a mask is.
+        binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
+        on_problem: called with the error of each patient that cannot be used and is left out; raises unless given.
+
+    Raises:
+        CohortError: if no patient is found.
+        ConfigError: if no channel is asked for, or a pattern is not a relative path.
+    """
+    _check_patterns(channels, mask, anatomy)
+    patients = _patients(folder, channels)
+    masks: dict[str, Path] = {}
+    found: dict[str, tuple[dict[str, Path], Path | None]] = {}
+    for patient in patients:
+        patient_id = patient.resolve().name
+        try:
+            images = {channel: _match(patient, pattern) for channel, pattern in channels.items()}
+            present = {channel: path for channel, path in images.items() if path is not None}
+            if not present:
+                what = f"no file matches {', '.join(channels.values())}"
+                raise CohortError(patient, what, "correct the pattern, or move this folder away")
+            lesion = _match(patient, mask) if mask else None
+            found[patient_id] = present, _match(patient, anatomy) if anatomy else None
+        except CohortError as problem:
+            on_problem(problem)
+            continue
+        if lesion is not None:
+            masks[patient_id] = lesion
+    annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
+    check_ids(({"case_id": patient_id} for patient_id in found), folder)
+    cases = [
+        Case(
+            case_id=patient_id,
+            subject_id=patient_id,
+            images=images,
+            annotation=annotations.get(patient_id, Annotation(no_mask)),
+            label=masks.get(patient_id),
+            anatomy=anatomy_file,
+        )
+        for patient_id, (images, anatomy_file) in found.items()
+        if patient_id not in masks or patient_id in annotations
+    ]
+    return Cohort(name=name or folder.resolve().name, channels=tuple(channels), labels=classes, cases=tuple(cases))
+
+
+def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:
+    if not channels:
+        raise ConfigError("--channel", "no channel is named", "give one, as FLAIR=flair.nii.gz")
+    for pattern in (*channels.values(), mask, anatomy):
+        if pattern is not None and (not pattern or Path(pattern).is_absolute()):
+            raise ConfigError(repr(pattern), "is not a pattern inside a patient's folder", "give one, as flair.nii.gz")
+
+
+def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
+    if not folder.is_dir():
+        raise CohortError(folder, "is not a folder", "name the folder that holds the patients' folders")
+    if any(path.parent == folder for pattern in channels.values() for path in _glob(folder, pattern)):
+        return [folder]
+    patients = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not patients:
+        raise CohortError(folder, "holds no folders of patients", "name the folder that holds them")
+    return patients
+
+
+def _match(patient: Path, pattern: str) -> Path | None:
+    """Return the one file of a patient that the pattern names, or ``None``.
+
+    Raises:
+        CohortError: if several files match.
+    """
+    files = _glob(patient, pattern)
+    if len(files) > 1:
+        what = f"{len(files)} files match {pattern} ({files[0].name}, {files[1].name}, …)"
+        raise CohortError(patient, what, "narrow the pattern, or give each session a folder of its own")
+    return files[0] if files else None
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.is_file())

@@ -1,0 +1,115 @@
+"""Lesion classes: which values label files may hold, and what they say about a case."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation
+from lesionforge.cohort.scan import LabelArray, read_label
+from lesionforge.errors import CohortError
+
+NoMask = Literal["unknown", "lesion_free"]
+OnProblem = Callable[[CohortError], None]
+"""Called with the error of a case that a reader cannot use and then leaves out."""
+
+STORED_0_255 = "store the classes as 1, 2, …, or import it with --binary-masks"
+
+
+def fail(problem: CohortError) -> NoReturn:
+    """Raise the problem: the default of every reader, which then stops at the first bad case."""
+    raise problem
+
+
+def check_label_values(path: Path, labels: Mapping[str, int]) -> LabelArray:
+    """Read a label map, check its values against the classes, and return it.
+
+    Args:
+        path: the label file.
+        labels: class name → integer, ``background`` = 0 included.
+
+    Raises:
+        CohortError: if the file cannot be read, or holds a value that is not a class; 0/255 masks get
+            a remedy of their own.
+    """
+    label, _ = read_label(path)
+    check_classes(label, path, labels)
+    return label
+
+
+def check_classes(label: LabelArray, path: Path, labels: Mapping[str, int]) -> None:
+    """Check the values of a label map that was read from ``path``; see :func:`check_label_values`."""
+    values = set(np.unique(label).tolist())
+    _refuse_0_255(path, values, set(labels.values()))
+    strange = sorted(values - set(labels.values()))
+    if strange:
+        known = ", ".join(f"{value} {name}" for name, value in labels.items())
+        raise CohortError(path, f"holds the label values {strange}, known are {known}", "correct it or name the class")
+
+
+def derive_annotation(path: Path, labels: Mapping[str, int]) -> Annotation:
+    """Return *lesion* where the label file has any non-zero voxel, else *lesion_free*.
+
+    Raises:
+        CohortError: see :func:`check_label_values`.
+    """
+    return Annotation.LESION if check_label_values(path, labels).any() else Annotation.LESION_FREE
+
+
+def annotate(
+    masks: Mapping[str, Path],
+    labels: Mapping[str, int] | None,
+    *,
+    binary_masks: bool,
+    on_problem: OnProblem,
+) -> tuple[dict[str, Annotation], dict[str, int]]:
+    """Read the masks of an import; return each case's annotation and the lesion classes.
+
+    Args:
+        masks: case id → mask file.
+        labels: the classes, or ``None`` to name them after the values that the masks hold: ``lesion`` for a
+            single class, else ``lesion_1`` … ``lesion_k``.
+        binary_masks: any non-zero value is the lesion.
+        on_problem: called with the error of each mask that cannot be used; its case gets no annotation.
+
+    Raises:
+        CohortError: if the classes are to be named and the values are not 1 … k.
+    """
+    annotations: dict[str, Annotation] = {}
+    values: set[int] = set()
+    for case_id, path in masks.items():
+        try:
+            found = _values(path, labels, binary_masks=binary_masks)
+        except CohortError as problem:
+            on_problem(problem)
+            continue
+        annotations[case_id] = Annotation.LESION if found else Annotation.LESION_FREE
+        values |= found
+    return annotations, dict(labels) if labels is not None else _name_classes(values, masks)
+
+
+def _values(path: Path, labels: Mapping[str, int] | None, *, binary_masks: bool) -> set[int]:
+    """Return the non-zero values of a mask."""
+    if labels is not None and not binary_masks:
+        return set(np.unique(check_label_values(path, labels)).tolist()) - {0}
+    label, _ = read_label(path)
+    if binary_masks:
+        return {1} if label.any() else set()
+    values = set(np.unique(label).tolist())
+    _refuse_0_255(path, values, set())
+    return values - {0}
+
+
+def _refuse_0_255(path: Path, values: set[int], known: set[int]) -> None:
+    if 255 in values - known and values <= {0, 255}:
+        raise CohortError(path, "the mask is stored as 0 and 255", STORED_0_255)
+
+
+def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]:
+    if values and values != set(range(1, max(values) + 1)):
+        where = next(iter(masks.values())).parent
+        raise CohortError(where, f"the masks hold the values {sorted(values)}, not 1 … k", "name the classes in labels")
+    if len(values) <= 1:
+        return {"background": 0, "lesion": 1}
+    return {"background": 0, **{f"lesion_{value}": value for value in sorted(values)}}

@@ -1,0 +1,269 @@
+"""The nnU-Net v2 raw layout: the cohort on disk."""
+
+import gzip
+import re
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.cases_csv import (
+    Row,
+    case_from_row,
+    check_ids,
+    read_cases_csv,
+    row_from_case,
+    write_cases_csv,
+    write_table,
+)
+from lesionforge.cohort.layouts.dataset_json import Description, read_dataset_json, write_dataset_json
+from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
+from lesionforge.cohort.scan import Scan, load_scan, save_label
+from lesionforge.errors import CohortError
+from lesionforge.files import atomic, claim_output
+
+Missing = Literal["leave_out", "zero_fill"]
+
+
+def read_nnunet(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
+    """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` where they exist.
+
+    Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject. An annotation that the
+    table does not give comes from the label file: *lesion* where it has any non-zero voxel, *lesion_free* where it
+    has none, *unknown* where there is no file. Images are not opened.
+
+    Args:
+        folder: holds ``dataset.json``.
+        on_problem: called with the error of each case that cannot be used and is left out; raises unless given.
+
+    Raises:
+        CohortError: if ``dataset.json`` or ``cases.csv`` cannot be used, or there is no case.
+    """
+    description = read_dataset_json(folder)
+    table = folder / "cases.csv"
+    rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
+    folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
+    cases = []
+    for row in rows:
+        try:
+            cases.append(_read_case(folder, row, description, folders))
+        except CohortError as problem:
+            on_problem(problem)
+    if not cases:
+        raise CohortError(folder, "holds no usable case", "put images into imagesTr, named CASE_0000 and so on")
+    return Cohort(name=description.name, channels=description.channels, labels=description.labels, cases=tuple(cases))
+
+
+def case_files(
+    folder: Path, case_id: str, n_channels: int, file_ending: str, *, images: str = "imagesTr"
+) -> tuple[list[Path], Path]:
+    """Return where the channels and the label of a case lie in a cohort folder."""
+    names = [folder / images / f"{case_id}_{number:04d}{file_ending}" for number in range(n_channels)]
+    return names, folder / "labelsTr" / f"{case_id}{file_ending}"
+
+
+def _rows_from_files(folder: Path, file_ending: str) -> list[Row]:
+    pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(file_ending)}")
+    matches = (pattern.fullmatch(name) for name in _names(folder / "imagesTr"))
+    case_ids = sorted({match[1] for match in matches if match})
+    return [{"case_id": case_id, "subject_id": case_id} for case_id in case_ids]
+
+
+def _names(folder: Path) -> frozenset[str]:
+    if not folder.is_dir():
+        return frozenset()
+    return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _read_case(folder: Path, row: Row, description: Description, folders: Mapping[str, frozenset[str]]) -> Case:
+    case_id, channels, ending = row["case_id"], description.channels, description.file_ending
+    missing = row.get("missing_channels", "").split()
+    for channel in missing:
+        if channel not in channels:
+            raise CohortError(case_id, f"missing_channels names {channel!r}", f"the channels are {', '.join(channels)}")
+    files, label = case_files(folder, case_id, len(channels), ending)
+    if not folders["imagesTr"].intersection(file.name for file in files):
+        in_test, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
+        files = in_test if folders["imagesTs"].intersection(file.name for file in files) else files
+    annotation = _annotation(row, label, description.labels, there=label.name in folders["labelsTr"])
+    anatomy = folder / "anatomyTr" / label.name
+    return case_from_row(
+        row,
+        images={channel: file for channel, file in zip(channels, files, strict=True) if channel not in missing},
+        annotation=annotation,
+        label=label if annotation is not Annotation.UNKNOWN and label.name in folders["labelsTr"] else None,
+        anatomy=anatomy if anatomy.name in folders["anatomyTr"] else None,
+    )
+
+
+def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool) -> Annotation:
+    stated = row.get("annotation", "")
+    if not stated:
+        return derive_annotation(label, labels) if there else Annotation.UNKNOWN
+    if stated == Annotation.LESION and not there:
+        raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
+    return Annotation(stated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteReport:
+    """What became of the cases of a cohort on writing it.
+
+    Attributes:
+        cohort: the cases that were written, with their new paths.
+        left_out: cases left out because a channel is missing.
+        filled: cases whose missing channels were filled with zeros.
+        problems: the errors of the cases that could not be used and were left out.
+    """
+
+    cohort: Cohort
+    left_out: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
+    problems: tuple[CohortError, ...] = ()
+
+
+def write_nnunet(
+    cohort: Cohort,
+    folder: Path,
+    *,
+    missing: Missing = "leave_out",
+    binary_masks: bool = False,
+    problems: Collection[CohortError] = (),
+) -> WriteReport:
+    """Write a cohort in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr``.
+
+    Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Files are copied
+    as they are (``.nii`` is compressed), so data type, affine and every bit stay. A lesion-free case gets an
+    all-zero label; a case of unknown annotation goes to ``imagesTs`` and has no label. Cases with missing
+    channels are listed in ``missing.csv``. ``dataset.json`` is written last.
+
+    Args:
+        cohort: what to write.
+        folder: a new or empty folder, by custom ``DatasetNNN_Name``.
+        missing: leave cases with missing channels out, or fill those channels with zeros.
+        binary_masks: store every non-zero value of a mask as class 1.
+        problems: errors of cases that were left out already on reading, to be listed with the others.
+
+    Raises:
+        OutputError: if the folder is not empty.
+        CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
+    """
+    file_ending = _file_ending(cohort)
+    check_ids(({"case_id": case.case_id, "subject_id": case.subject_id} for case in cohort), folder)
+    claim_output(folder)
+    written: list[Case] = []
+    found = list(problems)
+    incomplete = [case for case in cohort if not case.has_channels(cohort.channels)]
+    for case in cohort:
+        if case in incomplete and missing == "leave_out":
+            continue
+        try:
+            written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks))
+        except CohortError as problem:
+            found.append(problem)
+    _write_lists(folder, incomplete, cohort.channels, missing, found)
+    if not written:
+        raise CohortError(folder, "no case could be written", f"first problem: {found[0]}" if found else "zero-fill")
+    result = replace(cohort, cases=tuple(written))
+    write_cases_csv(folder, result, channels=cohort.channels)
+    write_dataset_json(
+        folder,
+        name=cohort.name,
+        channels=cohort.channels,
+        labels=cohort.labels,
+        num_training=len(result.annotated()),
+        file_ending=file_ending,
+    )
+    names = tuple(case.case_id for case in incomplete)
+    done = {case.case_id for case in written}
+    return WriteReport(
+        cohort=result,
+        left_out=names if missing == "leave_out" else (),
+        filled=tuple(name for name in names if name in done),
+        problems=tuple(found),
+    )
+
+
+def _file_ending(cohort: Cohort) -> str:
+    if not cohort.cases:
+        raise CohortError(cohort.name, "the cohort has no cases", "check the folder, the patterns or the selection")
+    png = {path.name.endswith(".png") for case in cohort for path in case.images.values()}
+    if len(png) > 1:
+        raise CohortError(cohort.name, "mixes PNG slices and NIfTI volumes", "make a cohort of each")
+    return ".png" if png == {True} else ".nii.gz"
+
+
+def _write_case(case: Case, cohort: Cohort, folder: Path, file_ending: str, *, binary_masks: bool) -> Case:
+    """Check a case, write its files, and return it with the new paths."""
+    scan = load_scan(case, [channel for channel in cohort.channels if channel in case.images])
+    if binary_masks and scan.label is not None:
+        scan = replace(scan, label=(scan.label != 0).astype(np.int16))
+    _check_annotation(case, scan, cohort)
+    unknown = case.annotation is Annotation.UNKNOWN
+    files, label = case_files(
+        folder, case.case_id, len(cohort.channels), file_ending, images="imagesTs" if unknown else "imagesTr"
+    )
+    images = dict(zip(cohort.channels, files, strict=True))
+    for channel, target in images.items():
+        if channel in case.images:
+            _copy(case.images[channel], target)
+        else:
+            save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.affine)
+    if case.label is not None and not unknown and not binary_masks:
+        _copy(case.label, label)
+    elif scan.label is not None:
+        save_label(label, scan.label, scan.affine)
+    anatomy = folder / "anatomyTr" / label.name
+    if case.anatomy is not None:
+        _copy(case.anatomy, anatomy)
+    return replace(
+        case,
+        images={channel: target for channel, target in images.items() if channel in case.images},
+        label=None if unknown else label,
+        anatomy=None if case.anatomy is None else anatomy,
+    )
+
+
+def _check_annotation(case: Case, scan: Scan, cohort: Cohort) -> None:
+    if scan.label is None or case.label is None:
+        return
+    check_classes(scan.label, case.label, cohort.labels)
+    if bool(scan.label.any()) is not (case.annotation is Annotation.LESION):
+        state = "no lesion" if case.annotation is Annotation.LESION else "a lesion"
+        raise CohortError(case.label, f"holds {state} but the case is annotated as {case.annotation}", "correct one")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file bit by bit; compress a ``.nii`` that becomes a ``.nii.gz``."""
+    with atomic(target) as temporary:
+        if source.name.endswith(".nii") and target.name.endswith(".nii.gz"):
+            with source.open("rb") as plain, temporary.open("wb") as file, _gzip(file) as packed:
+                shutil.copyfileobj(plain, packed)
+        else:
+            shutil.copyfile(source, temporary)
+
+
+def _gzip(file: BinaryIO) -> gzip.GzipFile:
+    """Return a compressor whose output depends on the content alone, not on the time or the name."""
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+
+
+def _write_lists(
+    folder: Path,
+    incomplete: Sequence[Case],
+    channels: Sequence[str],
+    missing: Missing,
+    problems: Sequence[CohortError],
+) -> None:
+    if incomplete:
+        done = "left out" if missing == "leave_out" else "filled with zeros"
+        rows = [{**row_from_case(case, channels), "done": done} for case in incomplete]
+        columns = ("case_id", "missing_channels", "done")
+        write_table(folder / "missing.csv", [{key: row[key] for key in columns} for row in rows], columns=columns)
+    if problems:
+        listed = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
+        write_table(folder / "problems.csv", listed, columns=("where", "what", "remedy"))

@@ -1,0 +1,65 @@
+"""Slices and a table: one row per slice, with its image and mask."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lesionforge.cohort.case import Annotation, Cohort
+from lesionforge.cohort.layouts.cases_csv import Row, case_from_row, check_choice, check_ids, read_table
+from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
+
+COLUMNS = ("slice_id", "image", "mask")
+
+
+def read_slices(
+    source: Path,
+    *,
+    name: str | None = None,
+    channel: str = "CT",
+    labels: Mapping[str, int] | None = None,
+    no_mask: NoMask = "unknown",
+    binary_masks: bool = False,
+    on_problem: OnProblem = fail,
+) -> Cohort:
+    """Read slices listed in a table with the columns ``slice_id``, ``subject_id``, ``image`` and, if any, ``mask``.
+
+    Paths are relative to the table. Further columns are kept; those of ``cases.csv`` have their meaning there.
+
+    Args:
+        source: the table, or a folder that holds it as ``slices.csv``.
+        name: of the cohort; the folder's name unless given.
+        channel: what the images show.
+        labels: lesion classes; named after the masks' values (``lesion``, or ``lesion_1`` …) unless given.
+        no_mask: what a slice without a mask is, if no ``annotation`` column says it.
+        binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
+        on_problem: called with the error of each slice that cannot be used and is left out; raises unless given.
+
+    Raises:
+        CohortError: if the table cannot be used.
+    """
+    table = source / "slices.csv" if source.is_dir() else source
+    rows = read_table(table, ["slice_id", "subject_id", "image"])
+    check_ids(rows, table, "slice_id")
+    for row in rows:
+        check_choice(table, row, "annotation", ("", *map(str, Annotation)))
+    masks = {row["slice_id"]: table.parent / row["mask"] for row in rows if row.get("mask")}
+    annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
+    cases = []
+    for row in rows:
+        slice_id = row["slice_id"]
+        if slice_id in masks and slice_id not in annotations:
+            continue
+        stated = row.get("annotation") or annotations.get(slice_id) or no_mask
+        cases.append(
+            case_from_row(
+                _case_row(row),
+                images={channel: table.parent / row["image"]},
+                annotation=Annotation(stated),
+                label=masks.get(slice_id),
+                anatomy=None,
+            )
+        )
+    return Cohort(name=name or table.parent.resolve().name, channels=(channel,), labels=classes, cases=tuple(cases))
+
+
+def _case_row(row: Row) -> Row:
+    return {"case_id": row["slice_id"], **{key: value for key, value in row.items() if key not in COLUMNS}}
