@@ -1,0 +1,168 @@
+"""One scan in numbers: its grid, its lesions, and samples of its intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+from pydantic import BaseModel, ConfigDict
+from scipy import ndimage
+
+from lesionforge.cohort.case import Annotation
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
+
+SAMPLES_PER_CASE = 5000
+FOREGROUND_LEVEL = 0.1
+
+
+class Frozen(BaseModel):
+    """An immutable record; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LesionMeasures(Frozen):
+    """One connected lesion, all classes together; voxels that touch at a corner belong together.
+
+    Attributes:
+        volume: mm³, or mm² in 2D.
+        extent: size of the bounding box along each axis, in voxels.
+        extent_mm: the same in mm.
+        centre: centroid relative to the bounding box of the head, 0 … 1 along each axis.
+    """
+
+    volume: float
+    extent: tuple[int, ...]
+    extent_mm: tuple[float, ...]
+    centre: tuple[float, ...]
+
+
+class CaseMeasures(Frozen):
+    """One case in numbers.
+
+    Attributes:
+        size: voxels along each axis.
+        spacing: mm along each axis.
+        orientation: directions of the axes, such as ``RAS``; empty for 2D.
+        slices: slices along :func:`slice_axis` (1 for 2D).
+        lesion_free_slices: how many of them hold no lesion; ``None`` where the lesions are unknown.
+        class_volumes: label value → mm³ or mm².
+        lesions: every connected lesion; empty where there is none or nothing is known.
+    """
+
+    case_id: str
+    subject_id: str
+    annotation: Annotation
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    orientation: str
+    slices: int
+    lesion_free_slices: int | None
+    class_volumes: dict[int, float]
+    lesions: tuple[LesionMeasures, ...]
+
+    @property
+    def lesion_volume(self) -> float:
+        """Volume of all lesions together, in mm³ or mm²."""
+        return sum(lesion.volume for lesion in self.lesions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One case's numbers with samples of its intensities by channel, inside lesions and outside them."""
+
+    case: CaseMeasures
+    inside: Mapping[str, FloatArray]
+    outside: Mapping[str, FloatArray]
+
+
+def measure(scan: Scan) -> Measured:
+    """Return a scan's numbers, lesions and intensity samples."""
+    head = foreground(scan.image[0])
+    label = np.zeros(scan.spatial_shape, np.int16) if scan.label is None else scan.label
+    lesion = label > 0
+    voxel = prod(scan.spacing)
+    values, counts = np.unique(label[lesion], return_counts=True)
+    orientation = "".join(aff2axcodes(scan.affine)) if scan.spatial_dims == 3 else ""
+    across = slice_axis(scan.spacing, orientation) if orientation else None
+    in_plane = tuple(axis for axis in range(scan.spatial_dims) if axis != across)
+    with_lesion = np.atleast_1d(lesion.any(axis=in_plane))
+    case = CaseMeasures(
+        case_id=scan.case.case_id,
+        subject_id=scan.case.subject_id,
+        annotation=scan.case.annotation,
+        size=scan.spatial_shape,
+        spacing=tuple(round(step, 6) for step in scan.spacing),
+        orientation=orientation,
+        slices=with_lesion.size,
+        lesion_free_slices=None if scan.label is None else int((~with_lesion).sum()),
+        class_volumes={int(value): count * voxel for value, count in zip(values, counts, strict=True)},
+        lesions=_measure_lesions(lesion, head, scan.spacing),
+    )
+    pairs = list(zip(scan.channels, scan.image, strict=True))
+    return Measured(
+        case=case,
+        inside={channel: _sample(image[lesion]) for channel, image in pairs},
+        outside={channel: _sample(image[head & ~lesion]) for channel, image in pairs},
+    )
+
+
+def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
+    """Return the axis of a volume with the largest spacing; of equal ones, the one that runs head to foot.
+
+    Args:
+        spacing: mm along each axis.
+        orientation: directions of the axes.
+    """
+    thick = [axis for axis, step in enumerate(spacing) if step > 0.99 * max(spacing)]
+    upright = [axis for axis in thick if orientation[axis] in "SI"]
+    return (upright or thick)[-1]
+
+
+def foreground(image: FloatArray) -> BoolArray:
+    """Return the head: the largest connected part of ``(x, y[, z])`` that is brighter than the background.
+
+    Brighter means above a tenth of the way from the scan's 0.5th to its 99.5th percentile, which tells air
+    from tissue in MR, in Hounsfield units and in an 8-bit window alike.
+    """
+    low, high = np.percentile(image, (0.5, 99.5))
+    parts, count = ndimage.label(image > low + FOREGROUND_LEVEL * (high - low))
+    if count == 0:
+        return np.ones(image.shape, bool)
+    largest: BoolArray = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return largest
+
+
+def _measure_lesions(lesion: BoolArray, head: BoolArray, spacing: Sequence[float]) -> tuple[LesionMeasures, ...]:
+    parts: LabelArray
+    parts, count = ndimage.label(lesion, structure=np.ones([3] * lesion.ndim))
+    if count == 0:
+        return ()
+    numbers = range(1, count + 1)
+    voxels = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    centres = np.asarray(ndimage.center_of_mass(lesion, parts, numbers))
+    (box,) = ndimage.find_objects(head.astype(np.int16))
+    low = np.array([side.start for side in box])
+    relative = np.clip((centres + 0.5 - low) / [side.stop - side.start for side in box], 0, 1)
+    boxes = ndimage.find_objects(parts)
+    extents = [tuple(side.stop - side.start for side in box) for box in boxes]
+    return tuple(
+        LesionMeasures(
+            volume=float(voxels[index] * prod(spacing)),
+            extent=extent,
+            extent_mm=tuple(float(n * step) for n, step in zip(extent, spacing, strict=True)),
+            centre=tuple(relative[index].tolist()),
+        )
+        for index, extent in enumerate(extents)
+    )
+
+
+def _sample(values: FloatArray) -> FloatArray:
+    """Return at most ``SAMPLES_PER_CASE`` values, evenly spaced over all of them."""
+    if values.size <= SAMPLES_PER_CASE:
+        return values
+    picked: FloatArray = values[np.linspace(0, values.size - 1, SAMPLES_PER_CASE).astype(np.intp)]
+    return picked
