@@ -1,0 +1,72 @@
+"""The PatchGAN discriminator."""
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
+
+KERNEL_SIZE = 4
+
+
+class PatchGAN(nn.Module):
+    """Judges every patch of an image, with its condition concatenated to it.
+
+    Source: Platscher et al. 2020; the widths and strides that give the stated parameter count
+    (888,898 is twice this network's 444,449 at 30 input channels).
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of image and condition together.
+        channels: width of each hidden convolution.
+        strides: stride of each hidden convolution; the last, one-channel convolution has stride 1.
+        width: factor on all ``channels``.
+        affine: whether instance norm learns a scale and a shift.
+        spectral_norm: bound every convolution's largest singular value to 1, without instance norm
+            (Miyato et al. 2018).
+
+    Shapes:
+        input ``(batch, in_channels, x, y[, z])``; output one logit a patch, ``(batch, 1, x', y'[, z'])``.
+    """
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        channels: Sequence[int] = (32, 64, 128, 128),
+        strides: Sequence[int] = (2, 2, 2, 1),
+        width: float = 1.0,
+        affine: bool = True,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.receptive_field = receptive_field(strides)
+        layers: list[nn.Module] = []
+        for out_channels, stride in zip(scale_widths(channels, width), strides, strict=True):
+            layers.append(Conv[Conv.CONV, spatial_dims](in_channels, out_channels, KERNEL_SIZE, stride, padding=1))
+            if not spectral_norm:
+                layers.append(instance_norm(spatial_dims, out_channels, affine=affine))
+            layers.append(nn.LeakyReLU(0.2))
+            in_channels = out_channels
+        layers.append(Conv[Conv.CONV, spatial_dims](in_channels, 1, KERNEL_SIZE, padding=1))
+        self.layers = nn.Sequential(*layers)
+        init_normal(self)
+        if spectral_norm:
+            for layer in self.layers:
+                if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                    with_spectral_norm(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.layers(x))
+
+
+def receptive_field(strides: Sequence[int]) -> int:
+    """Return the side of the patch that one output of the discriminator sees, in pixels."""
+    size = KERNEL_SIZE
+    for stride in reversed(strides):
+        size = (size - 1) * stride + KERNEL_SIZE
+    return size

@@ -1,0 +1,45 @@
+"""Cutting crops out of arrays, and putting them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box on a spatial grid; where it reaches over the grid's end, cutting fills up.
+
+    Attributes:
+        start: first voxel along each axis.
+        size: voxels along each axis.
+    """
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @classmethod
+    def around(cls, centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> Crop:
+        """Return the crop around ``centre``, moved into the grid of ``shape`` where it fits."""
+        start = (
+            int(np.clip(round(c) - s // 2, 0, max(0, n - s))) for c, s, n in zip(centre, size, shape, strict=True)
+        )
+        return cls(tuple(start), tuple(size))
+
+    def cut(self, array: Array, *, fill: float = 0) -> Array:
+        """Return the crop of the last axes of ``array``, of exactly :attr:`size`."""
+        part = array[(..., *(slice(a, a + n) for a, n in zip(self.start, self.size, strict=True)))]
+        missing = [n - have for n, have in zip(self.size, part.shape[-len(self.size) :], strict=True)]
+        widths = [(0, 0)] * (array.ndim - len(self.size)) + [(0, m) for m in missing]
+        return np.pad(part, widths, constant_values=fill) if any(missing) else part
+
+    def paste(self, crop: Array, target: Array) -> None:
+        """Write ``crop`` into ``target`` in place, leaving out what lies over its end."""
+        place = target[(..., *(slice(a, a + n) for a, n in zip(self.start, self.size, strict=True)))]
+        place[...] = crop[(..., *(slice(0, n) for n in place.shape[-len(self.size) :]))]

@@ -1,0 +1,161 @@
+"""The grid of a file to the grid of a model, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    io_orientation,
+    ornt_transform,
+)
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from lesionforge.cohort.scan import Scan
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How the spatial axes of one scan become those of the model.
+
+    In this order: turn the axes to RAS+ (volumes only); put the slice axis last (2D models on volumes only);
+    resample; crop or pad around the centre. Arrays have any number of leading channel axes.
+
+    Attributes:
+        orientation: nibabel orientation transform to RAS+, or ``None`` for a slice.
+        slice_axis: the axis, once turned, that goes last.
+        turned_shape: size after turning.
+        resampled_shape: size after resampling.
+        shape: size in the model.
+        spacing: millimetres in the model.
+    """
+
+    orientation: Array | None
+    slice_axis: int
+    turned_shape: tuple[int, ...]
+    resampled_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+    def to_model(self, array: Array, *, label: bool = False) -> Array:
+        """Bring ``([channel,] x, y[, z])`` of the file's grid to the model's grid; outside it is 0."""
+        dims = len(self.shape)
+        turned = self._turn(array)
+        return _crop_or_pad(_resample(turned, self.resampled_shape, label=label), self.shape, dims)
+
+    def to_scan(self, array: Array, *, label: bool = False) -> Array:
+        """Bring ``([channel,] x, y[, z])`` of the model's grid back; what was cropped away is 0."""
+        dims = len(self.shape)
+        whole = _crop_or_pad(array, self.resampled_shape, dims)
+        return self._turn_back(_resample(whole, self.turned_shape, label=label))
+
+    def _turn(self, array: Array) -> Array:
+        if self.orientation is None:
+            return array
+        return np.ascontiguousarray(np.moveaxis(_orient(array, self.orientation), self.slice_axis - 3, -1))
+
+    def _turn_back(self, array: Array) -> Array:
+        if self.orientation is None:
+            return array
+        inverse = np.empty_like(self.orientation)
+        for source, (target, flip) in enumerate(self.orientation):
+            inverse[int(target)] = (source, flip)
+        return np.ascontiguousarray(_orient(np.moveaxis(array, -1, self.slice_axis - 3), inverse))
+
+
+def plan_geometry(
+    scan: Scan, *, spatial_dims: int, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None
+) -> Geometry:
+    """Work out the geometry of a scan.
+
+    Args:
+        scan: the scan.
+        spatial_dims: of the model; a 2D model takes a volume slice by slice along its thickest axis.
+        spacing: the model's millimetres per axis, or ``None`` for the scan's own. Axes within 5 % of it are not
+            resampled, nor is the slice axis of a 2D model.
+        shape: the model's size per axis, or ``None`` for whatever comes; of a 2D model the in-plane size.
+    """
+    orientation, slice_axis = None, scan.spatial_dims - 1
+    turned, source_spacing = tuple(range(scan.spatial_dims)), scan.spacing
+    if scan.spatial_dims == 3:
+        orientation = ornt_transform(io_orientation(scan.affine), axcodes2ornt("RAS"))
+        turned, slice_axis = _turned_axes(source_spacing, orientation, spatial_dims)
+    turned_shape = tuple(scan.spatial_shape[axis] for axis in turned)
+    source_spacing = tuple(source_spacing[axis] for axis in turned)
+    factors = [1.0] * len(turned_shape)
+    for axis, target in enumerate(spacing or ()):
+        factor = source_spacing[axis] / target
+        factors[axis] = factor if abs(factor - 1) > 0.05 else 1.0
+    resampled = tuple(max(1, round(n * f)) for n, f in zip(turned_shape, factors, strict=True))
+    model_shape = resampled if shape is None else (*shape, *resampled[len(shape) :])
+    return Geometry(
+        orientation=orientation,
+        slice_axis=slice_axis,
+        turned_shape=turned_shape,
+        resampled_shape=resampled,
+        shape=model_shape,
+        spacing=tuple(s * n / m for s, n, m in zip(source_spacing, turned_shape, resampled, strict=True)),
+    )
+
+
+def turned_spacing(spacing: tuple[float, ...], orientation: str, spatial_dims: int) -> tuple[float, ...]:
+    """Return the spacing of a file's axes in the order that a model has them.
+
+    Args:
+        spacing: millimetres along the axes of the file.
+        orientation: their directions, such as ``"LPS"``; empty for a slice.
+        spatial_dims: of the model.
+    """
+    if not orientation:
+        return spacing
+    turn = ornt_transform(axcodes2ornt(orientation), axcodes2ornt("RAS"))
+    return tuple(spacing[axis] for axis in _turned_axes(spacing, turn, spatial_dims)[0])
+
+
+def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: int) -> tuple[tuple[int, ...], int]:
+    """Return which file axis each model axis is, and which RAS axis the slices of a 2D model lie along."""
+    order = [int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3)]
+    slice_axis = thickest_axis(tuple(spacing[axis] for axis in order)) if spatial_dims == 2 else 2
+    return tuple([*(order[axis] for axis in range(3) if axis != slice_axis), order[slice_axis]]), slice_axis
+
+
+def thickest_axis(spacing: tuple[float, ...]) -> int:
+    """Return the axis with the largest spacing, the last one among equals (within 1 %)."""
+    largest = max(spacing)
+    return max(axis for axis, step in enumerate(spacing) if step > 0.99 * largest)
+
+
+def _orient(array: Array, orientation: Array) -> Array:
+    """Apply a nibabel orientation transform to the last three axes."""
+    if array.ndim == 3:
+        return np.asarray(apply_orientation(array, orientation))
+    return np.stack([_orient(channel, orientation) for channel in array])
+
+
+def _resample(array: Array, shape: tuple[int, ...], *, label: bool) -> Array:
+    if array.shape[-len(shape) :] == shape:
+        return array
+    if array.ndim > len(shape):
+        return np.stack([_resample(channel, shape, label=label) for channel in array])
+    if label:
+        return np.asarray(resize(array, shape, order=0, preserve_range=True, anti_aliasing=False)).astype(array.dtype)
+    return np.asarray(resize(array.astype(np.float32), shape, order=1, preserve_range=True)).astype(np.float32)
+
+
+def _crop_or_pad(array: Array, shape: tuple[int, ...], dims: int) -> Array:
+    """Cut or fill with 0 around the centre of the last ``dims`` axes; the inverse of itself where nothing is cut."""
+    for axis, size in zip(range(-dims, 0), shape, strict=True):
+        surplus = array.shape[axis] - size
+        if surplus > 0:
+            array = np.take(array, range(surplus // 2, surplus // 2 + size), axis=axis)
+        elif surplus < 0:
+            widths = [(0, 0)] * array.ndim
+            widths[axis] = (-surplus // 2, -surplus - -surplus // 2)
+            array = np.pad(array, widths)
+    return array

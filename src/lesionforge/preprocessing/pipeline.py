@@ -1,0 +1,170 @@
+"""Scan space to model space and back, with what was fitted on training subjects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from lesionforge.cohort.fingerprint import Fingerprint
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
+from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
+from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_file, to_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A scan as a model sees it.
+
+    Attributes:
+        image: ``(channel, x, y[, z])`` in the model's range; for a 2D model on a volume, slices lie along z.
+        label: ``(x, y[, z])`` lesion classes, or ``None`` where unknown.
+        anatomy: ``(x, y[, z])`` structures, or ``None``.
+        region: ``(x, y[, z])`` where lesions may be put, or ``None`` where not worked out.
+        spacing: millimetres per spatial axis.
+        case_id: where it comes from.
+        subject_id: whom it shows.
+    """
+
+    image: FloatArray
+    label: LabelArray | None
+    anatomy: LabelArray | None
+    region: BoolArray | None
+    spacing: tuple[float, ...]
+    case_id: str
+    subject_id: str
+
+    def with_lesion(self, image: FloatArray, mask: LabelArray) -> Sample:
+        """Return this sample with a new image, and a label that is the union of the old one and ``mask``."""
+        label = mask if self.label is None else np.where(mask > 0, mask, self.label)
+        return replace(self, image=image, label=label.astype(np.int16))
+
+    def slices(self) -> list[Sample]:
+        """Return the 2D samples along the last axis of a volume."""
+        return [self.slice(z) for z in range(self.image.shape[-1])]
+
+    def slice(self, z: int) -> Sample:
+        """Return one 2D sample of a volume."""
+        cut = {
+            name: None if array is None else np.ascontiguousarray(array[..., z])
+            for name, array in (
+                ("image", self.image),
+                ("label", self.label),
+                ("anatomy", self.anatomy),
+                ("region", self.region),
+            )
+        }
+        return replace(self, **cut, spacing=self.spacing[:2])  # type: ignore[arg-type]
+
+
+class Preprocessing(BaseModel):
+    """What a model wants its scans to look like.
+
+    Attributes:
+        spatial_dims: 2 or 3; a 2D model takes a volume slice by slice along its thickest axis.
+        channels: the image channels, in order.
+        spacing: target millimetres, or ``None`` for each scan's own; of a 2D model the two in-plane ones.
+        shape: size to crop or pad to, or ``None``.
+        intensity: which intensities become the ends of ``output``.
+        output: the model's range, (0, 1) or (−1, 1).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spatial_dims: Literal[2, 3]
+    channels: tuple[str, ...]
+    spacing: tuple[float, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    intensity: Intensity = Percentile()
+    output: Range = (-1.0, 1.0)
+
+    @classmethod
+    def fit(cls, fingerprint: Fingerprint, *, spatial_dims: Literal[2, 3], intensity: Intensity | None = None) -> Self:
+        """Take the target spacing from the fingerprint of the *training* cases."""
+        return cls(
+            spatial_dims=spatial_dims,
+            channels=fingerprint.channels,
+            spacing=_median_spacing(fingerprint, spatial_dims),
+            intensity=intensity or Percentile(),
+        )
+
+    def geometry(self, scan: Scan) -> Geometry:
+        """Return how this scan's grid becomes the model's."""
+        return plan_geometry(scan, spatial_dims=self.spatial_dims, spacing=self.spacing, shape=self.shape)
+
+    def limits(self, scan: Scan) -> list[Range]:
+        """Return, for each channel, the file intensities that become the ends of the model's range."""
+        return [self.intensity.limits(channel) for channel in scan.image]
+
+    def forward(self, scan: Scan) -> Sample:
+        """Bring a scan to the model's grid and range.
+
+        Args:
+            scan: with exactly this preprocessing's channels.
+        """
+        geometry = self.geometry(scan)
+
+        def to_grid(labels: LabelArray | BoolArray | None) -> LabelArray | None:
+            return None if labels is None else geometry.to_model(labels.astype(np.int16), label=True)
+
+        region = to_grid(scan.region)
+        background = np.full((len(self.channels), *([1] * scan.spatial_dims)), self.output[0], np.float32)
+        return Sample(
+            image=geometry.to_model(self.normalised(scan) - background) + background,
+            label=to_grid(scan.label),
+            anatomy=to_grid(scan.anatomy),
+            region=None if region is None else region > 0,
+            spacing=geometry.spacing,
+            case_id=scan.case.case_id,
+            subject_id=scan.case.subject_id,
+        )
+
+    def normalised(self, scan: Scan) -> FloatArray:
+        """Return the image in the model's range, on the scan's own grid."""
+        limits = self.limits(scan)
+        return np.stack([to_model(c, limit, self.output) for c, limit in zip(scan.image, limits, strict=True)])
+
+    def inverse(
+        self, edited: FloatArray, scan: Scan, *, within: BoolArray | None = None
+    ) -> tuple[FloatArray, BoolArray]:
+        """Bring an edited image back onto the scan it was made from.
+
+        What differs from ``forward(scan)`` is brought to the scan's grid and added there, so detail that
+        resampling would lose stays, and whatever synthesis left alone is exactly the original.
+
+        Args:
+            edited: ``(channel, x, y[, z])`` in the model's grid and range.
+            scan: the original.
+            within: voxels of the scan that may change; by default all.
+
+        Returns:
+            The image in the file's units, and the ``(x, y[, z])`` voxels at which it differs.
+        """
+        change = self.geometry(scan).to_scan(edited - self.forward(scan).image)
+        touched = (change != 0).any(axis=0)
+        if within is not None:
+            touched &= within
+        return self._compose(self.normalised(scan) + change, scan, touched), touched
+
+    def replace(self, drawn: FloatArray, scan: Scan) -> tuple[FloatArray, BoolArray]:
+        """Put a wholly drawn image in the place of the scan, wherever the model's grid covers it.
+
+        Args:
+            drawn: ``(channel, x, y[, z])`` in the model's grid and range.
+            scan: the original, whose grid and units are taken.
+        """
+        geometry = self.geometry(scan)
+        covered = geometry.to_scan(np.ones(geometry.shape, np.int16), label=True) > 0
+        return self._compose(geometry.to_scan(drawn), scan, covered), covered
+
+    def _compose(self, values: FloatArray, scan: Scan, touched: BoolArray) -> FloatArray:
+        limits = self.limits(scan)
+        new = np.stack([to_file(c, limit, self.output) for c, limit in zip(values, limits, strict=True)])
+        return np.where(touched, new, scan.image)
+
+
+def _median_spacing(fingerprint: Fingerprint, spatial_dims: int) -> tuple[float, ...]:
+    turned = [turned_spacing(case.spacing, case.orientation, spatial_dims) for case in fingerprint.cases]
+    return tuple(float(s) for s in np.median(turned, axis=0)[:spatial_dims])

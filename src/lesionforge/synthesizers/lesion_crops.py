@@ -1,0 +1,109 @@
+"""Training items of pix2pix: crops around real lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, RandAffined, RandFlipd
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.seeding import derive_seed, generator
+from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
+
+if TYPE_CHECKING:
+    from lesionforge.synthesizers.pix2pix import Pix2PixConfig
+
+KEYS = ("image", "mask", "anatomy")
+
+
+class LesionCrops(Dataset[dict[str, Tensor]]):
+    """``crops[draw]`` is a crop around a lesion of a random case, with the condition made from it.
+
+    Every case is as likely as any other; within it every lesion voxel's slice, then every lesion voxel.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
+        assert config.roi_size is not None
+        self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
+        self.roi_size = config.roi_size
+        self.augment = augmentation(config.spatial_dims) if config.augment else None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: int) -> dict[str, Tensor]:
+        rng = generator(self.seed, "crop", draw)
+        sample = self.samples[int(rng.integers(len(self.samples)))]
+        parts = self._cut(_one_plane(sample, self.config.spatial_dims, rng), rng)
+        if self.augment is not None:
+            self.augment.set_random_state(derive_seed(self.seed, "augment", draw) % 2**32)
+            varied = self.augment(parts)
+            if varied["mask"].any():
+                parts = varied
+        return self._item(
+            np.asarray(parts["image"], np.float32),
+            np.asarray(parts["mask"]).astype(np.int16)[0],
+            np.asarray(parts["anatomy"]).astype(np.int16)[0],
+            sample.spacing[: self.config.spatial_dims],
+            rng,
+        )
+
+    def _cut(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        assert sample.label is not None
+        lesion = np.argwhere(sample.label > 0)
+        centre = lesion[rng.integers(len(lesion))] + rng.integers(-4, 5, lesion.shape[1])
+        crop = Crop.around(centre, self.roi_size, sample.label.shape)
+        anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
+        return {
+            "image": crop.cut(sample.image, fill=-1),
+            "mask": crop.cut(sample.label[None]).astype(np.float32),
+            "anatomy": crop.cut(anatomy[None]).astype(np.float32),
+        }
+
+    def _item(
+        self, image: Any, mask: Any, anatomy: Any, spacing: tuple[float, ...], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        hole = np.ones(mask.shape, bool)
+        shown = image
+        if self.config.condition == "inpaint":
+            hole, _ = hole_around(mask, self.config.margin_mm * rng.uniform(0.75, 1.25), spacing)
+        elif self.config.condition == "scan":
+            shown = without_lesion(image, mask, spacing, rng)
+        noise = rng.standard_normal((self.condition.noise_channels, *mask.shape), np.float32)
+        return {
+            "condition": torch.from_numpy(self.condition.encode(shown, mask, anatomy, hole, noise)),
+            "image": torch.from_numpy(image),
+            "hole": torch.from_numpy(hole[None]),
+        }
+
+
+def _one_plane(sample: Sample, spatial_dims: int, rng: np.random.Generator) -> Sample:
+    assert sample.label is not None
+    if sample.label.ndim == spatial_dims:
+        return sample
+    slices = np.flatnonzero(sample.label.any(axis=(0, 1)))
+    return sample.slice(int(rng.choice(slices)))
+
+
+def augmentation(spatial_dims: int) -> Compose:
+    """Return random flips, turns (in-plane) and scalings of a crop with its maps."""
+    modes = ["bilinear", "nearest", "nearest"]
+    return Compose(
+        [
+            *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
+            RandAffined(
+                KEYS,
+                prob=0.7,
+                rotate_range=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5),
+                scale_range=(0.2,) * spatial_dims,
+                mode=modes,
+                padding_mode="border",
+            ),
+        ]
+    )

@@ -1,0 +1,142 @@
+"""The base of every method that trains a generator against a critic."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import lightning
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lesionforge.training.rng import torch_seed
+
+Batch = dict[str, Tensor]
+Logs = dict[str, Tensor]
+
+
+class AdversarialConfig(BaseModel):
+    """Optimisation of two networks against each other.
+
+    Attributes:
+        learning_rate: of both Adam optimisers.
+        beta1: first-moment decay of Adam.
+        beta2: second-moment decay of Adam.
+        ema_decay: decay of the averaged generator that synthesizes; 0 takes the last weights.
+        pool_size: earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
+        clip_norm: bound on the norm of each network's gradient, or ``None``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(default=2e-4, gt=0)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    pool_size: int = Field(default=50, ge=0)
+    clip_norm: float | None = None
+
+
+class ImagePool(nn.Module):
+    """Earlier fakes; half of what the critic sees comes from here once it is full.
+
+    Its content is a buffer, so checkpoints hold it.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("images", torch.empty(0))
+
+    def exchange(self, fakes: Tensor) -> Tensor:
+        """Return ``(batch, channel, x, y[, z])`` fakes, each swapped for an earlier one with probability ½."""
+        if self.size == 0:
+            return fakes
+        shown = []
+        for fake in fakes.detach():
+            if len(self.images) < self.size:
+                self.images = torch.cat([self.images, fake[None]]) if len(self.images) else fake[None].clone()
+            elif torch.rand(()) < 0.5:
+                slot = int(torch.randint(self.size, ()))
+                earlier = self.images[slot].clone()
+                self.images[slot] = fake
+                fake = earlier
+            shown.append(fake)
+        return torch.stack(shown)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.images = torch.empty_like(state_dict[f"{prefix}images"], device=self.images.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class AdversarialModule(lightning.LightningModule):
+    """One step: the generator against the critic, then the critic on real and pooled fakes.
+
+    A method says what its two losses are; the order, accumulation, clipping, averaging and randomness are here.
+    All randomness of a step comes from (seed, epoch, batch), so a resumed run repeats an uninterrupted one.
+    """
+
+    def __init__(
+        self, generator: nn.Module, critic: nn.Module, *, config: AdversarialConfig, seed: int, accumulate: int = 1
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.critic, self.pool = generator, critic, ImagePool(config.pool_size)
+        self.averaged = AveragedModel(
+            generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+        ).requires_grad_(False)
+        self.config, self.seed, self.accumulate = config, seed, accumulate
+
+    @abstractmethod
+    def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
+        """Return the generator's loss, the fakes that the critic shall see, and numbers to log."""
+
+    @abstractmethod
+    def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
+        """Return the critic's loss on the batch's real images and on ``fakes``, and numbers to log."""
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Two Adam optimisers, the generator's first."""
+        betas = (self.config.beta1, self.config.beta2)
+        return [
+            torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas)
+            for network in (self.generator, self.critic)
+        ]
+
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """Update both networks; gradients add up over ``accumulate`` batches."""
+        first, last = batch_index % self.accumulate == 0, (batch_index + 1) % self.accumulate == 0
+        of_generator, of_critic = self.optimizers()
+        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
+            self.toggle_optimizer(of_generator)
+            loss_g, fakes, logs_g = self.generator_loss(batch)
+            self._descend(of_generator, loss_g, self.generator.parameters(), first=first, last=last)
+            self.untoggle_optimizer(of_generator)
+
+            self.toggle_optimizer(of_critic)
+            loss_d, logs_d = self.critic_loss(batch, self.pool.exchange(fakes))
+            self._descend(of_critic, loss_d, self.critic.parameters(), first=first, last=last)
+            self.untoggle_optimizer(of_critic)
+        if last:
+            self.averaged.update_parameters(self.generator)
+        losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
+
+    def _descend(
+        self, optimizer: Any, loss: Tensor, weights: Iterable[nn.Parameter], *, first: bool, last: bool
+    ) -> None:
+        if first:
+            optimizer.zero_grad()
+        self.manual_backward(loss / self.accumulate)
+        if last:
+            if self.config.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm)
+            optimizer.step()
+
+    @property
+    def result(self) -> nn.Module:
+        """The generator to keep: the averaged one, or the last."""
+        return self.averaged.module if self.config.ema_decay > 0 else self.generator

@@ -1,0 +1,191 @@
+"""One way to train, for synthesizers, mask generators and tasks alike.
+
+A run is a row of optimiser steps. Each step takes ``batch_size`` *draws*; a dataset maps a draw number to a training
+item and depends on nothing else. So a run that is killed and resumed sees the same items as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer
+from lightning.pytorch.loggers import Logger
+from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lesionforge.errors import ConfigError, OutputError
+from lesionforge.training.log import ContinuingCSVLogger
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class TrainingConfig(BaseModel):
+    """How long and on what to train.
+
+    Attributes:
+        steps: optimiser steps (of the generator, where there are two networks).
+        batch_size: draws per step and device.
+        accumulate: batches whose gradients are summed up to one step.
+        epoch_steps: steps between two checkpoints; an epoch is nothing else here.
+        seed: all randomness of the run comes from it.
+        device: ``"auto"`` takes CUDA where there is one.
+        devices: number of processes for distributed training.
+        precision: Lightning's name, such as ``"32-true"`` or ``"bf16-mixed"``; ``"auto"`` is bf16 on CUDA.
+        workers: loader processes.
+        time_budget: seconds after which the run ends at the next epoch, or ``None``.
+        preview_minutes: minutes between two preview pictures.
+        tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    epoch_steps: int = Field(default=50, ge=1)
+    seed: int = 0
+    device: Device = "auto"
+    devices: int = Field(default=1, ge=1)
+    precision: str = "auto"
+    workers: int = Field(default=0, ge=0)
+    time_budget: float | None = None
+    preview_minutes: float = 2.0
+    tensorboard: bool = False
+
+
+class DrawSampler(Sampler[int]):
+    """Yields draw numbers in order; an epoch goes on where the one before ended, each rank takes its share."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config, self.epoch = config, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._epoch_draws()) // _world()[1]
+
+    def __iter__(self) -> Iterator[int]:
+        rank, size = _world()
+        return iter(self._epoch_draws()[rank::size])
+
+    def _epoch_draws(self) -> range:
+        per_step = self.config.batch_size * self.config.accumulate * _world()[1]
+        first = self.epoch * self.config.epoch_steps
+        last = min(first + self.config.epoch_steps, self.config.steps)
+        return range(first * per_step, max(first, last) * per_step)
+
+
+def fit(
+    module: lightning.LightningModule,
+    dataset: Dataset[Any],
+    *,
+    out: Path,
+    config: TrainingConfig,
+    resume: bool = False,
+    callbacks: tuple[Callback, ...] = (),
+) -> float:
+    """Train ``module`` on ``dataset`` and return the seconds it took.
+
+    Writes ``metrics.csv`` and ``checkpoints/last.ckpt`` into ``out`` at the end of every epoch.
+
+    Args:
+        module: what to train; its last weights are its result.
+        dataset: map-style; ``dataset[draw]`` must be a function of the draw number alone.
+        out: the run's folder.
+        config: length, batch size and machine.
+        resume: go on from the checkpoint in ``out``, if there is one.
+        callbacks: further Lightning callbacks, such as previews.
+
+    Raises:
+        OutputError: if ``out`` holds a checkpoint already and ``resume`` is off.
+    """
+    checkpoint = out / CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise OutputError(out, "holds a training run already", "add --resume to go on, or name a new folder")
+    accelerator = pick_device(config.device)
+    loader = DataLoader(
+        dataset,
+        batch_size=config.batch_size,
+        sampler=DrawSampler(config),
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+        pin_memory=accelerator == "cuda",
+    )
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
+        precision=_precision(config.precision, accelerator),  # type: ignore[arg-type]
+        max_epochs=math.ceil(config.steps / config.epoch_steps),
+        logger=_loggers(out, config),
+        callbacks=[*_callbacks(out, config), *callbacks],
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=_interactive(),
+        log_every_n_steps=10,
+    )
+    start = time.monotonic()
+    trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return time.monotonic() - start
+
+
+def pick_device(device: Device) -> Literal["cpu", "cuda"]:
+    """Return the device to use.
+
+    Raises:
+        ConfigError: if CUDA is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda", "there is no usable CUDA device", "use --device cpu or auto")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if accelerator == "cuda" else "32-true"
+
+
+def _callbacks(out: Path, config: TrainingConfig) -> list[Callback]:
+    path = out / CHECKPOINT
+    callbacks: list[Callback] = [
+        ModelCheckpoint(path.parent, filename=path.stem, save_top_k=1, enable_version_counter=False)
+    ]
+    if config.time_budget is not None:
+        callbacks.append(Timer(timedelta(seconds=config.time_budget), interval="epoch"))
+    if _interactive():
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def _loggers(out: Path, config: TrainingConfig) -> list[Logger]:
+    loggers: list[Logger] = [ContinuingCSVLogger(out)]
+    if config.tensorboard:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(out, name="tensorboard", version=""))
+    return loggers
+
+
+def _interactive() -> bool:
+    return sys.stderr.isatty() and "CI" not in os.environ
+
+
+def _world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,55 @@
+"""A picture every few minutes, so that a person sees whether training works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+
+from lesionforge.files import atomic
+
+
+class Preview(Callback):
+    """Saves what ``draw`` shows as ``previews/epoch_NNNNN.png``, at epoch ends, at most every ``minutes``.
+
+    The first epoch and the end of training always get one.
+    """
+
+    def __init__(self, draw: Callable[[], Figure], folder: Path, *, minutes: float) -> None:
+        self.draw, self.folder, self.seconds = draw, folder, minutes * 60
+        self.last = float("-inf")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save a picture if it is time."""
+        if trainer.is_global_zero and time.monotonic() - self.last >= self.seconds:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save the final picture."""
+        if trainer.is_global_zero:
+            self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        with atomic(self.folder / f"epoch_{trainer.current_epoch:05d}.png") as temporary:
+            self.draw().savefig(temporary, dpi=100, format="png")
+        self.last = time.monotonic()
+
+
+def montage(rows: list[dict[str, Any]]) -> Figure:
+    """Return a figure of grey images: one row per dictionary, one column per name, same scale within a row."""
+    columns = list(rows[0])
+    figure = Figure(figsize=(1.6 * len(columns), 1.7 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for r, row in enumerate(rows):
+        low, high = min(v.min() for v in row.values()), max(v.max() for v in row.values())
+        for c, name in enumerate(columns):
+            axes[r, c].imshow(row[name].T, cmap="gray", vmin=low, vmax=high, origin="lower")
+            axes[r, c].set_axis_off()
+            if r == 0:
+                axes[r, c].set_title(name, fontsize=9)
+    return figure

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.norm import instance_norm
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_generator_keeps_the_size_and_the_range(spatial_dims):
+    generator = UNetGenerator(
+        spatial_dims=spatial_dims, in_channels=3, out_channels=2, channels=(4, 8, 8), activation="sigmoid"
+    )
+    out = generator(torch.randn(2, 3, *[16] * spatial_dims))
+    assert out.shape == (2, 2, *[16] * spatial_dims)
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_width_scales_every_layer(spatial_dims):
+    def widest(width):
+        network = UNetGenerator(spatial_dims=spatial_dims, in_channels=1, out_channels=1, channels=(8, 16), width=width)
+        return max(p.shape[0] for p in network.parameters())
+
+    assert widest(0.5) * 2 == widest(1.0)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_discriminator_judges_patches(spatial_dims):
+    network = PatchGAN(spatial_dims=spatial_dims, in_channels=2, width=0.25)
+    assert network(torch.randn(1, 2, *[64] * spatial_dims)).shape == (1, 1, *[6] * spatial_dims)
+
+
+def test_spectral_norm_bounds_the_convolutions():
+    network = PatchGAN(spatial_dims=2, in_channels=2, width=0.25, spectral_norm=True)
+    for _ in range(200):
+        network(torch.randn(1, 2, 64, 64))
+    network.eval()
+    for layer in network.layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_single_voxel_is_scaled_and_shifted(spatial_dims):
+    norm = instance_norm(spatial_dims, 3)
+    norm.norm.weight.data.fill_(2.0)
+    norm.norm.bias.data.fill_(1.0)
+    x = torch.randn(2, 3, *[1] * spatial_dims)
+    assert torch.equal(norm(x), x * 2 + 1)
+    assert norm(torch.randn(2, 3, *[4] * spatial_dims)).mean().item() == pytest.approx(1, abs=1e-4)

@@ -1,0 +1,45 @@
+"""Sizes that the papers state, or that follow from their tables."""
+
+import pytest
+import torch
+
+from lesionforge.losses.adversarial import discriminator_loss, least_squares
+from lesionforge.networks.discriminator import PatchGAN, receptive_field
+from lesionforge.networks.generator import UNetGenerator
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "affine", "parameters"), [(29, True, 41_857_025), (29, False, 41_848_193), (1, True, 41_828_353)]
+)
+def test_pix2pix_generator_has_the_published_size(in_channels, affine, parameters):
+    assert count(UNetGenerator(spatial_dims=2, in_channels=in_channels, out_channels=1, affine=affine)) == parameters
+
+
+def test_patchgan_has_half_of_the_888898_parameters_stated():
+    assert count(PatchGAN(spatial_dims=2, in_channels=30)) == 444_449
+
+
+def test_receptive_fields():
+    assert receptive_field((2, 2, 2, 1)) == PatchGAN(spatial_dims=2, in_channels=2).receptive_field == 70
+    assert receptive_field((2, 2, 2)) == 46
+    assert receptive_field((2, 2, 2, 2)) == 94
+
+
+def test_a_training_step_at_the_papers_size_reaches_every_weight():
+    """128×128 with seven steps down: the innermost map is one pixel, where an instance norm cannot normalise."""
+    torch.manual_seed(0)
+    generator = UNetGenerator(spatial_dims=2, in_channels=29, out_channels=1)
+    discriminator = PatchGAN(spatial_dims=2, in_channels=30)
+    condition, image = torch.randn(2, 29, 128, 128), torch.rand(2, 1, 128, 128) * 2 - 1
+    fake = generator(condition)
+    real_logits = discriminator(torch.cat([condition, image], 1))
+    fake_logits = discriminator(torch.cat([condition, fake], 1))
+    (discriminator_loss(least_squares, real_logits, fake_logits) + 10 * (fake - image).abs().mean()).backward()
+    for name, weight in [*generator.named_parameters(), *discriminator.named_parameters()]:
+        assert weight.grad is not None, name
+        assert torch.isfinite(weight.grad).all(), name
+        assert weight.grad.abs().max() > 0, name
