@@ -62,8 +62,8 @@ class Case:
 
     @property
     def derived(self) -> bool:
-        """Whether it was drawn from other cases; a simulated case that stands for itself was not."""
-        return bool(self.source_case or self.parents)
+        """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on."""
+        return self.origin == "synthetic" or bool(self.source_case or self.parents)
 
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""

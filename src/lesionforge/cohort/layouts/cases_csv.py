@@ -23,6 +23,11 @@ COLUMNS = (
     "seed",
     "parents",
 )
+ORIGINS: dict[str, Literal["real", "simulated", "synthetic"]] = {
+    "real": "real",
+    "simulated": "simulated",
+    "synthetic": "synthetic",
+}
 Row = dict[str, str]
 
 
@@ -74,7 +79,7 @@ def read_cases_csv(path: Path) -> list[Row]:
     for row in rows:
         row.setdefault("subject_id", row["case_id"])
         check_choice(path, row, "annotation", ("", *(str(a) for a in Annotation)))
-        check_choice(path, row, "origin", ("", "real", "synthetic"))
+        check_choice(path, row, "origin", ("", *ORIGINS))
         if row.get("seed") and not row["seed"].lstrip("-").isdecimal():
             raise CohortError(path, f"case {row['case_id']} has the seed {row['seed']!r}", "use a whole number")
     check_ids(rows, path)
@@ -98,7 +103,6 @@ def case_from_row(
     anatomy: Path | None,
 ) -> Case:
     """Return the case that a checked row and its files describe; unknown columns go to ``extra``."""
-    origin: Literal["real", "synthetic"] = "synthetic" if row.get("origin") == "synthetic" else "real"
     return Case(
         case_id=row["case_id"],
         subject_id=row["subject_id"],
@@ -106,7 +110,7 @@ def case_from_row(
         annotation=annotation,
         label=label,
         anatomy=anatomy,
-        origin=origin,
+        origin=ORIGINS[row.get("origin") or "real"],
         source_case=row.get("source_case", ""),
         mask_id=row.get("mask_id", ""),
         synthesizer=row.get("synthesizer", ""),

@@ -1,0 +1,223 @@
+"""Splits by subject, stratified by lesion load; nested fractions; nnU-Net's ``splits_final.json``; roles."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.scan import read_label
+from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.files import write_json
+from lesionforge.seeding import generator
+
+Fold = tuple[Cohort, Cohort]
+"""Training and validation cases."""
+
+
+def lesion_load(case: Case) -> float:
+    """Return the lesion volume of a case in mm³ (mm² in 2D): 0 where lesion-free, NaN where unknown."""
+    if case.annotation is Annotation.UNKNOWN:
+        return float("nan")
+    if case.label is None:
+        return 0.0
+    label, affine = read_label(case.label)
+    return float(np.count_nonzero(label)) * abs(float(np.linalg.det(affine[:3, :3])))
+
+
+def nested_subjects(cohort: Cohort, seed: int) -> tuple[str, ...]:
+    """Return all subjects in an order whose every prefix, and every stretch, holds all lesion loads alike.
+
+    The first n subjects are the training set of size n, so the sets of a series of sizes nest. Subjects are sorted
+    by load (healthy ones first, unknown ones last, ties shuffled) and the halves of that list are interleaved,
+    each being ordered in the same way. Cases drawn from others do not count.
+    """
+    rng = generator(seed, "subjects")
+    return tuple(_spread(_by_load(cohort, rng), rng))
+
+
+def take_subjects(cohort: Cohort, amount: int | float, seed: int) -> Cohort:
+    """Return the cases of some subjects: a stratified choice, which nests for a growing ``amount``.
+
+    Args:
+        cohort: to choose from.
+        amount: a number of subjects (int), or a fraction of all (float, above 0, at most 1).
+        seed: of the order; see :func:`nested_subjects`.
+
+    Raises:
+        ConfigError: if the amount leaves no subject, or is more than there are.
+    """
+    order = nested_subjects(cohort, seed)
+    number = round(amount * len(order)) if isinstance(amount, float) else amount
+    if not 1 <= number <= len(order):
+        what = f"{amount} of {len(order)} subjects leaves {number} of them"
+        raise ConfigError(f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one")
+    return _training_part(cohort, order[:number])
+
+
+def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) -> dict[str, Cohort]:
+    """Split into named parts by subject, stratified by lesion load.
+
+    Args:
+        cohort: what to split; cases drawn from others only go to the part ``train``, and only where all of their
+            parents are in it.
+        fractions: part → share of the subjects; together at most 1.
+        seed: of the order; see :func:`nested_subjects`.
+
+    Raises:
+        ConfigError: if the fractions are negative or above 1 together, or a part would get no subject.
+    """
+    if any(share < 0 for share in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
+        raise ConfigError("split", f"the fractions are {dict(fractions)}", "give fractions that add up to at most 1")
+    order = nested_subjects(cohort, seed)
+    ends = np.rint(np.cumsum(list(fractions.values())) * len(order)).astype(int)
+    parts: dict[str, Cohort] = {}
+    for name, start, end in zip(fractions, [0, *ends[:-1]], ends, strict=True):
+        if start == end:
+            what = f"the part {name} ({fractions[name]:g} of {len(order)} subjects) has no subject"
+            raise ConfigError("split", what, "give it a larger fraction")
+        part = _training_part if name == "train" else _test_part
+        parts[name] = part(cohort, order[start:end])
+    return parts
+
+
+def kfold(cohort: Cohort, k: int, seed: int) -> list[Fold]:
+    """Return k folds of training and validation cases by subject, stratified by lesion load.
+
+    Raises:
+        ConfigError: if k is below 2 or above the number of subjects.
+    """
+    rng = generator(seed, "folds")
+    subjects = _by_load(cohort, rng)
+    if not 2 <= k <= len(subjects):
+        raise ConfigError("folds", f"{k} folds of {len(subjects)} subjects", "use 2 up to the number of subjects")
+    fold_of: dict[str, int] = {}
+    for start in range(0, len(subjects), k):
+        block = subjects[start : start + k]
+        fold_of |= dict(zip(block, rng.permutation(k).tolist(), strict=False))
+    return [
+        (
+            _training_part(cohort, [subject for subject in subjects if fold_of[subject] != fold]),
+            _test_part(cohort, [subject for subject in subjects if fold_of[subject] == fold]),
+        )
+        for fold in range(k)
+    ]
+
+
+def write_splits_final(path: Path, folds: Sequence[Fold]) -> None:
+    """Write folds as nnU-Net's ``splits_final.json``, a list of ``{"train": [case ids], "val": [case ids]}``.
+
+    Raises:
+        LeakError: if a validation subject is a parent of a training case.
+    """
+    for train, val in folds:
+        check_no_leak(train, val)
+    ids = [{"train": [case.case_id for case in train], "val": [case.case_id for case in val]} for train, val in folds]
+    write_json(path, ids)
+
+
+def read_splits_final(path: Path, cohort: Cohort) -> list[Fold]:
+    """Read nnU-Net's ``splits_final.json`` for a cohort.
+
+    Raises:
+        CohortError: if the file is not such a list, or names a case that the cohort does not have.
+        LeakError: if a subject stands on both sides, or a validation case was drawn from others.
+    """
+    content = _read_json(path)
+    if not isinstance(content, list) or not all(
+        isinstance(fold, dict) and _is_names(fold.get("train")) and _is_names(fold.get("val")) for fold in content
+    ):
+        raise CohortError(path, "is not a list of folds", 'write [{"train": [case ids], "val": [case ids]}, …]')
+    folds = []
+    for number, fold in enumerate(content):
+        try:
+            train, val = cohort.subset(fold["train"]), cohort.subset(fold["val"])
+            check_no_leak(train, val)
+        except (CohortError, LeakError) as error:
+            raise type(error)(path, f"fold {number}: {error.where} {error.what}", error.remedy) from error
+        folds.append((train, val))
+    return folds
+
+
+def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read a file such as ``roles.json``: role (pool, development, final, …) → subjects.
+
+    Raises:
+        CohortError: if the file is not such a mapping.
+        LeakError: if a subject has two roles.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict) or not all(_is_names(subjects) for subjects in content.values()):
+        raise CohortError(path, "is not a mapping of roles", 'write {"pool": [subject ids], "final": [subject ids]}')
+    role_of: dict[str, str] = {}
+    for role, subjects in content.items():
+        for subject in subjects:
+            if role_of.setdefault(subject, role) != role:
+                raise LeakError(path, f"subject {subject} is in {role_of[subject]} and {role}", "give it one role")
+    return {role: tuple(subjects) for role, subjects in content.items()}
+
+
+def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> Cohort:
+    """Return the cases of the subjects that have a role.
+
+    Raises:
+        ConfigError: if there is no such role, or none of its subjects is in the cohort.
+    """
+    if role not in roles:
+        raise ConfigError(f"role {role}", "is not in the roles file", f"choose from {', '.join(roles)}")
+    part = _training_part(cohort, roles[role])
+    if not part.cases:
+        raise ConfigError(f"role {role}", f"none of its subjects is in {cohort.name}", "check the roles file")
+    return part
+
+
+def _by_load(cohort: Cohort, rng: np.random.Generator) -> list[str]:
+    """Return the subjects sorted by the sum of their cases' loads, those of unknown load last, ties shuffled."""
+    loads: dict[str, list[float]] = {}
+    for case in cohort:
+        if not case.derived:
+            loads.setdefault(case.subject_id, []).append(lesion_load(case))
+    known = {subject: float(np.nansum(values)) for subject, values in loads.items() if not np.isnan(values).all()}
+    shuffled = [str(subject) for subject in rng.permutation(sorted(loads))]
+    return sorted(shuffled, key=lambda subject: known.get(subject, float("inf")))
+
+
+def _spread(subjects: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Interleave the halves of a sorted list, each ordered in the same way; which half begins is drawn."""
+    if len(subjects) < 2:
+        return list(subjects)
+    middle = len(subjects) // 2
+    if len(subjects) % 2 and rng.random() < 0.5:
+        middle += 1
+    halves = [_spread(subjects[:middle], rng), _spread(subjects[middle:], rng)]
+    if len(halves[0]) < len(halves[1]) or (len(halves[0]) == len(halves[1]) and rng.random() < 0.5):
+        halves.reverse()
+    longer, shorter = halves
+    order = [subject for pair in zip(longer, shorter, strict=False) for subject in pair]
+    return order + list(longer[len(shorter) :])
+
+
+def _training_part(cohort: Cohort, subjects: Collection[str]) -> Cohort:
+    """Return the cases of the subjects, and the cases drawn from nobody else."""
+    chosen = frozenset(subjects)
+    return cohort.with_cases(
+        [case for case in cohort if (case.ancestry <= chosen if case.derived else case.subject_id in chosen)]
+    )
+
+
+def _test_part(cohort: Cohort, subjects: Collection[str]) -> Cohort:
+    return cohort.with_cases([case for case in cohort.of_subjects(subjects) if not case.derived])
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "name a JSON file") from error
