@@ -65,24 +65,33 @@ def write_dataset_json(
     num_training: int,
     file_ending: str,
 ) -> None:
-    """Write ``dataset.json``; the keys that nnU-Net requires and the cohort's name.
+    """Write ``dataset.json``: the keys that nnU-Net requires, and the cohort's name.
+
+    Raises:
+        CohortError: see :func:`check_names`.
+    """
+    path = folder / "dataset.json"
+    content = {
+        "name": name,
+        "channel_names": {str(number): channel for number, channel in enumerate(channels)},
+        "labels": check_names(channels, labels, path),
+        "numTraining": num_training,
+        "file_ending": file_ending,
+    }
+    write_json(path, content)
+
+
+def check_names(channels: Sequence[str], labels: Mapping[str, int], where: Path) -> dict[str, int]:
+    """Return the labels, sorted, if a ``dataset.json`` can hold them and the channels.
 
     Raises:
         CohortError: if the labels are not consecutive integers from ``background`` = 0, or a channel name holds
             a space (``missing_channels`` could not list it).
     """
-    path = folder / "dataset.json"
     for channel in channels:
         if not channel or any(letter.isspace() for letter in channel):
-            raise CohortError(path, f"{channel!r} cannot be a channel name", "use a name without spaces")
-    content = {
-        "name": name,
-        "channel_names": {str(number): channel for number, channel in enumerate(channels)},
-        "labels": _checked_labels(labels, path),
-        "numTraining": num_training,
-        "file_ending": file_ending,
-    }
-    write_json(path, content)
+            raise CohortError(where, f"{channel!r} cannot be a channel name", "use a name without spaces")
+    return _checked_labels(labels, where)
 
 
 def _checked_labels(labels: Any, path: Path) -> dict[str, int]:

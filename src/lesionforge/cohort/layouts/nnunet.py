@@ -20,7 +20,7 @@ from lesionforge.cohort.layouts.cases_csv import (
     write_cases_csv,
     write_table,
 )
-from lesionforge.cohort.layouts.dataset_json import Description, read_dataset_json, write_dataset_json
+from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
 from lesionforge.cohort.scan import Scan, load_scan, save_label
 from lesionforge.errors import CohortError
@@ -114,7 +114,7 @@ class WriteReport:
     """What became of the cases of a cohort on writing it.
 
     Attributes:
-        cohort: the cases that were written, with their new paths.
+        cohort: the cases that were written, as read back.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
         problems: the errors of the cases that could not be used and were left out.
@@ -152,20 +152,18 @@ def write_nnunet(
         OutputError: if the folder is not empty.
         CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
     """
+    _check_cohort(cohort, folder)
     file_ending = _file_ending(cohort)
-    check_ids(({"case_id": case.case_id, "subject_id": case.subject_id} for case in cohort), folder)
     claim_output(folder)
-    written: list[Case] = []
-    found = list(problems)
-    incomplete = [case for case in cohort if not case.has_channels(cohort.channels)]
-    for case in cohort:
-        if case in incomplete and missing == "leave_out":
-            continue
+    incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
+    kept = [case for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    written, found = [], list(problems)
+    for case in kept:
         try:
             written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks))
         except CohortError as problem:
             found.append(problem)
-    _write_lists(folder, incomplete, cohort.channels, missing, found)
+    _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
         raise CohortError(folder, "no case could be written", f"first problem: {found[0]}" if found else "zero-fill")
     result = replace(cohort, cases=tuple(written))
@@ -178,19 +176,22 @@ def write_nnunet(
         num_training=len(result.annotated()),
         file_ending=file_ending,
     )
-    names = tuple(case.case_id for case in incomplete)
-    done = {case.case_id for case in written}
     return WriteReport(
-        cohort=result,
-        left_out=names if missing == "leave_out" else (),
-        filled=tuple(name for name in names if name in done),
+        cohort=read_nnunet(folder),
+        left_out=() if missing == "zero_fill" else tuple(incomplete),
+        filled=tuple(case.case_id for case in written if case.case_id in incomplete),
         problems=tuple(found),
     )
 
 
-def _file_ending(cohort: Cohort) -> str:
+def _check_cohort(cohort: Cohort, folder: Path) -> None:
     if not cohort.cases:
         raise CohortError(cohort.name, "the cohort has no cases", "check the folder, the patterns or the selection")
+    check_ids(({"case_id": case.case_id, "subject_id": case.subject_id} for case in cohort), folder)
+    check_names(cohort.channels, cohort.labels, folder)
+
+
+def _file_ending(cohort: Cohort) -> str:
     png = {path.name.endswith(".png") for case in cohort for path in case.images.values()}
     if len(png) > 1:
         raise CohortError(cohort.name, "mixes PNG slices and NIfTI volumes", "make a cohort of each")
@@ -254,7 +255,7 @@ def _gzip(file: BinaryIO) -> gzip.GzipFile:
 
 def _write_lists(
     folder: Path,
-    incomplete: Sequence[Case],
+    incomplete: Collection[Case],
     channels: Sequence[str],
     missing: Missing,
     problems: Sequence[CohortError],
