@@ -1,0 +1,193 @@
+"""The figures of a benchmark report. Each function returns a figure and draws nothing on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, fraction_name, outcome
+from lesionforge.scores import score_info
+from lesionforge.scores.statistics import seed_differences, subject_means
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#666666")
+OUTCOME_COLOURS = {
+    Outcome.GAIN: "#0072B2",
+    Outcome.LOSS: "#D55E00",
+    Outcome.CHANGE: "#CC79A7",
+    Outcome.NULL: "#666666",
+    Outcome.TOO_FEW: "#BBBBBB",
+}
+TRUTH_COLOUR, PREDICTION_COLOUR = "#56B4E9", "#E69F00"
+ROW_INCHES = 0.42
+
+
+class Example(TypedDict):
+    """One slice to show with the outlines of truth and predictions.
+
+    Keys:
+        image: ``(row, column)`` intensities, the first row on top.
+        truth: ``(row, column)`` lesion classes.
+        predictions: arm → ``(row, column)`` lesion classes.
+        title: what is shown, for instance the case and slice.
+        aspect: height of a pixel over its width, 1 unless given.
+    """
+
+    image: NDArray[np.floating]
+    truth: NDArray[np.integer]
+    predictions: Mapping[str, NDArray[np.integer]]
+    title: NotRequired[str]
+    aspect: NotRequired[float]
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """Return a colour for every arm."""
+    return {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(arms)}
+
+
+def box_plot(results: pd.DataFrame, metric: str) -> Figure:
+    """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
+    info, values = score_info(metric), subject_means(results, metric)
+    arms, fractions = list(dict.fromkeys(results["arm"])), sorted(results["fraction"].unique())
+    colours = arm_colours(arms)
+    figure, panels = _rows(len(fractions), len(arms))
+    for panel, fraction in zip(panels, fractions, strict=True):
+        for row, arm in enumerate(arms):
+            index = values.index
+            of_arm = values[
+                (index.get_level_values("arm") == arm) & (index.get_level_values("fraction") == fraction)
+            ].to_numpy()
+            _box(panel, row, of_arm * info.factor, colours[arm])
+        _label_rows(panel, arms)
+        panel.set_title(_panel_title(fraction, len(fractions)), loc="left", fontsize=10)
+    panels[-1].set_xlabel(f"{info.title} per subject ({info.unit})")
+    return figure
+
+
+def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, baseline: str) -> Figure:
+    """Return the differences to the baseline with their 95 % intervals; small ticks are single seeds."""
+    info = score_info(metric)
+    rows = comparisons(summary, baseline=baseline, metric=metric)
+    per_seed = seed_differences(results, metric, baseline=baseline)
+    fractions = sorted(rows["fraction"].unique())
+    most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
+    figure, panels = _rows(max(len(fractions), 1), most)
+    for panel, fraction in zip(panels, fractions, strict=False):
+        part = rows[rows["fraction"] == fraction]
+        panel.axvline(0, color="#222222", linewidth=1)
+        for height, (_, row) in enumerate(part.iterrows()):
+            difference = difference_of(row)
+            colour = OUTCOME_COLOURS[outcome(difference, metric)]
+            ends = np.array([difference.low, difference.high]) * info.factor
+            panel.plot(ends, [height, height], color=colour, linewidth=2.5, solid_capstyle="butt")
+            panel.plot(difference.mean * info.factor, height, "o", color=colour, markersize=7)
+            seeds = per_seed[[key[:2] == (row["arm"], fraction) for key in per_seed.index]].to_numpy() * info.factor
+            panel.plot(seeds, np.full(seeds.size, height + 0.28), "|", color=colour, markersize=7, alpha=0.8)
+        _label_rows(panel, part["arm"].tolist())
+        panel.set_title(_panel_title(fraction, len(fractions)), loc="left", fontsize=10)
+    better = {True: "right is better", False: "left is better", None: "0 is no change"}[info.higher_is_better]
+    panels[-1].set_xlabel(f"{info.title} minus that of {baseline} ({info.unit}); {better}")
+    return figure
+
+
+def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
+    """Return the mean per arm against the amount of real training data, with 95 % intervals."""
+    info = score_info(metric)
+    rows = summary[summary["metric"] == metric]
+    arms, fractions = list(dict.fromkeys(rows["arm"])), sorted(rows["fraction"].unique())
+    figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    for i, (arm, colour) in enumerate(arm_colours(arms).items()):
+        part = rows[rows["arm"] == arm].sort_values("fraction")
+        at = [fractions.index(f) + (i - (len(arms) - 1) / 2) * 0.05 for f in part["fraction"]]
+        mean = part["mean"].to_numpy() * info.factor
+        below, above = mean - part["ci_low"] * info.factor, part["ci_high"] * info.factor - mean
+        axes.errorbar(at, mean, [below, above], color=colour, marker="o", markersize=5, capsize=2, label=arm)
+    axes.set_xticks(range(len(fractions)), [fraction_name(f) for f in fractions])
+    axes.set_xlabel("real training subjects")
+    axes.set_ylabel(f"{info.title} ({info.unit})")
+    axes.grid(axis="y", color="#e5e5e5")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def example_sheet(examples: Sequence[Example]) -> Figure:
+    """Return a row per example: the slice, then each arm's prediction outlined beside the truth."""
+    arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
+    columns = 1 + len(arms)
+    figure = Figure(figsize=(1.9 * columns, 2.05 * len(examples) + 0.4), dpi=130, layout="constrained")
+    grid = figure.subplots(len(examples), columns, squeeze=False)
+    for axes_row, example in zip(grid, examples, strict=True):
+        for axes, arm in zip(axes_row, [None, *arms], strict=True):
+            axes.set_axis_off()
+            if arm is not None and arm not in example["predictions"]:
+                continue
+            low, high = np.percentile(example["image"], (0.5, 99.5))
+            axes.imshow(example["image"], cmap="gray", vmin=low, vmax=high, aspect=example.get("aspect", 1.0))
+            if arm is None:
+                axes.set_title(example.get("title", ""), fontsize=8)
+                continue
+            axes.set_title(arm, fontsize=8)
+            _outline(axes, example["truth"], TRUTH_COLOUR)
+            _outline(axes, example["predictions"][arm], PREDICTION_COLOUR)
+    handles = [
+        Line2D([], [], color=colour, label=name)
+        for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _outline(axes: Axes, label: NDArray[np.integer], colour: str) -> None:
+    if (label > 0).any():
+        padded = np.pad(label > 0, 1).astype(float)
+        rows, columns = np.arange(-1, label.shape[0] + 1), np.arange(-1, label.shape[1] + 1)
+        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.2)
+
+
+def _rows(n_panels: int, n_rows: int) -> tuple[Figure, list[Axes]]:
+    height = 0.9 + n_panels * (0.35 + ROW_INCHES * n_rows)
+    figure = Figure(figsize=(7.2, height), dpi=130, layout="constrained")
+    return figure, list(figure.subplots(n_panels, 1, squeeze=False, sharex=True)[:, 0])
+
+
+def _label_rows(panel: Axes, names: Sequence[str]) -> None:
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.45, -0.55)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color="#e5e5e5")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _panel_title(fraction: float, n_fractions: int) -> str:
+    return f"real training subjects: {fraction_name(fraction)}" if n_fractions > 1 else ""
+
+
+def _box(panel: Axes, row: int, values: NDArray[np.float64], colour: str) -> None:
+    if not values.size:
+        return
+    panel.boxplot(
+        values,
+        positions=[row],
+        orientation="horizontal",
+        widths=0.55,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour, "alpha": 0.25, "edgecolor": colour},
+        medianprops={"color": colour, "linewidth": 2},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+        manage_ticks=False,
+    )
+    spread = np.linspace(-0.18, 0.18, min(values.size, 9))
+    panel.plot(values, row + np.resize(spread, values.size), ".", color=colour, markersize=4, alpha=0.7)
+    panel.plot(values.mean(), row, "D", color="white", markeredgecolor=colour, markersize=6)

@@ -1,0 +1,180 @@
+"""From ``results.csv`` to ``summary.csv``, figures and one self-contained ``report.html``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lesionforge.benchmark.figures import Example, box_plot, example_sheet, forest_plot, regime_curve
+from lesionforge.benchmark.tables import all_scores, arm_row, css_class, method_rows, reading_warnings
+from lesionforge.benchmark.verdict import comparisons, difference_of, fraction_name, headline, outcome, verdict
+from lesionforge.errors import ConfigError
+from lesionforge.files import atomic, write_text
+from lesionforge.scores import is_score, score_info
+from lesionforge.scores.statistics import compare_arms
+
+__all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
+
+KEYS = ("arm", "fraction", "seed", "case_id", "subject_id")
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read and check a ``results.csv``.
+
+    Raises:
+        ConfigError: if it is missing or empty, lacks a column, or holds a case twice.
+    """
+    if not path.is_file():
+        raise ConfigError(path, "there is no such file", "run the benchmark first")
+    try:
+        results = pd.read_csv(
+            path, dtype={"arm": str, "case_id": str, "subject_id": str}, keep_default_na=False, na_values=["", "nan"]
+        )
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise ConfigError(path, f"is not a table ({error})".replace("\n", " "), "run the benchmark again") from error
+    missing = [key for key in KEYS if key not in results]
+    if missing:
+        raise ConfigError(path, f"lacks the columns {', '.join(missing)}", "run the benchmark again")
+    if results.empty or results[list(KEYS)].isna().to_numpy().any():
+        raise ConfigError(path, "is empty or has rows without arm, fraction, seed, case or subject", "run it again")
+    twice = results.duplicated(["arm", "fraction", "seed", "case_id"])
+    if twice.any():
+        row = results[twice].iloc[0]
+        what = f"arm {row['arm']}, seed {row['seed']} holds case {row['case_id']} twice"
+        raise ConfigError(path, what, "remove the repeated rows")
+    return results
+
+
+def summarize(results: pd.DataFrame, *, baseline: str, seed: int = 0) -> pd.DataFrame:
+    """Return a row per score × arm × fraction, see :func:`lesionforge.scores.statistics.compare_arms`.
+
+    Args:
+        results: as read by :func:`read_results`; every column that is a score is summarized.
+        baseline: the arm that the others are compared with.
+        seed: of the bootstrap.
+    """
+    metrics = [name for name in results.columns if is_score(name)]
+    if not metrics:
+        raise ConfigError("results", "hold no score", "run the benchmark again")
+    return pd.concat(
+        [compare_arms(results, baseline=baseline, metric=metric, seed=seed) for metric in metrics], ignore_index=True
+    )
+
+
+def write_report(
+    folder: Path,
+    *,
+    baseline: str,
+    primary: str = "dice",
+    arm: str | None = None,
+    title: str = "Does synthetic data help?",
+    notes: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    examples: Sequence[Example] = (),
+    seed: int = 0,
+) -> str:
+    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
+
+    Args:
+        folder: the benchmark folder.
+        baseline: the arm that the others are compared with.
+        primary: the score that decides, chosen beforehand.
+        arm: the arm of the main comparison, declared beforehand; without it the verdict lists all arms.
+        title: heading of the report.
+        notes: name → text, further rows of the table "Data and method", such as steps, network or control.
+        warnings: what a reader must know first, such as that the data are simulated.
+        examples: slices to show with outlines.
+        seed: of the bootstrap.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ConfigError: if ``results.csv`` cannot be used, or does not have the arms or the primary score.
+    """
+    results = read_results(folder / "results.csv")
+    if arm is not None and arm not in set(results["arm"]):
+        raise ConfigError(arm, "is not an arm of the results", f"choose from {', '.join(results['arm'].unique())}")
+    if primary not in results or not is_score(primary):
+        raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
+    summary = summarize(results, baseline=baseline, seed=seed)
+    with atomic(folder / "summary.csv") as temporary:
+        summary.to_csv(temporary, index=False)
+    sentence = headline(summary, baseline=baseline, metric=primary, arm=arm)
+    figures = _figures(results, summary, baseline=baseline, primary=primary, examples=examples)
+    page = _template().render(
+        title=title,
+        verdict=sentence,
+        verdict_class=_verdict_class(summary, baseline, primary, arm),
+        sentences=_sentences(summary, baseline, primary, besides=sentence),
+        warnings=[*warnings, *reading_warnings(results, summary, baseline=baseline, primary=primary)],
+        primary=score_info(primary),
+        baseline=baseline,
+        several_fractions=results["fraction"].nunique() > 1,
+        arms=[arm_row(row, primary) for _, row in summary[summary["metric"] == primary].iterrows()],
+        figures=[_save_figure(folder / "figures" / name, caption, figure) for name, caption, figure in figures],
+        all_scores=all_scores(summary),
+        method=method_rows(results, notes or {}),
+    )
+    write_text(folder / "report.html", page)
+    return sentence
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lesionforge.benchmark", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figures(
+    results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, primary: str, examples: Sequence[Example]
+) -> list[tuple[str, str, Figure]]:
+    name = score_info(primary).title
+    figures = []
+    if results["arm"].nunique() > 1:
+        caption = (
+            f"Difference in {name} to {baseline}: mean over subjects with 95 % interval; "
+            "blue is a gain, orange a loss, grey neither. The ticks below are single seeds."
+        )
+        figures.append(("differences.png", caption, forest_plot(results, summary, primary, baseline=baseline)))
+    caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
+    figures.append(("arms.png", caption, box_plot(results, primary)))
+    if results["fraction"].nunique() > 1:
+        caption = f"{name} against the number of real training subjects, with 95 % intervals."
+        figures.append(("data_regime.png", caption, regime_curve(summary, primary)))
+    if examples:
+        caption = "Examples: outline of the truth in blue, of the prediction in orange."
+        figures.append(("examples.png", caption, example_sheet(examples)))
+    return figures
+
+
+def _save_figure(path: Path, caption: str, figure: Figure) -> dict[str, str]:
+    with atomic(path) as temporary:
+        figure.savefig(temporary)
+    return {"title": caption, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
+
+
+def _verdict_class(summary: pd.DataFrame, baseline: str, primary: str, arm: str | None) -> str:
+    rows = comparisons(summary, baseline=baseline, metric=primary)
+    if arm is not None:
+        rows = rows[rows["arm"] == arm]
+    outcomes = {outcome(difference_of(row), primary) for _, row in rows.iterrows()}
+    return css_class(outcomes.pop()) if len(outcomes) == 1 else "mixed"
+
+
+def _sentences(summary: pd.DataFrame, baseline: str, primary: str, *, besides: str) -> list[str]:
+    """Return the verdict of every comparison that ``besides`` does not already give."""
+    rows = comparisons(summary, baseline=baseline, metric=primary)
+    several = rows["fraction"].nunique() > 1
+    sentences = []
+    for _, row in rows.iterrows():
+        sentence = verdict(difference_of(row), row["arm"], baseline, primary, n_seeds=int(row["n_seeds"]))
+        if sentence != besides:
+            sentences.append(f"{fraction_name(row['fraction'])}: {sentence}" if several else sentence)
+    return sentences

@@ -1,0 +1,256 @@
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionforge.benchmark.figures import Example
+from lesionforge.benchmark.report import read_results, summarize, write_report
+from lesionforge.benchmark.verdict import Outcome, difference_of, headline, outcome, verdict
+from lesionforge.errors import ConfigError
+from lesionforge.scores.statistics import Interval
+
+
+def make_results(gains, *, n_subjects=12, n_seeds=2, noise=0.02, fractions=(1.0,)):
+    rng = np.random.default_rng(0)
+    level = rng.uniform(0.4, 0.7, n_subjects)
+    rows = [
+        {
+            "arm": arm,
+            "fraction": fraction,
+            "seed": seed,
+            "case_id": f"case{subject}_{case}",
+            "subject_id": f"subject{subject}",
+            "dice": level[subject] + gain + rng.normal(0, noise),
+            "hd95": 20 - 40 * gain + rng.normal(0, 1),
+            "volume_difference_ml": rng.normal(0, 1),
+            "steps": 100,
+        }
+        for fraction in fractions
+        for arm, gain in gains.items()
+        for seed in range(n_seeds)
+        for subject in range(n_subjects)
+        for case in range(2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def report(folder, results, **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    results.to_csv(folder / "results.csv", index=False)
+    sentence = write_report(folder, baseline="real", **options)
+    return sentence, (folder / "report.html").read_text(encoding="utf-8")
+
+
+def interval(low, high, n=20):
+    return Interval(mean=(low + high) / 2, low=low, high=high, n=n)
+
+
+class TestVerdict:
+    def test_a_gain(self):
+        sentence = verdict(interval(0.01, 0.03), "synthetic", "real", "dice", n_seeds=3)
+        assert sentence == (
+            "synthetic did better than real: Dice was 2.0 points higher "
+            "(95 % interval +1.0 to +3.0, 20 subjects, 3 seeds)."
+        )
+
+    def test_a_loss(self):
+        sentence = verdict(interval(-0.03, -0.01), "synthetic", "real", "dice", n_seeds=1)
+        assert sentence == (
+            "synthetic did worse than real: Dice was 2.0 points lower "
+            "(95 % interval −3.0 to −1.0, 20 subjects, 1 seed)."
+        )
+
+    def test_a_null_result(self):
+        sentence = verdict(interval(-0.012, 0.02), "synthetic", "real", "dice")
+        assert sentence == (
+            "No difference in Dice could be shown between synthetic and real: "
+            "it lies between −1.2 and +2.0 points (95 % interval; mean +0.4, 20 subjects)."
+        )
+
+    def test_less_is_better_for_distances(self):
+        assert "better" in verdict(interval(-3, -1), "a", "b", "hd95")
+        assert "worse" in verdict(interval(1, 3), "a", "b", "hd95")
+
+    def test_a_score_without_direction_is_neither_gain_nor_loss(self):
+        assert outcome(interval(1, 3), "volume_difference_ml") is Outcome.CHANGE
+        assert not re.search("better|worse", verdict(interval(1, 3), "a", "b", "volume_difference_ml"))
+
+    @pytest.mark.parametrize("metric", ["dice", "hd95", "lesion_f1", "volume_difference_ml", "dice_core"])
+    def test_an_interval_that_crosses_zero_is_never_a_gain(self, metric):
+        rng = np.random.default_rng(0)
+        for low, high in zip(-rng.exponential(1, 200), rng.exponential(1, 200), strict=True):
+            difference = Interval(mean=rng.uniform(low, high), low=low, high=high, n=30)
+            assert outcome(difference, metric) is Outcome.NULL
+            assert "No difference" in verdict(difference, "a", "b", metric)
+        assert outcome(interval(0, 1), metric) is Outcome.NULL
+        assert outcome(interval(-1, 0), metric) is Outcome.NULL
+
+    def test_too_few_subjects_claim_nothing(self):
+        for difference in (interval(0.1, 0.2, n=5), Interval(mean=0.1, low=math.nan, high=math.nan, n=1)):
+            assert outcome(difference, "dice") is Outcome.TOO_FEW
+            assert verdict(difference, "a", "b", "dice").startswith("Nothing can be said")
+        nothing = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+        assert "nan" not in verdict(nothing, "a", "b", "dice")
+
+
+class TestSummary:
+    def test_has_a_row_per_arm_fraction_and_score(self):
+        results = make_results({"real": 0, "mixed": 0.05}, fractions=(0.5, 1.0))
+        summary = summarize(results, baseline="real")
+        assert len(summary) == 2 * 2 * 3
+        assert set(summary["metric"]) == {"dice", "hd95", "volume_difference_ml"}
+        promised = "arm fraction metric mean ci_low ci_high n_subjects n_seeds difference diff_low diff_high"
+        assert {*promised.split(), "p_wilcoxon", "p_holm"} <= set(summary.columns)
+
+    def test_headline_sorts_all_arms_by_outcome(self):
+        results = make_results({"real": 0, "good": 0.1, "same": 0, "bad": -0.1})
+        sentence = headline(summarize(results, baseline="real"), baseline="real", metric="dice")
+        assert re.search("better with good; worse with bad; no difference could be shown for same", sentence)
+
+    def test_headline_names_the_fractions(self):
+        low = make_results({"real": 0, "mixed": 0.1}, fractions=(0.1,))
+        high = make_results({"real": 0, "mixed": 0}, fractions=(1.0,))
+        sentence = headline(summarize(pd.concat([low, high]), baseline="real"), baseline="real", metric="dice")
+        assert "better with mixed (10 %)" in sentence
+        assert "no difference could be shown for mixed (100 %)" in sentence
+
+    def test_nothing_but_the_baseline(self):
+        summary = summarize(make_results({"real": 0}), baseline="real")
+        assert "nothing to compare" in headline(summary, baseline="real", metric="dice")
+
+
+class TestReport:
+    @pytest.mark.parametrize(
+        ("gain", "words", "style"),
+        [(0.08, "did better than", "gain"), (-0.08, "did worse than", "loss"), (0, "No difference", "neither")],
+    )
+    def test_says_what_the_interval_says(self, tmp_path, gain, words, style):
+        sentence, page = report(tmp_path, make_results({"real": 0, "mixed": gain}))
+        assert words in sentence
+        assert sentence in page
+        assert f'class="verdict {style}"' in page
+        row = pd.read_csv(tmp_path / "summary.csv").query("arm == 'mixed' and metric == 'dice'").iloc[0]
+        assert outcome(difference_of(row), "dice").value in page
+
+    def test_is_self_contained(self, tmp_path):
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.05}, fractions=(0.5, 1.0)))
+        assert "http://" not in page
+        assert "https://" not in page
+        sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,30})', page)
+        assert len(sources) == 3
+        assert all(source.startswith("data:image/png;base64,") for source in sources)
+        assert "<script" not in page
+        assert "url(" not in page
+
+    def test_leaves_the_figures_and_no_temporary_file(self, tmp_path):
+        example = Example(
+            image=np.random.default_rng(0).random((20, 24)),
+            truth=np.eye(20, 24, dtype=np.int16),
+            predictions={"real": np.zeros((20, 24), np.int16), "mixed": np.ones((20, 24), np.int16)},
+            title="case0, slice 3",
+        )
+        report(tmp_path, make_results({"real": 0, "mixed": 0}, fractions=(4, 8)), examples=[example, example])
+        names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        figures = {f"figures/{name}.png" for name in ("arms", "differences", "data_regime", "examples")}
+        assert names == {"results.csv", "summary.csv", "report.html"} | figures
+
+    def test_same_results_same_bytes(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.02})
+        assert report(tmp_path / "a", results) == report(tmp_path / "b", results)
+        assert (tmp_path / "a" / "summary.csv").read_bytes() == (tmp_path / "b" / "summary.csv").read_bytes()
+
+    def test_states_rules_counts_notes_and_warnings(self, tmp_path):
+        notes, warnings = {"Steps": "1200 in every arm"}, ["Simulated data."]
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0}), notes=notes, warnings=warnings)
+        for text in ("12 subjects, 24 cases", "1200 in every arm", "Simulated data.", "both empty", "26 neighbours"):
+            assert text in page
+        assert "One training seed" not in page
+        assert "missing" not in page
+
+    def test_escapes_what_the_caller_gives(self, tmp_path):
+        _, page = report(tmp_path, make_results({"real": 0, "<b>": 0}), title="a < b", notes={"x": "<script>"})
+        assert "<script>" not in page
+        assert "<b>" not in page
+        assert "a &lt; b" in page
+
+    def test_warns_of_one_seed_few_subjects_and_missing_cases(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1}, n_seeds=1, n_subjects=4)
+        lacking = results[~((results["arm"] == "mixed") & (results["case_id"] == "case2_1"))]
+        sentence, page = report(tmp_path, lacking)
+        assert "Nothing can be said" in sentence
+        assert "One training seed" in page
+        assert "at least 6 are needed" in page
+        assert "mixed, 100 %, seed 0: 1 of 8 test cases are missing (case2_1)" in page
+
+    def test_warns_when_seeds_disagree(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0}, noise=0)
+        mixed = results["arm"] == "mixed"
+        results.loc[mixed & (results["seed"] == 0), "dice"] += 0.1
+        results.loc[mixed & (results["seed"] == 1), "dice"] -= 0.02
+        sentence, page = report(tmp_path, results)
+        assert "did better" in sentence
+        assert "the sign of the difference changes with the training seed (−2.0 to +10.0 points)" in page
+
+    def test_the_declared_arm_gives_the_verdict(self, tmp_path):
+        results = make_results({"real": 0, "good": 0.1, "bad": -0.1})
+        sentence, page = report(tmp_path, results, arm="bad")
+        assert sentence.startswith("bad did worse than real")
+        assert "good did better than real" in page
+
+    def test_another_primary_score(self, tmp_path):
+        sentence, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}), primary="hd95")
+        assert "did better" in sentence
+        assert re.search(r"HD95 was \d\.\d mm lower", sentence)
+        assert "left is better" not in page
+
+    def test_a_score_without_values_does_no_harm(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1}).assign(lesion_f1=np.nan)
+        _, page = report(tmp_path, results)
+        assert "nan" not in re.sub(r'src="[^"]+"', "", page).lower()
+
+    def test_can_be_written_again(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        assert report(tmp_path, results) == report(tmp_path, results)
+
+
+class TestBadResults:
+    def refused(self, tmp_path, results, match, **options):
+        with pytest.raises(ConfigError, match=match):
+            report(tmp_path, results, **options)
+        assert not (tmp_path / "report.html").exists()
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(ConfigError, match="no such file"):
+            read_results(tmp_path / "results.csv")
+
+    def test_empty_file(self, tmp_path):
+        (tmp_path / "results.csv").write_text("")
+        with pytest.raises(ConfigError, match="not a table"):
+            read_results(tmp_path / "results.csv")
+
+    def test_missing_column(self, tmp_path):
+        self.refused(tmp_path, make_results({"real": 0}).drop(columns="subject_id"), "subject_id")
+
+    def test_no_rows(self, tmp_path):
+        self.refused(tmp_path, make_results({"real": 0}).iloc[:0], "empty")
+
+    def test_a_case_twice(self, tmp_path):
+        results = make_results({"real": 0})
+        self.refused(tmp_path, pd.concat([results, results.iloc[:1]]), "case0_0 twice")
+
+    def test_unknown_names(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0})
+        self.refused(tmp_path, results[results["arm"] == "mixed"], "baseline")
+        self.refused(tmp_path, results, "not an arm", arm="magic")
+        self.refused(tmp_path, results, "not a score", primary="speed")
+        self.refused(tmp_path, results, "not a score", primary="steps")
+
+    def test_ids_that_look_like_numbers_or_missing_values_stay_text(self, tmp_path):
+        results = make_results({"real": 0}).assign(subject_id="NA", arm="real")
+        results["case_id"] = [f"{i:03d}" for i in range(len(results))]
+        results.to_csv(tmp_path / "results.csv", index=False)
+        read = read_results(tmp_path / "results.csv")
+        assert read["case_id"].iloc[1] == "001"
+        assert set(read["subject_id"]) == {"NA"}
