@@ -136,8 +136,10 @@ def example_sheet(examples: Sequence[Example]) -> Figure:
                 axes.set_title(example.get("title", ""), fontsize=8)
                 continue
             axes.set_title(arm, fontsize=8)
+            limits = axes.axis()
             _outline(axes, example["truth"], TRUTH_COLOUR)
             _outline(axes, example["predictions"][arm], PREDICTION_COLOUR)
+            axes.axis(limits)
     handles = [
         Line2D([], [], color=colour, label=name)
         for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
