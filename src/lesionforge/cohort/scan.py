@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +26,7 @@ FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.int16]
 BoolArray = NDArray[np.bool_]
 
+UNREADABLE = (ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, ValueError, zlib.error)
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
 
 
@@ -116,7 +121,8 @@ def read_label(path: Path) -> tuple[LabelArray, NDArray[np.float64]]:
     """
     raw, affine, slope, inter = read_raw(path)
     values = raw if (slope, inter) == (1, 0) else raw * slope + inter
-    label = np.asarray(values).astype(np.int16)
+    with np.errstate(invalid="ignore"):
+        label = np.asarray(values).astype(np.int16)
     if not np.array_equal(label, values):
         raise CohortError(path, "label values are not whole numbers", "store classes as integers 0, 1, 2, …")
     return label, affine
@@ -129,17 +135,26 @@ def read_raw(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], float, floa
     if path.name.endswith(".png"):
         return _read_png(path), np.eye(4), 1.0, 0.0
     try:
-        image = nib.load(path)
-        proxy: Any = image.dataobj  # type: ignore[attr-defined]
+        image = _open_nifti(path)
+        proxy = image.dataobj
         raw = np.asarray(proxy.get_unscaled())
-        affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)  # type: ignore[attr-defined]
-    except (ImageFileError, EOFError, OSError, ValueError) as error:
+        affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)
+    except UNREADABLE as error:
         raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "copy or export it again") from error
     if raw.ndim == 4 and raw.shape[-1] == 1:
         raw = raw[..., 0]
     if raw.ndim != 3:
         raise CohortError(path, f"has {raw.ndim} dimensions, expected 3", "store each channel in a 3D file of its own")
     return raw, affine, float(proxy.slope), float(proxy.inter)
+
+
+def _open_nifti(path: Path) -> Any:
+    """Open a NIfTI file; a compressed one is read to its end, so that its checksum is verified."""
+    if not path.name.endswith(".gz"):
+        return nib.load(path)
+    content = gzip.decompress(path.read_bytes())
+    second = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
 
 
 def _read_png(path: Path) -> NDArray[np.uint8]:
@@ -195,7 +210,7 @@ def save_edited(source: Path, target: Path, values: FloatArray, touched: BoolArr
         if target.name.endswith(".png"):
             Image.fromarray(edited).save(temporary)
             return
-        original: Any = nib.load(source)
+        original = _open_nifti(source)
         image = type(original)(edited, affine, original.header)
         image.header.set_slope_inter(slope, inter)
         nib.save(image, temporary)

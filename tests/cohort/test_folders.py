@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from lesionforge.cohort.layouts import read_cohort, read_folders, write_nnunet
+from lesionforge.cohort.scan import load_scan
+from lesionforge.errors import CohortError, ConfigError
+from tests.helpers import write_array
+
+PATTERNS = {"FLAIR": "flair.nii.gz", "T1": "t1.nii.gz"}
+IMAGE = np.arange(1, 61).reshape(3, 4, 5)
+LESION = (IMAGE > 50).astype(np.uint8)
+
+
+def write_patient(folder, *names, mask=None):
+    for name in names:
+        write_array(folder / name, IMAGE)
+    if mask is not None:
+        write_array(folder / "lesion.nii.gz", mask)
+
+
+def test_folders_become_a_cohort(tmp_path):
+    folder = tmp_path / "ms"
+    write_patient(folder / "p1", "flair.nii.gz", "t1.nii.gz", mask=LESION)
+    write_patient(folder / "p2", "flair.nii.gz", mask=LESION * 0)
+    write_patient(folder / "p3", "flair.nii.gz", "t1.nii.gz")
+    (folder / ".cache").mkdir()
+    cohort = read_folders(folder, channels=PATTERNS, mask="lesion.nii.gz")
+    assert cohort.name == "ms"
+    assert cohort.channels == ("FLAIR", "T1")
+    assert [(case.case_id, case.subject_id, case.annotation) for case in cohort] == [
+        ("p1", "p1", "lesion"),
+        ("p2", "p2", "lesion_free"),
+        ("p3", "p3", "unknown"),
+    ]
+    assert set(cohort["p2"].images) == {"FLAIR"}
+    assert read_folders(folder, channels=PATTERNS, mask="lesion.nii.gz", no_mask="lesion_free")["p3"].annotation == (
+        "lesion_free"
+    )
+    report = write_nnunet(cohort, tmp_path / "out", missing="zero_fill")
+    np.testing.assert_array_equal(load_scan(report.cohort["p1"], ["T1", "FLAIR"]).label, LESION)
+    assert report.filled == ("p2",)
+    assert read_cohort(tmp_path / "out").labels == {"background": 0, "lesion": 1}
+
+
+def test_a_folder_that_holds_the_files_is_one_patient(tmp_path):
+    write_patient(tmp_path / "volunteer", "flair.nii.gz", "t1.nii.gz")
+    (tmp_path / "volunteer" / "notes").mkdir()
+    cohort = read_folders(tmp_path / "volunteer", channels=PATTERNS, no_mask="lesion_free")
+    assert [case.case_id for case in cohort] == ["volunteer"]
+    assert cohort.healthy() == cohort
+
+
+def test_patterns_reach_into_sub_folders(tmp_path):
+    for patient in ("sub-1", "sub-2"):
+        anat = tmp_path / patient / "ses-1" / "anat"
+        write_array(anat / f"{patient}_T1w.nii.gz", IMAGE)
+        write_array(anat / f"{patient}_label-lesion_mask.nii.gz", LESION)
+        write_array(anat / f"{patient}_dseg.nii.gz", LESION)
+    cohort = read_folders(
+        tmp_path, channels={"T1": "**/*_T1w.nii.gz"}, mask="**/*_mask.nii.gz", anatomy="ses-*/anat/*_dseg.nii.gz"
+    )
+    assert [case.case_id for case in cohort.with_lesions()] == ["sub-1", "sub-2"]
+    np.testing.assert_array_equal(load_scan(cohort["sub-2"], ["T1"]).anatomy, LESION)
+
+
+def test_bad_patients_are_reported_and_the_others_read(tmp_path):
+    write_patient(tmp_path / "good", "flair.nii.gz", "t1.nii.gz", mask=LESION)
+    write_patient(tmp_path / "lost", "other.nii.gz")
+    write_patient(tmp_path / "white", "flair.nii.gz", "t1.nii.gz", mask=LESION * 255)
+    write_patient(tmp_path / "twice", "t1.nii.gz", "flair.nii.gz", "visit2/flair.nii.gz")
+    problems = []
+    patterns = {"FLAIR": "**/flair.nii.gz", "T1": "t1.nii.gz"}
+    cohort = read_folders(tmp_path, channels=patterns, mask="lesion.nii.gz", on_problem=problems.append)
+    assert [case.case_id for case in cohort] == ["good"]
+    text = "\n".join(map(str, problems))
+    assert "lost: no file matches" in text
+    assert "twice: 2 files match" in text
+    assert "lesion.nii.gz: the mask is stored as 0 and 255" in text
+    with pytest.raises(CohortError, match="no file matches"):
+        read_folders(tmp_path, channels=patterns, mask="lesion.nii.gz")
+
+
+def test_masks_of_0_and_255_can_be_imported(tmp_path):
+    write_patient(tmp_path / "src" / "p", "flair.nii.gz", mask=LESION * 255)
+    cohort = read_folders(tmp_path / "src", channels={"FLAIR": "flair.nii.gz"}, mask="lesion.nii.gz", binary_masks=True)
+    report = write_nnunet(cohort, tmp_path / "out", binary_masks=True)
+    np.testing.assert_array_equal(load_scan(report.cohort["p"], ["FLAIR"]).label, LESION)
+
+
+@pytest.mark.parametrize("channels", [{}, {"FLAIR": ""}, {"FLAIR": "/etc/*"}])
+def test_patterns_that_cannot_be_used_are_refused(tmp_path, channels):
+    with pytest.raises(ConfigError, match=r"flair\.nii\.gz"):
+        read_folders(tmp_path, channels=channels)
+
+
+def test_folders_without_patients_are_refused(tmp_path):
+    with pytest.raises(CohortError, match="no folders of patients"):
+        read_folders(tmp_path, channels=PATTERNS)
+    with pytest.raises(CohortError, match="is not a folder"):
+        read_folders(tmp_path / "nowhere", channels=PATTERNS)

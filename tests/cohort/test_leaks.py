@@ -1,0 +1,79 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.errors import LeakError
+
+
+def real(number: int) -> Case:
+    return Case(
+        case_id=f"case_{number}",
+        subject_id=f"sub_{number}",
+        images={"FLAIR": Path(f"{number}.png")},
+        annotation=Annotation.LESION,
+    )
+
+
+COHORT = Cohort(
+    name="all", channels=("FLAIR",), labels={"background": 0, "lesion": 1}, cases=tuple(real(i) for i in range(6))
+)
+TRAIN, TEST = COHORT.with_cases(COHORT.cases[:4]), COHORT.with_cases(COHORT.cases[4:])
+SYNTHETIC = replace(
+    real(0),
+    case_id="syn_0",
+    origin="synthetic",
+    source_case="case_0",
+    mask_id="case_1+edited",
+    synthesizer="pix2pix",
+    parents=("sub_0", "sub_1", "sub_2", "sub_3"),
+)
+MODELS = {"synthesizer": ["sub_0", "sub_2"], "mask source": ["sub_1", "sub_3"]}
+
+
+def with_synthetic(**changes) -> Cohort:
+    return TRAIN.with_cases([*TRAIN.cases, replace(SYNTHETIC, **changes)])
+
+
+def test_a_clean_benchmark_passes():
+    check_no_leak(with_synthetic(), TEST, models=MODELS)
+
+
+@pytest.mark.parametrize(
+    ("way", "forged"),
+    [
+        ("scan", {"subject_id": "sub_4", "source_case": "case_4"}),
+        ("scan", {"source_case": "case_4"}),
+        ("mask case_5", {"mask_id": "case_5", "parents": (*SYNTHETIC.parents, "sub_5")}),
+        ("mask case_5\\+edited", {"mask_id": "case_5+edited"}),
+        ("synthesizer pix2pix or mask source", {"parents": (*SYNTHETIC.parents, "sub_5")}),
+    ],
+)
+def test_a_test_subject_behind_a_training_case_is_refused(way, forged):
+    with pytest.raises(LeakError, match=rf"syn_0: has the test subject sub_[45] as a parent through its {way}"):
+        check_no_leak(with_synthetic(**forged), TEST, models=MODELS)
+
+
+@pytest.mark.parametrize("model", ["synthesizer", "mask source"])
+def test_a_model_fitted_on_a_test_subject_is_refused(model):
+    models = MODELS | {model: [*MODELS[model], "sub_4"]}
+    with pytest.raises(LeakError, match=f"^{model}: was fitted on the test subject sub_4"):
+        check_no_leak(with_synthetic(), TEST, models=models)
+
+
+def test_a_subject_on_both_sides_is_refused():
+    second_visit = replace(real(4), case_id="case_4_visit_2")
+    with pytest.raises(LeakError, match=r"case_4_visit_2: has the test subject sub_4 .* scan"):
+        check_no_leak(TRAIN.with_cases([*TRAIN.cases, second_visit]), TEST)
+
+
+def test_a_drawn_test_case_is_refused():
+    drawn = replace(SYNTHETIC, subject_id="sub_4", source_case="case_4", parents=("sub_4",))
+    with pytest.raises(LeakError, match="syn_0: was drawn by pix2pix"):
+        check_no_leak(TRAIN, TEST.with_cases([*TEST.cases, drawn]))
+
+
+def test_a_simulated_case_may_be_tested_on():
+    check_no_leak(TRAIN, TEST.with_cases([replace(case, origin="simulated") for case in TEST]))
