@@ -153,7 +153,17 @@ def test_mixed_spacings_and_orientations_are_warnings(tmp_path):
     assert report.problems == ()
     orientations, spacings = (warning.what for warning in report.warnings)
     assert "RAS ×3, LAS ×1" in orientations
-    assert "2–4 mm" in spacings
+    assert "(2 × 2 × 2–4 mm)" in spacings
+
+
+def test_a_channel_in_two_units_is_a_warning(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=3, channels=("DWI", "ADC"))
+    change(cohort.cases[2].images["ADC"], lambda values: values / 1000, dtype=np.float32)
+    report = check_folder(tmp_path)
+    assert report.problems == ()
+    (warning,) = report.warnings
+    assert "ADC" in warning.what
+    assert "case_002" in warning.what
 
 
 def test_duplicate_ids_empty_folders_and_cohorts_are_named(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
+from lesionforge.cohort.fingerprint import CROP_VOXELS, Fingerprint, fingerprint
 from lesionforge.cohort.fingerprint_table import fingerprint_table
 from lesionforge.cohort.measure import foreground, measure, slice_axis
 from lesionforge.cohort.scan import Scan, load_scan
@@ -177,10 +177,20 @@ def test_finer_grid_needs_a_larger_crop(tmp_path):
     assert all(a > b for a, b in zip(fine, found.roi_size(3), strict=True))
 
 
+@both_dims
+def test_crop_of_large_images_fits_into_memory(spatial_dims, tmp_path):
+    shape = (600, 400) if spatial_dims == 2 else (160, 144, 112)
+    cohort = tiny_cohort(tmp_path, spatial_dims=spatial_dims, shape=shape, n_subjects=1, n_healthy=1)
+    roi = fingerprint(cohort, ["FLAIR"]).roi_size(spatial_dims)
+    assert 0.8 * CROP_VOXELS[spatial_dims] < np.prod(roi) <= CROP_VOXELS[spatial_dims]
+    assert max(roi) <= min(roi) + 16
+
+
 def test_without_lesions_the_crop_is_the_image(tmp_path):
     found = fingerprint(tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2, n_healthy=2, shape=(70, 50)), ["FLAIR"])
     assert found.roi_size(2) == (64, 48)
     assert found.lesion_free_slices == 1
+    assert "## Lesions" not in fingerprint_table(found)
 
 
 def test_slices_give_no_3d_crop(tmp_path):

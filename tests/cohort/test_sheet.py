@@ -35,6 +35,7 @@ def test_every_class_has_its_own_outline(tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=1, labels=NESTED)
     contact_sheet(cohort, tmp_path / "sheet.png")
     pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    pixels = pixels[: len(pixels) * 4 // 5]
     for colour in ((255, 59, 48), (255, 214, 10)):
         assert (np.abs(pixels - colour).sum(-1) < 60).any()
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from lesionforge.errors import CohortError, LesionforgeError, OutputError
 from lesionforge.files import claim_output, write_text
 
 SPACING_TOLERANCE = 1.05
+UNIT_RATIO = 100.0
 COHORT_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")
 
 
@@ -122,8 +124,12 @@ def check_cohort(
             progress(done, len(cohort))
     fingerprint = collect(cohort, cohort.channels, measured, [str(f) for f in findings])
     ignored = {_stem(Path(error.where).name) for error in unreadable}
-    warnings = (*_mixed_grids(cohort.name, fingerprint.cases), *_unused_files(cohort, ignored))
-    findings += [_finding("warning", "", warning) for warning in warnings]
+    findings += [
+        _finding("warning", "", warning)
+        for warning in chain(
+            _mixed_grids(cohort.name, fingerprint.cases), _mixed_units(cohort, measured), _unused_files(cohort, ignored)
+        )
+    ]
     return CheckReport(findings=tuple(findings), fingerprint=fingerprint)
 
 
@@ -195,8 +201,26 @@ def _mixed_grids(name: str, cases: Sequence[CaseMeasures]) -> Iterator[CohortErr
     alike = [case.spacing for case in cases if len(case.spacing) == len(cases[0].spacing)]
     low, high = np.min(alike, axis=0), np.max(alike, axis=0)
     if (high > SPACING_TOLERANCE * low).any():
-        ranges = " × ".join(f"{a:.4g}–{b:.4g}" for a, b in zip(low, high, strict=True))
+        ranges = " × ".join(
+            f"{a:.4g}" if b <= SPACING_TOLERANCE * a else f"{a:.4g}–{b:.4g}" for a, b in zip(low, high, strict=True)
+        )
         yield CohortError(name, f"the spacings differ ({ranges} mm)", "resample to one spacing for training")
+
+
+def _mixed_units(cohort: Cohort, measured: Sequence[Measured]) -> Iterator[CohortError]:
+    """Yield a warning for each channel whose cases cannot be in the same unit (or scale) of intensity."""
+    for channel in cohort.channels:
+        levels = {
+            item.case.case_id: float(np.percentile(np.abs(item.outside[channel]), 95))
+            for item in measured
+            if item.outside.get(channel, np.empty(0)).size
+        }
+        if not levels:
+            continue
+        low, high = min(levels, key=levels.__getitem__), max(levels, key=levels.__getitem__)
+        if levels[high] > UNIT_RATIO * levels[low]:
+            what = f"{channel} is {levels[low]:.3g} in {low} but {levels[high]:.3g} in {high} (95th percentile)"
+            yield CohortError(cohort.name, what, "bring the channel to one unit")
 
 
 def _unused_files(cohort: Cohort, ignored: set[str]) -> Iterator[CohortError]:

@@ -22,6 +22,7 @@ Progress = Callable[[int, int], None]
 
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
 CONTEXT = 0.5
+CROP_VOXELS = {2: 256 * 256, 3: 128 * 128 * 64}
 BATCH_VOXELS = 16 * 128 * 128
 BATCH_RANGE = (2, 16)
 
@@ -97,7 +98,8 @@ class Fingerprint(Frozen):
 
         Rule: the largest lesion of nine cases in ten fits, with half its extent again as context (a quarter on each
         side); in-plane the crop is as wide as high in mm; each side is rounded up to a multiple of ``divisor``, but not
-        beyond the median image, and is at least ``divisor``. Without any lesion it is the median image.
+        beyond the median image, and is at least ``divisor``. Without any lesion it is the median image. So that it fits
+        into memory, the longest side is cut until 256×256 pixels, or as many voxels as 128×128×64, are left.
 
         Args:
             spatial_dims: 2 for slices (the axis of :func:`slice_axis` is dropped from volumes), or 3.
@@ -121,7 +123,10 @@ class Fingerprint(Frozen):
         if extent is not None:
             wanted_mm[in_plane] = wanted_mm[in_plane].max()
         axes = in_plane if spatial_dims == 2 else range(self.spatial_dims)
-        return tuple(_fit(wanted_mm[axis] / grid[axis], image_mm[axis] / grid[axis], divisor) for axis in axes)
+        crop = [_fit(wanted_mm[axis] / grid[axis], image_mm[axis] / grid[axis], divisor) for axis in axes]
+        while prod(crop) > CROP_VOXELS[spatial_dims] and max(crop) > divisor:
+            crop[int(np.argmax(crop))] -= divisor
+        return tuple(crop)
 
     def batch_size(self, roi_size: Sequence[int]) -> int:
         """Return how many crops make a batch: as many voxels as 16 slices of 128×128, but 2 … 16 crops."""

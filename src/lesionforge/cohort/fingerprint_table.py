@@ -17,11 +17,11 @@ def fingerprint_table(fingerprint: Fingerprint) -> str:
         sections += [
             "## Intensities\n",
             _table(("channel", "where", *(f"P{p:g}" for p in PERCENTILES)), _intensity_rows(fingerprint)),
-            "## Lesions\n",
-            _table(("", "P5", "median", "P95"), _lesion_rows(fingerprint)),
-            "## Defaults for training\n",
-            _table(("", "value"), _default_rows(fingerprint)),
         ]
+    if fingerprint.lesions:
+        sections += ["## Lesions\n", _table(("", "P5", "median", "P95"), _lesion_rows(fingerprint))]
+    if fingerprint.cases:
+        sections += ["## Defaults for training\n", _table(("", "value"), _default_rows(fingerprint))]
     if fingerprint.problems:
         sections += ["## Left out\n", "\n".join(f"- {problem}" for problem in fingerprint.problems) + "\n"]
     return "\n".join(sections)
@@ -56,8 +56,6 @@ def _intensity_rows(fingerprint: Fingerprint) -> Iterable[Sequence[str]]:
 
 def _lesion_rows(fingerprint: Fingerprint) -> Iterable[Sequence[str]]:
     with_lesion = [case for case in fingerprint.cases if case.lesions]
-    if not with_lesion:
-        return
     power = "²" if fingerprint.spatial_dims == 2 else "³"
     yield "lesions in a case", *_quantiles([len(case.lesions) for case in with_lesion])
     yield f"volume in a case, mm{power}", *_quantiles([case.lesion_volume for case in with_lesion])

@@ -123,7 +123,7 @@ def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
 
 
 def foreground(image: FloatArray) -> BoolArray:
-    """Return the head: the largest connected part of ``(x, y[, z])`` that is brighter than the background.
+    """Return the head: the largest connected part of ``(x, y[, z])`` brighter than the background, holes filled.
 
     Brighter means above a tenth of the way from the scan's 0.5th to its 99.5th percentile, which tells air
     from tissue in MR, in Hounsfield units and in an 8-bit window alike.
@@ -132,8 +132,8 @@ def foreground(image: FloatArray) -> BoolArray:
     parts, count = ndimage.label(image > low + FOREGROUND_LEVEL * (high - low))
     if count == 0:
         return np.ones(image.shape, bool)
-    largest: BoolArray = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return largest
+    head: BoolArray = ndimage.binary_fill_holes(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    return head
 
 
 def _measure_lesions(lesion: BoolArray, head: BoolArray, spacing: Sequence[float]) -> tuple[LesionMeasures, ...]:

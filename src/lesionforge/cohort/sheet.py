@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from nibabel.orientations import aff2axcodes, apply_orientation, io_orientation
 from numpy.typing import NDArray
 
@@ -61,6 +62,7 @@ def contact_sheet(
     for index, case in enumerate(cases):
         row, block = divmod(index, across)
         _draw_case(grid[row, block * columns : (block + 1) * columns], case, shown)
+    _class_legend(figure, cohort)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
     return out
@@ -132,9 +134,18 @@ def _draw_image(panel: Axes, image: FloatArray, window: NDArray[np.float64], asp
 
 def _draw_contours(panel: Axes, label: LabelArray) -> None:
     """Outline every class: class 1 with all classes nested in it, class 2 with those above it, and so on."""
-    for number, value in enumerate(np.unique(label[label > 0])):
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        panel.contour(label >= value, levels=[0.5], colors=[colour], linewidths=0.7)
+    for value in np.unique(label[label > 0]):
+        panel.contour(label >= value, levels=[0.5], colors=[_colour(value)], linewidths=0.7)
+
+
+def _colour(value: int) -> str:
+    return CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)]
+
+
+def _class_legend(figure: Figure, cohort: Cohort) -> None:
+    handles = [Line2D([], [], color=_colour(value), label=name) for name, value in cohort.labels.items() if value]
+    if len(handles) > 1:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
 
 
 def caption(case: Case) -> str:
