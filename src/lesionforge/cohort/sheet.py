@@ -31,7 +31,7 @@ def contact_sheet(
     """Draw cases side by side into one PNG: each channel, then the first channel with its lesions outlined.
 
     A volume shows its slice with most lesion (the middle one without lesion) across :func:`slice_axis`, the patient's
-    right at the picture's right, front (or head) up. Each channel is windowed to its own scan's 0.5th–99.5th percentile.
+    right at the picture's right, front (or head) up. Each channel is windowed to its scan's 0.5th–99.5th percentile.
     Cases that are not real are marked SIMULATED or SYNTHETIC; one that cannot be read shows its error.
 
     Args:
