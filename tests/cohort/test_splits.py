@@ -161,6 +161,21 @@ def test_drawn_cases_are_only_trained_on_and_only_with_all_their_parents(graded,
         assert not any(case.derived for case in val)
 
 
+def test_drawn_cases_do_not_change_the_order(graded):
+    lesion = graded["c39a"].label
+    into_healthy = [
+        replace(drawn(case, "s39"), label=lesion, annotation=Annotation.LESION) for case in graded.cases[:9]
+    ]
+    stranger = replace(drawn(graded.cases[0], "s39"), case_id="other", subject_id="nobody")
+    assert nested_subjects(graded.with_cases([*into_healthy, stranger, *graded.cases]), 2) == nested_subjects(graded, 2)
+
+
+def test_the_seed_decides_the_folds(graded):
+    with_lesions = graded.with_lesions()
+    assert kfold(with_lesions, 4, 1) == kfold(with_lesions, 4, 1)
+    assert len({kfold(with_lesions, 4, seed)[0][1].subjects for seed in SEEDS}) > 1
+
+
 def test_splits_final_is_written_and_read(graded, tmp_path):
     folds = kfold(graded, 4, 0)
     path = tmp_path / "splits_final.json"
