@@ -253,7 +253,7 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     with pytest.raises(OutputError, match="not empty"):
         write_nnunet(flat, tmp_path / "b")
     for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "lesion": 3})):
-        with pytest.raises(CohortError, match="cannot be a channel name|not consecutive"):
+        with pytest.raises(CohortError, match=r"cannot be a channel name|not consecutive"):
             write_nnunet(odd, tmp_path / "c")
     with pytest.raises(CohortError, match="no cases"):
         write_nnunet(flat.with_cases([]), tmp_path / "c")
