@@ -1,17 +1,53 @@
 """Where lesions go: sources of masks, and their place in a scan."""
 
+from pathlib import Path
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import DrawnMask, MaskSource, PlacedMask
 from lesionforge.masks.edit import EditedMasks
+from lesionforge.masks.ellipsoid import Ellipsoids
+from lesionforge.masks.given import GivenMasks
 from lesionforge.masks.place import allowed_region, place, with_region
 
 __all__ = [
     "DrawnMask",
     "EditedMasks",
+    "Ellipsoids",
+    "GivenMasks",
     "MaskBank",
     "MaskSource",
     "PlacedMask",
     "allowed_region",
+    "make_mask_source",
     "place",
     "with_region",
 ]
+
+
+def make_mask_source(spec: str, cohort: Cohort | None = None, *, channel: str | None = None) -> MaskSource:
+    """Return the mask source that a user named.
+
+    Args:
+        spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``ellipsoids`` (near where the
+            lesions of ``cohort`` lie if it has any, else anywhere) or ``files:DIR`` (label files).
+        cohort: where real masks come from.
+        channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
+
+    Raises:
+        ConfigError: if the name is unknown, or needs a cohort with lesions and there is none.
+        CohortError: if a file cannot be read.
+    """
+    kind, _, folder = spec.partition(":")
+    if kind == "files" and folder:
+        return GivenMasks(Path(folder), cohort=cohort)
+    if spec == "ellipsoids":
+        prior = cohort if cohort is not None and len(cohort.with_lesions()) else None
+        return Ellipsoids(prior=prior, channel=channel)
+    if spec not in ("bank", "edited"):
+        raise ConfigError(f"masks {spec!r}", "unknown mask source", "use bank, edited, ellipsoids or files:DIR")
+    if cohort is None:
+        raise ConfigError(f"masks {spec!r}", "needs a cohort to take masks from", "name one with --masks-from")
+    bank = MaskBank(cohort, channel=channel)
+    return bank if spec == "bank" else EditedMasks(bank)

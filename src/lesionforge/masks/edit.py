@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionforge.cohort.scan import LabelArray, Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.noise import smooth_noise
 from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box, with_region
 from lesionforge.preprocessing.anatomy import slice_axis
 
@@ -122,6 +122,4 @@ def _displacement(
 ) -> NDArray[np.float64]:
     """Return a smooth random displacement ``(axis, voxel)`` in mm."""
     knots = [max(2, int(np.ceil(n * s / _BEND_MM)) + 1) for n, s in zip(shape, spacing, strict=True)]
-    coarse = rng.normal(0, sigma, (len(shape), *knots))
-    zoom = [n / k for n, k in zip(shape, knots, strict=True)]
-    return np.stack([ndimage.zoom(field, zoom, order=1, grid_mode=True, mode="nearest").ravel() for field in coarse])
+    return np.stack([sigma * smooth_noise(shape, knots, rng).ravel() for _ in shape])

@@ -129,7 +129,7 @@ def place(
     mask, corner = drawn.mask, drawn.corner
     if corner is None:
         if drawn.centre is None:
-            target = _random_voxel(allowed, rng)
+            target = random_voxel(allowed, rng)
         else:
             mask, target = _near_origin(drawn, scan, rng, jitter_mm)
         corner = tuple(int(c) for c in np.rint(target - centroid(mask)))
@@ -156,7 +156,8 @@ def _near_origin(
     return mask, low + centre * (high - low) + rng.normal(0, jitter_mm, centre.size) / np.array(scan.spacing)
 
 
-def _random_voxel(allowed: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:
+def random_voxel(allowed: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a random voxel of a region that is not empty."""
     candidates = np.flatnonzero(allowed)
     return np.array(np.unravel_index(rng.choice(candidates), allowed.shape), float)
 

@@ -53,7 +53,8 @@ def slice_axis(spacing: Sequence[float]) -> int:
 def _find(volume: FloatArray) -> BoolArray:
     """Find the brain in a stack of slices ``(x, y, slice)``, on a grid of about 128 × 128."""
     step = max(1, round(float(np.sqrt(np.prod(volume.shape[:2]))) / 128))
-    if volume.min() < -300:
+    in_hounsfield_units = np.mean(volume < -300) > 0.05
+    if in_hounsfield_units:
         volume = np.clip(volume, 0, 80)
     around = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
     small = np.pad(volume[::step, ::step], around, constant_values=float(volume.min())) - volume.min()

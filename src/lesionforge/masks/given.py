@@ -1,0 +1,69 @@
+"""Masks from label files: drawings, or the output of another program."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.scan import IMAGE_ENDINGS, Scan, read_label
+from lesionforge.errors import ConfigError
+from lesionforge.masks.bank import Lesion, read_lesion
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.place import crop_to_lesion
+
+
+class GivenMasks(MaskSource):
+    """The label files of a folder.
+
+    A file named like a scan's case, ``CASE.nii.gz`` or ``CASE.png``, is that scan's mask and stays where it is, voxel
+    by voxel, except on lesions that the scan already has. For every other scan a random file is put anywhere in the
+    region.
+
+    Args:
+        folder: the label files; empty ones are passed over.
+        cohort: tells which subject a file named like one of its cases is of; any other file is its own subject.
+
+    Raises:
+        ConfigError: if the folder is missing or holds no lesion.
+        CohortError: if a file cannot be read.
+    """
+
+    def __init__(self, folder: Path, *, cohort: Cohort | None = None) -> None:
+        if not folder.is_dir():
+            raise ConfigError(folder, "there is no such folder of masks", "check the path after files:")
+        subject_of = {} if cohort is None else {case.case_id: case.subject_id for case in cohort}
+        self._paths = {_stem(path): path for path in sorted(folder.iterdir()) if path.name.endswith(IMAGE_ENDINGS)}
+        lesions: dict[str, Lesion] = {}
+        for name, path in self._paths.items():
+            lesion = read_lesion(path, mask_id=name, subject=subject_of.get(name, name))
+            if lesion is not None:
+                lesions[name] = lesion
+        if not lesions:
+            raise ConfigError(folder, "holds no mask with a lesion", "put .nii.gz or .png label files there")
+        self.lesions = lesions
+        self.subjects = frozenset(lesion.subject for lesion in lesions.values())
+
+    def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
+        """Draw the scan's own file if there is one, else any.
+
+        Raises:
+            ConfigError: if the scan's own file lies on another grid, or a random one has other dimensions.
+        """
+        own = self.lesions.get(scan.case.case_id)
+        if own is None:
+            names = list(self.lesions)
+            return self.lesions[names[rng.integers(len(names))]].drawn_for(scan)
+        path = self._paths[own.mask_id]
+        label, affine = read_label(path)
+        if label.shape != scan.spatial_shape or not np.allclose(affine, scan.affine, atol=1e-2):
+            raise ConfigError(path, f"is not on the grid of the scan {own.mask_id}", "resample it to that grid")
+        mask, corner = crop_to_lesion(label)
+        return DrawnMask(mask=mask, mask_id=own.mask_id, subjects=frozenset({own.subject}), corner=corner, clip=False)
+
+
+def _stem(path: Path) -> str:
+    for ending in IMAGE_ENDINGS:
+        if path.name.endswith(ending):
+            return path.name.removesuffix(ending)
+    return path.stem
