@@ -39,7 +39,7 @@ def test_spectral_norm_bounds_the_convolutions():
     network.eval()
     for layer in network.layers:
         if isinstance(layer, torch.nn.Conv2d):
-            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) == pytest.approx(1, abs=0.1)
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -152,6 +152,13 @@ class Cohort:
                 raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
         return self.with_cases([case for case in self if case.has_channels(channels)])
 
+    def with_channels(self, channels: Collection[str]) -> Cohort:
+        """Return the cohort reduced to the named channels, in the order given."""
+        cases = [
+            replace(case, images={name: case.images[name] for name in channels if name in case.images}) for case in self
+        ]
+        return replace(self, channels=tuple(channels), cases=tuple(cases))
+
     def merge(self, other: Cohort) -> Cohort:
         """Return the cases of both cohorts; channels and labels must agree."""
         if (self.channels, dict(self.labels)) != (other.channels, dict(other.labels)):

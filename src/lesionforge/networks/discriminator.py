@@ -61,6 +61,7 @@ class PatchGAN(nn.Module):
                     with_spectral_norm(layer)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Judge ``(batch, in_channels, x, y[, z])``."""
         return torch.as_tensor(self.layers(x))
 
 

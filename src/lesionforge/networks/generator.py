@@ -67,6 +67,7 @@ class UNetGenerator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Draw from ``(batch, in_channels, x, y[, z])``."""
         skips = []
         for step in self.down:
             x = step(x)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
@@ -10,13 +9,14 @@ from torch import Tensor, nn
 class _SingleVoxelSafe(nn.Module):
     """Instance norm; a map of one voxel, which has no variance, is only scaled and shifted."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, norm: nn.InstanceNorm2d | nn.InstanceNorm3d) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channel, x, y[, z])`` to the same."""
         if x[0, 0].numel() > 1:
-            return torch.as_tensor(self.norm(x))
+            return self.norm(x)
         if self.norm.weight is None:
             return x
         shape = (1, -1, *([1] * (x.ndim - 2)))

@@ -62,7 +62,7 @@ def _find(volume: FloatArray) -> BoolArray:
     if not head.any():
         return np.zeros(volume.shape, bool)
     mm = HEAD_WIDTH_MM / float(np.sqrt(head.sum(axis=(0, 1)).max()))
-    if _has_saturated_bone(small):
+    if _has_saturated_bone(small, head):
         region = _inside_bone(small, mm)
     elif _is_stripped(small, head):
         region = head
@@ -80,9 +80,9 @@ def _head(volume: FloatArray) -> BoolArray:
     return _fill(ndimage.binary_opening(bright, _CROSS[..., None]))
 
 
-def _has_saturated_bone(volume: FloatArray) -> bool:
-    """Return whether enough voxels have the highest value for it to be the skull of a CT window."""
-    return bool(np.mean(volume > 0.98 * volume.max()) > 0.015)
+def _has_saturated_bone(volume: FloatArray, head: BoolArray) -> bool:
+    """Return whether as many voxels of the head have the highest value as the skull has in a CT window."""
+    return bool(0.03 < np.mean(volume[head] > 0.98 * volume.max()) < 0.8)
 
 
 def _is_stripped(volume: FloatArray, head: BoolArray) -> bool:

@@ -122,7 +122,7 @@ def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: i
     """Return which file axis each model axis is, and which RAS axis the slices of a 2D model lie along."""
     order = [int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3)]
     slice_axis = thickest_axis(tuple(spacing[axis] for axis in order)) if spatial_dims == 2 else 2
-    return tuple([*(order[axis] for axis in range(3) if axis != slice_axis), order[slice_axis]]), slice_axis
+    return (*(order[axis] for axis in range(3) if axis != slice_axis), order[slice_axis]), slice_axis
 
 
 def thickest_axis(spacing: tuple[float, ...]) -> int:

@@ -26,6 +26,7 @@ class Sample:
         spacing: millimetres per spatial axis.
         case_id: where it comes from.
         subject_id: whom it shows.
+        height: of a slice cut from a volume, its relative position along it, 0 to 1.
     """
 
     image: FloatArray
@@ -35,10 +36,15 @@ class Sample:
     spacing: tuple[float, ...]
     case_id: str
     subject_id: str
+    height: float = 0.5
 
     def with_lesion(self, image: FloatArray, mask: LabelArray) -> Sample:
         """Return this sample with a new image, and a label that is the union of the old one and ``mask``."""
         label = mask if self.label is None else np.where(mask > 0, mask, self.label)
+        return self.edited(image, label)
+
+    def edited(self, image: FloatArray, label: LabelArray) -> Sample:
+        """Return this sample with a new image and a new label."""
         return replace(self, image=image, label=label.astype(np.int16))
 
     def slices(self) -> list[Sample]:
@@ -56,7 +62,8 @@ class Sample:
                 ("region", self.region),
             )
         }
-        return replace(self, **cut, spacing=self.spacing[:2])  # type: ignore[arg-type]
+        height = (z + 0.5) / self.image.shape[-1]
+        return replace(self, **cut, spacing=self.spacing[:2], height=height)  # type: ignore[arg-type]
 
 
 class Preprocessing(BaseModel):

@@ -2,71 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.errors import CohortError, ModelError
-from lesionforge.files import atomic, write_json, write_text
-from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.errors import CohortError
+from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.training.loop import TrainingConfig
-
-SCHEMA_VERSION = 1
-PACKAGES = ("lesionforge", "torch", "monai", "lightning", "numpy")
+from lesionforge.training.model_folder import ModelInfo, save_model
 
 
 class MethodConfig(BaseModel):
     """Options of a method; an unknown one is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelInfo(BaseModel):
-    """``model.json``: all that a model folder holds besides weights.
-
-    Attributes:
-        method: name in the dictionary of synthesizers.
-        config: the method's own options.
-        preprocessing: what the model wants scans to look like.
-        labels: lesion class name → integer.
-        anatomy: values of the anatomy maps it was trained with, if it takes any.
-        training_cases: ids of the cases it was fitted on.
-        training_subjects: those whom these cases show or descend from.
-        training: length, batch size and seed of the run.
-        versions: of the packages it was made with.
-        simulated: whether every training case was simulated.
-        schema_version: of this file.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    config: dict[str, Any]
-    preprocessing: Preprocessing
-    labels: dict[str, int]
-    anatomy: tuple[int, ...] = ()
-    training_cases: tuple[str, ...]
-    training_subjects: tuple[str, ...]
-    training: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    simulated: bool = False
-    schema_version: Literal[1] = SCHEMA_VERSION
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """The lesion classes, without the background."""
-        return tuple(sorted(value for value in self.labels.values() if value != 0))
 
 
 class Synthesizer(ABC):
@@ -80,7 +36,6 @@ class Synthesizer(ABC):
 
     method: ClassVar[str]
     needs_mask: ClassVar[bool] = True
-    Config: ClassVar[type[MethodConfig]] = MethodConfig
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
@@ -123,6 +78,11 @@ class Synthesizer(ABC):
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
         """Make a synthesizer from what was kept."""
 
+    @property
+    def draws_whole_image(self) -> bool:
+        """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
+        return False
+
     def margin_mm(self) -> float:
         """Return how far beyond the mask the method may change a scan, in mm."""
         return 0.0
@@ -133,40 +93,7 @@ class Synthesizer(ABC):
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``model_card.md`` into ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic(folder / "model.safetensors") as temporary:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in self.tensors().items()}, temporary)
-        write_text(folder / "model_card.md", model_card(self.info))
-        write_json(folder / "model.json", self.info.model_dump(mode="json"))
-
-
-def read_info(folder: Path) -> ModelInfo:
-    """Read ``model.json``.
-
-    Raises:
-        ModelError: if ``folder`` is no model folder, or one of another version.
-    """
-    path = folder / "model.json"
-    if not path.is_file():
-        raise ModelError(folder, "is not a finished model folder (no model.json)", "train it, or add --resume")
-    try:
-        return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, json.JSONDecodeError) as error:
-        first = str(error).splitlines()[-2].strip() if isinstance(error, ValidationError) else str(error)
-        raise ModelError(path, f"cannot be read ({first})", "use the version of lesionforge that wrote it") from error
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read ``model.safetensors``.
-
-    Raises:
-        ModelError: if it is missing or damaged.
-    """
-    path = folder / "model.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(path, f"cannot be read ({error})", "copy the model folder again, or train it anew") from error
+        save_model(folder, self.info, self.tensors())
 
 
 def training_cohort(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
@@ -179,43 +106,3 @@ def training_cohort(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
     if not len(cases):
         raise CohortError(cohort.name, f"has no case with a lesion and the channels {', '.join(channels)}", "check it")
     return cases
-
-
-def describe(
-    method: str, config: MethodConfig, preprocessing: Preprocessing, cohort: Cohort, **more: Any
-) -> ModelInfo:
-    """Return the ``model.json`` of a method fitted on ``cohort``."""
-    return ModelInfo(
-        method=method,
-        config=config.model_dump(mode="json"),
-        preprocessing=preprocessing,
-        labels=dict(cohort.labels),
-        training_cases=tuple(case.case_id for case in cohort),
-        training_subjects=tuple(sorted(cohort.ancestry)),
-        versions={name: version(name) for name in PACKAGES},
-        simulated=all(case.origin != "real" for case in cohort),
-        **more,
-    )
-
-
-def model_card(info: ModelInfo) -> str:
-    """Return ``model_card.md``: what the model is, what it was fitted on, what it must not be used for."""
-    kind = "simulated" if info.simulated else "real"
-    rows = {
-        "Method": info.method,
-        "Channels": ", ".join(info.preprocessing.channels),
-        "Lesion classes": ", ".join(name for name, value in info.labels.items() if value != 0),
-        "Dimensions": f"{info.preprocessing.spatial_dims}D",
-        "Spacing": "as in each scan" if info.preprocessing.spacing is None else f"{info.preprocessing.spacing} mm",
-        "Fitted on": f"{len(info.training_cases)} {kind} cases of {len(info.training_subjects)} subjects",
-        "Options": ", ".join(f"{key}={value}" for key, value in info.config.items()),
-        "Training": ", ".join(f"{key}={value}" for key, value in info.training.items()) or "none needed",
-        "Versions": ", ".join(f"{key} {value}" for key, value in info.versions.items()),
-    }
-    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-    return (
-        f"# Model card: {info.method}\n\n| | |\n|---|---|\n{table}\n\n"
-        "What it draws is for training and testing image analysis, not for diagnosis. The subjects it was fitted on "
-        "(listed in `model.json`) are parents of every case it draws: test on others. A generator may reproduce parts "
-        "of its training scans; its output is not anonymous.\n"
-    )

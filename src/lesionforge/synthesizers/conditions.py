@@ -69,7 +69,9 @@ class Condition:
         """
         lesion = one_hot(mask, self.classes)
         if self.name == "label":
-            outside = one_hot(anatomy, self.anatomy) if anatomy is not None and self.anatomy else np.ones_like(lesion[:1])
+            outside = (
+                one_hot(anatomy, self.anatomy) if anatomy is not None and self.anatomy else np.ones_like(lesion[:1])
+            )
             return np.concatenate([outside * (mask == 0), lesion, noise])
         if self.name == "scan":
             return np.concatenate([image, lesion, noise])
@@ -82,7 +84,7 @@ def one_hot(labels: LabelArray, values: Sequence[int]) -> FloatArray:
 
 
 def hole_around(mask: LabelArray, margin_mm: float, spacing: Sequence[float]) -> tuple[BoolArray, FloatArray]:
-    """Return the voxels within ``margin_mm`` of the mask, and a weight that falls from 1 on the mask to 0 at their edge.
+    """Return the voxels within ``margin_mm`` of the mask, and a weight: 1 on the mask, falling to 0 at their edge.
 
     A margin thinner than a voxel leaves the mask itself.
     """
@@ -97,7 +99,9 @@ def hole_around(mask: LabelArray, margin_mm: float, spacing: Sequence[float]) ->
     return weight > 0, weight
 
 
-def without_lesion(image: FloatArray, mask: LabelArray, spacing: Sequence[float], rng: np.random.Generator) -> FloatArray:
+def without_lesion(
+    image: FloatArray, mask: LabelArray, spacing: Sequence[float], rng: np.random.Generator
+) -> FloatArray:
     """Return ``image`` with the lesion replaced by its surroundings: their smoothed mean, with their own spread.
 
     Args:

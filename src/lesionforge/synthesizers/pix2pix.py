@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -23,18 +23,19 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import LabelArray
+from lesionforge.config import parse_options
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES, discriminator_loss
 from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.base import MethodConfig, ModelInfo, Synthesizer, describe, training_cohort
+from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, ConditionName, hole_around
 from lesionforge.synthesizers.lesion_crops import LesionCrops
-from lesionforge.synthesizers.options import parse_options
 from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, Batch, Logs
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig, fit
+from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
@@ -116,7 +117,6 @@ class Pix2Pix(Synthesizer):
     """A trained pix2pix generator."""
 
     method = "pix2pix"
-    Config = Pix2PixConfig
 
     def __init__(self, info: ModelInfo, generator: UNetGenerator) -> None:
         super().__init__(info)
@@ -157,7 +157,7 @@ class Pix2Pix(Synthesizer):
         crops = LesionCrops(samples, options, condition, seed=training.seed)
         preview = Preview(lambda: picture(module, crops), out / "previews", minutes=training.preview_minutes)
         fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
-        model = cls(info, module.result)
+        model = cls(info, cast(UNetGenerator, module.result))
         model.save(out)
         return model
 
@@ -167,7 +167,7 @@ class Pix2Pix(Synthesizer):
         if self.config.condition == "inpaint":
             image = self._inpaint(sample, mask, noise)
         else:
-            image = self._translate(sample, mask, noise)
+            image = self._translate(sample.with_lesion(sample.image, mask), mask, noise)
         return sample.with_lesion(image, mask)
 
     def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -182,7 +182,7 @@ class Pix2Pix(Synthesizer):
         jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
         for place in self._planes(mask):
             hole, weight = hole_around(mask[place], self.config.margin_mm, sample.spacing[: self.config.spatial_dims])
-            holes, count = ndimage.label(hole, np.ones([3] * hole.ndim))
+            holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
                 crop = self._crop_around(box, hole.shape)
                 own = crop.cut(holes) == index
@@ -202,9 +202,13 @@ class Pix2Pix(Synthesizer):
                 crop.paste(before + weight * (fake - before), target)
         return image
 
-    def _translate(self, sample: Sample, mask: LabelArray, noise: Any) -> Any:
-        """Draw the whole image, slice by slice where the model is 2D and the sample a volume."""
+    def _translate(self, sample: Sample, new: LabelArray, noise: Any) -> Any:
+        """Draw the whole image, slice by slice where the model is 2D and the sample a volume.
+
+        A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
+        """
         image = np.empty_like(sample.image)
+        mask = sample.label if self.config.condition == "label" and sample.label is not None else new
         for place in self._planes(np.ones_like(mask)):
             shape = mask[place].shape
             size = tuple(-(-n // self.generator.divisor) * self.generator.divisor for n in shape)
@@ -239,6 +243,11 @@ class Pix2Pix(Synthesizer):
         with one_thread(), torch.inference_mode():
             parts = torch.from_numpy(inputs.astype(np.float32)).split(SUB_BATCH)
             return torch.cat([self.generator(part.to(self.device)).float().cpu() for part in parts]).numpy()
+
+    @property
+    def draws_whole_image(self) -> bool:
+        """``label`` and ``scan`` draw everything."""
+        return self.config.condition != "inpaint"
 
     def margin_mm(self) -> float:
         """The reach of the hole beyond the mask."""
@@ -306,7 +315,7 @@ def picture(module: Pix2PixModule, crops: LesionCrops) -> Any:
     rows = []
     for item, fake in zip(items, drawn, strict=True):
         composed = torch.where(item["hole"], fake, item["image"])
-        middle = [item["image"].shape[-1] // 2] if item["image"].ndim == 4 else []
-        names = {"condition": item["condition"], "drawn": composed, "real": item["image"]}
-        rows.append({name: value[(0, ..., *middle)].numpy() for name, value in names.items()})
+        index: tuple[Any, ...] = (0, ...) if item["image"].ndim == 3 else (0, ..., item["image"].shape[-1] // 2)
+        shown = {"condition": item["condition"], "drawn": composed, "real": item["image"]}
+        rows.append({name: value.numpy()[index] for name, value in shown.items()})
     return montage(rows)

@@ -46,6 +46,8 @@ class ImagePool(nn.Module):
     Its content is a buffer, so checkpoints hold it.
     """
 
+    images: Tensor
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size

@@ -22,6 +22,7 @@ class ContinuingCSVLogger(CSVLogger):
     """Writes ``metrics.csv`` straight into the run's folder."""
 
     def __init__(self, folder: Path) -> None:
+        self._experiment: ExperimentWriter | None = None
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=50)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from monai.data import CacheDataset
@@ -22,12 +22,13 @@ class ToSample(Transform):
         self.preprocessing = preprocessing
 
     def __call__(self, case: Case) -> Sample:
+        """Read one case."""
         scan = load_scan(case, self.preprocessing.channels)
         return self.preprocessing.forward(replace(scan, region=None))
 
 
 def cached_samples(
-    cases: Sequence[Case], preprocessing: Preprocessing, *, limit: int = CACHED_CASES, progress: bool = False
+    cases: Iterable[Case], preprocessing: Preprocessing, *, limit: int = CACHED_CASES, progress: bool = False
 ) -> Sequence[Sample]:
     """Return the samples of ``cases``; the first ``limit`` are read now and kept, others are read when asked for."""
     samples: Sequence[Sample] = CacheDataset(

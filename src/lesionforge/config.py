@@ -1,4 +1,4 @@
-"""Options from the command line or a file, checked."""
+"""Options that a user writes, on the command line or in a file, checked: an unknown one is an error."""
 
 from __future__ import annotations
 

@@ -1,0 +1,167 @@
+"""The built-in cohort: simulated heads with simulated lesions, for demos, tests and method development.
+
+Nothing in it is a patient. ``template_anatomy`` makes the heads, ``template_lesions`` the shapes of the lesions,
+``template_contrast`` what a scanner shows of both, ``template_subject`` puts them together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv
+from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.template_anatomy import ANATOMY_LABELS, template_head
+from lesionforge.cohort.template_contrast import Contrast
+from lesionforge.cohort.template_lesions import LesionKind
+from lesionforge.cohort.template_subject import Simulated, Simulation, simulate_subject
+from lesionforge.files import atomic, claim_output, write_json, write_text
+
+README = """\
+This cohort is simulated. Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
+No file in it comes from a patient, and no result on it says anything about patients.
+
+dataset.json, imagesTr, labelsTr, cases.csv: the nnU-Net raw layout. simulation.json: the settings it was made with.
+anatomyTr: the simulated tissue that fills most of each voxel, before the lesion: {anatomy}.
+"""
+
+
+def make_template_cohort(
+    out: Path,
+    *,
+    n_subjects: int = 40,
+    spatial_dims: int = 3,
+    contrast: Contrast | Sequence[Contrast] = "FLAIR",
+    lesion: LesionKind = "tumour",
+    healthy_fraction: float = 0.5,
+    spacing: float = 3.0,
+    slice_thickness: float | None = 6.0,
+    skull: bool = True,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Simulate a cohort and write it as an nnU-Net raw dataset with ``cases.csv`` and ``anatomyTr``.
+
+    The same settings and seed give the same bytes, whatever the number of workers; subject ``i`` does not depend on
+    ``n_subjects``. Called again on a folder that it did not finish, it goes on there.
+
+    Args:
+        out: the folder to write; new, empty, or begun with the same settings.
+        n_subjects: how many subjects, one case each.
+        spatial_dims: 3 writes volumes (``.nii.gz``); 2 writes of each subject one axial slice (8-bit ``.png``): the
+            one with most lesion, or a random one through a healthy brain.
+        contrast: a channel, or several of the same anatomy and lesion: ``FLAIR``, ``DWI``, ``T1``, ``SWI``.
+        lesion: ``tumour`` (classes oedema ⊃ core ⊃ enhancing), ``stroke`` or ``white_matter``.
+        healthy_fraction: share of lesion-free subjects, 0..1.
+        spacing: millimetres between voxels in plane, 1..6.
+        slice_thickness: millimetres between slices, which are that thick, up to 10; ``None`` for ``spacing``.
+        skull: whether skull, scalp and face are seen, or black as after skull stripping.
+        seed: everything random derives from it.
+        workers: threads that simulate subjects at the same time.
+        progress: called with (subjects done, subjects in all) after each.
+
+    Returns:
+        The cohort as written; every case has origin ``"simulated"``.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        OutputError: if ``out`` holds something else.
+    """
+    simulation = Simulation(
+        n_subjects=n_subjects,
+        spatial_dims=spatial_dims,
+        contrasts=(contrast,) if isinstance(contrast, str) else tuple(contrast),
+        lesion=lesion,
+        healthy_fraction=healthy_fraction,
+        spacing=spacing,
+        slice_thickness=spacing if slice_thickness is None else slice_thickness,
+        skull=skull,
+        seed=seed,
+    )
+    _begin(out, simulation)
+    template_head(simulation.template_resolution)
+    cases = []
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        for case in pool.map(lambda number: _write_subject(out, simulation, number), range(n_subjects)):
+            cases.append(case)
+            if progress is not None:
+                progress(len(cases), n_subjects)
+    write_cases_csv(out, cases, channels=simulation.contrasts)
+    write_dataset_json(
+        out,
+        channels=simulation.contrasts,
+        labels=simulation.labels,
+        num_training=len(cases),
+        file_ending=simulation.file_ending,
+        name=simulation.name,
+    )
+    return Cohort(name=simulation.name, channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
+
+
+def _begin(out: Path, simulation: Simulation) -> None:
+    """Claim the output folder, or go on in one that was begun with the same settings."""
+    settings = out / "simulation.json"
+    content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
+    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) == content:
+        return
+    claim_output(out)
+    write_json(settings, content)
+    anatomy = ", ".join(f"{value} {name}" for name, value in ANATOMY_LABELS.items())
+    write_text(out / "README.txt", README.format(anatomy=anatomy))
+
+
+def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
+    """Simulate and write a subject, unless all its files are there; return its case."""
+    case_id = f"simulated_{number:03d}"
+    images, label = case_files(out, case_id, len(simulation.contrasts), simulation.file_ending)
+    anatomy = out / "anatomyTr" / label.name
+    if not all(path.is_file() for path in (*images, label, anatomy)):
+        subject = simulate_subject(simulation, number)
+        for path, channel in zip(images, subject.image, strict=True):
+            _write_image(path, channel, subject)
+        _write_array(label, subject.label.astype(np.uint8), subject)
+        _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
+    return Case(
+        case_id=case_id,
+        subject_id=case_id,
+        images=dict(zip(simulation.contrasts, images, strict=True)),
+        annotation=Annotation.LESION_FREE if simulation.is_healthy(number) else Annotation.LESION,
+        label=label,
+        anatomy=anatomy,
+        origin="simulated",
+        synthesizer="simulated",
+        seed=simulation.seed,
+    )
+
+
+def _write_image(path: Path, channel: NDArray[np.float32], subject: Simulated) -> None:
+    """Write a channel: as int16 in NIfTI, scaled to the 99.9th percentile and 8 bit in PNG."""
+    if path.suffix == ".png":
+        channel = np.clip(channel * (255 / np.percentile(channel, 99.9)), 0, 255)
+    _write_array(path, np.rint(channel).astype(np.uint8 if path.suffix == ".png" else np.int16), subject)
+
+
+def _write_array(path: Path, array: NDArray[Any], subject: Simulated) -> None:
+    with atomic(path) as temporary:
+        if path.suffix == ".png":
+            info = PngInfo()
+            info.add_text("Description", "simulated")
+            Image.fromarray(np.ascontiguousarray(array)).save(temporary, pnginfo=info)
+            return
+        image = nib.Nifti1Image(array, subject.affine)
+        image.header["descrip"] = b"simulated"
+        image.header.set_xyzt_units("mm")
+        nib.save(image, temporary)

@@ -1,0 +1,256 @@
+"""Heads for the built-in cohort: MNI152 tissue maps, a simple skull and face around them, random deformations.
+
+Everything here is simulated. The brain comes from the MNI152 (2009a) T1, grey- and white-matter averages inside
+nilearn, which needs no network; they end at the brain's surface, so skull, scalp, face and eyes are shells and
+spheres around it: enough for a network to meet bright fat and dark bone, not an anatomical model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+
+ANATOMY_LABELS = {"outside": 0, "CSF": 1, "grey matter": 2, "white matter": 3}
+"""The classes of ``anatomyTr`` in the built-in cohort; skull, scalp and face are outside."""
+
+FIELD_OF_VIEW_MM = (192.0, 240.0, 168.0)
+FIELD_CENTRE_MM = (0.0, -15.0, 12.0)
+TISSUE_INTENSITIES = {"csf": 0.27, "gm": 0.66, "wm": 0.86}
+VENTRICLE_CENTRE_MM = (0.0, -10.0, 14.0)
+EYES_MM = ((32.0, 62.0, -38.0), (-32.0, 62.0, -38.0))
+EYE_RADIUS_MM = 12.0
+JAW_CUT_MM = -25.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A box of voxels in MNI space.
+
+    Attributes:
+        shape: voxels along x, y, z.
+        spacing: millimetres along x, y, z.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def covering(cls, spacing: Sequence[float]) -> Grid:
+        """Return the grid of a spacing that covers a whole head."""
+        x, y, z = (max(round(size / step), 1) for size, step in zip(FIELD_OF_VIEW_MM, spacing, strict=True))
+        return cls(shape=(x, y, z), spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])))
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4×4, voxel indices to MNI millimetres."""
+        affine = np.diag([*self.spacing, 1.0])
+        affine[:3, 3] = np.array(FIELD_CENTRE_MM) - (np.array(self.shape) - 1) / 2 * np.array(self.spacing)
+        return affine
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return float(np.prod(self.spacing))
+
+    @cached_property
+    def positions(self) -> FloatArray:
+        """``(3, x, y, z)`` voxel centres in millimetres."""
+        axes = (
+            np.arange(n) * step + start
+            for n, step, start in zip(self.shape, self.spacing, self.affine[:3, 3], strict=True)
+        )
+        return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """What a head consists of, on one grid; each array is ``(x, y, z)``.
+
+    Attributes:
+        csf, gm, wm: share of the voxel in 0..1, inside the skull.
+        bone, fat, muscle, eye: share of the voxel in 0..1, outside the brain.
+        detail: what the T1 average shows beyond its tissues (deep nuclei, brain stem), about ±0.1.
+        ventricle_mm: distance to the ventricles.
+    """
+
+    csf: FloatArray
+    gm: FloatArray
+    wm: FloatArray
+    bone: FloatArray
+    fat: FloatArray
+    muscle: FloatArray
+    eye: FloatArray
+    detail: FloatArray
+    ventricle_mm: FloatArray
+
+    @property
+    def parenchyma(self) -> FloatArray:
+        """Share of brain tissue."""
+        return self.gm + self.wm
+
+    def labels(self) -> LabelArray:
+        """Return the tissue that fills most of each voxel, as :data:`ANATOMY_LABELS`."""
+        shares = np.stack([1 - self.csf - self.gm - self.wm, self.csf, self.gm, self.wm])
+        return np.asarray(shares.argmax(0), np.int16)
+
+    def thick(self, slices: int) -> Anatomy:
+        """Return the anatomy averaged over blocks of ``slices`` along z."""
+        return Anatomy(**{name: thicken(values, slices) for name, values in vars(self).items()})
+
+
+def thicken(values: FloatArray, slices: int) -> FloatArray:
+    """Average blocks of ``slices`` along z, as a thick slice does."""
+    return np.asarray(values.reshape(*values.shape[:2], -1, slices).mean(-1), np.float32)
+
+
+def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> FloatArray:
+    """Return noise of mean 0 and standard deviation 1, ``(x, y, z)``, that varies over about ``scale_mm``.
+
+    It is a sum of Gaussian bumps on a coarse lattice; no BLAS is involved, whose threads could change the last bits.
+    """
+    steps = [max(scale_mm / spacing, 1.0) for spacing in grid.spacing]
+    counts = [int(np.ceil(n / step)) + 3 for n, step in zip(grid.shape, steps, strict=True)]
+    noise = rng.standard_normal(counts, np.float32)
+    for n, step, count in zip(grid.shape, steps, counts, strict=True):
+        offsets = np.arange(n)[:, None] / step - (np.arange(count) - 1)
+        bumps = np.exp(-((offsets / 0.75) ** 2)).astype(np.float32)
+        noise = np.einsum("ij,jkl->kli", bumps, noise)
+    return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
+
+
+@lru_cache(maxsize=2)
+def template_head(resolution: int) -> tuple[Anatomy, NDArray[np.float64]]:
+    """Return the undeformed head on the MNI152 grid of ``resolution`` millimetres, and its affine."""
+    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+
+    loaders = (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template)
+    images: list[Any] = [load(resolution=resolution) for load in loaders]
+    affine: NDArray[np.float64] = np.asarray(images[0].affine, np.float64)
+    t1, gm, wm = (np.clip(image.get_fdata(dtype=np.float32), 0, 1) for image in images)
+    total = np.maximum(gm + wm, 1)
+    gm, wm = gm / total, wm / total
+    positions = np.stack(np.meshgrid(*(np.arange(n) * resolution for n in t1.shape), indexing="ij"))
+    positions = (positions + affine[:3, 3].reshape(3, 1, 1, 1)).astype(np.float32)
+
+    hull = ndimage.gaussian_filter((t1 > 0.1).astype(np.float32), 6 / resolution) > 0.4
+    hull |= ndimage.binary_opening(t1 > 0.1, iterations=2)
+    outside_mm = ndimage.distance_transform_edt(~hull, sampling=resolution)
+    inside_mm = ndimage.distance_transform_edt(hull, sampling=resolution)
+    cranium = (outside_mm <= 2).astype(np.float32)
+    csf = np.clip(cranium - gm - wm, 0, 1)
+    ventricle = _ventricles(csf, inside_mm, positions)
+    expected = sum(TISSUE_INTENSITIES[name] * tissue for name, tissue in (("csf", csf), ("gm", gm), ("wm", wm)))
+    detail = np.where(gm + wm > 0.7, np.clip(t1 - expected, -0.2, 0.2), 0)
+    maps = {
+        "csf": csf,
+        "gm": gm,
+        "wm": wm,
+        **_shells(outside_mm, cranium, positions, resolution),
+        "detail": detail,
+        "ventricle_mm": ndimage.distance_transform_edt(~ventricle, sampling=resolution),
+    }
+    return Anatomy(**{name: values.astype(np.float32) for name, values in maps.items()}), affine
+
+
+def _ventricles(csf: FloatArray, inside_mm: NDArray[np.float64], positions: FloatArray) -> BoolArray:
+    x, y, z = positions
+    box = (np.abs(x) < 34) & (y > -65) & (y < 40) & (z > -6) & (z < 34)
+    return np.asarray((csf > 0.5) & (inside_mm > 22) & box)
+
+
+def _shells(
+    outside_mm: NDArray[np.float64], cranium: FloatArray, positions: FloatArray, resolution: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return bone, fat, muscle and eyes around the brain; the face is the head's outline carried downwards."""
+    z = positions[2]
+    level = int(np.abs(z[0, 0] - JAW_CUT_MM).argmin())
+    outline_mm = ndimage.distance_transform_edt(outside_mm[:, :, level] > 0, sampling=resolution)
+    head = (outside_mm < 15) | ((z < JAW_CUT_MM) & (outline_mm[:, :, None] < 13))
+    depth_mm = ndimage.distance_transform_edt(head, sampling=resolution)
+    eyes = np.zeros(head.shape, bool)
+    for centre in EYES_MM:
+        eyes |= np.linalg.norm(positions - np.reshape(centre, (3, 1, 1, 1)), axis=0) < EYE_RADIUS_MM
+    head |= eyes
+    free = head & (cranium == 0) & ~eyes
+    bone = free & (outside_mm <= 8)
+    fat = free & ~bone & (depth_mm < 7)
+    muscle = free & ~bone & ~fat
+    return {"bone": bone, "fat": fat, "muscle": muscle, "eye": eyes & (cranium == 0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deformation:
+    """How one simulated head differs from the template.
+
+    Attributes:
+        matrix: ``(3, 3)`` rotation and scale about the field's centre.
+        shift: ``(3,)`` millimetres.
+        displacement: ``(3, x, y, z)`` smooth millimetres.
+        atrophy: exponent on grey matter, above 1 widens the sulci.
+    """
+
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    displacement: FloatArray
+    atrophy: float
+
+
+def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
+    """Draw size, pose, shape, ventricle size and sulcal width of a head."""
+    angles = rng.normal(0, [4, 2, 3])
+    scale = 1 / (rng.normal(1, 0.03) * rng.normal(1, 0.025, 3))
+    coarse = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
+    fine = np.stack([smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2) for _ in range(3)])
+    offset = grid.positions - np.reshape(VENTRICLE_CENTRE_MM, (3, 1, 1, 1))
+    shrink = rng.uniform(-0.1, 0.35) * np.exp(-((np.linalg.norm(offset, axis=0) / 35) ** 2))
+    return Deformation(
+        matrix=Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * scale,
+        shift=rng.normal(0, 3, 3),
+        displacement=(coarse + fine - offset * shrink).astype(np.float32),
+        atrophy=float(rng.uniform(0.8, 1.7)),
+    )
+
+
+def mass_effect(grid: Grid, centre: FloatArray, radius_mm: float, push_mm: float) -> FloatArray:
+    """Return the ``(3, x, y, z)`` displacement of a mass at ``centre`` (mm) that pushes tissue away from itself."""
+    offset = grid.positions - centre.reshape(3, 1, 1, 1)
+    distance = np.linalg.norm(offset, axis=0)
+    strength = push_mm * np.exp(-((distance / (1.5 * radius_mm)) ** 2)) / np.maximum(distance, radius_mm / 2)
+    return np.asarray(-offset * strength, np.float32)
+
+
+def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatArray | None = None) -> Anatomy:
+    """Return the template's head on ``grid`` after a deformation.
+
+    Args:
+        resolution: millimetres of the template grid to sample from.
+        grid: where to sample.
+        deformation: the head's own shape.
+        extra: ``(3, x, y, z)`` further displacement in mm, such as :func:`mass_effect`.
+    """
+    head, affine = template_head(resolution)
+    positions = grid.positions + deformation.displacement
+    if extra is not None:
+        positions = positions + extra
+    centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
+    moved = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
+    indices = (moved + centre + deformation.shift.reshape(3, 1, 1, 1) - affine[:3, 3].reshape(3, 1, 1, 1)) / resolution
+    sampled = {
+        name: ndimage.map_coordinates(
+            values, indices, order=1, mode="nearest" if name == "ventricle_mm" else "constant"
+        )
+        for name, values in vars(head).items()
+    }
+    inside = sampled["csf"] + sampled["gm"] + sampled["wm"]
+    sampled["gm"] = sampled["gm"] ** deformation.atrophy
+    sampled["csf"] = np.clip(inside - sampled["gm"] - sampled["wm"], 0, 1)
+    return Anatomy(**{name: values.astype(np.float32) for name, values in sampled.items()})

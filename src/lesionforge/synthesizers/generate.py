@@ -1,0 +1,298 @@
+"""From a model, target scans and masks to a synthetic cohort on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_table
+from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_edited, save_label
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError, OutputError
+from lesionforge.files import write_json
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import PlacedMask
+from lesionforge.masks.place import with_region
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.seeding import generator
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.blend import Blend, blend_lesion
+from lesionforge.synthesizers.conditions import hole_around
+
+Progress = Callable[[int, int], None]
+SETTINGS = "synthesis.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """What became of a request for synthetic cases.
+
+    Attributes:
+        cohort: the cases that were written.
+        problems: the errors of those that were not.
+        redraws: how many masks were drawn in vain before one fitted, over all cases.
+    """
+
+    cohort: Cohort
+    problems: tuple[LesionforgeError, ...]
+    redraws: int
+
+
+class Targets:
+    """Reads target scans; the last one is kept, since the cases of one scan follow each other."""
+
+    def __init__(self, model: Synthesizer) -> None:
+        self.preprocessing, self.with_region = model.info.preprocessing, model.needs_mask
+        self.last: tuple[Case, Scan, Sample] | None = None
+
+    def read(self, case: Case) -> tuple[Scan, Sample]:
+        """Return the scan of a case and the same in model space."""
+        if self.last is None or self.last[0] != case:
+            scan = load_scan(case, self.preprocessing.channels)
+            if self.with_region:
+                scan = with_region(scan)
+            self.last = case, scan, self.preprocessing.forward(scan)
+        return self.last[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that is needed to draw one case: a model, where masks come from, and where files go."""
+
+    model: Synthesizer
+    targets: Targets
+    masks: MaskSource | None
+    cohort: Cohort
+    out: Path
+    blend: Blend
+    seed: int
+    min_volume: float
+    file_ending: str
+
+
+def synthesize_cohort(
+    model: Synthesizer,
+    cohort: Cohort,
+    masks: MaskSource | None,
+    *,
+    out: Path,
+    n: int,
+    blend: Blend = "lesion",
+    seed: int = 0,
+    min_volume: float = 200.0,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Synthesis:
+    """Draw ``n`` cases into the scans of ``cohort`` and write them as a cohort.
+
+    A run that was stopped goes on where it was when it is started again with the same arguments.
+
+    Args:
+        model: the synthesizer.
+        cohort: target scans; each is used about equally often. Those of unknown annotation are left out.
+        masks: where lesions go; ``None`` for a method that brings its own label.
+        out: a new folder, or that of the same run.
+        n: cases to write.
+        blend: ``"lesion"`` keeps the scan outside the mask and its margin bit-identical; ``"full"`` keeps the whole
+            image that was drawn.
+        seed: each case's randomness comes from it and the case's id.
+        min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
+        workers: processes; 0 draws in this one. The files do not depend on it.
+        progress: called with the number of cases done and ``n``.
+
+    Raises:
+        ConfigError: if method, masks and blend do not fit each other.
+        CohortError: if there is no target scan.
+        OutputError: if ``out`` holds something else.
+    """
+    targets = cohort.having(model.info.preprocessing.channels).annotated()
+    _check_request(model, masks, targets, blend)
+    ending = ".png" if next(iter(targets.cases[0].images.values())).name.endswith(".png") else ".nii.gz"
+    job = Job(
+        model=model,
+        targets=Targets(model),
+        masks=masks,
+        cohort=targets,
+        out=out,
+        blend=blend,
+        seed=seed,
+        min_volume=min_volume,
+        file_ending=ending,
+    )
+    _claim(job, n)
+    written, problems, redraws = [], [], 0
+    for outcome in _outcomes(job, n, workers):
+        if isinstance(outcome, LesionforgeError):
+            problems.append(outcome)
+        else:
+            written.append(outcome)
+            redraws += int(outcome.extra["redraws"])
+        if progress is not None:
+            progress(len(written) + len(problems), n)
+    result = replace(_empty(job), cases=tuple(written))
+    _finish(job, result, problems)
+    return Synthesis(cohort=result, problems=tuple(problems), redraws=redraws)
+
+
+def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
+    """Draw and write case number ``index`` of ``n``, unless it is there already."""
+    source = job.cohort.cases[index * len(job.cohort) // n]
+    case_id = f"{source.case_id}_s{index:05d}"
+    record = job.out / "provenance" / f"{case_id}.json"
+    try:
+        if record.is_file():
+            facts = json.loads(record.read_text(encoding="utf-8"))
+        else:
+            facts = _draw(job, source, case_id)
+            write_json(record, facts)
+    except LesionforgeError as error:
+        return error
+    files, label = case_files(job.out, case_id, len(job.model.info.preprocessing.channels), job.file_ending)
+    return Case(
+        case_id=case_id,
+        subject_id=source.subject_id,
+        images=dict(zip(job.model.info.preprocessing.channels, files, strict=True)),
+        annotation=Annotation.LESION,
+        label=label,
+        origin="synthetic",
+        source_case=source.case_id,
+        mask_id=facts["mask_id"],
+        synthesizer=job.model.method,
+        seed=job.seed,
+        parents=tuple(facts["parents"]),
+        extra={"redraws": str(facts["redraws"])},
+    )
+
+
+def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
+    model, preprocessing = job.model, job.model.info.preprocessing
+    rng = generator(job.seed, case_id)
+    scan, sample = job.targets.read(source)
+    placed = _place(job, scan, rng)
+    mask = preprocessing.geometry(scan).to_model(placed.mask, label=True)
+    drawn = model.synthesize(sample, mask, rng)
+    _write(job, scan, sample, drawn, placed, mask, case_id)
+    parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
+    if job.masks is not None:
+        parents |= job.masks.subjects
+    return {
+        "case_id": case_id,
+        "source_case": source.case_id,
+        "mask_id": placed.mask_id,
+        "redraws": placed.redraws,
+        "parents": sorted(parents),
+        "method": model.method,
+        "seed": job.seed,
+        "blend": job.blend,
+    }
+
+
+def _place(job: Job, scan: Scan, rng: np.random.Generator) -> PlacedMask:
+    if job.masks is None:
+        return PlacedMask(mask=np.zeros(scan.spatial_shape, np.int16), mask_id="", subjects=frozenset(), redraws=0)
+    return job.masks.sample(scan, rng, min_volume=job.min_volume)
+
+
+def _write(
+    job: Job, scan: Scan, sample: Sample, drawn: Sample, placed: PlacedMask, mask: LabelArray, case_id: str
+) -> None:
+    model, preprocessing = job.model, job.model.info.preprocessing
+    dims = preprocessing.spatial_dims
+    image, within = drawn.image, None
+    label = np.where(placed.mask > 0, placed.mask, 0 if scan.label is None else scan.label).astype(np.int16)
+    if job.blend == "full":
+        values, touched = preprocessing.replace(image, scan)
+    else:
+        if model.draws_whole_image:
+            image = blend_lesion(sample, image, mask, margin_mm=model.margin_mm(), spatial_dims=dims)
+        if model.needs_mask:
+            within, _ = hole_around(placed.mask, model.margin_mm(), scan.spacing)
+        else:
+            assert drawn.label is not None
+            label = preprocessing.geometry(scan).to_scan(drawn.label, label=True)
+        values, touched = preprocessing.inverse(image, scan, within=within)
+    files, label_file = case_files(job.out, case_id, len(preprocessing.channels), job.file_ending)
+    for number, channel in enumerate(preprocessing.channels):
+        save_edited(scan.case.images[channel], files[number], values[number], touched)
+    save_label(label_file, label, scan.affine)
+
+
+def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend) -> None:
+    if not len(targets):
+        raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
+    if model.needs_mask and masks is None:
+        raise ConfigError(
+            "--masks", f"{model.method} needs masks", "name a source: bank, edited, ellipsoids, files:DIR"
+        )
+    if blend == "full" and not model.draws_whole_image:
+        raise ConfigError("--blend full", "this model draws around the mask only", "use --blend lesion")
+
+
+def _claim(job: Job, n: int) -> None:
+    """Write the settings into a new folder, or see that they are those of the run that is there."""
+    settings = {
+        "n": n,
+        "seed": job.seed,
+        "blend": job.blend,
+        "min_volume": job.min_volume,
+        "method": job.model.method,
+        "training_cases": list(job.model.info.training_cases),
+        "targets": [case.case_id for case in job.cohort],
+    }
+    path = job.out / SETTINGS
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise OutputError(job.out, "holds another run's cases", "name a new folder, or repeat that run's arguments")
+        return
+    if job.out.exists() and any(job.out.iterdir()):
+        raise OutputError(job.out, "the output folder is not empty", "name a new folder, or move this one away")
+    write_json(path, settings)
+
+
+def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeError]:
+    if workers == 0:
+        yield from (draw_case(job, index, n) for index in range(n))
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _remember, (job,)) as pool:
+        yield from pool.map(_draw_remembered, range(n), [n] * n, chunksize=max(1, min(16, n // workers)))
+
+
+_job: list[Job] = []
+
+
+def _remember(job: Job) -> None:
+    _job[:] = [job]
+
+
+def _draw_remembered(index: int, n: int) -> Case | LesionforgeError:
+    return draw_case(_job[0], index, n)
+
+
+def _empty(job: Job) -> Cohort:
+    info = job.model.info
+    return Cohort(
+        name=f"{job.cohort.name}_synthetic", channels=info.preprocessing.channels, labels=info.labels, cases=()
+    )
+
+
+def _finish(job: Job, result: Cohort, problems: Sequence[LesionforgeError]) -> None:
+    write_dataset_json(
+        job.out,
+        name=result.name,
+        channels=result.channels,
+        labels=result.labels,
+        num_training=len(result),
+        file_ending=job.file_ending,
+    )
+    if problems:
+        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
+        write_table(job.out / "problems.csv", rows, columns=("where", "what", "remedy"))
+    write_cases_csv(job.out, result, channels=result.channels)

@@ -1,0 +1,157 @@
+"""Real lesions cut out with their surroundings: what the training-free methods keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.transform import resize
+from torch import Tensor
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.preprocessing.pipeline import Sample
+
+THUMBNAIL = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """All lesions of one sample, with context around them.
+
+    Attributes:
+        image: ``(channel, x, y[, z])`` crop, in the model's range.
+        label: ``(x, y[, z])`` crop.
+        distance: signed distance to the lesion's edge in mm, negative inside.
+        start: first voxel of the crop in its sample.
+        shape: size of its sample.
+        spacing: mm.
+        height: see :class:`Sample`.
+        case: number of its case among the training cases.
+        thumbnail: the lesion's shape, stretched to a small cube.
+    """
+
+    image: FloatArray
+    label: LabelArray
+    distance: FloatArray
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    height: float
+    case: int
+    thumbnail: BoolArray
+
+    @property
+    def depth(self) -> float:
+        """How far the innermost voxel lies from the edge, in mm."""
+        return float(-self.distance.min())
+
+
+def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
+    """Cut the lesions of a sample out, with context as wide as they are deep, or ``context_mm`` if that is more.
+
+    Distances are computed in the crop alone, which holds every voxel they are asked about.
+    """
+    assert sample.label is not None
+    inside = sample.label > 0
+    (tight,) = ndimage.find_objects(inside.astype(np.int8))
+    depth = float(ndimage.distance_transform_edt(np.pad(inside[tight], 1), sampling=sample.spacing).max())
+    reach = [int(np.ceil(max(depth, context_mm) / step)) + 1 for step in sample.spacing]
+    box = tuple(
+        slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(tight, reach, inside.shape, strict=True)
+    )
+    return make_lesion(
+        sample.image[(slice(None), *box)].copy(),
+        sample.label[box].copy(),
+        start=tuple(s.start for s in box),
+        shape=inside.shape,
+        spacing=sample.spacing,
+        height=sample.height,
+        case=case,
+    )
+
+
+def make_lesion(
+    image: FloatArray,
+    label: LabelArray,
+    *,
+    start: tuple[int, ...],
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    height: float,
+    case: int,
+) -> Lesion:
+    """Complete a crop with its signed distance and thumbnail."""
+    return Lesion(
+        image=image,
+        label=label,
+        distance=signed_distance(label > 0, spacing),
+        start=start,
+        shape=shape,
+        spacing=spacing,
+        height=height,
+        case=case,
+        thumbnail=shape_thumbnail(label > 0),
+    )
+
+
+def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
+    """Return the distance to the edge in mm: negative inside, positive outside."""
+    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    inner = ndimage.distance_transform_edt(inside, sampling=spacing)
+    return np.asarray(outer - inner, np.float32)
+
+
+def shape_thumbnail(inside: BoolArray) -> BoolArray:
+    """Return the bounding box of ``inside`` stretched to a small cube."""
+    (box,) = ndimage.find_objects(inside.astype(np.int8))
+    return np.asarray(resize(inside[box].astype(np.float32), (THUMBNAIL,) * inside.ndim, order=1) > 0.5)
+
+
+def build_library(samples: Iterable[Sample], *, slices: bool, context_mm: float) -> list[Lesion]:
+    """Cut the lesions out of all samples, or out of every slice of theirs that has one."""
+    lesions = []
+    for case, sample in enumerate(samples):
+        assert sample.label is not None
+        if slices and sample.label.ndim == 3:
+            parts = [sample.slice(int(z)) for z in np.flatnonzero(sample.label.any(axis=(0, 1)))]
+        else:
+            parts = [sample]
+        lesions += [cut_lesion(part, case, context_mm=context_mm) for part in parts]
+    return lesions
+
+
+def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
+    """Return the library as tensors for ``model.safetensors``."""
+    tensors = {}
+    for number, lesion in enumerate(lesions):
+        place = [*lesion.start, *lesion.shape, lesion.case]
+        tensors[f"{number:05d}.image"] = torch.from_numpy(lesion.image)
+        tensors[f"{number:05d}.label"] = torch.from_numpy(lesion.label)
+        tensors[f"{number:05d}.place"] = torch.tensor(place)
+        tensors[f"{number:05d}.scale"] = torch.tensor([*lesion.spacing, lesion.height], dtype=torch.float64)
+    return tensors
+
+
+def library_from_tensors(tensors: dict[str, Tensor]) -> list[Lesion]:
+    """Return the library that :func:`library_tensors` kept."""
+    lesions = []
+    for number in range(len(tensors) // 4):
+        image, label, place, scale = (
+            tensors[f"{number:05d}.{part}"].numpy() for part in ("image", "label", "place", "scale")
+        )
+        dims = label.ndim
+        lesions.append(
+            make_lesion(
+                image,
+                label,
+                start=tuple(int(v) for v in place[:dims]),
+                shape=tuple(int(v) for v in place[dims : 2 * dims]),
+                spacing=tuple(float(v) for v in scale[:dims]),
+                height=float(scale[dims]),
+                case=int(place[2 * dims]),
+            )
+        )
+    return lesions

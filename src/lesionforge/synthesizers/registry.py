@@ -1,0 +1,37 @@
+"""The methods by name."""
+
+from pathlib import Path
+
+from lesionforge.errors import ConfigError
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.carvemix import CarveMix
+from lesionforge.synthesizers.copy_paste import CopyPaste
+from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.training.model_folder import read_info, read_tensors
+
+SYNTHESIZERS: dict[str, type[Synthesizer]] = {
+    "pix2pix": Pix2Pix,
+    "copy_paste": CopyPaste,
+    "carvemix": CarveMix,
+}
+
+
+def find_method(name: str) -> type[Synthesizer]:
+    """Return the method of this name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if name not in SYNTHESIZERS:
+        raise ConfigError(name, "is no synthesizer", f"choose from {', '.join(SYNTHESIZERS)}")
+    return SYNTHESIZERS[name]
+
+
+def load_synthesizer(folder: Path) -> Synthesizer:
+    """Load a model folder; only JSON and safetensors are read.
+
+    Raises:
+        ModelError: if it is unfinished, damaged, or of another version.
+    """
+    info = read_info(folder)
+    return find_method(info.method).from_tensors(info, read_tensors(folder))

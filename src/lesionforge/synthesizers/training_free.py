@@ -1,0 +1,79 @@
+"""The base of methods that keep real lesions and need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field
+from torch import Tensor
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.config import parse_options
+from lesionforge.errors import OutputError
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
+from lesionforge.synthesizers.library import Lesion, build_library, library_from_tensors, library_tensors
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo, describe
+from lesionforge.training.samples import cached_samples
+
+
+class LibraryConfig(MethodConfig):
+    """Options of every method that keeps lesions.
+
+    Attributes:
+        spatial_dims: 2 keeps the lesions slice by slice, 3 whole; ``None`` as the cohort's files are.
+        context_mm: surroundings kept around a lesion, at least as wide as the lesion is deep.
+    """
+
+    spatial_dims: Literal[2, 3] | None = None
+    context_mm: float = Field(default=6.0, ge=0)
+
+
+class LibrarySynthesizer(Synthesizer):
+    """A synthesizer made of the training cases' lesions."""
+
+    Config: ClassVar[type[LibraryConfig]] = LibraryConfig
+
+    def __init__(self, info: ModelInfo, lesions: list[Lesion]) -> None:
+        super().__init__(info)
+        self.lesions = lesions
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        channels: tuple[str, ...],
+        config: Mapping[str, Any],
+        training: TrainingConfig,
+        out: Path,
+        resume: bool = False,
+    ) -> Self:
+        """Cut the lesions out of the training cases; see :meth:`Synthesizer.fit`."""
+        if (out / "model.json").exists() and not resume:
+            raise OutputError(out, "holds a model already", "name a new folder")
+        options = parse_options(cls.Config, config)
+        cases = training_cohort(cohort, channels)
+        facts = fingerprint(cases, channels)
+        dims: Any = options.spatial_dims or facts.spatial_dims
+        options = options.model_copy(update={"spatial_dims": dims})
+        preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
+        if dims == facts.spatial_dims:
+            preprocessing = preprocessing.model_copy(update={"spacing": None})
+        lesions = build_library(cached_samples(cases, preprocessing), slices=dims == 2, context_mm=options.context_mm)
+        model = cls(describe(cls.method, options, preprocessing, cases), lesions)
+        model.save(out)
+        return model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The library."""
+        return library_tensors(self.lesions)
+
+    @classmethod
+    def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
+        """Make the library anew."""
+        return cls(info, library_from_tensors(tensors))

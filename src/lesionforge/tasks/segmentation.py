@@ -1,0 +1,228 @@
+"""``SegmentationTask``: a U-Net that finds the lesions, slice by slice or in volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from monai.networks.nets import DynUNet
+from monai.transforms import Compose
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.scan import LabelArray, Scan
+from lesionforge.errors import CohortError, ModelError
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.tasks.augmentation import classical_augmentation
+from lesionforge.tasks.training_set import Source, TrainingSet
+from lesionforge.training.loop import TrainingConfig, fit, pick_device
+from lesionforge.training.model_folder import ModelInfo, describe, read_info, read_tensors, save_model
+from lesionforge.training.rng import torch_seed
+from lesionforge.training.samples import cached_samples
+from lesionforge.training.segmentation import SegmentationModule
+
+SLICES_AT_ONCE = 16
+
+
+class SegmentationConfig(BaseModel):
+    """Options of the segmentation task.
+
+    Attributes:
+        spatial_dims: 2 (slices along the thickest axis) or 3 (crops and a sliding window).
+        filters: width at each resolution; each further one halves it.
+        roi_size: training size in voxels; ``None`` takes whole slices (2D) or the fingerprint's crop (3D).
+        learning_rate: of Adam, at the first step.
+        augment: ``none`` or ``classical``.
+        lesion_share: share of training items that are taken from a lesion, in the real source.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spatial_dims: Literal[2, 3] = 2
+    filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    roi_size: tuple[int, ...] | None = None
+    learning_rate: float = Field(default=1e-3, gt=0)
+    augment: Literal["none", "classical"] = "classical"
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationTask:
+    """A trained network with all that is needed to apply it.
+
+    Attributes:
+        info: what it was trained on and how.
+        network: ``(batch, channel, x, y[, z])`` to logits.
+    """
+
+    info: ModelInfo
+    network: nn.Module
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        channels: tuple[str, ...],
+        config: SegmentationConfig,
+        training: TrainingConfig,
+        out: Path,
+        extra: Sequence[Source] = (),
+        more: Cohort | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Train on the annotated cases of ``cohort``; the last step's weights are the result.
+
+        Args:
+            cohort: training cases; preprocessing is fitted on them.
+            channels: image channels to use.
+            config: network and augmentation.
+            training: steps, batch size, seed and machine.
+            out: the model folder.
+            extra: further sources; the cohort's own cases take the share that they leave.
+            more: the cases behind ``extra``, whose subjects become training subjects too.
+            resume: go on with the run in ``out``.
+
+        Raises:
+            CohortError: if there is no annotated case with these channels.
+        """
+        cases = annotated_cases(cohort, channels)
+        facts = fingerprint(cases, channels)
+        preprocessing = Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
+        share = 1 - sum(source.share for source in extra)
+        samples = cached_samples(cases, preprocessing)
+        config = config.model_copy(update={"roi_size": config.roi_size or roi_size(samples, facts, config)})
+        sources = [Source(samples=samples, share=share, lesion_share=config.lesion_share)] if share > 0 else []
+        info = describe(
+            "segmentation",
+            config,
+            preprocessing,
+            cases if more is None else cases.with_cases(cases.cases + more.cases),
+            training=training.model_dump(include={"steps", "batch_size", "seed", "precision"}),
+        )
+        with torch_seed(training.seed, "weights"):
+            network = make_network(config, info)
+        module = SegmentationModule(
+            network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
+        )
+        items = make_training_set([*sources, *extra], config, preprocessing, seed=training.seed)
+        fit(module, items, out=out, config=training, resume=resume)
+        task = cls(info=info, network=network.eval())
+        save_model(out, info, dict(network.state_dict()))
+        return task
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a model folder.
+
+        Raises:
+            ModelError: if it is none, or one of another kind.
+        """
+        info = read_info(folder)
+        if info.method != "segmentation":
+            raise ModelError(folder, f"is a model of {info.method}", "name a model that `segment train` made")
+        network = make_network(SegmentationConfig.model_validate(info.config), info)
+        network.load_state_dict(read_tensors(folder))
+        return cls(info=info, network=network.eval())
+
+    def predict(self, scan: Scan, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> LabelArray:
+        """Return the lesion classes on the scan's own grid.
+
+        Args:
+            scan: with exactly the model's channels; its label is not looked at.
+            device: where to compute.
+        """
+        sample = self.info.preprocessing.forward(scan)
+        network = self.network.to(pick_device(device))
+        config = SegmentationConfig.model_validate(self.info.config)
+        with torch.inference_mode():
+            found = _slices(network, sample, config) if config.spatial_dims == 2 else _window(network, sample, config)
+        grid = self.info.preprocessing.geometry(scan)
+        values = np.array([0, *self.info.classes], np.int16)
+        return np.asarray(grid.to_scan(values[found], label=True), np.int16)
+
+
+def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
+    """Return the cases whose lesions are known and that have every channel, with these channels alone.
+
+    Raises:
+        CohortError: if there is none.
+    """
+    cases = cohort.having(channels).annotated().with_channels(channels)
+    if not len(cases):
+        raise CohortError(cohort.name, f"has no annotated case with {', '.join(channels)}", "check the cohort")
+    return cases
+
+
+def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
+    """Return nnU-Net's plain U-Net at the configured widths, with instance norm."""
+    levels = len(config.filters)
+    return DynUNet(
+        spatial_dims=config.spatial_dims,
+        in_channels=len(info.preprocessing.channels),
+        out_channels=len(info.classes) + 1,
+        kernel_size=[3] * levels,
+        strides=[1] + [2] * (levels - 1),
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=list(config.filters),
+    )
+
+
+def make_training_set(
+    sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
+) -> TrainingSet:
+    """Return the training items of ``sources``."""
+    assert config.roi_size is not None
+    background = preprocessing.output[0]
+    augment: Compose | None = None
+    if config.augment == "classical":
+        augment = classical_augmentation(config.spatial_dims, background=background)
+    return TrainingSet(
+        sources,
+        spatial_dims=config.spatial_dims,
+        roi_size=config.roi_size,
+        background=background,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
+    """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
+    divisor = 2 ** (len(config.filters) - 1)
+    if config.spatial_dims == 3:
+        return tuple(facts.roi_size(3, divisor=divisor))
+    largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
+    return tuple(int(-(-n // divisor) * divisor) for n in largest)
+
+
+def _slices(network: nn.Module, sample: Sample, config: SegmentationConfig) -> Any:
+    """Return the class index of every voxel, slice by slice."""
+    volume = sample.image if sample.image.ndim == 4 else sample.image[..., None]
+    divisor = 2 ** (len(config.filters) - 1)
+    size = tuple(-(-n // divisor) * divisor for n in volume.shape[1:3])
+    crop = Crop((0, 0), size)
+    stack = np.stack([crop.cut(volume[..., z], fill=float(sample.image.min())) for z in range(volume.shape[-1])])
+    device = next(network.parameters()).device
+    parts = torch.from_numpy(stack).split(SLICES_AT_ONCE)
+    found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in parts]).numpy()
+    found = np.moveaxis(found, 0, -1)[: volume.shape[1], : volume.shape[2]]
+    return found if sample.image.ndim == 4 else found[..., 0]
+
+
+def _window(network: nn.Module, sample: Sample, config: SegmentationConfig) -> Any:
+    """Return the class index of every voxel, by a sliding window."""
+    device = next(network.parameters()).device
+    image = torch.from_numpy(sample.image[None]).to(device)
+    logits = sliding_window_inference(
+        image, config.roi_size, 2, network, overlap=0.5, mode="gaussian", padding_mode="replicate"
+    )
+    return torch.as_tensor(logits).argmax(1)[0].cpu().numpy()

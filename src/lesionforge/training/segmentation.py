@@ -1,0 +1,42 @@
+"""The training step of a segmentation network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import PolynomialLR
+
+from lesionforge.training.rng import torch_seed
+
+
+class SegmentationModule(lightning.LightningModule):
+    """Cross-entropy plus Dice (over the batch), Adam, and a rate that falls to zero as (1 − t)^0.9.
+
+    Args:
+        network: ``(batch, channel, x, y[, z])`` to logits of every class.
+        learning_rate: at the first step.
+        steps: after which the rate is zero.
+        seed: randomness of dropout comes from it and the step.
+    """
+
+    def __init__(self, network: nn.Module, *, learning_rate: float, steps: int, seed: int) -> None:
+        super().__init__()
+        self.network, self.learning_rate, self.steps, self.seed = network, learning_rate, steps, seed
+        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Return the loss of a batch."""
+        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
+            loss = torch.as_tensor(self.loss(self.network(batch["image"]), batch["label"]))
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Adam with a polynomial decay per step."""
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        schedule = PolynomialLR(optimizer, total_iters=self.steps, power=0.9)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
