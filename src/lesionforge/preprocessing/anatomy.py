@@ -18,6 +18,8 @@ HEAD_WIDTH_MM = 150.0
 """Square root of the area of an adult head's largest axial slice."""
 
 _PADDING = 2
+_AIR = 0.05
+"""What is darker than this share of the highest value is air in CT."""
 _CROSS = ndimage.generate_binary_structure(2, 1)
 _DARK, _BRIGHT, _VERY_BRIGHT = 0.5, 1.65, 1.95
 """Fluid, bone and air lie below, fat and bright lesions above these multiples of the brain's intensity."""
@@ -58,11 +60,14 @@ def _find(volume: FloatArray) -> BoolArray:
         volume = np.clip(volume, 0, 80)
     around = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
     small = np.pad(volume[::step, ::step], around, constant_values=float(volume.min())) - volume.min()
-    head = _head(small)
+    if not small.any():
+        return np.zeros(volume.shape, bool)
+    is_ct = _has_saturated_bone(small)
+    head = _head(small, _AIR * small.max() if is_ct else 0.5 * threshold_otsu(small))
     if not head.any():
         return np.zeros(volume.shape, bool)
     mm = HEAD_WIDTH_MM / float(np.sqrt(head.sum(axis=(0, 1)).max()))
-    if _has_saturated_bone(small, head):
+    if is_ct:
         region = _inside_bone(small, mm)
     elif _is_stripped(small, head):
         region = head
@@ -72,17 +77,17 @@ def _find(volume: FloatArray) -> BoolArray:
     return region[: volume.shape[0], : volume.shape[1]]
 
 
-def _head(volume: FloatArray) -> BoolArray:
-    """Return the slices' outlines, filled."""
-    if volume.min() == volume.max():
-        return np.zeros(volume.shape, bool)
-    bright = volume > 0.5 * threshold_otsu(volume)
-    return _fill(ndimage.binary_opening(bright, _CROSS[..., None]))
+def _head(volume: FloatArray, threshold: float) -> BoolArray:
+    """Return what is bright in each slice, filled, without small pieces."""
+    opened = ndimage.binary_opening(volume > threshold, _CROSS[..., None])
+    slices = [ndimage.binary_fill_holes(_large(opened[..., k], 0.03)) for k in range(volume.shape[-1])]
+    return np.stack(slices, axis=-1)
 
 
-def _has_saturated_bone(volume: FloatArray, head: BoolArray) -> bool:
+def _has_saturated_bone(volume: FloatArray) -> bool:
     """Return whether as many voxels of the head have the highest value as the skull has in a CT window."""
-    return bool(0.03 < np.mean(volume[head] > 0.98 * volume.max()) < 0.8)
+    lit = volume[volume > _AIR * volume.max()]
+    return bool(0.03 < np.mean(lit > 0.98 * volume.max()) < 0.8)
 
 
 def _is_stripped(volume: FloatArray, head: BoolArray) -> bool:
@@ -103,7 +108,7 @@ def _inside_bone(volume: FloatArray, mm: float) -> BoolArray:
             continue
         smooth = ndimage.uniform_filter(volume[..., k], 3)
         soft = inside & (smooth > 0.5 * np.median(smooth[deep]))
-        core = _largest(_depth(soft, mm) > 3)
+        core = _large(_depth(soft, mm) > 3, 1)
         brain = ndimage.binary_fill_holes(_close(soft & _near(core, 5, mm), 3, mm))
         rim = _near(brain, 4, mm) & ~brain
         if np.count_nonzero(brain) * mm**2 > 2000 and np.count_nonzero(_near(bone, 2, mm) & rim) > 0.8 * rim.sum():
@@ -205,12 +210,9 @@ def _close(mask: BoolArray, distance: float, mm: float) -> BoolArray:
     return np.asarray((closed | padded)[margin:-margin, margin:-margin])
 
 
-def _largest(mask: BoolArray) -> BoolArray:
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    return np.asarray(parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:])))
-
-
-def _fill(mask: BoolArray) -> BoolArray:
-    return np.stack([ndimage.binary_fill_holes(mask[..., k]) for k in range(mask.shape[-1])], axis=-1)
+def _large(mask: BoolArray, share: float) -> BoolArray:
+    """Return the connected pieces that have at least ``share`` of the size of the largest."""
+    parts, _ = ndimage.label(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(mask & (sizes >= share * sizes.max())[parts])
