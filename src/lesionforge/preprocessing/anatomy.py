@@ -23,6 +23,10 @@ _AIR = 0.05
 _CROSS = ndimage.generate_binary_structure(2, 1)
 _DARK, _BRIGHT, _VERY_BRIGHT = 0.5, 1.65, 1.95
 """Fluid, bone and air lie below, fat and bright lesions above these multiples of the brain's intensity."""
+_LEAST_CONTRAST = 3.0
+"""Between the head and what is around it; less is noise alone."""
+_LEAST_USUAL = 0.75
+"""Where less than this share of a slice is as bright as brain, it is no brain."""
 
 
 def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolArray:
@@ -64,7 +68,7 @@ def _find(volume: FloatArray) -> BoolArray:
         return np.zeros(volume.shape, bool)
     is_ct = _has_saturated_bone(small)
     head = _head(small, _AIR * small.max() if is_ct else 0.5 * threshold_otsu(small))
-    if not head.any():
+    if not head.any() or np.median(small[head]) < _LEAST_CONTRAST * np.median(small[~head]):
         return np.zeros(volume.shape, bool)
     mm = HEAD_WIDTH_MM / float(np.sqrt(head.sum(axis=(0, 1)).max()))
     if is_ct:
@@ -133,7 +137,11 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     lit = (area > 0) & (reference > 0.25 * np.median(reference))
     start = int(np.argmax(area * share**2 * lit))
     region = np.zeros(volume.shape, bool)
+    if share[start] < _LEAST_USUAL:
+        return region
     region[..., start] = inside[..., start]
+    if volume.shape[-1] == 1:
+        return _lone_slice(relative, region, mm)
     below, above = share[:start][lit[:start]], share[start + 1 :][lit[start + 1 :]]
     base_first = below.size > 0 and (above.size == 0 or below.mean() < above.mean())
     _follow(region, relative, inside, range(start - 1, -1, -1), mm, base=base_first)
@@ -168,11 +176,19 @@ def _follow(
         usual = np.mean(((image > _DARK) & (image < _BRIGHT))[brain]) if brain.any() else 0.0
         if base:
             brain = _homogeneous(image, brain, mm)
-        least, least_usual = (0.35, 0.75) if base else (0.25, 0.6)
+        least, least_usual = (0.35, _LEAST_USUAL) if base else (0.25, 0.6)
         if np.count_nonzero(brain) < least * largest or usual < least_usual:
             return
         region[..., k] = brain
         previous = k
+
+
+def _lone_slice(relative: FloatArray, inside: BoolArray, mm: float) -> BoolArray:
+    """Return the brain of a single slice; only its homogeneous tissue if there is much air, bone or fluid in it."""
+    if np.mean(relative[inside] < _DARK) < 0.06:
+        return inside
+    brain = _homogeneous(relative[..., 0], inside[..., 0], mm)
+    return (brain & (np.count_nonzero(brain) > 0.6 * np.count_nonzero(inside)))[..., None]
 
 
 def _homogeneous(image: FloatArray, brain: BoolArray, mm: float) -> BoolArray:
