@@ -6,6 +6,7 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks import EditedMasks, Ellipsoids, MaskBank
 from lesionforge.masks.bank import Lesion, resample
+from lesionforge.masks.place import centroid, region_box, with_region
 from tests.helpers import NESTED, tiny_cohort
 from tests.masks.scans import ball, make_scan
 
@@ -109,6 +110,8 @@ def test_orientation_of_source_and_target_does_not_matter(tmp_path, axes):
     label = turned_target.label
     box = tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(label))
     assert np.array_equal(back.mask, label[box])
+    low, high = region_box(with_region(turned_target).region)
+    assert np.allclose(low + np.array(back.centre) * (high - low), centroid(label), atol=1)
 
 
 @both

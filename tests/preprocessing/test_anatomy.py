@@ -30,7 +30,7 @@ def ellipsoid(grid, centre, radii):
     return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=False)) <= 1
 
 
-def make_head(spatial_dims, *, kind="mr", seed=0, lesion_level=1.7):
+def make_head(spatial_dims, *, kind="mr", seed=0, lesion_level=1.7, wall_voxels=3):
     """Return a head of 150 × 190 mm: scalp, skull, brain with ventricles and a lesion, two eyes in front of it."""
     spacing = (2.0, 2.0, 6.0)[:spatial_dims]
     shape = (100, 116, 26)[:spatial_dims]
@@ -48,7 +48,7 @@ def make_head(spatial_dims, *, kind="mr", seed=0, lesion_level=1.7):
     for side in (-1, 1):
         sockets |= ellipsoid(grid, (side * 32, 74, level), (19, 19, 19))
         eyes |= ellipsoid(grid, (side * 32, 74, level), (13, 13, 13))
-    wall = ndimage.binary_dilation(sockets, iterations=3)
+    wall = ndimage.binary_dilation(sockets, iterations=wall_voxels)
     brain &= ~wall
     bone, fat, tissue, fluid = (255, 30, 100, 40) if kind == "ct" else (12, 210, 100, 25)
     image = np.zeros(shape)
@@ -77,6 +77,22 @@ def test_brain_without_eyes_skull_and_scalp(kind, spatial_dims):
     assert region[head.lesion].mean() > 0.97
     assert not region[head.eyes].any()
     assert (region & ~ndimage.binary_dilation(head.brain, iterations=2)).sum() < 0.02 * region.sum()
+
+
+def test_orbits_behind_thin_bone_are_left_out():
+    head = make_head(3, wall_voxels=1)
+    region = brain_region(head.image, head.spacing)
+    assert region[head.eyes].mean() < 0.02
+    assert region[head.brain].mean() > 0.8
+    assert region[head.lesion].mean() > 0.97
+
+
+def test_a_lone_slice_of_face_and_neck_has_no_brain():
+    head = make_head(2)
+    rng = np.random.default_rng(1)
+    texture = ndimage.zoom(rng.choice([5, 60, 100, 210], size=(20, 24)), (5, 116 / 24), order=0)
+    face = np.where(head.image > 60, texture, head.image).astype(np.float32)
+    assert not brain_region(face, head.spacing).any()
 
 
 @both

@@ -124,7 +124,8 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     """Return the brain in whole-head MR.
 
     In the slice that shows most brain everything inside the skull is taken. From there the slices are followed both
-    ways; each lies within the one before, a little widened. Towards the skull base, only homogeneous tissue is taken.
+    ways; each lies within the one before, a little widened. Towards the skull base (where there is more bone and air),
+    only homogeneous tissue is taken.
     """
     depth = np.stack([_depth(head[..., k], mm) for k in range(head.shape[-1])], axis=-1)
     relative, reference = _relative_to_brain(volume, depth, mm)
@@ -142,8 +143,9 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     region[..., start] = inside[..., start]
     if volume.shape[-1] == 1:
         return _lone_slice(relative, region, mm)
-    below, above = share[:start][lit[:start]], share[start + 1 :][lit[start + 1 :]]
-    base_first = below.size > 0 and (above.size == 0 or below.mean() < above.mean())
+    dark = ((relative < _DARK) & inside).sum(axis=(0, 1)) / np.maximum(area, 1)
+    below, above = dark[:start][lit[:start]], dark[start + 1 :][lit[start + 1 :]]
+    base_first = below.size > 0 and (above.size == 0 or below.mean() > above.mean())
     _follow(region, relative, inside, range(start - 1, -1, -1), mm, base=base_first)
     _follow(region, relative, inside, range(start + 1, volume.shape[-1]), mm, base=not base_first)
     return region
