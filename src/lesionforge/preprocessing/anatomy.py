@@ -143,7 +143,7 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     region[..., start] = inside[..., start]
     if volume.shape[-1] == 1:
         return _lone_slice(relative, region, mm)
-    dark = ((relative < _DARK) & inside).sum(axis=(0, 1)) / np.maximum(area, 1)
+    dark = ((relative < _DARK) & inside).sum(axis=(0, 1)) * head.sum(axis=(0, 1)) / np.maximum(area, 1)
     below, above = dark[:start][lit[:start]], dark[start + 1 :][lit[start + 1 :]]
     base_first = below.size > 0 and (above.size == 0 or below.mean() > above.mean())
     _follow(region, relative, inside, range(start - 1, -1, -1), mm, base=base_first)
