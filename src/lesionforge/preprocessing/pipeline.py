@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
+from lesionforge.errors import CohortError
 from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
 from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_file, to_model
 
@@ -46,6 +49,55 @@ class Sample:
     def edited(self, image: FloatArray, label: LabelArray) -> Sample:
         """Return this sample with a new image and a new label."""
         return replace(self, image=image, label=label.astype(np.int16))
+
+    def as_item(self) -> dict[str, Any]:
+        """Return this sample as a MONAI dictionary: channel-first arrays, and what synthesis wants to know.
+
+        Raises:
+            CohortError: if the lesions are unknown.
+        """
+        if self.label is None:
+            raise CohortError(self.case_id, "its lesions are unknown", "annotate it, or leave it out")
+        return {
+            "image": self.image,
+            "label": self.label[None],
+            "region": None if self.region is None else self.region[None],
+            "anatomy": None if self.anatomy is None else self.anatomy[None],
+            "spacing": self.spacing,
+            "case_id": self.case_id,
+            "subject_id": self.subject_id,
+            "height": self.height,
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Sample:
+        """Return the sample that a MONAI dictionary holds; only ``image`` and ``label`` must be there."""
+        image = np.asarray(item["image"], np.float32)
+        region, anatomy = item.get("region"), item.get("anatomy")
+        return cls(
+            image=image,
+            label=np.asarray(item["label"])[0].astype(np.int16),
+            region=None if region is None else np.asarray(region)[0] > 0,
+            anatomy=None if anatomy is None else np.asarray(anatomy)[0].astype(np.int16),
+            spacing=tuple(item.get("spacing", (1.0,) * (image.ndim - 1))),
+            case_id=str(item.get("case_id", "")),
+            subject_id=str(item.get("subject_id", "")),
+            height=float(item.get("height", 0.5)),
+        )
+
+    def as_scan(self) -> Scan:
+        """Return this sample as a scan on a straight grid, for mask sources."""
+        spacing = (*self.spacing, *[1.0] * (3 - len(self.spacing)))
+        case = Case(case_id=self.case_id, subject_id=self.subject_id, images={}, annotation=Annotation.UNKNOWN)
+        return Scan(
+            case=case,
+            channels=tuple(str(number) for number in range(len(self.image))),
+            image=self.image,
+            label=self.label,
+            affine=np.diag([*spacing, 1.0]),
+            anatomy=self.anatomy,
+            region=self.region,
+        )
 
     def slices(self) -> list[Sample]:
         """Return the 2D samples along the last axis of a volume."""

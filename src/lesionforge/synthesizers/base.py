@@ -14,7 +14,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, save_model
 
@@ -50,9 +50,19 @@ class Synthesizer(ABC):
         config: Mapping[str, Any],
         training: TrainingConfig,
         out: Path,
+        preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
         """Fit on the lesion cases of ``cohort`` and save the model into ``out``.
+
+        Args:
+            cohort: training cases.
+            channels: image channels to use.
+            config: the method's own options.
+            training: length, batch size, seed and machine, for methods that train.
+            out: the model folder.
+            preprocessing: to share with a task; fitted on the lesion cases unless given.
+            resume: go on with the run in ``out``.
 
         Raises:
             ConfigError: if an option is unknown or out of range.

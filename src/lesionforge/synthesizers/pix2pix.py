@@ -134,13 +134,14 @@ class Pix2Pix(Synthesizer):
         config: Mapping[str, Any],
         training: TrainingConfig,
         out: Path,
+        preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
         """Train on crops around the lesions of ``cohort``; see :meth:`Synthesizer.fit`."""
         options = parse_options(Pix2PixConfig, config)
         cases = training_cohort(cohort, channels)
         facts = fingerprint(cases, channels)
-        preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
+        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
         roi_size = options.roi_size or facts.roi_size(options.spatial_dims, divisor=2 ** len(options.channels))
         options = options.model_copy(update={"roi_size": roi_size})
         samples = cached_samples(cases, preprocessing)

@@ -51,6 +51,7 @@ class LibrarySynthesizer(Synthesizer):
         config: Mapping[str, Any],
         training: TrainingConfig,
         out: Path,
+        preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
         """Cut the lesions out of the training cases; see :meth:`Synthesizer.fit`."""
@@ -61,9 +62,10 @@ class LibrarySynthesizer(Synthesizer):
         facts = fingerprint(cases, channels)
         dims: Any = options.spatial_dims or facts.spatial_dims
         options = options.model_copy(update={"spatial_dims": dims})
-        preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
-        if dims == facts.spatial_dims:
-            preprocessing = preprocessing.model_copy(update={"spacing": None})
+        if preprocessing is None or preprocessing.spatial_dims != dims:
+            preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
+            if dims == facts.spatial_dims:
+                preprocessing = preprocessing.model_copy(update={"spacing": None})
         lesions = build_library(cached_samples(cases, preprocessing), slices=dims == 2, context_mm=options.context_mm)
         model = cls(describe(cls.method, options, preprocessing, cases), lesions)
         model.save(out)

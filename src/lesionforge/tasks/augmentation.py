@@ -32,6 +32,7 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
     """
     turn = (np.pi,) if spatial_dims == 2 else (0.0, 0.0, np.pi / 6)
     smallest, largest = 0.7, 1.4
+    smooth = "bilinear" if spatial_dims == 2 else "trilinear"
     return Compose(
         [
             _Shift(-background),
@@ -47,7 +48,7 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
             RandGaussianSmoothd(IMAGE, prob=0.2, sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1)),
             RandScaleIntensityd(IMAGE, prob=0.15, factors=0.25),
             RandScaleIntensityFixedMeand(IMAGE, prob=0.15, factors=0.25, preserve_range=True),
-            RandSimulateLowResolutiond(IMAGE, prob=0.25, zoom_range=(0.5, 1.0)),
+            RandSimulateLowResolutiond(IMAGE, prob=0.25, zoom_range=(0.5, 1.0), upsample_mode=smooth),
             RandAdjustContrastd(IMAGE, prob=0.1, gamma=(0.7, 1.5), invert_image=True, retain_stats=True),
             RandAdjustContrastd(IMAGE, prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
             *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)),

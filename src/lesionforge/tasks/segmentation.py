@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from monai.networks.nets import DynUNet
+from monai.networks.nets import UNet
 from monai.transforms import Compose
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -37,7 +37,8 @@ class SegmentationConfig(BaseModel):
 
     Attributes:
         spatial_dims: 2 (slices along the thickest axis) or 3 (crops and a sliding window).
-        filters: width at each resolution; each further one halves it.
+        filters: width at each resolution; each further one is half as fine.
+        res_units: residual units at each resolution; 0 has one plain convolution instead.
         roi_size: training size in voxels; ``None`` takes whole slices (2D) or the fingerprint's crop (3D).
         learning_rate: of Adam, at the first step.
         augment: ``none`` or ``classical``.
@@ -48,6 +49,7 @@ class SegmentationConfig(BaseModel):
 
     spatial_dims: Literal[2, 3] = 2
     filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    res_units: int = Field(default=2, ge=0)
     roi_size: tuple[int, ...] | None = None
     learning_rate: float = Field(default=1e-3, gt=0)
     augment: Literal["none", "classical"] = "classical"
@@ -77,6 +79,7 @@ class SegmentationTask:
         out: Path,
         extra: Sequence[Source] = (),
         more: Cohort | None = None,
+        preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
         """Train on the annotated cases of ``cohort``; the last step's weights are the result.
@@ -89,6 +92,7 @@ class SegmentationTask:
             out: the model folder.
             extra: further sources; the cohort's own cases take the share that they leave.
             more: the cases behind ``extra``, whose subjects become training subjects too.
+            preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
             resume: go on with the run in ``out``.
 
         Raises:
@@ -96,7 +100,7 @@ class SegmentationTask:
         """
         cases = annotated_cases(cohort, channels)
         facts = fingerprint(cases, channels)
-        preprocessing = Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
+        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
         share = 1 - sum(source.share for source in extra)
         samples = cached_samples(cases, preprocessing)
         config = config.model_copy(update={"roi_size": config.roi_size or roi_size(samples, facts, config)})
@@ -105,7 +109,7 @@ class SegmentationTask:
             "segmentation",
             config,
             preprocessing,
-            cases if more is None else cases.with_cases(cases.cases + more.cases),
+            cases if more is None else cases.with_cases((*cases, *more)),
             training=training.model_dump(include={"steps", "batch_size", "seed", "precision"}),
         )
         with torch_seed(training.seed, "weights"):
@@ -163,16 +167,14 @@ def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
 
 
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
-    """Return nnU-Net's plain U-Net at the configured widths, with instance norm."""
-    levels = len(config.filters)
-    return DynUNet(
+    """Return MONAI's U-Net with residual units and instance norm."""
+    return UNet(
         spatial_dims=config.spatial_dims,
         in_channels=len(info.preprocessing.channels),
         out_channels=len(info.classes) + 1,
-        kernel_size=[3] * levels,
-        strides=[1] + [2] * (levels - 1),
-        upsample_kernel_size=[2] * (levels - 1),
-        filters=list(config.filters),
+        channels=config.filters,
+        strides=[2] * (len(config.filters) - 1),
+        num_res_units=config.res_units,
     )
 
 

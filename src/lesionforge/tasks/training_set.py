@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,6 @@ from torch.utils.data import Dataset
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
-
-Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         on_lesion = bool(rng.random() < source.lesion_share)
         if sample.image.ndim - 1 > self.spatial_dims:
             sample = sample.slice(_pick_slice(sample, on_lesion, rng))
-        item = as_item(sample)
+        item = sample.as_item()
         if source.transform is not None:
             item = apply_seeded(source.transform, item, derive_seed(self.seed, "transform", draw))
         item = self._crop(item, on_lesion, rng)
@@ -106,21 +104,6 @@ def _pick_slice(sample: Sample, on_lesion: bool, rng: np.random.Generator) -> in
     if on_lesion and sample.label.any():
         return int(rng.choice(np.flatnonzero(sample.label.any(axis=(0, 1)))))
     return int(rng.integers(sample.label.shape[-1]))
-
-
-def as_item(sample: Sample) -> dict[str, Any]:
-    """Return a sample as a MONAI dictionary: channel-first arrays, and what synthesis wants to know."""
-    assert sample.label is not None
-    return {
-        "image": sample.image,
-        "label": sample.label[None],
-        "region": None if sample.region is None else sample.region[None],
-        "anatomy": None if sample.anatomy is None else sample.anatomy[None],
-        "spacing": sample.spacing,
-        "case_id": sample.case_id,
-        "subject_id": sample.subject_id,
-        "height": sample.height,
-    }
 
 
 def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from monai.data import CacheDataset
 from monai.transforms import Transform
@@ -23,8 +22,7 @@ class ToSample(Transform):
 
     def __call__(self, case: Case) -> Sample:
         """Read one case."""
-        scan = load_scan(case, self.preprocessing.channels)
-        return self.preprocessing.forward(replace(scan, region=None))
+        return self.preprocessing.forward(load_scan(case, self.preprocessing.channels))
 
 
 def cached_samples(

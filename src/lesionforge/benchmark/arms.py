@@ -1,0 +1,164 @@
+"""The two kinds of job of a benchmark: fit a synthesizer, train and score an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from monai.transforms import Compose
+
+from lesionforge.benchmark.plan import Arm
+from lesionforge.benchmark.setting import Setting
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.scan import load_scan, save_label
+from lesionforge.files import write_text
+from lesionforge.masks import MaskBank, MaskSource, make_mask_source
+from lesionforge.masks.edit import EditedMasks
+from lesionforge.masks.ellipsoid import Ellipsoids
+from lesionforge.masks.slices import SliceBank, sample_with_region
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.scores.cases import score_case
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.carvemix import CarveMix
+from lesionforge.synthesizers.generate import synthesize_cohort
+from lesionforge.synthesizers.registry import find_method, load_synthesizer
+from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.training_set import Source
+from lesionforge.training.samples import cached_samples
+
+Number = int | float
+
+
+def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> str:
+    """Fit one synthesizer on one training set and, if an arm wants them, write its offline cases."""
+    plan, train = setting.plan.synthesizers[name], setting.train[number]
+    folder = setting.model_folder(number, seed, name)
+    if not (folder / "model.json").is_file():
+        find_method(plan.method).fit(
+            train,
+            channels=setting.channels,
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": seed}),
+            out=folder,
+            preprocessing=setting.preprocessing[number],
+            resume=True,
+        )
+    if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
+        model = load_synthesizer(folder)
+        result = synthesize_cohort(
+            model,
+            train,
+            make_mask_source(plan.masks, train) if model.needs_mask else None,
+            out=setting.cohort_folder(number, seed, name),
+            n=plan.cases,
+            blend=plan.blend,
+            seed=seed,
+            min_volume=plan.min_volume,
+        )
+        return (
+            f"{name}, n = {number:g}, seed {seed}: {len(result.cohort)} cases, {len(result.problems)} without a place"
+        )
+    return f"{name}, n = {number:g}, seed {seed}: fitted"
+
+
+def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Path:
+    """Train one arm for ``steps`` steps and return its folder.
+
+    Raises:
+        LeakError: if a test or development subject is a parent of anything that is trained on.
+    """
+    arm, train = setting.plan.arms[name], setting.train[number]
+    folder = setting.arm_folder(number, seed, name, steps)
+    if (folder / "model.json").is_file():
+        return folder
+    model, sources, synthetic = None, [], train.with_cases(())
+    if arm.synthesizer is not None:
+        model = load_synthesizer(setting.model_folder(number, seed, arm.synthesizer))
+        if arm.use == "offline":
+            synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
+            sources = [_offline(setting, number, arm, synthetic)]
+        else:
+            sources = [_on_the_fly(setting, number, arm, model)]
+    fitted = {} if model is None else {arm.synthesizer or "": model.info.training_subjects}
+    for held_out in (setting.test, setting.development):
+        check_no_leak(train.with_cases((*train, *synthetic)), held_out, models=fitted)
+    SegmentationTask.fit(
+        train,
+        channels=setting.channels,
+        config=setting.plan.task.model_copy(update={"augment": arm.augment}),
+        training=setting.plan.training.model_copy(update={"seed": seed, "steps": steps}),
+        out=folder,
+        extra=sources,
+        more=synthetic,
+        preprocessing=setting.preprocessing[number],
+        resume=True,
+    )
+    return folder
+
+
+def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:
+    """Train an arm, unless that is done, and score it on the test cases: ``results.csv`` and ``predictions/``."""
+    folder = train_arm(setting, number, seed, name, steps)
+    table = folder / "results.csv"
+    if not table.is_file():
+        rows = score(setting, folder, setting.test, keep=folder / "predictions")
+        rows.insert(0, "arm", name)
+        rows.insert(1, "fraction", number)
+        rows.insert(2, "seed", seed)
+        write_text(table, rows.to_csv(index=False))
+    return f"{name}, n = {number:g}, seed {seed}: mean Dice {100 * pd.read_csv(table)['dice'].mean():.1f}"
+
+
+def development_dice(setting: Setting, number: Number, seed: int, name: str, steps: int) -> float:
+    """Return the mean Dice of an arm over the development subjects."""
+    folder = train_arm(setting, number, seed, name, steps)
+    table = folder / "development.csv"
+    if not table.is_file():
+        write_text(table, score(setting, folder, setting.development).to_csv(index=False))
+    return float(pd.read_csv(table).groupby("subject_id")["dice"].mean().mean())
+
+
+def score(setting: Setting, folder: Path, cohort: Cohort, *, keep: Path | None = None) -> pd.DataFrame:
+    """Return a row of scores for each case; write the predictions to ``keep``."""
+    task, rows = SegmentationTask.load(folder), []
+    for case in cohort:
+        scan = load_scan(case, setting.channels)
+        found = task.predict(scan, device=setting.plan.training.device)
+        assert scan.label is not None
+        scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=setting.plan.in_plane)
+        rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
+        if keep is not None:
+            ending = ".png" if next(iter(case.images.values())).name.endswith(".png") else ".nii.gz"
+            save_label(keep / f"{case.case_id}{ending}", found, scan.affine)
+    return pd.DataFrame(rows)
+
+
+def _offline(setting: Setting, number: Number, arm: Arm, synthetic: Cohort) -> Source:
+    samples = cached_samples(synthetic, setting.preprocessing[number])
+    return Source(samples=samples, share=arm.share, lesion_share=setting.plan.task.lesion_share)
+
+
+def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) -> Source:
+    """Return the real samples with synthesis in front, as the one source of the arm."""
+    assert arm.synthesizer is not None
+    plan = setting.plan.synthesizers[arm.synthesizer]
+    samples: Sequence[Sample] = list(cached_samples(setting.train[number], setting.preprocessing[number]))
+    if isinstance(model, CarveMix):
+        transform = CarveMixd(model, prob=arm.share)
+    else:
+        samples = [sample_with_region(sample) for sample in samples]
+        masks = training_masks(plan.masks, samples, setting.train[number], setting.plan.task.spatial_dims)
+        transform = SynthesizeLesiond(model, masks, prob=arm.share, min_volume=plan.min_volume)
+    return Source(samples=samples, transform=Compose([transform]), lesion_share=setting.plan.task.lesion_share)
+
+
+def training_masks(kind: str, samples: Sequence[Sample], cohort: Cohort, spatial_dims: int) -> MaskSource:
+    """Return a mask source for items of ``spatial_dims``, made from the training subjects."""
+    if kind == "ellipsoids":
+        return Ellipsoids()
+    bank = SliceBank(samples) if spatial_dims == 2 else MaskBank(cohort)
+    return EditedMasks(bank) if kind == "edited" else bank

@@ -1,0 +1,176 @@
+"""The plan of a benchmark: what is compared, on whom, and with how much training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lesionforge.config import parse_options
+from lesionforge.errors import ConfigError
+from lesionforge.synthesizers.blend import Blend
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.tasks.segmentation import SegmentationConfig
+from lesionforge.training.loop import TrainingConfig
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SynthesizerPlan(_Part):
+    """A synthesizer that is fitted anew for each seed, on the training subjects of the arm.
+
+    Attributes:
+        method: name in the dictionary of synthesizers.
+        options: the method's own.
+        training: length and batch size; the seed is the run's.
+        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects.
+        blend: ``lesion`` or ``full``.
+        cases: synthetic cases to write for offline use.
+        min_volume: least volume of a lesion, in mm³ (mm² in 2D).
+    """
+
+    method: str
+    options: dict[str, Any] = {}
+    training: TrainingConfig = TrainingConfig()
+    masks: Literal["bank", "edited", "ellipsoids"] = "edited"
+    blend: Blend = "lesion"
+    cases: int = Field(default=100, ge=1)
+    min_volume: float = 200.0
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.method not in SYNTHESIZERS:
+            raise ValueError(f"{self.method!r} is no synthesizer: choose from {', '.join(SYNTHESIZERS)}")
+        return self
+
+
+class Arm(_Part):
+    """One composition of the training set.
+
+    Attributes:
+        augment: ``none`` or ``classical``.
+        synthesizer: name of one of the plan's synthesizers, or none.
+        use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
+        share: of every batch that is synthetic; with ``on_the_fly`` the probability of an item.
+    """
+
+    augment: Literal["none", "classical"] = "classical"
+    synthesizer: str | None = None
+    use: Literal["offline", "on_the_fly"] = "offline"
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
+class Subjects(_Part):
+    """Who is trained on, chosen on, and tested on: roles of ``roles.json``, or shares of a random split.
+
+    Attributes:
+        train: role or share of the subjects that training sets are taken from.
+        development: of those on whom choices are made; the control of the baseline's length uses them.
+        test: of those who are scored.
+        numbers: sizes of the training sets, in subjects (or shares below 1); nested.
+        seed: of the split and of the nesting.
+    """
+
+    train: str | float = "pool"
+    development: str | float = "development"
+    test: str | float = "final"
+    numbers: tuple[int | float, ...] = (8,)
+    seed: int = 0
+
+
+class Control(_Part):
+    """Guards against undertrained arms: doubling the steps of one of them must not help it any more.
+
+    Attributes:
+        arm: which; the baseline unless given.
+        tolerance: gain in development Dice below which that arm counts as trained, in points.
+        max_steps: no arm gets more than this.
+    """
+
+    arm: str | None = None
+    tolerance: float = 1.0
+    max_steps: int = 10_000
+
+
+class Plan(_Part):
+    """``plan.yaml``.
+
+    Attributes:
+        name: a title.
+        channels: image channels; all of the cohort's unless given.
+        subjects: the split.
+        task: the segmentation network, without its augmentation, which is the arms'.
+        training: steps, batch size and machine of every arm; the seeds are the plan's.
+        seeds: each repeats everything, the synthesizers included.
+        synthesizers: name → what is fitted.
+        arms: name → what is trained on.
+        baseline: the arm that the others are compared with.
+        primary: the declared score.
+        arm: the declared arm, if there is one; its comparison with the baseline is the verdict.
+        control: of the arms' length, or ``None``.
+        in_plane: HD95 within slices, where the slice spacing is unsure.
+        examples: test cases shown in the report.
+        scales: name → changes to this plan, such as ``cpu`` and ``paper``.
+    """
+
+    name: str = "benchmark"
+    channels: tuple[str, ...] | None = None
+    subjects: Subjects = Subjects()
+    task: SegmentationConfig = SegmentationConfig()
+    training: TrainingConfig = TrainingConfig()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    synthesizers: dict[str, SynthesizerPlan] = {}
+    arms: dict[str, Arm]
+    baseline: str
+    primary: str = "dice"
+    arm: str | None = None
+    control: Control | None = None
+    in_plane: bool = False
+    examples: int = 4
+    scales: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        for name in (self.baseline, self.arm, self.control.arm if self.control else None):
+            if name is not None and name not in self.arms:
+                raise ValueError(f"{name!r} is no arm: the arms are {', '.join(self.arms)}")
+        for name, arm in self.arms.items():
+            if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
+                raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")
+        return self
+
+
+def read_plan(path: Path, *, scale: str | None = None) -> Plan:
+    """Read ``plan.yaml``, with the changes of one of its scales.
+
+    Raises:
+        ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
+    """
+    if not path.is_file():
+        raise ConfigError(path, "there is no such plan", "name a YAML file, or a preset: demo, first")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(path, f"is not YAML ({error})".replace("\n", " "), "correct it") from error
+    if not isinstance(content, dict):
+        raise ConfigError(path, "holds no plan", "write `arms:`, `baseline:` and so on")
+    if scale is not None:
+        scales = content.get("scales") or {}
+        if scale not in scales:
+            known = ", ".join(scales) or "none"
+            raise ConfigError(path, f"has no scale {scale!r}", f"its scales are: {known}")
+        content = merged(content, scales[scale])
+    return parse_options(Plan, content)
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` laid over it, dictionary by dictionary."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,212 @@
+"""Running a plan: synthesizers, control, arms, report. What is done already is not done again."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from lesionforge.benchmark.arms import Number, development_dice, fit_synthesizer, score_arm
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report import Example, write_report
+from lesionforge.benchmark.setting import Setting, make_setting
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.errors import OutputError
+from lesionforge.files import write_text
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.training.quiet import quiet
+
+Say = Callable[[str], None]
+
+
+def run_benchmark(
+    plan: Plan,
+    cohort: Cohort,
+    *,
+    out: Path,
+    roles: Mapping[str, Sequence[str]] | None = None,
+    workers: int = 1,
+    say: Say = lambda line: None,
+) -> str:
+    """Run a plan and return the verdict.
+
+    Args:
+        plan: what to compare.
+        cohort: real (or simulated) cases.
+        out: a new folder, or that of the same plan, which goes on where it was.
+        roles: role → subjects, where the plan names roles.
+        workers: processes; each takes one job at a time.
+        say: told what is done.
+
+    Raises:
+        LeakError: if a test subject is anybody's parent.
+        OutputError: if ``out`` holds another plan.
+    """
+    _claim(plan, out)
+    setting = make_setting(plan, cohort, roles or {}, out)
+    for train in setting.train.values():
+        check_no_leak(train, setting.test)
+        check_no_leak(train, setting.development)
+    wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
+    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
+    with _Pool(workers) as run:
+        fits = [(setting, *pair, name) for pair in pairs for name in sorted(filter(None, wanted))]
+        for line in run(fit_synthesizer, fits):
+            say(line)
+        steps, control = _control(setting, run, say)
+        for line in run(score_arm, [(setting, *pair, name, steps) for pair in pairs for name in plan.arms]):
+            say(line)
+    tables = [setting.arm_folder(*pair, name, steps) / "results.csv" for pair in pairs for name in plan.arms]
+    results = pd.concat([pd.read_csv(t, dtype={"case_id": str, "subject_id": str}) for t in tables])
+    write_text(out / "results.csv", results.to_csv(index=False))
+    return report(setting, steps=steps, control=control)
+
+
+def report(setting: Setting, *, steps: int, control: str) -> str:
+    """Write the report from ``results.csv`` and return the verdict."""
+    plan = setting.plan
+    simulated = any(case.origin == "simulated" for case in setting.test)
+    numbers = ", ".join(f"{len(cases.subjects)}" for cases in setting.train.values())
+    return write_report(
+        setting.out,
+        baseline=plan.baseline,
+        primary=plan.primary,
+        arm=plan.arm,
+        title=plan.name,
+        notes={
+            "Training subjects": f"{numbers} (nested)",
+            "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
+            "Channels": ", ".join(setting.channels),
+            "Steps of every arm": f"{steps} of batch size {plan.training.batch_size}; the last weights are used",
+            "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
+            "Undertrained-baseline control": control,
+            "HD95": "within slices"
+            if plan.in_plane
+            else "in 3D"
+            if plan.task.spatial_dims == 3
+            else "on the scan's grid",
+            "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
+        },
+        warnings=["All scans are simulated: this says nothing about patients."] if simulated else [],
+        examples=_examples(setting, steps),
+    )
+
+
+def _describe_arm(plan: Plan, name: str) -> str:
+    arm = plan.arms[name]
+    augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
+    if arm.synthesizer is None:
+        return f"real, {augment}"
+    synthesizer = plan.synthesizers[arm.synthesizer]
+    how = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
+    return f"{arm.share:.0%} {synthesizer.method} ({how}), {augment}"
+
+
+def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str]:
+    """Return the steps at which doubling no longer helps, and a sentence about it."""
+    plan, steps = setting.plan, setting.plan.training.steps
+    if plan.control is None:
+        return steps, "not made"
+    number: Number = max(plan.subjects.numbers)
+    arm = plan.control.arm or plan.baseline
+    while True:
+        jobs = [(setting, number, seed, arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
+        dice = np.array(list(run(development_dice, jobs))).reshape(2, -1)
+        gain = 100 * float(dice[1].mean() - dice[0].mean())
+        text = (
+            f"twice the steps ({2 * steps}) changed the development Dice of {arm} by {gain:+.1f} points "
+            f"({100 * dice[0].mean():.1f} to {100 * dice[1].mean():.1f}, {len(plan.seeds)} seeds)"
+        )
+        say(text)
+        if gain < plan.control.tolerance:
+            return steps, text
+        if 2 * steps >= plan.control.max_steps:
+            return 2 * steps, f"{text}; it may still be undertrained, but the budget ends at {2 * steps} steps"
+        steps *= 2
+
+
+def _examples(setting: Setting, steps: int) -> list[Example]:
+    """Return test cases evenly over lesion sizes, each at its slice with most lesion."""
+    scans = [load_scan(case, setting.channels) for case in setting.test.with_lesions()]
+    scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
+    number, seed = max(setting.plan.subjects.numbers), setting.plan.seeds[0]
+    upright = Preprocessing(spatial_dims=2, channels=setting.channels)
+    count = min(setting.plan.examples, len(scans))
+    examples: list[Example] = []
+    for index in np.linspace(0, len(scans) - 1, count).astype(int):
+        scan = scans[index]
+        grid = upright.geometry(scan)
+        assert scan.label is not None
+        turn = functools.partial(_best_slice, grid=grid, like=grid.to_model(scan.label, label=True))
+        predictions = {}
+        for arm in setting.plan.arms:
+            folder = setting.arm_folder(number, seed, arm, steps) / "predictions"
+            (path,) = folder.glob(f"{scan.case.case_id}.*")
+            predictions[arm] = turn(read_label(path)[0])
+        examples.append(
+            {
+                "image": turn(scan.image[0]),
+                "truth": turn(scan.label),
+                "predictions": predictions,
+                "title": scan.case.case_id,
+            }
+        )
+    return examples
+
+
+def _best_slice(array: Any, *, grid: Any, like: Any) -> Any:
+    turned = grid.to_model(array, label=True)
+    if turned.ndim == 2:
+        return turned
+    return turned[..., int(np.argmax((like > 0).sum(axis=(0, 1))))].T[::-1]
+
+
+def _claim(plan: Plan, out: Path) -> None:
+    path = out / "plan.yaml"
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
+    if path.is_file():
+        if path.read_text(encoding="utf-8") != text:
+            raise OutputError(out, "holds the results of another plan", "name a new folder")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(out, "the output folder is not empty", "name a new folder, or move this one away")
+    write_text(path, text)
+
+
+class _Pool:
+    """Runs jobs in this process, or in ``workers`` others that share the cores."""
+
+    def __init__(self, workers: int) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        if workers > 1:
+            threads = max(1, (os.cpu_count() or 1) // workers)
+            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (threads,))
+
+    def __enter__(self) -> Callable[..., Iterator[Any]]:
+        return self._run
+
+    def __exit__(self, *exception: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def _run(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        if self.pool is None:
+            return (function(*job) for job in jobs)
+        futures = [self.pool.submit(function, *job) for job in jobs]
+        return (future.result() for future in futures)
+
+
+def _start_worker(threads: int) -> None:
+    quiet()
+    torch.set_num_threads(threads)

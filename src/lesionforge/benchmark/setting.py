@@ -1,0 +1,92 @@
+"""The subjects of a benchmark, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionforge.benchmark.plan import Plan
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.splits import of_role, split_by_subject, take_subjects
+from lesionforge.errors import ConfigError
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.tasks.segmentation import annotated_cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A plan applied to a cohort.
+
+    Attributes:
+        plan: what is compared.
+        train: size of the training set → its cases, with the plan's channels alone.
+        development: cases on which choices are made.
+        test: cases that are scored.
+        preprocessing: size → what all synthesizers and arms of that size share, fitted on its training cases.
+        out: the benchmark folder.
+    """
+
+    plan: Plan
+    train: Mapping[int | float, Cohort]
+    development: Cohort
+    test: Cohort
+    preprocessing: Mapping[int | float, Preprocessing]
+    out: Path
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels in use."""
+        return self.test.channels
+
+    def folder(self, number: int | float, seed: int) -> Path:
+        """Return where everything of one size and seed lies."""
+        return self.out / "runs" / f"n{number:g}" / f"seed{seed}"
+
+    def model_folder(self, number: int | float, seed: int, name: str) -> Path:
+        """Return where a synthesizer lies."""
+        return self.folder(number, seed) / "synthesizers" / name
+
+    def cohort_folder(self, number: int | float, seed: int, name: str) -> Path:
+        """Return where a synthesizer's offline cases lie."""
+        return self.folder(number, seed) / "cohorts" / name
+
+    def arm_folder(self, number: int | float, seed: int, arm: str, steps: int) -> Path:
+        """Return where a trained arm and its scores lie."""
+        return self.folder(number, seed) / "arms" / f"{arm}_{steps}"
+
+
+def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Setting:
+    """Split the subjects.
+
+    Raises:
+        ConfigError: if roles and shares are mixed, or a role is not there.
+        CohortError: if a part has no annotated case.
+    """
+    channels = plan.channels or cohort.channels
+    cases = annotated_cases(cohort, channels)
+    named = {
+        "train": plan.subjects.train,
+        "development": plan.subjects.development,
+        "test": plan.subjects.test,
+    }
+    shares = {part: value for part, value in named.items() if not isinstance(value, str)}
+    if len(shares) == len(named):
+        parts = split_by_subject(cases, {part: float(value) for part, value in shares.items()}, plan.subjects.seed)
+    elif shares:
+        raise ConfigError("subjects", "mixes roles and shares", "name three roles, or give three shares")
+    else:
+        parts = {part: of_role(cases, roles, str(role)) for part, role in named.items()}
+    train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
+    return Setting(
+        plan=plan,
+        train=train,
+        development=parts["development"],
+        test=parts["test"],
+        preprocessing={
+            number: Preprocessing.fit(fingerprint(cases, channels), spatial_dims=plan.task.spatial_dims)
+            for number, cases in train.items()
+        },
+        out=out,
+    )
