@@ -13,7 +13,7 @@ from lesionforge.benchmark.setting import Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.cohort.scan import load_scan, save_label
+from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.files import write_text
 from lesionforge.masks import MaskBank, MaskSource, make_mask_source
 from lesionforge.masks.edit import EditedMasks
@@ -75,25 +75,25 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
     folder = setting.arm_folder(number, seed, name, steps)
     if (folder / "model.json").is_file():
         return folder
-    model, sources, synthetic = None, [], train.with_cases(())
+    model, source, synthetic = None, None, None
     if arm.synthesizer is not None:
         model = load_synthesizer(setting.model_folder(number, seed, arm.synthesizer))
         if arm.use == "offline":
             synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
-            sources = [_offline(setting, number, arm, synthetic)]
         else:
-            sources = [_on_the_fly(setting, number, arm, model)]
+            source = _on_the_fly(setting, number, arm, model)
     fitted = {} if model is None else {arm.synthesizer or "": model.info.training_subjects}
     for held_out in (setting.test, setting.development):
-        check_no_leak(train.with_cases((*train, *synthetic)), held_out, models=fitted)
+        check_no_leak(train.with_cases((*train, *(synthetic or ()))), held_out, models=fitted)
     SegmentationTask.fit(
         train,
         channels=setting.channels,
         config=setting.plan.task.model_copy(update={"augment": arm.augment}),
         training=setting.plan.training.model_copy(update={"seed": seed, "steps": steps}),
         out=folder,
-        extra=sources,
-        more=synthetic,
+        synthetic=synthetic,
+        share=arm.share,
+        instead=source,
         preprocessing=setting.preprocessing[number],
         resume=True,
     )
@@ -105,7 +105,7 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
     folder = train_arm(setting, number, seed, name, steps)
     table = folder / "results.csv"
     if not table.is_file():
-        rows = score(setting, folder, setting.test, keep=folder / "predictions")
+        rows = score(setting, folder, setting.test, folder / "predictions")
         rows.insert(0, "arm", name)
         rows.insert(1, "fraction", number)
         rows.insert(2, "seed", seed)
@@ -118,28 +118,20 @@ def development_dice(setting: Setting, number: Number, seed: int, name: str, ste
     folder = train_arm(setting, number, seed, name, steps)
     table = folder / "development.csv"
     if not table.is_file():
-        write_text(table, score(setting, folder, setting.development).to_csv(index=False))
+        write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))
     return float(pd.read_csv(table).groupby("subject_id")["dice"].mean().mean())
 
 
-def score(setting: Setting, folder: Path, cohort: Cohort, *, keep: Path | None = None) -> pd.DataFrame:
-    """Return a row of scores for each case; write the predictions to ``keep``."""
+def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:
+    """Return a row of scores for each case; the predictions are written to ``keep``."""
     task, rows = SegmentationTask.load(folder), []
     for case in cohort:
         scan = load_scan(case, setting.channels)
-        found = task.predict(scan, device=setting.plan.training.device)
         assert scan.label is not None
+        found, _ = read_label(task.predict_case(case, keep, device=setting.plan.training.device))
         scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=setting.plan.in_plane)
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
-        if keep is not None:
-            ending = ".png" if next(iter(case.images.values())).name.endswith(".png") else ".nii.gz"
-            save_label(keep / f"{case.case_id}{ending}", found, scan.affine)
     return pd.DataFrame(rows)
-
-
-def _offline(setting: Setting, number: Number, arm: Arm, synthetic: Cohort) -> Source:
-    samples = cached_samples(synthetic, setting.preprocessing[number])
-    return Source(samples=samples, share=arm.share, lesion_share=setting.plan.task.lesion_share)
 
 
 def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) -> Source:

@@ -157,7 +157,8 @@ class Pix2Pix(Synthesizer):
         module = Pix2PixModule(options, condition, seed=training.seed, accumulate=training.accumulate)
         crops = LesionCrops(samples, options, condition, seed=training.seed)
         preview = Preview(lambda: picture(module, crops), out / "previews", minutes=training.preview_minutes)
-        fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
+        steps = fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
+        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         model = cls(info, cast(UNetGenerator, module.result))
         model.save(out)
         return model

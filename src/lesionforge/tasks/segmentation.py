@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,9 +15,9 @@ from monai.transforms import Compose
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.scan import LabelArray, Scan
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import CohortError, ModelError
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -77,8 +77,9 @@ class SegmentationTask:
         config: SegmentationConfig,
         training: TrainingConfig,
         out: Path,
-        extra: Sequence[Source] = (),
-        more: Cohort | None = None,
+        synthetic: Cohort | None = None,
+        share: float = 0.5,
+        instead: Source | None = None,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
@@ -90,8 +91,9 @@ class SegmentationTask:
             config: network and augmentation.
             training: steps, batch size, seed and machine.
             out: the model folder.
-            extra: further sources; the cohort's own cases take the share that they leave.
-            more: the cases behind ``extra``, whose subjects become training subjects too.
+            synthetic: synthetic cases to mix in; their parents become training subjects too.
+            share: of every batch that is synthetic; 1 trains on synthetic cases alone.
+            instead: a source that takes the place of the cohort's own samples, such as these with synthesis on the fly.
             preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
             resume: go on with the run in ``out``.
 
@@ -101,15 +103,20 @@ class SegmentationTask:
         cases = annotated_cases(cohort, channels)
         facts = fingerprint(cases, channels)
         preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
-        share = 1 - sum(source.share for source in extra)
         samples = cached_samples(cases, preprocessing)
         config = config.model_copy(update={"roi_size": config.roi_size or roi_size(samples, facts, config)})
-        sources = [Source(samples=samples, share=share, lesion_share=config.lesion_share)] if share > 0 else []
+        sources = [instead or Source(samples=samples, lesion_share=config.lesion_share)]
+        if synthetic is not None:
+            drawn = cached_samples(annotated_cases(synthetic, channels), preprocessing)
+            sources = [
+                replace(sources[0], share=1 - share),
+                Source(samples=drawn, share=share, lesion_share=config.lesion_share),
+            ]
         info = describe(
             "segmentation",
             config,
             preprocessing,
-            cases if more is None else cases.with_cases((*cases, *more)),
+            cases if synthetic is None else cases.with_cases((*cases, *synthetic)),
             training=training.model_dump(include={"steps", "batch_size", "seed", "precision"}),
         )
         with torch_seed(training.seed, "weights"):
@@ -117,8 +124,9 @@ class SegmentationTask:
         module = SegmentationModule(
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
-        items = make_training_set([*sources, *extra], config, preprocessing, seed=training.seed)
-        fit(module, items, out=out, config=training, resume=resume)
+        items = make_training_set(sources, config, preprocessing, seed=training.seed)
+        steps = fit(module, items, out=out, config=training, resume=resume)
+        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         task = cls(info=info, network=network.eval())
         save_model(out, info, dict(network.state_dict()))
         return task
@@ -152,6 +160,20 @@ class SegmentationTask:
         grid = self.info.preprocessing.geometry(scan)
         values = np.array([0, *self.info.classes], np.int16)
         return np.asarray(grid.to_scan(values[found], label=True), np.int16)
+
+    def predict_case(self, case: Case, out: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Path:
+        """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
+
+        Raises:
+            CohortError: if the case cannot be read, or lacks a channel.
+        """
+        channels = self.info.preprocessing.channels
+        ending = ".png" if any(path.name.endswith(".png") for path in case.images.values()) else ".nii.gz"
+        path = out / f"{case.case_id}{ending}"
+        if not path.is_file():
+            scan = load_scan(case, channels)
+            save_label(path, self.predict(scan, device=device), scan.affine)
+        return path
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:

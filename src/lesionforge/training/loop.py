@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -95,8 +94,8 @@ def fit(
     config: TrainingConfig,
     resume: bool = False,
     callbacks: tuple[Callback, ...] = (),
-) -> float:
-    """Train ``module`` on ``dataset`` and return the seconds it took.
+) -> int:
+    """Train ``module`` on ``dataset`` and return how many steps were made; a time budget may end it early.
 
     Writes ``metrics.csv`` and ``checkpoints/last.ckpt`` into ``out`` at the end of every epoch.
 
@@ -136,11 +135,10 @@ def fit(
         enable_progress_bar=_interactive(),
         log_every_n_steps=10,
     )
-    start = time.monotonic()
     trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return time.monotonic() - start
+    return min(config.steps, trainer.current_epoch * config.epoch_steps)
 
 
 def pick_device(device: Device) -> Literal["cpu", "cuda"]:

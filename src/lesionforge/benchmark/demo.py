@@ -1,0 +1,47 @@
+"""The whole way once, on the built-in cohort."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from lesionforge.benchmark.plan import read_plan
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.sheet import contact_sheet
+from lesionforge.cohort.template import make_template_cohort
+
+SUBJECTS = 40
+
+
+def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str], None] = print) -> str:
+    """Simulate a cohort, run the preset ``demo`` on it, and return the verdict.
+
+    A demo that was stopped goes on when it is started again on the same folder.
+
+    Args:
+        out: the folder for everything.
+        seed: of the cohort; the benchmark's seeds are in its plan.
+        workers: processes.
+        say: told what is done and where it lies.
+    """
+    start = time.monotonic()
+    folder = out / "Dataset001_Simulated"
+    if (folder / "dataset.json").is_file():
+        cohort = read_cohort(folder)
+    else:
+        cohort = make_template_cohort(folder, n_subjects=SUBJECTS, seed=seed, workers=workers)
+    say(f"simulated cohort: {folder} ({len(cohort)} subjects; no patient is in it)")
+    say(f"  picture: {contact_sheet(cohort, out / 'cohort.png', n_cases=8)}")
+    plan = read_plan(Path(str(files("lesionforge") / "presets" / "demo.yaml")))
+    study = out / "benchmark"
+    verdict = run_benchmark(plan, cohort, out=study, workers=workers, say=lambda line: say(f"  {line}"))
+    synthetic = sorted(study.glob("runs/*/seed*/cohorts/*"))
+    for drawn in synthetic[:1]:
+        say(f"synthetic cohort: {drawn}")
+        say(f"  picture: {contact_sheet(read_cohort(drawn), out / 'synthetic.png', n_cases=8)}")
+    say(f"report: {study / 'report.html'} ({(time.monotonic() - start) / 60:.0f} minutes)")
+    say(verdict)
+    return verdict

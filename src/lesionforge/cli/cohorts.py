@@ -1,0 +1,121 @@
+"""Commands about cohorts: import, check, show."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lesionforge.cli.common import Channels, CohortFolder, console, finish, key_value, progress_bar
+from lesionforge.errors import CohortError, ConfigError
+
+
+class Layout(StrEnum):
+    """How a folder of scans is laid out."""
+
+    NNUNET = "nnunet"
+    SLICES = "slices"
+    FOLDERS = "folders"
+
+
+class NoMask(StrEnum):
+    """What a case without a mask file is."""
+
+    UNKNOWN = "unknown"
+    LESION_FREE = "lesion_free"
+
+
+class Missing(StrEnum):
+    """What becomes of a case that lacks a channel."""
+
+    LEAVE_OUT = "leave_out"
+    ZERO_FILL = "zero_fill"
+
+
+def import_cohort(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of scans, or the CSV of a set of slices.")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
+    layout: Annotated[Layout, typer.Option(help="How SRC is laid out.")],
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(help="folders: NAME=PATTERN of each channel's file; slices: the channel's name."),
+    ] = None,
+    mask: Annotated[str | None, typer.Option(help="folders: pattern of the lesion mask.")] = None,
+    anatomy: Annotated[str | None, typer.Option(help="folders: pattern of an anatomy label map.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of each lesion class.")] = None,
+    no_mask: Annotated[NoMask, typer.Option(help="What a case without a mask is.")] = NoMask.UNKNOWN,
+    binary_masks: Annotated[bool, typer.Option(help="Take every mask value but 0 as lesion.")] = False,
+    missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
+) -> None:
+    """Bring scans into a cohort folder that nnU-Net reads, too.
+
+    Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
+    """
+    from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
+
+    problems: list[CohortError] = []
+    options: dict[str, Any] = {"on_problem": problems.append}
+    if layout is not Layout.NNUNET:
+        labels = {name: _whole(value) for name, value in key_value(label, "--label").items()}
+        options |= {"no_mask": no_mask.value, "binary_masks": binary_masks}
+        options |= {"labels": {"background": 0, **labels} if labels else None}
+    if layout is Layout.FOLDERS:
+        options |= {"channels": key_value(channel, "--channel"), "mask": mask, "anatomy": anatomy}
+    if layout is Layout.SLICES and channel:
+        options["channel"] = channel[0]
+    found = LAYOUTS[layout.value](src, **options)
+    fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
+    report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems)
+    console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
+    if report.left_out or report.filled:
+        done = "left out" if report.left_out else "filled with zeros"
+        count = len(report.left_out) + len(report.filled)
+        console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
+    finish(report.problems, cohort / "problems.csv")
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError("--label", f"{text!r} is no whole number", "write, for example, --label oedema=2")
+    return int(text)
+
+
+def check(
+    cohort: CohortFolder,
+    out: Annotated[Path | None, typer.Option(help="A new folder for the report; nothing goes into COHORT.")] = None,
+) -> None:
+    """Report every problem of a cohort, one line each, and what it looks like in numbers.
+
+    Example: lesionforge check Dataset001_WMH --out check
+    """
+    from rich.markdown import Markdown
+
+    from lesionforge.cohort.checks import check_folder
+    from lesionforge.cohort.fingerprint_table import fingerprint_table
+
+    with progress_bar("checking") as progress:
+        report = check_folder(cohort, out=out, progress=progress)
+    console.print(Markdown(fingerprint_table(report.fingerprint)))
+    for finding in report.findings:
+        console.print(str(finding), markup=False, style="red" if finding.severity == "problem" else "yellow")
+    console.print(f"{len(report.problems)} problems, {len(report.warnings)} warnings")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def show(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
+    channels: Channels = None,
+    n: Annotated[int, typer.Option(help="At most so many cases, evenly chosen.")] = 24,
+) -> None:
+    """Draw a contact sheet: every case with its lesions outlined.
+
+    Example: lesionforge show Dataset001_WMH --out sheet.png
+    """
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.sheet import contact_sheet
+
+    console.print(f"{contact_sheet(read_cohort(cohort), out, channels=channels, n_cases=n)}")

@@ -1,0 +1,142 @@
+"""What several commands share: options, selections of cases, progress."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lesionforge.errors import ConfigError, LesionforgeError
+
+if TYPE_CHECKING:
+    from lesionforge.cohort.case import Cohort
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort folder (nnU-Net's raw layout).")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
+Out = Annotated[Path, typer.Option("--out", help="A new folder for the result.")]
+Seed = Annotated[int, typer.Option(help="All randomness comes from it.")]
+Workers = Annotated[int, typer.Option(help="Helper processes; the result does not depend on it.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
+Channels = Annotated[
+    list[str] | None, typer.Option("--channels", "--channel", help="Image channels to use; all unless given.")
+]
+Subjects = Annotated[str | None, typer.Option(help="Use so many subjects (8), or a share of them (0.1).")]
+CaseList = Annotated[Path | None, typer.Option("--cases", help="A text file with a case id in each line.")]
+Role = Annotated[str | None, typer.Option(help="Use the subjects of a role in the cohort's roles.json.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the method; `training.KEY` one of the training."),
+]
+
+
+def read_selection(
+    folder: Path, *, subjects: str | None = None, cases: Path | None = None, role: str | None = None, seed: int = 0
+) -> Cohort:
+    """Read a cohort and keep the cases asked for.
+
+    Raises:
+        ConfigError: if the selection is not understood.
+        CohortError: if it leaves nothing.
+    """
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.splits import of_role, read_roles, take_subjects
+
+    cohort = read_cohort(folder)
+    if role is not None:
+        cohort = of_role(cohort, read_roles(folder / "roles.json"), role)
+    if cases is not None:
+        if not cases.is_file():
+            raise ConfigError(cases, "there is no such file", "write one case id in each line")
+        cohort = cohort.subset(cases.read_text(encoding="utf-8").split())
+    if subjects is not None:
+        try:
+            amount = float(subjects) if "." in subjects else int(subjects)
+        except ValueError as error:
+            raise ConfigError("--subjects", f"{subjects!r} is no number", "give 8, or 0.1 for a tenth") from error
+        cohort = take_subjects(cohort, amount, seed)
+    return cohort
+
+
+def parse_settings(settings: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the method and those of the training from ``key=value`` texts.
+
+    Raises:
+        ConfigError: if a text is not of that form.
+    """
+    method: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for text in settings or ():
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError("--set", f"{text!r} is not KEY=VALUE", "write, for example, --set lambda_l1=100")
+        target = method
+        *path, last = key.strip().split(".")
+        if path and path[0] == "training":
+            target, path = training, path[1:]
+        for part in path:
+            target = target.setdefault(part, {})
+        target[last] = yaml.safe_load(value)
+    return method, training
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of ``90s``, ``10m`` or ``1.5h``.
+
+    Raises:
+        ConfigError: if the text is not of that form.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None:
+        raise ConfigError("--time-budget", f"{text!r} is no duration", "write 90s, 10m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Return ``NAME=VALUE`` options as a dictionary.
+
+    Raises:
+        ConfigError: if one is not of that form.
+    """
+    pairs = [option.partition("=") for option in options or ()]
+    for key, sign, value in pairs:
+        if not (key and sign and value):
+            raise ConfigError(name, f"{key!r} is not NAME=VALUE", f"write, for example, {name} FLAIR=flair.nii.gz")
+    return {key: value for key, _, value in pairs}
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; yield the function that moves it."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def finish(problems: Sequence[LesionforgeError], where: Path) -> None:
+    """List the cases that could not be done and leave with exit code 1, if there are any."""
+    if not problems:
+        return
+    console.print(f"{len(problems)} cases could not be done (also listed in {where}):", style="yellow")
+    for problem in problems:
+        console.print(f"  {problem}", markup=False)
+    raise typer.Exit(1)

@@ -1,0 +1,170 @@
+"""Commands about synthesizers: train, synthesize."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lesionforge.cli.common import (
+    CaseList,
+    Channels,
+    CohortFolder,
+    Device,
+    DeviceOption,
+    ModelFolder,
+    Out,
+    Role,
+    Seed,
+    Settings,
+    Subjects,
+    Workers,
+    console,
+    finish,
+    parse_duration,
+    parse_settings,
+    progress_bar,
+    read_selection,
+)
+from lesionforge.errors import ConfigError
+
+ENDLESS = 10_000_000
+
+
+class ConditionChoice(StrEnum):
+    """What a pix2pix generator is shown."""
+
+    LABEL = "label"
+    SCAN = "scan"
+    INPAINT = "inpaint"
+
+
+class BlendChoice(StrEnum):
+    """What is kept of the scan that was drawn into."""
+
+    LESION = "lesion"
+    FULL = "full"
+
+
+def training_options(
+    options: dict[str, Any], *, steps: int | None, time_budget: str | None, seed: int, device: Device, workers: int
+) -> dict[str, Any]:
+    """Return the training's options with those that have a flag of their own."""
+    options = {**options, "seed": seed, "device": device.value, "workers": workers}
+    if steps is not None:
+        options["steps"] = steps
+    if time_budget is not None:
+        options["time_budget"] = parse_duration(time_budget)
+        options.setdefault("steps", ENDLESS)
+    return options
+
+
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="pix2pix, copy_paste or carvemix.")],
+    cohort: CohortFolder,
+    out: Out,
+    channels: Channels = None,
+    condition: Annotated[ConditionChoice | None, typer.Option(help="pix2pix: what the generator sees.")] = None,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    settings: Settings = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
+    workers: Workers = 0,
+) -> None:
+    """Fit a synthesizer on the lesion cases of a cohort.
+
+    Example: lesionforge train pix2pix Dataset001_WMH --out model --condition inpaint --time-budget 10m
+    """
+    from lesionforge.config import parse_options
+    from lesionforge.synthesizers.registry import find_method
+    from lesionforge.training.loop import TrainingConfig
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    options, training = parse_settings(settings)
+    if condition is not None:
+        options["condition"] = condition.value
+    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    training = training_options(
+        training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
+    )
+    model = find_method(method).fit(
+        chosen,
+        channels=tuple(channels or chosen.channels),
+        config=options,
+        training=parse_options(TrainingConfig, training),
+        out=out,
+        resume=resume,
+    )
+    console.print(f"{out}: {method}, fitted on {len(model.info.training_cases)} cases; see {out / 'model_card.md'}")
+
+
+def synthesize(
+    model: ModelFolder,
+    cohort: CohortFolder,
+    out: Out,
+    n: Annotated[int, typer.Option("--n", min=1, help="Cases to write; scans are drawn evenly, with replacement.")],
+    masks: Annotated[str, typer.Option(help="bank, edited, ellipsoids or files:DIR.")] = "edited",
+    masks_from: Annotated[
+        Path | None, typer.Option(help="Cohort whose real masks are taken; COHORT unless given.")
+    ] = None,
+    blend: Annotated[BlendChoice, typer.Option(help="Keep the scan outside the lesion, or all that was drawn.")] = (
+        BlendChoice.LESION
+    ),
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    min_volume: Annotated[float, typer.Option(help="Least volume of a lesion, in mm³ (mm² in 2D).")] = 200.0,
+    seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
+    workers: Workers = 0,
+) -> None:
+    """Draw lesions into the scans of a cohort and write them as a cohort of their own.
+
+    Started again with the same arguments, a run that was stopped goes on.
+
+    Example: lesionforge synthesize model Dataset001_WMH --out Dataset101_Synthetic --n 100 --masks edited
+    """
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.sheet import contact_sheet
+    from lesionforge.masks import make_mask_source
+    from lesionforge.synthesizers.generate import synthesize_cohort
+    from lesionforge.synthesizers.registry import load_synthesizer
+    from lesionforge.training.loop import pick_device
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    if device is Device.CUDA and workers:
+        raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
+    drawer = load_synthesizer(model).to(pick_device(device.value) if not workers else "cpu")
+    targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    source = None
+    if drawer.needs_mask:
+        lesions = targets if masks_from is None else read_cohort(masks_from)
+        if masks != "ellipsoids" and dict(lesions.labels) != drawer.info.labels:
+            raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
+        source = make_mask_source(masks, lesions)
+    with progress_bar("synthesizing") as progress:
+        result = synthesize_cohort(
+            drawer,
+            targets,
+            source,
+            out=out,
+            n=n,
+            blend=blend.value,
+            seed=seed,
+            min_volume=min_volume,
+            workers=workers,
+            progress=progress,
+        )
+    console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
+    if len(result.cohort):
+        console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")
+    finish(result.problems, out / "problems.csv")

@@ -1,0 +1,199 @@
+"""Commands about what the data is for: segment, evaluate, benchmark, demo."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lesionforge.cli.common import (
+    CaseList,
+    Channels,
+    CohortFolder,
+    Device,
+    DeviceOption,
+    ModelFolder,
+    Out,
+    Role,
+    Seed,
+    Settings,
+    Subjects,
+    Workers,
+    console,
+    finish,
+    parse_settings,
+    progress_bar,
+    read_selection,
+)
+from lesionforge.cli.models import training_options
+from lesionforge.errors import CohortError, LesionforgeError
+
+
+def segment_train(
+    cohort: CohortFolder,
+    out: Out,
+    channels: Channels = None,
+    synthetic: Annotated[Path | None, typer.Option("--with", help="A synthetic cohort to mix in.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Its share of every batch.")] = 0.5,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    settings: Settings = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
+    workers: Workers = 0,
+) -> None:
+    """Train a U-Net on the annotated cases of a cohort; the last step's weights are the result.
+
+    Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
+    """
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.config import parse_options
+    from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
+    from lesionforge.training.loop import TrainingConfig
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    options, training = parse_settings(settings)
+    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    training = training_options(
+        training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
+    )
+    SegmentationTask.fit(
+        chosen,
+        channels=tuple(channels or chosen.channels),
+        config=parse_options(SegmentationConfig, options),
+        training=parse_options(TrainingConfig, training),
+        out=out,
+        synthetic=None if synthetic is None else read_cohort(synthetic),
+        share=share,
+        resume=resume,
+    )
+    console.print(f"{out}: see {out / 'model_card.md'}")
+
+
+def segment_predict(
+    model: ModelFolder,
+    cohort: CohortFolder,
+    out: Out,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Write a lesion label map for every case of a cohort, on its own grid.
+
+    Started again, it skips what is there.
+
+    Example: lesionforge segment predict unet Dataset002_Test --out predictions
+    """
+    from lesionforge.cohort.layouts.cases_csv import write_table
+    from lesionforge.tasks.segmentation import SegmentationTask
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    task = SegmentationTask.load(model)
+    problems: list[LesionforgeError] = []
+    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
+    with progress_bar("segmenting") as progress:
+        for done, case in enumerate(chosen, start=1):
+            try:
+                task.predict_case(case, out, device=device.value)
+            except CohortError as error:
+                problems.append(error)
+            progress(done, len(chosen))
+    console.print(f"{out}: {len(chosen) - len(problems)} label maps")
+    if problems:
+        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
+        write_table(out / "problems.csv", rows, columns=("where", "what", "remedy"))
+    finish(problems, out / "problems.csv")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of CASE.nii.gz or CASE.png.")],
+    cohort: CohortFolder,
+    out: Annotated[Path | None, typer.Option(help="A CSV for the scores of every case.")] = None,
+    in_plane: Annotated[bool, typer.Option(help="HD95 within slices, where slice spacing is unsure.")] = False,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+) -> None:
+    """Score predictions against a cohort's labels, case by case.
+
+    Example: lesionforge evaluate predictions Dataset002_Test --out scores.csv
+    """
+    from lesionforge.files import write_text
+    from lesionforge.scores import is_score, score_info
+    from lesionforge.scores.cases import evaluate as evaluate_cases
+
+    table = evaluate_cases(
+        predictions, read_selection(cohort, subjects=subjects, cases=cases, role=role), in_plane=in_plane
+    )
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    scored = table[table["problem"] == ""]
+    for column in filter(is_score, map(str, table.columns)):
+        info, values = score_info(column), scored[column].dropna() * score_info(column).factor
+        if len(values):
+            console.print(f"{info.title}: mean {values.mean():.1f} {info.unit}, median {values.median():.1f}")
+    console.print(f"{len(scored)} of {len(table)} cases scored")
+    bad = table[table["problem"] != ""]
+    for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):
+        console.print(f"  {case_id}: {problem}", markup=False)
+    if len(bad):
+        raise typer.Exit(1)
+
+
+def benchmark(
+    plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or the name of a preset: demo, first.")],
+    data: Annotated[Path, typer.Option("--data", help="A cohort folder.")],
+    out: Out,
+    scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
+) -> None:
+    """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
+
+    Started again, it goes on where it was.
+
+    Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
+    """
+    from lesionforge.benchmark.plan import read_plan
+    from lesionforge.benchmark.run import run_benchmark
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.splits import read_roles
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    preset = files("lesionforge") / "presets" / f"{plan}.yaml"
+    path = Path(str(preset)) if preset.is_file() else Path(plan)
+    roles = data / "roles.json"
+    verdict = run_benchmark(
+        read_plan(path, scale=scale),
+        read_cohort(data),
+        out=out,
+        roles=read_roles(roles) if roles.is_file() else None,
+        workers=workers,
+        say=lambda line: console.print(line, markup=False),
+    )
+    console.print(f"report: {out / 'report.html'}\n{verdict}", markup=False)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder, or that of a demo that was stopped.")] = Path("demo"),
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Run the whole way once on simulated scans: cohort, synthesizer, synthetic cohort, benchmark, report.
+
+    Example: lesionforge demo --out demo
+    """
+    from lesionforge.benchmark.demo import run_demo
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    run_demo(out, seed=seed, workers=workers, say=lambda line: console.print(line, markup=False))
