@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,8 +13,13 @@ from lesionforge.errors import ConfigError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse_options(model: type[Model], options: Mapping[str, Any]) -> Model:
+def parse_options(model: type[Model], options: Mapping[str, Any], *, file: Path | None = None) -> Model:
     """Return ``options`` as a ``model``.
+
+    Args:
+        model: what the options are of.
+        options: as the user wrote them.
+        file: where the user wrote them, if in a file.
 
     Raises:
         ConfigError: naming the first option that is unknown or out of range.
@@ -22,6 +28,32 @@ def parse_options(model: type[Model], options: Mapping[str, Any]) -> Model:
         return model.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"])) or model.__name__
-        known = ", ".join(model.model_fields)
-        raise ConfigError(option, first["msg"].lower(), f"the options are {known}") from error
+        option = ".".join(map(str, first["loc"]))
+        where = ": ".join(filter(None, (str(file or ""), option))) or model.__name__
+        what = first["msg"].removeprefix("Value error, ")
+        remedy = "correct it"
+        if first["type"] in ("extra_forbidden", "missing"):
+            known = ", ".join(_fields(model, first["loc"][:-1]))
+            what = "is no option" if first["type"] == "extra_forbidden" else "is missing"
+            remedy = f"the options are {known}"
+        raise ConfigError(where, f"{what[0].lower()}{what[1:]}", remedy) from error
+
+
+def _fields(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Return the options at a place inside ``model``, as far as it can be followed."""
+    kinds = list(path)
+    while kinds and kinds[0] in model.model_fields:
+        inner = _models(model.model_fields[str(kinds.pop(0))].annotation)
+        if not inner:
+            break
+        model = inner[0]
+        if kinds and kinds[0] not in model.model_fields:
+            kinds.pop(0)
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

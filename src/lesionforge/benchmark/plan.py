@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
+from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation import SegmentationConfig
@@ -45,6 +47,10 @@ class SynthesizerPlan(_Part):
     def _known(self) -> Self:
         if self.method not in SYNTHESIZERS:
             raise ValueError(f"{self.method!r} is no synthesizer: choose from {', '.join(SYNTHESIZERS)}")
+        try:
+            parse_options(SYNTHESIZERS[self.method].Config, self.options)
+        except ConfigError as error:
+            raise ValueError(f"options: {error}") from error
         return self
 
 
@@ -78,7 +84,7 @@ class Subjects(_Part):
     train: str | float = "pool"
     development: str | float = "development"
     test: str | float = "final"
-    numbers: tuple[int | float, ...] = (8,)
+    numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
     seed: int = 0
 
 
@@ -122,7 +128,7 @@ class Plan(_Part):
     subjects: Subjects = Subjects()
     task: SegmentationConfig = SegmentationConfig()
     training: TrainingConfig = TrainingConfig()
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     synthesizers: dict[str, SynthesizerPlan] = {}
     arms: dict[str, Arm]
     baseline: str
@@ -135,6 +141,11 @@ class Plan(_Part):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
+        for given in (*self.arms, *self.synthesizers):
+            if not re.fullmatch(r"[\w.+-]+", given):
+                raise ValueError(f"{given!r} cannot be a name: use letters, digits, _, -, + and . only")
+        if not is_score(self.primary):
+            raise ValueError(f"the primary score {self.primary!r} is unknown: take dice, hd95 or lesion_f1")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):
             if name is not None and name not in self.arms:
                 raise ValueError(f"{name!r} is no arm: the arms are {', '.join(self.arms)}")
@@ -163,8 +174,8 @@ def read_plan(path: Path, *, scale: str | None = None) -> Plan:
         if scale not in scales:
             known = ", ".join(scales) or "none"
             raise ConfigError(path, f"has no scale {scale!r}", f"its scales are: {known}")
-        content = merged(content, scales[scale])
-    return parse_options(Plan, content)
+        content = merged(content, scales[scale] or {})
+    return parse_options(Plan, content, file=path)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

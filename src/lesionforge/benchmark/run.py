@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import OutputError
-from lesionforge.files import write_text
+from lesionforge.files import claim_output, write_json, write_text
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.quiet import quiet
 
@@ -51,13 +52,13 @@ def run_benchmark(
 
     Raises:
         LeakError: if a test subject is anybody's parent.
-        OutputError: if ``out`` holds another plan.
+        OutputError: if ``out`` holds another plan, or this one on other cases.
     """
-    _claim(plan, out)
     setting = make_setting(plan, cohort, roles or {}, out)
     for train in setting.train.values():
         check_no_leak(train, setting.test)
         check_no_leak(train, setting.development)
+    _claim(setting)
     wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     with _Pool(workers) as run:
@@ -131,9 +132,11 @@ def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> t
         say(text)
         if gain < plan.control.tolerance:
             return steps, text
-        if 2 * steps >= plan.control.max_steps:
-            return 2 * steps, f"{text}; it may still be undertrained, but the budget ends at {2 * steps} steps"
-        steps *= 2
+        if 2 * steps <= plan.control.max_steps:
+            steps *= 2
+        if 2 * steps > plan.control.max_steps:
+            limit = f"but no arm gets more than {plan.control.max_steps} steps"
+            return steps, f"{text}; it may still be undertrained, {limit}"
 
 
 def _examples(setting: Setting, steps: int) -> list[Example]:
@@ -172,16 +175,20 @@ def _best_slice(array: Any, *, grid: Any, like: Any) -> Any:
     return turned[..., int(np.argmax((like > 0).sum(axis=(0, 1))))].T[::-1]
 
 
-def _claim(plan: Plan, out: Path) -> None:
-    path = out / "plan.yaml"
-    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
-    if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
-            raise OutputError(out, "holds the results of another plan", "name a new folder")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(out, "the output folder is not empty", "name a new folder, or move this one away")
-    write_text(path, text)
+def _claim(setting: Setting) -> None:
+    """Write the plan and the split into a new folder, or see that they are those of the run that is there."""
+    plan, split = setting.out / "plan.yaml", setting.out / "split.json"
+    text = yaml.safe_dump(setting.plan.model_dump(mode="json"), sort_keys=False)
+    cases = setting.split()
+    if not plan.is_file():
+        claim_output(setting.out)
+        write_text(plan, text)
+    elif plan.read_text(encoding="utf-8") != text:
+        raise OutputError(setting.out, "holds the results of another plan", "name a new folder")
+    if not split.is_file():
+        write_json(split, cases)
+    elif json.loads(split.read_text(encoding="utf-8")) != cases:
+        raise OutputError(setting.out, "holds the results of this plan on other cases", "name a new folder")
 
 
 class _Pool:

@@ -40,6 +40,12 @@ class Setting:
         """The channels in use."""
         return self.test.channels
 
+    def split(self) -> dict[str, list[str]]:
+        """Return the case ids of every part, for ``split.json``."""
+        parts = {f"train n{number:g}": cases for number, cases in self.train.items()}
+        parts |= {"development": self.development, "test": self.test}
+        return {name: [case.case_id for case in cases] for name, cases in parts.items()}
+
     def folder(self, number: int | float, seed: int) -> Path:
         """Return where everything of one size and seed lies."""
         return self.out / "runs" / f"n{number:g}" / f"seed{seed}"

@@ -4,15 +4,54 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
 from lesionforge.errors import LesionforgeError
 
+GOES_ON = dict.fromkeys(("demo", "synthesize", "benchmark"), "the same command goes on where it was")
+GOES_ON["train"] = "the same command with --resume goes on from the last checkpoint"
+GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume)"
+
+
+class Commands(TyperGroup):
+    """All commands: an error that a person can act on is one line and exit code 2, Ctrl-C is exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (LesionforgeError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            _complain(f"error: {_one_line(error)}")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            _complain("; ".join(filter(None, ("stopped", GOES_ON.get(ctx.invoked_subcommand)))))
+            raise typer.Exit(130) from stop
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message of an error; one of the operating system gets a remedy."""
+    if not isinstance(error, OSError):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}; check the path, the space and your rights there"
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+
+
 app = typer.Typer(
     name="lesionforge",
+    cls=Commands,
     help="Draw labelled lesions into medical scans, and measure whether that helps.",
     no_args_is_help=True,
     add_completion=False,
@@ -40,15 +79,8 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 
 def main() -> None:
-    """Run the command line; an error that a person can act on is one line, and exit code 2."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    try:
-        app(args=arguments, prog_name="lesionforge")
-    except LesionforgeError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on where it was (train: add --resume)")
-        sys.exit(130)
+    """Run the command line; ``--debug`` may stand anywhere."""
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
+    app(args=arguments, prog_name="lesionforge")

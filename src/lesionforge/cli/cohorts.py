@@ -99,7 +99,7 @@ def check(
         report = check_folder(cohort, out=out, progress=progress)
     console.print(Markdown(fingerprint_table(report.fingerprint)))
     for finding in report.findings:
-        console.print(str(finding), markup=False, style="red" if finding.severity == "problem" else "yellow")
+        console.print(str(finding), style="red" if finding.severity == "problem" else "yellow")
     console.print(f"{len(report.problems)} problems, {len(report.warnings)} warnings")
     if report.problems:
         raise typer.Exit(1)

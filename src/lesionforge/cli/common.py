@@ -19,7 +19,7 @@ from lesionforge.errors import ConfigError, LesionforgeError
 if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
 
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
 class Device(StrEnum):
@@ -92,9 +92,15 @@ def parse_settings(settings: Sequence[str] | None) -> tuple[dict[str, Any], dict
         *path, last = key.strip().split(".")
         if path and path[0] == "training":
             target, path = training, path[1:]
+        try:
+            content = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError("--set", f"{value!r} is no YAML value", "quote it, or close its brackets") from error
         for part in path:
             target = target.setdefault(part, {})
-        target[last] = yaml.safe_load(value)
+            if not isinstance(target, dict):
+                raise ConfigError("--set", f"{part!r} is given as a value and as a group", f"leave out {text}")
+        target[last] = content
     return method, training
 
 
@@ -138,5 +144,5 @@ def finish(problems: Sequence[LesionforgeError], where: Path) -> None:
         return
     console.print(f"{len(problems)} cases could not be done (also listed in {where}):", style="yellow")
     for problem in problems:
-        console.print(f"  {problem}", markup=False)
+        console.print(f"  {problem}")
     raise typer.Exit(1)

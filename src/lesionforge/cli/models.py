@@ -52,7 +52,10 @@ def training_options(
     options: dict[str, Any], *, steps: int | None, time_budget: str | None, seed: int, device: Device, workers: int
 ) -> dict[str, Any]:
     """Return the training's options with those that have a flag of their own."""
-    options = {**options, "seed": seed, "device": device.value, "workers": workers}
+    flags = {"seed": seed, "device": device.value, "workers": workers}
+    for name in options.keys() & flags.keys():
+        raise ConfigError(f"--set training.{name}", "has a flag of its own", f"use --{name}")
+    options = {**options, **flags}
     if steps is not None:
         options["steps"] = steps
     if time_budget is not None:

@@ -93,13 +93,15 @@ def segment_predict(
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
     from lesionforge.cohort.layouts.cases_csv import write_table
-    from lesionforge.tasks.segmentation import SegmentationTask
+    from lesionforge.tasks.segmentation import SegmentationTask, claim_predictions
     from lesionforge.training.quiet import quiet
 
     quiet()
     task = SegmentationTask.load(model)
     problems: list[LesionforgeError] = []
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
+    chosen.having(task.info.preprocessing.channels)
+    claim_predictions(out, task)
     with progress_bar("segmenting") as progress:
         for done, case in enumerate(chosen, start=1):
             try:
@@ -144,7 +146,7 @@ def evaluate(
     console.print(f"{len(scored)} of {len(table)} cases scored")
     bad = table[table["problem"] != ""]
     for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):
-        console.print(f"  {case_id}: {problem}", markup=False)
+        console.print(f"  {case_id}: {problem}")
     if len(bad):
         raise typer.Exit(1)
 
@@ -178,9 +180,9 @@ def benchmark(
         out=out,
         roles=read_roles(roles) if roles.is_file() else None,
         workers=workers,
-        say=lambda line: console.print(line, markup=False),
+        say=console.print,
     )
-    console.print(f"report: {out / 'report.html'}\n{verdict}", markup=False)
+    console.print(f"report: {out / 'report.html'}\n{verdict}")
 
 
 def demo(
@@ -196,4 +198,4 @@ def demo(
     from lesionforge.training.quiet import quiet
 
     quiet()
-    run_demo(out, seed=seed, workers=workers, say=lambda line: console.print(line, markup=False))
+    run_demo(out, seed=seed, workers=workers, say=console.print)

@@ -30,11 +30,13 @@ class Synthesizer(ABC):
 
     Attributes:
         method: its name in the dictionary of synthesizers.
+        Config: its options.
         needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not.
         info: what it was fitted on and how.
     """
 
     method: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]]
     needs_mask: ClassVar[bool] = True
 
     def __init__(self, info: ModelInfo) -> None:

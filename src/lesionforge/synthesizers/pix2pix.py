@@ -34,7 +34,7 @@ from lesionforge.synthesizers.conditions import Condition, ConditionName, hole_a
 from lesionforge.synthesizers.lesion_crops import LesionCrops
 from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, Batch, Logs
 from lesionforge.training.inference import one_thread
-from lesionforge.training.loop import TrainingConfig, fit
+from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
 from lesionforge.training.rng import torch_seed
@@ -117,6 +117,7 @@ class Pix2Pix(Synthesizer):
     """A trained pix2pix generator."""
 
     method = "pix2pix"
+    Config = Pix2PixConfig
 
     def __init__(self, info: ModelInfo, generator: UNetGenerator) -> None:
         super().__init__(info)
@@ -139,6 +140,7 @@ class Pix2Pix(Synthesizer):
     ) -> Self:
         """Train on crops around the lesions of ``cohort``; see :meth:`Synthesizer.fit`."""
         options = parse_options(Pix2PixConfig, config)
+        claim_run(out, resume=resume)
         cases = training_cohort(cohort, channels)
         facts = fingerprint(cases, channels)
         preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=options.spatial_dims)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, ModelError
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
@@ -34,4 +34,6 @@ def load_synthesizer(folder: Path) -> Synthesizer:
         ModelError: if it is unfinished, damaged, or of another version.
     """
     info = read_info(folder)
+    if info.method not in SYNTHESIZERS:
+        raise ModelError(folder, f"is a model of {info.method}", "name a model that `lesionforge train` made")
     return find_method(info.method).from_tensors(info, read_tensors(folder))

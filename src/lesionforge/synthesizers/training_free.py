@@ -12,11 +12,10 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.config import parse_options
-from lesionforge.errors import OutputError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
 from lesionforge.synthesizers.library import Lesion, build_library, library_from_tensors, library_tensors
-from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.samples import cached_samples
 
@@ -55,8 +54,7 @@ class LibrarySynthesizer(Synthesizer):
         resume: bool = False,
     ) -> Self:
         """Cut the lesions out of the training cases; see :meth:`Synthesizer.fit`."""
-        if (out / "model.json").exists() and not resume:
-            raise OutputError(out, "holds a model already", "name a new folder")
+        claim_run(out, resume=resume)
         options = parse_options(cls.Config, config)
         cases = training_cohort(cohort, channels)
         facts = fingerprint(cases, channels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,18 +14,19 @@ import torch
 from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
 from monai.transforms import Compose
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
-from lesionforge.errors import CohortError, ModelError
+from lesionforge.errors import CohortError, ModelError, OutputError
+from lesionforge.files import claim_output, write_json
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.training_set import Source, TrainingSet
-from lesionforge.training.loop import TrainingConfig, fit, pick_device
+from lesionforge.training.loop import TrainingConfig, claim_run, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, describe, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
@@ -48,12 +51,26 @@ class SegmentationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial_dims: Literal[2, 3] = 2
-    filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
     res_units: int = Field(default=2, ge=0)
     roi_size: tuple[int, ...] | None = None
     learning_rate: float = Field(default=1e-3, gt=0)
     augment: Literal["none", "classical"] = "classical"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
+
+    @property
+    def divisor(self) -> int:
+        """What the network needs the size of its input to be a multiple of."""
+        return int(2 ** (len(self.filters) - 1))
+
+    @model_validator(mode="after")
+    def _roi_fits(self) -> Self:
+        if self.roi_size is None:
+            return self
+        if len(self.roi_size) != self.spatial_dims or any(n <= 0 or n % self.divisor for n in self.roi_size):
+            numbers = f"{self.spatial_dims} multiples of {self.divisor}"
+            raise ValueError(f"roi_size is {self.roi_size}, but {len(self.filters)} filters need {numbers}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +115,13 @@ class SegmentationTask:
             resume: go on with the run in ``out``.
 
         Raises:
-            CohortError: if there is no annotated case with these channels.
+            CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
+            OutputError: if ``out`` holds anything already and ``resume`` is off.
         """
+        claim_run(out, resume=resume)
         cases = annotated_cases(cohort, channels)
+        if synthetic is not None and dict(synthetic.labels) != dict(cohort.labels):
+            raise CohortError(synthetic.name, f"its lesion classes are not those of {cohort.name}", "mix equal classes")
         facts = fingerprint(cases, channels)
         preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
         samples = cached_samples(cases, preprocessing)
@@ -176,6 +197,23 @@ class SegmentationTask:
         return path
 
 
+def claim_predictions(out: Path, task: SegmentationTask) -> None:
+    """See that ``out`` is new, or holds predictions of this very model, which then need not be made again.
+
+    Raises:
+        OutputError: if it holds anything else.
+    """
+    digest = hashlib.sha256()
+    for _, tensor in sorted(task.network.state_dict().items()):
+        digest.update(tensor.cpu().numpy().tobytes())
+    record, model = out / "segmentation.json", {"model": digest.hexdigest()}
+    if not record.is_file():
+        claim_output(out)
+        write_json(record, model)
+    elif json.loads(record.read_text(encoding="utf-8")) != model:
+        raise OutputError(out, "holds the predictions of another model", "name a new folder")
+
+
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
     """Return the cases whose lesions are known and that have every channel, with these channels alone.
 
@@ -221,7 +259,7 @@ def make_training_set(
 
 def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
     """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
-    divisor = 2 ** (len(config.filters) - 1)
+    divisor = config.divisor
     if config.spatial_dims == 3:
         return tuple(facts.roi_size(3, divisor=divisor))
     largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
@@ -231,7 +269,7 @@ def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) 
 def _slices(network: nn.Module, sample: Sample, config: SegmentationConfig) -> Any:
     """Return the class index of every voxel, slice by slice."""
     volume = sample.image if sample.image.ndim == 4 else sample.image[..., None]
-    divisor = 2 ** (len(config.filters) - 1)
+    divisor = config.divisor
     size = tuple(-(-n // divisor) * divisor for n in volume.shape[1:3])
     crop = Crop((0, 0), size)
     stack = np.stack([crop.cut(volume[..., z], fill=float(sample.image.min())) for z in range(volume.shape[-1])])

@@ -7,7 +7,9 @@ item and depends on nothing else. So a run that is killed and resumed sees the s
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,11 +20,14 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lesionforge.errors import ConfigError, OutputError
+from lesionforge.files import claim_output
 from lesionforge.training.log import ContinuingCSVLogger
+from lesionforge.training.progress import PlainProgress
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 Device = Literal["auto", "cpu", "cuda"]
@@ -108,11 +113,11 @@ def fit(
         callbacks: further Lightning callbacks, such as previews.
 
     Raises:
-        OutputError: if ``out`` holds a checkpoint already and ``resume`` is off.
+        OutputError: if ``out`` holds anything already and ``resume`` is off.
+        KeyboardInterrupt: if the user stopped it.
     """
+    claim_run(out, resume=resume)
     checkpoint = out / CHECKPOINT
-    if checkpoint.exists() and not resume:
-        raise OutputError(out, "holds a training run already", "add --resume to go on, or name a new folder")
     accelerator = pick_device(config.device)
     loader = DataLoader(
         dataset,
@@ -135,10 +140,28 @@ def fit(
         enable_progress_bar=_interactive(),
         log_every_n_steps=10,
     )
-    trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    except SystemExit as stop:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from stop  # Lightning makes exit(1) of it
     return min(config.steps, trainer.current_epoch * config.epoch_steps)
+
+
+def claim_run(out: Path, *, resume: bool) -> None:
+    """See that a run may write into ``out``; of several processes the first one looks.
+
+    Raises:
+        OutputError: if it holds anything already and ``resume`` is off.
+    """
+    if resume or rank_zero_only.rank > 0:
+        return
+    if (out / CHECKPOINT).exists():
+        raise OutputError(out, "holds a training run already", "add --resume to go on, or name a new folder")
+    claim_output(out)
 
 
 def pick_device(device: Device) -> Literal["cpu", "cuda"]:
@@ -167,6 +190,11 @@ def _callbacks(out: Path, config: TrainingConfig) -> list[Callback]:
         callbacks.append(Timer(timedelta(seconds=config.time_budget), interval="epoch"))
     if _interactive():
         callbacks.append(RichProgressBar())
+    else:
+        steps = None if config.time_budget is not None else config.steps
+        callbacks.append(
+            PlainProgress(out.name, steps=steps, epoch_steps=config.epoch_steps, accumulate=config.accumulate)
+        )
     return callbacks
 
 
@@ -180,7 +208,8 @@ def _loggers(out: Path, config: TrainingConfig) -> list[Logger]:
 
 
 def _interactive() -> bool:
-    return sys.stderr.isatty() and "CI" not in os.environ
+    """Whether a bar may be drawn: on a terminal, by a process that has it to itself."""
+    return sys.stderr.isatty() and "CI" not in os.environ and multiprocessing.parent_process() is None
 
 
 def _world() -> tuple[int, int]:
