@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
 
 KERNEL_SIZE = 4
+STRIDES = (2, 2, 2, 1)
 
 
 class PatchGAN(nn.Module):
@@ -38,7 +39,7 @@ class PatchGAN(nn.Module):
         spatial_dims: int,
         in_channels: int,
         channels: Sequence[int] = (32, 64, 128, 128),
-        strides: Sequence[int] = (2, 2, 2, 1),
+        strides: Sequence[int] = STRIDES,
         width: float = 1.0,
         affine: bool = True,
         spectral_norm: bool = False,
@@ -63,6 +64,14 @@ class PatchGAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Judge ``(batch, in_channels, x, y[, z])``."""
         return torch.as_tensor(self.layers(x))
+
+
+def smallest_input(strides: Sequence[int] = STRIDES) -> int:
+    """Return the smallest side, in voxels, of an image that the discriminator can judge."""
+    size = 2
+    for stride in reversed(strides):
+        size = stride * (size - 1) + 2
+    return size
 
 
 def receptive_field(strides: Sequence[int]) -> int:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
 from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_file, to_model
 
@@ -141,7 +141,13 @@ class Preprocessing(BaseModel):
 
     @classmethod
     def fit(cls, fingerprint: Fingerprint, *, spatial_dims: Literal[2, 3], intensity: Intensity | None = None) -> Self:
-        """Take the target spacing from the fingerprint of the *training* cases."""
+        """Take the target spacing from the fingerprint of the *training* cases.
+
+        Raises:
+            ConfigError: if a 3D model is to be fitted on slices.
+        """
+        if spatial_dims > fingerprint.spatial_dims:
+            raise ConfigError(fingerprint.name, "is a cohort of slices, which have no third axis", "use spatial_dims=2")
         return cls(
             spatial_dims=spatial_dims,
             channels=fingerprint.channels,

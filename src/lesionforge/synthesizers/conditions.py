@@ -104,13 +104,18 @@ def without_lesion(
 ) -> FloatArray:
     """Return ``image`` with the lesion replaced by its surroundings: their smoothed mean, with their own spread.
 
+    Nothing of the lesion's intensities is left; without any surroundings all is 0.
+
     Args:
         image: ``(channel, x, y[, z])``.
         mask: ``(x, y[, z])``.
         spacing: millimetres per axis.
         rng: the texture comes from it.
     """
-    outside = (mask == 0).astype(np.float32)
+    beyond = mask == 0
+    if not beyond.any():
+        return np.zeros_like(image)
+    outside = beyond.astype(np.float32)
     sigma = [6.0 / step for step in spacing]
     total = ndimage.gaussian_filter(outside, sigma) + 1e-6
     filled = image.copy()
@@ -119,5 +124,5 @@ def without_lesion(
         variance = ndimage.gaussian_filter(np.square(channel - mean) * outside, sigma) / total
         texture = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 0.7)
         smooth = mean + np.sqrt(np.maximum(variance, 0)) * texture
-        channel[mask > 0] = np.clip(smooth, image.min(), image.max())[mask > 0]
+        channel[mask > 0] = np.clip(smooth, channel[beyond].min(), channel[beyond].max())[mask > 0]
     return filled

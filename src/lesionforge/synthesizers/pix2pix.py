@@ -16,16 +16,17 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from scipy import ndimage
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import parse_options
+from lesionforge.errors import CohortError
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES, discriminator_loss
-from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.networks.discriminator import PatchGAN, smallest_input
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -49,8 +50,9 @@ class Pix2PixConfig(MethodConfig):
     Attributes:
         condition: ``label``, ``scan`` or ``inpaint``.
         spatial_dims: 2 or 3.
-        roi_size: crop to train on, in voxels; ``None`` takes it from the fingerprint.
-        channels: widths of the generator's steps down; ``roi_size`` must be a multiple of 2 to their number.
+        channels: widths of the generator's steps down.
+        roi_size: crop to train on, in voxels, each side a multiple of 2 to the number of steps down; ``None`` takes it
+            from the fingerprint.
         width: factor on all widths of both networks.
         adversarial: ``lsgan`` or ``log``.
         lambda_l1: weight of the absolute difference, over the part of the image that is drawn.
@@ -64,8 +66,8 @@ class Pix2PixConfig(MethodConfig):
 
     condition: ConditionName = "inpaint"
     spatial_dims: Literal[2, 3] = 2
-    roi_size: tuple[int, ...] | None = None
     channels: tuple[int, ...] = (64, 128, 256, 512)
+    roi_size: tuple[int, ...] | None = None
     width: float = Field(default=0.25, gt=0)
     adversarial: Literal["lsgan", "log"] = "lsgan"
     lambda_l1: float = Field(default=10.0, ge=0)
@@ -75,6 +77,16 @@ class Pix2PixConfig(MethodConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = True
     optimiser: AdversarialConfig = AdversarialConfig()
+
+    @field_validator("roi_size")
+    @classmethod
+    def _fits_the_networks(cls, roi_size: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        if roi_size is None or not {"spatial_dims", "channels"} <= info.data.keys():
+            return roi_size
+        dims, divisor = info.data["spatial_dims"], 2 ** len(info.data["channels"])
+        if len(roi_size) != dims or any(n % divisor or n < smallest_input() for n in roi_size):
+            raise ValueError(f"needs {dims} sides, each a multiple of {divisor} and {smallest_input()} or more")
+        return roi_size
 
 
 class Pix2PixModule(AdversarialModule):
@@ -143,8 +155,9 @@ class Pix2Pix(Synthesizer):
         claim_run(out, resume=resume)
         cases = training_cohort(cohort, channels)
         facts = fingerprint(cases, channels)
-        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
-        roi_size = options.roi_size or facts.roi_size(options.spatial_dims, divisor=2 ** len(options.channels))
+        if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
+            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
+        roi_size = options.roi_size or default_roi_size(facts, options)
         options = options.model_copy(update={"roi_size": roi_size})
         samples = cached_samples(cases, preprocessing)
         info = describe(
@@ -211,6 +224,10 @@ class Pix2Pix(Synthesizer):
 
         A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
         """
+        if self.condition.anatomy and sample.anatomy is None:
+            raise CohortError(
+                sample.case_id, "has no anatomy map, which the model was trained with", "add one to anatomyTr"
+            )
         image = np.empty_like(sample.image)
         mask = sample.label if self.config.condition == "label" and sample.label is not None else new
         for place in self._planes(np.ones_like(mask)):
@@ -274,6 +291,13 @@ class Pix2Pix(Synthesizer):
         generator = make_generator(config, condition_of(config, info))
         generator.load_state_dict(tensors)
         return cls(info, generator)
+
+
+def default_roi_size(facts: Fingerprint, config: Pix2PixConfig) -> tuple[int, ...]:
+    """Return the fingerprint's crop, wherever that is too thin as wide as the critic needs it."""
+    divisor = 2 ** len(config.channels)
+    smallest = -(-smallest_input() // divisor) * divisor
+    return tuple(max(n, smallest) for n in facts.roi_size(config.spatial_dims, divisor=divisor))
 
 
 def make_generator(config: Pix2PixConfig, condition: Condition) -> UNetGenerator:

@@ -138,7 +138,7 @@ def fit(
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=_interactive(),
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, config.epoch_steps, config.steps),
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:

@@ -1,0 +1,82 @@
+"""Small models and samples for tests."""
+
+import numpy as np
+
+from lesionforge.cohort.scan import load_scan
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of, make_generator
+from lesionforge.synthesizers.registry import find_method
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import describe
+from lesionforge.training.rng import torch_seed
+
+WIDTHS = (4, 8)
+
+
+def tiny_training(**options):
+    """Two steps, on the CPU."""
+    return TrainingConfig(**{"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu", **options})
+
+
+def tiny_options(spatial_dims, **options):
+    """Options of a pix2pix that trains in a second."""
+    small = {"spatial_dims": spatial_dims, "roi_size": (24,) * spatial_dims, "channels": WIDTHS, "width": 1.0}
+    return {**small, "optimiser": {"ema_decay": 0.5}, **options}
+
+
+def train_pix2pix(cohort, out, *, spatial_dims, steps=2, **options):
+    """Train for a few steps."""
+    return Pix2Pix.fit(
+        cohort,
+        channels=cohort.channels,
+        config=tiny_options(spatial_dims, **options),
+        training=tiny_training(steps=steps),
+        out=out,
+    )
+
+
+def untrained_pix2pix(cohort, *, spatial_dims=None, preprocessing=None, **options):
+    """A generator as it is before training: it draws something else than the scan, and the same every time."""
+    dims = spatial_dims or load_scan(cohort.cases[0], cohort.channels[:1]).spatial_dims
+    config = Pix2PixConfig(**tiny_options(dims, **options))
+    preprocessing = preprocessing or Preprocessing(spatial_dims=dims, channels=cohort.channels)
+    info = describe("pix2pix", config, preprocessing, cohort)
+    with torch_seed(0, "test"):
+        generator = make_generator(config, condition_of(config, info))
+        for weight in generator.parameters():
+            weight.data.normal_(0, 0.1)
+    return Pix2Pix(info, generator)
+
+
+def fit_library(method, cohort, out, **options):
+    """Fit ``copy_paste`` or ``carvemix``."""
+    fit = find_method(method).fit
+    return fit(cohort, channels=cohort.channels, config=options, training=tiny_training(), out=out)
+
+
+def read_samples(cohort, preprocessing=None):
+    """Return the cohort's cases in model space."""
+    dims = load_scan(cohort.cases[0], cohort.channels[:1]).spatial_dims
+    preprocessing = preprocessing or Preprocessing(spatial_dims=dims, channels=cohort.channels)
+    return [preprocessing.forward(load_scan(case, cohort.channels)) for case in cohort]
+
+
+def make_sample(shape, *, channels=1, spacing=None, label=None, seed=0):
+    """Return a textured sample without lesions, or with ``label``."""
+    rng = np.random.default_rng(seed)
+    return Sample(
+        image=rng.uniform(-0.8, 0.8, (channels, *shape)).astype(np.float32),
+        label=np.zeros(shape, np.int16) if label is None else label,
+        anatomy=None,
+        region=np.ones(shape, bool),
+        spacing=spacing or (1.0,) * len(shape),
+        case_id="target",
+        subject_id="target_subject",
+    )
+
+
+def ball_mask(shape, centre, radius, value=1):
+    """Return a mask of one ball, in voxels."""
+    grid = np.indices(shape)
+    distance = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(grid, centre, strict=True)))
+    return np.where(distance <= radius, value, 0).astype(np.int16)

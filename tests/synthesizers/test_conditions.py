@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from lesionforge.seeding import generator
+from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
+from lesionforge.synthesizers.lesion_crops import LesionCrops
+from lesionforge.synthesizers.pix2pix import Pix2PixConfig, Pix2PixModule
+from tests.synthesizers.models import ball_mask, make_sample, tiny_options
+
+SHAPES = {2: (24, 24), 3: (24, 24, 24)}
+CONDITIONS = ("label", "scan", "inpaint")
+
+
+def make_condition(name, **options):
+    return Condition(**{"name": name, "image_channels": 2, "classes": (1, 2), "noise_channels": 1, **options})
+
+
+def encode(condition, image, mask, hole, *, anatomy=None):
+    noise = np.zeros((condition.noise_channels, *mask.shape), np.float32)
+    return condition.encode(image, mask, anatomy, hole, noise)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("noise_channels", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "anatomy", "critic_channels"),
+    [("label", (), 3), ("label", (0, 1, 2), 5), ("scan", (), 4), ("inpaint", (), 5)],
+)
+def test_as_many_channels_as_said(spatial_dims, noise_channels, name, anatomy, critic_channels):
+    condition = make_condition(name, anatomy=anatomy, noise_channels=noise_channels)
+    shape = SHAPES[spatial_dims]
+    mask = ball_mask(shape, [12] * spatial_dims, 4)
+    regions = np.ones(shape, np.int16) if anatomy else None
+    inputs = encode(condition, np.zeros((2, *shape), np.float32), mask, mask > 0, anatomy=regions)
+    assert condition.critic_channels == critic_channels
+    assert inputs.shape == (condition.in_channels, *shape) == (critic_channels + noise_channels, *shape)
+    assert inputs.dtype == np.float32
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_label_condition_marks_each_voxel_once_and_shows_no_intensity(spatial_dims):
+    shape = SHAPES[spatial_dims]
+    condition = make_condition("label", anatomy=(0, 1), noise_channels=0)
+    mask = ball_mask(shape, [12] * spatial_dims, 4) + ball_mask(shape, [12] * spatial_dims, 2)
+    anatomy = (np.indices(shape)[0] > 10).astype(np.int16)
+    dark, bright = (
+        encode(condition, np.full((2, *shape), v, np.float32), mask, mask > 0, anatomy=anatomy) for v in (-1, 1)
+    )
+    assert np.array_equal(dark, bright)
+    assert (dark.sum(0) == 1).all()
+    assert np.array_equal(dark[-1] > 0, mask == 2)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_hole_hides_the_lesion(spatial_dims):
+    shape, condition = SHAPES[spatial_dims], make_condition("inpaint")
+    mask = ball_mask(shape, [12] * spatial_dims, 3)
+    hole, _ = hole_around(mask, 3.0, [1.0] * spatial_dims)
+    image = generator(0).uniform(-1, 1, (2, *shape)).astype(np.float32)
+    hidden = np.where(hole, -image, image)
+    beside = np.where(hole, image, -image)
+    assert np.array_equal(encode(condition, image, mask, hole), encode(condition, hidden, mask, hole))
+    assert not np.array_equal(encode(condition, image, mask, hole), encode(condition, beside, mask, hole))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_neither_network_is_shown_the_lesion_that_is_to_be_drawn(name, spatial_dims):
+    """Lesion voxels of any other intensity lead to the same condition, for training crops as well."""
+    shape = (30,) * spatial_dims
+    label = ball_mask(shape, [14] * spatial_dims, 4)
+    plain = make_sample(shape, label=label)
+    bright = plain.edited(np.where(label > 0, 0.9, plain.image).astype(np.float32), label)
+    config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, augment=False))
+    condition = make_condition(name, image_channels=1, classes=(1,))
+    first, second = (LesionCrops([sample], config, condition, seed=3)[5] for sample in (plain, bright))
+    assert not torch.equal(first["image"], second["image"])
+    assert torch.equal(first["condition"], second["condition"])
+    shown = Pix2PixModule(config, condition, seed=0)._shown({"condition": first["condition"][None]})
+    assert torch.equal(shown[0], first["condition"][:-1])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_crops_hole_covers_the_lesion(spatial_dims):
+    shape = (30,) * spatial_dims
+    sample = make_sample(shape, label=ball_mask(shape, [3] * spatial_dims, 4))
+    config = Pix2PixConfig(**tiny_options(spatial_dims))
+    crops = LesionCrops([sample], config, make_condition("inpaint", image_channels=1, classes=(1,)), seed=0)
+    for draw in range(8):
+        item = crops[draw]
+        lesion = item["condition"][2] > 0
+        assert lesion.any()
+        assert item["hole"][0][lesion].all()
+        assert (item["condition"][0][item["hole"][0]] == 0).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (1.0, 1.0, 4.0), (0.7, 1.3, 2.0)])
+@pytest.mark.parametrize("margin_mm", [0.0, 0.4, 2.5, 6.0])
+def test_weights_fall_from_the_mask_to_the_margin_in_mm(spacing, margin_mm):
+    mask = ball_mask((24,) * len(spacing), [9] * len(spacing), 3)
+    hole, weight = hole_around(mask, margin_mm, spacing)
+    distance = ndimage.distance_transform_edt(mask == 0, sampling=spacing)
+    assert (weight[mask > 0] == 1).all()
+    assert (weight[distance >= max(margin_mm, 1e-6)] == 0).all()
+    assert np.array_equal(hole, (mask > 0) | (distance < margin_mm))
+    ring = hole & (mask == 0)
+    np.testing.assert_allclose(weight[ring], 1 - distance[ring] / max(margin_mm, 1e-6), atol=1e-6)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_no_mask_no_hole(spatial_dims):
+    hole, weight = hole_around(np.zeros((8,) * spatial_dims, np.int16), 4.0, (1.0,) * spatial_dims)
+    assert not hole.any()
+    assert not weight.any()
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_without_lesion_leaves_the_rest_and_takes_the_contrast(spatial_dims):
+    shape = (32,) * spatial_dims
+    mask = ball_mask(shape, [14] * spatial_dims, 5)
+    rng = generator(1)
+    image = (rng.normal(0, 0.05, (2, *shape)) + 0.8 * (mask > 0)).astype(np.float32)
+    healed = without_lesion(image, mask, (1.0,) * spatial_dims, generator(2))
+    assert np.array_equal(healed[:, mask == 0], image[:, mask == 0])
+    assert abs(healed[:, mask > 0].mean() - image[:, mask == 0].mean()) < 0.08
+    assert healed[:, mask > 0].std() > 0.01
+    assert np.array_equal(healed, without_lesion(image, mask, (1.0,) * spatial_dims, generator(2)))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_lesion_without_surroundings_leaves_nothing(spatial_dims):
+    image = np.ones((1, *[6] * spatial_dims), np.float32)
+    assert not without_lesion(image, np.ones([6] * spatial_dims, np.int16), (1.0,) * spatial_dims, generator(0)).any()

@@ -1,0 +1,302 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.seeding import generator
+from lesionforge.synthesizers.blend import blend_lesion
+from lesionforge.synthesizers.conditions import hole_around
+from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.registry import load_synthesizer
+from tests.helpers import tiny_cohort
+from tests.synthesizers.models import (
+    ball_mask,
+    make_sample,
+    read_samples,
+    tiny_options,
+    tiny_training,
+    train_pix2pix,
+    untrained_pix2pix,
+)
+
+CONDITIONS = ("label", "scan", "inpaint")
+DIMS = [2, 3]
+
+
+def middle_mask(sample, *, radius=4, values=(1,)):
+    """Return nested balls in the middle of the sample."""
+    shape = sample.image.shape[1:]
+    balls = [ball_mask(shape, [n // 2 for n in shape], radius - 2 * i, v) for i, v in enumerate(values)]
+    return np.max(balls, axis=0)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_saved_model_draws_the_same_bytes(condition, spatial_dims, rich_cohorts, tmp_path):
+    cohort = rich_cohorts[spatial_dims]
+    model = train_pix2pix(cohort, tmp_path / "model", spatial_dims=spatial_dims, condition=condition)
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.info == model.info
+    sample = read_samples(cohort, model.info.preprocessing)[0]
+    mask = middle_mask(sample, values=(1, 2))
+    first, second = (m.synthesize(sample, mask, generator(3)) for m in (model, loaded))
+    assert first.image.tobytes() == second.image.tobytes()
+    assert first.image.shape == sample.image.shape
+    assert np.isfinite(first.image).all()
+    assert np.array_equal(first.label, np.where(mask > 0, mask, sample.label))
+    assert not np.array_equal(first.image[:, mask > 0], sample.image[:, mask > 0])
+    assert set(model.info.training_subjects) == set(cohort.subjects)
+    for name in ("model.safetensors", "model.json", "model_card.md", "metrics.csv"):
+        assert (tmp_path / "model" / name).is_file()
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_training_moves_what_is_drawn(spatial_dims, cohorts, tmp_path):
+    cohort = cohorts[spatial_dims]
+    sample = read_samples(cohort)[0]
+    drawn = []
+    for steps in (1, 4):
+        model = train_pix2pix(cohort, tmp_path / str(steps), spatial_dims=spatial_dims, steps=steps)
+        assert model.info.training["steps"] == steps
+        drawn.append(model.synthesize(sample, middle_mask(sample), generator(0)).image)
+    assert not np.array_equal(*drawn)
+
+
+def test_each_option_trains_and_counts(cohorts, tmp_path):
+    weights = {
+        name: train_pix2pix(cohorts[2], tmp_path / name, spatial_dims=2, **options).tensors()
+        for name, options in {
+            "default": {},
+            "log": {"adversarial": "log"},
+            "spectral norm": {"spectral_norm": True},
+            "clipped": {"optimiser": {"ema_decay": 0.5, "clip_norm": 1e-3, "pool_size": 0}},
+        }.items()
+    }
+    for name, tensors in weights.items():
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+        same = [torch.equal(tensors[key], weights["default"][key]) for key in tensors]
+        assert all(same) == (name == "default"), name
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"lambda": 3}, "lambda"),
+        ({"adversarial": "hinge2"}, "adversarial"),
+        ({"lambda_l1": -1}, "lambda_l1"),
+        ({"optimiser": {"rate": 1}}, "optimiser.rate"),
+        ({"roi_size": (30, 30)}, "roi_size"),
+        ({"roi_size": (24, 24, 24)}, "roi_size"),
+        ({"roi_size": (16, 32)}, "roi_size"),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(options, named, cohorts, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        train_pix2pix(cohorts[2], tmp_path / "m", spatial_dims=2, **options)
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_3d_model_of_slices_is_refused_in_one_line(cohorts, tmp_path):
+    for options in ({}, {"roi_size": None}):
+        with pytest.raises(ConfigError, match="slices") as error:
+            train_pix2pix(cohorts[2], tmp_path / "m", spatial_dims=3, **options)
+        assert "\n" not in str(error.value)
+
+
+def test_default_crops_are_large_enough_for_the_critic(tmp_path):
+    cohort = tiny_cohort(tmp_path / "thin", spatial_dims=3, shape=(32, 32, 10))
+    model = train_pix2pix(cohort, tmp_path / "m", spatial_dims=3, roi_size=None)
+    assert min(model.config.roi_size) >= 24
+    assert all(n % 4 == 0 for n in model.config.roi_size)
+
+
+def test_a_finished_run_is_not_overwritten(cohorts, tmp_path):
+    train_pix2pix(cohorts[2], tmp_path / "m", spatial_dims=2)
+    with pytest.raises(OutputError):
+        train_pix2pix(cohorts[2], tmp_path / "m", spatial_dims=2)
+
+
+def test_without_lesions_nothing_is_trained(cohorts, tmp_path):
+    with pytest.raises(CohortError, match="lesion"):
+        train_pix2pix(cohorts[2].healthy(), tmp_path / "m", spatial_dims=2)
+
+
+def test_a_damaged_model_is_refused_in_one_line(cohorts, tmp_path):
+    untrained_pix2pix(cohorts[2]).save(tmp_path / "m")
+    for name in ("model.safetensors", "model.json"):
+        content = (tmp_path / "m" / name).read_bytes()
+        (tmp_path / "m" / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(ModelError) as error:
+            load_synthesizer(tmp_path / "m")
+        assert "\n" not in str(error.value)
+        (tmp_path / "m" / name).write_bytes(content)
+    load_synthesizer(tmp_path / "m")
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("margin_mm", [0.0, 5.0])
+def test_inpainting_changes_nothing_beyond_the_margin(spatial_dims, margin_mm, rich_cohorts):
+    model = untrained_pix2pix(rich_cohorts[spatial_dims], margin_mm=margin_mm)
+    sample = read_samples(rich_cohorts[spatial_dims])[0]
+    mask = middle_mask(sample, values=(1, 2))
+    drawn = model.synthesize(sample, mask, generator(0))
+    hole, _ = hole_around(mask, margin_mm, sample.spacing)
+    changed = drawn.image != sample.image
+    assert not changed[:, ~hole].any()
+    assert changed[:, mask > 0].mean() > 0.9
+    assert drawn.image.min() >= -1
+    assert drawn.image.max() <= 1
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", ["label", "scan"])
+def test_a_whole_image_is_blended_around_the_mask(condition, spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], condition=condition, margin_mm=4.0)
+    sample = read_samples(cohorts[spatial_dims])[0]
+    mask = middle_mask(sample)
+    drawn = model.synthesize(sample, mask, generator(0))
+    assert model.draws_whole_image
+    assert (drawn.image != sample.image).mean() > 0.9
+    blended = blend_lesion(sample, drawn.image, mask, margin_mm=4.0, spatial_dims=spatial_dims)
+    hole, _ = hole_around(mask, 4.0, sample.spacing)
+    assert np.array_equal(blended[:, ~hole], sample.image[:, ~hole])
+    np.testing.assert_allclose(blended[:, mask > 0], drawn.image[:, mask > 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_generator_decides_what_is_drawn(condition, spatial_dims, cohorts):
+    """Another class at the same place draws something else; noise gives variety, and the same for the same rng."""
+    model = untrained_pix2pix(cohorts[spatial_dims], condition=condition)
+    sample = read_samples(cohorts[spatial_dims])[0]
+    mask = middle_mask(sample)
+    first, again, other = (model.synthesize(sample, mask, generator(seed)).image for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[:, mask > 0], other[:, mask > 0])
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_without_noise_there_is_one_drawing(spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], noise_channels=0)
+    sample = read_samples(cohorts[spatial_dims])[0]
+    first, other = (model.synthesize(sample, middle_mask(sample), generator(seed)).image for seed in (1, 2))
+    assert np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_classes_are_told_apart(spatial_dims, rich_cohorts):
+    model = untrained_pix2pix(rich_cohorts[spatial_dims])
+    sample = read_samples(rich_cohorts[spatial_dims])[0]
+    one, two = (model.synthesize(sample, middle_mask(sample, values=v), generator(0)) for v in ((1,), (2,)))
+    assert not np.array_equal(one.image, two.image)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_lesions_larger_than_the_crop_at_the_border_or_side_by_side(condition, spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], condition=condition, margin_mm=3.0)
+    shape = {2: (50, 61), 3: (42, 33, 26)}[spatial_dims]
+    sample = make_sample(shape, label=ball_mask(shape, [n - 4 for n in shape], 3))
+    masks = {
+        "larger": ball_mask(shape, [n // 2 for n in shape], 17),
+        "corner": ball_mask(shape, [0] * spatial_dims, 4),
+        "side by side": ball_mask(shape, [8] * spatial_dims, 3) + ball_mask(shape, [15] + [8] * (spatial_dims - 1), 3),
+        "far apart": ball_mask(shape, [5] * spatial_dims, 3) + ball_mask(shape, [n - 5 for n in shape], 3),
+    }
+    for name, mask in masks.items():
+        drawn = model.synthesize(sample, mask, generator(0))
+        changed = (drawn.image != sample.image).any(0)
+        assert changed[mask > 0].mean() > 0.95, name
+        assert np.array_equal(drawn.label > 0, (mask > 0) | (sample.label > 0)), name
+        if condition == "inpaint":
+            hole, _ = hole_around(mask, 3.0, sample.spacing)
+            assert not changed[~hole].any(), name
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_two_holes_are_drawn_as_if_each_were_alone(spatial_dims, cohorts):
+    """In crops that do not reach each other, and with the same noise at the same place."""
+    model = untrained_pix2pix(cohorts[spatial_dims], margin_mm=2.0)
+    shape = (64, *[24] * (spatial_dims - 1))
+    sample = make_sample(shape)
+    first, second = (ball_mask(shape, [x, *[12] * (spatial_dims - 1)], 3) for x in (12, 50))
+    both = model.synthesize(sample, first + second, generator(0)).image
+    alone = model.synthesize(sample, first, generator(0)).image
+    assert np.allclose(both[:, :24], alone[:, :24], atol=1e-6)
+
+
+def test_an_image_smaller_than_the_crop(cohorts):
+    model = untrained_pix2pix(cohorts[2], roi_size=(64, 64))
+    sample = make_sample((20, 30))
+    mask = middle_mask(sample, radius=3)
+    drawn = model.synthesize(sample, mask, generator(0))
+    hole, _ = hole_around(mask, model.margin_mm(), sample.spacing)
+    assert drawn.image.shape == sample.image.shape
+    assert np.array_equal(drawn.image[:, ~hole], sample.image[:, ~hole])
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_2d_model_draws_volumes_slice_by_slice(condition, cohorts, tmp_path):
+    cohort = cohorts[3]
+    model = train_pix2pix(cohort, tmp_path / "m", spatial_dims=2, condition=condition)
+    sample = read_samples(cohort, model.info.preprocessing)[0]
+    assert sample.image.ndim == 4
+    mask = np.zeros(sample.image.shape[1:], np.int16)
+    mask[12:18, 12:18, 5:8] = 1
+    drawn = model.synthesize(sample, mask, generator(0))
+    changed = (drawn.image != sample.image).any(0)
+    assert changed[mask > 0].mean() > 0.95
+    if condition == "inpaint":
+        assert np.array_equal(np.flatnonzero(changed.any((0, 1))), [5, 6, 7])
+    flat = replace(sample.slice(6), height=0.5)
+    alone = model.synthesize(flat, mask[..., 6], generator(0))
+    np.testing.assert_allclose(alone.image, drawn.image[..., 6], atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_an_empty_mask_inpaints_nothing(spatial_dims, cohorts):
+    sample = read_samples(cohorts[spatial_dims])[0]
+    drawn = untrained_pix2pix(cohorts[spatial_dims]).synthesize(sample, np.zeros_like(sample.label), generator(0))
+    assert np.array_equal(drawn.image, sample.image)
+    assert np.array_equal(drawn.label, sample.label)
+
+
+def test_a_model_of_anatomy_wants_anatomy(rich_cohorts, tmp_path):
+    model = train_pix2pix(rich_cohorts[2], tmp_path / "m", spatial_dims=2, condition="label")
+    assert model.info.anatomy == (0, 1, 2)
+    sample = read_samples(rich_cohorts[2], model.info.preprocessing)[0]
+    mask = middle_mask(sample)
+    with pytest.raises(CohortError, match="anatomy"):
+        model.synthesize(replace(sample, anatomy=None), mask, generator(0))
+    moved = np.roll(sample.anatomy, 9, 0)
+    plain, other = (model.synthesize(replace(sample, anatomy=a), mask, generator(0)) for a in (sample.anatomy, moved))
+    assert not np.array_equal(plain.image, other.image)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_the_input_is_left_as_it_was(spatial_dims, cohorts):
+    sample = read_samples(cohorts[spatial_dims])[0]
+    before = sample.image.copy(), sample.label.copy()
+    for condition in CONDITIONS:
+        untrained_pix2pix(cohorts[spatial_dims], condition=condition).synthesize(
+            sample, middle_mask(sample), generator(0)
+        )
+    assert np.array_equal(sample.image, before[0])
+    assert np.array_equal(sample.label, before[1])
+
+
+def test_training_twice_gives_the_same_weights(cohorts, tmp_path):
+    torch.manual_seed(0)
+    first = train_pix2pix(cohorts[2], tmp_path / "a", spatial_dims=2)
+    torch.manual_seed(1)
+    second = train_pix2pix(cohorts[2], tmp_path / "b", spatial_dims=2)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert first.info == second.info
+    other = Pix2Pix.fit(
+        cohorts[2], channels=("FLAIR",), config=tiny_options(2), training=tiny_training(seed=1), out=tmp_path / "c"
+    )
+    assert any(not torch.equal(a, b) for a, b in zip(first.tensors().values(), other.tensors().values(), strict=True))
