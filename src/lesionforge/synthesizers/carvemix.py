@@ -36,13 +36,12 @@ class CarveMix(LibrarySynthesizer):
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Carve a region of another case into ``sample``; slices take from slices of about the same height."""
+        self._check_dimensions(sample, slice_by_slice=False)
         lesion = self._partner(sample, rng)
         region = carve(lesion, rng)
         return paste_region(sample, lesion, region)
 
     def _partner(self, sample: Sample, rng: np.random.Generator) -> Lesion:
-        if sample.image.ndim - 1 != self.lesions[0].label.ndim:
-            raise ConfigError("carvemix", "was fitted for slices, not for volumes", "fit it with spatial_dims=3")
         others = [x for x in self.lesions if self.info.training_cases[x.case] != sample.case_id]
         if not others:
             raise ConfigError("carvemix", "has no lesion of another case to mix in", "fit it on two cases or more")

@@ -50,6 +50,7 @@ class CopyPaste(LibrarySynthesizer):
         """Paste; see :meth:`Synthesizer.synthesize`."""
         if not mask.any():
             return sample
+        self._check_dimensions(sample)
         options = CopyPasteConfig.model_validate(self.info.config)
         image = sample.image.copy()
         places: list[tuple[Any, ...]] = [(Ellipsis,)]
@@ -61,12 +62,12 @@ class CopyPaste(LibrarySynthesizer):
             lesion = best_fit(self.lesions, part, spacing, rng)
             hole, weight = hole_around(part, self.margin_mm(), spacing)
             target = image[(slice(None), *place)]
-            texture = stretch(lesion, part, hole)
             if options.edge == "poisson":
+                texture = stretch(lesion, part, ndimage.binary_dilation(hole))
                 drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
                 target[:, hole] = np.clip(drawn, -1, 1)[:, hole]
             else:
-                target += weight * (texture - target)
+                target[...] = (1 - weight) * target + weight * stretch(lesion, part, hole)
         return sample.with_lesion(image, mask)
 
 
@@ -113,7 +114,7 @@ def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> Fl
     """Return ``target`` with ``hole`` filled so that gradients are the source's and the rim's values the target's.
 
     Args:
-        source: ``(x, y[, z])``, read in ``hole`` only.
+        source: ``(x, y[, z])``, read in ``hole`` and beside it.
         target: ``(x, y[, z])``.
         hole: ``(x, y[, z])``; at the grid's end no value is prescribed.
     """
@@ -133,7 +134,7 @@ def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> Fl
             diagonal[row] += 1
             rows.append(row[inner])
             columns.append(number[there][inner])
-            right[row[inner]] += (source[here] - source[there])[inner]
+            right[row] += source[here] - source[there]
             right[row[~inner]] += target[there][~inner]
     row, column = (
         np.concatenate([*rows, np.arange(len(diagonal))]),

@@ -57,7 +57,8 @@ def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
     assert sample.label is not None
     inside = sample.label > 0
     (tight,) = ndimage.find_objects(inside.astype(np.int8))
-    depth = float(ndimage.distance_transform_edt(np.pad(inside[tight], 1), sampling=sample.spacing).max())
+    around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
+    depth = float(ndimage.distance_transform_edt(inside[around], sampling=sample.spacing).max())
     reach = [int(np.ceil(max(depth, context_mm) / step)) + 1 for step in sample.spacing]
     box = tuple(
         slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(tight, reach, inside.shape, strict=True)
