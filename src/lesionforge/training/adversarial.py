@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
 Batch = dict[str, Tensor]
@@ -124,8 +125,9 @@ class AdversarialModule(lightning.LightningModule):
             self.untoggle_optimizer(of_critic)
         if last:
             self.averaged.update_parameters(self.generator)
-        losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}
-        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
+        if is_logged(self.trainer):
+            losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}
+            self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
 
     def _descend(
         self, optimizer: Any, loss: Tensor, weights: Iterable[nn.Parameter], *, first: bool, last: bool

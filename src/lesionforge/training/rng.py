@@ -10,7 +10,14 @@ from lesionforge.seeding import derive_seed
 
 @contextmanager
 def torch_seed(seed: int, *keys: str | int) -> Iterator[None]:
-    """Within the block, torch draws what belongs to ``seed`` and ``keys``; afterwards it goes on as before."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, *keys))
+    """Within the block, torch draws what belongs to ``seed`` and ``keys``; afterwards it goes on as before.
+
+    This holds for the CPU and the current CUDA device.
+    """
+    derived = derive_seed(seed, *keys)
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(cuda, device_type="cuda"):
+        torch.default_generator.manual_seed(derived)
+        if cuda:
+            torch.cuda.manual_seed(derived)
         yield

@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import PolynomialLR
 
+from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
 
@@ -32,7 +33,8 @@ class SegmentationModule(lightning.LightningModule):
         """Return the loss of a batch."""
         with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
             loss = torch.as_tensor(self.loss(self.network(batch["image"]), batch["label"]))
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        if is_logged(self.trainer):
+            self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> Any:
