@@ -56,10 +56,11 @@ def import_cohort(
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
 
     problems: list[CohortError] = []
-    options: dict[str, Any] = {"on_problem": problems.append}
+    options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
+    _check_layout(layout, {"--channel": channel, "--mask": mask, "--anatomy": anatomy, "--label": label})
     if layout is not Layout.NNUNET:
         labels = {name: _whole(value) for name, value in key_value(label, "--label").items()}
-        options |= {"no_mask": no_mask.value, "binary_masks": binary_masks}
+        options |= {"no_mask": no_mask.value}
         options |= {"labels": {"background": 0, **labels} if labels else None}
     if layout is Layout.FOLDERS:
         options |= {"channels": key_value(channel, "--channel"), "mask": mask, "anatomy": anatomy}
@@ -74,6 +75,20 @@ def import_cohort(
         count = len(report.left_out) + len(report.filled)
         console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
     finish(report.problems, cohort / "problems.csv")
+
+
+def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
+    """Raise ``ConfigError`` for an option that the layout has no use for."""
+    known = {
+        Layout.NNUNET: (),
+        Layout.SLICES: ("--channel", "--label"),
+        Layout.FOLDERS: tuple(options),
+    }
+    for name, value in options.items():
+        if value and name not in known[layout]:
+            raise ConfigError(name, f"says nothing about the layout {layout}", "leave it out")
+    if layout is Layout.SLICES and len(options["--channel"] or ()) > 1:
+        raise ConfigError("--channel", "slices have one channel", "name it once")
 
 
 def _whole(text: str) -> int:

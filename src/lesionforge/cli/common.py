@@ -62,7 +62,10 @@ def read_selection(
 
     cohort = read_cohort(folder)
     if role is not None:
-        cohort = of_role(cohort, read_roles(folder / "roles.json"), role)
+        roles = folder / "roles.json"
+        if not roles.is_file():
+            raise ConfigError(roles, "there is no such file", 'write {"pool": [subject ids]} there, or drop --role')
+        cohort = of_role(cohort, read_roles(roles), role)
     if cases is not None:
         if not cases.is_file():
             raise ConfigError(cases, "there is no such file", "write one case id in each line")

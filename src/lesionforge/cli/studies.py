@@ -132,7 +132,9 @@ def evaluate(
     from lesionforge.files import write_text
     from lesionforge.scores import is_score, score_info
     from lesionforge.scores.cases import evaluate as evaluate_cases
+    from lesionforge.training.quiet import quiet
 
+    quiet()
     table = evaluate_cases(
         predictions, read_selection(cohort, subjects=subjects, cases=cases, role=role), in_plane=in_plane
     )

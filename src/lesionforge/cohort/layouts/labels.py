@@ -48,13 +48,19 @@ def check_classes(label: LabelArray, path: Path, labels: Mapping[str, int]) -> N
         raise CohortError(path, f"holds the label values {strange}, known are {known}", "correct it or name the class")
 
 
-def derive_annotation(path: Path, labels: Mapping[str, int]) -> Annotation:
+def derive_annotation(path: Path, labels: Mapping[str, int], *, binary_masks: bool = False) -> Annotation:
     """Return *lesion* where the label file has any non-zero voxel, else *lesion_free*.
+
+    Args:
+        path: the label file.
+        labels: class name → integer.
+        binary_masks: take any value but 0 for the lesion.
 
     Raises:
         CohortError: see :func:`check_label_values`.
     """
-    return Annotation.LESION if check_label_values(path, labels).any() else Annotation.LESION_FREE
+    label = read_label(path)[0] if binary_masks else check_label_values(path, labels)
+    return Annotation.LESION if label.any() else Annotation.LESION_FREE
 
 
 def annotate(

@@ -29,7 +29,7 @@ from lesionforge.files import atomic, claim_output
 Missing = Literal["leave_out", "zero_fill"]
 
 
-def read_nnunet(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
+def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProblem = fail) -> Cohort:
     """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` where they exist.
 
     Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject. An annotation that the
@@ -38,6 +38,7 @@ def read_nnunet(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
 
     Args:
         folder: holds ``dataset.json``.
+        binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
         on_problem: called with the error of each case that cannot be used and is left out; raises unless given.
 
     Raises:
@@ -47,14 +48,18 @@ def read_nnunet(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
     table = folder / "cases.csv"
     rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
-    cases = []
+    cases, problems = [], []
     for row in rows:
         try:
-            cases.append(_read_case(folder, row, description, folders))
+            cases.append(_read_case(folder, row, description, folders, binary_masks=binary_masks))
         except CohortError as problem:
+            problems.append(problem)
             on_problem(problem)
+    if problems and not cases:
+        what = f"holds no usable case, {len(problems)} bad ones; the first: {problems[0].where}: {problems[0].what}"
+        raise CohortError(folder, what, problems[0].remedy)
     if not cases:
-        raise CohortError(folder, "holds no usable case", "put images into imagesTr, named CASE_0000 and so on")
+        raise CohortError(folder, "holds no case", "put images into imagesTr, named CASE_0000 and so on")
     return Cohort(name=description.name, channels=description.channels, labels=description.labels, cases=tuple(cases))
 
 
@@ -79,7 +84,9 @@ def _names(folder: Path) -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _read_case(folder: Path, row: Row, description: Description, folders: Mapping[str, frozenset[str]]) -> Case:
+def _read_case(
+    folder: Path, row: Row, description: Description, folders: Mapping[str, frozenset[str]], *, binary_masks: bool
+) -> Case:
     case_id, channels, ending = row["case_id"], description.channels, description.file_ending
     missing = row.get("missing_channels", "").split()
     for channel in missing:
@@ -89,7 +96,9 @@ def _read_case(folder: Path, row: Row, description: Description, folders: Mappin
     if not folders["imagesTr"].intersection(file.name for file in files):
         in_test, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
         files = in_test if folders["imagesTs"].intersection(file.name for file in files) else files
-    annotation = _annotation(row, label, description.labels, there=label.name in folders["labelsTr"])
+    annotation = _annotation(
+        row, label, description.labels, there=label.name in folders["labelsTr"], binary_masks=binary_masks
+    )
     anatomy = folder / "anatomyTr" / label.name
     return case_from_row(
         row,
@@ -100,10 +109,10 @@ def _read_case(folder: Path, row: Row, description: Description, folders: Mappin
     )
 
 
-def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool) -> Annotation:
+def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool, binary_masks: bool) -> Annotation:
     stated = row.get("annotation", "")
     if not stated:
-        return derive_annotation(label, labels) if there else Annotation.UNKNOWN
+        return derive_annotation(label, labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
     if stated == Annotation.LESION and not there:
         raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
     return Annotation(stated)
