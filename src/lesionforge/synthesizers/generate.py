@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -12,23 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_table
-from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_edited, save_label
-from lesionforge.errors import CohortError, ConfigError, LesionforgeError, OutputError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
 from lesionforge.masks.place import with_region
+from lesionforge.preprocessing.geometry import Geometry
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend, blend_lesion
 from lesionforge.synthesizers.conditions import hole_around
+from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
 
 Progress = Callable[[int, int], None]
-SETTINGS = "synthesis.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def synthesize_cohort(
     Args:
         model: the synthesizer.
         cohort: target scans; each is used about equally often. Those of unknown annotation are left out.
-        masks: where lesions go; ``None`` for a method that brings its own label.
+        masks: where lesions go; not used by a method that brings its own label.
         out: a new folder, or that of the same run.
         n: cases to write.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin bit-identical; ``"full"`` keeps the whole
@@ -119,7 +118,7 @@ def synthesize_cohort(
     job = Job(
         model=model,
         targets=Targets(model),
-        masks=masks,
+        masks=masks if model.needs_mask else None,
         cohort=targets,
         out=out,
         blend=blend,
@@ -127,7 +126,7 @@ def synthesize_cohort(
         min_volume=min_volume,
         file_ending=ending,
     )
-    _claim(job, n)
+    claim_run_folder(out, _settings(job, n))
     written, problems, redraws = [], [], 0
     for outcome in _outcomes(job, n, workers):
         if isinstance(outcome, LesionforgeError):
@@ -138,7 +137,7 @@ def synthesize_cohort(
         if progress is not None:
             progress(len(written) + len(problems), n)
     result = replace(_empty(job), cases=tuple(written))
-    _finish(job, result, problems)
+    finish_run_folder(out, result, problems, file_ending=ending)
     return Synthesis(cohort=result, problems=tuple(problems), redraws=redraws)
 
 
@@ -216,13 +215,30 @@ def _write(
         if model.needs_mask:
             within, _ = hole_around(placed.mask, model.margin_mm(), scan.spacing)
         else:
-            assert drawn.label is not None
-            label = preprocessing.geometry(scan).to_scan(drawn.label, label=True)
+            label = _label_of(drawn, sample, scan, preprocessing.geometry(scan))
         values, touched = preprocessing.inverse(image, scan, within=within)
+    _check_classes(label, job, placed.mask_id or case_id)
     files, label_file = case_files(job.out, case_id, len(preprocessing.channels), job.file_ending)
     for number, channel in enumerate(preprocessing.channels):
         save_edited(scan.case.images[channel], files[number], values[number], touched)
     save_label(label_file, label, scan.affine)
+
+
+def _label_of(drawn: Sample, sample: Sample, scan: Scan, geometry: Geometry) -> LabelArray:
+    """Return the scan's label, with that of the drawn sample wherever drawing changed it."""
+    assert drawn.label is not None
+    assert sample.label is not None
+    assert scan.label is not None
+    changed = geometry.to_scan((drawn.label != sample.label).astype(np.int16), label=True) > 0
+    return np.where(changed, geometry.to_scan(drawn.label, label=True), scan.label).astype(np.int16)
+
+
+def _check_classes(label: LabelArray, job: Job, where: str) -> None:
+    unknown = sorted({int(value) for value in np.unique(label)} - set(job.model.info.labels.values()))
+    if unknown:
+        raise CohortError(
+            where, f"brings the lesion class {unknown[0]}, which the model does not know", "use the model's classes"
+        )
 
 
 def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend) -> None:
@@ -236,25 +252,17 @@ def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort
         raise ConfigError("--blend full", "this model draws around the mask only", "use --blend lesion")
 
 
-def _claim(job: Job, n: int) -> None:
-    """Write the settings into a new folder, or see that they are those of the run that is there."""
-    settings = {
+def _settings(job: Job, n: int) -> dict[str, object]:
+    """Return all that the cases depend on, for the run's record."""
+    return {
         "n": n,
         "seed": job.seed,
         "blend": job.blend,
         "min_volume": job.min_volume,
-        "method": job.model.method,
-        "training_cases": list(job.model.info.training_cases),
+        "model": job.model.info.model_dump(mode="json"),
+        "masks": None if job.masks is None else [type(job.masks).__name__, *sorted(job.masks.subjects)],
         "targets": [case.case_id for case in job.cohort],
     }
-    path = job.out / SETTINGS
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise OutputError(job.out, "holds another run's cases", "name a new folder, or repeat that run's arguments")
-        return
-    if job.out.exists() and any(job.out.iterdir()):
-        raise OutputError(job.out, "the output folder is not empty", "name a new folder, or move this one away")
-    write_json(path, settings)
 
 
 def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeError]:
@@ -281,18 +289,3 @@ def _empty(job: Job) -> Cohort:
     return Cohort(
         name=f"{job.cohort.name}_synthetic", channels=info.preprocessing.channels, labels=info.labels, cases=()
     )
-
-
-def _finish(job: Job, result: Cohort, problems: Sequence[LesionforgeError]) -> None:
-    write_dataset_json(
-        job.out,
-        name=result.name,
-        channels=result.channels,
-        labels=result.labels,
-        num_training=len(result),
-        file_ending=job.file_ending,
-    )
-    if problems:
-        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
-        write_table(job.out / "problems.csv", rows, columns=("where", "what", "remedy"))
-    write_cases_csv(job.out, result, channels=result.channels)

@@ -56,7 +56,7 @@ def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
     """
     assert sample.label is not None
     inside = sample.label > 0
-    (tight,) = ndimage.find_objects(inside.astype(np.int8))
+    (tight,) = ndimage.find_objects(inside.view(np.int8))
     around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
     depth = float(ndimage.distance_transform_edt(inside[around], sampling=sample.spacing).max())
     reach = [int(np.ceil(max(depth, context_mm) / step)) + 1 for step in sample.spacing]
@@ -99,15 +99,20 @@ def make_lesion(
 
 
 def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
-    """Return the distance to the edge in mm: negative inside, positive outside."""
-    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
-    inner = ndimage.distance_transform_edt(inside, sampling=spacing)
-    return np.asarray(outer - inner, np.float32)
+    """Return the distance to the edge in mm: negative inside, positive outside.
+
+    The nearest voxel outside lies at most one voxel beyond the bounding box, so the inner part is computed there alone.
+    """
+    distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    (tight,) = ndimage.find_objects(inside.view(np.int8))
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
+    distance[box] -= ndimage.distance_transform_edt(inside[box], sampling=spacing)
+    return np.asarray(distance, np.float32)
 
 
 def shape_thumbnail(inside: BoolArray) -> BoolArray:
     """Return the bounding box of ``inside`` stretched to a small cube."""
-    (box,) = ndimage.find_objects(inside.astype(np.int8))
+    (box,) = ndimage.find_objects(inside.view(np.int8))
     return np.asarray(resize(inside[box].astype(np.float32), (THUMBNAIL,) * inside.ndim, order=1) > 0.5)
 
 

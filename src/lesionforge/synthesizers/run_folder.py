@@ -1,0 +1,49 @@
+"""The folder of a synthesis run, which is a cohort when it is finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_table
+from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.errors import LesionforgeError, OutputError
+from lesionforge.files import write_json
+
+SETTINGS = "synthesis.json"
+PROBLEMS = "problems.csv"
+
+
+def claim_run_folder(out: Path, settings: Mapping[str, object]) -> None:
+    """Write the settings into a new folder, or see that they are those of the run that is there.
+
+    Raises:
+        OutputError: if the folder holds another run, or something else.
+    """
+    path = out / SETTINGS
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise OutputError(out, "holds another run's cases", "name a new folder, or repeat that run's arguments")
+        return
+    if out.is_file() or (out.exists() and any(out.iterdir())):
+        raise OutputError(out, "the output folder is not empty", "name a new folder, or move this one away")
+    write_json(path, settings)
+
+
+def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeError], *, file_ending: str) -> None:
+    """Write ``dataset.json``, ``cases.csv``, and ``problems.csv`` if there are any."""
+    write_dataset_json(
+        out,
+        name=result.name,
+        channels=result.channels,
+        labels=result.labels,
+        num_training=len(result),
+        file_ending=file_ending,
+    )
+    (out / PROBLEMS).unlink(missing_ok=True)
+    if problems:
+        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
+        write_table(out / PROBLEMS, rows, columns=("where", "what", "remedy"))
+    write_cases_csv(out, result, channels=result.channels)
