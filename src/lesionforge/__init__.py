@@ -37,9 +37,11 @@ _HOMES = {
     "read_plan": "benchmark.plan",
     "read_slices": "cohort.layouts",
     "run_benchmark": "benchmark.run",
+    "split_by_subject": "cohort.splits",
     "synthesize_cohort": "synthesizers.generate",
     "take_subjects": "cohort.splits",
     "write_nnunet": "cohort.layouts",
+    "write_splits_final": "cohort.splits",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
