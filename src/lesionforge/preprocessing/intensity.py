@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from skimage.filters import threshold_otsu
 
 from lesionforge.cohort.scan import FloatArray
 
@@ -47,6 +48,19 @@ class Window(BaseModel):
     def limits(self, channel: FloatArray) -> Range:
         """Return the window; it is the same for every scan."""
         return self.lower, self.upper
+
+
+def tissue_level(channel: FloatArray) -> float:
+    """Return the median intensity of tissue, which differs less between scanners than a scan's brightest parts do.
+
+    Tissue is what lies above Otsu's threshold of the logarithm.
+
+    Args:
+        channel: ``(x, y[, z])``, 0 or more; not 0 everywhere.
+    """
+    logarithm = np.log1p(np.maximum(channel, 0) / max(float(channel.max()), 1e-6) * 255)
+    tissue = channel[logarithm > threshold_otsu(logarithm)]
+    return float(np.median(tissue)) if tissue.size else float(channel.max())
 
 
 Intensity = Annotated[Percentile | Window, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
-from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_file, to_model
+from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, tissue_level, to_file, to_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Sample:
         case_id: where it comes from.
         subject_id: whom it shows.
         height: of a slice cut from a volume, its relative position along it, 0 to 1.
+        level: for each channel, where in the model's range (as a share of it) its typical tissue lies.
     """
 
     image: FloatArray
@@ -40,6 +41,18 @@ class Sample:
     case_id: str
     subject_id: str
     height: float = 0.5
+    level: tuple[float, ...] = ()
+
+    def relative_to_tissue(self, image: FloatArray, output: Range) -> FloatArray:
+        """Return an image of this sample's range so that its background is −1 and its tissue about 0, in each channel.
+
+        Args:
+            image: ``(channel, x, y[, z])`` in the range ``output``: this sample's own, or one made from it.
+            output: the model's range.
+        """
+        low, high = output
+        level = np.asarray(self.level, np.float32).reshape(-1, *[1] * (image.ndim - 1))
+        return (image - low) / (high - low) / level - 1
 
     def with_lesion(self, image: FloatArray, mask: LabelArray) -> Sample:
         """Return this sample with a new image, and a label that is the union of the old one and ``mask``."""
@@ -175,15 +188,18 @@ class Preprocessing(BaseModel):
             return None if labels is None else geometry.to_model(labels.astype(np.int16), label=True)
 
         region = to_grid(scan.region)
+        image = self.normalised(scan)
+        low, high = self.output
         background = np.full((len(self.channels), *([1] * scan.spatial_dims)), self.output[0], np.float32)
         return Sample(
-            image=geometry.to_model(self.normalised(scan) - background) + background,
+            image=geometry.to_model(image - background) + background,
             label=to_grid(scan.label),
             anatomy=to_grid(scan.anatomy),
             region=None if region is None else region > 0,
             spacing=geometry.spacing,
             case_id=scan.case.case_id,
             subject_id=scan.case.subject_id,
+            level=tuple(tissue_level((channel - low) / (high - low)) for channel in image),
         )
 
     def normalised(self, scan: Scan) -> FloatArray:

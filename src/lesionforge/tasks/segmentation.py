@@ -19,7 +19,7 @@ from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import CohortError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
 from lesionforge.preprocessing.crops import Crop
@@ -43,6 +43,8 @@ class SegmentationConfig(BaseModel):
         filters: width at each resolution; each further one is half as fine.
         res_units: residual units at each resolution; 0 has one plain convolution instead.
         roi_size: training size in voxels; ``None`` takes whole slices (2D) or the fingerprint's crop (3D).
+        normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
+            the preprocessing.
         learning_rate: of Adam, at the first step.
         augment: ``none`` or ``classical``.
         lesion_share: share of training items that are taken from a lesion, in the real source.
@@ -54,6 +56,7 @@ class SegmentationConfig(BaseModel):
     filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
     res_units: int = Field(default=2, ge=0)
     roi_size: tuple[int, ...] | None = None
+    normalise: Literal["tissue", "none"] = "tissue"
     learning_rate: float = Field(default=1e-3, gt=0)
     augment: Literal["none", "classical"] = "classical"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
@@ -173,12 +176,17 @@ class SegmentationTask:
             scan: with exactly the model's channels; its label is not looked at.
             device: where to compute.
         """
-        sample = self.info.preprocessing.forward(scan)
+        preprocessing = self.info.preprocessing
+        sample = preprocessing.forward(scan)
         network = self.network.to(pick_device(device))
         config = SegmentationConfig.model_validate(self.info.config)
         with torch.inference_mode():
-            found = _slices(network, sample, config) if config.spatial_dims == 2 else _window(network, sample, config)
-        grid = self.info.preprocessing.geometry(scan)
+            image = sample.image
+            if config.normalise == "tissue":
+                image = sample.relative_to_tissue(image, preprocessing.output)
+            apply = _slices if config.spatial_dims == 2 else _window
+            found = apply(network, image, config, background_of(config, preprocessing))
+        grid = preprocessing.geometry(scan)
         values = np.array([0, *self.info.classes], np.int16)
         return np.asarray(grid.to_scan(values[found], label=True), np.int16)
 
@@ -243,7 +251,7 @@ def make_training_set(
 ) -> TrainingSet:
     """Return the training items of ``sources``."""
     assert config.roi_size is not None
-    background = preprocessing.output[0]
+    background = background_of(config, preprocessing)
     augment: Compose | None = None
     if config.augment == "classical":
         augment = classical_augmentation(config.spatial_dims, background=background)
@@ -254,7 +262,13 @@ def make_training_set(
         background=background,
         augment=augment,
         seed=seed,
+        relative_to=preprocessing.output if config.normalise == "tissue" else None,
     )
+
+
+def background_of(config: SegmentationConfig, preprocessing: Preprocessing) -> float:
+    """Return the network's intensity of air."""
+    return -1.0 if config.normalise == "tissue" else preprocessing.output[0]
 
 
 def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
@@ -266,25 +280,30 @@ def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) 
     return tuple(int(-(-n // divisor) * divisor) for n in largest)
 
 
-def _slices(network: nn.Module, sample: Sample, config: SegmentationConfig) -> Any:
+def _slices(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
     """Return the class index of every voxel, slice by slice."""
-    volume = sample.image if sample.image.ndim == 4 else sample.image[..., None]
+    volume = image if image.ndim == 4 else image[..., None]
     divisor = config.divisor
     size = tuple(-(-n // divisor) * divisor for n in volume.shape[1:3])
     crop = Crop((0, 0), size)
-    stack = np.stack([crop.cut(volume[..., z], fill=float(sample.image.min())) for z in range(volume.shape[-1])])
+    stack = np.stack([crop.cut(volume[..., z], fill=background) for z in range(volume.shape[-1])])
     device = next(network.parameters()).device
     parts = torch.from_numpy(stack).split(SLICES_AT_ONCE)
     found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in parts]).numpy()
     found = np.moveaxis(found, 0, -1)[: volume.shape[1], : volume.shape[2]]
-    return found if sample.image.ndim == 4 else found[..., 0]
+    return found if image.ndim == 4 else found[..., 0]
 
 
-def _window(network: nn.Module, sample: Sample, config: SegmentationConfig) -> Any:
+def _window(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
     """Return the class index of every voxel, by a sliding window."""
     device = next(network.parameters()).device
-    image = torch.from_numpy(sample.image[None]).to(device)
     logits = sliding_window_inference(
-        image, config.roi_size, 2, network, overlap=0.5, mode="gaussian", padding_mode="replicate"
+        torch.from_numpy(image[None]).to(device),
+        config.roi_size,
+        2,
+        network,
+        overlap=0.5,
+        mode="gaussian",
+        cval=background,
     )
     return torch.as_tensor(logits).argmax(1)[0].cpu().numpy()

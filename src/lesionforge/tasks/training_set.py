@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 
@@ -45,6 +46,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         background: intensity with which a crop that reaches over the edge is filled.
         augment: a dictionary transform for every item, seeded per draw.
         seed: all randomness comes from it and the draw number.
+        relative_to: the samples' range; given, every item is made relative to its sample's tissue.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         background: float,
         augment: Compose | None,
         seed: int,
+        relative_to: Range | None = None,
     ) -> None:
+        self.relative_to = relative_to
         self.sources, self.spatial_dims, self.roi_size = sources, spatial_dims, roi_size
         self.background, self.augment, self.seed = background, augment, seed
         self.ends = np.cumsum([source.share for source in sources])
@@ -74,6 +78,8 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         item = sample.as_item()
         if source.transform is not None:
             item = apply_seeded(source.transform, item, derive_seed(self.seed, "transform", draw))
+        if self.relative_to is not None:
+            item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
         item = self._crop(item, on_lesion, rng)
         if self.augment is not None:
             item = apply_seeded(self.augment, item, derive_seed(self.seed, "augment", draw))
