@@ -1,6 +1,9 @@
 """The PatchGAN discriminator."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -45,6 +48,15 @@ class PatchGAN(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
+        self._options = {
+            "spatial_dims": spatial_dims,
+            "in_channels": in_channels,
+            "channels": tuple(channels),
+            "strides": tuple(strides),
+            "width": width,
+            "affine": affine,
+            "spectral_norm": spectral_norm,
+        }
         self.receptive_field = receptive_field(strides)
         layers: list[nn.Module] = []
         for out_channels, stride in zip(scale_widths(channels, width), strides, strict=True):
@@ -64,6 +76,16 @@ class PatchGAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Judge ``(batch, in_channels, x, y[, z])``."""
         return torch.as_tensor(self.layers(x))
+
+    def __reduce__(self) -> tuple[Callable[..., PatchGAN], tuple[Any, ...]]:
+        """Be handed to another process as options and weights: torch does not pickle spectral norm."""
+        return _rebuild, (self._options, self.state_dict())
+
+
+def _rebuild(options: dict[str, Any], weights: dict[str, Tensor]) -> PatchGAN:
+    network = PatchGAN(**options)
+    network.load_state_dict(weights)
+    return network
 
 
 def smallest_input(strides: Sequence[int] = STRIDES) -> int:

@@ -11,6 +11,7 @@ with A least squares (Mao et al. 2017) or cross-entropy, c the condition and y t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -171,7 +172,7 @@ class Pix2Pix(Synthesizer):
         condition = condition_of(options, info)
         module = Pix2PixModule(options, condition, seed=training.seed, accumulate=training.accumulate)
         crops = LesionCrops(samples, options, condition, seed=training.seed)
-        preview = Preview(lambda: picture(module, crops), out / "previews", minutes=training.preview_minutes)
+        preview = Preview(partial(picture, module, crops), out / "previews", minutes=training.preview_minutes)
         steps = fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         model = cls(info, cast(UNetGenerator, module.result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import lightning
@@ -89,7 +90,7 @@ class AdversarialModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.generator, self.critic, self.pool = generator, critic, ImagePool(config.pool_size)
         self.averaged = AveragedModel(
-            generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+            generator, multi_avg_fn=partial(_average, decay=config.ema_decay), use_buffers=True
         ).requires_grad_(False)
         self.config, self.seed, self.accumulate = config, seed, accumulate
 
@@ -144,3 +145,8 @@ class AdversarialModule(lightning.LightningModule):
     def result(self) -> nn.Module:
         """The generator to keep: the averaged one, or the last."""
         return self.averaged.module if self.config.ema_decay > 0 else self.generator
+
+
+def _average(averaged: list[Tensor], current: list[Tensor], count: Any, *, decay: float) -> None:
+    """Move ``averaged`` towards ``current`` in place; a function of the module, so that processes can be handed it."""
+    get_ema_multi_avg_fn(decay)(averaged, current, count)

@@ -8,30 +8,50 @@ from pathlib import Path
 import lightning
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
 
+from lesionforge.files import atomic
+
 
 def is_logged(trainer: lightning.Trainer) -> bool:
     """Return whether the log takes the numbers of this training batch.
 
     Handing them to Lightning for every batch, only to have most of them dropped, costs several percent of a step.
     """
-    return (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps == 0
+    return bool(trainer._logger_connector.should_update_logs)
 
 
 class _ContinuingWriter(ExperimentWriter):
     """Appends to a log that is there; Lightning's own writer deletes it."""
 
+    def __init__(self, log_dir: str, *, epochs: int) -> None:
+        self.epochs = epochs
+        super().__init__(log_dir)
+
     def _check_log_dir_exists(self) -> None:
+        """Keep the rows of the epochs that are done; the run makes later ones again."""
         path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = list(next(csv.reader(file), []))
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            rows = csv.DictReader(file)
+            self.metrics_keys = list(rows.fieldnames or ())
+            kept = [row for row in rows if int(row["epoch"] or self.epochs) < self.epochs]
+        with atomic(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(kept)
 
 
 class ContinuingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` straight into the run's folder."""
+    """Writes ``metrics.csv`` straight into the run's folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the run.
+        epochs: how many of them an earlier, interrupted run has finished.
+    """
+
+    def __init__(self, folder: Path, *, epochs: int) -> None:
         self._experiment: ExperimentWriter | None = None
+        self.epochs = epochs
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=50)
 
     @property
@@ -39,5 +59,5 @@ class ContinuingCSVLogger(CSVLogger):
         """The writer, made on first use."""
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _ContinuingWriter(self.log_dir)
+            self._experiment = _ContinuingWriter(self.log_dir, epochs=self.epochs)
         return self._experiment

@@ -20,17 +20,19 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lesionforge.errors import ConfigError, OutputError
 from lesionforge.files import claim_output
+from lesionforge.training.checkpoint import CHECKPOINT, RunRecord, check_fits, epochs_done
 from lesionforge.training.log import ContinuingCSVLogger
 from lesionforge.training.progress import PlainProgress
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
 class TrainingConfig(BaseModel):
@@ -43,8 +45,8 @@ class TrainingConfig(BaseModel):
         epoch_steps: steps between two checkpoints; an epoch is nothing else here.
         seed: all randomness of the run comes from it.
         device: ``"auto"`` takes CUDA where there is one.
-        devices: number of processes for distributed training.
-        precision: Lightning's name, such as ``"32-true"`` or ``"bf16-mixed"``; ``"auto"`` is bf16 on CUDA.
+        devices: number of processes for distributed training; each takes ``batch_size`` draws a step.
+        precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA.
         workers: loader processes.
         time_budget: seconds after which the run ends at the next epoch, or ``None``.
         preview_minutes: minutes between two preview pictures.
@@ -60,7 +62,7 @@ class TrainingConfig(BaseModel):
     seed: int = 0
     device: Device = "auto"
     devices: int = Field(default=1, ge=1)
-    precision: str = "auto"
+    precision: Precision = "auto"
     workers: int = Field(default=0, ge=0)
     time_budget: float | None = None
     preview_minutes: float = 2.0
@@ -68,10 +70,15 @@ class TrainingConfig(BaseModel):
 
 
 class DrawSampler(Sampler[int]):
-    """Yields draw numbers in order; an epoch goes on where the one before ended, each rank takes its share."""
+    """Yields draw numbers in order; an epoch goes on where the one before ended, each rank takes its share.
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.config, self.epoch = config, 0
+    Args:
+        config: of the run.
+        epoch: the first one; loader processes ask for it before Lightning sets it.
+    """
+
+    def __init__(self, config: TrainingConfig, *, epoch: int = 0) -> None:
+        self.config, self.epoch = config, epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -117,12 +124,14 @@ def fit(
         KeyboardInterrupt: if the user stopped it.
     """
     claim_run(out, resume=resume)
-    checkpoint = out / CHECKPOINT
     accelerator = pick_device(config.device)
+    epochs, done = math.ceil(config.steps / config.epoch_steps), epochs_done(out)
+    record = RunRecord(config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices"}))
+    check_fits(out, module, record)
     loader = DataLoader(
         dataset,
         batch_size=config.batch_size,
-        sampler=DrawSampler(config),
+        sampler=DrawSampler(config, epoch=min(done, epochs - 1)),
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
         pin_memory=accelerator == "cuda",
@@ -130,11 +139,12 @@ def fit(
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=config.devices,
-        strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
-        precision=_precision(config.precision, accelerator),  # type: ignore[arg-type]
-        max_epochs=math.ceil(config.steps / config.epoch_steps),
-        logger=_loggers(out, config),
-        callbacks=[*_callbacks(out, config), *callbacks],
+        strategy=_strategy(config.devices),
+        precision=_precision(config.precision, accelerator),
+        max_epochs=epochs,
+        accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
+        logger=_loggers(out, config, epochs=done),
+        callbacks=[record, *_callbacks(out, config), *callbacks],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=_interactive(),
@@ -142,13 +152,13 @@ def fit(
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if done else None, weights_only=True)
     except SystemExit as stop:
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from stop  # Lightning makes exit(1) of it
-    return min(config.steps, trainer.current_epoch * config.epoch_steps)
+    return min(config.steps, epochs_done(out) * config.epoch_steps)
 
 
 def claim_run(out: Path, *, resume: bool) -> None:
@@ -175,7 +185,18 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _precision(precision: str, accelerator: str) -> str:
+def _strategy(devices: int) -> Strategy | str:
+    """Return how several processes work together.
+
+    They are spawned, train, and end; the caller goes on alone with the trained module. Each keeps its own buffers:
+    the pool of one is not the pool of another.
+    """
+    if devices == 1:
+        return "auto"
+    return DDPStrategy(start_method="spawn", find_unused_parameters=True, broadcast_buffers=False)
+
+
+def _precision(precision: Precision, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     if precision != "auto":
         return precision
     return "bf16-mixed" if accelerator == "cuda" else "32-true"
@@ -198,8 +219,8 @@ def _callbacks(out: Path, config: TrainingConfig) -> list[Callback]:
     return callbacks
 
 
-def _loggers(out: Path, config: TrainingConfig) -> list[Logger]:
-    loggers: list[Logger] = [ContinuingCSVLogger(out)]
+def _loggers(out: Path, config: TrainingConfig, *, epochs: int) -> list[Logger]:
+    loggers: list[Logger] = [ContinuingCSVLogger(out, epochs=epochs)]
     if config.tensorboard:
         from lightning.pytorch.loggers import TensorBoardLogger
 

@@ -1,0 +1,66 @@
+"""The checkpoint of a run: how far it came, and whether a module can go on from it."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
+
+from lesionforge.errors import ConfigError, ModelError
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+class RunRecord(Callback):
+    """Keeps, in the checkpoint, the options that a resumed run must share with the one before.
+
+    Args:
+        options: their names and values.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps."""
+        return dict(self.options)
+
+
+def epochs_done(out: Path) -> int:
+    """Return how many epochs the run in ``out`` has finished.
+
+    Raises:
+        ModelError: if its checkpoint is damaged.
+    """
+    return int(_read(out)["epoch"]) + 1 if (out / CHECKPOINT).exists() else 0
+
+
+def check_fits(out: Path, module: LightningModule, record: RunRecord) -> None:
+    """See that the run in ``out``, if there is one, was made with the same options and networks.
+
+    Raises:
+        ConfigError: naming the first option that differs.
+        ModelError: if its checkpoint is damaged.
+    """
+    if not (out / CHECKPOINT).exists():
+        return
+    checkpoint, remedy = _read(out), "resume it as it was started, or name a new folder"
+    for name, before in checkpoint["callbacks"].get(record.state_key, {}).items():
+        if record.options[name] != before:
+            raise ConfigError(out, f"was started with {name}={before}, not {record.options[name]}", remedy)
+    before = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    weights = {name: weight.shape for name, weight in module.named_parameters()}
+    if any(before.get(name) != shape for name, shape in weights.items()):
+        raise ConfigError(out, "was started with other networks", remedy)
+
+
+def _read(out: Path) -> dict[str, Any]:
+    path = out / CHECKPOINT
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(path, "is damaged", "remove the folder and train anew") from error
