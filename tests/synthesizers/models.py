@@ -3,12 +3,14 @@
 import numpy as np
 
 from lesionforge.cohort.scan import load_scan
+from lesionforge.masks.place import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of, make_generator
 from lesionforge.synthesizers.registry import find_method
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
 from lesionforge.training.rng import torch_seed
+from lesionforge.training.samples import cached_samples
 
 WIDTHS = (4, 8)
 
@@ -55,10 +57,10 @@ def fit_library(method, cohort, out, **options):
 
 
 def read_samples(cohort, preprocessing=None):
-    """Return the cohort's cases in model space."""
+    """Return the cohort's cases in model space, with the region for lesions."""
     dims = load_scan(cohort.cases[0], cohort.channels[:1]).spatial_dims
     preprocessing = preprocessing or Preprocessing(spatial_dims=dims, channels=cohort.channels)
-    return [preprocessing.forward(load_scan(case, cohort.channels)) for case in cohort]
+    return list(cached_samples(cohort, preprocessing, prepare=with_region))
 
 
 def make_sample(shape, *, channels=1, spacing=None, label=None, seed=0):

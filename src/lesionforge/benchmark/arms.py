@@ -18,7 +18,8 @@ from lesionforge.files import write_text
 from lesionforge.masks import MaskBank, MaskSource, make_mask_source
 from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
-from lesionforge.masks.slices import SliceBank, sample_with_region
+from lesionforge.masks.place import with_region
+from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.scores.cases import score_case
 from lesionforge.synthesizers.base import Synthesizer
@@ -138,11 +139,11 @@ def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) 
     """Return the real samples with synthesis in front, as the one source of the arm."""
     assert arm.synthesizer is not None
     plan = setting.plan.synthesizers[arm.synthesizer]
-    samples: Sequence[Sample] = list(cached_samples(setting.train[number], setting.preprocessing[number]))
+    prepare = with_region if model.needs_mask else None
+    samples = list(cached_samples(setting.train[number], setting.preprocessing[number], prepare=prepare))
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=arm.share)
     else:
-        samples = [sample_with_region(sample) for sample in samples]
         masks = training_masks(plan.masks, samples, setting.train[number], setting.plan.task.spatial_dims)
         transform = SynthesizeLesiond(model, masks, prob=arm.share, min_volume=plan.min_volume)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=setting.plan.task.lesion_share)

@@ -1,7 +1,8 @@
 """Synthesis while a task trains: MONAI dictionary transforms.
 
 They take items in the synthesizer's model space, ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``, with
-``spacing`` (mm), ``region`` (where lesions may be put), ``case_id`` and ``height`` where these are known. Their
+``spacing`` (mm), ``region`` (where lesions may be put), ``case_id`` and ``height`` where these are known. A region is
+best found in the scan itself, before its intensities are clipped; arrays keep their kind and data type. Their
 randomness is MONAI's: ``set_random_state`` on them, or on the ``Compose`` they are part of.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_to_dst_type
 
 from lesionforge.errors import PlacementError
 from lesionforge.masks.base import MaskSource
@@ -96,4 +98,5 @@ class CarveMixd(RandomizableTransform, MapTransform):
 
 def _replaced(data: Mapping[str, Any], image: Any, drawn: Sample) -> dict[str, Any]:
     assert drawn.label is not None
-    return {**data, "image": image, "label": drawn.label[None]}
+    new = {"image": image, "label": drawn.label[None]}
+    return {**data, **{key: convert_to_dst_type(value, data[key])[0] for key, value in new.items()}}
