@@ -28,11 +28,14 @@ def parse_options(model: type[Model], options: Mapping[str, Any], *, file: Path 
         return model.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"]))
+        too_short = first["type"] == "missing" and isinstance(first["loc"][-1], int)
+        option = ".".join(map(str, first["loc"][:-1] if too_short else first["loc"]))
         where = ": ".join(filter(None, (str(file or ""), option))) or model.__name__
         what = first["msg"].removeprefix("Value error, ")
         remedy = "correct it"
-        if first["type"] in ("extra_forbidden", "missing"):
+        if too_short:
+            what = "has too few values"
+        elif first["type"] in ("extra_forbidden", "missing"):
             known = ", ".join(_fields(model, first["loc"][:-1]))
             what = "is no option" if first["type"] == "extra_forbidden" else "is missing"
             remedy = f"the options are {known}"
