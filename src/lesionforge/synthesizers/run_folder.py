@@ -33,7 +33,9 @@ def claim_run_folder(out: Path, settings: Mapping[str, object]) -> None:
 
 
 def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeError], *, file_ending: str) -> None:
-    """Write ``dataset.json``, ``cases.csv``, and ``problems.csv`` if there are any."""
+    """Write ``dataset.json``, ``cases.csv``, and ``problems.csv`` if there are any; clear away what a kill left."""
+    for leftover in out.rglob(".*.partial.*"):
+        leftover.unlink(missing_ok=True)
     write_dataset_json(
         out,
         name=result.name,
