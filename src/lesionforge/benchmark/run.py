@@ -69,7 +69,8 @@ def run_benchmark(
         for line in run(score_arm, [(setting, *pair, name, steps) for pair in pairs for name in plan.arms]):
             say(line)
     tables = [setting.arm_folder(*pair, name, steps) / "results.csv" for pair in pairs for name in plan.arms]
-    results = pd.concat([pd.read_csv(t, dtype={"case_id": str, "subject_id": str}) for t in tables])
+    names = {"arm": str, "case_id": str, "subject_id": str}
+    results = pd.concat([pd.read_csv(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
     write_text(out / "results.csv", results.to_csv(index=False))
     return report(setting, steps=steps, control=control)
 

@@ -112,7 +112,7 @@ def check(
 
     with progress_bar("checking") as progress:
         report = check_folder(cohort, out=out, progress=progress)
-    console.print(Markdown(fingerprint_table(report.fingerprint)))
+    console.print(Markdown(fingerprint_table(report.fingerprint.model_copy(update={"problems": ()}))))
     for finding in report.findings:
         console.print(str(finding), style="red" if finding.severity == "problem" else "yellow")
     console.print(f"{len(report.problems)} problems, {len(report.warnings)} warnings")

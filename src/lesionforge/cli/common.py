@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -18,6 +20,9 @@ from lesionforge.errors import ConfigError, LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
+
+SECONDS = 30.0
+"""Between two lines about progress, where there is no terminal."""
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
@@ -134,11 +139,27 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; yield the function that moves it."""
+    """Show a bar on a terminal, a line now and then elsewhere; yield the function that moves it."""
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield _line_every(what, SECONDS)
+        return
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=terminal, transient=True) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def _line_every(what: str, seconds: float) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+    return report
 
 
 def finish(problems: Sequence[LesionforgeError], where: Path) -> None:

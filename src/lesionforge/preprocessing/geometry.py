@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 from lesionforge.cohort.scan import Scan
+from lesionforge.errors import CohortError
 
 Array = NDArray[Any]
 
@@ -80,7 +81,12 @@ def plan_geometry(
         spacing: the model's millimetres per axis, or ``None`` for the scan's own. Axes within 5 % of it are not
             resampled, nor is the slice axis of a 2D model.
         shape: the model's size per axis, or ``None`` for whatever comes; of a 2D model the in-plane size.
+
+    Raises:
+        CohortError: if the model takes volumes and the scan is a slice.
     """
+    if scan.spatial_dims < spatial_dims:
+        raise CohortError(scan.case.case_id, "is a slice, but the model takes volumes", "use a model of spatial_dims=2")
     orientation, slice_axis = None, scan.spatial_dims - 1
     turned, source_spacing = tuple(range(scan.spatial_dims)), scan.spacing
     if scan.spatial_dims == 3:

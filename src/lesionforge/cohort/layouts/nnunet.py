@@ -59,7 +59,7 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
         what = f"holds no usable case, {len(problems)} bad ones; the first: {problems[0].where}: {problems[0].what}"
         raise CohortError(folder, what, problems[0].remedy)
     if not cases:
-        raise CohortError(folder, "holds no case", "put images into imagesTr, named CASE_0000 and so on")
+        raise CohortError(folder, "holds no usable case", "put images into imagesTr, named CASE_0000 and so on")
     return Cohort(name=description.name, channels=description.channels, labels=description.labels, cases=tuple(cases))
 
 
