@@ -7,7 +7,7 @@ from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.training.model_folder import read_info, read_tensors
+from lesionforge.training.model_folder import must_fit, read_info, read_tensors
 
 SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "pix2pix": Pix2Pix,
@@ -36,4 +36,6 @@ def load_synthesizer(folder: Path) -> Synthesizer:
     info = read_info(folder)
     if info.method not in SYNTHESIZERS:
         raise ModelError(folder, f"is a model of {info.method}", "name a model that `lesionforge train` made")
-    return find_method(info.method).from_tensors(info, read_tensors(folder))
+    tensors = read_tensors(folder)
+    with must_fit(folder):
+        return find_method(info.method).from_tensors(info, tensors)

@@ -27,7 +27,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.training_set import Source, TrainingSet
 from lesionforge.training.loop import TrainingConfig, claim_run, fit, pick_device
-from lesionforge.training.model_folder import ModelInfo, describe, read_info, read_tensors, save_model
+from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 from lesionforge.training.segmentation import SegmentationModule
@@ -165,8 +165,10 @@ class SegmentationTask:
         info = read_info(folder)
         if info.method != "segmentation":
             raise ModelError(folder, f"is a model of {info.method}", "name a model that `segment train` made")
-        network = make_network(SegmentationConfig.model_validate(info.config), info)
-        network.load_state_dict(read_tensors(folder))
+        tensors = read_tensors(folder)
+        with must_fit(folder):
+            network = make_network(SegmentationConfig.model_validate(info.config), info)
+            network.load_state_dict(tensors)
         return cls(info=info, network=network.eval())
 
     def predict(self, scan: Scan, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> LabelArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def read_info(folder: Path) -> ModelInfo:
         raise ModelError(folder, "is not a finished model folder (no model.json)", "train it, or add --resume")
     try:
         return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[-2].strip() if isinstance(error, ValidationError) else str(error)
         raise ModelError(path, f"cannot be read ({first})", "use the version of lesionforge that wrote it") from error
 
@@ -93,6 +94,20 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(path, f"cannot be read ({error})", "copy the model folder again, or train it anew") from error
+
+
+@contextmanager
+def must_fit(folder: Path) -> Iterator[None]:
+    """Within the block, a model is made of what ``folder`` keeps.
+
+    Raises:
+        ModelError: if its weights and its ``model.json`` do not belong together.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValidationError) as error:
+        what = "model.safetensors does not fit model.json"
+        raise ModelError(folder, what, "copy the model folder again, or use the version that wrote it") from error
 
 
 def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohort: Cohort, **more: Any) -> ModelInfo:

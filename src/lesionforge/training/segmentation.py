@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import PolynomialLR
 
+from lesionforge.errors import ConfigError
 from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
@@ -36,6 +37,17 @@ class SegmentationModule(lightning.LightningModule):
         if is_logged(self.trainer):
             self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See that the rate falls as the resumed run began to let it fall.
+
+        Raises:
+            ConfigError: if that run had another length.
+        """
+        before = checkpoint["lr_schedulers"][0]["total_iters"]
+        if before != self.steps:
+            what = f"was started for {before} steps, not {self.steps}, and its learning rate depends on that"
+            raise ConfigError("the run to resume", what, "resume it as it was started, or name a new folder")
 
     def configure_optimizers(self) -> Any:
         """Adam with a polynomial decay per step."""

@@ -1,0 +1,193 @@
+"""The adversarial step: pool, accumulation, clipping, averaging, randomness."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES, discriminator_loss
+from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, ImagePool
+from lesionforge.training.loop import fit
+from lesionforge.training.rng import torch_seed
+from tests.training.runs import Numbers, training
+
+SHAPES = {2: (1, 4, 4), 3: (1, 4, 4, 4)}
+
+
+def numbered(start, count, spatial_dims):
+    return torch.stack([torch.full(SHAPES[spatial_dims], float(n)) for n in range(start, start + count)])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_pool_shows_half_from_its_past_once_full(spatial_dims):
+    pool = ImagePool(10)
+    with torch_seed(0, "pool"):
+        first = pool.exchange(numbered(0, 10, spatial_dims))
+        assert torch.equal(first, numbered(0, 10, spatial_dims))
+        held, old, shown = set(range(10)), 0, []
+        for start in range(10, 410, 4):
+            fakes = numbered(start, 4, spatial_dims)
+            out = pool.exchange(fakes)
+            assert out.shape == fakes.shape
+            for value, new in zip(out.flatten(1)[:, 0].tolist(), range(start, start + 4), strict=True):
+                if value != new:
+                    assert value in held
+                    held = held - {value} | {new}
+                    old += 1
+                shown.append(value)
+        assert {*pool.images.flatten(1)[:, 0].tolist()} == held
+    assert len(pool.images) == 10
+    assert len(shown) == len(set(shown))
+    assert 0.4 < old / len(shown) < 0.6
+
+
+def test_the_pool_is_kept_in_a_checkpoint_whatever_its_size():
+    for count in (0, 3, 10):
+        pool, other = ImagePool(5), ImagePool(5)
+        other.exchange(numbered(100, 4, 2))
+        with torch_seed(1):
+            if count:
+                pool.exchange(numbered(0, count, 2))
+        other.load_state_dict(pool.state_dict())
+        assert torch.equal(other.images, pool.images)
+        with torch_seed(2):
+            expected = pool.exchange(numbered(50, 6, 2))
+        with torch_seed(2):
+            assert torch.equal(other.exchange(numbered(50, 6, 2)), expected)
+
+
+def test_without_a_pool_the_new_fakes_are_shown():
+    fakes = numbered(0, 4, 2)
+    assert ImagePool(0).exchange(fakes) is fakes
+
+
+def test_what_the_pool_shows_has_no_gradient():
+    fakes = numbered(0, 4, 2).requires_grad_()
+    assert not ImagePool(2).exchange(fakes).requires_grad
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_adversarial_losses_fall_as_logits_come_right(name):
+    loss = ADVERSARIAL_LOSSES[name]
+    logits = torch.linspace(-3, 3, 7)
+    real = [float(loss(logit.reshape(1), True)) for logit in logits]
+    fake = [float(loss(logit.reshape(1), False)) for logit in logits]
+    assert fake[:3] == sorted(fake[:3], reverse=True) if name == "lsgan" else fake == sorted(fake)
+    assert real[:5] == sorted(real[:5], reverse=True)
+    one, zero = torch.tensor([1.0]), torch.tensor([0.0])
+    expected = (loss(one, True) + loss(zero, False)) / 2
+    assert torch.equal(discriminator_loss(loss, one, zero), expected)
+
+
+def test_least_squares_and_log_are_the_published_ones():
+    logits = torch.tensor([-1.0, 0.0, 2.0])
+    lsgan, log = ADVERSARIAL_LOSSES["lsgan"], ADVERSARIAL_LOSSES["log"]
+    torch.testing.assert_close(lsgan(logits, True), (logits - 1).square().mean())
+    torch.testing.assert_close(lsgan(logits, False), logits.square().mean())
+    torch.testing.assert_close(log(logits, True), -torch.sigmoid(logits).log().mean())
+    torch.testing.assert_close(log(logits, False), -(1 - torch.sigmoid(logits)).log().mean())
+
+
+class Tiny(AdversarialModule):
+    """Two linear maps; their losses are means over the batch."""
+
+    def __init__(self, *, accumulate=1, dropout=0.0, **options):
+        with torch_seed(0, "weights"):
+            generator, critic = nn.Sequential(nn.Linear(1, 3), nn.Dropout(dropout), nn.Linear(3, 1)), nn.Linear(1, 1)
+        config = AdversarialConfig(**{"learning_rate": 0.01, "pool_size": 0, **options})
+        super().__init__(generator, critic, config=config, seed=0, accumulate=accumulate)
+        self.norms, self.history = [], []
+
+    def generator_loss(self, batch):
+        fake = self.generator(batch["draw"][:, None] / 10)
+        return (self.critic(fake) - 1).square().mean() + (fake - 2).abs().mean(), fake.detach(), {}
+
+    def critic_loss(self, batch, fakes):
+        return self.critic(fakes).square().mean() + (self.critic(batch["draw"][:, None] / 10) - 1).square().mean(), {}
+
+    def on_before_optimizer_step(self, optimizer):
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self.norms.append(float(torch.stack([weight.grad.norm() for weight in weights]).norm()))
+        self.history.append(copy.deepcopy(self.generator.state_dict()))
+
+
+def train(module, out, **options):
+    fit(module, Numbers(), out=out, config=training(accumulate=module.accumulate, **options))
+    return module
+
+
+def test_two_batches_of_two_make_the_step_of_one_batch_of_four(tmp_path):
+    one = train(Tiny(), tmp_path / "one", batch_size=4, steps=1)
+    two = train(Tiny(accumulate=2), tmp_path / "two", batch_size=2, steps=1)
+    start = Tiny().generator.state_dict()
+    for name, weight in one.generator.state_dict().items():
+        torch.testing.assert_close(two.generator.state_dict()[name], weight)
+        assert not torch.equal(weight, start[name])
+    assert len(one.norms) == len(two.norms) == 2
+    assert two.norms[0] == pytest.approx(one.norms[0], rel=1e-5)
+
+
+def test_gradients_are_bounded(tmp_path):
+    free = train(Tiny(), tmp_path / "free", steps=4, batch_size=2)
+    bound = train(Tiny(clip_norm=0.05), tmp_path / "bound", steps=4, batch_size=2)
+    assert min(free.norms) > 0.1
+    assert max(bound.norms) <= 0.05 * 1.0001
+
+
+def test_averaged_weights_follow_with_the_decay(tmp_path):
+    decay = 0.7
+    module = train(Tiny(ema_decay=decay), tmp_path / "run", steps=5, batch_size=2)
+    after = [*module.history[1::2]]
+    expected = dict(after[0])
+    for state in after[1:]:
+        expected = {name: decay * expected[name] + (1 - decay) * state[name] for name in state}
+    for name, weight in module.result.state_dict().items():
+        torch.testing.assert_close(weight, expected[name])
+        assert not torch.equal(weight, after[-1][name])
+    assert train(Tiny(ema_decay=0), tmp_path / "last", steps=1).result is not None
+    last = Tiny(ema_decay=0)
+    assert last.result is last.generator
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path):
+    runs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        runs.append(train(Tiny(dropout=0.5), tmp_path / str(seed), steps=2, batch_size=2))
+    for first, second in zip(runs[0].parameters(), runs[1].parameters(), strict=True):
+        assert torch.equal(first, second)
+    before = torch.get_rng_state()
+    with torch_seed(3, "x"):
+        drawn = torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch_seed(3, "x"):
+        assert torch.equal(torch.rand(4), drawn)
+    with torch_seed(3, "y"):
+        assert not torch.equal(torch.rand(4), drawn)
+
+
+def test_the_global_generator_goes_on_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError), torch_seed(0):
+        torch.rand(3, device="nowhere")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_network_learns_from_its_own_loss_alone(tmp_path):
+    module = Tiny()
+    optimisers = module.configure_optimizers()
+    owners = [{id(weight) for group in one.param_groups for weight in group["params"]} for one in optimisers]
+    assert owners == [{id(w) for w in net.parameters()} for net in (module.generator, module.critic)]
+    train(module, tmp_path / "run", steps=1, batch_size=2)
+    start = Tiny().critic.state_dict()
+    batch = {"draw": torch.tensor([0.0, 1.0])}
+    expected = copy.deepcopy(Tiny())
+    optimiser = expected.configure_optimizers()[1]
+    with torch.no_grad():
+        fakes = expected.generator(batch["draw"][:, None] / 10)
+    expected.critic_loss(batch, fakes)[0].backward()
+    optimiser.step()
+    for name, weight in module.critic.state_dict().items():
+        torch.testing.assert_close(weight, expected.critic.state_dict()[name])
+        assert not torch.equal(weight, start[name])
