@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lesionforge
+from lesionforge.benchmark.plan import Plan, merged, read_plan
+from lesionforge.errors import ConfigError
+
+PRESETS = Path(lesionforge.__file__).parent / "presets"
+SOUND = {
+    "arms": {"real": {"augment": "none"}, "mixed": {"synthesizer": "mix", "use": "on_the_fly"}},
+    "synthesizers": {"mix": {"method": "carvemix"}},
+    "baseline": "real",
+    "arm": "mixed",
+}
+
+
+def write(tmp_path, content):
+    path = tmp_path / "plan.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def scales():
+    for preset in sorted(PRESETS.glob("*.yaml")):
+        for scale in (None, *(yaml.safe_load(preset.read_text()).get("scales") or {})):
+            yield pytest.param(preset, scale, id=f"{preset.stem}-{scale}")
+
+
+@pytest.mark.parametrize(("preset", "scale"), scales())
+def test_presets_are_sound_at_every_scale(preset, scale):
+    plan = read_plan(preset, scale=scale)
+    assert plan.baseline in plan.arms
+    assert {arm.synthesizer for arm in plan.arms.values()} - {None} == set(plan.synthesizers)
+
+
+def test_a_plan_survives_being_written(tmp_path):
+    plan = read_plan(PRESETS / "first.yaml", scale="paper")
+    assert read_plan(write(tmp_path, plan.model_dump(mode="json"))) == plan
+
+
+def test_a_scale_changes_what_it_names_and_nothing_else(tmp_path):
+    content = {
+        **SOUND,
+        "training": {"steps": 100, "batch_size": 4},
+        "scales": {"paper": {"training": {"steps": 5000}, "seeds": [7]}, "empty": None},
+    }
+    path = write(tmp_path, content)
+    plain, paper = read_plan(path), read_plan(path, scale="paper")
+    assert (paper.training.steps, paper.seeds) == (5000, (7,))
+    changed = {"training": paper.training, "seeds": (7,)}
+    assert plain.model_copy(update=changed) == paper
+    assert plain.training.model_copy(update={"steps": 5000}) == paper.training
+    assert read_plan(path, scale="empty") == plain
+
+
+def test_merging_goes_through_dictionaries_alone():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert merged(base, {"a": {"c": [3]}, "d": {"e": 2}}) == {"a": {"b": 1, "c": [3]}, "d": {"e": 2}}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"armes": {}}, "armes: is no option; the options are name, channels"),
+        ({"task": {"filter": [8]}}, "task.filter: is no option; the options are spatial_dims, filters"),
+        ({"training": {"step": 8}}, "training.step: is no option; the options are steps"),
+        ({"arms": {"real": {"augmentation": "none"}}}, "arms.real.augmentation: is no option; the options are augment"),
+        ({"synthesizers": {"mix": {"methods": "x"}}}, "synthesizers.mix.method: is missing; the options are method"),
+        ({"synthesizers": {"mix": {"method": "cyclegan"}}}, "'cyclegan' is no synthesizer: choose from pix2pix"),
+        (
+            {"synthesizers": {"mix": {"method": "pix2pix", "options": {"lamda": 1}}}},
+            "synthesizers.mix: options: lamda: is no option",
+        ),
+        ({"synthesizers": {}}, "arm 'mixed' names the synthesizer 'mix', which is not in the plan"),
+        ({"baseline": "reel"}, "'reel' is no arm: the arms are real, mixed"),
+        ({"arm": "best"}, "'best' is no arm"),
+        ({"control": {"arm": "none"}}, "'none' is no arm"),
+        ({"primary": "dise"}, "the primary score 'dise' is unknown"),
+        ({"arms": {"real": {}, "a/b": {}}, "arm": None}, "'a/b' cannot be a name"),
+        ({"arms": {"real": {"share": 0}}, "arm": None}, "arms.real.share: input should be greater than 0"),
+        ({"seeds": []}, "seeds: "),
+        ({"subjects": {"numbers": []}}, "subjects.numbers: "),
+        ({"task": {"roi_size": [20, 20]}}, "task: roi_size is (20, 20)"),
+        ({"baseline": None}, "baseline: "),
+    ],
+)
+def test_a_mistake_is_told_with_file_place_and_remedy(tmp_path, changes, what):
+    path = write(tmp_path, {**SOUND, **changes})
+    with pytest.raises(ConfigError) as caught:
+        read_plan(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert what in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("arms: [", "is not YAML"),
+        ("just words", "holds no plan"),
+        ("", "holds no plan"),
+        (yaml.safe_dump({"baseline": "real"}), "arms: is missing"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_named(tmp_path, content, what):
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError) as caught:
+        read_plan(path)
+    assert str(caught.value).startswith(str(path))
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_plan_and_a_missing_scale_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such plan; .*demo, first"):
+        read_plan(tmp_path / "nowhere.yaml")
+    path = write(tmp_path, {**SOUND, "scales": {"cpu": {}}})
+    with pytest.raises(ConfigError, match=r"plan\.yaml: has no scale 'gpu'; its scales are: cpu"):
+        read_plan(path, scale="gpu")
+    with pytest.raises(ConfigError, match="its scales are: none"):
+        read_plan(write(tmp_path, SOUND), scale="gpu")
+
+
+def test_a_wrong_change_in_a_scale_is_told(tmp_path):
+    path = write(tmp_path, {**SOUND, "scales": {"paper": {"training": {"step": 1}}}})
+    read_plan(path)
+    with pytest.raises(ConfigError, match=r"training\.step: is no option"):
+        read_plan(path, scale="paper")
+
+
+def test_a_plan_cannot_be_changed():
+    plan = Plan.model_validate(SOUND)
+    with pytest.raises(ValueError, match="frozen"):
+        plan.baseline = "mixed"

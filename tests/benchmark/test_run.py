@@ -1,0 +1,229 @@
+import html
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from lesionforge.benchmark import run
+from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.benchmark.setting import make_setting
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.errors import ConfigError, LeakError, OutputError
+from lesionforge.training.model_folder import read_info
+from tests.helpers import tiny_cohort
+
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+PLAN = Plan.model_validate(
+    {
+        "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [3]},
+        "task": {"spatial_dims": 2, "filters": [4, 8], "res_units": 1, "roi_size": [32, 32]},
+        "training": TRAINING,
+        "seeds": [3],
+        "synthesizers": {
+            "inpaint": {
+                "method": "pix2pix",
+                "options": {"spatial_dims": 2, "roi_size": [32, 32], "channels": [4, 8], "width": 1.0},
+                "training": TRAINING,
+                "masks": "edited",
+                "cases": 4,
+                "min_volume": 20,
+            },
+            "carvemix": {"method": "carvemix", "options": {"spatial_dims": 2}},
+            "copy_paste": {"method": "copy_paste", "options": {"spatial_dims": 2}, "masks": "bank", "min_volume": 20},
+        },
+        "arms": {
+            "real": {"augment": "none"},
+            "classical": {},
+            "carvemix": {"synthesizer": "carvemix", "use": "on_the_fly"},
+            "copy_paste": {"synthesizer": "copy_paste", "use": "on_the_fly"},
+            "synthetic": {"synthesizer": "inpaint", "use": "offline"},
+            "synthetic_on_the_fly": {"synthesizer": "inpaint", "use": "on_the_fly"},
+            "synthetic_only": {"synthesizer": "inpaint", "use": "offline", "share": 1.0},
+        },
+        "baseline": "classical",
+        "arm": "synthetic",
+        "examples": 1,
+    }
+)
+FOLDER = "runs/n3/seed3"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return tiny_cohort(tmp_path_factory.mktemp("cohort"), spatial_dims=2, n_subjects=8, cases_per_subject=2)
+
+
+@pytest.fixture(scope="module")
+def study(cohort, tmp_path_factory):
+    """A benchmark with all kinds of arms, run once."""
+    out = tmp_path_factory.mktemp("benchmark") / "study"
+    said = []
+    verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
+    assert len(said) == len(PLAN.synthesizers) + len(PLAN.arms)
+    assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    return out
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    return shutil.copytree(study, tmp_path / "study")
+
+
+def models(folder, kind="*"):
+    return {path.parent.name: read_info(path.parent) for path in (folder / FOLDER / kind).glob("*/model.json")}
+
+
+def test_every_arm_is_scored_on_every_test_case(study, cohort):
+    results = pd.read_csv(study / "results.csv")
+    test = make_setting(PLAN, cohort, {}, study).test
+    assert len(test) == 4
+    expected = {(arm, 3, case.case_id) for arm in PLAN.arms for case in test}
+    assert set(zip(results["arm"], results["seed"], results["case_id"], strict=True)) == expected
+    assert len(results) == len(expected)
+    assert results["dice"].between(0, 1).all()
+    for name in ("summary.csv", "report.html", "plan.yaml", "split.json"):
+        assert (study / name).stat().st_size > 0
+    assert len(list((study / "figures").iterdir())) >= 3
+
+
+def test_all_arms_take_the_same_steps_with_the_same_network(study):
+    arms = models(study, "arms")
+    assert set(arms) == {f"{arm}_2" for arm in PLAN.arms}
+    assert {info.training["steps"] for info in arms.values()} == {2}
+    assert len({json.dumps(dict(info.config, augment=None)) for info in arms.values()}) == 1
+    assert len({info.preprocessing.model_dump_json() for info in arms.values()}) == 1
+
+
+def test_no_test_subject_is_behind_anything(study, cohort):
+    setting = make_setting(PLAN, cohort, {}, study)
+    train, test = set(setting.train[3].subjects), {*setting.test.subjects, *setting.development.subjects}
+    everything = models(study)
+    assert len(everything) == len(PLAN.arms) + len(PLAN.synthesizers)
+    for info in everything.values():
+        assert set(info.training_subjects) == train
+    drawn = read_cohort(study / FOLDER / "cohorts" / "inpaint")
+    assert len(drawn) == 4
+    assert drawn.ancestry == train
+    assert not train & test
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_results(copied, cohort):
+    before = (copied / "results.csv").read_bytes()
+    summary = (copied / "summary.csv").read_bytes()
+    untouched = copied / FOLDER / "arms" / "real_2" / "model.safetensors"
+    written = untouched.stat().st_mtime_ns
+    (copied / "results.csv").unlink()
+    (copied / "report.html").unlink()
+    (copied / FOLDER / "arms" / "classical_2" / "results.csv").unlink()
+    shutil.rmtree(copied / FOLDER / "arms" / "classical_2" / "predictions")
+    shutil.rmtree(copied / FOLDER / "arms" / "synthetic_on_the_fly_2")
+    shutil.rmtree(copied / FOLDER / "arms" / "synthetic_2")
+    (copied / FOLDER / "arms" / "copy_paste_2" / "model.json").unlink()
+    (copied / FOLDER / "arms" / "copy_paste_2" / "results.csv").unlink()
+    shutil.rmtree(copied / FOLDER / "cohorts")
+    run_benchmark(PLAN, cohort, out=copied)
+    assert (copied / "results.csv").read_bytes() == before
+    assert (copied / "summary.csv").read_bytes() == summary
+    assert untouched.stat().st_mtime_ns == written
+
+
+def test_another_plan_and_other_cases_are_refused(study, cohort, tmp_path):
+    with pytest.raises(OutputError, match="holds the results of another plan"):
+        run_benchmark(PLAN.model_copy(update={"seeds": (3, 4)}), cohort, out=study)
+    with pytest.raises(OutputError, match="this plan on other cases"):
+        run_benchmark(PLAN, cohort.with_cases(cohort.cases[:-1]), out=study)
+
+
+def test_a_plan_that_does_not_fit_leaves_the_folder_to_a_better_one(cohort, tmp_path):
+    changed = PLAN.subjects.model_copy(update={"numbers": (99,)})
+    with pytest.raises(ConfigError, match="99 of 4 subjects"):
+        run_benchmark(PLAN.model_copy(update={"subjects": changed}), cohort, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def forge_case(column):
+    def forge(folder, case):
+        table = pd.read_csv(folder / "cohorts" / "inpaint" / "cases.csv", dtype=str, keep_default_na=False)
+        value = case.subject_id if column in ("parents", "subject_id") else case.case_id
+        table.loc[1, column] = f"{value}+edited" if column == "mask_id" else value
+        table.to_csv(folder / "cohorts" / "inpaint" / "cases.csv", index=False)
+
+    return forge
+
+
+def forge_model(folder, case):
+    path = folder / "synthesizers" / "inpaint" / "model.json"
+    content = json.loads(path.read_text())
+    content["training_subjects"].append(case.subject_id)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("part", ["test", "development"])
+@pytest.mark.parametrize(
+    ("forge", "arm", "way"),
+    [
+        (forge_case("subject_id"), "synthetic", "scan"),
+        (forge_case("source_case"), "synthetic_only", "scan"),
+        (forge_case("mask_id"), "synthetic", "mask"),
+        (forge_case("parents"), "synthetic_only", "synthesizer .* or mask source"),
+        (forge_model, "synthetic", "inpaint: was fitted on"),
+        (forge_model, "synthetic_on_the_fly", "inpaint: was fitted on"),
+    ],
+    ids=["scan", "source", "mask", "parents", "model offline", "model on the fly"],
+)
+def test_a_forged_parent_is_refused_before_anything_is_trained(copied, cohort, part, forge, arm, way):
+    setting = make_setting(PLAN, cohort, {}, copied)
+    case = getattr(setting, part).cases[0]
+    folder = setting.arm_folder(3, 3, arm, 2)
+    shutil.rmtree(folder)
+    forge(copied / FOLDER, case)
+    with pytest.raises(LeakError, match=way) as caught:
+        train_arm(setting, 3, 3, arm, 2)
+    assert case.subject_id in str(caught.value)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("dice", "max_steps", "steps", "words"),
+    [
+        ({2: 0.50, 4: 0.504}, 100, 2, r"changed the development Dice of real by \+0\.4 points"),
+        ({2: 0.50, 4: 0.49}, 100, 2, r"by -1\.0 points"),
+        ({2: 0.50, 4: 0.60, 8: 0.605}, 100, 4, r"by \+0\.5 points \(60\.0 to 60\.5"),
+        ({2: 0.50, 4: 0.60}, 4, 4, "may still be undertrained, but no arm gets more than 4 steps"),
+        ({2: 0.50, 4: 0.60}, 3, 2, "may still be undertrained, but no arm gets more than 3 steps"),
+    ],
+    ids=["long enough", "worse", "lengthened", "budget reached", "budget in between"],
+)
+def test_arms_are_lengthened_until_doubling_no_longer_helps(
+    monkeypatch, cohort, tmp_path, dice, max_steps, steps, words
+):
+    control = {"arm": "real", "tolerance": 1.0, "max_steps": max_steps}
+    arms = {name: PLAN.arms[name].model_dump() for name in ("real", "classical")}
+    plan = PLAN.model_dump() | {"control": control, "arms": arms, "synthesizers": {}, "arm": None}
+    asked, trained = [], []
+
+    def development_dice(setting, number, seed, name, steps):
+        asked.append((name, steps))
+        return dice[steps]
+
+    def score_arm(setting, number, seed, name, steps):
+        trained.append((name, steps))
+        folder = setting.arm_folder(number, seed, name, steps)
+        folder.mkdir(parents=True)
+        shutil.copy(results, folder / "results.csv")
+        return name
+
+    results = tmp_path / "results.csv"
+    results.write_text("arm,fraction,seed,case_id,subject_id,dice\n")
+    monkeypatch.setattr(run, "development_dice", development_dice)
+    monkeypatch.setattr(run, "score_arm", score_arm)
+    monkeypatch.setattr(run, "report", lambda setting, *, steps, control: control)
+    said = run_benchmark(Plan.model_validate(plan), cohort, out=tmp_path / "out")
+    assert trained == [("real", steps), ("classical", steps)]
+    assert {name for name, _ in asked} == {"real"}
+    assert set(dice) == {n for _, n in asked}
+    assert re.search(words, said)

@@ -1,0 +1,62 @@
+import pytest
+
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.setting import make_setting
+from lesionforge.errors import CohortError, ConfigError
+from tests.helpers import tiny_cohort
+
+ROLES = {"pool": ["sub_00", "sub_01", "sub_02", "sub_03"], "development": ["sub_04"], "final": ["sub_05", "sub_06"]}
+
+
+def plan(**changes):
+    return Plan.model_validate({"arms": {"real": {}}, "baseline": "real", **changes})
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    return tiny_cohort(folder, spatial_dims=3, n_subjects=8, n_unknown=1, cases_per_subject=2, channels=("FLAIR", "T1"))
+
+
+def test_roles_are_taken(cohort, tmp_path):
+    setting = make_setting(plan(subjects={"numbers": [4]}), cohort, ROLES, tmp_path)
+    assert set(setting.train[4].subjects) == set(ROLES["pool"])
+    assert set(setting.development.subjects) == set(ROLES["development"])
+    assert set(setting.test.subjects) == set(ROLES["final"])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_training_sets_nest_and_share_no_subject_with_the_rest(cohort, tmp_path, spatial_dims):
+    subjects = {"train": 0.6, "development": 0.1, "test": 0.3, "numbers": [1, 2, 4, 0.5]}
+    setting = make_setting(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
+    sets = [set(setting.train[number].subjects) for number in (1, 2, 4)]
+    assert [len(found) for found in sets] == [1, 2, 4]
+    assert sets[0] < sets[1] < sets[2]
+    assert set(setting.train[0.5].subjects) == sets[1]
+    parts = [sets[2], set(setting.development.subjects), set(setting.test.subjects)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 7
+    assert "sub_07" not in set.union(*parts)
+    assert len(setting.preprocessing[4].spacing) == spatial_dims
+
+
+def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
+    setting = make_setting(plan(subjects={"numbers": [2]}, channels=["T1"]), cohort, ROLES, tmp_path)
+    assert setting.channels == setting.preprocessing[2].channels == ("T1",)
+    assert all(set(case.images) == {"T1"} for case in (*setting.train[2], *setting.development, *setting.test))
+    with pytest.raises(CohortError, match="no channel 'T2'"):
+        make_setting(plan(channels=["T2"]), cohort, ROLES, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "what"),
+    [
+        ({"train": 0.5}, "mixes roles and shares"),
+        ({"train": "test"}, "role test: is not in the roles file"),
+        ({"numbers": [5]}, "5 of 4 subjects"),
+        ({"numbers": [0.01]}, "leaves 0 of them"),
+        ({"train": 0.9, "development": 0.01, "test": 0.09}, "the part development .* has no subject"),
+    ],
+)
+def test_subjects_that_are_not_there_are_told(cohort, tmp_path, subjects, what):
+    with pytest.raises(ConfigError, match=what):
+        make_setting(plan(subjects=subjects), cohort, ROLES, tmp_path)
