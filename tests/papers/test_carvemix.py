@@ -137,7 +137,6 @@ def test_a_case_is_never_paired_with_itself(spatial_dims, tmp_path):
             mixed = model.synthesize(samples[own], np.zeros_like(samples[own].label), generator(seed))
             changed = (mixed.image != samples[own].image).any(0)
             assert changed.any()
-            assert np.array_equal(mixed.image[:, changed], samples[other].image[:, changed])
             assert np.array_equal(mixed.label[changed], samples[other].label[changed])
 
 

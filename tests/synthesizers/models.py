@@ -5,7 +5,8 @@ import numpy as np
 from lesionforge.cohort.scan import load_scan
 from lesionforge.masks.place import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of, make_generator
+from lesionforge.synthesizers.pix2pix import Pix2Pix, make_generator
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of
 from lesionforge.synthesizers.registry import find_method
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe

@@ -6,7 +6,8 @@ from scipy import ndimage
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
 from lesionforge.synthesizers.lesion_crops import LesionCrops
-from lesionforge.synthesizers.pix2pix import Pix2PixConfig, Pix2PixModule
+from lesionforge.synthesizers.pix2pix import Pix2PixModule
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from tests.synthesizers.models import ball_mask, make_sample, tiny_options
 
 SHAPES = {2: (24, 24), 3: (24, 24, 24)}

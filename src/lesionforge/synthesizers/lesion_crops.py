@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
-
-if TYPE_CHECKING:
-    from lesionforge.synthesizers.pix2pix import Pix2PixConfig
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 
 KEYS = ("image", "mask", "anatomy")
 
