@@ -80,6 +80,7 @@ class Sample:
             "case_id": self.case_id,
             "subject_id": self.subject_id,
             "height": self.height,
+            "level": self.level,
         }
 
     @classmethod
@@ -96,6 +97,7 @@ class Sample:
             case_id=str(item.get("case_id", "")),
             subject_id=str(item.get("subject_id", "")),
             height=float(item.get("height", 0.5)),
+            level=tuple(item.get("level", ())),
         )
 
     def as_scan(self) -> Scan:

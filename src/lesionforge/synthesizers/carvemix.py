@@ -60,16 +60,18 @@ def carve(lesion: Lesion, rng: np.random.Generator) -> BoolArray:
 def paste_region(sample: Sample, lesion: Lesion, region: BoolArray) -> Sample:
     """Return ``sample`` with image and label of ``region`` taken from ``lesion``.
 
+    The lesion's scan is first brought to the sample's tissue level, as mixing asks for scans of like intensities.
     Where the two grids differ in size, the crop is stretched so that the grids' corners meet.
     """
     shape = sample.image.shape[1:]
     scale = [a / b for a, b in zip(shape, lesion.shape, strict=True)]
     size = tuple(max(1, round(n * s)) for n, s in zip(region.shape, scale, strict=True))
     crop = Crop(tuple(round(a * s) for a, s in zip(lesion.start, scale, strict=True)), size)
+    image_of_lesion = lesion.image_for(sample)
     if size == region.shape:
-        source, label, inside = lesion.image, lesion.label, region
+        source, label, inside = image_of_lesion, lesion.label, region
     else:
-        source = np.stack([resize(c, size, order=1, preserve_range=True) for c in lesion.image]).astype(np.float32)
+        source = np.stack([resize(c, size, order=1, preserve_range=True) for c in image_of_lesion]).astype(np.float32)
         label = resize(lesion.label, size, order=0, preserve_range=True, anti_aliasing=False).astype(np.int16)
         inside = resize(region, size, order=0, preserve_range=True, anti_aliasing=False).astype(bool)
     image, labels = sample.image.copy(), np.zeros(shape, np.int16) if sample.label is None else sample.label.copy()

@@ -63,11 +63,11 @@ class CopyPaste(LibrarySynthesizer):
             hole, weight = hole_around(part, self.margin_mm(), spacing)
             target = image[(slice(None), *place)]
             if options.edge == "poisson":
-                texture = stretch(lesion, part, ndimage.binary_dilation(hole))
+                texture = stretch(lesion, lesion.image_for(sample), part, ndimage.binary_dilation(hole))
                 drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
                 target[:, hole] = np.clip(drawn, -1, 1)[:, hole]
             else:
-                target[...] = (1 - weight) * target + weight * stretch(lesion, part, hole)
+                target[...] = (1 - weight) * target + weight * stretch(lesion, lesion.image_for(sample), part, hole)
         return sample.with_lesion(image, mask)
 
 
@@ -84,8 +84,8 @@ def best_fit(lesions: list[Lesion], mask: LabelArray, spacing: tuple[float, ...]
     return lesions[int(rng.choice(np.flatnonzero(fit >= fit.max() - 1e-6)))]
 
 
-def stretch(lesion: Lesion, mask: LabelArray, hole: BoolArray) -> FloatArray:
-    """Return the lesion's image stretched so that its bounding box meets the mask's.
+def stretch(lesion: Lesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
+    """Return the lesion's image (its intensities given) stretched so that its bounding box meets the mask's.
 
     Inside the mask only lesion voxels are taken (the nearest one), in the rest of ``hole`` only others.
     """
@@ -94,7 +94,7 @@ def stretch(lesion: Lesion, mask: LabelArray, hole: BoolArray) -> FloatArray:
     scale = [(t.stop - t.start) / (s.stop - s.start) for s, t in zip(source, target, strict=True)]
     size = tuple(max(1, round(n * f)) for n, f in zip(lesion.label.shape, scale, strict=True))
     inside = resize(lesion.label > 0, size, order=0, preserve_range=True, anti_aliasing=False).astype(bool)
-    image = np.stack([resize(c, size, order=1, preserve_range=True) for c in lesion.image])
+    image = np.stack([resize(c, size, order=1, preserve_range=True) for c in source_image])
     voxels = np.argwhere(hole).T
     shift = [t.start - round(s.start * f) for s, t, f in zip(source, target, scale, strict=True)]
     wanted = tuple(np.clip(v - d, 0, n - 1) for v, d, n in zip(voxels, shift, size, strict=True))

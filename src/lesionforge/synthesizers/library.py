@@ -29,6 +29,7 @@ class Lesion:
         shape: size of its sample.
         spacing: mm.
         height: see :class:`Sample`.
+        level: see :class:`Sample`.
         case: number of its case among the training cases.
         thumbnail: the lesion's shape, stretched to a small cube.
     """
@@ -40,6 +41,7 @@ class Lesion:
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     height: float
+    level: tuple[float, ...]
     case: int
     thumbnail: BoolArray
 
@@ -47,6 +49,13 @@ class Lesion:
     def depth(self) -> float:
         """How far the innermost voxel lies from the edge, in mm."""
         return float(-self.distance.min())
+
+    def image_for(self, sample: Sample) -> FloatArray:
+        """Return the image with its tissue as bright as the sample's, where both levels are known; −1 to 1."""
+        if not (self.level and sample.level):
+            return self.image
+        ratio = np.divide(sample.level, self.level, dtype=np.float32).reshape(-1, *[1] * self.label.ndim)
+        return np.clip((self.image + 1) * ratio - 1, -1, 1)
 
 
 def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
@@ -70,6 +79,7 @@ def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
         shape=inside.shape,
         spacing=sample.spacing,
         height=sample.height,
+        level=sample.level,
         case=case,
     )
 
@@ -82,6 +92,7 @@ def make_lesion(
     shape: tuple[int, ...],
     spacing: tuple[float, ...],
     height: float,
+    level: tuple[float, ...],
     case: int,
 ) -> Lesion:
     """Complete a crop with its signed distance and thumbnail."""
@@ -93,6 +104,7 @@ def make_lesion(
         shape=shape,
         spacing=spacing,
         height=height,
+        level=level,
         case=case,
         thumbnail=shape_thumbnail(label > 0),
     )
@@ -137,7 +149,9 @@ def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
         tensors[f"{number:05d}.image"] = torch.from_numpy(lesion.image)
         tensors[f"{number:05d}.label"] = torch.from_numpy(lesion.label)
         tensors[f"{number:05d}.place"] = torch.tensor(place)
-        tensors[f"{number:05d}.scale"] = torch.tensor([*lesion.spacing, lesion.height], dtype=torch.float64)
+        tensors[f"{number:05d}.scale"] = torch.tensor(
+            [*lesion.spacing, lesion.height, *lesion.level], dtype=torch.float64
+        )
     return tensors
 
 
@@ -157,6 +171,7 @@ def library_from_tensors(tensors: dict[str, Tensor]) -> list[Lesion]:
                 shape=tuple(int(v) for v in place[dims : 2 * dims]),
                 spacing=tuple(float(v) for v in scale[:dims]),
                 height=float(scale[dims]),
+                level=tuple(float(v) for v in scale[dims + 1 :]),
                 case=int(place[2 * dims]),
             )
         )
