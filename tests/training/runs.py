@@ -76,7 +76,7 @@ def training(**options):
 def fit_pix2pix(cohort, out, spatial_dims, *, resume=False, config=None, **options):
     """Train tiny networks with everything that has a state: dropout, EMA, pool, both Adams."""
     optimiser = {"pool_size": 5, "ema_decay": 0.9, "clip_norm": 0.5, "learning_rate": 0.01}
-    small = {"spatial_dims": spatial_dims, "roi_size": SIDE[spatial_dims], "channels": (4, 4, 4), "width": 1.0}
+    small = {"spatial_dims": spatial_dims, "roi_size": SIDE[spatial_dims], "channels": (4, 4, 4), "width": 0.5}
     return Pix2Pix.fit(
         cohort,
         channels=cohort.channels,
@@ -107,7 +107,7 @@ METHODS = {"pix2pix": fit_pix2pix, "segmentation": fit_segmentation}
 def interrupt(monkeypatch, run, *, epoch, batch=None):
     """Call ``run`` and stop it at a place."""
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_callbacks", _with(loop._callbacks, StopAt(epoch=epoch, batch=batch)))
+        patch.setattr(loop, "_callbacks", with_callback(loop._callbacks, StopAt(epoch=epoch, batch=batch)))
         try:
             run()
         except Stop:
@@ -115,7 +115,8 @@ def interrupt(monkeypatch, run, *, epoch, batch=None):
     raise AssertionError("the run was not interrupted")
 
 
-def _with(callbacks, extra):
+def with_callback(callbacks, extra):
+    """Return a function that gives one callback more than ``callbacks``."""
     return lambda *args: [*callbacks(*args), extra]
 
 

@@ -189,7 +189,7 @@ def _strategy(devices: int) -> Strategy | str:
     """Return how several processes work together.
 
     They are spawned, train, and end; the caller goes on alone with the trained module. Each keeps its own buffers:
-    the pool of one is not the pool of another.
+    the pool of one is not the pool of another (a resumed run gives all of them the pool of the first).
     """
     if devices == 1:
         return "auto"

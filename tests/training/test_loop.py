@@ -1,0 +1,259 @@
+"""The one loop: which draws it takes, when it ends, what it leaves."""
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from lesionforge.config import parse_options
+from lesionforge.errors import ConfigError, LesionforgeError, ModelError, OutputError
+from lesionforge.training import loop
+from lesionforge.training.checkpoint import CHECKPOINT
+from lesionforge.training.loop import DrawSampler, TrainingConfig, fit, pick_device
+from tests.training.runs import (
+    METHODS,
+    Numbers,
+    Recorder,
+    fit_pix2pix,
+    fit_segmentation,
+    interrupt,
+    read_checkpoint,
+    read_metrics,
+    training,
+)
+
+
+def expected_batches(config):
+    """Return (epoch, draws) of every batch."""
+    draw = itertools.count()
+    return [
+        (step // config.epoch_steps, [next(draw) for _ in range(config.batch_size)])
+        for step in range(config.steps)
+        for _ in range(config.accumulate)
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 5, "epoch_steps": 2},
+        {"steps": 4, "epoch_steps": 2, "accumulate": 1},
+        {"steps": 2, "epoch_steps": 50, "batch_size": 3},
+    ],
+)
+def test_draws_come_in_order_and_the_last_epoch_may_be_short(options, tmp_path):
+    config, module = training(**options), Recorder()
+    assert fit(module, Numbers(), out=tmp_path / "run", config=config) == config.steps
+    assert module.batches == expected_batches(config)
+    assert read_checkpoint(tmp_path / "run")["global_step"] == config.steps
+
+
+def test_an_epochs_sampler_goes_on_where_the_last_one_ended():
+    config = training(steps=5, epoch_steps=2)
+    sampler = DrawSampler(config)
+    draws = []
+    for epoch, steps in enumerate((2, 2, 1, 0)):
+        sampler.set_epoch(epoch)
+        assert len(sampler) == steps * 4
+        draws.extend(sampler)
+    assert draws == list(range(20))
+    assert list(DrawSampler(config, epoch=2)) == list(range(16, 20))
+
+
+def test_loader_processes_change_nothing(tmp_path, monkeypatch):
+    config = training(steps=5)
+    plain, helped = Recorder(), Recorder()
+    fit(plain, Numbers(), out=tmp_path / "plain", config=config)
+    fit(helped, Numbers(), out=tmp_path / "helped", config=config.model_copy(update={"workers": 2}))
+    assert helped.batches == plain.batches == expected_batches(config)
+    with_workers = config.model_copy(update={"workers": 2})
+
+    def run():
+        fit(Recorder(), Numbers(), out=tmp_path / "resumed", config=with_workers)
+
+    interrupt(monkeypatch, run, epoch=1)
+    resumed = Recorder()
+    fit(resumed, Numbers(), out=tmp_path / "resumed", config=with_workers, resume=True)
+    assert resumed.batches == expected_batches(config)[4:]
+    assert torch.equal(resumed.weight, plain.weight)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_items_of_pix2pix_do_not_depend_on_loader_processes(workers, cohorts, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("lesionforge.synthesizers.pix2pix.fit", lambda module, dataset, **_: seen.append(dataset) or 0)
+    fit_pix2pix(cohorts[2], tmp_path / "run", 2)
+    (crops,) = seen
+    loader = DataLoader(crops, batch_size=2, sampler=DrawSampler(training(steps=2)), num_workers=workers)
+    torch.manual_seed(workers)
+    batches = list(loader)
+    assert len(batches) == 4
+    for number, batch in enumerate(batches):
+        for row in range(2):
+            alone = crops[2 * number + row]
+            for name, tensor in alone.items():
+                assert torch.equal(batch[name][row], tensor), name
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path):
+    weights = []
+    for accumulate, batch_size in ((1, 4), (2, 2), (4, 1)):
+        module, out = Recorder(), tmp_path / str(accumulate)
+        fit(module, Numbers(), out=out, config=training(steps=5, accumulate=accumulate, batch_size=batch_size))
+        weights.append(module.weight.detach())
+        assert read_checkpoint(out)["global_step"] == 5
+    torch.testing.assert_close(weights[1], weights[0])
+    torch.testing.assert_close(weights[2], weights[0])
+
+
+def test_the_segmentation_rate_falls_to_zero_at_the_last_step(cohorts, tmp_path):
+    fit_segmentation(cohorts[2], tmp_path / "run", 2, steps=4)
+    checkpoint = read_checkpoint(tmp_path / "run")
+    assert checkpoint["global_step"] == 4
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == 4
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0)
+
+
+class Clock(Callback):
+    """Makes a run's timer believe that an epoch takes a minute."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        for callback in trainer.callbacks:
+            if isinstance(callback, loop.Timer):
+                callback._offset += 60
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_time_budget_ends_the_run_and_the_steps_made_are_kept(method, cohorts, tmp_path, monkeypatch):
+    callbacks = loop._callbacks
+    monkeypatch.setattr(loop, "_callbacks", lambda *args: [Clock(), *callbacks(*args)])
+    out, config = tmp_path / "run", {"steps": 100, "epoch_steps": 2, "accumulate": 1, "time_budget": 150.0}
+    for resume in (False, True):
+        model = METHODS[method](cohorts[2], out, 2, resume=resume, **config)
+        assert model.info.training["steps"] == 6
+        assert read_checkpoint(out)["epoch"] == 2
+        assert (out / "model.json").is_file()
+    rows = read_metrics(out)
+    assert Counter(row["epoch"] for row in rows) == {"0": 1, "1": 1, "2": 1}
+
+
+def test_a_finished_run_resumed_stays_as_it_was(cohorts, tmp_path):
+    out, files = tmp_path / "run", []
+    for resume in (False, True):
+        model = fit_segmentation(cohorts[2], out, 2, resume=resume, steps=3)
+        assert model.info.training["steps"] == 3
+        files.append([(out / name).read_bytes() for name in ("model.safetensors", "model.json", "metrics.csv")])
+    assert files[0] == files[1]
+
+
+def test_a_run_is_neither_overwritten_nor_mixed_with_other_files(tmp_path):
+    out = tmp_path / "run"
+    fit(Recorder(), Numbers(), out=out, config=training(steps=2))
+    with pytest.raises(OutputError, match="--resume"):
+        fit(Recorder(), Numbers(), out=out, config=training(steps=2))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        fit(Recorder(), Numbers(), out=tmp_path / "other", config=training(steps=2))
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_is_not_resumed_with_other_options(cohorts, tmp_path):
+    out = tmp_path / "run"
+    fit_segmentation(cohorts[2], out, 2, steps=2)
+    for change, named in (
+        ({"batch_size": 3}, "batch_size=2, not 3"),
+        ({"seed": 1}, "seed=0, not 1"),
+        ({"epoch_steps": 1}, "epoch_steps=2, not 1"),
+        ({"config": {"filters": (4, 12)}}, "other networks"),
+        ({"config": {"filters": (4, 8, 8)}}, "other networks"),
+        ({"steps": 6}, "2 steps, not 6"),
+    ):
+        with pytest.raises(ConfigError, match=named) as caught:
+            fit_segmentation(cohorts[2], out, 2, resume=True, **{"steps": 2, **change})
+        assert "\n" not in str(caught.value)
+        assert str(out) in str(caught.value) or "run to resume" in str(caught.value)
+
+
+def test_pix2pix_may_be_trained_on_for_longer(cohorts, tmp_path):
+    short, long = tmp_path / "short", tmp_path / "long"
+    fit_pix2pix(cohorts[2], short, 2, steps=2)
+    fit_pix2pix(cohorts[2], short, 2, steps=4, resume=True)
+    fit_pix2pix(cohorts[2], long, 2, steps=4)
+    assert (short / "model.safetensors").read_bytes() == (long / "model.safetensors").read_bytes()
+    assert read_metrics(short) == read_metrics(long)
+
+
+@pytest.mark.parametrize("part", [0, 0.5, 0.95])
+def test_a_damaged_checkpoint_is_told_in_one_line(part, tmp_path):
+    out = tmp_path / "run"
+    fit(Recorder(), Numbers(), out=out, config=training(steps=2))
+    path = out / CHECKPOINT
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(ModelError, match="damaged") as caught:
+        fit(Recorder(), Numbers(), out=out, config=training(steps=4), resume=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_trains_on_the_cpu(method, spatial_dims, cohorts, tmp_path):
+    METHODS[method](cohorts[spatial_dims], tmp_path / "run", spatial_dims, steps=1, precision="bf16-mixed")
+    state = read_checkpoint(tmp_path / "run")["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert {tensor.dtype for name, tensor in state.items() if name.startswith(("generator", "network"))} == {
+        torch.float32
+    }
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_spectral_norm_trains_and_bounds_the_critic(spatial_dims, cohorts, tmp_path):
+    fit_pix2pix(cohorts[spatial_dims], tmp_path / "run", spatial_dims, steps=2, config={"spectral_norm": True})
+    state = read_checkpoint(tmp_path / "run")["state_dict"]
+    assert any("parametrizations.weight" in name for name in state)
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_previews_appear_at_the_first_epoch_and_the_end(cohorts, tmp_path):
+    fit_pix2pix(cohorts[2], tmp_path / "rare", 2, steps=3, epoch_steps=1, accumulate=1)
+    assert [path.name for path in sorted((tmp_path / "rare/previews").iterdir())] == [
+        "epoch_00000.png",
+        "epoch_00003.png",
+    ]
+    fit_pix2pix(cohorts[2], tmp_path / "often", 2, steps=3, epoch_steps=1, accumulate=1, preview_minutes=0.0)
+    assert len(list((tmp_path / "often/previews").iterdir())) == 4
+
+
+def test_nothing_is_pickled_but_the_checkpoint_and_that_loads_as_data(cohorts, tmp_path):
+    out = tmp_path / "run"
+    fit_pix2pix(cohorts[2], out, 2, steps=2)
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("previews/")} == {
+        "model.safetensors",
+        "model.json",
+        "model_card.md",
+        "metrics.csv",
+        str(CHECKPOINT),
+    }
+    state = read_checkpoint(out)["state_dict"]
+    assert len(state["pool.images"]) == 5
+    assert any(name.startswith("averaged.") for name in state)
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "fast"}, {"steps": 0}, {"device": "tpu"}, {"workers": -1}, {"stepz": 3}]
+)
+def test_a_wrong_training_option_is_named(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        parse_options(TrainingConfig, options)
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == "cpu"
+    with pytest.raises(LesionforgeError, match="--device cpu"):
+        pick_device("cuda")
