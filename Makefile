@@ -1,5 +1,6 @@
 # make demo   the whole way once on the built-in cohort: about 12 minutes on 2 cores
 # make test   what CI runs: lint, types, import contracts, tests
+# make benchmarks   speed and memory, as ratios
 # Needs Python 3.11 to 3.13 and nothing else; everything goes into .venv. Another Python: make PYTHON=/path/to/python test
 
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint benchmarks format clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +40,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/run_all.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

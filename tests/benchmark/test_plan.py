@@ -75,7 +75,7 @@ def test_merging_goes_through_dictionaries_alone():
             "synthesizers.mix: options: lamda: is no option",
         ),
         ({"synthesizers": {}}, "arm 'mixed' names the synthesizer 'mix', which is not in the plan"),
-        ({"baseline": "reel"}, "'reel' is no arm: the arms are real, mixed"),
+        ({"baseline": "reel"}, "'reel' is no arm: the arms are mixed, real"),
         ({"arm": "best"}, "'best' is no arm"),
         ({"control": {"arm": "none"}}, "'none' is no arm"),
         ({"primary": "dise"}, "the primary score 'dise' is unknown"),

@@ -74,7 +74,7 @@ def copied(study, tmp_path):
 
 
 def models(folder, kind="*"):
-    return {path.parent.name: read_info(path.parent) for path in (folder / FOLDER / kind).glob("*/model.json")}
+    return {path.parent.name: read_info(path.parent) for path in (folder / FOLDER).glob(f"{kind}/*/model.json")}
 
 
 def test_every_arm_is_scored_on_every_test_case(study, cohort):

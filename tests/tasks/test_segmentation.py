@@ -64,7 +64,7 @@ def mean_dice(task, cohort, value=None):
     [
         (2, 2, ("FLAIR",), LESION, 60),
         (2, 3, ("FLAIR", "T1"), NESTED, 150),
-        (3, 3, ("FLAIR", "T1"), NESTED, 150),
+        (3, 3, ("FLAIR", "T1"), NESTED, 250),
     ],
     ids=["slices", "slices of volumes", "volumes"],
 )

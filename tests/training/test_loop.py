@@ -199,10 +199,9 @@ def test_a_damaged_checkpoint_is_told_in_one_line(part, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("method", METHODS)
-def test_bfloat16_trains_on_the_cpu(method, spatial_dims, cohorts, tmp_path):
-    METHODS[method](cohorts[spatial_dims], tmp_path / "run", spatial_dims, steps=1, precision="bf16-mixed")
+def test_bfloat16_trains_on_the_cpu(method, cohorts, tmp_path):
+    METHODS[method](cohorts[2], tmp_path / "run", 2, steps=1, precision="bf16-mixed")
     state = read_checkpoint(tmp_path / "run")["state_dict"]
     assert all(tensor.isfinite().all() for tensor in state.values())
     assert {tensor.dtype for name, tensor in state.items() if name.startswith(("generator", "network"))} == {

@@ -137,7 +137,7 @@ class Plan(_Part):
     control: Control | None = None
     in_plane: bool = False
     examples: int = 4
-    scales: dict[str, dict[str, Any]] = {}
+    scales: dict[str, dict[str, Any] | None] = {}
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

@@ -28,7 +28,7 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 
 ENDLESS = 10_000_000
 
@@ -148,12 +148,12 @@ def synthesize(
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
     drawer = load_synthesizer(model).to(pick_device(device.value) if not workers else "cpu")
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
-    source = None
+    source, skipped = None, list[CohortError]()
     if drawer.needs_mask:
         lesions = targets if masks_from is None else read_cohort(masks_from)
         if masks != "ellipsoids" and dict(lesions.labels) != drawer.info.labels:
             raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
-        source = make_mask_source(masks, lesions)
+        source = make_mask_source(masks, lesions, on_problem=skipped.append)
     with progress_bar("synthesizing") as progress:
         result = synthesize_cohort(
             drawer,
@@ -165,6 +165,7 @@ def synthesize(
             seed=seed,
             min_volume=min_volume,
             workers=workers,
+            problems=skipped,
             progress=progress,
         )
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")

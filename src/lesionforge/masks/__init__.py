@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import DrawnMask, MaskSource, PlacedMask
@@ -26,7 +27,9 @@ __all__ = [
 ]
 
 
-def make_mask_source(spec: str, cohort: Cohort | None = None, *, channel: str | None = None) -> MaskSource:
+def make_mask_source(
+    spec: str, cohort: Cohort | None = None, *, channel: str | None = None, on_problem: OnProblem = fail
+) -> MaskSource:
     """Return the mask source that a user named.
 
     Args:
@@ -34,6 +37,8 @@ def make_mask_source(spec: str, cohort: Cohort | None = None, *, channel: str | 
             lesions of ``cohort`` lie if it has any, else anywhere) or ``files:DIR`` (label files).
         cohort: where real masks come from.
         channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
+        on_problem: called with the error of a case of ``cohort`` that cannot be read and is left out; raises unless
+            given.
 
     Raises:
         ConfigError: if the name is unknown, or needs a cohort with lesions and there is none.
@@ -44,10 +49,10 @@ def make_mask_source(spec: str, cohort: Cohort | None = None, *, channel: str | 
         return GivenMasks(Path(folder), cohort=cohort)
     if spec == "ellipsoids":
         prior = cohort if cohort is not None and len(cohort.with_lesions()) else None
-        return Ellipsoids(prior=prior, channel=channel)
+        return Ellipsoids(prior=prior, channel=channel, on_problem=on_problem)
     if spec not in ("bank", "edited"):
         raise ConfigError(f"masks {spec!r}", "unknown mask source", "use bank, edited, ellipsoids or files:DIR")
     if cohort is None:
         raise ConfigError(f"masks {spec!r}", "needs a cohort to take masks from", "name one with --masks-from")
-    bank = MaskBank(cohort, channel=channel)
+    bank = MaskBank(cohort, channel=channel, on_problem=on_problem)
     return bank if spec == "bank" else EditedMasks(bank)

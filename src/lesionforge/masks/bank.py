@@ -12,8 +12,9 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read_label
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.place import centroid, crop_to_lesion, region_box, with_region
@@ -75,14 +76,20 @@ class MaskBank(MaskSource):
     Args:
         cohort: at least one case with a lesion; the others are passed over.
         channel: the channel in which the brain is looked for; by default the first that a case has.
+        on_problem: called with the error of a case that cannot be read and is left out; raises unless given.
 
     Raises:
         ConfigError: if no case has a lesion.
         CohortError: if a file cannot be read.
     """
 
-    def __init__(self, cohort: Cohort, *, channel: str | None = None) -> None:
-        found = [_read_case(case, channel) for case in cohort.with_lesions()]
+    def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
+        found: list[Lesion | None] = []
+        for case in cohort.with_lesions():
+            try:
+                found.append(_read_case(case, channel))
+            except CohortError as problem:
+                on_problem(problem)
         self.lesions: tuple[Lesion, ...] = tuple(lesion for lesion in found if lesion is not None)
         if not self.lesions:
             raise ConfigError(cohort.name, "no case has a lesion to take as mask", "name a cohort with lesion labels")

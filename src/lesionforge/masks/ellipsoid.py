@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, Scan
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.bank import MaskBank
@@ -27,6 +28,7 @@ class Ellipsoids(MaskSource):
         irregularity: relative standard deviation of the bumps on the surface, 0 = smooth.
         label: the class of the lesions.
         channel: the channel of ``prior`` in which the brain is looked for.
+        on_problem: called with the error of a case of ``prior`` that cannot be read; raises unless given.
 
     Raises:
         ConfigError: if a range is upside down or not positive, or the prior has no lesion.
@@ -41,12 +43,13 @@ class Ellipsoids(MaskSource):
         irregularity: float = 0.1,
         label: int = 1,
         channel: str | None = None,
+        on_problem: OnProblem = fail,
     ) -> None:
         for name, (low, high) in {"count": count, "diameter_mm": diameter_mm}.items():
             if not 0 < low <= high:
                 raise ConfigError(name, f"{low} to {high} is no range above 0", "give the smaller number first")
         self.count, self.diameter_mm, self.irregularity, self.label = count, diameter_mm, irregularity, label
-        self.prior = None if prior is None else MaskBank(prior, channel=channel)
+        self.prior = None if prior is None else MaskBank(prior, channel=channel, on_problem=on_problem)
         self.subjects = frozenset() if self.prior is None else self.prior.subjects
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:

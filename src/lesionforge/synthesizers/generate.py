@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -88,6 +88,7 @@ def synthesize_cohort(
     seed: int = 0,
     min_volume: float = 200.0,
     workers: int = 0,
+    problems: Sequence[LesionforgeError] = (),
     progress: Progress | None = None,
 ) -> Synthesis:
     """Draw ``n`` cases into the scans of ``cohort`` and write them as a cohort.
@@ -105,6 +106,7 @@ def synthesize_cohort(
         seed: each case's randomness comes from it and the case's id.
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
         workers: processes; 0 draws in this one. The files do not depend on it.
+        problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of cases done and ``n``.
 
     Raises:
@@ -127,18 +129,20 @@ def synthesize_cohort(
         file_ending=ending,
     )
     claim_run_folder(out, _settings(job, n))
-    written, problems, redraws = [], [], 0
-    for outcome in _outcomes(job, n, workers):
+    written, found, redraws = [], [], 0
+    for done, outcome in enumerate(_outcomes(job, n, workers), start=1):
         if isinstance(outcome, LesionforgeError):
-            problems.append(outcome)
+            found.append(outcome)
         else:
             written.append(outcome)
             redraws += int(outcome.extra["redraws"])
         if progress is not None:
-            progress(len(written) + len(problems), n)
+            progress(done, n)
     result = replace(_empty(job), cases=tuple(written))
-    finish_run_folder(out, result, problems, file_ending=ending)
-    return Synthesis(cohort=result, problems=tuple(problems), redraws=redraws)
+    told = {str(problem) for problem in found}
+    found += [problem for problem in problems if str(problem) not in told]
+    finish_run_folder(out, result, found, file_ending=ending)
+    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)
 
 
 def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
