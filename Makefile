@@ -1,4 +1,4 @@
-# make demo   the whole way once on the built-in cohort: about 12 minutes on 2 cores
+# make demo   the whole way once on the built-in cohort: about 5 minutes on 2 cores
 # make test   what CI runs: lint, types, import contracts, tests
 # make benchmarks   speed and memory, as ratios
 # Needs Python 3.11 to 3.13 and nothing else; everything goes into .venv. Another Python: make PYTHON=/path/to/python test
