@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.carvemix import carve, paste_region
-from lesionforge.synthesizers.library import cut_lesion
+from lesionforge.synthesizers.lesion_library import cut_lesion
 
 SHAPE = (182, 218, 182)
 RADII_MM = (5.0, 15.0, 25.0)

@@ -17,7 +17,7 @@ from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.synthesizers.library import Lesion
+from lesionforge.synthesizers.lesion_library import Lesion
 from lesionforge.synthesizers.training_free import LibraryConfig, LibrarySynthesizer
 
 NEAR_HEIGHT = 0.1

@@ -19,7 +19,7 @@ from skimage.transform import resize
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.conditions import hole_around
-from lesionforge.synthesizers.library import Lesion, shape_thumbnail
+from lesionforge.synthesizers.lesion_library import Lesion, shape_thumbnail
 from lesionforge.synthesizers.training_free import LibraryConfig, LibrarySynthesizer
 
 

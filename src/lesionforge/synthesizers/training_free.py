@@ -15,7 +15,7 @@ from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
-from lesionforge.synthesizers.library import Lesion, build_library, library_from_tensors, library_tensors
+from lesionforge.synthesizers.lesion_library import Lesion, build_library, library_from_tensors, library_tensors
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.samples import cached_samples
