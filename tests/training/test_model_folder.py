@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import MethodConfig
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.training import model_folder
 from lesionforge.training.model_folder import describe, model_card, read_info, read_tensors, save_model
 from tests.training.runs import fit_pix2pix, fit_segmentation
 
@@ -121,3 +123,9 @@ def test_a_cohort_is_simulated_if_every_case_is(cohorts, info):
     assert describe("m", Config(), pipeline, cohorts[2].with_cases(cases)).simulated
     cases[0] = cohorts[2].cases[0]
     assert not describe("m", Config(), pipeline, cohorts[2].with_cases(cases)).simulated
+
+
+def test_the_commit_of_a_checkout_is_recorded():
+    root = Path(model_folder.__file__).parents[3]
+    expected = 40 if (root / ".git").exists() else 0
+    assert len(model_folder.git_revision()) == expected

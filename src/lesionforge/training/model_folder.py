@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -34,6 +36,7 @@ class ModelInfo(BaseModel):
         training_subjects: those whom these cases show or descend from.
         training: length, batch size and seed of the run.
         versions: of the packages it was made with.
+        revision: git commit of the checkout that lesionforge ran from; empty for an installed package.
         simulated: whether every training case was simulated.
         schema_version: of this file.
     """
@@ -49,6 +52,7 @@ class ModelInfo(BaseModel):
     training_subjects: tuple[str, ...]
     training: dict[str, Any] = {}
     versions: dict[str, str] = {}
+    revision: str = ""
     simulated: bool = False
     schema_version: Literal[1] = 1
 
@@ -120,9 +124,20 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
         training_cases=tuple(case.case_id for case in cohort),
         training_subjects=tuple(sorted(cohort.ancestry)),
         versions={name: version(name) for name in PACKAGES},
+        revision=git_revision(),
         simulated=all(case.origin != "real" for case in cohort),
         **more,
     )
+
+
+def git_revision() -> str:
+    """Return the commit of the checkout that this package lies in, or nothing where it lies in none."""
+    root = Path(__file__).parents[3]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return ""
+    found = subprocess.run([git, "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def model_card(info: ModelInfo) -> str:
