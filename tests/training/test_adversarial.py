@@ -97,9 +97,10 @@ class Tiny(AdversarialModule):
             generator, critic = nn.Sequential(nn.Linear(1, 3), nn.Dropout(dropout), nn.Linear(3, 1)), nn.Linear(1, 1)
         config = AdversarialConfig(**{"learning_rate": 0.01, "pool_size": 0, **options})
         super().__init__(generator, critic, config=config, seed=0, accumulate=accumulate)
-        self.norms, self.history = [], []
+        self.norms, self.history, self.drawn = [], [], []
 
     def generator_loss(self, batch):
+        self.drawn.append(float(torch.rand(())))
         fake = self.generator(batch["draw"][:, None] / 10)
         return (self.critic(fake) - 1).square().mean() + (fake - 2).abs().mean(), fake.detach(), {}
 
@@ -165,6 +166,12 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
         assert torch.equal(torch.rand(4), drawn)
     with torch_seed(3, "y"):
         assert not torch.equal(torch.rand(4), drawn)
+
+
+def test_every_batch_has_randomness_of_its_own(tmp_path):
+    drawn = train(Tiny(accumulate=2), tmp_path / "a", steps=4, epoch_steps=2, batch_size=1).drawn
+    assert len(set(drawn)) == len(drawn) == 8
+    assert train(Tiny(accumulate=2), tmp_path / "b", steps=4, epoch_steps=2, batch_size=1).drawn == drawn
 
 
 def test_the_global_generator_goes_on_after_an_error():
