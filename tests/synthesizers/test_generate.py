@@ -129,6 +129,20 @@ def test_full_is_refused_where_only_the_lesion_is_drawn(spatial_dims, cohorts, t
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("method", "fitted_on", "drawn_into"),
+    [("carvemix", 2, 3), ("carvemix", 3, 2), ("copy_paste", 3, 2), ("pix2pix", 3, 2)],
+)
+def test_lesions_of_other_dimensions_are_refused_before_anything_is_written(
+    method, fitted_on, drawn_into, cohorts, tmp_path
+):
+    make = untrained_pix2pix if method == "pix2pix" else partial(fit_library, method, out=tmp_path / "m")
+    model, cohort = make(cohorts[fitted_on]), cohorts[drawn_into]
+    with pytest.raises(ConfigError, match=f"fit it with spatial_dims={drawn_into}"):
+        synthesize(model, cohort, MaskBank(cohort), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_needs_masks_says_so(cohorts, tmp_path):
     with pytest.raises(ConfigError, match="masks"):
         synthesize(MODELS["inpaint"](cohorts[2]), cohorts[2], None, tmp_path / "out")

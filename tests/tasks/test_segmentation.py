@@ -63,7 +63,7 @@ def mean_dice(task, cohort, value=None):
     ("spatial_dims", "of_cohort", "channels", "labels", "steps"),
     [
         (2, 2, ("FLAIR",), LESION, 60),
-        (2, 3, ("FLAIR", "T1"), NESTED, 150),
+        (2, 3, ("FLAIR", "T1"), NESTED, 250),
         (3, 3, ("FLAIR", "T1"), NESTED, 250),
     ],
     ids=["slices", "slices of volumes", "volumes"],
@@ -91,7 +91,7 @@ def test_a_prediction_lies_on_the_grid_of_its_scan(tmp_path, spatial_dims, affin
     shape = (30, 26, 20)
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=3, affine=affine, shape=shape)
     roi_size = (24, 24) if spatial_dims == 2 else (24, 24, 16)
-    task = fit(cohort, tmp_path / "model", spatial_dims, steps=100, roi_size=roi_size)
+    task = fit(cohort, tmp_path / "model", spatial_dims, steps=200, roi_size=roi_size)
     for case in cohort:
         path = task.predict_case(case, tmp_path / "found", device="cpu")
         label, written = read_label(path)

@@ -1,10 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, MapTransform, RandomizableTransform
 
+from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.training_set import Source, TrainingSet
@@ -65,9 +67,60 @@ def test_samples_of_a_source_are_drawn_equally_often():
     assert max(drawn.values()) < 1.5 * min(drawn.values())
 
 
+@pytest.mark.parametrize("of_samples", [2, 3], ids=["slices", "slices of volumes"])
+@pytest.mark.parametrize("n_lesion", [1, 3, 4])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_lesions_are_as_frequent_as_asked_however_many_cases_have_one(share, n_lesion, of_samples):
+    shape = SHAPES[of_samples]
+    samples = [make_sample(shape, label=ball(shape, 4) if n < n_lesion else None) for n in range(5)]
+    items = training_set([Source(samples=samples, lesion_share=share)], 2, roi_size=SHAPES[2])
+    shown = np.mean([bool(items[draw]["label"].any()) for draw in range(200)])
+    assert shown == pytest.approx(share, abs=0.1 if 0 < share < 1 else 0)
+
+
+@BOTH
+@pytest.mark.parametrize(("n_lesion", "share"), [(0, 1.0), (3, 0.0)])
+def test_without_any_item_of_the_kind_asked_for_others_are_taken(n_lesion, share, spatial_dims):
+    shape = SHAPES[spatial_dims]
+    samples = [make_sample(shape, label=np.full(shape, int(n < n_lesion), np.int16)) for n in range(3)]
+    items = training_set([Source(samples=samples, lesion_share=share)], spatial_dims)
+    assert {bool(items[draw]["label"].any()) for draw in range(10)} == {n_lesion > 0}
+
+
+class DrawLesiond(MapTransform):
+    """Marks the middle of every image; a real method draws there."""
+
+    def __init__(self):
+        super().__init__(("image", "label"))
+
+    def __call__(self, data):
+        middle = ball(data["label"].shape[1:], 3, value=2)[None]
+        return {**data, "label": np.where(middle > 0, middle, data["label"])}
+
+
+@pytest.mark.parametrize("of_samples", [2, 3], ids=["slices", "slices of volumes"])
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_lesions_are_drawn_into_the_share_that_shall_show_one_and_anywhere(share, of_samples):
+    shape = SHAPES[of_samples]
+    samples = [make_sample(shape, label=ball(shape, 4, centre=[6] * of_samples) if n < 2 else None) for n in range(4)]
+    source = Source(samples=samples, transform=Compose([DrawLesiond()]), lesion_share=share)
+    items = training_set([source], 2, roi_size=SHAPES[2])
+    found = [set(np.unique(items[draw]["label"])) for draw in range(200)]
+    drawn = [values for values in found if 2 in values]
+    assert len(drawn) / 200 == pytest.approx(share, abs=0.1)
+    assert all(values == {0} for values in found if 2 not in values)
+    assert {frozenset(values) for values in drawn} == {frozenset({0, 2}), frozenset({0, 1, 2})}
+
+
+def test_a_sample_of_unknown_lesions_is_refused():
+    sample = replace(make_sample(SHAPES[2], 3), label=None)
+    with pytest.raises(CohortError, match="case_3"):
+        training_set([Source(samples=[sample])], 2)
+
+
 @BOTH
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_lesion_share_is_the_share_of_items_taken_from_a_lesion(spatial_dims, share):
+def test_lesion_share_is_the_share_of_crops_centred_on_a_lesion(spatial_dims, share):
     shape = {2: (64, 64), 3: (64, 64, 32)}[spatial_dims]
     label = ball(shape, 2, centre=[4] * spatial_dims)
     items = training_set([Source(samples=[make_sample(shape, label=label)], lesion_share=share)], spatial_dims)

@@ -8,11 +8,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
+from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, LesionforgeError, ModelError, OutputError
+from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.training import loop
 from lesionforge.training.checkpoint import CHECKPOINT
-from lesionforge.training.loop import DrawSampler, TrainingConfig, fit, pick_device
+from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, pick_device
+from lesionforge.training.model_folder import read_info
 from tests.training.runs import (
     METHODS,
     Numbers,
@@ -207,6 +210,32 @@ def test_bfloat16_trains_on_the_cpu(method, cohorts, tmp_path):
     assert {tensor.dtype for name, tensor in state.items() if name.startswith(("generator", "network"))} == {
         torch.float32
     }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_batch_size_is_the_fingerprints_unless_chosen(method, cohorts, tmp_path):
+    facts = fingerprint(cohorts[3], ("FLAIR",))
+    for roi_size in ((32, 32, 24), (40, 40, 40)):
+        out = tmp_path / f"{roi_size}"
+        METHODS[method](cohorts[3], out, 3, steps=1, accumulate=1, batch_size=None, config={"roi_size": roi_size})
+        assert read_info(out).training["batch_size"] == facts.batch_size(roi_size)
+    METHODS[method](cohorts[3], tmp_path / "chosen", 3, steps=1, accumulate=1, batch_size=3)
+    assert read_info(tmp_path / "chosen").training["batch_size"] == 3
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("spectral_norm", [True, False])
+def test_channels_last_changes_the_layout_and_nothing_else(spectral_norm, spatial_dims):
+    critic = PatchGAN(spatial_dims=spatial_dims, in_channels=3, width=0.125, spectral_norm=spectral_norm).eval()
+    image = torch.randn(2, 3, *[32] * spatial_dims, generator=torch.Generator().manual_seed(0))
+    before = critic(image)
+    channels_last(critic)
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims]
+    weights = [weight for weight in critic.parameters() if weight.dim() > 2]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
+    assert not all(weight.is_contiguous() for weight in weights)
+    assert torch.allclose(critic(image), before, atol=1e-5)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

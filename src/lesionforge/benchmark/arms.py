@@ -76,16 +76,18 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
     folder = setting.arm_folder(number, seed, name, steps)
     if (folder / "model.json").is_file():
         return folder
-    model, source, synthetic = None, None, None
+    model: Synthesizer | None = None
+    synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
         model = load_synthesizer(setting.model_folder(number, seed, arm.synthesizer))
         if arm.use == "offline":
             synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
         else:
-            source = _on_the_fly(setting, number, arm, model)
+            synthetic = _on_the_fly(setting, number, arm, model)
     fitted = {} if model is None else {arm.synthesizer or "": model.info.training_subjects}
+    parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
     for held_out in (setting.test, setting.development):
-        check_no_leak(train.with_cases((*train, *(synthetic or ()))), held_out, models=fitted)
+        check_no_leak(parents, held_out, models=fitted)
     SegmentationTask.fit(
         train,
         channels=setting.channels,
@@ -94,7 +96,6 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         out=folder,
         synthetic=synthetic,
         share=arm.share,
-        instead=source,
         preprocessing=setting.preprocessing[number],
         resume=True,
     )
@@ -136,16 +137,16 @@ def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.Data
 
 
 def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) -> Source:
-    """Return the real samples with synthesis in front, as the one source of the arm."""
+    """Return the real samples with synthesis in front."""
     assert arm.synthesizer is not None
     plan = setting.plan.synthesizers[arm.synthesizer]
     prepare = with_region if model.needs_mask else None
     samples = list(cached_samples(setting.train[number], setting.preprocessing[number], prepare=prepare))
     if isinstance(model, CarveMix):
-        transform = CarveMixd(model, prob=arm.share)
+        transform = CarveMixd(model, prob=1.0)
     else:
         masks = training_masks(plan.masks, samples, setting.train[number], setting.plan.task.spatial_dims)
-        transform = SynthesizeLesiond(model, masks, prob=arm.share, min_volume=plan.min_volume)
+        transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=setting.plan.task.lesion_share)
 
 

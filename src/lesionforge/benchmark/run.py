@@ -90,7 +90,8 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
             "Training subjects": f"{numbers} (nested)",
             "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
             "Channels": ", ".join(setting.channels),
-            "Steps of every arm": f"{steps} of batch size {plan.training.batch_size}; the last weights are used",
+            "Steps of every arm": f"{steps} of batch size {plan.training.batch_size or 'from the fingerprint'}; "
+            "the last weights are used",
             "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
             "Undertrained-baseline control": control,
             "HD95": "within slices"

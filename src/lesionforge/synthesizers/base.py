@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, save_model
@@ -32,12 +32,14 @@ class Synthesizer(ABC):
         method: its name in the dictionary of synthesizers.
         Config: its options.
         needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not.
+        slice_by_slice: whether it draws into volumes when it was fitted for slices.
         info: what it was fitted on and how.
     """
 
     method: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
     needs_mask: ClassVar[bool] = True
+    slice_by_slice: ClassVar[bool] = True
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
@@ -94,6 +96,18 @@ class Synthesizer(ABC):
     def draws_whole_image(self) -> bool:
         """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
         return False
+
+    def check_dimensions(self, spatial_dims: int) -> None:
+        """See that scans of these dimensions can be drawn into.
+
+        Raises:
+            ConfigError: if not.
+        """
+        dims = self.info.preprocessing.spatial_dims
+        if spatial_dims < dims:
+            raise ConfigError(self.method, "was fitted for volumes, not for slices", "fit it with spatial_dims=2")
+        if spatial_dims > dims and not self.slice_by_slice:
+            raise ConfigError(self.method, "was fitted for slices, not for volumes", "fit it with spatial_dims=3")
 
     def margin_mm(self) -> float:
         """Return how far beyond the mask the method may change a scan, in mm."""

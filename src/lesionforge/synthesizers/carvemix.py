@@ -32,11 +32,12 @@ class CarveMix(LibrarySynthesizer):
 
     method = "carvemix"
     needs_mask = False
+    slice_by_slice = False
     Config: ClassVar[type[LibraryConfig]] = CarveMixConfig
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Carve a region of another case into ``sample``; slices take from slices of about the same height."""
-        self._check_dimensions(sample, slice_by_slice=False)
+        self.check_dimensions(sample.image.ndim - 1)
         lesion = self._partner(sample, rng)
         region = carve(lesion, rng)
         return paste_region(sample, lesion, region)

@@ -50,7 +50,7 @@ class CopyPaste(LibrarySynthesizer):
         """Paste; see :meth:`Synthesizer.synthesize`."""
         if not mask.any():
             return sample
-        self._check_dimensions(sample)
+        self.check_dimensions(sample.image.ndim - 1)
         options = CopyPasteConfig.model_validate(self.info.config)
         image = sample.image.copy()
         places: list[tuple[Any, ...]] = [(Ellipsis,)]

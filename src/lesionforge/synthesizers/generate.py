@@ -128,6 +128,7 @@ def synthesize_cohort(
         min_volume=min_volume,
         file_ending=ending,
     )
+    model.check_dimensions(2 if ending == ".png" else 3)
     claim_run_folder(out, _settings(job, n))
     written, found, redraws = [], [], 0
     for done, outcome in enumerate(_outcomes(job, n, workers), start=1):

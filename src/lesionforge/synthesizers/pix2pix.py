@@ -115,6 +115,7 @@ class Pix2Pix(Synthesizer):
             preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
         roi_size = options.roi_size or default_roi_size(facts, options)
         options = options.model_copy(update={"roi_size": roi_size})
+        training = training.or_batch_size(facts.batch_size(roi_size))
         samples = cached_samples(cases, preprocessing)
         info = describe(
             cls.method,

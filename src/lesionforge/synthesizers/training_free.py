@@ -12,8 +12,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.config import parse_options
-from lesionforge.errors import ConfigError
-from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
 from lesionforge.synthesizers.lesion_library import Lesion, build_library, library_from_tensors, library_tensors
 from lesionforge.training.loop import TrainingConfig, claim_run
@@ -69,14 +68,6 @@ class LibrarySynthesizer(Synthesizer):
         model = cls(describe(cls.method, options, preprocessing, cases), lesions)
         model.save(out)
         return model
-
-    def _check_dimensions(self, sample: Sample, *, slice_by_slice: bool = True) -> None:
-        """Raise ``ConfigError`` if lesions of these dimensions cannot be put into ``sample``."""
-        dims, wanted = self.lesions[0].label.ndim, sample.image.ndim - 1
-        if wanted < dims:
-            raise ConfigError(self.method, "was fitted for volumes, not for slices", "fit it with spatial_dims=2")
-        if wanted > dims and not slice_by_slice:
-            raise ConfigError(self.method, "was fitted for slices, not for volumes", "fit it with spatial_dims=3")
 
     def tensors(self) -> dict[str, Tensor]:
         """The library."""

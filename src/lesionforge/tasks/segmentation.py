@@ -97,9 +97,8 @@ class SegmentationTask:
         config: SegmentationConfig,
         training: TrainingConfig,
         out: Path,
-        synthetic: Cohort | None = None,
+        synthetic: Cohort | Source | None = None,
         share: float = 0.5,
-        instead: Source | None = None,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
@@ -111,9 +110,9 @@ class SegmentationTask:
             config: network and augmentation.
             training: steps, batch size, seed and machine.
             out: the model folder.
-            synthetic: synthetic cases to mix in; their parents become training subjects too.
+            synthetic: synthetic cases to mix in, whose parents become training subjects too; or a source that draws
+                lesions into the cohort's own samples on the fly.
             share: of every batch that is synthetic; 1 trains on synthetic cases alone.
-            instead: a source that takes the place of the cohort's own samples, such as these with synthesis on the fly.
             preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
             resume: go on with the run in ``out``.
 
@@ -123,24 +122,25 @@ class SegmentationTask:
         """
         claim_run(out, resume=resume)
         cases = annotated_cases(cohort, channels)
-        if synthetic is not None and dict(synthetic.labels) != dict(cohort.labels):
-            raise CohortError(synthetic.name, f"its lesion classes are not those of {cohort.name}", "mix equal classes")
         facts = fingerprint(cases, channels)
         preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
         samples = cached_samples(cases, preprocessing)
-        config = config.model_copy(update={"roi_size": config.roi_size or roi_size(samples, facts, config)})
-        sources = [instead or Source(samples=samples, lesion_share=config.lesion_share)]
+        roi_size = config.roi_size or default_roi_size(samples, facts, config)
+        config = config.model_copy(update={"roi_size": roi_size})
+        training = training.or_batch_size(facts.batch_size(roi_size))
+        sources = [Source(samples=samples, lesion_share=config.lesion_share)]
+        parents = cases
+        if isinstance(synthetic, Cohort):
+            drawn = _synthetic_cases(synthetic, cohort, channels)
+            parents = cases.with_cases((*cases, *drawn))
+            synthetic = Source(samples=cached_samples(drawn, preprocessing), lesion_share=config.lesion_share)
         if synthetic is not None:
-            drawn = cached_samples(annotated_cases(synthetic, channels), preprocessing)
-            sources = [
-                replace(sources[0], share=1 - share),
-                Source(samples=drawn, share=share, lesion_share=config.lesion_share),
-            ]
+            sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
         info = describe(
             "segmentation",
             config,
             preprocessing,
-            cases if synthetic is None else cases.with_cases((*cases, *synthetic)),
+            parents,
             training=training.model_dump(include={"steps", "batch_size", "seed", "precision"}),
         )
         with torch_seed(training.seed, "weights"):
@@ -236,6 +236,12 @@ def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
     return cases
 
 
+def _synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) -> Cohort:
+    if dict(synthetic.labels) != dict(real.labels):
+        raise CohortError(synthetic.name, f"its lesion classes are not those of {real.name}", "mix equal classes")
+    return annotated_cases(synthetic, channels)
+
+
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
     """Return MONAI's U-Net with residual units and instance norm."""
     return UNet(
@@ -273,7 +279,7 @@ def background_of(config: SegmentationConfig, preprocessing: Preprocessing) -> f
     return -1.0 if config.normalise == "tissue" else preprocessing.output[0]
 
 
-def roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
+def default_roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
     """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
     divisor = config.divisor
     if config.spatial_dims == 3:

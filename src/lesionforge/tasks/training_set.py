@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from monai.transforms import Compose, Randomizable
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
@@ -25,15 +27,49 @@ class Source:
     Attributes:
         samples: in model space.
         share: of the draws, 0 to 1; all sources' shares add up to 1.
-        transform: a dictionary transform applied to each item before cropping and augmentation, such as
-            :class:`~lesionforge.synthesizers.transforms.SynthesizeLesiond`; seeded per draw.
-        lesion_share: probability that a slice, or a crop's centre, is taken from a lesion.
+        transform: a dictionary transform that draws a lesion, such as
+            :class:`~lesionforge.synthesizers.transforms.SynthesizeLesiond`, before cropping and augmentation; seeded
+            per draw.
+        lesion_share: share of the items that show a lesion: a slice with one, or a crop centred on one. With a
+            ``transform`` that is a slice or scan of any kind in which it has drawn one. All others are slices without a
+            lesion, or crops at any place of a scan, without a lesion if there are such scans. Thus lesions are equally
+            frequent in all sources, however many of their cases have any.
     """
 
     samples: Sequence[Sample]
     share: float = 1.0
     transform: Compose | None = None
     lesion_share: float = 0.5
+
+
+Kind = Literal["any", "lesion", "lesion-free"]
+
+
+class Planes:
+    """What items are cut from, by whether it shows a lesion: samples, or their slices for a 2D network on volumes.
+
+    Args:
+        samples: in model space, with known lesions.
+        spatial_dims: 2 takes slices of volumes.
+    """
+
+    def __init__(self, samples: Sequence[Sample], spatial_dims: int) -> None:
+        self.samples, self.spatial_dims = samples, spatial_dims
+        found = [_lesions(sample, spatial_dims) for sample in samples]
+        self.slices: dict[Kind, list[NDArray[np.intp]]] = {
+            "any": [np.arange(len(lesions)) for lesions in found],
+            "lesion": [np.flatnonzero(lesions) for lesions in found],
+            "lesion-free": [np.flatnonzero(~lesions) for lesions in found],
+        }
+
+    def pick(self, kind: Kind, rng: np.random.Generator) -> Sample:
+        """Return one at random, every sample that has one of the kind being as likely; any if none has."""
+        of_kind = [number for number, slices in enumerate(self.slices[kind]) if len(slices)]
+        if not of_kind:
+            return self.pick("any", rng)
+        number = int(rng.choice(of_kind))
+        sample, z = self.samples[number], int(rng.choice(self.slices[kind][number]))
+        return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
@@ -64,19 +100,21 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         self.sources, self.spatial_dims, self.roi_size = sources, spatial_dims, roi_size
         self.background, self.augment, self.seed = background, augment, seed
         self.ends = np.cumsum([source.share for source in sources])
+        self.planes = [Planes(source.samples, spatial_dims) for source in sources]
 
     def __len__(self) -> int:
         return sum(len(source.samples) for source in self.sources)
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "item", draw)
-        source = self.sources[self._deal(draw)]
-        sample = source.samples[int(rng.integers(len(source.samples)))]
+        number = self._deal(draw)
+        source = self.sources[number]
         on_lesion = bool(rng.random() < source.lesion_share)
-        if sample.image.ndim - 1 > self.spatial_dims:
-            sample = sample.slice(_pick_slice(sample, on_lesion, rng))
+        draws_lesion = on_lesion and source.transform is not None
+        sample = self.planes[number].pick("any" if draws_lesion else "lesion" if on_lesion else "lesion-free", rng)
         item = sample.as_item()
-        if source.transform is not None:
+        if draws_lesion:
+            assert source.transform is not None
             item = apply_seeded(source.transform, item, derive_seed(self.seed, "transform", draw))
         if self.relative_to is not None:
             item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
@@ -105,11 +143,10 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         }
 
 
-def _pick_slice(sample: Sample, on_lesion: bool, rng: np.random.Generator) -> int:
-    assert sample.label is not None
-    if on_lesion and sample.label.any():
-        return int(rng.choice(np.flatnonzero(sample.label.any(axis=(0, 1)))))
-    return int(rng.integers(sample.label.shape[-1]))
+def _lesions(sample: Sample, spatial_dims: int) -> BoolArray:
+    """Return for each slice of a volume, or for the whole of what is not sliced, whether it has a lesion."""
+    label: LabelArray = sample.as_item()["label"][0]
+    return np.atleast_1d(label.any(axis=tuple(range(min(spatial_dims, label.ndim)))))
 
 
 def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[str, Any]:

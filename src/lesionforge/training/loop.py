@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import lightning
 import torch
@@ -40,7 +40,7 @@ class TrainingConfig(BaseModel):
 
     Attributes:
         steps: optimiser steps (of the generator, where there are two networks).
-        batch_size: draws per step and device.
+        batch_size: draws per step and device; ``None`` takes it from the fingerprint.
         accumulate: batches whose gradients are summed up to one step.
         epoch_steps: steps between two checkpoints; an epoch is nothing else here.
         seed: all randomness of the run comes from it.
@@ -56,7 +56,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(default=2000, ge=1)
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     epoch_steps: int = Field(default=50, ge=1)
     seed: int = 0
@@ -68,6 +68,10 @@ class TrainingConfig(BaseModel):
     preview_minutes: float = 2.0
     tensorboard: bool = False
 
+    def or_batch_size(self, batch_size: int) -> Self:
+        """Return this configuration with ``batch_size`` where none was chosen."""
+        return self if self.batch_size is not None else self.model_copy(update={"batch_size": batch_size})
+
 
 class DrawSampler(Sampler[int]):
     """Yields draw numbers in order; an epoch goes on where the one before ended, each rank takes its share.
@@ -78,7 +82,9 @@ class DrawSampler(Sampler[int]):
     """
 
     def __init__(self, config: TrainingConfig, *, epoch: int = 0) -> None:
+        assert config.batch_size is not None
         self.config, self.epoch = config, epoch
+        self.per_step = config.batch_size * config.accumulate
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -92,7 +98,7 @@ class DrawSampler(Sampler[int]):
         return iter(self._epoch_draws()[rank::size])
 
     def _epoch_draws(self) -> range:
-        per_step = self.config.batch_size * self.config.accumulate * _world()[1]
+        per_step = self.per_step * _world()[1]
         first = self.epoch * self.config.epoch_steps
         last = min(first + self.config.epoch_steps, self.config.steps)
         return range(first * per_step, max(first, last) * per_step)
@@ -115,7 +121,7 @@ def fit(
         module: what to train; its last weights are its result.
         dataset: map-style; ``dataset[draw]`` must be a function of the draw number alone.
         out: the run's folder.
-        config: length, batch size and machine.
+        config: length, batch size (which must be given here) and machine.
         resume: go on from the checkpoint in ``out``, if there is one.
         callbacks: further Lightning callbacks, such as previews.
 
@@ -136,6 +142,8 @@ def fit(
         persistent_workers=config.workers > 0,
         pin_memory=accelerator == "cuda",
     )
+    if accelerator == "cuda":
+        channels_last(module)
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=config.devices,
@@ -183,6 +191,14 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda", "there is no usable CUDA device", "use --device cpu or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def channels_last(module: torch.nn.Module) -> None:
+    """Lay out images and convolution weights channel by channel, as the tensor cores of a GPU read them."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weights in module.parameters():
+        if weights.dim() in layouts:
+            weights.data = weights.data.to(memory_format=layouts[weights.dim()])
 
 
 def _strategy(devices: int) -> Strategy | str:
