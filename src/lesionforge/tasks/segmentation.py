@@ -15,14 +15,13 @@ from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
 from monai.transforms import Compose
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import CohortError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
-from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.training_set import Source, TrainingSet
@@ -32,17 +31,18 @@ from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 from lesionforge.training.segmentation import SegmentationModule
 
-SLICES_AT_ONCE = 16
+SLICES_AT_ONCE, WINDOWS_AT_ONCE = 16, {2: 16, 3: 2}
 
 
 class SegmentationConfig(BaseModel):
     """Options of the segmentation task.
 
     Attributes:
-        spatial_dims: 2 (slices along the thickest axis) or 3 (crops and a sliding window).
+        spatial_dims: 2 (slices along the thickest axis) or 3.
         filters: width at each resolution; each further one is half as fine.
         res_units: residual units at each resolution; 0 has one plain convolution instead.
-        roi_size: training size in voxels; ``None`` takes whole slices (2D) or the fingerprint's crop (3D).
+        roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
+            takes whole slices (2D) or the fingerprint's crop (3D).
         normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
             the preprocessing.
         learning_rate: of Adam, at the first step.
@@ -57,7 +57,7 @@ class SegmentationConfig(BaseModel):
     res_units: int = Field(default=2, ge=0)
     roi_size: tuple[int, ...] | None = None
     normalise: Literal["tissue", "none"] = "tissue"
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     augment: Literal["none", "classical"] = "classical"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
 
@@ -186,8 +186,11 @@ class SegmentationTask:
             image = sample.image
             if config.normalise == "tissue":
                 image = sample.relative_to_tissue(image, preprocessing.output)
-            apply = _slices if config.spatial_dims == 2 else _window
-            found = apply(network, image, config, background_of(config, preprocessing))
+            background = background_of(config, preprocessing)
+            if config.spatial_dims == 2:
+                found = _slices(network, image, config, background)
+            else:
+                (found,) = _window(network, torch.from_numpy(image[None]), config, background)
         grid = preprocessing.geometry(scan)
         values = np.array([0, *self.info.classes], np.int16)
         return np.asarray(grid.to_scan(values[found], label=True), np.int16)
@@ -291,27 +294,21 @@ def default_roi_size(samples: Sequence[Sample], facts: Any, config: Segmentation
 def _slices(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
     """Return the class index of every voxel, slice by slice."""
     volume = image if image.ndim == 4 else image[..., None]
-    divisor = config.divisor
-    size = tuple(-(-n // divisor) * divisor for n in volume.shape[1:3])
-    crop = Crop((0, 0), size)
-    stack = np.stack([crop.cut(volume[..., z], fill=background) for z in range(volume.shape[-1])])
-    device = next(network.parameters()).device
-    parts = torch.from_numpy(stack).split(SLICES_AT_ONCE)
-    found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in parts]).numpy()
-    found = np.moveaxis(found, 0, -1)[: volume.shape[1], : volume.shape[2]]
-    return found if image.ndim == 4 else found[..., 0]
+    stack = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, -1, 0)))
+    found = [_window(network, slices, config, background) for slices in stack.split(SLICES_AT_ONCE)]
+    together = np.moveaxis(np.concatenate(found), 0, -1)
+    return together if image.ndim == 4 else together[..., 0]
 
 
-def _window(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
-    """Return the class index of every voxel, by a sliding window."""
-    device = next(network.parameters()).device
+def _window(network: nn.Module, images: Tensor, config: SegmentationConfig, background: float) -> Any:
+    """Return the class index of every voxel of ``(batch, channel, x, y[, z])``.
+
+    The window is as large as a training crop: instance norm makes of an image what it makes of its crops only if they
+    are alike.
+    """
+    assert config.roi_size is not None
+    device, at_once = next(network.parameters()).device, WINDOWS_AT_ONCE[config.spatial_dims]
     logits = sliding_window_inference(
-        torch.from_numpy(image[None]).to(device),
-        config.roi_size,
-        2,
-        network,
-        overlap=0.5,
-        mode="gaussian",
-        cval=background,
+        images.to(device), config.roi_size, at_once, network, overlap=0.5, mode="gaussian", cval=background
     )
-    return torch.as_tensor(logits).argmax(1)[0].cpu().numpy()
+    return torch.as_tensor(logits).argmax(1).cpu().numpy()
