@@ -35,7 +35,8 @@ def slice_preprocessing(cohort: Cohort) -> Preprocessing:
 def untrained_pix2pix(cohort: Cohort, preprocessing: Preprocessing, config: Pix2PixConfig) -> Pix2Pix:
     """Return a generator with random weights, which is as fast as a trained one."""
     info: ModelInfo = describe("pix2pix", config, preprocessing, cohort)
-    return Pix2Pix(info, make_generator(config, condition_of(config, info)))
+    intensities = np.full((1, len(info.classes), len(cohort.channels)), 1.5, np.float32)
+    return Pix2Pix(info, make_generator(config, condition_of(config, info)), intensities)
 
 
 def tumour_volume(shape: tuple[int, int, int], radius: float) -> Sample:

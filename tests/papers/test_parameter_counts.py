@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lesionforge.losses.adversarial import discriminator_loss, least_squares
+from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
 from lesionforge.networks.generator import UNetGenerator
 
@@ -25,6 +25,8 @@ def test_patchgan_has_half_of_the_888898_parameters_stated():
 
 def test_receptive_fields():
     assert receptive_field((2, 2, 2, 1)) == PatchGAN(spatial_dims=2, in_channels=2).receptive_field == 70
+    assert receptive_field((2, 2, 1)) == 34
+    assert receptive_field((2, 1)) == 16
     assert receptive_field((2, 2, 2)) == 46
     assert receptive_field((2, 2, 2, 2)) == 94
 
@@ -38,7 +40,8 @@ def test_a_training_step_at_the_papers_size_reaches_every_weight():
     fake = generator(condition)
     real_logits = discriminator(torch.cat([condition, image], 1))
     fake_logits = discriminator(torch.cat([condition, fake], 1))
-    (discriminator_loss(least_squares, real_logits, fake_logits) + 10 * (fake - image).abs().mean()).backward()
+    adversarial = ADVERSARIAL_LOSSES["lsgan"].discriminator_loss(real_logits, fake_logits)
+    (adversarial + 10 * (fake - image).abs().mean()).backward()
     for name, weight in [*generator.named_parameters(), *discriminator.named_parameters()]:
         assert weight.grad is not None, name
         assert torch.isfinite(weight.grad).all(), name

@@ -48,7 +48,7 @@ def untrained_pix2pix(cohort, *, spatial_dims=None, preprocessing=None, **option
         generator = make_generator(config, condition_of(config, info))
         for weight in generator.parameters():
             weight.data.normal_(0, 0.1)
-    return Pix2Pix(info, generator)
+    return Pix2Pix(info, generator, np.full((1, len(info.classes), len(cohort.channels)), 1.5, np.float32))
 
 
 def fit_library(method, cohort, out, **options):

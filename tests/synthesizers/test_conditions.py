@@ -20,17 +20,22 @@ def make_condition(name, **options):
 
 def encode(condition, image, mask, hole, *, anatomy=None):
     noise = np.zeros((condition.noise_channels, *mask.shape), np.float32)
-    return condition.encode(image, mask, anatomy, hole, noise)
+    return condition.encode(
+        image, mask, anatomy, hole, noise, np.zeros((len(condition.classes), len(image)), np.float32)
+    )
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("noise_channels", [0, 2])
+@pytest.mark.parametrize("lesion_intensity", [False, True])
 @pytest.mark.parametrize(
     ("name", "anatomy", "critic_channels"),
     [("label", (), 3), ("label", (0, 1, 2), 5), ("scan", (), 4), ("inpaint", (), 5)],
 )
-def test_as_many_channels_as_said(spatial_dims, noise_channels, name, anatomy, critic_channels):
-    condition = make_condition(name, anatomy=anatomy, noise_channels=noise_channels)
+def test_as_many_channels_as_said(spatial_dims, lesion_intensity, noise_channels, name, anatomy, critic_channels):
+    shown = lesion_intensity and name != "label"
+    critic_channels += 2 * shown
+    condition = make_condition(name, anatomy=anatomy, noise_channels=noise_channels, lesion_intensity=shown)
     shape = SHAPES[spatial_dims]
     mask = ball_mask(shape, [12] * spatial_dims, 4)
     regions = np.ones(shape, np.int16) if anatomy else None
@@ -81,6 +86,23 @@ def test_neither_network_is_shown_the_lesion_that_is_to_be_drawn(name, spatial_d
     assert torch.equal(first["condition"], second["condition"])
     shown = Pix2PixModule(config, condition, seed=0)._shown({"condition": first["condition"][None]})
     assert torch.equal(shown[0], first["condition"][:-1])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", ["scan", "inpaint"])
+def test_of_the_lesions_intensities_no_more_than_the_mean_is_shown(name, spatial_dims):
+    shape = (24,) * spatial_dims
+    label = ball_mask(shape, [12] * spatial_dims, 4)
+    plain = make_sample(shape, label=label)
+    inside = label > 0
+    images = [plain.image.copy() for _ in range(3)]
+    images[1][:, inside] = images[0][:, inside][:, ::-1]
+    images[2][:, inside] += 0.1
+    config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, augment=False))
+    condition = make_condition(name, image_channels=1, classes=(1,), lesion_intensity=True)
+    items = [LesionCrops([plain.edited(i, label)], config, condition, seed=3)[5]["condition"] for i in images]
+    assert torch.allclose(items[0], items[1], atol=1e-6)
+    assert not torch.allclose(items[0], items[2], atol=1e-3)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -7,8 +7,9 @@ import torch
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.blend import blend_lesion
-from lesionforge.synthesizers.conditions import hole_around
-from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.conditions import Condition, hole_around
+from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixModule
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.registry import load_synthesizer
 from tests.helpers import tiny_cohort
 from tests.synthesizers.models import (
@@ -70,6 +71,8 @@ def test_each_option_trains_and_counts(cohorts, tmp_path):
         for name, options in {
             "default": {},
             "log": {"adversarial": "log"},
+            "hinge": {"adversarial": "hinge"},
+            "smaller patches": {"num_layers_d": 3},
             "spectral norm": {"spectral_norm": True},
             "clipped": {"optimiser": {"ema_decay": 0.5, "clip_norm": 1e-3, "pool_size": 0}},
         }.items()
@@ -78,6 +81,29 @@ def test_each_option_trains_and_counts(cohorts, tmp_path):
         assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
         same = [torch.equal(tensors[key], weights["default"][key]) for key in tensors]
         assert all(same) == (name == "default"), name
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_critic_is_asked_about_patches_with_something_drawn(condition, spatial_dims):
+    """This critic says which row a patch lies in."""
+    shown = Condition(name=condition, image_channels=1, classes=(1,))
+    config = Pix2PixConfig(condition=condition, spatial_dims=spatial_dims, roi_size=(32,) * spatial_dims, width=0.125)
+    module = Pix2PixModule(config, shown, seed=0)
+    module.critic = TellsRows()
+    pair = torch.zeros(2, shown.critic_channels + 1, *[32] * spatial_dims)
+    pair[0, 1, 8:12] = 1
+    heard = module._judge(pair)
+    if condition == "inpaint":
+        assert heard.tolist() == [2.0] * 8 ** (spatial_dims - 1)
+    else:
+        assert torch.equal(heard, module.critic(pair))
+
+
+class TellsRows(torch.nn.Module):
+    def forward(self, image):
+        dims = image.dim() - 2
+        return torch.arange(8.0).reshape(8, *[1] * (dims - 1)).expand(len(image), 1, *[8] * dims)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES, discriminator_loss
+from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, ImagePool
 from lesionforge.training.loop import fit
 from lesionforge.training.rng import torch_seed
@@ -70,23 +70,31 @@ def test_what_the_pool_shows_has_no_gradient():
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 def test_adversarial_losses_fall_as_logits_come_right(name):
     loss = ADVERSARIAL_LOSSES[name]
-    logits = torch.linspace(-3, 3, 7)
-    real = [float(loss(logit.reshape(1), True)) for logit in logits]
-    fake = [float(loss(logit.reshape(1), False)) for logit in logits]
-    assert fake[:3] == sorted(fake[:3], reverse=True) if name == "lsgan" else fake == sorted(fake)
+    logits = [torch.tensor([level]) for level in torch.linspace(-3, 3, 7)]
+    real = [float(loss.critic(logit, True)) for logit in logits]
+    fake = [float(loss.critic(logit, False)) for logit in logits]
+    drawn = [float(loss.generator(logit)) for logit in logits]
     assert real[:5] == sorted(real[:5], reverse=True)
+    assert drawn[:5] == sorted(drawn[:5], reverse=True)
+    assert real[0] > real[4]
+    assert drawn[0] > drawn[4]
+    assert fake[:3] == sorted(fake[:3], reverse=True) if name == "lsgan" else fake == sorted(fake)
     one, zero = torch.tensor([1.0]), torch.tensor([0.0])
-    expected = (loss(one, True) + loss(zero, False)) / 2
-    assert torch.equal(discriminator_loss(loss, one, zero), expected)
+    assert torch.equal(loss.discriminator_loss(one, zero), (loss.critic(one, True) + loss.critic(zero, False)) / 2)
 
 
-def test_least_squares_and_log_are_the_published_ones():
-    logits = torch.tensor([-1.0, 0.0, 2.0])
-    lsgan, log = ADVERSARIAL_LOSSES["lsgan"], ADVERSARIAL_LOSSES["log"]
-    torch.testing.assert_close(lsgan(logits, True), (logits - 1).square().mean())
-    torch.testing.assert_close(lsgan(logits, False), logits.square().mean())
-    torch.testing.assert_close(log(logits, True), -torch.sigmoid(logits).log().mean())
-    torch.testing.assert_close(log(logits, False), -(1 - torch.sigmoid(logits)).log().mean())
+def test_adversarial_losses_are_the_published_ones():
+    logits = torch.tensor([-1.5, 0.0, 2.0])
+    lsgan, log, hinge = (ADVERSARIAL_LOSSES[name] for name in ("lsgan", "log", "hinge"))
+    torch.testing.assert_close(lsgan.critic(logits, True), (logits - 1).square().mean())
+    torch.testing.assert_close(lsgan.critic(logits, False), logits.square().mean())
+    torch.testing.assert_close(lsgan.generator(logits), (logits - 1).square().mean())
+    torch.testing.assert_close(log.critic(logits, True), -torch.sigmoid(logits).log().mean())
+    torch.testing.assert_close(log.critic(logits, False), -(1 - torch.sigmoid(logits)).log().mean())
+    torch.testing.assert_close(log.generator(logits), -torch.sigmoid(logits).log().mean())
+    torch.testing.assert_close(hinge.critic(logits, True), -torch.clamp(logits - 1, max=0).mean())
+    torch.testing.assert_close(hinge.critic(logits, False), -torch.clamp(-logits - 1, max=0).mean())
+    torch.testing.assert_close(hinge.generator(logits), -logits.mean())
 
 
 class Tiny(AdversarialModule):

@@ -1,12 +1,31 @@
 """Adversarial losses on patch logits."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
-AdversarialLoss = Callable[[Tensor, bool], Tensor]
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """The two sides of one game.
+
+    Attributes:
+        critic: the critic's loss on ``(logits, real)``, the logits of images that are all real or all fake.
+        generator: the generator's loss on the logits of its fakes.
+    """
+
+    critic: Callable[[Tensor, bool], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the mean of the critic's loss on the logits of real and on those of fake patches."""
+        return (self.critic(real, True) + self.critic(fake, False)) / 2
 
 
 def least_squares(logits: Tensor, real: bool) -> Tensor:
@@ -19,9 +38,18 @@ def log_likelihood(logits: Tensor, real: bool) -> Tensor:
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {"lsgan": least_squares, "log": log_likelihood}
+def hinge(logits: Tensor, real: bool) -> Tensor:
+    """How far ``logits`` are short of 1 (real) or above -1 (fake): Lim and Ye 2017; Miyato et al. 2018, equation 16."""
+    return relu(1 - logits if real else 1 + logits).mean()
 
 
-def discriminator_loss(loss: AdversarialLoss, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Mean of the loss on real patches taken as real and on fake patches taken as fake."""
-    return (loss(real_logits, True) + loss(fake_logits, False)) / 2
+def negative_mean(logits: Tensor) -> Tensor:
+    """The generator's side of the hinge loss: Lim and Ye 2017; Miyato et al. 2018, equation 17."""
+    return -logits.mean()
+
+
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
+    "lsgan": AdversarialLoss(critic=least_squares, generator=partial(least_squares, real=True)),
+    "log": AdversarialLoss(critic=log_likelihood, generator=partial(log_likelihood, real=True)),
+    "hinge": AdversarialLoss(critic=hinge, generator=negative_mean),
+}

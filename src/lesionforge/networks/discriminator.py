@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
 
 KERNEL_SIZE = 4
+CHANNELS = (32, 64, 128, 128)
 STRIDES = (2, 2, 2, 1)
 
 
@@ -41,7 +42,7 @@ class PatchGAN(nn.Module):
         *,
         spatial_dims: int,
         in_channels: int,
-        channels: Sequence[int] = (32, 64, 128, 128),
+        channels: Sequence[int] = CHANNELS,
         strides: Sequence[int] = STRIDES,
         width: float = 1.0,
         affine: bool = True,

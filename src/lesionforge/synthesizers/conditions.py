@@ -3,6 +3,8 @@
 ``label``: the label map alone, as in the papers; the whole image is drawn.
 ``scan``: the scan with its lesion smoothed away, and the mask; the whole image is drawn.
 ``inpaint``: the scan with the lesion and a margin erased, and the mask; only the erased hole is drawn.
+
+The last two may also be shown how bright the lesion shall be.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.synthesizers.lesion_intensity import Intensities, paint
 
 ConditionName = Literal["label", "scan", "inpaint"]
 
@@ -30,6 +33,7 @@ class Condition:
         anatomy: values of the anatomy map that get a channel each (``label`` only); with none, a single channel
             marks all that is not lesion.
         noise_channels: channels of noise from which the generator may take variety.
+        lesion_intensity: whether the lesion's mean intensity is shown, in a channel for each of the scan's.
     """
 
     name: ConditionName
@@ -37,13 +41,15 @@ class Condition:
     classes: tuple[int, ...]
     anatomy: tuple[int, ...] = ()
     noise_channels: int = 1
+    lesion_intensity: bool = False
 
     @property
     def critic_channels(self) -> int:
         """Channels of the condition without noise: what the critic sees beside the image."""
         if self.name == "label":
             return max(1, len(self.anatomy)) + len(self.classes)
-        return self.image_channels + len(self.classes) + (self.name == "inpaint")
+        shown = self.image_channels * (1 + self.lesion_intensity)
+        return shown + len(self.classes) + (self.name == "inpaint")
 
     @property
     def in_channels(self) -> int:
@@ -57,6 +63,7 @@ class Condition:
         anatomy: LabelArray | None,
         hole: BoolArray,
         noise: FloatArray,
+        intensities: Intensities | None = None,
     ) -> FloatArray:
         """Return the ``(in_channels, x, y[, z])`` input; its last ``noise_channels`` are the noise.
 
@@ -66,6 +73,7 @@ class Condition:
             anatomy: ``(x, y[, z])``, read for ``label`` only.
             hole: ``(x, y[, z])``, erased from the image for ``inpaint``.
             noise: ``(noise_channels, x, y[, z])``.
+            intensities: ``(class, channel)`` of the lesion, −1 to 1, where they are shown.
         """
         lesion = one_hot(mask, self.classes)
         if self.name == "label":
@@ -73,9 +81,11 @@ class Condition:
                 one_hot(anatomy, self.anatomy) if anatomy is not None and self.anatomy else np.ones_like(lesion[:1])
             )
             return np.concatenate([outside * (mask == 0), lesion, noise])
-        if self.name == "scan":
-            return np.concatenate([image, lesion, noise])
-        return np.concatenate([image * ~hole, hole[None].astype(np.float32), lesion, noise])
+        shown = [image] if self.name == "scan" else [image * ~hole, hole[None].astype(np.float32)]
+        if self.lesion_intensity:
+            assert intensities is not None
+            shown.append(paint(intensities, mask, self.classes))
+        return np.concatenate([*shown, lesion, noise])
 
 
 def one_hot(labels: LabelArray, values: Sequence[int]) -> FloatArray:

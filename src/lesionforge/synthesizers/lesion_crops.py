@@ -15,6 +15,7 @@ from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
+from lesionforge.synthesizers.lesion_intensity import Intensities, measure, relative, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 
 KEYS = ("image", "mask", "anatomy")
@@ -37,8 +38,7 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "crop", draw)
-        sample = self.samples[int(rng.integers(len(self.samples)))]
-        parts = self._cut(_one_plane(sample, self.config.spatial_dims, rng), rng)
+        parts, spacing = self._cut(rng)
         if self.augment is not None:
             self.augment.set_random_state(derive_seed(self.seed, "augment", draw) % 2**32)
             varied = self.augment(parts)
@@ -48,21 +48,34 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
             np.asarray(parts["image"], np.float32),
             np.asarray(parts["mask"]).astype(np.int16)[0],
             np.asarray(parts["anatomy"]).astype(np.int16)[0],
-            sample.spacing[: self.config.spatial_dims],
+            spacing,
             rng,
         )
 
-    def _cut(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+    def intensities(self, n: int) -> Intensities:
+        """Return ``(n, class, channel)`` mean intensities of lesions, as multiples of their surroundings'."""
+        found = []
+        for draw in range(n):
+            parts, spacing = self._cut(generator(self.seed, "intensity", draw))
+            image, mask = parts["image"], parts["mask"][0].astype(np.int16)
+            around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm)
+            found.append(relative(measure(image, mask, self.condition.classes), around))
+        return np.stack(found)
+
+    def _cut(self, rng: np.random.Generator) -> tuple[dict[str, Any], tuple[float, ...]]:
+        """Return image, mask and anatomy of a random crop, and its spacing."""
+        sample = _one_plane(self.samples[int(rng.integers(len(self.samples)))], self.config.spatial_dims, rng)
         assert sample.label is not None
         lesion = np.argwhere(sample.label > 0)
         centre = lesion[rng.integers(len(lesion))] + rng.integers(-4, 5, lesion.shape[1])
         crop = Crop.around(centre, self.roi_size, sample.label.shape)
         anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
-        return {
+        parts = {
             "image": crop.cut(sample.image, fill=-1),
             "mask": crop.cut(sample.label[None]).astype(np.float32),
             "anatomy": crop.cut(anatomy[None]).astype(np.float32),
         }
+        return parts, sample.spacing
 
     def _item(
         self, image: Any, mask: Any, anatomy: Any, spacing: tuple[float, ...], rng: np.random.Generator
@@ -73,9 +86,10 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
             hole, _ = hole_around(mask, self.config.margin_mm * rng.uniform(0.75, 1.25), spacing)
         elif self.config.condition == "scan":
             shown = without_lesion(image, mask, spacing, rng)
+        intensities = measure(image, mask, self.condition.classes) if self.condition.lesion_intensity else None
         noise = rng.standard_normal((self.condition.noise_channels, *mask.shape), np.float32)
         return {
-            "condition": torch.from_numpy(self.condition.encode(shown, mask, anatomy, hole, noise)),
+            "condition": torch.from_numpy(self.condition.encode(shown, mask, anatomy, hole, noise, intensities)),
             "image": torch.from_numpy(image),
             "hole": torch.from_numpy(hole[None]),
         }

@@ -5,7 +5,8 @@ Isola et al. 2017 (arXiv 1611.07004); networks of Platscher et al. 2020 (arXiv 2
     generator:  min  A(D(c, G(c)), real) + λ · |y − G(c)|₁          (Isola, equation 4)
     critic:     min  ½ A(D(c, y), real) + ½ A(D(c, G(c)), fake)     (Isola, equation 1)
 
-with A least squares (Mao et al. 2017) or cross-entropy, c the condition and y the real image.
+with A least squares (Mao et al. 2017), cross-entropy or hinge, c the condition and y the real image. Of an image that
+is drawn in part (``inpaint``) both terms look at the patches over that part.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.scan import LabelArray
+from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
-from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES, discriminator_loss
-from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
+from lesionforge.networks.discriminator import CHANNELS, PatchGAN
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, hole_around
 from lesionforge.synthesizers.lesion_crops import LesionCrops
+from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, draw, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_roi_size
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
 from lesionforge.training.inference import one_thread
@@ -43,6 +46,7 @@ from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 
 SUB_BATCH = 16
+INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
 
 class Pix2PixModule(AdversarialModule):
@@ -54,41 +58,59 @@ class Pix2PixModule(AdversarialModule):
             critic = PatchGAN(
                 spatial_dims=config.spatial_dims,
                 in_channels=condition.critic_channels + condition.image_channels,
+                channels=CHANNELS[: config.num_layers_d],
+                strides=(*[2] * (config.num_layers_d - 1), 1),
                 width=config.width,
                 spectral_norm=config.spectral_norm,
             )
         super().__init__(generator, critic, config=config.optimiser, seed=seed, accumulate=accumulate)
         self.adversarial = ADVERSARIAL_LOSSES[config.adversarial]
-        self.lambda_l1, self.noise_channels = config.lambda_l1, condition.noise_channels
+        self.lambda_l1, self.condition = config.lambda_l1, condition
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
         """Adversarial term plus λ times the mean absolute difference where the generator draws."""
         drawn = batch["hole"]
         fake = torch.where(drawn, self.generator(batch["condition"]), batch["image"])
         pair = torch.cat([self._shown(batch), fake], 1)
-        adversarial = self.adversarial(self.critic(pair), True)
+        adversarial = self.adversarial.generator(self._judge(pair))
         l1 = ((fake - batch["image"]).abs() * drawn).sum() / (drawn.sum() * fake.shape[1]).clamp(min=1)
         return adversarial + self.lambda_l1 * l1, pair.detach(), {"adversarial": adversarial, "l1": l1}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
         """The adversarial loss on real and on (pooled) fake pairs of condition and image."""
-        real = self.critic(torch.cat([self._shown(batch), batch["image"]], 1))
-        fake = self.critic(fakes)
-        return discriminator_loss(self.adversarial, real, fake), {"d_real": real.mean(), "d_fake": fake.mean()}
+        real = self._judge(torch.cat([self._shown(batch), batch["image"]], 1))
+        fake = self._judge(fakes)
+        loss = self.adversarial.discriminator_loss(real, fake)
+        return loss, {"d_real": real.mean(), "d_fake": fake.mean()}
+
+    def _judge(self, pair: Tensor) -> Tensor:
+        """Return the logits of the patches that hold something drawn; the others are alike in real and fake pairs."""
+        logits: Tensor = self.critic(pair)
+        if self.condition.name != "inpaint":
+            return logits
+        hole = pair[:, self.condition.image_channels : self.condition.image_channels + 1]
+        pool = adaptive_max_pool2d if logits.dim() == 4 else adaptive_max_pool3d
+        return logits[pool(hole, logits.shape[2:]) > 0]
 
     def _shown(self, batch: Batch) -> Tensor:
         condition = batch["condition"]
-        return condition[:, : condition.shape[1] - self.noise_channels]
+        return condition[:, : condition.shape[1] - self.condition.noise_channels]
 
 
 class Pix2Pix(Synthesizer):
-    """A trained pix2pix generator."""
+    """A trained pix2pix generator.
+
+    Attributes:
+        generator: condition to image.
+        intensities: ``(crop, class, channel)`` of training lesions, which new ones are drawn with.
+    """
 
     method = "pix2pix"
     Config = Pix2PixConfig
 
-    def __init__(self, info: ModelInfo, generator: UNetGenerator) -> None:
+    def __init__(self, info: ModelInfo, generator: UNetGenerator, intensities: Intensities) -> None:
         super().__init__(info)
+        self.intensities = intensities
         self.config = Pix2PixConfig.model_validate(info.config)
         self.condition = condition_of(self.config, info)
         self.generator = generator.eval().requires_grad_(False)
@@ -131,17 +153,18 @@ class Pix2Pix(Synthesizer):
         preview = Preview(partial(picture, module, crops), out / "previews", minutes=training.preview_minutes)
         steps = fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        model = cls(info, cast(UNetGenerator, module.result))
+        model = cls(info, cast(UNetGenerator, module.result), crops.intensities(KNOWN_INTENSITIES))
         model.save(out)
         return model
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Draw the lesion; see :meth:`Synthesizer.synthesize`."""
         noise = self._noise(sample.image.shape[1:], rng)
+        multiples = draw(self.intensities, mask, self.condition.classes, rng)
         if self.config.condition == "inpaint":
-            image = self._inpaint(sample, mask, noise)
+            image = self._inpaint(sample, mask, noise, multiples)
         else:
-            image = self._translate(sample.with_lesion(sample.image, mask), mask, noise)
+            image = self._translate(sample.with_lesion(sample.image, mask), mask, noise, multiples)
         return sample.with_lesion(image, mask)
 
     def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -150,33 +173,36 @@ class Pix2Pix(Synthesizer):
         missing = len(shape) - self.config.spatial_dims
         return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
 
-    def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any) -> Any:
+    def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities) -> Any:
         """Draw every hole in a crop of its own, in sub-batches of crops of one size."""
-        image = sample.image.copy()
+        image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
         jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
         for place in self._planes(mask):
-            hole, weight = hole_around(mask[place], self.config.margin_mm, sample.spacing[: self.config.spatial_dims])
+            hole, weight = hole_around(mask[place], self.config.margin_mm, spacing)
             holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
                 crop = self._crop_around(box, hole.shape)
                 own = crop.cut(holes) == index
+                shown, wanted = crop.cut(sample.image[place], fill=-1), crop.cut(mask[place]) * own
+                others = None if sample.label is None else crop.cut(sample.label[place]) > 0
                 inputs = self.condition.encode(
-                    crop.cut(sample.image[(slice(None), *place)], fill=-1),
-                    crop.cut(mask[place]) * own,
+                    shown,
+                    wanted,
                     None,
                     own,
-                    crop.cut(noise[(slice(None), *place)]),
+                    crop.cut(noise[place]),
+                    self._intensities(shown, wanted, spacing, others, multiples),
                 )
                 jobs.setdefault(crop.size, []).append((place, crop, inputs, crop.cut(weight) * own))
         for group in jobs.values():
             drawn = self._generate(np.stack([inputs for _, _, inputs, _ in group]))
             for (place, crop, _, weight), fake in zip(group, drawn, strict=True):
-                target = image[(slice(None), *place)]
+                target = image[place]
                 before = crop.cut(target, fill=-1)
                 crop.paste(before + weight * (fake - before), target)
         return image
 
-    def _translate(self, sample: Sample, new: LabelArray, noise: Any) -> Any:
+    def _translate(self, sample: Sample, new: LabelArray, noise: Any, multiples: Intensities) -> Any:
         """Draw the whole image, slice by slice where the model is 2D and the sample a volume.
 
         A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
@@ -185,21 +211,32 @@ class Pix2Pix(Synthesizer):
             raise CohortError(
                 sample.case_id, "has no anatomy map, which the model was trained with", "add one to anatomyTr"
             )
-        image = np.empty_like(sample.image)
+        image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
         mask = sample.label if self.config.condition == "label" and sample.label is not None else new
         for place in self._planes(np.ones_like(mask)):
-            shape = mask[place].shape
+            plane, shape = sample.image[place], mask[place].shape
+            others = None if sample.label is None else sample.label[place] > 0
             size = tuple(-(-n // self.generator.divisor) * self.generator.divisor for n in shape)
             crop = Crop(tuple(0 for _ in shape), size)
             inputs = self.condition.encode(
-                crop.cut(sample.image[(slice(None), *place)], fill=-1),
+                crop.cut(plane, fill=-1),
                 crop.cut(mask[place]),
                 None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
                 np.ones(size, bool),
-                crop.cut(noise[(slice(None), *place)]),
+                crop.cut(noise[place]),
+                self._intensities(plane, new[place], spacing, others, multiples),
             )
-            crop.paste(self._generate(inputs[None])[0], image[(slice(None), *place)])
+            crop.paste(self._generate(inputs[None])[0], image[place])
         return image
+
+    def _intensities(
+        self, image: FloatArray, mask: LabelArray, spacing: tuple[float, ...], others: Any, multiples: Intensities
+    ) -> Intensities | None:
+        """Return what the lesion of one crop shall have, by what is around it beside ``others``."""
+        if not self.condition.lesion_intensity:
+            return None
+        around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm, leave_out=others)
+        return absolute(multiples, around)
 
     def _planes(self, mask: LabelArray) -> list[tuple[Any, ...]]:
         """Return the index of every part of the sample that the model takes at once and that the mask touches."""
@@ -238,16 +275,16 @@ class Pix2Pix(Synthesizer):
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """The generator's weights."""
-        return dict(self.generator.state_dict())
+        """The generator's weights and the known intensities."""
+        return {**self.generator.state_dict(), INTENSITIES: torch.from_numpy(self.intensities)}
 
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
         """Make the generator and fill in its weights."""
         config = Pix2PixConfig.model_validate(info.config)
         generator = make_generator(config, condition_of(config, info))
-        generator.load_state_dict(tensors)
-        return cls(info, generator)
+        generator.load_state_dict({name: tensor for name, tensor in tensors.items() if name != INTENSITIES})
+        return cls(info, generator, tensors[INTENSITIES].numpy())
 
 
 def make_generator(config: Pix2PixConfig, condition: Condition) -> UNetGenerator:

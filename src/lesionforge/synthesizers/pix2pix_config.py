@@ -24,10 +24,14 @@ class Pix2PixConfig(MethodConfig):
         roi_size: crop to train on, in voxels, each side a multiple of 2 to the number of steps down; ``None`` takes it
             from the fingerprint.
         width: factor on all widths of both networks.
-        adversarial: ``lsgan`` or ``log``.
+        adversarial: ``lsgan``, ``log`` or ``hinge``.
         lambda_l1: weight of the absolute difference, over the part of the image that is drawn.
         margin_mm: how far the erased hole (``inpaint``) or the blended edge reaches beyond the mask.
         noise_channels: channels of noise in the condition.
+        num_layers_d: hidden convolutions of the critic: with 4 it judges patches of 70 voxels, with 3 of 34, with 2
+            of 16.
+        lesion_intensity: show both networks the lesion's mean intensity (``scan`` and ``inpaint``); for a new lesion it
+            is that of a random training crop, relative to typical tissue.
         spectral_norm: in the critic, instead of instance norm.
         dropout: in the generator's inner decoder.
         augment: flip, turn and scale training crops.
@@ -39,10 +43,12 @@ class Pix2PixConfig(MethodConfig):
     channels: tuple[int, ...] = (64, 128, 256, 512)
     roi_size: tuple[int, ...] | None = None
     width: float = Field(default=0.25, gt=0)
-    adversarial: Literal["lsgan", "log"] = "lsgan"
+    adversarial: Literal["lsgan", "log", "hinge"] = "lsgan"
     lambda_l1: float = Field(default=10.0, ge=0)
     margin_mm: float = Field(default=6.0, ge=0)
     noise_channels: int = Field(default=1, ge=0)
+    num_layers_d: Literal[2, 3, 4] = 4
+    lesion_intensity: bool = True
     spectral_norm: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = True
@@ -74,4 +80,5 @@ def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:
         classes=info.classes,
         anatomy=info.anatomy,
         noise_channels=config.noise_channels,
+        lesion_intensity=config.lesion_intensity and config.condition != "label",
     )
