@@ -100,7 +100,7 @@ class DrawLesiond(MapTransform):
 
 @pytest.mark.parametrize("of_samples", [2, 3], ids=["slices", "slices of volumes"])
 @pytest.mark.parametrize("share", [0.25, 0.75])
-def test_lesions_are_drawn_into_the_share_that_shall_show_one_and_anywhere(share, of_samples):
+def test_lesions_are_drawn_into_the_share_that_shall_show_one_where_there_is_none(share, of_samples):
     shape = SHAPES[of_samples]
     samples = [make_sample(shape, label=ball(shape, 4, centre=[6] * of_samples) if n < 2 else None) for n in range(4)]
     source = Source(samples=samples, transform=Compose([DrawLesiond()]), lesion_share=share)
@@ -109,7 +109,7 @@ def test_lesions_are_drawn_into_the_share_that_shall_show_one_and_anywhere(share
     drawn = [values for values in found if 2 in values]
     assert len(drawn) / 200 == pytest.approx(share, abs=0.1)
     assert all(values == {0} for values in found if 2 not in values)
-    assert {frozenset(values) for values in drawn} == {frozenset({0, 2}), frozenset({0, 1, 2})}
+    assert all(values == {0, 2} for values in drawn)
 
 
 def test_a_sample_of_unknown_lesions_is_refused():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from monai.transforms import Compose, Randomizable
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -31,18 +30,15 @@ class Source:
             :class:`~lesionforge.synthesizers.transforms.SynthesizeLesiond`, before cropping and augmentation; seeded
             per draw.
         lesion_share: share of the items that show a lesion: a slice with one, or a crop centred on one. With a
-            ``transform`` that is a slice or scan of any kind in which it has drawn one. All others are slices without a
-            lesion, or crops at any place of a scan, without a lesion if there are such scans. Thus lesions are equally
-            frequent in all sources, however many of their cases have any.
+            ``transform`` it is one that the transform has drawn, into a slice or scan without any if there is such a
+            one. All others are slices without a lesion, or crops at any place of a scan, without a lesion if there are
+            such scans. Thus lesions are equally frequent in all sources, however many of their cases have any.
     """
 
     samples: Sequence[Sample]
     share: float = 1.0
     transform: Compose | None = None
     lesion_share: float = 0.5
-
-
-Kind = Literal["any", "lesion", "lesion-free"]
 
 
 class Planes:
@@ -56,19 +52,15 @@ class Planes:
     def __init__(self, samples: Sequence[Sample], spatial_dims: int) -> None:
         self.samples, self.spatial_dims = samples, spatial_dims
         found = [_lesions(sample, spatial_dims) for sample in samples]
-        self.slices: dict[Kind, list[NDArray[np.intp]]] = {
-            "any": [np.arange(len(lesions)) for lesions in found],
-            "lesion": [np.flatnonzero(lesions) for lesions in found],
-            "lesion-free": [np.flatnonzero(~lesions) for lesions in found],
-        }
+        self.slices = {lesion: [np.flatnonzero(lesions == lesion) for lesions in found] for lesion in (True, False)}
 
-    def pick(self, kind: Kind, rng: np.random.Generator) -> Sample:
-        """Return one at random, every sample that has one of the kind being as likely; any if none has."""
-        of_kind = [number for number, slices in enumerate(self.slices[kind]) if len(slices)]
-        if not of_kind:
-            return self.pick("any", rng)
-        number = int(rng.choice(of_kind))
-        sample, z = self.samples[number], int(rng.choice(self.slices[kind][number]))
+    def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
+        """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
+        having = [number for number, slices in enumerate(self.slices[lesion]) if len(slices)]
+        if not having:
+            return self.pick(not lesion, rng)
+        number = int(rng.choice(having))
+        sample, z = self.samples[number], int(rng.choice(self.slices[lesion][number]))
         return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
 
 
@@ -111,7 +103,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         source = self.sources[number]
         on_lesion = bool(rng.random() < source.lesion_share)
         draws_lesion = on_lesion and source.transform is not None
-        sample = self.planes[number].pick("any" if draws_lesion else "lesion" if on_lesion else "lesion-free", rng)
+        sample = self.planes[number].pick(on_lesion and not draws_lesion, rng)
         item = sample.as_item()
         if draws_lesion:
             assert source.transform is not None
