@@ -67,9 +67,9 @@ def make_transforms(
     }
     masks = EditedMasks(SliceBank(samples))
     return {
-        f"pix2pix, {roi_size[0]} × {roi_size[1]} crops": SynthesizeLesiond(pix2pix, masks, prob=SHARE),
-        "copy_paste": SynthesizeLesiond(fitted["copy_paste"], masks, prob=SHARE),
-        "carvemix": CarveMixd(fitted["carvemix"], prob=SHARE),
+        f"pix2pix, {roi_size[0]} × {roi_size[1]} crops": SynthesizeLesiond(pix2pix, masks, prob=1.0),
+        "copy_paste": SynthesizeLesiond(fitted["copy_paste"], masks, prob=1.0),
+        "carvemix": CarveMixd(fitted["carvemix"], prob=1.0),
     }
 
 
@@ -98,8 +98,8 @@ def compare(
         draws = count()
         return lambda: [items[next(draws)] for _ in range(BATCH)]
 
-    plain = batches(Source(samples=samples))
-    changed = batches(Source(samples=samples, transform=Compose([transform])))
+    plain = batches(Source(samples=samples, lesion_share=SHARE))
+    changed = batches(Source(samples=samples, transform=Compose([transform]), lesion_share=SHARE))
     rounds = alternate(ROUNDS, changed, plain, step)
     return Comparison(
         name=name,
