@@ -50,6 +50,8 @@ def surroundings(
 ) -> Intensities:
     """Return ``(channel,)`` median intensities of a ring around a lesion, beyond its margin; of all, if that is empty.
 
+    The ring is 8 mm wide.
+
     Args:
         image: ``(channel, x, y[, z])``.
         mask: ``(x, y[, z])`` of the lesion.
@@ -65,7 +67,7 @@ def surroundings(
 
 
 def relative(intensities: Intensities, around: Intensities) -> Intensities:
-    """Return intensities, −1 to 1, as multiples of those around, counted from black."""
+    """Return intensities, −1 to 1, as multiples of those around (at least 0.05), counted from black."""
     return ((intensities + 1) / np.maximum(around + 1, DARKEST)).astype(np.float32)
 
 
