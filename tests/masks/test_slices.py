@@ -42,16 +42,34 @@ def test_every_slice_with_a_lesion_is_a_mask():
     assert set(np.unique(bank.lesions[0].mask)) == {1, 2}
 
 
-def test_slices_are_drawn_evenly_for_2d_scans():
-    sample = volume()
-    bank = SliceBank([sample])
-    target = replace(sample.slice(6), label=np.zeros((40, 32), np.int16), case_id="other").as_scan()
+def target_at(height):
+    blank = replace(volume().slice(6), label=np.zeros((40, 32), np.int16), case_id="other")
+    return replace(blank, height=height).as_scan()
+
+
+def drawn_slices(bank, target, n=300):
+    """Return how often each lesion of the bank is drawn."""
     rng = generator(1)
-    sizes = [np.count_nonzero(bank.draw(target, rng).mask) for _ in range(200)]
+    sizes = [np.count_nonzero(bank.draw(target, rng).mask) for _ in range(n)]
     counts = [sizes.count(np.count_nonzero(lesion.mask)) for lesion in bank.lesions]
-    assert sum(counts) == 200
-    assert min(counts) > 20
-    placed = bank.sample(target, generator(2), min_volume=10.0)
+    assert sum(counts) == n
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("height", "slices"),
+    [(4.5 / 12, {4, 5}), (6.5 / 12, {5, 6, 7}), (0.05, {4}), (0.95, {8})],
+    ids=["lowest", "middle", "below all", "above all"],
+)
+def test_a_slice_gets_the_masks_of_its_height_evenly(height, slices):
+    counts = drawn_slices(SliceBank([volume()]), target_at(height))
+    assert {z for z, count in zip(range(4, 9), counts, strict=True) if count} == slices
+    assert min(count for count in counts if count) > 200 / len(slices) / 2
+
+
+def test_a_drawn_slice_is_placed_in_the_brain():
+    target = target_at(0.5)
+    placed = SliceBank([volume()]).sample(target, generator(2), min_volume=10.0)
     assert placed.mask.shape == (40, 32)
     assert placed.subjects == {"s1"}
     assert not placed.mask[~target.region].any()

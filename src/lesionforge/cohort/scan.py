@@ -42,6 +42,7 @@ class Scan:
         anatomy: ``(x, y[, z])`` tissue or structure labels, or ``None``.
         affine: 4×4, voxel indices to millimetres (RAS+); for PNG the identity, so 1 pixel = 1 mm.
         region: where lesions may be put, if it has been worked out already.
+        height: of a slice cut from a volume, its relative position along it, 0 to 1.
     """
 
     case: Case
@@ -51,6 +52,7 @@ class Scan:
     affine: NDArray[np.float64]
     anatomy: LabelArray | None = None
     region: BoolArray | None = None
+    height: float = 0.5
 
     @property
     def spatial_dims(self) -> int:

@@ -112,6 +112,7 @@ class Sample:
             affine=np.diag([*spacing, 1.0]),
             anatomy=self.anatomy,
             region=self.region,
+            height=self.height,
         )
 
     def slices(self) -> list[Sample]:

@@ -15,12 +15,11 @@ from skimage.transform import resize
 
 from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.errors import ConfigError
+from lesionforge.masks.slices import near_height
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.lesion_library import Lesion
 from lesionforge.synthesizers.training_free import LibraryConfig, LibrarySynthesizer
-
-NEAR_HEIGHT = 0.1
 
 
 class CarveMixConfig(LibraryConfig):
@@ -46,8 +45,7 @@ class CarveMix(LibrarySynthesizer):
         others = [x for x in self.lesions if self.info.training_cases[x.case] != sample.case_id]
         if not others:
             raise ConfigError("carvemix", "has no lesion of another case to mix in", "fit it on two cases or more")
-        gaps = np.array([abs(lesion.height - sample.height) for lesion in others])
-        near = np.flatnonzero(gaps <= max(NEAR_HEIGHT, gaps.min()))
+        near = near_height([lesion.height for lesion in others], sample.height)
         return others[int(rng.choice(near))]
 
 
