@@ -112,6 +112,29 @@ def test_lesions_are_drawn_into_the_share_that_shall_show_one_where_there_is_non
     assert all(values == {0, 2} for values in drawn)
 
 
+class DrawInBrightd(DrawLesiond):
+    """Finds no place in dark images."""
+
+    def __call__(self, data):
+        return super().__call__(data) if data["image"].max() > 0.25 else dict(data)
+
+
+@BOTH
+def test_where_no_lesion_fits_another_sample_is_tried(spatial_dims):
+    samples = [make_sample(SHAPES[spatial_dims], level / 10) for level in range(4)]
+    source = Source(samples=samples, transform=Compose([DrawInBrightd()]), lesion_share=1.0)
+    items = training_set([source], spatial_dims, roi_size=SHAPES[spatial_dims])
+    drawn = [bool(items[draw]["label"].any()) for draw in range(50)]
+    assert np.mean(drawn) > 0.9
+
+
+def test_where_no_lesion_fits_anywhere_the_item_stays_without():
+    source = Source(samples=[make_sample(SHAPES[2])], transform=Compose([DrawInBrightd()]), lesion_share=1.0)
+    items = training_set([source], 2)
+    assert not items[0]["label"].any()
+    assert torch.equal(items[0]["image"], torch.zeros(1, *ROI[2]))
+
+
 def test_a_sample_of_unknown_lesions_is_refused():
     sample = replace(make_sample(SHAPES[2], 3), label=None)
     with pytest.raises(CohortError, match="case_3"):

@@ -18,6 +18,8 @@ from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 
+ATTEMPTS = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -100,14 +102,13 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "item", draw)
         number = self._deal(draw)
-        source = self.sources[number]
+        source, planes = self.sources[number], self.planes[number]
         on_lesion = bool(rng.random() < source.lesion_share)
-        draws_lesion = on_lesion and source.transform is not None
-        sample = self.planes[number].pick(on_lesion and not draws_lesion, rng)
-        item = sample.as_item()
-        if draws_lesion:
-            assert source.transform is not None
-            item = apply_seeded(source.transform, item, derive_seed(self.seed, "transform", draw))
+        if on_lesion and source.transform is not None:
+            sample, item = self._with_drawn_lesion(source.transform, planes, draw, rng)
+        else:
+            sample = planes.pick(on_lesion, rng)
+            item = sample.as_item()
         if self.relative_to is not None:
             item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
         item = self._crop(item, on_lesion, rng)
@@ -121,6 +122,18 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
     def _deal(self, draw: int) -> int:
         """Return the source of a draw: the golden ratio's multiples fill [0, 1) evenly."""
         return min(int(np.searchsorted(self.ends, (draw * 0.6180339887498949) % 1.0, side="right")), len(self.ends) - 1)
+
+    def _with_drawn_lesion(
+        self, transform: Compose, planes: Planes, draw: int, rng: np.random.Generator
+    ) -> tuple[Sample, dict[str, Any]]:
+        """Return a sample and what the transform made of it; another sample is tried where no lesion fitted."""
+        for attempt in range(ATTEMPTS):
+            sample = planes.pick(False, rng)
+            before = sample.as_item()
+            item = apply_seeded(transform, before, derive_seed(self.seed, "transform", draw, attempt))
+            if not np.array_equal(np.asarray(item["label"]), before["label"]):
+                break
+        return sample, item
 
     def _crop(self, item: dict[str, Any], on_lesion: bool, rng: np.random.Generator) -> dict[str, Any]:
         shape = item["label"].shape[1:]
