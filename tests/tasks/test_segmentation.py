@@ -9,7 +9,8 @@ from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, LesionforgeError, ModelError, OutputError
 from lesionforge.scores.overlap import dice
-from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
+from lesionforge.tasks import segmentation
+from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask, make_training_set
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
 from lesionforge.training.segmentation import SegmentationModule
@@ -224,6 +225,27 @@ def test_synthetic_only_never_touches_real_samples(tmp_path):
     a, b, c = (read_tensors(tmp_path / name) for name in ("a", "b", "c2"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_of_synthetic_cases_it_is_known_which_lesions_were_there_before(tmp_path, monkeypatch):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=3)
+    elsewhere = tiny_cohort(tmp_path / "healthy", spatial_dims=3, n_subjects=1, seed=5)
+    synthetic = synthetic_of(cohort, cohort.cases[1:])
+    other = replace(elsewhere.cases[0], case_id="other_s0", origin="synthetic", source_case="other", parents=("p",))
+    synthetic = synthetic.with_cases((*synthetic, other))
+    made = []
+
+    def remember(sources, *args, **options):
+        made.extend(sources)
+        return make_training_set(sources, *args, **options)
+
+    monkeypatch.setattr(segmentation, "make_training_set", remember)
+    fit(cohort, tmp_path / "model", 2, synthetic=synthetic, roi_size=(32, 32))
+    real, drawn = made
+    assert real.known is None
+    assert drawn.known[2] is None
+    for known, sample in zip(drawn.known, real.samples[1:], strict=False):
+        assert np.array_equal(known, sample.label)
 
 
 def test_synthetic_cases_of_other_classes_are_refused(tmp_path):

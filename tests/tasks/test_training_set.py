@@ -135,6 +135,44 @@ def test_where_no_lesion_fits_anywhere_the_item_stays_without():
     assert torch.equal(items[0]["image"], torch.zeros(1, *ROI[2]))
 
 
+def in_slices(shape, slices):
+    label = np.zeros(shape, np.int16)
+    label[4:8, 4:8, slices] = 1
+    return label
+
+
+@pytest.mark.parametrize(
+    ("known", "drawn", "shown"),
+    [
+        (range(2, 5), range(4, 8), {5, 6, 7}),
+        (range(2, 8), range(3, 6), {3, 4, 5}),
+        (range(2, 5), range(2, 2), {2, 3, 4}),
+        (None, range(4, 8), {4, 5, 6, 7}),
+        (range(0), range(4, 8), {4, 5, 6, 7}),
+    ],
+    ids=["some alone", "none alone", "nothing drawn", "not said", "lesion-free before"],
+)
+def test_slices_of_synthetic_volumes_show_drawn_lesions_alone_where_they_can(known, drawn, shown):
+    shape = SHAPES[3]
+    before = None if known is None else in_slices(shape, list(known))
+    label = np.zeros(shape, np.int16) if before is None else before.copy()
+    label[12:16, 12:16, list(drawn)] = 2
+    sample = make_sample(shape, label=label)
+    sample.image[0] = np.arange(shape[-1]) / 100
+    items = training_set([Source(samples=[sample], lesion_share=1.0, known=[before])], 2, roi_size=SHAPES[2])
+    with_lesion = [items[d] for d in range(60) if items[d]["label"].any()]
+    assert {round(float(item["image"].mean()) * 100) for item in with_lesion} == shown
+    items = training_set([Source(samples=[sample], lesion_share=0.0, known=[before])], 2, roi_size=SHAPES[2])
+    assert not any(items[d]["label"].any() for d in range(20))
+
+
+def test_a_scan_of_another_size_says_nothing_about_what_was_known():
+    sample = make_sample(SHAPES[3], label=in_slices(SHAPES[3], [5]))
+    known = np.ones((3, 3, 3), np.int16)
+    items = training_set([Source(samples=[sample], lesion_share=1.0, known=[known])], 2)
+    assert items[0]["label"].any()
+
+
 def test_a_sample_of_unknown_lesions_is_refused():
     sample = replace(make_sample(SHAPES[2], 3), label=None)
     with pytest.raises(CohortError, match="case_3"):

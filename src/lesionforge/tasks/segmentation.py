@@ -133,7 +133,12 @@ class SegmentationTask:
         if isinstance(synthetic, Cohort):
             drawn = _synthetic_cases(synthetic, cohort, channels)
             parents = cases.with_cases((*cases, *drawn))
-            synthetic = Source(samples=cached_samples(drawn, preprocessing), lesion_share=config.lesion_share)
+            before = {case.case_id: sample.label for case, sample in zip(cases, samples, strict=True)}
+            synthetic = Source(
+                samples=cached_samples(drawn, preprocessing),
+                lesion_share=config.lesion_share,
+                known=[before.get(case.source_case) for case in drawn],
+            )
         if synthetic is not None:
             sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
         info = describe(
