@@ -1,0 +1,186 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from lesionforge.cli import app, main
+from tests.cli.commands import error, typed
+
+COMMANDS = [
+    ["demo"],
+    ["import"],
+    ["check"],
+    ["show"],
+    ["train"],
+    ["synthesize"],
+    ["segment", "train"],
+    ["segment", "predict"],
+    ["evaluate"],
+    ["benchmark"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(command):
+    shown = " ".join(typed(*command, "--help").output.split())
+    assert f"Example: lesionforge {' '.join(command)}" in shown
+
+
+def test_every_command_is_tested_here():
+    group = get_command(app)
+    found = []
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", None)
+        found += [[name, inner] for inner in below] if below else [[name]]
+    assert sorted(found) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [[], ["segment"]])
+def test_without_arguments_the_commands_are_listed(command):
+    result = CliRunner().invoke(app, command)
+    assert "Usage" in result.output
+    assert "train" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["check", "nowhere"], "nowhere: has no dataset.json"),
+        (["show", "COHORT", "--channels", "T2"], "has no channel 'T2'"),
+        (["train", "cyclegan", "COHORT", "--out", "out"], "cyclegan: is no synthesizer; choose from pix2pix"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "lamda=1"], "lamda: is no option; the options are"),
+        (
+            ["train", "pix2pix", "COHORT", "--out", "out", "--set", "optimiser.lr=1"],
+            "optimiser.lr: is no option; the options are learning_rate",
+        ),
+        (
+            ["train", "pix2pix", "COHORT", "--out", "out", "--set", "training.step=1"],
+            "step: is no option; the options are steps",
+        ),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "width=-1"], "width: input should be greater than 0"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "width"], "'width' is not KEY=VALUE"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "roi_size=[32"], "'[32' is no YAML value"),
+        (
+            ["train", "pix2pix", "COHORT", "--out", "out", "--set", "optimiser=1", "--set", "optimiser.beta1=0"],
+            "'optimiser' is given as a value and as a group",
+        ),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "training.seed=1"], "use --seed"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--time-budget", "soon"], "'soon' is no duration"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--channels", "T2"], "has no channel 'T2'"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--role", "test"], "role test: is not in the roles file"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "many"], "--subjects: 'many' is no number"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "0.01"], "leaves 0 of them"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "99"], "99 of 6 subjects"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--cases", "nowhere.txt"], "nowhere.txt: there is no such"),
+        (["segment", "train", "COHORT", "--out", "out", "--set", "roi_size=[50,50]"], "2 multiples of 16"),
+        (["segment", "train", "COHORT", "--out", "out", "--with", "nowhere"], "nowhere: has no dataset.json"),
+        (["segment", "predict", "nowhere", "COHORT", "--out", "out"], "nowhere: is not a finished model folder"),
+        (["segment", "predict", "GAN", "COHORT", "--out", "out"], "gan: is a model of pix2pix"),
+        (["synthesize", "UNET", "COHORT", "--out", "out", "--n", "1"], "unet: is a model of segmentation"),
+        (["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--masks", "blobs"], "unknown mask source"),
+        (["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--masks", "files:no"], "no: there is no such"),
+        (["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--blend", "full"], "use --blend lesion"),
+        (["synthesize", "GAN", "VOLUMES", "--out", "out", "--n", "1"], "its lesion classes are not the model's"),
+        (["evaluate", "nowhere", "COHORT"], "nowhere: there is no such folder"),
+        (["benchmark", "nowhere.yaml", "--data", "COHORT", "--out", "out"], "nowhere.yaml: there is no such plan"),
+        (["benchmark", "first", "--data", "COHORT", "--out", "out", "--scale", "x"], "first.yaml: has no scale 'x'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments, what, slices, volumes, gan, unet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = {"COHORT": slices, "VOLUMES": volumes, "GAN": gan, "UNET": unet}
+    assert what in error(*(known.get(argument, argument) for argument in arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", "COHORT", "full", "--layout", "nnunet"],
+        ["check", "COHORT", "--out", "full"],
+        ["train", "pix2pix", "COHORT", "--out", "full"],
+        ["train", "carvemix", "COHORT", "--out", "full"],
+        ["synthesize", "GAN", "COHORT", "--out", "full", "--n", "1"],
+        ["segment", "train", "COHORT", "--out", "full"],
+        ["segment", "predict", "UNET", "COHORT", "--out", "full"],
+        ["benchmark", "PLAN", "--data", "COHORT", "--out", "full"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_folder_that_is_not_empty_is_not_written_into(arguments, slices, gan, unet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    (tmp_path / "plan.yaml").write_text(
+        "{arms: {real: {}}, baseline: real, subjects: {train: 0.4, development: 0.2, test: 0.4, numbers: [1]}}"
+    )
+    known = {"COHORT": slices, "GAN": gan, "UNET": unet, "PLAN": "plan.yaml"}
+    message = error(*(known.get(argument, argument) for argument in arguments))
+    assert "full: the output folder is not empty; name a new folder" in message
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_cohort_is_refused(slices, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    shutil.copy(slices / "dataset.json", tmp_path / "empty")
+    (tmp_path / "empty" / "imagesTr").mkdir()
+    for command in (["check"], ["show"], ["train", "carvemix"], ["segment", "train"]):
+        out = ["--out", "out"] if len(command) > 1 else []
+        assert "empty: holds no usable case; put images into imagesTr" in error(*command, "empty", *out)
+
+
+@pytest.mark.parametrize("where", [0, 1, -1])
+def test_debug_shows_the_traceback_wherever_it_stands(where, monkeypatch, capsys):
+    arguments = ["check", "nowhere"]
+    arguments.insert(len(arguments) if where == -1 else where, "--debug")
+    monkeypatch.setattr(sys, "argv", ["lesionforge", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "error: nowhere: has no dataset.json" in shown
+
+
+def test_a_place_that_cannot_be_written_is_named(slices, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = error("show", slices, "--out", tmp_path / "file" / "sheet.png")
+    assert str(tmp_path / "file") in message
+
+
+def test_brackets_in_names_are_shown(slices, tmp_path):
+    out = tmp_path / "[red]sheet[/red].png"
+    assert out.name in typed("show", slices, "--out", out).output
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (["train", "pix2pix", "c", "--out", "o"], "with --resume goes on from the last checkpoint"),
+        (["segment", "train", "c", "--out", "o"], "segment train: add --resume"),
+        (["benchmark", "demo", "--data", "c", "--out", "o"], "the same command goes on where it was"),
+        (["check", "c"], "stopped\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_says_how_to_go_on(monkeypatch, command, remedy):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lesionforge.cohort.layouts.read_cohort", stop)
+    monkeypatch.setattr("lesionforge.cohort.checks.check_folder", stop)
+    result = typed(*command, code=130)
+    assert remedy in result.stderr
+
+
+def test_exit_codes_reach_the_shell(tmp_path):
+    command = [sys.executable, "-m", "lesionforge.cli", "check", str(tmp_path)]
+    code = "import sys; from lesionforge.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code, *command[3:]], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "has no dataset.json" in result.stderr

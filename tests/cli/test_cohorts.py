@@ -1,0 +1,199 @@
+import csv
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from lesionforge.cli import app
+from lesionforge.cohort.case import Annotation
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.scan import read_label
+from tests.cli.commands import content, error, typed
+from tests.helpers import SHAPES, tiny_cohort, write_array
+
+
+def test_folders_are_imported(tmp_path):
+    for patient, value in (("p1", 1), ("p2", 1), ("p3", 0)):
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2:4, 2:4, 2:4] = value
+        write_array(tmp_path / "scans" / patient / "flair.nii.gz", np.arange(512.0).reshape(8, 8, 8))
+        write_array(tmp_path / "scans" / patient / "lesion.nii.gz", label)
+    (tmp_path / "scans" / "p4").mkdir()
+    write_array(tmp_path / "scans" / "p4" / "flair.nii.gz", np.ones((8, 8, 8)))
+    out = tmp_path / "Dataset001_WMH"
+    options = ["--layout", "folders", "--channel", "FLAIR=flair.nii.gz", "--mask", "lesion.nii.gz"]
+    result = typed("import", tmp_path / "scans", out, *options)
+    assert "4 cases of 4 subjects" in result.output
+    cohort = read_cohort(out)
+    assert cohort.channels == ("FLAIR",)
+    states = [case.annotation for case in cohort]
+    assert states == [Annotation.LESION, Annotation.LESION, Annotation.LESION_FREE, Annotation.UNKNOWN]
+    typed("import", tmp_path / "scans", tmp_path / "free", *options, "--no-mask", "lesion_free")
+    assert read_cohort(tmp_path / "free")["p4"].annotation is Annotation.LESION_FREE
+    typed("import", tmp_path / "scans", tmp_path / "named", *options, "--label", "stroke=1")
+    assert read_cohort(tmp_path / "named").labels == {"background": 0, "stroke": 1}
+
+
+def test_slices_with_a_table_are_imported(tmp_path):
+    rows = [["slice_id", "subject_id", "image", "mask", "scanner"]]
+    for number in range(3):
+        image, mask = f"image_{number}.png", f"mask_{number}.png"
+        write_array(tmp_path / "scans" / image, np.arange(64.0).reshape(8, 8))
+        write_array(tmp_path / "scans" / mask, np.eye(8, dtype=np.uint8))
+        rows.append([f"s{number}", f"p{number // 2}", image, mask, "A"])
+    table = tmp_path / "scans" / "slices.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    result = typed("import", table, tmp_path / "out", "--layout", "slices", "--channel", "CT")
+    assert "3 cases of 2 subjects" in result.output
+    cohort = read_cohort(tmp_path / "out")
+    assert cohort.channels == ("CT",)
+    assert cohort["s0"].extra["scanner"] == "A"
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_nnunet_is_imported_and_missing_channels_are_listed(tmp_path, spatial_dims):
+    source = tmp_path / "source"
+    cohort = tiny_cohort(
+        source, spatial_dims=spatial_dims, n_subjects=3, channels=("FLAIR", "T1"), missing={"case_001": ["T1"]}
+    )
+    result = typed("import", source, tmp_path / "left", "--layout", "nnunet")
+    assert "1 cases lack a channel and were left out" in result.output
+    assert [case.case_id for case in read_cohort(tmp_path / "left")] == ["case_000", "case_002"]
+    assert "case_001" in (tmp_path / "left" / "missing.csv").read_text()
+    typed("import", source, tmp_path / "filled", "--layout", "nnunet", "--missing", "zero_fill")
+    assert len(read_cohort(tmp_path / "filled")) == len(cohort)
+
+
+@pytest.mark.parametrize("table", [True, False], ids=["with cases.csv", "without"])
+def test_masks_of_0_and_255_are_named_and_can_be_imported(tmp_path, table):
+    source = tmp_path / "source"
+    for case in tiny_cohort(source, spatial_dims=2, n_subjects=2):
+        write_array(case.label, read_label(case.label)[0] * 255)
+    if not table:
+        (source / "cases.csv").unlink()
+    message = error("import", source, tmp_path / "refused", "--layout", "nnunet")
+    assert "case_000.png: the mask is stored as 0 and 255; store the classes as 1, 2, …, or import it" in message
+    checked = CliRunner().invoke(app, ["check", str(source)])
+    assert checked.exit_code != 0
+    assert "the mask is stored as 0 and 255" in checked.output
+    typed("import", source, tmp_path / "out", "--layout", "nnunet", "--binary-masks")
+    typed("check", tmp_path / "out")
+    assert {v for case in read_cohort(tmp_path / "out") for v in np.unique(read_label(case.label)[0])} == {0, 1}
+
+
+def zoomed(array):
+    return np.repeat(array, 2, axis=0)
+
+
+def save_float(path, change):
+    values = nib.load(path).get_fdata()
+    nib.save(nib.Nifti1Image(change(values).astype(np.float32), np.diag([2.0, 2, 2, 1])), path)
+
+
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+FAULTS_OF_ALL = {
+    "the file is missing": lambda image, label: image.unlink(),
+    "cannot be read": lambda image, label: image.write_bytes(image.read_bytes()[:-40]),
+    "has size": lambda image, label: write_array(label, zoomed(read_label(label)[0]), AFFINE),
+    "holds the label values [3]": lambda image, label: write_array(label, read_label(label)[0] * 3, AFFINE),
+    "stored as 0 and 255": lambda image, label: write_array(label, read_label(label)[0] * 255, AFFINE),
+    "is zero everywhere": lambda image, label: write_array(image, 0 * read_label(label)[0], AFFINE),
+}
+FAULTS = {
+    2: FAULTS_OF_ALL
+    | {
+        "16-bit": lambda image, label: Image.fromarray(np.full((64, 64), 999, np.uint16)).save(image),
+        "a colour (RGB) PNG": lambda image, label: Image.open(image).convert("RGB").save(image),
+    },
+    3: FAULTS_OF_ALL
+    | {
+        "its affine differs": lambda image, label: write_array(label, read_label(label)[0], np.eye(4)),
+        "NaN or infinite": lambda image, label: save_float(image, lambda x: np.where(x > 90, np.nan, x)),
+        "infinite intensities": lambda image, label: save_float(image, lambda x: np.where(x > 90, np.inf, x)),
+        "has 4 dimensions": lambda image, label: save_float(image, lambda x: np.stack([x, x], -1)),
+    },
+}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_path, spatial_dims):
+    faults = FAULTS[spatial_dims]
+    source = tmp_path / "source"
+    cohort = tiny_cohort(source, spatial_dims=spatial_dims, n_subjects=len(faults) + 2)
+    bad = dict(zip([case.case_id for case in cohort][1:], faults, strict=False))
+    for case_id, what in bad.items():
+        faults[what](cohort[case_id].images["FLAIR"], cohort[case_id].label)
+    imported = typed("import", source, tmp_path / "out", "--layout", "nnunet", code=1)
+    checked = typed("check", source, code=1)
+    assert "2 cases of 2 subjects" in imported.output
+    assert [case.case_id for case in read_cohort(tmp_path / "out")] == [
+        cohort.cases[0].case_id,
+        cohort.cases[-1].case_id,
+    ]
+    listed = (tmp_path / "out" / "problems.csv").read_text().splitlines()[1:]
+    assert len(listed) == len(bad)
+    for result in (imported.output.splitlines(), checked.output.splitlines(), listed):
+        for case_id, what in bad.items():
+            (line,) = [line for line in result if f"{case_id}_0000." in line or f"{case_id}." in line]
+            assert what in line
+            assert line.rstrip().rstrip('"')[-1].isalnum()
+    for line in imported.output.splitlines()[-len(bad) :]:
+        assert re.fullmatch(r"  .+: .+; .+", line)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--layout", "folders"], "--channel"),
+        (["--layout", "folders", "--channel", "flair.nii.gz"], "NAME=VALUE"),
+        (["--layout", "folders", "--channel", "FLAIR=flair.nii.gz"], "nowhere: is not a folder"),
+        (["--layout", "slices"], "nowhere: the file is missing"),
+        (["--layout", "slices", "--label", "lesion=one"], "'one' is no whole number"),
+        (["--layout", "slices", "--mask", "lesion.nii.gz"], "--mask: says nothing about the layout slices"),
+        (["--layout", "nnunet"], "nowhere: has no dataset.json"),
+        (["--layout", "nnunet", "--channel", "FLAIR=flair.nii.gz"], "--channel: says nothing about"),
+    ],
+)
+def test_imports_that_cannot_be_done_are_refused(tmp_path, monkeypatch, options, what):
+    monkeypatch.chdir(tmp_path)
+    assert what in error("import", "nowhere", "out", *options)
+
+
+def test_check_reports_without_writing_into_the_cohort(slices, tmp_path):
+    before = content(slices)
+    result = typed("check", slices, "--out", tmp_path / "report")
+    assert "0 problems" in result.output
+    assert "P99.5" in result.output
+    assert content(slices) == before
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "findings.csv",
+        "fingerprint.json",
+        "fingerprint.md",
+    }
+    assert "lies in the cohort" in error("check", slices, "--out", slices / "report")
+    assert content(slices) == before
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_check_names_every_bad_case_in_one_line_and_fails(tmp_path, spatial_dims):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=spatial_dims, n_subjects=4)
+    cohort["case_000"].images["FLAIR"].unlink()
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    write_array(cohort["case_001"].label, read_label(cohort["case_001"].label)[0] * 3, affine)
+    write_array(cohort["case_002"].images["FLAIR"], np.zeros(SHAPES[spatial_dims]), affine)
+    result = typed("check", tmp_path / "cohort", code=1)
+    assert "3 problems" in result.output
+    for number, what in enumerate(("the file is missing", "holds the label values [3]", "is zero everywhere")):
+        (line,) = [line for line in result.output.splitlines() if f"case_00{number}" in line]
+        assert what in line
+        assert "; " in line
+
+
+@pytest.mark.parametrize("cohort", ["slices", "volumes"])
+def test_show_draws_a_sheet(cohort, tmp_path, request):
+    typed("show", request.getfixturevalue(cohort), "--out", tmp_path / "sheet.png", "--n", 2, "--channels", "FLAIR")
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from lesionforge.cohort.case import Annotation
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.scan import read_label
+from lesionforge.training.model_folder import read_info
+from tests.cli.commands import GAN, content, error, sets, typed
+from tests.helpers import tiny_cohort, write_array
+
+
+@pytest.mark.parametrize("condition", ["label", "scan", "inpaint"])
+def test_pix2pix_is_trained_with_each_condition(slices, tmp_path, condition):
+    options = ["--steps", 2, "--condition", condition, *sets([*GAN, "optimiser.ema_decay=0.5"])]
+    typed("train", "pix2pix", slices, "--out", tmp_path / "model", *options)
+    info = read_info(tmp_path / "model")
+    assert info.method == "pix2pix"
+    assert info.config["condition"] == condition
+    assert info.config["optimiser"]["ema_decay"] == 0.5
+    assert info.training["steps"] == 2
+    assert info.training_cases == tuple(f"case_00{n}" for n in range(4))
+
+
+@pytest.mark.parametrize("method", ["copy_paste", "carvemix"])
+@pytest.mark.parametrize("cohort", ["slices", "volumes"])
+def test_methods_without_training_give_the_same_kind_of_folder(method, cohort, tmp_path, request):
+    folder = request.getfixturevalue(cohort)
+    typed("train", method, folder, "--out", tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"model.safetensors", "model.json", "model_card.md"} <= names
+    masks = [] if method == "carvemix" else ["--masks", "bank"]
+    result = typed("synthesize", tmp_path / "model", folder, "--out", tmp_path / "out", "--n", 3, *masks)
+    assert "3 cases" in result.output
+    drawn = read_cohort(tmp_path / "out")
+    assert all(case.origin == "synthetic" and case.synthesizer == method for case in drawn)
+    assert drawn.channels == read_cohort(folder).channels
+
+
+@pytest.mark.parametrize(
+    ("selection", "cases"),
+    [
+        (["--role", "pool"], ["case_000", "case_001"]),
+        (["--cases", "cases.txt"], ["case_002"]),
+        (["--role", "final", "--subjects", "1"], 1),
+        (["--subjects", "0.67"], 3),
+    ],
+)
+def test_cases_are_chosen_by_role_list_and_number(slices, tmp_path, monkeypatch, selection, cases):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases.txt").write_text("case_002\n")
+    typed("train", "copy_paste", slices, "--out", "model", *selection)
+    found = read_info(tmp_path / "model").training_cases
+    assert len(found) in (cases, cases - 1) if isinstance(cases, int) else list(found) == cases
+
+
+@pytest.mark.parametrize("masks", ["bank", "edited", "ellipsoids", "files:masks"])
+def test_cases_are_synthesized_from_every_kind_of_mask(gan, slices, tmp_path, monkeypatch, masks):
+    monkeypatch.chdir(tmp_path)
+    drawing = np.zeros((64, 64), np.uint8)
+    drawing[30:36, 40:46] = 1
+    write_array(tmp_path / "masks" / "drawing.png", drawing)
+    options = ["--n", 4, "--masks", masks, "--min-volume", 10]
+    result = typed("synthesize", gan, slices, "--out", "out", *options)
+    assert "4 cases" in result.output
+    assert (tmp_path / "out" / "sheet.png").is_file()
+    drawn = read_cohort(tmp_path / "out")
+    originals = read_cohort(slices)
+    for case in drawn:
+        source = originals[case.source_case]
+        assert source.annotation is not Annotation.UNKNOWN
+        assert {source.subject_id, *read_info(gan).training_subjects} <= set(case.parents)
+        assert read_label(case.label)[0].any()
+    typed("synthesize", gan, slices, "--out", "again", *options)
+    images = {path: data for path, data in content(tmp_path / "out").items() if path.suffix == ".png"}
+    assert images == {path: data for path, data in content(tmp_path / "again").items() if path.suffix == ".png"}
+
+
+def test_other_cohorts_give_the_masks_and_full_images_are_kept(slices, tmp_path):
+    typed("train", "pix2pix", slices, "--out", tmp_path / "m", "--steps", 2, "--condition", "label", *sets(GAN))
+    other = tiny_cohort(tmp_path / "other", spatial_dims=2, n_subjects=2, seed=5)
+    for case in other:
+        assert case.subject_id.startswith("sub_")
+    table = (tmp_path / "other" / "cases.csv").read_text()
+    (tmp_path / "other" / "cases.csv").write_text(table.replace("sub_", "other_"))
+    options = ["--n", 2, "--masks", "bank", "--masks-from", tmp_path / "other", "--blend", "full", "--min-volume", 10]
+    typed("synthesize", tmp_path / "m", slices, "--out", tmp_path / "out", *options)
+    for case in read_cohort(tmp_path / "out"):
+        assert any(parent.startswith("other_") for parent in case.parents)
+
+
+def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):
+    tiny_cohort(tmp_path / "healthy", spatial_dims=2, n_subjects=2, n_healthy=2)
+    message = error("train", "carvemix", tmp_path / "healthy", "--out", tmp_path / "out")
+    assert "has no case with a lesion" in message

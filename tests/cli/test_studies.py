@@ -1,0 +1,135 @@
+import re
+import shutil
+import signal
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.scan import read_label
+from lesionforge.training.model_folder import read_info
+from tests.cli.commands import GAN, UNET, content, error, sets, typed
+from tests.helpers import tiny_cohort
+
+
+def test_a_time_budget_ends_training(slices, tmp_path):
+    typed("segment", "train", slices, "--out", tmp_path / "model", "--time-budget", "0.1s", *sets(UNET))
+    steps = read_info(tmp_path / "model").training["steps"]
+    assert 0 < steps < 5000
+    assert steps % 2 == 0
+
+
+@pytest.mark.parametrize("command", [["train", "pix2pix"], ["segment", "train"]], ids=" ".join)
+def test_a_run_is_resumed_only_when_asked_for(slices, tmp_path, command):
+    settings = sets(GAN if command[0] == "train" else UNET)
+    if command[0] == "segment":
+        settings += ["--set", "learning_rate=0.001"]
+    start = [*command, slices, *settings]
+    typed(*start, "--out", tmp_path / "run", "--steps", 2)
+    assert "add --resume" in error(*start, "--out", tmp_path / "run", "--steps", 4)
+    more = 4 if command[0] == "train" else 2
+    typed(*start, "--out", tmp_path / "run", "--steps", more, "--resume")
+    assert read_info(tmp_path / "run").training["steps"] == more
+
+
+def test_a_batch_does_the_good_cases_and_lists_the_bad(gan, unet, slices, tmp_path):
+    shutil.copytree(slices, tmp_path / "cohort")
+    bad = tmp_path / "cohort" / "imagesTr" / "case_001_0000.png"
+    bad.write_bytes(bad.read_bytes()[:100])
+    options = ["--n", 5, "--masks", "ellipsoids", "--min-volume", 10]
+    drawn = typed("synthesize", gan, tmp_path / "cohort", "--out", tmp_path / "drawn", *options, code=1)
+    assert len(read_cohort(tmp_path / "drawn")) == 4
+    found = typed("segment", "predict", unet, tmp_path / "cohort", "--out", tmp_path / "found", code=1)
+    assert not (tmp_path / "found" / "case_001.png").exists()
+    assert len(list((tmp_path / "found").glob("*.png"))) == 5
+    for result, folder in ((drawn, "drawn"), (found, "found")):
+        assert "case_001_0000.png" in result.output.splitlines()[-1]
+        assert "case_001_0000.png" in (tmp_path / folder / "problems.csv").read_text()
+
+
+def test_segment_predict_evaluate(unet, slices, volumes, tmp_path):
+    typed("segment", "predict", unet, slices, "--out", tmp_path / "found")
+    before = content(tmp_path / "found")
+    assert len(before) == len(read_cohort(slices)) + 1
+    typed("segment", "predict", unet, slices, "--out", tmp_path / "found")
+    assert content(tmp_path / "found") == before
+    result = typed("evaluate", tmp_path / "found", slices, "--out", tmp_path / "scores.csv")
+    assert "5 of 5 cases scored" in result.output
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 6
+    (tmp_path / "found" / "case_000.png").unlink()
+    result = typed("evaluate", tmp_path / "found", slices, code=1)
+    assert "4 of 5 cases scored" in result.output
+    assert "case_000: " in result.output
+    typed("segment", "predict", unet, volumes, "--out", tmp_path / "volumes")
+    for case in read_cohort(volumes):
+        label, affine = read_label(tmp_path / "volumes" / f"{case.case_id}.nii.gz")
+        image = nib.load(case.images["FLAIR"])
+        assert label.shape == image.shape
+        assert np.allclose(affine, image.affine)
+
+
+def test_a_synthetic_cohort_is_mixed_into_training(gan, slices, volumes, tmp_path):
+    drawn = tmp_path / "drawn"
+    typed("synthesize", gan, slices, "--out", drawn, "--n", 3, "--masks", "bank", "--min-volume", 10, "--role", "pool")
+    options = ["--with", drawn, "--share", 0.5, "--role", "pool", "--steps", 2, *sets(UNET)]
+    typed("segment", "train", slices, "--out", tmp_path / "model", *options)
+    info = read_info(tmp_path / "model")
+    assert {case.case_id for case in read_cohort(drawn)} < set(info.training_cases)
+    assert set(read_info(gan).training_subjects) <= set(info.training_subjects)
+    message = error("segment", "train", volumes, "--with", drawn, "--out", tmp_path / "no", "--channels", "FLAIR")
+    assert "its lesion classes are not those of Volumes" in message
+
+
+def test_predictions_of_two_models_are_not_mixed(unet, slices, tmp_path):
+    typed("segment", "train", slices, "--out", tmp_path / "other", "--steps", 2, "--seed", 1, *sets(UNET))
+    typed("segment", "predict", unet, slices, "--out", tmp_path / "found", "--subjects", 1)
+    message = error("segment", "predict", tmp_path / "other", slices, "--out", tmp_path / "found")
+    assert "holds the predictions of another model" in message
+
+
+def test_cases_of_unknown_annotation_alone_are_no_training_truth(tmp_path):
+    tiny_cohort(tmp_path / "unknown", spatial_dims=2, n_subjects=2, n_unknown=2)
+    message = error("segment", "train", tmp_path / "unknown", "--out", tmp_path / "out")
+    assert "has no annotated case" in message
+
+
+def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypatch):
+    from lesionforge.training.segmentation import SegmentationModule
+
+    step = SegmentationModule.training_step
+
+    def stopped(self, batch, batch_index):
+        if self.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch, batch_index)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "training_step", stopped)
+        start = ["segment", "train", slices, "--out", tmp_path / "run", "--steps", 8, *sets(UNET)]
+        result = typed(*start, code=130)
+    assert "add --resume" in result.stderr
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "run" / "model.json").exists()
+    typed(*start, "--resume")
+    typed(*start[:3], "--out", tmp_path / "whole", *start[5:])
+    stopped_run, whole = (torch_file(tmp_path / name) for name in ("run", "whole"))
+    assert all(torch.equal(stopped_run[name], whole[name]) for name in whole)
+
+
+def torch_file(folder):
+    from lesionforge.training.model_folder import read_tensors
+
+    return read_tensors(folder)
+
+
+def test_training_says_how_far_it_is_where_no_bar_can_be_drawn(slices, tmp_path, monkeypatch):
+    from lesionforge.training import progress
+
+    monkeypatch.setattr(progress.PlainProgress.__init__, "__kwdefaults__", {"accumulate": 1, "seconds": 0.0})
+    result = typed("segment", "train", slices, "--out", tmp_path / "run", "--steps", 5, *sets(UNET))
+    lines = [line for line in result.stderr.splitlines() if line.startswith("run: step")]
+    assert [int(re.search(r"step (\d+) of 5, ", line)[1]) for line in lines] == [1, 2, 3, 4, 5]
+    assert all(re.search(r" min, loss \d", line) for line in lines[1:])
