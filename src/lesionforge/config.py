@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lesionforge.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class MethodConfig(BaseModel):
+    """Options of a method; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parse_options(model: type[Model], options: Mapping[str, Any], *, file: Path | None = None) -> Model:

@@ -120,7 +120,7 @@ def test_names_of_sources(tmp_path, spatial_dims):
     assert make_mask_source("ellipsoids", cohort).subjects == set(cohort.subjects)
     assert isinstance(make_mask_source("ellipsoids", healthy), Ellipsoids)
     assert make_mask_source("ellipsoids").subjects == frozenset()
-    with pytest.raises(ConfigError, match="ellipsoids or files:DIR"):
+    with pytest.raises(ConfigError, match="ellipsoids, files:DIR or gan:MODEL"):
         make_mask_source("blobs", cohort)
     with pytest.raises(ConfigError, match="--masks-from"):
         make_mask_source("edited")

@@ -6,6 +6,7 @@ import torch
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
 from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
 
 
 def count(module: torch.nn.Module) -> int:
@@ -21,6 +22,14 @@ def test_pix2pix_generator_has_the_published_size(in_channels, affine, parameter
 
 def test_patchgan_has_half_of_the_888898_parameters_stated():
     assert count(PatchGAN(spatial_dims=2, in_channels=30)) == 444_449
+
+
+def test_mask_gan_has_the_size_of_the_released_code():
+    size = (128, 128, 32)
+    drawer = MaskGenerator(spatial_dims=3, size=size, out_channels=1, start=(4, 4, 4))
+    assert count(drawer) == 1_796_392
+    assert count(MaskCritic(spatial_dims=3, size=size, in_channels=1)) == 22_103_656
+    assert drawer.inside == (slice(0, 128), slice(0, 128), slice(48, 80))
 
 
 def test_receptive_fields():

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lesionforge.config import MethodConfig
 from lesionforge.errors import ModelError
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.synthesizers.base import MethodConfig
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.training import model_folder

@@ -57,9 +57,23 @@ Settings = Annotated[
 
 
 def read_selection(
-    folder: Path, *, subjects: str | None = None, cases: Path | None = None, role: str | None = None, seed: int = 0
+    folder: Path,
+    *,
+    subjects: str | None = None,
+    cases: Path | None = None,
+    role: str | None = None,
+    seed: int = 0,
+    read: Callable[[Path], Cohort] | None = None,
 ) -> Cohort:
     """Read a cohort and keep the cases asked for.
+
+    Args:
+        folder: the cohort folder.
+        subjects: how many subjects, or which share of them.
+        cases: a file with a case id in each line.
+        role: a role in the folder's ``roles.json``.
+        seed: decides which subjects are taken.
+        read: reads the folder, if it is of another layout than nnU-Net's.
 
     Raises:
         ConfigError: if the selection is not understood.
@@ -68,7 +82,7 @@ def read_selection(
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import of_role, read_roles, take_subjects
 
-    cohort = read_cohort(folder)
+    cohort = (read or read_cohort)(folder)
     if role is not None:
         roles = folder / "roles.json"
         if not roles.is_file():

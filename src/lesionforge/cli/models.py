@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +32,11 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+
+if TYPE_CHECKING:
+    from lesionforge.masks import MaskGAN
+    from lesionforge.synthesizers.base import Synthesizer
 
 ENDLESS = 10_000_000
 
@@ -68,7 +73,7 @@ def training_options(
 
 
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="pix2pix, copy_paste or carvemix.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="pix2pix, copy_paste, carvemix or maskgan.")],
     cohort: CohortFolder,
     out: Out,
     channels: Channels = None,
@@ -84,32 +89,48 @@ def train(
     device: DeviceOption = Device.AUTO,
     workers: Workers = 0,
 ) -> None:
-    """Fit a synthesizer on the lesion cases of a cohort.
+    """Fit a synthesizer, or a generator of lesion masks (maskgan), on the lesion cases of a cohort.
+
+    For maskgan COHORT may also be a folder of label maps in MNI space.
 
     Example: lesionforge train pix2pix Dataset001_WMH --out model --condition inpaint --time-budget 10m
     """
+    from lesionforge.cohort.layouts import read_cohort, read_masks
+    from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
+    from lesionforge.masks import MaskGAN
     from lesionforge.synthesizers.registry import find_method
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
 
     quiet()
-    options, training = parse_settings(settings)
+    options, flags = parse_settings(settings)
     if condition is not None:
         options["condition"] = condition.value
-    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
-    training = training_options(
-        training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
-    )
-    model = find_method(method).fit(
-        chosen,
-        channels=tuple(channels or chosen.channels),
-        config=options,
-        training=parse_options(TrainingConfig, training),
-        out=out,
-        resume=resume,
-    )
-    console.print(f"{out}: {method}, fitted on {len(model.info.training_cases)} cases; see {out / 'model_card.md'}")
+    problems = list[LesionforgeError]()
+    bare_masks = method == "maskgan" and not (cohort / "dataset.json").is_file()
+    read = partial(read_masks, on_problem=problems.append) if bare_masks else read_cohort
+    chosen = read_selection(cohort, read=read, subjects=subjects, cases=cases, role=role, seed=seed)
+    flags = training_options(flags, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers)
+    training = parse_options(TrainingConfig, flags)
+    fitted: MaskGAN | Synthesizer
+    if method == "maskgan":
+        masks = chosen.with_channels(channels or chosen.channels)
+        fitted = MaskGAN.fit(
+            masks, config=options, training=training, out=out, resume=resume, on_problem=problems.append
+        )
+    else:
+        fitted = find_method(method).fit(
+            chosen,
+            channels=tuple(channels or chosen.channels),
+            config=options,
+            training=training,
+            out=out,
+            resume=resume,
+        )
+    console.print(f"{out}: {method}, fitted on {len(fitted.info.training_cases)} cases; see {out / 'model_card.md'}")
+    write_problems(out / "problems.csv", problems)
+    finish(problems, out / "problems.csv")
 
 
 def synthesize(
@@ -117,7 +138,7 @@ def synthesize(
     cohort: CohortFolder,
     out: Out,
     n: Annotated[int, typer.Option("--n", min=1, help="Cases to write; scans are drawn evenly, with replacement.")],
-    masks: Annotated[str, typer.Option(help="bank, edited, ellipsoids or files:DIR.")] = "edited",
+    masks: Annotated[str, typer.Option(help="bank, edited, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
     masks_from: Annotated[
         Path | None, typer.Option(help="Cohort whose real masks are taken; COHORT unless given.")
     ] = None,
@@ -154,7 +175,8 @@ def synthesize(
     source, skipped = None, list[CohortError]()
     if drawer.needs_mask:
         lesions = targets if masks_from is None else read_cohort(masks_from)
-        if masks != "ellipsoids" and dict(lesions.labels) != drawer.info.labels:
+        of_lesions = not masks.startswith(("ellipsoids", "gan:"))
+        if of_lesions and dict(lesions.labels) != drawer.info.labels:
             raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
         source = make_mask_source(masks, lesions, on_problem=skipped.append)
     with progress_bar("synthesizing") as progress:

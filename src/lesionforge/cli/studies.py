@@ -95,7 +95,7 @@ def segment_predict(
 
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
-    from lesionforge.cohort.layouts.cases_csv import write_table
+    from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.tasks.segmentation import SegmentationTask, claim_predictions
     from lesionforge.training.quiet import quiet
 
@@ -113,9 +113,7 @@ def segment_predict(
                 problems.append(error)
             progress(done, len(chosen))
     console.print(f"{out}: {len(chosen) - len(problems)} label maps")
-    if problems:
-        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
-        write_table(out / "problems.csv", rows, columns=("where", "what", "remedy"))
+    write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")
 
 

@@ -9,15 +9,20 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import DrawnMask, MaskSource, PlacedMask
 from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
+from lesionforge.masks.gan import MaskGAN
 from lesionforge.masks.given import GivenMasks
 from lesionforge.masks.place import allowed_region, place, with_region
 
+MASK_SOURCES = "bank, edited, ellipsoids, files:DIR or gan:MODEL"
+
 __all__ = [
+    "MASK_SOURCES",
     "DrawnMask",
     "EditedMasks",
     "Ellipsoids",
     "GivenMasks",
     "MaskBank",
+    "MaskGAN",
     "MaskSource",
     "PlacedMask",
     "allowed_region",
@@ -34,7 +39,8 @@ def make_mask_source(
 
     Args:
         spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``ellipsoids`` (near where the
-            lesions of ``cohort`` lie if it has any, else anywhere) or ``files:DIR`` (label files).
+            lesions of ``cohort`` lie if it has any, else anywhere), ``files:DIR`` (label files) or ``gan:MODEL`` (a
+            trained mask generator).
         cohort: where real masks come from.
         channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
         on_problem: called with the error of a case of ``cohort`` that cannot be read and is left out; raises unless
@@ -47,11 +53,13 @@ def make_mask_source(
     kind, _, folder = spec.partition(":")
     if kind == "files" and folder:
         return GivenMasks(Path(folder), cohort=cohort)
+    if kind == "gan" and folder:
+        return MaskGAN.load(Path(folder))
     if spec == "ellipsoids":
         prior = cohort if cohort is not None and len(cohort.with_lesions()) else None
         return Ellipsoids(prior=prior, channel=channel, on_problem=on_problem)
     if spec not in ("bank", "edited"):
-        raise ConfigError(f"masks {spec!r}", "unknown mask source", "use bank, edited, ellipsoids or files:DIR")
+        raise ConfigError(f"masks {spec!r}", "unknown mask source", f"use {MASK_SOURCES}")
     if cohort is None:
         raise ConfigError(f"masks {spec!r}", "needs a cohort to take masks from", "name one with --masks-from")
     bank = MaskBank(cohort, channel=channel, on_problem=on_problem)

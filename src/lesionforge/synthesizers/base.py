@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray
+from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, save_model
-
-
-class MethodConfig(BaseModel):
-    """Options of a method; an unknown one is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Synthesizer(ABC):

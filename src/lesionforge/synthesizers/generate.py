@@ -16,6 +16,7 @@ from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
+from lesionforge.masks import MASK_SOURCES
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
 from lesionforge.masks.place import with_region
@@ -250,9 +251,7 @@ def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort
     if not len(targets):
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
-        raise ConfigError(
-            "--masks", f"{model.method} needs masks", "name a source: bank, edited, ellipsoids, files:DIR"
-        )
+        raise ConfigError("--masks", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
     if blend == "full" and not model.draws_whole_image:
         raise ConfigError("--blend full", "this model draws around the mask only", "use --blend lesion")
 

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from lesionforge.cohort.fingerprint import Fingerprint
+from lesionforge.config import MethodConfig
 from lesionforge.networks.discriminator import smallest_input
-from lesionforge.synthesizers.base import MethodConfig
 from lesionforge.synthesizers.conditions import Condition, ConditionName
 from lesionforge.training.adversarial import AdversarialConfig
 from lesionforge.training.model_folder import ModelInfo

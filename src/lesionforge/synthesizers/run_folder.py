@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_table
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_problems
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.errors import LesionforgeError, OutputError
 from lesionforge.files import write_json
 
 SETTINGS = "synthesis.json"
-PROBLEMS = "problems.csv"
 
 
 def claim_run_folder(out: Path, settings: Mapping[str, object]) -> None:
@@ -44,8 +43,5 @@ def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeE
         num_training=len(result),
         file_ending=file_ending,
     )
-    (out / PROBLEMS).unlink(missing_ok=True)
-    if problems:
-        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
-        write_table(out / PROBLEMS, rows, columns=("where", "what", "remedy"))
+    write_problems(out / "problems.csv", problems)
     write_cases_csv(out, result, channels=result.channels)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.config import parse_options
+from lesionforge.config import MethodConfig, parse_options
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.synthesizers.base import MethodConfig, Synthesizer, training_cohort
+from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.lesion_library import Lesion, build_library, library_from_tensors, library_tensors
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe

@@ -30,6 +30,7 @@ class AdversarialConfig(BaseModel):
         ema_decay: decay of the averaged generator that synthesizes; 0 takes the last weights.
         pool_size: earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
         clip_norm: bound on the norm of each network's gradient, or ``None``.
+        n_critic: critic steps for each of the generator's; a batch is shared out among them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,7 @@ class AdversarialConfig(BaseModel):
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     pool_size: int = Field(default=50, ge=0)
     clip_norm: float | None = None
+    n_critic: int = Field(default=1, ge=1)
 
 
 class ImagePool(nn.Module):
@@ -77,7 +79,7 @@ class ImagePool(nn.Module):
 
 
 class AdversarialModule(lightning.LightningModule):
-    """One step: the generator against the critic, then the critic on real and pooled fakes.
+    """One step: the generator against the critic, then the critic on real and pooled fakes, once or several times.
 
     A method says what its two losses are; the order, accumulation, clipping, averaging and randomness are here.
     All randomness of a step comes from (seed, epoch, batch), so a resumed run repeats an uninterrupted one.
@@ -114,15 +116,21 @@ class AdversarialModule(lightning.LightningModule):
         """Update both networks; gradients add up over ``accumulate`` batches."""
         first, last = batch_index % self.accumulate == 0, (batch_index + 1) % self.accumulate == 0
         of_generator, of_critic = self.optimizers()
+        n_critic = self.config.n_critic
+        parts = [{name: values[part::n_critic] for name, values in batch.items()} for part in range(n_critic)]
         with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
             self.toggle_optimizer(of_generator)
-            loss_g, fakes, logs_g = self.generator_loss(batch)
+            loss_g, fakes, logs_g = self.generator_loss(parts[0])
             self._descend(of_generator, loss_g, self.generator.parameters(), first=first, last=last)
             self.untoggle_optimizer(of_generator)
 
             self.toggle_optimizer(of_critic)
-            loss_d, logs_d = self.critic_loss(batch, self.pool.exchange(fakes))
-            self._descend(of_critic, loss_d, self.critic.parameters(), first=first, last=last)
+            for number, part in enumerate(parts):
+                if number > 0:
+                    with torch.no_grad():
+                        _, fakes, _ = self.generator_loss(part)
+                loss_d, logs_d = self.critic_loss(part, self.pool.exchange(fakes))
+                self._descend(of_critic, loss_d, self.critic.parameters(), first=first, last=last)
             self.untoggle_optimizer(of_critic)
         if last:
             self.averaged.update_parameters(self.generator)

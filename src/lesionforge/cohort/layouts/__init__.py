@@ -6,6 +6,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.cohort.layouts.folders import read_folders
+from lesionforge.cohort.layouts.masks import read_masks
 from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, read_nnunet, write_nnunet
 from lesionforge.cohort.layouts.slices import read_slices
 
@@ -21,6 +22,7 @@ __all__ = [
     "case_files",
     "read_cohort",
     "read_folders",
+    "read_masks",
     "read_nnunet",
     "read_slices",
     "write_cases_csv",

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, LesionforgeError
 from lesionforge.files import write_text
 
 COLUMNS = (
@@ -147,6 +147,14 @@ def write_cases_csv(folder: Path, cases: Iterable[Case], *, channels: Sequence[s
         channels: of the cohort; those without a file are listed in ``missing_channels``.
     """
     write_table(folder / "cases.csv", [row_from_case(case, channels) for case in cases], columns=COLUMNS)
+
+
+def write_problems(path: Path, problems: Sequence[LesionforgeError]) -> None:
+    """Write a row for each problem: where, what, remedy; without any, see that there is no such file."""
+    path.unlink(missing_ok=True)
+    if problems:
+        rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
+        write_table(path, rows, columns=("where", "what", "remedy"))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]], *, columns: Sequence[str]) -> None:

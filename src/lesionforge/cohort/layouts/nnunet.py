@@ -18,6 +18,7 @@ from lesionforge.cohort.layouts.cases_csv import (
     read_cases_csv,
     row_from_case,
     write_cases_csv,
+    write_problems,
     write_table,
 )
 from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
@@ -274,6 +275,4 @@ def _write_lists(
         rows = [{**row_from_case(case, channels), "done": done} for case in incomplete]
         columns = ("case_id", "missing_channels", "done")
         write_table(folder / "missing.csv", [{key: row[key] for key in columns} for row in rows], columns=columns)
-    if problems:
-        listed = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]
-        write_table(folder / "problems.csv", listed, columns=("where", "what", "remedy"))
+    write_problems(folder / "problems.csv", problems)

@@ -1,0 +1,64 @@
+"""A folder of lesion label maps without scans: what a mask generator is trained on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, check_classes, fail
+from lesionforge.cohort.scan import IMAGE_ENDINGS, read_label
+from lesionforge.errors import CohortError
+
+BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+
+
+def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
+    """Read the label maps of a folder as a cohort without channels.
+
+    A file named in BIDS' manner, ``sub-LABEL_….nii.gz``, is of the subject ``sub-LABEL``; any other is its own. The
+    classes are 0 and the greatest value found; 0/255 is refused.
+
+    Args:
+        folder: holds ``.nii.gz``, ``.nii`` or ``.png`` files.
+        on_problem: called with the error of each file that cannot be used and is left out, empty ones included;
+            raises unless given.
+
+    Raises:
+        CohortError: if the folder is missing or holds no lesion.
+    """
+    if not folder.is_dir():
+        raise CohortError(folder, "there is no such folder", "check the path")
+    cases, greatest = [], 0
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(IMAGE_ENDINGS):
+            continue
+        try:
+            greatest = max(greatest, _greatest_class(path))
+        except CohortError as problem:
+            on_problem(problem)
+            continue
+        name = path.name.removesuffix(next(filter(path.name.endswith, IMAGE_ENDINGS)))
+        subject = BIDS_SUBJECT.match(name)
+        cases.append(
+            Case(
+                case_id=name,
+                subject_id=subject[0] if subject else name,
+                images={},
+                annotation=Annotation.LESION,
+                label=path,
+            )
+        )
+    if not cases:
+        raise CohortError(folder, "holds no lesion mask", "put .nii.gz label files there")
+    names = {"lesion": 1} if greatest == 1 else {f"lesion_{value}": value for value in range(1, greatest + 1)}
+    return Cohort(name=folder.name, channels=(), labels={"background": 0, **names}, cases=tuple(cases))
+
+
+def _greatest_class(path: Path) -> int:
+    label, _ = read_label(path)
+    if not label.any():
+        raise CohortError(path, "holds no lesion", "leave it out")
+    greatest = int(label.max())
+    check_classes(label, path, {str(value): value for value in ([0, 1] if greatest == 255 else range(greatest + 1))})
+    return greatest
