@@ -7,6 +7,8 @@ from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
+from lesionforge.networks.spade import SpadeGenerator
+from lesionforge.networks.stroke_unet import StrokeUNet
 
 
 def count(module: torch.nn.Module) -> int:
@@ -30,6 +32,16 @@ def test_mask_gan_has_the_size_of_the_released_code():
     assert count(drawer) == 1_796_392
     assert count(MaskCritic(spatial_dims=3, size=size, in_channels=1)) == 22_103_656
     assert drawer.inside == (slice(0, 128), slice(0, 128), slice(48, 80))
+
+
+def test_spade_has_the_size_that_follows_from_the_paper():
+    assert count(SpadeGenerator(spatial_dims=2, in_channels=29 + 1, out_channels=1)) == 1_029_337
+    park = SpadeGenerator(spatial_dims=2, in_channels=29 + 1, out_channels=1, hidden_channels=128, shortcut=True)
+    assert count(park) == 3_160_873
+
+
+def test_the_stroke_unet_has_the_published_size():
+    assert count(StrokeUNet(spatial_dims=3, in_channels=1, out_channels=2)) == 5_645_410
 
 
 def test_receptive_fields():

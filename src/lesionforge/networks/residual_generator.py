@@ -1,0 +1,85 @@
+"""The residual generator of CycleGAN, pix2pix' other one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
+
+
+class ResidualGenerator(nn.Module):
+    """A few steps down, residual blocks, and as many steps up, without connections between them.
+
+    Source: Johnson et al. 2016 (arXiv 1603.08155), as in Zhu et al. 2017 (CycleGAN, arXiv 1703.10593): a 7-wide
+    convolution, 3-wide stride-2 convolutions, nine blocks of two 3-wide convolutions, ×2 nearest upsampling with 3-wide
+    convolutions (instead of transposed ones, which leave a checkerboard), a 7-wide convolution.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the condition.
+        out_channels: channels of the image.
+        channels: width at each resolution, from the finest; each further one is half as fine.
+        blocks: residual blocks at the coarsest.
+        width: factor on all ``channels``.
+
+    Shapes:
+        input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;
+        output ``(batch, out_channels, x, y[, z])``, −1 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = (64, 128, 256),
+        blocks: int = 9,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        widths = scale_widths(channels, width)
+        self.divisor = 2 ** (len(widths) - 1)
+        steps = list(pairwise(widths))
+        self.layers = nn.Sequential(
+            _step(spatial_dims, in_channels, widths[0], 7),
+            *(_step(spatial_dims, fine, coarse, 3, stride=2) for fine, coarse in steps),
+            *(_Residual(spatial_dims, widths[-1]) for _ in range(blocks)),
+            *(
+                nn.Sequential(nn.Upsample(scale_factor=2), _step(spatial_dims, coarse, fine, 3))
+                for fine, coarse in reversed(steps)
+            ),
+            Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 7, padding=3),
+            nn.Tanh(),
+        )
+        init_normal(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draw from ``(batch, in_channels, x, y[, z])``."""
+        return torch.as_tensor(self.layers(x))
+
+
+class _Residual(nn.Module):
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _step(spatial_dims, channels, channels, 3),
+            Conv[Conv.CONV, spatial_dims](channels, channels, 3, padding=1),
+            instance_norm(spatial_dims, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def _step(spatial_dims: int, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel, stride, padding=kernel // 2),
+        instance_norm(spatial_dims, out_channels),
+        nn.ReLU(),
+    )
