@@ -11,7 +11,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.template import make_template_cohort
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of, make_generator
+from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of
 from lesionforge.training.model_folder import ModelInfo, describe
 
 
@@ -36,7 +36,9 @@ def untrained_pix2pix(cohort: Cohort, preprocessing: Preprocessing, config: Pix2
     """Return a generator with random weights, which is as fast as a trained one."""
     info: ModelInfo = describe("pix2pix", config, preprocessing, cohort)
     intensities = np.full((1, len(info.classes), len(cohort.channels)), 1.5, np.float32)
-    return Pix2Pix(info, make_generator(config, condition_of(config, info)), intensities)
+    return Pix2Pix(
+        info, config.generator(condition_of(config, info).in_channels, len(info.preprocessing.channels)), intensities
+    )
 
 
 def tumour_volume(shape: tuple[int, int, int], radius: float) -> Sample:

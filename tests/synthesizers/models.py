@@ -5,7 +5,7 @@ import numpy as np
 from lesionforge.cohort.scan import load_scan
 from lesionforge.masks.place import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.pix2pix import Pix2Pix, make_generator
+from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of
 from lesionforge.synthesizers.registry import find_method
 from lesionforge.training.loop import TrainingConfig
@@ -45,7 +45,7 @@ def untrained_pix2pix(cohort, *, spatial_dims=None, preprocessing=None, **option
     preprocessing = preprocessing or Preprocessing(spatial_dims=dims, channels=cohort.channels)
     info = describe("pix2pix", config, preprocessing, cohort)
     with torch_seed(0, "test"):
-        generator = make_generator(config, condition_of(config, info))
+        generator = config.generator(condition_of(config, info).in_channels, len(info.preprocessing.channels))
         for weight in generator.parameters():
             weight.data.normal_(0, 0.1)
     return Pix2Pix(info, generator, np.full((1, len(info.classes), len(cohort.channels)), 1.5, np.float32))

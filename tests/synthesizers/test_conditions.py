@@ -5,9 +5,9 @@ from scipy import ndimage
 
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
-from lesionforge.synthesizers.lesion_crops import LesionCrops
 from lesionforge.synthesizers.pix2pix import Pix2PixModule
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.training_crops import TrainingCrops
 from tests.synthesizers.models import ball_mask, make_sample, tiny_options
 
 SHAPES = {2: (24, 24), 3: (24, 24, 24)}
@@ -81,7 +81,7 @@ def test_neither_network_is_shown_the_lesion_that_is_to_be_drawn(name, spatial_d
     bright = plain.edited(np.where(label > 0, 0.9, plain.image).astype(np.float32), label)
     config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, augment=False))
     condition = make_condition(name, image_channels=1, classes=(1,))
-    first, second = (LesionCrops([sample], config, condition, seed=3)[5] for sample in (plain, bright))
+    first, second = (TrainingCrops([sample], config, condition, seed=3)[5] for sample in (plain, bright))
     assert not torch.equal(first["image"], second["image"])
     assert torch.equal(first["condition"], second["condition"])
     shown = Pix2PixModule(config, condition, seed=0)._shown({"condition": first["condition"][None]})
@@ -100,7 +100,7 @@ def test_of_the_lesions_intensities_no_more_than_the_mean_is_shown(name, spatial
     images[2][:, inside] += 0.1
     config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, augment=False))
     condition = make_condition(name, image_channels=1, classes=(1,), lesion_intensity=True)
-    items = [LesionCrops([plain.edited(i, label)], config, condition, seed=3)[5]["condition"] for i in images]
+    items = [TrainingCrops([plain.edited(i, label)], config, condition, seed=3)[5]["condition"] for i in images]
     assert torch.allclose(items[0], items[1], atol=1e-6)
     assert not torch.allclose(items[0], items[2], atol=1e-3)
 
@@ -110,7 +110,7 @@ def test_the_crops_hole_covers_the_lesion(spatial_dims):
     shape = (30,) * spatial_dims
     sample = make_sample(shape, label=ball_mask(shape, [3] * spatial_dims, 4))
     config = Pix2PixConfig(**tiny_options(spatial_dims))
-    crops = LesionCrops([sample], config, make_condition("inpaint", image_channels=1, classes=(1,)), seed=0)
+    crops = TrainingCrops([sample], config, make_condition("inpaint", image_channels=1, classes=(1,)), seed=0)
     for draw in range(8):
         item = crops[draw]
         lesion = item["condition"][2] > 0

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.registry import find_method
 from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
 from lesionforge.training import loop
 from lesionforge.training.loop import CHECKPOINT, TrainingConfig
@@ -87,6 +88,24 @@ def fit_pix2pix(cohort, out, spatial_dims, *, resume=False, config=None, **optio
     )
 
 
+def fit_translator(method, channels):
+    """Return a function that trains a method on label maps."""
+
+    def fit(cohort, out, spatial_dims, *, resume=False, config=None, **options):
+        optimiser = {"pool_size": 3, "ema_decay": 0.9, "learning_rate": 0.01}
+        small = {"spatial_dims": spatial_dims, "roi_size": SIDE[spatial_dims], "channels": channels, "width": 0.5}
+        return find_method(method).fit(
+            cohort,
+            channels=cohort.channels,
+            config={**small, "optimiser": optimiser, **(config or {})},
+            training=training(**options),
+            out=out,
+            resume=resume,
+        )
+
+    return fit
+
+
 def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, **options):
     """Train a tiny U-Net."""
     side = {2: (16, 16), 3: (16, 16, 8)}[spatial_dims]
@@ -101,7 +120,12 @@ def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, **
     )
 
 
-METHODS = {"pix2pix": fit_pix2pix, "segmentation": fit_segmentation}
+METHODS = {
+    "pix2pix": fit_pix2pix,
+    "spade": fit_translator("spade", (8, 4, 4)),
+    "cyclegan": fit_translator("cyclegan", (4, 4, 4)),
+    "segmentation": fit_segmentation,
+}
 
 
 def interrupt(monkeypatch, run, *, epoch, batch=None):

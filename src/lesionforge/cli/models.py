@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lesionforge.synthesizers.base import Synthesizer
 
 ENDLESS = 10_000_000
+METHODS = "pix2pix, spade, cyclegan, copy_paste, carvemix or maskgan."
 
 
 class ConditionChoice(StrEnum):
@@ -73,7 +74,7 @@ def training_options(
 
 
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="pix2pix, copy_paste, carvemix or maskgan.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help=METHODS)],
     cohort: CohortFolder,
     out: Out,
     channels: Channels = None,

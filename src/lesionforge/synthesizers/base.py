@@ -116,13 +116,18 @@ class Synthesizer(ABC):
         save_model(folder, self.info, self.tensors())
 
 
-def training_cohort(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-    """Return the lesion cases that have every channel: what a synthesizer is fitted on.
+def training_cohort(cohort: Cohort, channels: tuple[str, ...], *, lesion_free: bool = False) -> Cohort:
+    """Return the cases that a synthesizer is fitted on: those with a lesion and every channel.
+
+    Args:
+        cohort: where they are taken from.
+        channels: what they must have.
+        lesion_free: take those annotated as lesion-free as well.
 
     Raises:
-        CohortError: if there is none.
+        CohortError: if none has a lesion.
     """
-    cases = cohort.having(channels).with_lesions()
-    if not len(cases):
+    cases = cohort.having(channels)
+    if not len(cases.with_lesions()):
         raise CohortError(cohort.name, f"has no case with a lesion and the channels {', '.join(channels)}", "check it")
-    return cases
+    return cases.annotated() if lesion_free else cases.with_lesions()

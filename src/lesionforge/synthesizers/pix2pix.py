@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
+from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
@@ -28,15 +29,13 @@ from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
-from lesionforge.networks.discriminator import CHANNELS, PatchGAN
-from lesionforge.networks.generator import UNetGenerator
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, hole_around
-from lesionforge.synthesizers.lesion_crops import LesionCrops
 from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, draw, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_roi_size
+from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig, claim_run, fit
@@ -54,15 +53,8 @@ class Pix2PixModule(AdversarialModule):
 
     def __init__(self, config: Pix2PixConfig, condition: Condition, *, seed: int, accumulate: int = 1) -> None:
         with torch_seed(seed, "weights"):
-            generator = make_generator(config, condition)
-            critic = PatchGAN(
-                spatial_dims=config.spatial_dims,
-                in_channels=condition.critic_channels + condition.image_channels,
-                channels=CHANNELS[: config.num_layers_d],
-                strides=(*[2] * (config.num_layers_d - 1), 1),
-                width=config.width,
-                spectral_norm=config.spectral_norm,
-            )
+            generator = config.generator(condition.in_channels, condition.image_channels)
+            critic = config.critic(condition.critic_channels + condition.image_channels)
         super().__init__(generator, critic, config=config.optimiser, seed=seed, accumulate=accumulate)
         self.adversarial = ADVERSARIAL_LOSSES[config.adversarial]
         self.lambda_l1, self.condition = config.lambda_l1, condition
@@ -106,12 +98,12 @@ class Pix2Pix(Synthesizer):
     """
 
     method = "pix2pix"
-    Config = Pix2PixConfig
+    Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
 
-    def __init__(self, info: ModelInfo, generator: UNetGenerator, intensities: Intensities) -> None:
+    def __init__(self, info: ModelInfo, generator: nn.Module, intensities: Intensities) -> None:
         super().__init__(info)
         self.intensities = intensities
-        self.config = Pix2PixConfig.model_validate(info.config)
+        self.config = self.Config.model_validate(info.config)
         self.condition = condition_of(self.config, info)
         self.generator = generator.eval().requires_grad_(False)
         self.device = torch.device("cpu")
@@ -128,17 +120,20 @@ class Pix2Pix(Synthesizer):
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
     ) -> Self:
-        """Train on crops around the lesions of ``cohort``; see :meth:`Synthesizer.fit`."""
-        options = parse_options(Pix2PixConfig, config)
+        """Train on crops around the lesions of ``cohort``, for label maps also elsewhere; see :meth:`Synthesizer.fit`.
+
+        Lesion-free cases are trained on with label maps only.
+        """
+        options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
-        cases = training_cohort(cohort, channels)
+        cases = training_cohort(cohort, channels, lesion_free=options.condition == "label")
         facts = fingerprint(cases, channels)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
             preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
-        roi_size = options.roi_size or default_roi_size(facts, options)
+        samples = cached_samples(cases, preprocessing)
+        roi_size = options.roi_size or default_roi_size(facts, samples, options)
         options = options.model_copy(update={"roi_size": roi_size})
         training = training.or_batch_size(facts.batch_size(roi_size))
-        samples = cached_samples(cases, preprocessing)
         info = describe(
             cls.method,
             options,
@@ -148,14 +143,24 @@ class Pix2Pix(Synthesizer):
             training=training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"}),
         )
         condition = condition_of(options, info)
-        module = Pix2PixModule(options, condition, seed=training.seed, accumulate=training.accumulate)
-        crops = LesionCrops(samples, options, condition, seed=training.seed)
+        module = cls.module(options, condition, training)
+        crops = TrainingCrops(samples, options, condition, seed=training.seed)
         preview = Preview(partial(picture, module, crops), out / "previews", minutes=training.preview_minutes)
-        steps = fit(module, crops, out=out, config=training, resume=resume, callbacks=(preview,))
+        steps = fit(module, cls.items(crops), out=out, config=training, resume=resume, callbacks=(preview,))
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        model = cls(info, cast(UNetGenerator, module.result), crops.intensities(KNOWN_INTENSITIES))
+        model = cls(info, module.result, crops.intensities(KNOWN_INTENSITIES))
         model.save(out)
         return model
+
+    @staticmethod
+    def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
+        """Return the networks with their training step."""
+        return Pix2PixModule(config, condition, seed=training.seed, accumulate=training.accumulate)
+
+    @staticmethod
+    def items(crops: TrainingCrops) -> Dataset[dict[str, Tensor]]:
+        """Return the training items."""
+        return crops
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Draw the lesion; see :meth:`Synthesizer.synthesize`."""
@@ -216,7 +221,7 @@ class Pix2Pix(Synthesizer):
         for place in self._planes(np.ones_like(mask)):
             plane, shape = sample.image[place], mask[place].shape
             others = None if sample.label is None else sample.label[place] > 0
-            size = tuple(-(-n // self.generator.divisor) * self.generator.divisor for n in shape)
+            size = tuple(-(-n // self.config.divisor) * self.config.divisor for n in shape)
             crop = Crop(tuple(0 for _ in shape), size)
             inputs = self.condition.encode(
                 crop.cut(plane, fill=-1),
@@ -247,7 +252,7 @@ class Pix2Pix(Synthesizer):
     def _crop_around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> Crop:
         """Return the training crop around a hole, or a larger one where the hole and some context would not fit."""
         assert self.config.roi_size is not None
-        divisor = self.generator.divisor
+        divisor = self.config.divisor
         size = tuple(
             max(roi, -(-(s.stop - s.start + divisor) // divisor) * divisor)
             for roi, s in zip(self.config.roi_size, box, strict=True)
@@ -281,22 +286,11 @@ class Pix2Pix(Synthesizer):
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
         """Make the generator and fill in its weights."""
-        config = Pix2PixConfig.model_validate(info.config)
-        generator = make_generator(config, condition_of(config, info))
+        config = cls.Config.model_validate(info.config)
+        condition = condition_of(config, info)
+        generator = config.generator(condition.in_channels, condition.image_channels)
         generator.load_state_dict({name: tensor for name, tensor in tensors.items() if name != INTENSITIES})
         return cls(info, generator, tensors[INTENSITIES].numpy())
-
-
-def make_generator(config: Pix2PixConfig, condition: Condition) -> UNetGenerator:
-    """Return the generator that the options ask for."""
-    return UNetGenerator(
-        spatial_dims=config.spatial_dims,
-        in_channels=condition.in_channels,
-        out_channels=condition.image_channels,
-        channels=config.channels,
-        width=config.width,
-        dropout=config.dropout,
-    )
 
 
 def anatomy_values(samples: Any) -> tuple[int, ...]:
@@ -309,7 +303,7 @@ def anatomy_values(samples: Any) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def picture(module: Pix2PixModule, crops: LesionCrops) -> Any:
+def picture(module: AdversarialModule, crops: TrainingCrops) -> Any:
     """Return a figure of four training crops: condition, drawn, real."""
     items = [crops[draw] for draw in range(4)]
     condition = torch.stack([item["condition"] for item in items]).to(module.device)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+import numpy as np
+from pydantic import Field, model_validator
+from torch import nn
 
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.config import MethodConfig
-from lesionforge.networks.discriminator import smallest_input
+from lesionforge.networks.discriminator import CHANNELS, PatchGAN, smallest_input
+from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.residual_generator import ResidualGenerator
+from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.conditions import Condition, ConditionName
 from lesionforge.training.adversarial import AdversarialConfig
 from lesionforge.training.model_folder import ModelInfo
@@ -20,9 +26,10 @@ class Pix2PixConfig(MethodConfig):
     Attributes:
         condition: ``label``, ``scan`` or ``inpaint``.
         spatial_dims: 2 or 3.
-        channels: widths of the generator's steps down.
+        network: ``unet`` or ``resnet``.
+        channels: widths of the U-Net's steps down, or of the residual generator from its finest resolution.
         roi_size: crop to train on, in voxels, each side a multiple of 2 to the number of steps down; ``None`` takes it
-            from the fingerprint.
+            from the fingerprint, for label maps in 2D whole slices.
         width: factor on all widths of both networks.
         adversarial: ``lsgan``, ``log`` or ``hinge``.
         lambda_l1: weight of the absolute difference, over the part of the image that is drawn.
@@ -35,12 +42,14 @@ class Pix2PixConfig(MethodConfig):
         spectral_norm: in the critic, instead of instance norm.
         dropout: in the generator's inner decoder.
         augment: flip, turn and scale training crops.
+        lesion_share: ``label``: share of the training crops that show a lesion.
         optimiser: see :class:`AdversarialConfig`.
     """
 
     condition: ConditionName = "inpaint"
     spatial_dims: Literal[2, 3] = 2
-    channels: tuple[int, ...] = (64, 128, 256, 512)
+    network: Literal["unet", "resnet"] = "unet"
+    channels: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=2)
     roi_size: tuple[int, ...] | None = None
     width: float = Field(default=0.25, gt=0)
     adversarial: Literal["lsgan", "log", "hinge"] = "lsgan"
@@ -52,24 +61,58 @@ class Pix2PixConfig(MethodConfig):
     spectral_norm: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = True
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
     optimiser: AdversarialConfig = AdversarialConfig()
 
-    @field_validator("roi_size")
-    @classmethod
-    def _fits_the_networks(cls, roi_size: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
-        if roi_size is None or not {"spatial_dims", "channels"} <= info.data.keys():
-            return roi_size
-        dims, divisor = info.data["spatial_dims"], 2 ** len(info.data["channels"])
-        if len(roi_size) != dims or any(n % divisor or n < smallest_input() for n in roi_size):
-            raise ValueError(f"needs {dims} sides, each a multiple of {divisor} and {smallest_input()} or more")
-        return roi_size
+    @property
+    def divisor(self) -> int:
+        """What the generator needs each side of its input to be a multiple of."""
+        return int(2 ** (len(self.channels) - (self.network == "resnet")))
+
+    @model_validator(mode="after")
+    def _roi_fits(self) -> Self:
+        if self.roi_size is None:
+            return self
+        least = smallest_input()
+        if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < least for n in self.roi_size):
+            sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {least} or more"
+            raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
+        return self
+
+    def generator(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return the generator that the options ask for."""
+        sizes: dict[str, Any] = {
+            "spatial_dims": self.spatial_dims,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": self.channels,
+            "width": self.width,
+        }
+        if self.network == "resnet":
+            return ResidualGenerator(**sizes)
+        return UNetGenerator(**sizes, dropout=self.dropout)
+
+    def critic(self, in_channels: int) -> nn.Module:
+        """Return the critic that the options ask for."""
+        return PatchGAN(
+            spatial_dims=self.spatial_dims,
+            in_channels=in_channels,
+            channels=CHANNELS[: self.num_layers_d],
+            strides=(*[2] * (self.num_layers_d - 1), 1),
+            width=self.width,
+            spectral_norm=self.spectral_norm,
+        )
 
 
-def default_roi_size(facts: Fingerprint, config: Pix2PixConfig) -> tuple[int, ...]:
-    """Return the fingerprint's crop, wherever that is too thin as wide as the critic needs it."""
-    divisor = 2 ** len(config.channels)
+def default_roi_size(facts: Fingerprint, samples: Sequence[Sample], config: Pix2PixConfig) -> tuple[int, ...]:
+    """Return the fingerprint's crop, and whole slices for label maps; if too thin, as wide as the critic needs it."""
+    divisor = config.divisor
     smallest = -(-smallest_input() // divisor) * divisor
-    return tuple(max(n, smallest) for n in facts.roi_size(config.spatial_dims, divisor=divisor))
+    sides = facts.roi_size(config.spatial_dims, divisor=divisor)
+    if config.condition == "label" and config.spatial_dims == 2:
+        largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
+        sides = tuple(int(-(-n // divisor) * divisor) for n in largest)
+    return tuple(max(n, smallest) for n in sides)
 
 
 def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:

@@ -6,11 +6,15 @@ from lesionforge.errors import ConfigError, ModelError
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
+from lesionforge.synthesizers.cyclegan import CycleGAN
 from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.spade import Spade
 from lesionforge.training.model_folder import must_fit, read_info, read_tensors
 
 SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "pix2pix": Pix2Pix,
+    "spade": Spade,
+    "cyclegan": CycleGAN,
     "copy_paste": CopyPaste,
     "carvemix": CarveMix,
 }

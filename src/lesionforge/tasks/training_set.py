@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Compose, Randomizable
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,10 +17,9 @@ from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
+from lesionforge.training.planes import Planes
 
 ATTEMPTS = 10
-
-Slices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +36,7 @@ class Source:
             ``transform`` it is one that the transform has drawn, into a slice or scan without any if there is such a
             one. All others are slices without a lesion, or crops at any place of a scan, without a lesion if there are
             such scans. Thus lesions are equally frequent in all sources, however many of their cases have any.
-        known: for each synthetic sample, the ``(x, y[, z])`` lesions that its scan had before, or ``None``. Slices
-            with a lesion are then those that show a drawn one, without known ones beside it if there are such slices.
+        known: what the scans of synthetic samples showed before, see :class:`~lesionforge.training.planes.Planes`.
     """
 
     samples: Sequence[Sample]
@@ -47,30 +44,6 @@ class Source:
     transform: Compose | None = None
     lesion_share: float = 0.5
     known: Sequence[LabelArray | None] | None = None
-
-
-class Planes:
-    """What items are cut from, by whether it shows a lesion: samples, or their slices for a 2D network on volumes.
-
-    Args:
-        source: its samples, in model space, with annotated lesions.
-        spatial_dims: 2 takes slices of volumes.
-    """
-
-    def __init__(self, source: Source, spatial_dims: int) -> None:
-        self.samples, self.spatial_dims = source.samples, spatial_dims
-        known = source.known or [None] * len(source.samples)
-        found = [_find(*pair, spatial_dims) for pair in zip(source.samples, known, strict=True)]
-        self.slices = {True: [lesion for lesion, _ in found], False: [free for _, free in found]}
-
-    def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
-        """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
-        having = [number for number, slices in enumerate(self.slices[lesion]) if len(slices)]
-        if not having:
-            return self.pick(not lesion, rng)
-        number = int(rng.choice(having))
-        sample, z = self.samples[number], int(rng.choice(self.slices[lesion][number]))
-        return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
@@ -101,7 +74,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         self.sources, self.spatial_dims, self.roi_size = sources, spatial_dims, roi_size
         self.background, self.augment, self.seed = background, augment, seed
         self.ends = np.cumsum([source.share for source in sources])
-        self.planes = [Planes(source, spatial_dims) for source in sources]
+        self.planes = [Planes(source.samples, spatial_dims, known=source.known) for source in sources]
 
     def __len__(self) -> int:
         return sum(len(source.samples) for source in self.sources)
@@ -153,19 +126,6 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             "image": crop.cut(np.asarray(item["image"]), fill=self.background),
             "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
         }
-
-
-def _find(sample: Sample, known: LabelArray | None, spatial_dims: int) -> tuple[Slices, Slices]:
-    """Return the slices of a volume, or 0 for what is not sliced, that are to show a lesion, and those without one."""
-    label = sample.as_item()["label"][0] > 0
-    axes = tuple(range(min(spatial_dims, label.ndim)))
-    shown = np.atleast_1d(label.any(axis=axes))
-    choices = [shown]
-    if known is not None and known.shape == label.shape:
-        drawn, beside = (np.atleast_1d(part.any(axis=axes)) for part in (label & (known == 0), known))
-        choices = [drawn & ~beside, drawn, shown]
-    wanted = next((planes for planes in choices if planes.any()), shown)
-    return np.flatnonzero(wanted), np.flatnonzero(~shown)
 
 
 def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training items of pix2pix: crops around real lesions."""
+"""Training items of image translation: crops around real lesions, for label maps also elsewhere."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
 from lesionforge.synthesizers.lesion_intensity import Intensities, measure, relative, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
+from lesionforge.training.planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
 
 
-class LesionCrops(Dataset[dict[str, Tensor]]):
-    """``crops[draw]`` is a crop around a lesion of a random case, with the condition made from it.
+class TrainingCrops(Dataset[dict[str, Tensor]]):
+    """``crops[draw]`` is a crop of a random case, with the condition made from it.
 
-    Every case is as likely as any other; within it every lesion voxel's slice, then every lesion voxel.
+    It lies around a lesion: every case is as likely as any other, within it every slice with a lesion, then every
+    lesion voxel. With the condition ``label`` only a share of the crops do; the others lie anywhere in lesion-free
+    slices or scans.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
         assert config.roi_size is not None
         self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
+        self.planes = Planes(samples, config.spatial_dims)
+        self.lesion_share = config.lesion_share if config.condition == "label" else 1.0
         self.roi_size = config.roi_size
         self.augment = augmentation(config.spatial_dims) if config.augment else None
 
@@ -38,11 +43,11 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "crop", draw)
-        parts, spacing = self._cut(rng)
+        parts, spacing = self._cut(rng, lesion=rng.random() < self.lesion_share)
         if self.augment is not None:
             self.augment.set_random_state(derive_seed(self.seed, "augment", draw) % 2**32)
             varied = self.augment(parts)
-            if varied["mask"].any():
+            if varied["mask"].any() or not parts["mask"].any():
                 parts = varied
         return self._item(
             np.asarray(parts["image"], np.float32),
@@ -56,19 +61,21 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
         """Return ``(n, class, channel)`` mean intensities of lesions, as multiples of their surroundings'."""
         found = []
         for draw in range(n):
-            parts, spacing = self._cut(generator(self.seed, "intensity", draw))
+            parts, spacing = self._cut(generator(self.seed, "intensity", draw), lesion=True)
             image, mask = parts["image"], parts["mask"][0].astype(np.int16)
             around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm)
             found.append(relative(measure(image, mask, self.condition.classes), around))
         return np.stack(found)
 
-    def _cut(self, rng: np.random.Generator) -> tuple[dict[str, Any], tuple[float, ...]]:
+    def _cut(self, rng: np.random.Generator, *, lesion: bool) -> tuple[dict[str, Any], tuple[float, ...]]:
         """Return image, mask and anatomy of a random crop, and its spacing."""
-        sample = _one_plane(self.samples[int(rng.integers(len(self.samples)))], self.config.spatial_dims, rng)
+        sample = self.planes.pick(lesion, rng)
         assert sample.label is not None
-        lesion = np.argwhere(sample.label > 0)
-        centre = lesion[rng.integers(len(lesion))] + rng.integers(-4, 5, lesion.shape[1])
-        crop = Crop.around(centre, self.roi_size, sample.label.shape)
+        centre = rng.integers(sample.label.shape)
+        if sample.label.any():
+            voxels = np.argwhere(sample.label > 0)
+            centre = voxels[rng.integers(len(voxels))] + rng.integers(-4, 5, voxels.shape[1])
+        crop = Crop.around(centre.tolist(), self.roi_size, sample.label.shape)
         anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
         parts = {
             "image": crop.cut(sample.image, fill=-1),
@@ -93,14 +100,6 @@ class LesionCrops(Dataset[dict[str, Tensor]]):
             "image": torch.from_numpy(image),
             "hole": torch.from_numpy(hole[None]),
         }
-
-
-def _one_plane(sample: Sample, spatial_dims: int, rng: np.random.Generator) -> Sample:
-    assert sample.label is not None
-    if sample.label.ndim == spatial_dims:
-        return sample
-    slices = np.flatnonzero(sample.label.any(axis=(0, 1)))
-    return sample.slice(int(rng.choice(slices)))
 
 
 def augmentation(spatial_dims: int) -> Compose:

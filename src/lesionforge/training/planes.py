@@ -1,0 +1,54 @@
+"""Choosing the slices and scans that training items are cut from, by whether they show a lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionforge.cohort.scan import LabelArray
+from lesionforge.preprocessing.pipeline import Sample
+
+Slices = NDArray[np.intp]
+
+
+class Planes:
+    """Samples, or their slices for a 2D network on volumes.
+
+    Args:
+        samples: in model space, with annotated lesions.
+        spatial_dims: 2 takes slices of volumes.
+        known: for each synthetic sample, the ``(x, y[, z])`` lesions that its scan had before, or ``None``. Slices
+            with a lesion are then those that show a drawn one, without known ones beside it if there are such slices.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], spatial_dims: int, *, known: Sequence[LabelArray | None] | None = None
+    ) -> None:
+        self.samples, self.spatial_dims = samples, spatial_dims
+        before = known or [None] * len(samples)
+        found = [_find(*pair, spatial_dims) for pair in zip(samples, before, strict=True)]
+        self.slices = {True: [lesion for lesion, _ in found], False: [free for _, free in found]}
+
+    def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
+        """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
+        having = [number for number, slices in enumerate(self.slices[lesion]) if len(slices)]
+        if not having:
+            return self.pick(not lesion, rng)
+        number = int(rng.choice(having))
+        sample, z = self.samples[number], int(rng.choice(self.slices[lesion][number]))
+        return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
+
+
+def _find(sample: Sample, known: LabelArray | None, spatial_dims: int) -> tuple[Slices, Slices]:
+    """Return the slices of a volume, or 0 for what is not sliced, that are to show a lesion, and those without one."""
+    label = sample.as_item()["label"][0] > 0
+    axes = tuple(range(min(spatial_dims, label.ndim)))
+    shown = np.atleast_1d(label.any(axis=axes))
+    choices = [shown]
+    if known is not None and known.shape == label.shape:
+        drawn, beside = (np.atleast_1d(part.any(axis=axes)) for part in (label & (known == 0), known))
+        choices = [drawn & ~beside, drawn, shown]
+    wanted = next((planes for planes in choices if planes.any()), shown)
+    return np.flatnonzero(wanted), np.flatnonzero(~shown)
