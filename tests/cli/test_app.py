@@ -12,6 +12,7 @@ from tests.cli.commands import error, typed
 COMMANDS = [
     ["demo"],
     ["import"],
+    ["anatomy"],
     ["check"],
     ["show"],
     ["train"],
@@ -50,7 +51,7 @@ def test_without_arguments_the_commands_are_listed(command):
     [
         (["check", "nowhere"], "nowhere: has no dataset.json"),
         (["show", "COHORT", "--channels", "T2"], "has no channel 'T2'"),
-        (["train", "cyclegan", "COHORT", "--out", "out"], "cyclegan: is no synthesizer; choose from pix2pix"),
+        (["train", "stylegan", "COHORT", "--out", "out"], "stylegan: is no synthesizer; choose from pix2pix"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--set", "lamda=1"], "lamda: is no option; the options are"),
         (
             ["train", "pix2pix", "COHORT", "--out", "out", "--set", "optimiser.lr=1"],

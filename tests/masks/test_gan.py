@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,13 +84,12 @@ def test_masks_smaller_than_the_models_least_are_drawn_anew(trained):
     assert volume >= least
 
 
-def test_what_lies_on_excluded_structures_is_cut_off(trained):
-    from lesionforge.masks.place import with_region
-
+def test_what_lies_outside_the_parenchyma_is_cut_off(trained):
     model, _ = trained
     anatomy = np.where(make_scan(3).region, 1, 0).astype(np.int16)
     anatomy[12:24, :, 12:] *= 2
-    scan = with_region(make_scan(3, anatomy=anatomy, region=False), exclude_anatomy=[2])
+    scan = make_scan(3, anatomy=anatomy, region=False)
+    scan = replace(scan, case=replace(scan.case, parenchyma=(1,)))
     placed = model.sample(scan, generator(0), min_volume=10.0, min_inside=0.1)
     assert set(np.unique(anatomy[placed.mask > 0])) == {1}
 

@@ -129,14 +129,15 @@ def test_a_mask_off_the_grid_or_empty_does_not_fit(spatial_dims):
 
 
 @both
-def test_region_from_anatomy_without_excluded_labels(spatial_dims):
+def test_region_from_the_parenchyma_of_the_anatomy(spatial_dims):
     scan = make_scan(spatial_dims)
     anatomy = scan.region.astype(np.int16)
     half = np.arange(scan.spatial_shape[0]) < scan.spatial_shape[0] // 2
     anatomy[half] *= 2
     scan = replace(scan, region=None, anatomy=anatomy)
     assert np.array_equal(with_region(scan).region, anatomy > 0)
-    assert np.array_equal(allowed_region(scan, exclude_anatomy=[2]), anatomy == 1)
+    scan = replace(scan, case=replace(scan.case, parenchyma=(1,)))
+    assert np.array_equal(allowed_region(scan), anatomy == 1)
 
 
 @both

@@ -62,6 +62,7 @@ segment = typer.Typer(help="Train and apply a segmentation network.", no_args_is
 
 app.command("demo")(studies.demo)
 app.command("import")(cohorts.import_cohort)
+app.command("anatomy")(cohorts.anatomy)
 app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)
 app.command("train")(models.train)

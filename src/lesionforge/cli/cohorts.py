@@ -1,8 +1,9 @@
-"""Commands about cohorts: import, check, show."""
+"""Commands about cohorts: import, anatomy, check, show."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,20 @@ class NoMask(StrEnum):
 
     UNKNOWN = "unknown"
     LESION_FREE = "lesion_free"
+
+
+class Group(StrEnum):
+    """A table of structures."""
+
+    FREESURFER = "freesurfer"
+
+
+class Fluid(StrEnum):
+    """Which tissue class is cerebrospinal fluid."""
+
+    DARKEST = "darkest"
+    BRIGHTEST = "brightest"
+    NONE = "none"
 
 
 class Missing(StrEnum):
@@ -59,7 +74,7 @@ def import_cohort(
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
     _check_layout(layout, {"--channel": channel, "--mask": mask, "--anatomy": anatomy, "--label": label})
     if layout is not Layout.NNUNET:
-        labels = {name: _whole(value) for name, value in key_value(label, "--label").items()}
+        labels = {name: _whole(value, "--label") for name, value in key_value(label, "--label").items()}
         options |= {"no_mask": no_mask.value}
         options |= {"labels": {"background": 0, **labels} if labels else None}
     if layout is Layout.FOLDERS:
@@ -91,10 +106,51 @@ def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
         raise ConfigError("--channel", "slices have one channel", "name it once")
 
 
-def _whole(text: str) -> int:
+def _whole(text: str, option: str) -> int:
     if not text.isdecimal():
-        raise ConfigError("--label", f"{text!r} is no whole number", "write, for example, --label oedema=2")
+        example = {"--label": "oedema=2", "--parenchyma": "1,2,3"}[option]
+        raise ConfigError(option, f"{text!r} is no whole number", f"write, for example, {option} {example}")
     return int(text)
+
+
+def anatomy(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
+    given: Annotated[Path | None, typer.Option("--from", help="A folder of label maps named like the cases.")] = None,
+    group: Annotated[Group | None, typer.Option(help="Group the values of --from to 27 structures.")] = None,
+    kmeans: Annotated[int | None, typer.Option(min=2, help="Make so many tissue classes by k-means.")] = None,
+    fluid: Annotated[Fluid, typer.Option(help="kmeans: the class that is cerebrospinal fluid.")] = Fluid.DARKEST,
+    parenchyma: Annotated[
+        str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; all but fluid unless given.")
+    ] = None,
+) -> None:
+    """Give the cases of a cohort anatomy maps: lesions then lie in parenchyma only, and label maps can be translated.
+
+    Example: lesionforge anatomy Dataset001_Stroke Dataset002_Stroke --kmeans 3
+    """
+    from lesionforge.cohort.layouts import read_cohort, write_nnunet
+    from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
+
+    if (given is None) == (kmeans is None):
+        raise ConfigError("--from, --kmeans", "one of them says where the maps come from", "give one")
+    structures: Structures | None = None
+    if kmeans is not None:
+        from lesionforge.preprocessing.tissue import tissue_classes, tissue_structures
+
+        make, structures = partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
+    elif given is not None:
+        make = partial(given_anatomy, folder=given, group=group is not None)
+        structures = None if group is None else FREESURFER_STRUCTURES
+    if parenchyma is not None:
+        values = tuple(_whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
+        names = {f"structure {value}": value for value in values} if structures is None else structures.names
+        if not set(values) <= set(names.values()):
+            known = ", ".join(f"{value} {name}" for name, value in names.items())
+            raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
+        structures = Structures(names=names, parenchyma=values)
+    report = write_nnunet(read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures)
+    console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
+    finish(report.problems, out / "problems.csv")
 
 
 def check(

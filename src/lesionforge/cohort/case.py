@@ -31,6 +31,7 @@ class Case:
         label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, and for
             a lesion-free case that has no file.
         anatomy: label map of tissues or brain structures on the same grid.
+        parenchyma: its values in which lesions may lie; none given = all but 0.
         origin: ``"real"``; ``"simulated"`` for the built-in cohort, which stands in for real scans and may be
             split and tested on like them; ``"synthetic"`` for what a synthesizer drew.
         source_case: the case whose scan a synthetic case was drawn into.
@@ -47,6 +48,7 @@ class Case:
     annotation: Annotation
     label: Path | None = None
     anatomy: Path | None = None
+    parenchyma: tuple[int, ...] = ()
     origin: Literal["real", "simulated", "synthetic"] = "real"
     source_case: str = ""
     mask_id: str = ""

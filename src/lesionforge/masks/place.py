@@ -1,6 +1,6 @@
 """Putting a lesion mask inside the brain, near where real lesions occur, beside the lesions already there."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,26 +15,22 @@ JITTER_MM = 10.0
 """Standard deviation of the distance between a mask's original and new place, along each axis."""
 
 
-def with_region(scan: Scan, *, exclude_anatomy: Collection[int] = ()) -> Scan:
+def with_region(scan: Scan) -> Scan:
     """Return the scan with its region worked out, so that many masks can be placed in it quickly.
 
-    The region is the scan's own if it has one; else where its anatomy labels are not 0; else the brain as found in
-    the first channel. Lesions of the scan are part of it.
-
-    Args:
-        scan: any scan.
-        exclude_anatomy: anatomy labels that take no lesion.
+    The region is the scan's own if it has one; else the parenchyma of its anatomy map (all but 0 unless the case says
+    otherwise); else the brain as found in the first channel. Lesions of the scan are part of it.
     """
     if scan.region is not None:
         return scan
     if scan.anatomy is not None:
-        region = (scan.anatomy > 0) & ~np.isin(scan.anatomy, list(exclude_anatomy))
+        region = np.isin(scan.anatomy, scan.case.parenchyma) if scan.case.parenchyma else scan.anatomy > 0
     else:
         region = brain_region(scan.image[0], scan.spacing)
     return replace(scan, region=region)
 
 
-def allowed_region(scan: Scan, *, exclude_anatomy: Collection[int] = ()) -> BoolArray:
+def allowed_region(scan: Scan) -> BoolArray:
     """Return where a new lesion may lie: the region of :func:`with_region` without existing lesions.
 
     Existing lesions are left out with a gap of one voxel around them, so that lesions stay apart.
@@ -42,7 +38,7 @@ def allowed_region(scan: Scan, *, exclude_anatomy: Collection[int] = ()) -> Bool
     Returns:
         ``(x, y[, z])`` bool, a new array.
     """
-    region = with_region(scan, exclude_anatomy=exclude_anatomy).region
+    region = with_region(scan).region
     assert region is not None
     allowed = region.copy()
     if scan.label is not None and scan.label.any():

@@ -3,7 +3,7 @@
 import gzip
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -23,7 +23,8 @@ from lesionforge.cohort.layouts.cases_csv import (
 )
 from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
-from lesionforge.cohort.scan import Scan, load_scan, save_label
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
+from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError
 from lesionforge.files import atomic, claim_output
 
@@ -48,11 +49,14 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
     description = read_dataset_json(folder)
     table = folder / "cases.csv"
     rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
+    structures = read_structures(folder)
+    parenchyma = () if structures is None else structures.parenchyma
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
     cases, problems = [], []
     for row in rows:
         try:
-            cases.append(_read_case(folder, row, description, folders, binary_masks=binary_masks))
+            case = _read_case(folder, row, description, folders, binary_masks=binary_masks)
+            cases.append(replace(case, parenchyma=parenchyma))
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)
@@ -143,6 +147,8 @@ def write_nnunet(
     missing: Missing = "leave_out",
     binary_masks: bool = False,
     problems: Collection[CohortError] = (),
+    anatomy: Callable[[Scan], LabelArray] | None = None,
+    structures: Structures | None = None,
 ) -> WriteReport:
     """Write a cohort in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr``.
 
@@ -157,6 +163,8 @@ def write_nnunet(
         missing: leave cases with missing channels out, or fill those channels with zeros.
         binary_masks: store every non-zero value of a mask as class 1.
         problems: errors of cases that were left out already on reading, to be listed with the others.
+        anatomy: makes the anatomy map of each case, from all its channels, instead of the one that it has.
+        structures: what the values of the anatomy maps mean.
 
     Raises:
         OutputError: if the folder is not empty.
@@ -170,12 +178,14 @@ def write_nnunet(
     written, found = [], list(problems)
     for case in kept:
         try:
-            written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks))
+            written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks, anatomy=anatomy))
         except CohortError as problem:
             found.append(problem)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
         raise CohortError(folder, "no case could be written", f"first problem: {found[0]}" if found else "zero-fill")
+    if structures is not None:
+        write_structures(folder, structures)
     result = replace(cohort, cases=tuple(written))
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
@@ -208,12 +218,21 @@ def _file_ending(cohort: Cohort) -> str:
     return ".png" if png == {True} else ".nii.gz"
 
 
-def _write_case(case: Case, cohort: Cohort, folder: Path, file_ending: str, *, binary_masks: bool) -> Case:
+def _write_case(
+    case: Case,
+    cohort: Cohort,
+    folder: Path,
+    file_ending: str,
+    *,
+    binary_masks: bool,
+    anatomy: Callable[[Scan], LabelArray] | None,
+) -> Case:
     """Check a case, write its files, and return it with the new paths."""
     scan = load_scan(case, [channel for channel in cohort.channels if channel in case.images])
     if binary_masks and scan.label is not None:
         scan = replace(scan, label=(scan.label != 0).astype(np.int16))
     _check_annotation(case, scan, cohort)
+    made = None if anatomy is None else anatomy(scan)
     unknown = case.annotation is Annotation.UNKNOWN
     files, label = case_files(
         folder, case.case_id, len(cohort.channels), file_ending, images="imagesTs" if unknown else "imagesTr"
@@ -228,14 +247,16 @@ def _write_case(case: Case, cohort: Cohort, folder: Path, file_ending: str, *, b
         _copy(case.label, label)
     elif scan.label is not None:
         save_label(label, scan.label, scan.affine)
-    anatomy = folder / "anatomyTr" / label.name
-    if case.anatomy is not None:
-        _copy(case.anatomy, anatomy)
+    anatomy_file = folder / "anatomyTr" / label.name
+    if made is not None:
+        save_label(anatomy_file, made, scan.affine)
+    elif case.anatomy is not None:
+        _copy(case.anatomy, anatomy_file)
     return replace(
         case,
         images={channel: target for channel, target in images.items() if channel in case.images},
         label=None if unknown else label,
-        anatomy=None if case.anatomy is None else anatomy,
+        anatomy=anatomy_file if made is not None or case.anatomy is not None else None,
     )
 
 

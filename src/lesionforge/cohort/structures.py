@@ -1,0 +1,143 @@
+"""What the values of anatomy maps mean, and in which of them lesions may lie: ``anatomy.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lesionforge.cohort.scan import IMAGE_ENDINGS, LabelArray, Scan, read_label
+from lesionforge.errors import CohortError
+from lesionforge.files import write_json
+
+FILE = "anatomy.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structures:
+    """The structures of an anatomy map.
+
+    Attributes:
+        names: structure → its value; 0 is what lies outside.
+        parenchyma: the values in which lesions may lie.
+    """
+
+    names: Mapping[str, int]
+    parenchyma: tuple[int, ...]
+
+
+_LEFT_RIGHT = {
+    "cerebral cortex": ((3, *range(1000, 1036), *range(11100, 11176)), (42, *range(2000, 2036), *range(12100, 12176))),
+    "lateral ventricle": ((4, 5, 31, 136, 137), (43, 44, 63, 163, 164)),
+    "cerebellar cortex": ((8,), (47,)),
+    "thalamus": ((9, 10), (48, 49)),
+    "caudate": ((11,), (50,)),
+    "putamen": ((12,), (51,)),
+    "pallidum": ((13,), (52,)),
+    "hippocampus": ((17,), (53,)),
+    "amygdala and accumbens": ((18, 26), (54, 58)),
+    "ventral diencephalon": ((28,), (60,)),
+}
+_MIDDLE = {
+    "cerebral white matter": (2, 25, 41, 57, 77, 78, 79, 80, 81, 82, *range(250, 256)),
+    "cerebellar white matter": (7, 46),
+    "brainstem": (16, *range(170, 179)),
+    "third ventricle": (14, 72),
+    "fourth ventricle": (15,),
+    "cerebrospinal fluid and vessels": (24, 30, 62),
+    "other tissue of the head": (85, *range(500, 532)),
+}
+_NO_LESIONS = ("ventricle", "fluid", "other tissue")
+
+FREESURFER: Mapping[str, tuple[int, ...]] = {
+    **_MIDDLE,
+    **{
+        f"{side} {name}": values[number]
+        for name, values in _LEFT_RIGHT.items()
+        for number, side in enumerate(("left", "right"))
+    },
+}
+"""Structure → the values of FreeSurfer's colour table that belong to it: 27 structures, by our own choice.
+
+The stroke system has 27 too (Platscher et al. 2020), without saying which. White matter is not split by side, so that
+the corpus callosum has a place; values 500 to 531 are the tissues outside the brain in SynthSeg's training maps.
+"""
+
+FREESURFER_STRUCTURES = Structures(
+    names={name: number for number, name in enumerate(FREESURFER, start=1)},
+    parenchyma=tuple(
+        number for number, name in enumerate(FREESURFER, start=1) if not any(word in name for word in _NO_LESIONS)
+    ),
+)
+
+
+def group_freesurfer(anatomy: LabelArray, where: str) -> LabelArray:
+    """Return a FreeSurfer label map with the 27 structures of :data:`FREESURFER_STRUCTURES` instead.
+
+    Args:
+        anatomy: ``(x, y, z)``.
+        where: what an error names.
+
+    Raises:
+        CohortError: if a value is not in the table.
+    """
+    table = np.full(max(20_000, int(anatomy.max()) + 1), -1, np.int16)
+    table[0] = 0
+    for name, values in FREESURFER.items():
+        table[list(values)] = FREESURFER_STRUCTURES.names[name]
+    grouped = table[np.clip(anatomy, 0, None)]
+    strange = np.unique(anatomy[(grouped < 0) | (anatomy < 0)]).tolist()
+    if strange:
+        what = f"holds the values {strange}, which FreeSurfer's structures do not have"
+        raise CohortError(where, what, "correct them, or use the maps as they are without --group")
+    return np.asarray(grouped, np.int16)
+
+
+def given_anatomy(scan: Scan, *, folder: Path, group: bool) -> LabelArray:
+    """Return the anatomy map of a scan from a folder of files named like the cases.
+
+    Args:
+        scan: whose map is wanted.
+        folder: holds ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
+        group: see :func:`group_freesurfer`.
+
+    Raises:
+        CohortError: if there is no such file, if it lies on another grid, or holds a value that is not in the table.
+    """
+    files = [folder / f"{scan.case.case_id}{ending}" for ending in IMAGE_ENDINGS]
+    path = next(filter(Path.is_file, files), None)
+    if path is None:
+        raise CohortError(files[0], "there is no anatomy map of this case", "add it, or leave the case out")
+    anatomy, affine = read_label(path)
+    if anatomy.shape != scan.spatial_shape or not np.allclose(affine, scan.affine, atol=1e-2):
+        raise CohortError(path, f"is not on the grid of the scan {scan.case.case_id}", "resample it to that grid")
+    return group_freesurfer(anatomy, str(path)) if group else anatomy
+
+
+def read_structures(folder: Path) -> Structures | None:
+    """Read ``anatomy.json`` of a cohort folder, if there is one.
+
+    Raises:
+        CohortError: if it cannot be understood.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {str(name): int(value) for name, value in content["structures"].items()}
+        parenchyma = tuple(int(value) for value in content["parenchyma"])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        remedy = 'write {"structures": {"white matter": 1}, "parenchyma": [1]}'
+        raise CohortError(path, f"does not name structures and parenchyma ({error!r})", remedy) from error
+    if strange := sorted(set(parenchyma) - set(names.values())):
+        raise CohortError(path, f"parenchyma names the values {strange}, which no structure has", "correct it")
+    return Structures(names=names, parenchyma=parenchyma)
+
+
+def write_structures(folder: Path, structures: Structures) -> None:
+    """Write ``anatomy.json``."""
+    write_json(folder / FILE, {"structures": dict(structures.names), "parenchyma": list(structures.parenchyma)})

@@ -1,0 +1,47 @@
+import numpy as np
+
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.scan import read_label
+from lesionforge.cohort.structures import read_structures
+from tests.cli.commands import content, error, typed
+from tests.helpers import tiny_cohort, write_array
+
+
+def test_tissue_classes_are_added_and_keep_lesions_out_of_fluid(volumes, tmp_path):
+    before = content(volumes)
+    result = typed("anatomy", volumes, tmp_path / "out", "--kmeans", 3)
+    assert "3 cases with anatomy maps" in result.output
+    cohort = read_cohort(tmp_path / "out")
+    assert all(set(np.unique(read_label(case.anatomy)[0])) == {0, 1, 2, 3} for case in cohort)
+    assert all(case.parenchyma == (2, 3) for case in cohort)
+    assert cohort.subjects == read_cohort(volumes).subjects
+    assert content(volumes) == before
+    typed("anatomy", volumes, tmp_path / "t2", "--kmeans", 3, "--fluid", "brightest")
+    assert read_cohort(tmp_path / "t2").cases[0].parenchyma == (1, 2)
+    typed("anatomy", volumes, tmp_path / "own", "--kmeans", 3, "--parenchyma", "3")
+    assert read_cohort(tmp_path / "own").cases[0].parenchyma == (3,)
+
+
+def test_given_maps_are_grouped_and_a_bad_one_is_listed(tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=3)
+    for number, value in enumerate((2, 17, 99)):
+        label, affine = read_label(cohort.cases[number].label)
+        write_array(tmp_path / "maps" / f"case_{number:03d}.nii.gz", np.full(label.shape, value), affine)
+    options = ["--from", tmp_path / "maps", "--group", "freesurfer"]
+    result = typed("anatomy", tmp_path / "c", tmp_path / "out", *options, code=1)
+    assert "holds the values [99]" in result.output
+    assert len(read_cohort(tmp_path / "out")) == 2
+    assert len(read_structures(tmp_path / "out").names) == 27
+    typed("anatomy", tmp_path / "c", tmp_path / "plain", "--from", tmp_path / "maps")
+    assert read_structures(tmp_path / "plain") is None
+    assert read_label(read_cohort(tmp_path / "plain").cases[2].anatomy)[0].max() == 99
+
+
+def test_what_cannot_be_done_is_said_in_one_line(volumes, tmp_path):
+    assert "one of them says where" in error("anatomy", volumes, tmp_path / "a")
+    both = error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--from", tmp_path)
+    assert "one of them says where" in both
+    assert "'x' is no whole number" in error("anatomy", volumes, tmp_path / "d", "--kmeans", 3, "--parenchyma", "1,x")
+    strange = error("anatomy", volumes, tmp_path / "e", "--kmeans", 3, "--parenchyma", "2,7")
+    assert "2,7 names a value without a structure; choose from 1 fluid, 2 tissue 2, 3 tissue 3" in strange
+    assert not (tmp_path / "e").exists()
