@@ -43,6 +43,8 @@ PLAN = Plan.model_validate(
             "synthetic": {"synthesizer": "inpaint", "use": "offline"},
             "synthetic_on_the_fly": {"synthesizer": "inpaint", "use": "on_the_fly"},
             "synthetic_only": {"synthesizer": "inpaint", "use": "offline", "share": 1.0},
+            "one_real": {"real": 1},
+            "tuned_on_one": {"synthesizer": "inpaint", "use": "offline", "real": 1, "finetune": 0.5},
         },
         "baseline": "classical",
         "arm": "synthetic",
@@ -93,7 +95,9 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
 def test_all_arms_take_the_same_steps_with_the_same_network(study):
     arms = models(study, "arms")
     assert set(arms) == {f"{arm}_2" for arm in PLAN.arms}
-    assert {info.training["steps"] for info in arms.values()} == {2}
+    steps = {name: info.training["steps"] for name, info in arms.items()}
+    steps["tuned_on_one_2"] += read_info(study / FOLDER / "arms" / "tuned_on_one_2" / "pretraining").training["steps"]
+    assert set(steps.values()) == {2}
     assert len({json.dumps(dict(info.config, augment=None)) for info in arms.values()}) == 1
     assert len({info.preprocessing.model_dump_json() for info in arms.values()}) == 1
 
@@ -103,8 +107,9 @@ def test_no_test_subject_is_behind_anything(study, cohort):
     train, test = set(setting.train[3].subjects), {*setting.test.subjects, *setting.development.subjects}
     everything = models(study)
     assert len(everything) == len(PLAN.arms) + len(PLAN.synthesizers)
-    for info in everything.values():
-        assert set(info.training_subjects) == train
+    for name, info in everything.items():
+        assert set(info.training_subjects) == train or name == "one_real_2"
+        assert set(info.training_subjects) <= train
     drawn = read_cohort(study / FOLDER / "cohorts" / "inpaint")
     assert len(drawn) == 4
     assert drawn.ancestry == train
@@ -227,3 +232,22 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
     assert {name for name, _ in asked} == {"real"}
     assert set(dice) == {n for _, n in asked}
     assert re.search(words, said)
+
+
+def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_synthetic_ones(study):
+    arms = {name.removesuffix("_2"): info for name, info in models(study, "arms").items()}
+    everyone = set(arms["classical"].training_subjects)
+    (one,) = {info.training_subjects for name, info in arms.items() if name == "one_real"}
+    assert len(one) == 1
+    assert set(one) < everyone
+    tuned, first = arms["tuned_on_one"], read_info(study / FOLDER / "arms" / "tuned_on_one_2" / "pretraining")
+    assert tuned.training["steps"] == first.training["steps"] == 1
+    assert set(first.training_subjects) == set(tuned.training_subjects) == everyone
+    report = html.unescape((study / "report.html").read_text(encoding="utf-8"))
+    assert "one_real: real (1 subjects), classical augmentation" in report
+    assert "tuned_on_one: pix2pix (4 cases offline) alone, then 50% of the steps on real (1 subjects)" in report
+
+
+def test_fine_tuning_needs_a_synthesizer():
+    with pytest.raises(ValueError, match="finetune needs a synthesizer"):
+        Plan.model_validate({"arms": {"a": {"finetune": 0.5}}, "baseline": "a"})

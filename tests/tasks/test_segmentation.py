@@ -37,16 +37,15 @@ def training(steps, **changes):
     return TrainingConfig(**{"steps": steps, "batch_size": 4, "epoch_steps": 20, "device": "cpu"} | changes)
 
 
-def fit(cohort, out, spatial_dims, *, steps=2, channels=None, seed=0, resume=False, synthetic=None, share=0.5, **more):
+def fit(cohort, out, spatial_dims, *, steps=2, channels=None, seed=0, **more):
+    options = {name: more.pop(name) for name in ("synthetic", "share", "pretrained", "resume") if name in more}
     return SegmentationTask.fit(
         cohort,
         channels=channels or cohort.channels,
         config=config(spatial_dims, **more),
         training=training(steps, seed=seed),
         out=out,
-        synthetic=synthetic,
-        share=share,
-        resume=resume,
+        **options,
     )
 
 

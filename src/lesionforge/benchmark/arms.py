@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.cohort.splits import take_subjects
 from lesionforge.files import write_text
 from lesionforge.masks import MaskBank, MaskSource, make_mask_source
 from lesionforge.masks.edit import EditedMasks
@@ -29,6 +31,7 @@ from lesionforge.synthesizers.registry import find_method, load_synthesizer
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
+from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.samples import cached_samples
 
 Number = int | float
@@ -88,18 +91,27 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
     parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
     for held_out in (setting.test, setting.development):
         check_no_leak(parents, held_out, models=fitted)
-    SegmentationTask.fit(
-        train,
+    real = train if arm.real is None else take_subjects(train, arm.real, setting.plan.subjects.seed)
+    fit = partial(
+        SegmentationTask.fit,
         channels=setting.channels,
         config=setting.plan.task.model_copy(update={"augment": arm.augment}),
-        training=setting.plan.training.model_copy(update={"seed": seed, "steps": steps}),
-        out=folder,
-        synthetic=synthetic,
-        share=arm.share,
         preprocessing=setting.preprocessing[number],
         resume=True,
     )
+    training = setting.plan.training.model_copy(update={"seed": seed})
+    if arm.finetune is None:
+        fit(real, training=_steps(training, steps), out=folder, synthetic=synthetic, share=arm.share)
+        return folder
+    last, first = max(1, round(arm.finetune * steps)), folder / "pretraining"
+    if not (first / "model.json").is_file():
+        fit(train, training=_steps(training, steps - last), out=first, synthetic=synthetic, share=1.0)
+    fit(real, training=_steps(training, last), out=folder, pretrained=SegmentationTask.load(first))
     return folder
+
+
+def _steps(training: TrainingConfig, steps: int) -> TrainingConfig:
+    return training.model_copy(update={"steps": steps})
 
 
 def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:

@@ -62,12 +62,24 @@ class Arm(_Part):
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
         share: of every batch that is synthetic; with ``on_the_fly`` the probability of an item.
+        real: so many real subjects (or such a share of them) are trained on, all unless given; the synthesizer knows
+            all of them nevertheless.
+        finetune: share of the steps, at the end, that go to the real cases alone, after steps on synthetic ones alone;
+            ``None`` mixes them from the first step.
     """
 
     augment: Literal["none", "classical"] = "classical"
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float = Field(default=0.5, gt=0, le=1)
+    real: int | float | None = Field(default=None, gt=0)
+    finetune: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.finetune is not None and self.synthesizer is None:
+            raise ValueError("finetune needs a synthesizer to train on first")
+        return self
 
 
 class Subjects(_Part):

@@ -109,11 +109,16 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
 def _describe_arm(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
     augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
+    real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
     if arm.synthesizer is None:
-        return f"real, {augment}"
+        return f"{real}, {augment}"
     synthesizer = plan.synthesizers[arm.synthesizer]
-    how = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
-    return f"{arm.share:.0%} {synthesizer.method} ({how}), {augment}"
+    drawn = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
+    drawn = f"{synthesizer.method} ({drawn})"
+    if arm.finetune is not None:
+        return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
+    rest = "" if arm.share == 1 else f", the rest {real}"
+    return f"{arm.share:.0%} {drawn}{rest}, {augment}"
 
 
 def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str]:

@@ -40,6 +40,7 @@ def segment_train(
     channels: Channels = None,
     synthetic: Annotated[Path | None, typer.Option("--with", help="A synthetic cohort to mix in.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Its share of every batch.")] = 0.5,
+    pretrained: Annotated[Path | None, typer.Option(help="A model whose weights to begin with: fine-tuning.")] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -75,6 +76,7 @@ def segment_train(
         out=out,
         synthetic=None if synthetic is None else read_cohort(synthetic),
         share=share,
+        pretrained=None if pretrained is None else SegmentationTask.load(pretrained),
         resume=resume,
     )
     console.print(f"{out}: see {out / 'model_card.md'}")

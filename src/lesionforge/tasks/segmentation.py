@@ -17,11 +17,12 @@ from monai.transforms import Compose
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
-from lesionforge.errors import CohortError, ModelError, OutputError
+from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
+from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.training_set import Source, TrainingSet
@@ -39,27 +40,34 @@ class SegmentationConfig(BaseModel):
 
     Attributes:
         spatial_dims: 2 (slices along the thickest axis) or 3.
+        network: ``residual`` (MONAI's U-Net with residual units and instance norm) or ``stroke`` (Platscher et al.
+            2020: plain convolutions with ReLU).
         filters: width at each resolution; each further one is half as fine.
-        res_units: residual units at each resolution; 0 has one plain convolution instead.
+        res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
+        dropout: probability in every layer.
         roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
             takes whole slices (2D) or the fingerprint's crop (3D).
         normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
             the preprocessing.
         learning_rate: of Adam, at the first step.
         augment: ``none`` or ``classical``.
-        lesion_share: share of training items that are taken from a lesion, in the real source.
+        lesion_share: share of training items that are taken from a lesion.
+        min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial_dims: Literal[2, 3] = 2
+    network: Literal["residual", "stroke"] = "residual"
     filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
     res_units: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     roi_size: tuple[int, ...] | None = None
     normalise: Literal["tissue", "none"] = "tissue"
     learning_rate: float = Field(default=3e-3, gt=0)
     augment: Literal["none", "classical"] = "classical"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
+    min_lesion_voxels: int = Field(default=0, ge=0)
 
     @property
     def divisor(self) -> int:
@@ -100,6 +108,7 @@ class SegmentationTask:
         synthetic: Cohort | Source | None = None,
         share: float = 0.5,
         preprocessing: Preprocessing | None = None,
+        pretrained: SegmentationTask | None = None,
         resume: bool = False,
     ) -> Self:
         """Train on the annotated cases of ``cohort``; the last step's weights are the result.
@@ -114,15 +123,21 @@ class SegmentationTask:
                 lesions into the cohort's own samples on the fly.
             share: of every batch that is synthetic; 1 trains on synthetic cases alone.
             preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
+            pretrained: a task of the same network, whose weights this one begins with and whose preprocessing and
+                window it keeps; its training subjects become this one's too.
             resume: go on with the run in ``out``.
 
         Raises:
             CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
+            ConfigError: if ``pretrained`` has another network, other channels or other classes.
             OutputError: if ``out`` holds anything already and ``resume`` is off.
         """
         claim_run(out, resume=resume)
         cases = annotated_cases(cohort, channels)
         facts = fingerprint(cases, channels)
+        cases = large_enough(cases, facts, config.min_lesion_voxels)
+        if pretrained is not None:
+            preprocessing, config = pretrained.continued(config, cases)
         preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
         samples = cached_samples(cases, preprocessing)
         roi_size = config.roi_size or default_roi_size(samples, facts, config)
@@ -141,15 +156,13 @@ class SegmentationTask:
             )
         if synthetic is not None:
             sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
-        info = describe(
-            "segmentation",
-            config,
-            preprocessing,
-            parents,
-            training=training.model_dump(include={"steps", "batch_size", "seed", "precision"}),
-        )
+        facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
         with torch_seed(training.seed, "weights"):
             network = make_network(config, info)
+        if pretrained is not None:
+            network.load_state_dict(pretrained.network.state_dict())
+            info = info.descending_from(pretrained.info)
         module = SegmentationModule(
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
@@ -159,6 +172,24 @@ class SegmentationTask:
         task = cls(info=info, network=network.eval())
         save_model(out, info, dict(network.state_dict()))
         return task
+
+    def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
+        """Return the preprocessing and, with this task's window, the options with which training goes on.
+
+        Raises:
+            ConfigError: if the network, the channels or the classes are not this task's.
+        """
+        own = SegmentationConfig.model_validate(self.info.config)
+        fixed = ("spatial_dims", "network", "filters", "res_units", "normalise")
+        for name in fixed:
+            if getattr(own, name) != getattr(config, name):
+                what = f"is {getattr(config, name)}, but {getattr(own, name)} in the pretrained model"
+                raise ConfigError(name, what, "take the pretrained model's")
+        if self.info.preprocessing.channels != cases.channels or self.info.labels != dict(cases.labels):
+            raise ConfigError(
+                cases.name, "has other channels or lesion classes than the pretrained model", "match them"
+            )
+        return self.info.preprocessing, config.model_copy(update={"roi_size": own.roi_size})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -244,6 +275,23 @@ def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
     return cases
 
 
+def large_enough(cases: Cohort, facts: Fingerprint, voxels: int) -> Cohort:
+    """Return the lesion-free cases, and those whose lesions have at least so many voxels in all.
+
+    Raises:
+        CohortError: if none is left.
+    """
+    sizes = {case.case_id: case.lesion_volume / np.prod(case.spacing) for case in facts.cases}
+    kept = [
+        case
+        for case in cases
+        if case.annotation is not Annotation.LESION or round(sizes.get(case.case_id, voxels)) >= voxels
+    ]
+    if not kept:
+        raise CohortError(cases.name, f"has no case with lesions of {voxels} voxels", "lower min_lesion_voxels")
+    return cases.with_cases(kept)
+
+
 def _synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) -> Cohort:
     if dict(synthetic.labels) != dict(real.labels):
         raise CohortError(synthetic.name, f"its lesion classes are not those of {real.name}", "mix equal classes")
@@ -251,7 +299,15 @@ def _synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...])
 
 
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
-    """Return MONAI's U-Net with residual units and instance norm."""
+    """Return MONAI's U-Net with residual units and instance norm, or that of the stroke system."""
+    if config.network == "stroke":
+        return StrokeUNet(
+            spatial_dims=config.spatial_dims,
+            in_channels=len(info.preprocessing.channels),
+            out_channels=len(info.classes) + 1,
+            filters=config.filters,
+            dropout=config.dropout,
+        )
     return UNet(
         spatial_dims=config.spatial_dims,
         in_channels=len(info.preprocessing.channels),
@@ -259,6 +315,7 @@ def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
         channels=config.filters,
         strides=[2] * (len(config.filters) - 1),
         num_res_units=config.res_units,
+        dropout=config.dropout,
     )
 
 

@@ -56,6 +56,18 @@ class ModelInfo(BaseModel):
     simulated: bool = False
     schema_version: Literal[1] = 1
 
+    def descending_from(self, other: ModelInfo) -> ModelInfo:
+        """Return this record of a model that began with another's weights: it was trained on that one's cases, too."""
+        cases = tuple(dict.fromkeys((*other.training_cases, *self.training_cases)))
+        subjects = tuple(sorted({*other.training_subjects, *self.training_subjects}))
+        return self.model_copy(
+            update={
+                "training_cases": cases,
+                "training_subjects": subjects,
+                "simulated": self.simulated and other.simulated,
+            }
+        )
+
     @property
     def classes(self) -> tuple[int, ...]:
         """The lesion classes, without the background."""
