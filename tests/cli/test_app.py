@@ -20,6 +20,7 @@ COMMANDS = [
     ["segment", "train"],
     ["segment", "predict"],
     ["evaluate"],
+    ["score"],
     ["benchmark"],
 ]
 

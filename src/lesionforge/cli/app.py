@@ -71,6 +71,7 @@ app.add_typer(segment, name="segment")
 segment.command("train")(studies.segment_train)
 segment.command("predict")(studies.segment_predict)
 app.command("evaluate")(studies.evaluate)
+app.command("score")(studies.score)
 app.command("benchmark")(studies.benchmark)
 
 

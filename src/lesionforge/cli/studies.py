@@ -156,6 +156,40 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def score(
+    cohort: CohortFolder,
+    against: Annotated[Path, typer.Option(help="A cohort of real cases, best of other subjects.")],
+    out: Annotated[Path | None, typer.Option(help="A CSV for the scores.")] = None,
+    channels: Channels = None,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    seed: Seed = 0,
+) -> None:
+    """Say how like real cases a synthetic cohort is; beside each number stands the same between real cases.
+
+    --subjects, --cases and --role choose among the real cases.
+
+    Example: lesionforge score Dataset101_Synthetic --against Dataset001_WMH --role final
+    """
+    from rich.table import Table
+
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.files import write_text
+    from lesionforge.scores.fidelity import fidelity
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    real = read_selection(against, subjects=subjects, cases=cases, role=role, seed=seed)
+    scores = fidelity(read_cohort(cohort), real, channels=tuple(channels) if channels else None, seed=seed)
+    if out is not None:
+        write_text(out, scores.to_csv(index=False))
+    table = Table("score", "drawn", "real", "better", "what it is")
+    for row in scores.itertuples():
+        table.add_row(str(row.score), f"{row.drawn:.4g}", f"{row.real:.4g}", str(row.better), str(row.description))
+    console.print(table)
+
+
 def benchmark(
     plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or the name of a preset: demo, first.")],
     data: Annotated[Path, typer.Option("--data", help="A cohort folder.")],

@@ -1,0 +1,120 @@
+"""Distances between sets of images, by features that need no download and no training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
+from torch import Tensor, nn
+from torchmetrics.image.kid import maximum_mean_discrepancy, poly_mmd
+
+from lesionforge.cohort.scan import FloatArray
+from lesionforge.training.inference import one_thread
+from lesionforge.training.rng import torch_seed
+
+WIDTHS, REPEATS, BATCH = (16, 32, 32), 20, 32
+
+
+class RandomFeatures(nn.Module):
+    """Fixed random convolutions at three resolutions; the mean and the spread of each map are the features.
+
+    The weights come from a fixed seed: two machines get the same features, and nothing is downloaded. Features of
+    networks trained on photographs, which are usual, may rank images differently; compare values of one kind only,
+    and each with the floor beside it.
+
+    Args:
+        in_channels: channels of the images.
+
+    Shapes:
+        input ``(batch, in_channels, x, y)``; output ``(batch, 160)``.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        with torch_seed(0, "features"):
+            self.steps = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(before, after, 5, stride=2, padding=2), nn.LeakyReLU(0.2))
+                for before, after in zip((in_channels, *WIDTHS[:-1]), WIDTHS, strict=True)
+            )
+            for step in self.steps.modules():
+                if isinstance(step, nn.Conv2d):
+                    nn.init.orthogonal_(step.weight)
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Describe ``(batch, in_channels, x, y)``."""
+        found = []
+        for step in self.steps:
+            images = step(images)
+            flat = images.flatten(2)
+            found += [flat.mean(2), flat.std(2)]
+        return torch.cat(found, 1)
+
+
+def describe_images(images: FloatArray) -> NDArray[np.float64]:
+    """Return ``(n, 160)`` features of ``(n, channel, x, y)`` images."""
+    network = RandomFeatures(images.shape[1])
+    with one_thread(), torch.inference_mode():
+        parts = [network(part) for part in torch.split(torch.from_numpy(images.astype(np.float32)), BATCH)]
+    return np.asarray(torch.cat(parts), np.float64)
+
+
+def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``kid``, ``fid`` and ``mmd`` of two ``(n, feature)`` sets.
+
+    ``kid``: unbiased squared MMD with the kernel (x·y/d + 1)³ (Bińkowski et al. 2018). ``fid``: Fréchet distance of
+    two normal distributions (Heusel et al. 2017), which grows as sets get smaller. ``mmd``: unbiased squared MMD with
+    a Gaussian kernel as wide as the median distance (Gretton et al. 2012).
+    """
+    a, b = torch.from_numpy(first), torch.from_numpy(second)
+    gamma = 1 / (2 * np.median(euclidean_distances(first, second)) ** 2 + 1e-12)
+    kernels = [torch.from_numpy(rbf_kernel(*pair, gamma=gamma)) for pair in ((first,), (first, second), (second,))]
+    return {
+        "kid": float(poly_mmd(a, b)),
+        "fid": _frechet(first, second),
+        "mmd": float(maximum_mean_discrepancy(*kernels)),
+    }
+
+
+def _frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½), the root by eigenvalues: sets may be smaller than the features."""
+    covariances = [np.cov(part.T) for part in (first, second)]
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0))
+    shift = np.square(first.mean(0) - second.mean(0)).sum()
+    return float(shift + sum(np.trace(part) for part in covariances) - 2 * roots.sum())
+
+
+def against_real(
+    drawn: NDArray[np.float64], real: NDArray[np.float64], subjects: Sequence[str], rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """Return each distance of drawn to real images, with the same distance between halves of the real subjects.
+
+    Both are means over 20 draws of sets of one size, so that neither is favoured by its number of images. Features
+    are first brought to mean 0 and spread 1 over the real images.
+
+    Args:
+        drawn: ``(n, feature)``.
+        real: ``(m, feature)``.
+        subjects: whom each real image shows; two at least.
+        rng: chooses the sets.
+    """
+    centre, spread = real.mean(0), real.std(0) + 1e-6
+    drawn, real = (drawn - centre) / spread, (real - centre) / spread
+    found: list[dict[str, float]] = []
+    floor: list[dict[str, float]] = []
+    names = np.array(sorted(set(subjects)))
+    for _ in range(REPEATS):
+        half = set(rng.permutation(names)[: len(names) // 2])
+        is_first = np.array([subject in half for subject in subjects])
+        parts = real[is_first], real[~is_first]
+        size = min(len(drawn), *map(len, parts))
+        chosen = [part[rng.permutation(len(part))[:size]] for part in (drawn, real, *parts)]
+        found.append(distances(*chosen[:2]))
+        floor.append(distances(*chosen[2:]))
+    return {
+        name: (float(np.mean([row[name] for row in found])), float(np.mean([row[name] for row in floor])))
+        for name in found[0]
+    }
