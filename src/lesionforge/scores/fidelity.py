@@ -63,7 +63,7 @@ def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None
     Args:
         drawn: the synthetic cohort.
         against: real cases, at least eight with a lesion, of two subjects or more.
-        channels: image channels; all of ``against`` unless given.
+        channels: image channels; all of ``drawn`` unless given.
         seed: of the sets that distances are taken between.
 
     Returns:
@@ -73,7 +73,7 @@ def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None
     Raises:
         CohortError: if there are too few cases to compare.
     """
-    channels = channels or against.channels
+    channels = channels or drawn.channels
     cohorts = [cohort.having(channels).with_channels(channels).annotated() for cohort in (drawn, against)]
     facts = [fingerprint(cohort, channels) for cohort in cohorts]
     for cohort, fact in zip(cohorts, facts, strict=True):
