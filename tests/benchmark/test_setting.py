@@ -1,8 +1,13 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import make_setting
+from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.preprocessing.pipeline import Preprocessing
 from tests.helpers import tiny_cohort
 
 ROLES = {"pool": ["sub_00", "sub_01", "sub_02", "sub_03"], "development": ["sub_04"], "final": ["sub_05", "sub_06"]}
@@ -37,6 +42,41 @@ def test_training_sets_nest_and_share_no_subject_with_the_rest(cohort, tmp_path,
     assert sum(map(len, parts)) == len(set.union(*parts)) == 7
     assert "sub_07" not in set.union(*parts)
     assert len(setting.preprocessing[4].spacing) == spatial_dims
+
+
+def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
+    def parts(**subjects):
+        subjects = {"train": 0.4, "development": 0.3, "test": 0.3, "numbers": [2], **subjects}
+        plans = [plan(subjects=subjects | {"seed": seed}) for seed in range(5)]
+        found = [make_setting(one, cohort, ROLES, tmp_path) for one in plans]
+        return {one.test.subjects for one in found}, {one.train[2].subjects for one in found}
+
+    tested, _ = parts()
+    assert len(tested) > 1
+    tested, taken = parts(train="pool", development="development", test="final")
+    assert len(tested) == 1
+    assert len(taken) > 1
+
+
+def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
+    fine, coarse = (
+        tiny_cohort(tmp_path / name, spatial_dims=3, n_subjects=3, affine=np.diag([size, size, size, 1.0]))
+        for name, size in (("fine", 1.0), ("coarse", 3.0))
+    )
+    coarse = [replace(case, case_id=f"{case.case_id}c", subject_id=f"{case.subject_id}c") for case in coarse]
+    mixed = fine.with_cases((*fine, *coarse))
+    roles = {"pool": [*fine.subjects[:2], "sub_00c"], "development": ["sub_01c"], "final": ["sub_02c", "sub_02"]}
+    for seed in range(4):
+        setting = make_setting(plan(subjects={"numbers": [2, 3], "seed": seed}), mixed, roles, tmp_path)
+        for number, cases in setting.train.items():
+            alone = Preprocessing.fit(fingerprint(cases, ("FLAIR",)), spatial_dims=2)
+            assert setting.preprocessing[number] == alone
+
+
+@pytest.mark.parametrize("primary", ["dice_core", "hd95_nonsense", "area_difference_mm2"])
+def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, tmp_path, primary):
+    with pytest.raises(ConfigError, match=f"primary: '{primary}' is not a score of Tiny; choose from dice, hd95"):
+        make_setting(plan(primary=primary, subjects={"numbers": [2]}), cohort, ROLES, tmp_path)
 
 
 def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):

@@ -156,6 +156,9 @@ class Plan(_Part):
         for given in (*self.arms, *self.synthesizers):
             if not re.fullmatch(r"[\w.+-]+", given):
                 raise ValueError(f"{given!r} cannot be a name: use letters, digits, _, -, + and . only")
+        for what, values in (("seeds", self.seeds), ("subjects.numbers", self.subjects.numbers)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are {values}: name each only once")
         if not is_score(self.primary):
             raise ValueError(f"the primary score {self.primary!r} is unknown: take dice, hd95 or lesion_f1")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):

@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lesionforge.benchmark.plan import Plan
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.splits import of_role, split_by_subject, take_subjects
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.scores.cases import score_case
 from lesionforge.tasks.segmentation import annotated_cases
 
 
@@ -67,7 +70,7 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     """Split the subjects.
 
     Raises:
-        ConfigError: if roles and shares are mixed, or a role is not there.
+        ConfigError: if roles and shares are mixed, a role is not there, or the primary score cannot be had.
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
@@ -85,14 +88,24 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     else:
         parts = {part: of_role(cases, roles, str(role)) for part, role in named.items()}
     train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
+    facts = {number: fingerprint(cases, channels) for number, cases in train.items()}
+    _check_primary(plan.primary, cohort, facts[plan.subjects.numbers[0]].spatial_dims)
     return Setting(
         plan=plan,
         train=train,
         development=parts["development"],
         test=parts["test"],
         preprocessing={
-            number: Preprocessing.fit(fingerprint(cases, channels), spatial_dims=plan.task.spatial_dims)
-            for number, cases in train.items()
+            number: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims) for number, fact in facts.items()
         },
         out=out,
     )
+
+
+def _check_primary(primary: str, cohort: Cohort, spatial_dims: int) -> None:
+    """Raise ``ConfigError`` for a score that these classes and dimensions do not have."""
+    nothing = np.zeros((1,) * spatial_dims, np.int16)
+    known = score_case(nothing, nothing, (1.0,) * spatial_dims, cohort.labels)
+    if primary not in known:
+        what = f"{primary!r} is not a score of {cohort.name}"
+        raise ConfigError("primary", what, f"choose from {', '.join(known)}")
