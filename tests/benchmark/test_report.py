@@ -1,15 +1,26 @@
+import html
 import math
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
-from lesionforge.benchmark.figures import Example
+from lesionforge.benchmark.figures import (
+    PREDICTION_COLOUR,
+    TRUTH_COLOUR,
+    Example,
+    box_plot,
+    example_sheet,
+    forest_plot,
+)
 from lesionforge.benchmark.report import read_results, summarize, write_report
-from lesionforge.benchmark.verdict import Outcome, difference_of, headline, outcome, verdict
+from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, headline, outcome, verdict
 from lesionforge.errors import ConfigError
 from lesionforge.scores.statistics import Interval
+
+BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def make_results(gains, *, n_subjects=12, n_seeds=2, noise=0.02, fractions=(1.0,)):
@@ -91,8 +102,13 @@ class TestVerdict:
         for difference in (interval(0.1, 0.2, n=5), Interval(mean=0.1, low=math.nan, high=math.nan, n=1)):
             assert outcome(difference, "dice") is Outcome.TOO_FEW
             assert verdict(difference, "a", "b", "dice").startswith("Nothing can be said")
+        assert outcome(interval(0.1, 0.2, n=6), "dice") is Outcome.GAIN
         nothing = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
         assert "nan" not in verdict(nothing, "a", "b", "dice")
+
+    def test_small_differences_are_not_rounded_to_nothing(self):
+        assert "mean +0.04," in verdict(interval(-0.01, 0.0108), "a", "b", "dice")
+        assert "mean +0.0," in verdict(interval(-0.01, 0.01), "a", "b", "dice")
 
 
 class TestSummary:
@@ -108,6 +124,12 @@ class TestSummary:
         results = make_results({"real": 0, "good": 0.1, "same": 0, "bad": -0.1})
         sentence = headline(summarize(results, baseline="real"), baseline="real", metric="dice")
         assert re.search("better with good; worse with bad; no difference could be shown for same", sentence)
+
+    @pytest.mark.parametrize("metric", ["dice", "hd95"])
+    def test_the_best_arm_comes_first(self, metric):
+        results = make_results({"real": 0, "good": 0.1, "best": 0.2, "worst": -0.2, "bad": -0.1})
+        sentence = headline(summarize(results, baseline="real"), baseline="real", metric=metric)
+        assert "better with best, good; worse with bad, worst" in sentence
 
     def test_headline_names_the_fractions(self):
         low = make_results({"real": 0, "mixed": 0.1}, fractions=(0.1,))
@@ -130,6 +152,7 @@ class TestReport:
         sentence, page = report(tmp_path, make_results({"real": 0, "mixed": gain}))
         assert words in sentence
         assert sentence in page
+        assert page.count(sentence) == 1
         assert f'class="verdict {style}"' in page
         row = pd.read_csv(tmp_path / "summary.csv").query("arm == 'mixed' and metric == 'dice'").iloc[0]
         assert outcome(difference_of(row), "dice").value in page
@@ -191,13 +214,33 @@ class TestReport:
         results.loc[mixed & (results["seed"] == 1), "dice"] -= 0.02
         sentence, page = report(tmp_path, results)
         assert "did better" in sentence
-        assert "the sign of the difference changes with the training seed (−2.0 to +10.0 points)" in page
+        assert "mixed: the sign of the difference changes with the training seed (−2.0 to +10.0 points)." in page
+        _, page = report(tmp_path, pd.concat([results, results.assign(fraction=0.5, dice=0.5)]))
+        assert "mixed, 100 %: the sign of the difference changes with the training seed" in page
+        assert "<li>50 %: No difference" in page
+
+    def test_warns_of_chance_among_many_comparisons(self, tmp_path):
+        results = make_results({"real": 0, "a": 0.1, "b": 0.1, "c": 0.1}, n_subjects=6)
+        _, page = report(tmp_path, results)
+        assert "a: with 3 comparisons the difference may be chance (p = 0.09 after Holm" in html.unescape(page)
+        assert "may be chance" not in report(tmp_path, results[results["arm"].isin(["real", "a"])])[1]
+
+    def test_warns_of_values_and_cases_that_are_missing(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        results.loc[:2, "dice"] = np.nan
+        few = (results["arm"] == "real") | (results["subject_id"] > "subject2")
+        _, page = report(tmp_path, results[few])
+        assert f"Dice has no value in 3 of {few.sum()} rows" in page
+        assert "mixed, 100 %, seed 0: 10 of 24 test cases are missing" in page
+        assert re.search(r"missing \((\w+, ){5}…\)", page)
 
     def test_the_declared_arm_gives_the_verdict(self, tmp_path):
         results = make_results({"real": 0, "good": 0.1, "bad": -0.1})
         sentence, page = report(tmp_path, results, arm="bad")
         assert sentence.startswith("bad did worse than real")
         assert "good did better than real" in page
+        assert 'class="verdict loss"' in page
+        assert 'class="verdict mixed"' in report(tmp_path, results)[1]
 
     def test_another_primary_score(self, tmp_path):
         sentence, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}), primary="hd95")
@@ -210,9 +253,52 @@ class TestReport:
         _, page = report(tmp_path, results)
         assert "nan" not in re.sub(r'src="[^"]+"', "", page).lower()
 
+    def test_tables_give_directions_ranges_and_p_values(self, tmp_path):
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}, n_seeds=1))
+        assert "Dice <small>(points ↑)</small>" in page
+        assert "HD95 <small>(mm ↓)</small>" in page
+        assert "<td>&lt; 0.001</td>" in page
+        ranges = re.findall(r"\[([+−\d.]+), ([+−\d.]+)\]", page)
+        assert len(ranges) > 5
+        assert all(float(low.replace("−", "-")) < float(high.replace("−", "-")) for low, high in ranges)
+        means = re.findall(r"<td>([\d.]+) \[[^<]*\]</td><td>([\d.]+) to ([\d.]+)</td>", page)
+        assert len(means) == 2
+        assert all(mean == low == high for mean, low, high in means)
+
     def test_can_be_written_again(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0.1})
         assert report(tmp_path, results) == report(tmp_path, results)
+
+
+class TestFigures:
+    def test_differences_are_drawn_in_the_units_of_the_score(self):
+        results = make_results({"real": 0, "good": 0.1, "bad": -0.1})
+        summary = summarize(results, baseline="real")
+        (panel,) = forest_plot(results, summary, "dice", baseline="real").axes
+        assert "right is better" in panel.get_xlabel()
+        assert "left is better" in forest_plot(results, summary, "hd95", baseline="real").axes[0].get_xlabel()
+        drawn = [line for line in panel.lines if line.get_linewidth() == 2.5]
+        rows = comparisons(summary, baseline="real", metric="dice")
+        assert [label.get_text() for label in panel.get_yticklabels()] == rows["arm"].tolist() == ["good", "bad"]
+        assert [list(line.get_xdata()) for line in drawn] == (rows[["diff_low", "diff_high"]] * 100).to_numpy().tolist()
+        assert [line.get_color() for line in drawn] == [BLUE, ORANGE]
+
+    def test_boxes_show_the_mean_of_each_arm(self):
+        results = make_results({"real": 0, "mixed": 0.1})
+        (panel,) = box_plot(results, "dice").axes
+        means = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "D"]
+        expected = summarize(results, baseline="real").query("metric == 'dice'")["mean"] * 100
+        assert means == pytest.approx(expected.tolist())
+
+    def test_an_example_outlines_truth_and_prediction(self):
+        blank, lesion = np.zeros((20, 24), np.int16), np.ones((20, 24), np.int16)
+        image = np.random.default_rng(0).random((20, 24))
+        example = Example(image=image, truth=lesion, predictions={"real": lesion, "mixed": blank})
+        colours = [
+            {to_hex(colour).upper() for outline in axes.collections for colour in outline.get_edgecolor()}
+            for axes in example_sheet([example]).axes
+        ]
+        assert colours == [set(), {TRUTH_COLOUR, PREDICTION_COLOUR}, {TRUTH_COLOUR}]
 
 
 class TestBadResults:

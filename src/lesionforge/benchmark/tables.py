@@ -127,8 +127,10 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
         warnings.append(
             f"{score_info(primary).title} has no value in {without} of {len(results)} rows, which are left out."
         )
+    several = rows["fraction"].nunique() > 1
     for _, row in rows.iterrows():
-        warnings += _fragile(row, primary, of=len(rows))
+        place = f"{row['arm']}, {fraction_name(row['fraction'])}" if several else str(row["arm"])
+        warnings += [f"{place}: {why}." for why in _fragile(row, primary, of=len(rows))]
     return warnings
 
 
@@ -150,11 +152,11 @@ def _fragile(row: pd.Series[Any], primary: str, *, of: int) -> list[str]:
     """Return why a gain or loss of one comparison may not hold."""
     if outcome(difference_of(row), primary) not in (Outcome.GAIN, Outcome.LOSS, Outcome.CHANGE):
         return []
-    info, warnings = score_info(primary), []
+    info, reasons = score_info(primary), []
     if row["diff_seed_low"] < 0 < row["diff_seed_high"]:
         ends = f"{signed(row['diff_seed_low'], info)} to {signed(row['diff_seed_high'], info)} {info.unit}"
-        warnings.append(f"{row['arm']}: the sign of the difference changes with the training seed ({ends}).")
+        reasons.append(f"the sign of the difference changes with the training seed ({ends})")
     if row["p_holm"] >= 0.05:
         p = f"p = {row['p_holm']:.2f} after Holm's correction"
-        warnings.append(f"{row['arm']}: with {of} comparisons the difference may be chance ({p}).")
-    return warnings
+        reasons.append(f"with {of} comparisons the difference may be chance ({p})")
+    return reasons

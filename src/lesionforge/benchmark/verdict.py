@@ -116,9 +116,10 @@ _KINDS = {
 
 
 def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
-    """Return the summary's rows of one score that compare an arm with the baseline, largest difference first."""
+    """Return the summary's rows of one score that compare an arm with the baseline, the best first at each fraction."""
     rows = summary[(summary["metric"] == metric) & (summary["arm"] != baseline)]
-    return rows.sort_values(["fraction", "difference"], ascending=[True, False], kind="stable")
+    less_is_better = score_info(metric).higher_is_better is False
+    return rows.sort_values(["fraction", "difference"], ascending=[True, less_is_better], kind="stable")
 
 
 def difference_of(row: pd.Series[Any]) -> Interval:
