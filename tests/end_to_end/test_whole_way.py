@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from lesionforge.benchmark import demo
 from lesionforge.benchmark.plan import Plan
 from lesionforge.cli import app
+from lesionforge.cohort import template
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.cohort.template import make_template_cohort
@@ -111,7 +112,10 @@ def test_the_demo_goes_on_where_it_was(tmp_path, monkeypatch):
     results.unlink()
     for table in (tmp_path / "demo" / "benchmark" / "runs").rglob("results.csv"):
         table.unlink()
-    monkeypatch.setattr(demo, "make_template_cohort", None)
+    monkeypatch.setattr(template, "simulate_subject", None)
     second = typed("demo", "--out", tmp_path / "demo", "--workers", 1)
     assert results.read_bytes() == before
     assert second.splitlines()[-1] == first.splitlines()[-1]
+    other = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--seed", "7"])
+    assert other.exit_code == 2
+    assert "the output folder is not empty" in other.stderr

@@ -29,10 +29,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str],
     """
     start = time.monotonic()
     folder = out / "Dataset001_Simulated"
-    if (folder / "dataset.json").is_file():
-        cohort = read_cohort(folder)
-    else:
-        cohort = make_template_cohort(folder, n_subjects=SUBJECTS, seed=seed, workers=workers)
+    cohort = make_template_cohort(folder, n_subjects=SUBJECTS, seed=seed, workers=workers)
     say(f"simulated cohort: {folder} ({len(cohort)} subjects; no patient is in it)")
     say(f"  picture: {contact_sheet(cohort, out / 'cohort.png', n_cases=8)}")
     plan = read_plan(Path(str(files("lesionforge") / "presets" / "demo.yaml")))
