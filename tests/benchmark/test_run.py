@@ -3,17 +3,26 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lesionforge.benchmark import run
-from lesionforge.benchmark.arms import train_arm
-from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.run import run_benchmark
+from lesionforge.benchmark.arms import _on_the_fly, development_dice, train_arm, training_masks
+from lesionforge.benchmark.plan import Plan, Subjects
+from lesionforge.benchmark.run import _examples, _Pool, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.scan import read_label
 from lesionforge.errors import ConfigError, LeakError, OutputError
-from lesionforge.training.model_folder import read_info
+from lesionforge.masks import MaskBank
+from lesionforge.masks.edit import EditedMasks
+from lesionforge.masks.ellipsoid import Ellipsoids
+from lesionforge.masks.slices import SliceBank
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.training.model_folder import read_info, read_tensors
+from lesionforge.training.samples import cached_samples
 from tests.helpers import tiny_cohort
 
 TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
@@ -98,8 +107,56 @@ def test_all_arms_take_the_same_steps_with_the_same_network(study):
     steps = {name: info.training["steps"] for name, info in arms.items()}
     steps["tuned_on_one_2"] += read_info(study / FOLDER / "arms" / "tuned_on_one_2" / "pretraining").training["steps"]
     assert set(steps.values()) == {2}
+    assert {info.training["seed"] for info in arms.values()} == {3}
     assert len({json.dumps(dict(info.config, augment=None)) for info in arms.values()}) == 1
+    assert {name: info.config["augment"] for name, info in arms.items()} == {
+        f"{name}_2": arm.augment for name, arm in PLAN.arms.items()
+    }
     assert len({info.preprocessing.model_dump_json() for info in arms.values()}) == 1
+
+
+def test_what_the_plan_says_of_synthetic_cases_is_done(study):
+    arms = study / FOLDER / "arms"
+    half, alone = (read_tensors(arms / f"{name}_2") for name in ("synthetic", "synthetic_only"))
+    assert any((half[name] != alone[name]).any() for name in half)
+    assert models(study, "synthesizers")["inpaint"].training["seed"] == 3
+    assert [folder.name for folder in (study / FOLDER / "cohorts").iterdir()] == ["inpaint"]
+    written = json.loads((study / FOLDER / "cohorts" / "inpaint" / "synthesis.json").read_text())
+    asked = PLAN.synthesizers["inpaint"]
+    assert [written[name] for name in ("n", "seed", "blend", "min_volume")] == [4, 3, asked.blend, asked.min_volume]
+
+
+@pytest.mark.parametrize("name", ["carvemix", "copy_paste", "synthetic_on_the_fly"])
+def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, cohort, name):
+    def drawn(plan):
+        setting = make_setting(plan, cohort, {}, study)
+        arm = plan.arms[name]
+        source = _on_the_fly(setting, 3, arm, load_synthesizer(setting.model_folder(3, 3, arm.synthesizer)))
+        assert source.lesion_share == plan.task.lesion_share
+        return [(item := sample.as_item(), source.transform(dict(item))) for sample in source.samples]
+
+    changed = PLAN.task.model_copy(update={"lesion_share": 0.9})
+    for before, after in drawn(PLAN.model_copy(update={"task": changed})):
+        assert (before["image"] != after["image"]).any()
+    huge = {key: one.model_copy(update={"min_volume": 1e6}) for key, one in PLAN.synthesizers.items()}
+    if name != "carvemix":
+        for before, after in drawn(PLAN.model_copy(update={"synthesizers": huge})):
+            assert (before["image"] == after["image"]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "source"),
+    [
+        ("ellipsoids", 2, Ellipsoids),
+        ("bank", 2, SliceBank),
+        ("bank", 3, MaskBank),
+        ("edited", 2, EditedMasks),
+        ("edited", 3, EditedMasks),
+    ],
+)
+def test_masks_on_the_fly_are_those_of_the_plan(cohort, kind, dims, source):
+    samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=("FLAIR",)))
+    assert type(training_masks(kind, samples, cohort, dims)) is source
 
 
 def test_no_test_subject_is_behind_anything(study, cohort):
@@ -147,6 +204,17 @@ def test_a_plan_that_does_not_fit_leaves_the_folder_to_a_better_one(cohort, tmp_
     changed = PLAN.subjects.model_copy(update={"numbers": (99,)})
     with pytest.raises(ConfigError, match="99 of 4 subjects"):
         run_benchmark(PLAN.model_copy(update={"subjects": changed}), cohort, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("role", ["development", "final"])
+def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path, role):
+    names = {"train": "pool", "development": "development", "test": "final", "numbers": [3]}
+    plan = PLAN.model_copy(update={"subjects": Subjects.model_validate(names)})
+    subjects = cohort.subjects
+    roles = {"pool": subjects[:3], "development": subjects[4:5], "final": subjects[6:]}
+    with pytest.raises(LeakError, match=subjects[0]):
+        run_benchmark(plan, cohort, out=tmp_path / "out", roles={**roles, role: (*roles[role], subjects[0])})
     assert not (tmp_path / "out").exists()
 
 
@@ -208,10 +276,12 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
 ):
     control = {"arm": "real", "tolerance": 1.0, "max_steps": max_steps}
     arms = {name: PLAN.arms[name].model_dump() for name in ("real", "classical")}
-    plan = PLAN.model_dump() | {"control": control, "arms": arms, "synthesizers": {}, "arm": None}
+    subjects = PLAN.subjects.model_dump() | {"numbers": [2, 3]}
+    plan = PLAN.model_dump() | {"control": control, "arms": arms, "synthesizers": {}, "arm": None, "subjects": subjects}
     asked, trained = [], []
 
     def development_dice(setting, number, seed, name, steps):
+        assert number == 3
         asked.append((name, steps))
         return dice[steps]
 
@@ -228,7 +298,7 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
     monkeypatch.setattr(run, "score_arm", score_arm)
     monkeypatch.setattr(run, "report", lambda setting, *, steps, control: control)
     said = run_benchmark(Plan.model_validate(plan), cohort, out=tmp_path / "out")
-    assert trained == [("real", steps), ("classical", steps)]
+    assert trained == [("real", steps), ("classical", steps)] * 2
     assert {name for name, _ in asked} == {"real"}
     assert set(dice) == {n for _, n in asked}
     assert re.search(words, said)
@@ -251,3 +321,43 @@ def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_
 def test_fine_tuning_needs_a_synthesizer():
     with pytest.raises(ValueError, match="finetune needs a synthesizer"):
         Plan.model_validate({"arms": {"a": {"finetune": 0.5}}, "baseline": "a"})
+
+
+def test_choices_are_made_on_development_subjects_each_counting_once(copied, cohort):
+    setting = make_setting(PLAN, cohort, {}, copied)
+    development_dice(setting, 3, 3, "real", 2)
+    path = setting.arm_folder(3, 3, "real", 2) / "development.csv"
+    assert set(pd.read_csv(path)["case_id"]) == {case.case_id for case in setting.development}
+    path.write_text("case_id,subject_id,dice\na,x,0.2\nb,x,0.4\nc,y,0.9\n")
+    assert development_dice(setting, 3, 3, "real", 2) == pytest.approx(0.6)
+
+
+def test_examples_go_from_small_to_large_lesions_each_at_its_largest_slice(tmp_path):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=3, n_subjects=8)
+    plan = PLAN.model_dump() | {"arms": {"real": {}}, "baseline": "real", "synthesizers": {}, "arm": None}
+    plan["subjects"] = {"train": 0.3, "development": 0.2, "test": 0.5, "numbers": [1]}
+    setting = make_setting(Plan.model_validate(plan | {"examples": 3}), cohort, {}, tmp_path / "out")
+    for case in setting.test:
+        predictions = setting.arm_folder(1, 3, "real", 2) / "predictions"
+        predictions.mkdir(parents=True, exist_ok=True)
+        shutil.copy(case.label, predictions / case.label.name)
+        shutil.copy(case.label, predictions / f"{case.case_id}.1.nii.gz")
+    examples = _examples(setting, 2)
+    labels = {case.case_id: read_label(case.label)[0] > 0 for case in setting.test}
+    shown = [labels[example["title"]] for example in examples]
+    assert [label.sum() for label in shown] == sorted(label.sum() for label in shown)
+    assert {len({*labels}), len(examples)} == {4, 3}
+    for example, label in zip(examples, shown, strict=True):
+        assert (example["truth"] > 0).sum() == label.sum(axis=(0, 1)).max()
+        assert np.array_equal(example["predictions"]["real"], example["truth"])
+
+
+def refuse(number):
+    raise ConfigError("number", str(number), "take another")
+
+
+def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
+    with _Pool(2) as run_there:
+        assert list(run_there(divmod, [(n, 3) for n in range(7)])) == [divmod(n, 3) for n in range(7)]
+        with pytest.raises(ConfigError, match="number: 5; take another"):
+            list(run_there(refuse, [(5,)]))

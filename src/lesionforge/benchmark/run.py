@@ -26,6 +26,7 @@ from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import OutputError
 from lesionforge.files import claim_output, write_json, write_text
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.scores.cases import prediction_file
 from lesionforge.training.quiet import quiet
 
 Say = Callable[[str], None]
@@ -162,8 +163,7 @@ def _examples(setting: Setting, steps: int) -> list[Example]:
         predictions = {}
         for arm in setting.plan.arms:
             folder = setting.arm_folder(number, seed, arm, steps) / "predictions"
-            (path,) = folder.glob(f"{scan.case.case_id}.*")
-            predictions[arm] = turn(read_label(path)[0])
+            predictions[arm] = turn(read_label(prediction_file(folder, scan.case.case_id))[0])
         examples.append(
             {
                 "image": turn(scan.image[0]),

@@ -99,7 +99,7 @@ def evaluate(predictions: Path, cohort: Cohort, *, in_plane: bool = False) -> pd
 
 
 def _score_file(predictions: Path, case: Case, labels: Mapping[str, int], *, in_plane: bool) -> dict[str, float]:
-    path = _prediction_file(predictions, case.case_id)
+    path = prediction_file(predictions, case.case_id)
     prediction, affine = read_label(path)
     truth, truth_affine = _read_truth(case)
     if prediction.shape != truth.shape or not np.allclose(affine, truth_affine, atol=1e-2):
@@ -110,7 +110,12 @@ def _score_file(predictions: Path, case: Case, labels: Mapping[str, int], *, in_
     return score_case(prediction, truth, spacing, labels, in_plane=in_plane)
 
 
-def _prediction_file(folder: Path, case_id: str) -> Path:
+def prediction_file(folder: Path, case_id: str) -> Path:
+    """Return the prediction of a case: ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
+
+    Raises:
+        CohortError: if there is none.
+    """
     for ending in IMAGE_ENDINGS:
         if (path := folder / f"{case_id}{ending}").is_file():
             return path
