@@ -1,3 +1,4 @@
+import errno
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def test_without_arguments_the_commands_are_listed(command):
         (["train", "pix2pix", "COHORT", "--out", "out", "--time-budget", "soon"], "'soon' is no duration"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--channels", "T2"], "has no channel 'T2'"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--role", "test"], "role test: is not in the roles file"),
+        (["train", "carvemix", "VOLUMES", "--out", "out", "--role", "pool"], "roles.json: there is no such file"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "many"], "--subjects: 'many' is no number"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "0.01"], "leaves 0 of them"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "99"], "99 of 6 subjects"),
@@ -86,6 +88,10 @@ def test_without_arguments_the_commands_are_listed(command):
         (["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--masks", "files:no"], "no: there is no such"),
         (["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--blend", "full"], "use --blend lesion"),
         (["synthesize", "GAN", "VOLUMES", "--out", "out", "--n", "1"], "its lesion classes are not the model's"),
+        (
+            ["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--device", "cuda", "--workers", "2"],
+            "processes cannot share the CUDA device",
+        ),
         (["evaluate", "nowhere", "COHORT"], "nowhere: there is no such folder"),
         (["benchmark", "nowhere.yaml", "--data", "COHORT", "--out", "out"], "nowhere.yaml: there is no such plan"),
         (["benchmark", "first", "--data", "COHORT", "--out", "out", "--scale", "x"], "first.yaml: has no scale 'x'"),
@@ -157,6 +163,7 @@ def test_a_place_that_cannot_be_written_is_named(slices, tmp_path):
 def test_brackets_in_names_are_shown(slices, tmp_path):
     out = tmp_path / "[red]sheet[/red].png"
     assert out.name in typed("show", slices, "--out", out).output
+    assert "[red]nowhere[/red]: has no dataset.json" in error("check", "[red]nowhere[/red]")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +171,9 @@ def test_brackets_in_names_are_shown(slices, tmp_path):
     [
         (["train", "pix2pix", "c", "--out", "o"], "with --resume goes on from the last checkpoint"),
         (["segment", "train", "c", "--out", "o"], "segment train: add --resume"),
+        (["synthesize", "m", "c", "--out", "o", "--n", "1"], "the same command goes on where it was"),
         (["benchmark", "demo", "--data", "c", "--out", "o"], "the same command goes on where it was"),
+        (["demo", "--out", "o"], "the same command goes on where it was"),
         (["check", "c"], "stopped\n"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -173,10 +182,23 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, command, remedy):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lesionforge.cohort.layouts.read_cohort", stop)
-    monkeypatch.setattr("lesionforge.cohort.checks.check_folder", stop)
+    for first in (
+        "cohort.layouts.read_cohort",
+        "cohort.checks.check_folder",
+        "synthesizers.registry.load_synthesizer",
+        "benchmark.demo.make_template_cohort",
+    ):
+        monkeypatch.setattr(f"lesionforge.{first}", stop)
     result = typed(*command, code=130)
     assert remedy in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(monkeypatch):
+    def broken_pipe(*args, **kwargs):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("lesionforge.cohort.checks.check_folder", broken_pipe)
+    assert typed("check", "cohort", code=1).stderr == ""
 
 
 def test_exit_codes_reach_the_shell(tmp_path):

@@ -21,6 +21,7 @@ def test_folders_are_imported(tmp_path):
         label[2:4, 2:4, 2:4] = value
         write_array(tmp_path / "scans" / patient / "flair.nii.gz", np.arange(512.0).reshape(8, 8, 8))
         write_array(tmp_path / "scans" / patient / "lesion.nii.gz", label)
+        write_array(tmp_path / "scans" / patient / "tissue.nii.gz", np.ones((8, 8, 8), np.uint8))
     (tmp_path / "scans" / "p4").mkdir()
     write_array(tmp_path / "scans" / "p4" / "flair.nii.gz", np.ones((8, 8, 8)))
     out = tmp_path / "Dataset001_WMH"
@@ -35,6 +36,9 @@ def test_folders_are_imported(tmp_path):
     assert read_cohort(tmp_path / "free")["p4"].annotation is Annotation.LESION_FREE
     typed("import", tmp_path / "scans", tmp_path / "named", *options, "--label", "stroke=1")
     assert read_cohort(tmp_path / "named").labels == {"background": 0, "stroke": 1}
+    typed("import", tmp_path / "scans", tmp_path / "maps", *options, "--anatomy", "tissue.nii.gz")
+    for case in read_cohort(tmp_path / "maps"):
+        assert (case.anatomy is not None) == (case.case_id != "p4")
 
 
 def test_slices_with_a_table_are_imported(tmp_path):
@@ -64,7 +68,8 @@ def test_nnunet_is_imported_and_missing_channels_are_listed(tmp_path, spatial_di
     assert "1 cases lack a channel and were left out" in result.output
     assert [case.case_id for case in read_cohort(tmp_path / "left")] == ["case_000", "case_002"]
     assert "case_001" in (tmp_path / "left" / "missing.csv").read_text()
-    typed("import", source, tmp_path / "filled", "--layout", "nnunet", "--missing", "zero_fill")
+    result = typed("import", source, tmp_path / "filled", "--layout", "nnunet", "--missing", "zero_fill")
+    assert "1 cases lack a channel and were filled with zeros" in result.output
     assert len(read_cohort(tmp_path / "filled")) == len(cohort)
 
 
@@ -150,7 +155,10 @@ def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_p
     [
         (["--layout", "folders"], "--channel"),
         (["--layout", "folders", "--channel", "flair.nii.gz"], "NAME=VALUE"),
+        (["--layout", "folders", "--channel", "=flair.nii.gz"], "NAME=VALUE"),
+        (["--layout", "folders", "--channel", "FLAIR="], "NAME=VALUE"),
         (["--layout", "folders", "--channel", "FLAIR=flair.nii.gz"], "nowhere: is not a folder"),
+        (["--layout", "slices", "--channel", "CT", "--channel", "MR"], "slices have one channel"),
         (["--layout", "slices"], "nowhere: the file is missing"),
         (["--layout", "slices", "--label", "lesion=one"], "'one' is no whole number"),
         (["--layout", "slices", "--mask", "lesion.nii.gz"], "--mask: says nothing about the layout slices"),
@@ -193,7 +201,17 @@ def test_check_names_every_bad_case_in_one_line_and_fails(tmp_path, spatial_dims
         assert "; " in line
 
 
+def test_warnings_alone_do_not_fail_a_check(tmp_path):
+    tiny_cohort(tmp_path / "cohort", spatial_dims=2, n_subjects=2)
+    write_array(tmp_path / "cohort" / "imagesTr" / "spare_0000.png", np.ones((8, 8)))
+    result = typed("check", tmp_path / "cohort")
+    assert "0 problems, 1 warnings" in result.output
+
+
 @pytest.mark.parametrize("cohort", ["slices", "volumes"])
 def test_show_draws_a_sheet(cohort, tmp_path, request):
     typed("show", request.getfixturevalue(cohort), "--out", tmp_path / "sheet.png", "--n", 2, "--channels", "FLAIR")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    typed("show", request.getfixturevalue(cohort), "--out", tmp_path / "one.png", "--n", 1, "--channels", "FLAIR")
+    widths = [Image.open(tmp_path / name).width for name in ("one.png", "sheet.png")]
+    assert widths[0] < widths[1]

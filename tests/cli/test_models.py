@@ -3,7 +3,7 @@ import pytest
 
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.cohort.scan import read_label
+from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.training.model_folder import read_info
 from tests.cli.commands import GAN, content, error, sets, typed
 from tests.helpers import tiny_cohort, write_array
@@ -53,6 +53,15 @@ def test_cases_are_chosen_by_role_list_and_number(slices, tmp_path, monkeypatch,
     assert len(found) in (cases, cases - 1) if isinstance(cases, int) else list(found) == cases
 
 
+def test_the_seed_decides_which_subjects_are_taken(slices, tmp_path):
+    chosen = set()
+    for seed in range(5):
+        out = tmp_path / str(seed)
+        typed("train", "copy_paste", slices, "--out", out, "--subjects", 2, "--seed", seed, "--role", "pool")
+        chosen.add(read_info(out).training_subjects)
+    assert len(chosen) > 1
+
+
 @pytest.mark.parametrize("masks", ["bank", "edited", "ellipsoids", "files:masks"])
 def test_cases_are_synthesized_from_every_kind_of_mask(gan, slices, tmp_path, monkeypatch, masks):
     monkeypatch.chdir(tmp_path)
@@ -75,6 +84,35 @@ def test_cases_are_synthesized_from_every_kind_of_mask(gan, slices, tmp_path, mo
     assert images == {path: data for path, data in content(tmp_path / "again").items() if path.suffix == ".png"}
 
 
+def test_another_seed_draws_otherwise_and_drawn_masks_need_no_classes(gan, tmp_path):
+    tiny_cohort(tmp_path / "strokes", spatial_dims=2, n_subjects=2, labels={"background": 0, "stroke": 1})
+    options = ["--n", 2, "--masks", "ellipsoids", "--min-volume", 10]
+    for seed in (0, 1):
+        typed("synthesize", gan, tmp_path / "strokes", "--out", tmp_path / str(seed), "--seed", seed, *options)
+    first, second = (content(tmp_path / name / "labelsTr") for name in "01")
+    assert first.keys() == second.keys()
+    assert all(first[name] != second[name] for name in first)
+
+
+def test_lesions_that_find_no_place_are_told_and_leave_no_case(gan, slices, tmp_path):
+    options = ["--n", 2, "--masks", "ellipsoids", "--min-volume", 100_000]
+    result = typed("synthesize", gan, slices, "--out", tmp_path / "out", *options, code=1)
+    assert "out: 0 cases" in result.output
+    assert "2 cases could not be done" in result.output
+    assert not (tmp_path / "out" / "sheet.png").exists()
+
+
+def test_masks_that_cannot_be_read_are_listed(gan, slices, tmp_path):
+    other = tiny_cohort(tmp_path / "other", spatial_dims=2, n_subjects=2)
+    bad = other.cases[0].label
+    bad.write_bytes(bad.read_bytes()[:40])
+    options = ["--n", 2, "--masks", "bank", "--masks-from", tmp_path / "other", "--min-volume", 10]
+    result = typed("synthesize", gan, slices, "--out", tmp_path / "out", *options, code=1)
+    assert "2 cases;" in result.output
+    assert str(bad) in result.output
+    assert str(bad) in (tmp_path / "out" / "problems.csv").read_text()
+
+
 def test_other_cohorts_give_the_masks_and_full_images_are_kept(slices, tmp_path):
     typed("train", "pix2pix", slices, "--out", tmp_path / "m", "--steps", 2, "--condition", "label", *sets(GAN))
     other = tiny_cohort(tmp_path / "other", spatial_dims=2, n_subjects=2, seed=5)
@@ -84,8 +122,12 @@ def test_other_cohorts_give_the_masks_and_full_images_are_kept(slices, tmp_path)
     (tmp_path / "other" / "cases.csv").write_text(table.replace("sub_", "other_"))
     options = ["--n", 2, "--masks", "bank", "--masks-from", tmp_path / "other", "--blend", "full", "--min-volume", 10]
     typed("synthesize", tmp_path / "m", slices, "--out", tmp_path / "out", *options)
+    originals = read_cohort(slices)
     for case in read_cohort(tmp_path / "out"):
         assert any(parent.startswith("other_") for parent in case.parents)
+        drawn, source = (load_scan(c, ["FLAIR"]) for c in (case, originals[case.source_case]))
+        outside = (drawn.label == 0) & (source.image[0] > 0)
+        assert (drawn.image != source.image)[0][outside].mean() > 0.9
 
 
 def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):

@@ -1,3 +1,4 @@
+import csv
 import re
 import shutil
 import signal
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.cohort.scan import read_label
+from lesionforge.cohort.scan import read_label, save_label
+from lesionforge.errors import ConfigError
 from lesionforge.training.model_folder import read_info
 from tests.cli.commands import GAN, UNET, content, error, sets, typed
 from tests.helpers import tiny_cohort
@@ -46,7 +48,8 @@ def test_a_batch_does_the_good_cases_and_lists_the_bad(gan, unet, slices, tmp_pa
     assert len(list((tmp_path / "found").glob("*.png"))) == 5
     for result, folder in ((drawn, "drawn"), (found, "found")):
         assert "case_001_0000.png" in result.output.splitlines()[-1]
-        assert "case_001_0000.png" in (tmp_path / folder / "problems.csv").read_text()
+        (row,) = csv.DictReader((tmp_path / folder / "problems.csv").open())
+        assert result.output.splitlines()[-1].strip() == f"{row['where']}: {row['what']}; {row['remedy']}"
 
 
 def test_segment_predict_evaluate(unet, slices, volumes, tmp_path):
@@ -70,11 +73,39 @@ def test_segment_predict_evaluate(unet, slices, volumes, tmp_path):
         assert np.allclose(affine, image.affine)
 
 
+def test_perfect_predictions_have_full_marks(slices, tmp_path):
+    (tmp_path / "cases.txt").write_text("case_000 case_001")
+    result = typed("evaluate", slices / "labelsTr", slices, "--cases", tmp_path / "cases.txt")
+    assert "Dice: mean 100.0 points, median 100.0" in result.output
+    assert "HD95: mean 0.0 mm, median 0.0" in result.output
+    assert "nan" not in result.output
+
+
+def test_distances_within_slices_leave_the_slice_axis_out(volumes, tmp_path):
+    for case in read_cohort(volumes):
+        label, affine = read_label(case.label)
+        label[..., 1:] = np.maximum(label[..., 1:], label[..., :-1])
+        save_label(tmp_path / "found" / case.label.name, label, affine)
+    shown = [typed("evaluate", tmp_path / "found", volumes, *option).output for option in ([], ["--in-plane"])]
+    within, across = (float(re.search(r"^HD95: mean ([\d.]+) mm", text, re.MULTILINE)[1]) for text in shown)
+    assert within != across
+
+
+def test_a_cohort_without_the_channels_of_a_model_is_refused(unet, tmp_path):
+    tiny_cohort(tmp_path / "other", spatial_dims=2, n_subjects=2, channels=("CT",))
+    message = error("segment", "predict", unet, tmp_path / "other", "--out", tmp_path / "found")
+    assert "has no channel 'FLAIR'" in message
+    assert not (tmp_path / "found").exists()
+
+
 def test_a_synthetic_cohort_is_mixed_into_training(gan, slices, volumes, tmp_path):
     drawn = tmp_path / "drawn"
     typed("synthesize", gan, slices, "--out", drawn, "--n", 3, "--masks", "bank", "--min-volume", 10, "--role", "pool")
-    options = ["--with", drawn, "--share", 0.5, "--role", "pool", "--steps", 2, *sets(UNET)]
-    typed("segment", "train", slices, "--out", tmp_path / "model", *options)
+    options = ["--with", drawn, "--role", "pool", "--steps", 2, *sets(UNET)]
+    for name, share in (("model", 0.5), ("synthetic", 1)):
+        typed("segment", "train", slices, "--out", tmp_path / name, "--share", share, *options)
+    half, alone = (torch_file(tmp_path / name) for name in ("model", "synthetic"))
+    assert any(not torch.equal(half[name], alone[name]) for name in half)
     info = read_info(tmp_path / "model")
     assert {case.case_id for case in read_cohort(drawn)} < set(info.training_cases)
     assert set(read_info(gan).training_subjects) <= set(info.training_subjects)
@@ -133,3 +164,12 @@ def test_training_says_how_far_it_is_where_no_bar_can_be_drawn(slices, tmp_path,
     lines = [line for line in result.stderr.splitlines() if line.startswith("run: step")]
     assert [int(re.search(r"step (\d+) of 5, ", line)[1]) for line in lines] == [1, 2, 3, 4, 5]
     assert all(re.search(r" min, loss \d", line) for line in lines[1:])
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_the_seed_of_the_demo_is_that_of_its_cohort(tmp_path, monkeypatch, seed):
+    def simulate(folder, *, n_subjects, seed, workers):
+        raise ConfigError("seed", str(seed), "stop")
+
+    monkeypatch.setattr("lesionforge.benchmark.demo.make_template_cohort", simulate)
+    assert error("demo", "--out", tmp_path / "demo", "--seed", seed) == f"error: seed: {seed}; stop"

@@ -135,7 +135,7 @@ def parse_duration(text: str) -> float:
     Raises:
         ConfigError: if the text is not of that form.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None:
         raise ConfigError("--time-budget", f"{text!r} is no duration", "write 90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
