@@ -65,11 +65,11 @@ def test_merging_goes_through_dictionaries_alone():
     ("changes", "what"),
     [
         ({"armes": {}}, "armes: is no option; the options are name, channels"),
-        ({"task": {"filter": [8]}}, "task.filter: is no option; the options are spatial_dims, filters"),
+        ({"task": {"filter": [8]}}, "task.filter: is no option; the options are spatial_dims, network, filters"),
         ({"training": {"step": 8}}, "training.step: is no option; the options are steps"),
         ({"arms": {"real": {"augmentation": "none"}}}, "arms.real.augmentation: is no option; the options are augment"),
         ({"synthesizers": {"mix": {"methods": "x"}}}, "synthesizers.mix.method: is missing; the options are method"),
-        ({"synthesizers": {"mix": {"method": "cyclegan"}}}, "'cyclegan' is no synthesizer: choose from pix2pix"),
+        ({"synthesizers": {"mix": {"method": "stylegan"}}}, "'stylegan' is no synthesizer: choose from pix2pix"),
         (
             {"synthesizers": {"mix": {"method": "pix2pix", "options": {"lamda": 1}}}},
             "synthesizers.mix: options: lamda: is no option",
