@@ -1,15 +1,19 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from lesionforge.errors import ConfigError, OutputError
 from lesionforge.masks.bank import MaskBank
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.conditions import hole_around
-from lesionforge.synthesizers.copy_paste import solve_poisson
-from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.synthesizers.copy_paste import best_fit, solve_poisson, stretch
+from lesionforge.synthesizers.lesion_library import cut_lesion, library_from_tensors, library_tensors
+from lesionforge.synthesizers.registry import find_method, load_synthesizer
 from tests.helpers import tiny_cohort
-from tests.synthesizers.models import ball_mask, fit_library, make_sample, read_samples
+from tests.synthesizers.models import ball_mask, fit_library, make_sample, read_samples, tiny_training
 
 EDGES = ("hard", "feathered", "poisson")
 DIMS = [2, 3]
@@ -55,6 +59,117 @@ def test_a_saved_library_pastes_the_same_bytes(edge, spatial_dims, rich_cohorts,
     assert loaded.info == model.info
     with pytest.raises(OutputError):
         fit_library("copy_paste", rich_cohorts[spatial_dims], tmp_path / "m", edge=edge)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("darker", [1.0, 0.5])
+def test_a_lesion_pasted_where_it_was_changes_nothing(darker, edge, spatial_dims, single, tmp_path):
+    """Nor if its scan has been darkened, counted from black."""
+    model = fit_library("copy_paste", single[spatial_dims], tmp_path / "m", edge=edge, margin_mm=4.0)
+    for sample in read_samples(single[spatial_dims], model.info.preprocessing):
+        image, level = (sample.image + 1) * np.float32(darker) - 1, tuple(darker * value for value in sample.level)
+        drawn = model.synthesize(replace(sample, image=image, level=level), sample.label, generator(0))
+        np.testing.assert_allclose(drawn.image, image, atol=5e-3)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_intensities_stay_in_range_in_a_brighter_scan(spatial_dims):
+    shape = (20,) * spatial_dims
+    sample = replace(make_sample(shape, label=ball_mask(shape, [9] * spatial_dims, 4)), level=(0.4,))
+    lesion = cut_lesion(sample, 0, context_mm=2)
+    brighter = lesion.image_for(replace(sample, level=(0.8,)))
+    assert brighter.max() == 1
+    np.testing.assert_allclose(brighter, np.minimum(2 * (lesion.image + 1), 2) - 1, atol=1e-6)
+    assert np.array_equal(lesion.image_for(replace(sample, level=())), lesion.image)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_the_lesion_of_most_alike_size_in_mm_and_shape_is_taken(spatial_dims):
+    shape = (40,) * spatial_dims
+    middle = [20] * spatial_dims
+    labels = {
+        "large": (ball_mask(shape, middle, 9), 1.0),
+        "small": (ball_mask(shape, middle, 4), 1.0),
+        "small in voxels": (ball_mask(shape, middle, 4), 2.0),
+        "box": ((np.abs(np.indices(shape) - 20).max(0) < 4).astype(np.int16), 1.0),
+    }
+    lesions = {
+        name: cut_lesion(make_sample(shape, label=label, spacing=(mm,) * spatial_dims), 0, context_mm=0)
+        for name, (label, mm) in labels.items()
+    }
+    names = {id(lesion): name for name, lesion in lesions.items()}
+
+    def chosen(mask, mm=1.0):
+        found = (best_fit([*lesions.values()], mask, (mm,) * spatial_dims, generator(seed)) for seed in range(10))
+        return {names[id(lesion)] for lesion in found}
+
+    assert chosen(ball_mask(shape, middle, 4)) == {"small"}
+    assert chosen(ball_mask(shape, middle, 9.3)) == {"large"}
+    assert chosen(ball_mask(shape, middle, 4), 2.0) == {"small in voxels"}
+    assert chosen(labels["box"][0]) == {"box"}
+    lesions["twin"] = replace(lesions["box"])
+    names[id(lesions["twin"])] = "twin"
+    assert chosen(labels["box"][0]) == {"box", "twin"}
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_inside_the_mask_only_lesion_is_pasted_and_around_it_only_what_was_around(spatial_dims):
+    """However the lesion is stretched, be it so thin that little of it would be left, or all that there is."""
+    shape, middle = (28,) * spatial_dims, [14] * spatial_dims
+    labels = {
+        "ball": ball_mask(shape, middle, 4),
+        "shell": ball_mask(shape, middle, 9) - ball_mask(shape, middle, 8),
+        "all": np.ones(shape, np.int16),
+    }
+    box = (np.abs(np.indices(shape) - 14).max(0) <= 4).astype(np.int16)
+    for name, label in labels.items():
+        sample = make_sample(shape, label=label)
+        sample.image[:] = np.where(label > 0, 0.8, -0.3)
+        lesion = cut_lesion(sample, 0, context_mm=6)
+        for mask in (box, *(ball_mask(shape, middle, radius) for radius in (0.5, 1, 3, 11))):
+            hole, _ = hole_around(mask, 3.0, sample.spacing)
+            drawn = stretch(lesion, lesion.image, mask, hole)[0]
+            np.testing.assert_allclose(drawn[mask > 0], 0.8, atol=1e-6, err_msg=name)
+            around = 0.8 if name == "all" else -0.3
+            np.testing.assert_allclose(drawn[hole & (mask == 0)], around, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_library_comes_back_as_it_was(spatial_dims):
+    shape, spacing = (20, 18, 16)[:spatial_dims], (0.7, 1.1, 3.3)[:spatial_dims]
+    sample = make_sample(shape, channels=2, spacing=spacing, label=ball_mask(shape, [8] * spatial_dims, 4))
+    lesion = cut_lesion(replace(sample, height=0.3, level=(0.31, 0.47)), 5, context_mm=2)
+    (back,) = library_from_tensors(library_tensors([lesion]))
+    for field in fields(lesion):
+        assert np.array_equal(getattr(back, field.name), getattr(lesion, field.name)), field.name
+
+
+@pytest.mark.parametrize("method", ["copy_paste", "carvemix"])
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_library_keeps_the_grid_of_its_files(spatial_dims, method, cohorts, tmp_path):
+    """Unless slices are cut from volumes, or a task's preprocessing is shared."""
+    assert fit_library(method, cohorts[spatial_dims], tmp_path / "own").info.preprocessing.spacing is None
+    for dims in DIMS:
+        given = Preprocessing(spatial_dims=dims, channels=("FLAIR",), spacing=(2.5,) * dims)
+        model = find_method(method).fit(
+            cohorts[3],
+            channels=("FLAIR",),
+            config={"spatial_dims": spatial_dims},
+            training=tiny_training(),
+            out=tmp_path / str(dims),
+            preprocessing=given,
+        )
+        assert (model.info.preprocessing == given) == (dims == spatial_dims)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_an_empty_mask_pastes_nothing(spatial_dims, cohorts, tmp_path):
+    model = fit_library("copy_paste", cohorts[spatial_dims], tmp_path / "m")
+    sample = read_samples(cohorts[spatial_dims])[0]
+    drawn = model.synthesize(sample, np.zeros_like(sample.label), generator(0))
+    assert np.array_equal(drawn.image, sample.image)
+    assert np.array_equal(drawn.label, sample.label)
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)

@@ -87,27 +87,33 @@ def best_fit(lesions: list[Lesion], mask: LabelArray, spacing: tuple[float, ...]
 def stretch(lesion: Lesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
     """Return the lesion's image (its intensities given) stretched so that its bounding box meets the mask's.
 
-    Inside the mask only lesion voxels are taken (the nearest one), in the rest of ``hole`` only others.
+    Inside the mask only the lesion's intensities are taken, in the rest of ``hole`` only others.
     """
     (source,) = ndimage.find_objects((lesion.label > 0).astype(np.int8))
     (target,) = ndimage.find_objects((mask > 0).astype(np.int8))
     scale = [(t.stop - t.start) / (s.stop - s.start) for s, t in zip(source, target, strict=True)]
     size = tuple(max(1, round(n * f)) for n, f in zip(lesion.label.shape, scale, strict=True))
-    inside = resize(lesion.label > 0, size, order=0, preserve_range=True, anti_aliasing=False).astype(bool)
-    image = np.stack([resize(c, size, order=1, preserve_range=True) for c in source_image])
     voxels = np.argwhere(hole).T
     shift = [t.start - round(s.start * f) for s, t, f in zip(source, target, scale, strict=True)]
     wanted = tuple(np.clip(v - d, 0, n - 1) for v, d, n in zip(voxels, shift, size, strict=True))
-    drawn = np.zeros((len(image), *mask.shape), np.float32)
     of_lesion = mask[tuple(voxels)] > 0
-    for part, source_voxels in ((of_lesion, inside), (~of_lesion, ~inside)):
-        if part.any() and source_voxels.any():
-            nearest = ndimage.distance_transform_edt(~source_voxels, return_distances=False, return_indices=True)
-            at = tuple(index[part] for index in wanted)
-            into, origin = tuple(v[part] for v in voxels), tuple(axis[at] for axis in nearest)
-            for channel, source_channel in zip(drawn, image, strict=True):
-                channel[into] = source_channel[origin]
+    drawn = np.zeros((len(source_image), *mask.shape), np.float32)
+    for part, known in ((of_lesion, lesion.label > 0), (~of_lesion, lesion.label == 0)):
+        if not part.any():
+            continue
+        spread = _spread(source_image, known, lesion.spacing)
+        stretched = np.stack([resize(channel, size, order=1, preserve_range=True) for channel in spread])
+        into, at = (tuple(axis[part] for axis in places) for places in (voxels, wanted))
+        drawn[:, *into] = stretched[:, *at]
     return drawn
+
+
+def _spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
+    """Return ``image`` with every other voxel replaced by the nearest known one; as it is if none is known."""
+    if not known.any():
+        return image
+    nearest = ndimage.distance_transform_edt(~known, sampling=spacing, return_distances=False, return_indices=True)
+    return np.asarray(image[:, *nearest])
 
 
 def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> FloatArray:
