@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -119,6 +121,98 @@ def test_the_crops_hole_covers_the_lesion(spatial_dims):
         assert (item["condition"][0][item["hole"][0]] == 0).all()
 
 
+def crops_of(samples, spatial_dims, name="inpaint", *, classes=(1, 2, 3), anatomy=(), **options):
+    config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, **options))
+    condition = make_condition(name, image_channels=1, classes=classes, anatomy=anatomy)
+    return LesionCrops(samples, config, condition, seed=0)
+
+
+def points(shape, places):
+    """Return a label of one voxel at each place, of the classes 1, 2, …"""
+    label = np.zeros(shape, np.int16)
+    for value, place in enumerate(places, start=1):
+        label[tuple(place)] = value
+    return label
+
+
+@pytest.mark.parametrize(("spatial_dims", "of_samples"), [(2, 2), (2, 3), (3, 3)])
+def test_crops_come_from_every_case_every_lesion_and_all_around_it(spatial_dims, of_samples):
+    shape = (60,) * of_samples
+    labels = [points(shape, [[30] * of_samples]), points(shape, [[20] * of_samples, [40] * of_samples])]
+    labels[0] *= 3
+    crops = crops_of([make_sample(shape, label=label) for label in labels], spatial_dims, augment=False)
+    found = [np.argwhere(crops[draw]["condition"][2:5].numpy()) for draw in range(40)]
+    assert all(len(places) == 1 for places in found)
+    assert {int(places[0, 0]) for places in found} == {0, 1, 2}
+    assert len({tuple(places[0, 1:]) for places in found}) > 10
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_beyond_a_sample_a_crop_is_air(spatial_dims):
+    shape = (18, 20, 21)[:spatial_dims]
+    sample = make_sample(shape, label=ball_mask(shape, [9] * spatial_dims, 3))
+    item = crops_of([sample], spatial_dims, augment=False)[0]
+    assert item["image"].shape[1:] == (24,) * spatial_dims
+    assert int((item["image"] == -1).sum()) == 24**spatial_dims - np.prod(shape)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_every_crop_has_its_lesion_however_it_is_turned(spatial_dims):
+    shape = (24,) * spatial_dims
+    crops = crops_of([make_sample(shape, label=points(shape, [[1] * spatial_dims]))], spatial_dims)
+    assert all(crops[draw]["condition"][2].any() for draw in range(40))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_crops_are_flipped_turned_and_scaled_and_nothing_is_made_up(spatial_dims):
+    """Neither intensities nor classes that are not there; a slab across the last axis of a volume stays one."""
+    shape = (24,) * spatial_dims
+    label = 2 * ball_mask(shape, [*[9] * (spatial_dims - 1), 12], 5)
+    sample = make_sample(shape, label=label)
+    black = sample.edited(np.full_like(sample.image, -1), label)
+    items = [crops_of([black], spatial_dims)[draw] for draw in range(20)]
+    masks = [item["condition"][3].numpy() for item in items]
+    assert all((item["image"] == -1).all() for item in items)
+    assert not any(item["condition"][2].any() or item["condition"][4].any() for item in items)
+    volumes = [mask.sum() for mask in masks]
+    assert min(volumes) < 0.9 * (label > 0).sum() < 1.1 * (label > 0).sum() < max(volumes)
+    middles = np.array([ndimage.center_of_mass(mask) for mask in masks])
+    for axis in range(2 if spatial_dims == 2 else 1):
+        assert middles[:, axis].min() < 11 < 12 < middles[:, axis].max()
+    if spatial_dims == 3:
+        slab = np.zeros(shape, np.int16)
+        slab[..., 8:15] = 1
+        for draw in range(20):
+            mask = crops_of([make_sample(shape, label=slab)], 3)[draw]["condition"][2].numpy()
+            assert np.array_equal(mask.any((0, 1)), mask.all((0, 1)))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_width_of_the_hole_varies_by_a_quarter_and_the_noise_with_it(spatial_dims):
+    shape = (24,) * spatial_dims
+    label = ball_mask(shape, [12] * spatial_dims, 3)
+    items = [crops_of([make_sample(shape, label=label)], spatial_dims, augment=False)[draw] for draw in range(8)]
+    narrow, wide = (hole_around(label, 6.0 * share, (1.0,) * spatial_dims)[0] for share in (0.75, 1.25))
+    holes = [item["hole"][0].numpy() for item in items]
+    assert all(hole[narrow].all() and not hole[~wide].any() for hole in holes)
+    assert len({hole.sum() for hole in holes}) > 3
+    noise = torch.stack([item["condition"][-1] for item in items])
+    assert abs(float(noise.mean())) < 0.1
+    assert float(noise.std()) == pytest.approx(1, abs=0.1)
+    assert not torch.equal(noise[0], noise[1])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_crop_of_a_label_map_shows_the_anatomy_around_the_lesion(spatial_dims):
+    shape = (24,) * spatial_dims
+    label = ball_mask(shape, [12] * spatial_dims, 3)
+    anatomy = (np.indices(shape)[0] > 12).astype(np.int16)
+    sample = replace(make_sample(shape, label=label), anatomy=anatomy)
+    item = crops_of([sample], spatial_dims, "label", anatomy=(0, 1), augment=False)[0]
+    for number, values in enumerate([(anatomy == 0) & (label == 0), (anatomy == 1) & (label == 0), label == 1]):
+        assert np.array_equal(item["condition"][number].numpy() > 0, values)
+
+
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (1.0, 1.0, 4.0), (0.7, 1.3, 2.0)])
 @pytest.mark.parametrize("margin_mm", [0.0, 0.4, 2.5, 6.0])
 def test_weights_fall_from_the_mask_to_the_margin_in_mm(spacing, margin_mm):
@@ -150,6 +244,25 @@ def test_without_lesion_leaves_the_rest_and_takes_the_contrast(spatial_dims):
     assert abs(healed[:, mask > 0].mean() - image[:, mask == 0].mean()) < 0.08
     assert healed[:, mask > 0].std() > 0.01
     assert np.array_equal(healed, without_lesion(image, mask, (1.0,) * spatial_dims, generator(2)))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_lesion_is_replaced_by_the_spread_and_range_of_what_is_around(spatial_dims):
+    shape = (40,) * spatial_dims
+    mask = ball_mask(shape, [20] * spatial_dims, 9)
+    image = np.sign(generator(1).normal(size=(1, *shape))).astype(np.float32) / 2
+    healed = without_lesion(image, mask, (1.0,) * spatial_dims, generator(2))[:, mask > 0]
+    assert np.abs(healed).max() <= 0.5
+    assert healed.std() > 0.3
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 3.0), (1.0, 3.0), (3.0, 3.0, 3.0)])
+def test_a_lesion_is_replaced_by_what_is_near_in_mm(spacing):
+    shape = (40,) * len(spacing)
+    mask = ball_mask(shape, [20] * len(spacing), 2)
+    distance = ndimage.distance_transform_edt(mask == 0, sampling=spacing)
+    image = np.where(distance > 25, 1, 0).astype(np.float32)[None]
+    assert np.abs(without_lesion(image, mask, spacing, generator(0))[:, mask > 0]).max() < 0.1
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -133,6 +133,6 @@ def without_lesion(
         mean = ndimage.gaussian_filter(channel * outside, sigma) / total
         variance = ndimage.gaussian_filter(np.square(channel - mean) * outside, sigma) / total
         texture = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 0.7)
-        smooth = mean + np.sqrt(np.maximum(variance, 0)) * texture
+        smooth = mean + np.sqrt(np.maximum(variance, 0)) * texture / texture.std()
         channel[mask > 0] = np.clip(smooth, channel[beyond].min(), channel[beyond].max())[mask > 0]
     return filled
