@@ -96,12 +96,36 @@ def test_stored_values_stay_in_scaled_and_oblique_files(dtype, slope, tmp_path):
     assert_rule_1(result, cohort, model.margin_mm())
 
 
-def test_a_2d_model_draws_into_volumes(cohorts, tmp_path):
+@pytest.mark.parametrize("condition", ["inpaint", "scan"])
+def test_a_2d_model_draws_into_the_slices_of_its_masks(condition, cohorts, tmp_path):
     cohort = cohorts[3]
-    model = untrained_pix2pix(cohort, spatial_dims=2, margin_mm=4.0)
+    model = untrained_pix2pix(cohort, condition=condition, spatial_dims=2, margin_mm=4.0)
     result = synthesize(model, cohort, MaskBank(cohort), tmp_path / "out")
     assert not result.problems
     assert_rule_1(result, cohort, model.margin_mm())
+    for case in result.cohort:
+        source = cohort[case.source_case]
+        new, old = (read_raw(c.images["FLAIR"])[0] for c in (case, source))
+        assert np.array_equal((new != old).any((0, 1)), drawn_mask(case, source, cohort)[1].any((0, 1)))
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_mask_keeps_its_classes_and_its_volume_on_the_models_grid(spatial_dims, rich_cohorts, tmp_path, monkeypatch):
+    cohort = rich_cohorts[spatial_dims]
+    coarse = Preprocessing(spatial_dims=spatial_dims, channels=cohort.channels, spacing=(1.3,) * spatial_dims)
+    model = untrained_pix2pix(cohort, preprocessing=coarse)
+    shown = []
+    draw = type(model).synthesize
+    monkeypatch.setattr(
+        type(model), "synthesize", lambda model, sample, mask, rng: shown.append(mask) or draw(model, sample, mask, rng)
+    )
+    result = synthesize(model, cohort, Ellipsoids(**SMALL, label=2), tmp_path / "out")
+    for case, mask in zip(result.cohort, shown, strict=True):
+        spacing = load_scan(case, cohort.channels).spacing
+        placed = drawn_mask(case, cohort[case.source_case], cohort)[1]
+        assert set(np.unique(mask)) == {0, 2}
+        volume = np.count_nonzero(placed) * np.prod(spacing)
+        assert np.count_nonzero(mask) * 1.3**spatial_dims == pytest.approx(volume, rel=0.3)
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
@@ -115,9 +139,14 @@ def test_a_full_image_takes_its_label_from_the_mask(condition, spatial_dims, coh
     )
     for one, other in zip(full, blended, strict=True):
         assert one.label.read_bytes() == other.label.read_bytes()
-        drawn, source = (load_scan(c, ("FLAIR",)) for c in (one, cohort[one.source_case]))
+        drawn, joined, source = (load_scan(c, ("FLAIR",)) for c in (one, other, cohort[one.source_case]))
         assert drawn.label.any()
         assert (drawn.image != source.image).mean() > 0.8
+        hole, _ = hole_around(drawn.label, model.margin_mm(), drawn.spacing)
+        edge = hole & (drawn.label == 0)
+        whole, part = (np.abs(scan.image - source.image)[:, edge].mean() for scan in (drawn, joined))
+        assert np.abs(joined.image - drawn.image)[:, drawn.label > 0].max() <= 1
+        assert part < 0.7 * whole
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
@@ -265,7 +294,11 @@ def test_unknown_scans_are_no_targets(spatial_dims, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"n": 5}, {"seed": 1}, {"min_volume": 30.0}, {"blend": "full"}, {"masks": True}, {"model": True}]
+    "change",
+    [
+        *({"n": 5}, {"seed": 1}, {"min_volume": 30.0}, {"blend": "full"}),
+        *({"masks": True}, {"model": True}, {"targets": True}),
+    ],
 )
 def test_another_runs_folder_is_refused(change, cohorts, tmp_path):
     cohort = cohorts[2]
@@ -276,8 +309,9 @@ def test_another_runs_folder_is_refused(change, cohorts, tmp_path):
     assert contents(tmp_path / "out") == before
     other = untrained_pix2pix(cohort, condition="scan", margin_mm=7.0) if change.pop("model", False) else model
     masks = Ellipsoids(**SMALL) if change.pop("masks", False) else bank
+    targets = cohort.healthy() if change.pop("targets", False) else cohort
     with pytest.raises(OutputError):
-        synthesize(other, cohort, masks, tmp_path / "out", **change)
+        synthesize(other, targets, masks, tmp_path / "out", **change)
     assert contents(tmp_path / "out") == before
 
 
@@ -287,6 +321,9 @@ def test_a_folder_of_something_else_is_refused(cohorts, tmp_path):
     with pytest.raises(OutputError):
         synthesize(MODELS["inpaint"](cohorts[2]), cohorts[2], MaskBank(cohorts[2]), tmp_path / "out")
     assert list(contents(tmp_path / "out")) == ["thesis.txt"]
+    with pytest.raises(OutputError):
+        synthesize(MODELS["inpaint"](cohorts[2]), cohorts[2], MaskBank(cohorts[2]), tmp_path / "out" / "thesis.txt")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
@@ -342,6 +379,30 @@ def test_what_the_mask_wants_is_what_the_label_says(spatial_dims, tmp_path):
         assert np.array_equal(new, np.where(mask.mask > 0, mask.mask, old))
         assert not (mask.mask > 0)[old > 0].any()
     assert result.redraws == sum(mask.redraws for mask in placed)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_no_new_lesion_is_smaller_than_asked(spatial_dims, cohorts, tmp_path):
+    healthy, least = cohorts[spatial_dims].healthy(), {2: 120.0, 3: 900.0}[spatial_dims]
+    masks = Ellipsoids(count=(1, 1), diameter_mm=(8.0, 14.0))
+    model = fit_library("copy_paste", cohorts[spatial_dims], tmp_path / "m")
+    result = synthesize(model, healthy, masks, tmp_path / "out", min_volume=least)
+    assert len(result.cohort) == 4
+    assert result.redraws > 0
+    scans = [load_scan(case, ("FLAIR",)) for case in result.cohort]
+    volumes = [np.count_nonzero(scan.label) * np.prod(scan.spacing) for scan in scans]
+    assert min(volumes) >= least
+    assert len(set(volumes)) > 1, "cases of one scan are not all alike"
+
+
+def test_a_problem_that_was_known_before_is_listed_once(cohorts, tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2)
+    cohort.cases[0].label.unlink()
+    model, masks = MODELS["inpaint"](cohorts[2]), MaskBank(cohorts[2])
+    (known,) = synthesize(model, cohort, masks, tmp_path / "one", n=2).problems
+    other = CohortError("elsewhere", "is missing", "look for it")
+    result = synthesize(model, cohort, masks, tmp_path / "two", n=2, problems=[known, other])
+    assert [str(problem) for problem in result.problems] == [str(known), str(other)]
 
 
 def test_a_scan_without_room_is_listed(cohorts, tmp_path):

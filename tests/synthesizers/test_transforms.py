@@ -141,6 +141,27 @@ def test_always_is_always_and_only_around_the_lesion(kind, spatial_dims, models,
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
+def test_no_new_lesion_is_smaller_than_asked(spatial_dims, models, samples):
+    least = {2: 120.0, 3: 900.0}[spatial_dims]
+    transform = SynthesizeLesiond(models[spatial_dims, "copy_paste"], SMALL, prob=1.0, min_volume=least, max_redraws=50)
+    transform.set_random_state(0)
+    sample = next(sample for sample in samples[spatial_dims] if not sample.label.any())
+    for _ in range(5):
+        label = transform(sample.as_item())["label"]
+        assert np.count_nonzero(label) * np.prod(sample.spacing) >= least
+
+
+def test_a_2d_models_margin_stays_in_the_slices_of_the_mask(cohorts, samples):
+    model = untrained_pix2pix(cohorts[3], spatial_dims=2, condition="scan", margin_mm=MARGIN)
+    transform = make_transform(model)
+    transform.set_random_state(0)
+    for sample in samples[3]:
+        after = transform(sample.as_item())
+        changed = (after["image"] != sample.image).any((0, 1, 2))
+        assert np.array_equal(changed, (after["label"][0] != sample.label).any((0, 1)))
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
 def test_carving_replaces_image_and_label_together(spatial_dims, models, samples):
     transform = make_transform(models[spatial_dims, "carvemix"])
     transform.set_random_state(3)

@@ -66,7 +66,7 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         drawn = self.model.synthesize(sample, placed.mask, rng)
         image = drawn.image
         if self.model.draws_whole_image:
-            margin, dims = self.model.margin_mm(), placed.mask.ndim
+            margin, dims = self.model.margin_mm(), self.model.info.preprocessing.spatial_dims
             image = blend_lesion(sample, image, placed.mask, margin_mm=margin, spatial_dims=dims)
         return _replaced(data, image, drawn)
 
