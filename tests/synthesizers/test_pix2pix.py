@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
+from lesionforge.synthesizers import pix2pix
 from lesionforge.synthesizers.blend import blend_lesion
 from lesionforge.synthesizers.conditions import Condition, hole_around
-from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixModule
+from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixModule, anatomy_values
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.registry import load_synthesizer
 from tests.helpers import tiny_cohort
@@ -74,6 +76,8 @@ def test_each_option_trains_and_counts(cohorts, tmp_path):
             "hinge": {"adversarial": "hinge"},
             "smaller patches": {"num_layers_d": 3},
             "spectral norm": {"spectral_norm": True},
+            "nothing flipped or turned": {"augment": False},
+            "other rates": {"optimiser": {"ema_decay": 0.5, "learning_rate": 1e-3}},
             "clipped": {"optimiser": {"ema_decay": 0.5, "clip_norm": 1e-3, "pool_size": 0}},
         }.items()
     }
@@ -104,6 +108,80 @@ class TellsRows(torch.nn.Module):
     def forward(self, image):
         dims = image.dim() - 2
         return torch.arange(8.0).reshape(8, *[1] * (dims - 1)).expand(len(image), 1, *[8] * dims)
+
+
+class DrawsNoise(torch.nn.Module):
+    """Draws two channels, the same whatever it is shown."""
+
+    def forward(self, condition):
+        noise = generator(7).uniform(-1, 1, (len(condition), 2, *condition.shape[2:]))
+        return torch.from_numpy(noise.astype(np.float32))
+
+
+class TellsMeans(torch.nn.Module):
+    """Says of every voxel the mean of the two channels of its image."""
+
+    def forward(self, pair):
+        return pair[:, -2:].mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_both_losses_are_the_published_ones_over_what_is_drawn(spatial_dims):
+    """Isola et al. 2017, equations 1 and 4, with the least squares of Mao et al. 2017."""
+    shown = Condition(name="inpaint", image_channels=2, classes=(1,))
+    config = Pix2PixConfig(spatial_dims=spatial_dims, roi_size=(32,) * spatial_dims, width=0.125, lambda_l1=7.0)
+    module = Pix2PixModule(config, shown, seed=0)
+    module.generator, module.critic = DrawsNoise(), TellsMeans()
+    real = torch.rand(2, 2, *[12] * spatial_dims) * 2 - 1
+    hole = torch.zeros(2, 1, *[12] * spatial_dims, dtype=torch.bool)
+    hole[0, :, 3:7], hole[1, :, 5:6] = True, True
+    condition = torch.cat([real * ~hole, hole, hole, torch.randn(hole.shape)], 1)
+    batch = {"condition": condition, "image": real, "hole": hole}
+    loss, pair, _ = module.generator_loss(batch)
+    fake = torch.where(hole, module.generator(condition), real)
+    assert torch.equal(pair, torch.cat([condition[:, :4], fake], 1))
+    of_fake, of_real = (image.mean(1, keepdim=True)[hole] for image in (fake, real))
+    l1 = (fake - real)[hole.expand_as(real)].abs().mean()
+    torch.testing.assert_close(loss, (of_fake - 1).square().mean() + 7 * l1)
+    loss, _ = module.critic_loss(batch, pair)
+    torch.testing.assert_close(loss, ((of_real - 1).square().mean() + of_fake.square().mean()) / 2)
+
+
+def test_the_averaged_generator_is_kept(cohorts, tmp_path, monkeypatch):
+    def train(module, *args, **kwargs):
+        for weight in module.averaged.parameters():
+            weight.data.fill_(0.5)
+        return 2
+
+    monkeypatch.setattr(pix2pix, "fit", train)
+    for decay, averaged in ((0.9, True), (0, False)):
+        model = train_pix2pix(cohorts[2], tmp_path / str(decay), spatial_dims=2, optimiser={"ema_decay": decay})
+        assert all((weight == 0.5).all() for weight in model.generator.parameters()) == averaged
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_preprocessing_is_shared_where_its_dimensions_are_the_models(spatial_dims, cohorts, tmp_path, monkeypatch):
+    monkeypatch.setattr(pix2pix, "fit", lambda *args, **kwargs: 1)
+    for dims in DIMS:
+        given = Preprocessing(spatial_dims=dims, channels=("FLAIR",), spacing=(2.5,) * dims)
+        model = Pix2Pix.fit(
+            cohorts[3],
+            channels=("FLAIR",),
+            config=tiny_options(spatial_dims),
+            training=tiny_training(),
+            out=tmp_path / str(dims),
+            preprocessing=given,
+        )
+        assert model.info.preprocessing.spatial_dims == spatial_dims
+        assert (model.info.preprocessing == given) == (dims == spatial_dims)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_anatomy_that_only_some_cases_have_is_not_learnt(spatial_dims):
+    plain = make_sample((6,) * spatial_dims)
+    known = replace(plain, anatomy=np.indices(plain.label.shape)[0].astype(np.int16) // 2)
+    assert anatomy_values([known, known]) == (0, 1, 2)
+    assert anatomy_values([known, plain]) == ()
 
 
 @pytest.mark.parametrize(
@@ -244,15 +322,102 @@ def test_lesions_larger_than_the_crop_at_the_border_or_side_by_side(condition, s
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
-def test_two_holes_are_drawn_as_if_each_were_alone(spatial_dims, cohorts):
-    """In crops that do not reach each other, and with the same noise at the same place."""
+@pytest.mark.parametrize("distance", [14, 38])
+def test_two_holes_are_drawn_as_if_each_were_alone(distance, spatial_dims, cohorts):
+    """In crops that reach each other or do not, and with the same noise at the same place."""
     model = untrained_pix2pix(cohorts[spatial_dims], margin_mm=2.0)
     shape = (64, *[24] * (spatial_dims - 1))
     sample = make_sample(shape)
-    first, second = (ball_mask(shape, [x, *[12] * (spatial_dims - 1)], 3) for x in (12, 50))
-    both = model.synthesize(sample, first + second, generator(0)).image
-    alone = model.synthesize(sample, first, generator(0)).image
-    assert np.allclose(both[:, :24], alone[:, :24], atol=1e-6)
+    places = [ball_mask(shape, [x, *[12] * (spatial_dims - 1)], 3) for x in (12, 12 + distance)]
+    both = model.synthesize(sample, places[0] + places[1], generator(0)).image
+    for place in places:
+        alone = model.synthesize(sample, place, generator(0)).image
+        hole, _ = hole_around(place, 2.0, sample.spacing)
+        assert np.allclose(both[:, hole], alone[:, hole], atol=1e-6)
+
+
+def shown_to_the_generator(model, sample, mask):
+    """Return the inputs of every crop that is drawn; each is drawn white."""
+    seen = []
+
+    def draw_white(inputs):
+        seen.extend(inputs)
+        return np.ones((len(inputs), len(sample.image), *inputs.shape[2:]), np.float32)
+
+    model._generate = draw_white
+    return seen, model.synthesize(sample, mask, generator(0))
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_label_map_shows_old_lesions_and_the_new_one_a_scan_the_new_one(spatial_dims, cohorts):
+    shape = (24,) * spatial_dims
+    old, new = (ball_mask(shape, [x] * spatial_dims, 3) for x in (6, 16))
+    for condition, wanted in (("label", old + new), ("scan", new), ("inpaint", new)):
+        model = untrained_pix2pix(cohorts[spatial_dims], condition=condition)
+        (inputs,), _ = shown_to_the_generator(model, make_sample(shape, label=old), new)
+        assert np.array_equal(inputs[-2], wanted), condition
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", ["scan", "inpaint"])
+def test_old_lesions_have_no_part_in_how_bright_a_new_one_shall_be(condition, spatial_dims, cohorts):
+    """They may be most of what is around it."""
+    shape = (32,) * spatial_dims
+    new = ball_mask(shape, [16] * spatial_dims, 3)
+    old = np.where(hole_around(new, 4.0, [1.0] * spatial_dims)[0] | (np.indices(shape)[0] < 10), 0, 1).astype(np.int16)
+    wanted = []
+    for level in (-0.9, 0.9):
+        sample = make_sample(shape, label=old)
+        sample.image[:, old > 0] = level
+        model = untrained_pix2pix(cohorts[spatial_dims], condition=condition, margin_mm=2.0, roi_size=shape)
+        (inputs,), _ = shown_to_the_generator(model, sample, new)
+        wanted.append(inputs[-3])
+    assert np.array_equal(*wanted)
+    assert (wanted[0] != 0).any()
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("condition", ["scan", "inpaint"])
+def test_the_generator_sees_air_beyond_the_image(condition, spatial_dims, cohorts):
+    shape = (18, 21, 22)[:spatial_dims]
+    model = untrained_pix2pix(cohorts[spatial_dims], condition=condition)
+    (inputs,), _ = shown_to_the_generator(model, make_sample(shape), ball_mask(shape, [9] * spatial_dims, 2))
+    beyond = np.ones(inputs.shape[1:], bool)
+    beyond[tuple(slice(n) for n in shape)] = False
+    assert beyond.any()
+    assert (inputs[0][beyond] == -1).all()
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_what_is_drawn_fades_out_over_the_margin(spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], margin_mm=5.0)
+    sample = make_sample((24,) * spatial_dims)
+    mask = middle_mask(sample, radius=3)
+    _, drawn = shown_to_the_generator(model, sample, mask)
+    _, weight = hole_around(mask, 5.0, sample.spacing)
+    assert len(np.unique(weight)) > 5
+    np.testing.assert_allclose(drawn.image, sample.image + weight * (1 - sample.image), atol=1e-6)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_whatever_its_size_a_hole_has_something_around_it(spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], margin_mm=2.0)
+    sample = make_sample((48,) * spatial_dims)
+    for radius in range(4, 16):
+        (inputs,), _ = shown_to_the_generator(model, sample, middle_mask(sample, radius=radius))
+        for axis in range(spatial_dims):
+            across = inputs[1].any(axis=tuple(other for other in range(spatial_dims) if other != axis))
+            assert np.count_nonzero(~across) >= model.generator.divisor
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_dropout_is_for_training_alone(spatial_dims, cohorts):
+    model = untrained_pix2pix(cohorts[spatial_dims], dropout=0.5, channels=(4, 8, 8))
+    sample = make_sample((24,) * spatial_dims)
+    first, again = (model.synthesize(sample, middle_mask(sample), generator(0)).image for _ in range(2))
+    assert np.array_equal(first, again)
+    model.generator.train()
+    assert not np.array_equal(model.synthesize(sample, middle_mask(sample), generator(0)).image, first)
 
 
 def test_an_image_smaller_than_the_crop(cohorts):
@@ -263,6 +428,17 @@ def test_an_image_smaller_than_the_crop(cohorts):
     hole, _ = hole_around(mask, model.margin_mm(), sample.spacing)
     assert drawn.image.shape == sample.image.shape
     assert np.array_equal(drawn.image[:, ~hole], sample.image[:, ~hole])
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_blend_of_slices_stays_within_them(spatial_dims):
+    sample = make_sample((16, 16, 16))
+    mask = ball_mask((16, 16, 16), (8, 8, 8), 3)
+    blended = blend_lesion(sample, np.ones_like(sample.image), mask, margin_mm=3.0, spatial_dims=spatial_dims)
+    changed = (blended != sample.image).any(0)
+    for axis in range(3):
+        wide = axis < spatial_dims
+        assert np.ptp(np.flatnonzero(np.moveaxis(changed, axis, 0).any((1, 2)))) == (10 if wide else 6)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

@@ -65,7 +65,7 @@ class Pix2PixModule(AdversarialModule):
         fake = torch.where(drawn, self.generator(batch["condition"]), batch["image"])
         pair = torch.cat([self._shown(batch), fake], 1)
         adversarial = self.adversarial.generator(self._judge(pair))
-        l1 = ((fake - batch["image"]).abs() * drawn).sum() / (drawn.sum() * fake.shape[1]).clamp(min=1)
+        l1 = (fake - batch["image"]).abs().sum() / (drawn.sum() * fake.shape[1]).clamp(min=1)
         return adversarial + self.lambda_l1 * l1, pair.detach(), {"adversarial": adversarial, "l1": l1}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
