@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import nibabel as nib
 import numpy as np
@@ -8,9 +8,10 @@ import torch
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, LesionforgeError, ModelError, OutputError
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.overlap import dice
 from lesionforge.tasks import segmentation
-from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask, make_training_set
+from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask, default_roi_size, make_training_set
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
 from lesionforge.training.segmentation import SegmentationModule
@@ -202,6 +203,75 @@ def synthetic_of(cohort, cases):
         for case in cases
     ]
     return cohort.with_cases(drawn)
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """The networks and items that are handed over to training, which is left out."""
+    seen = []
+    monkeypatch.setattr(segmentation, "fit", lambda module, items, **_: seen.append((module, items)) or 0)
+    return seen
+
+
+def test_sources_have_their_shares_and_lesions_are_equally_frequent_in_them(tmp_path, handed_over):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3)
+    fit(cohort, tmp_path / "real", 2, lesion_share=0.2)
+    fit(cohort, tmp_path / "mixed", 2, lesion_share=0.2, synthetic=synthetic_of(cohort, cohort.cases[:1]), share=0.3)
+    (_, real), (_, mixed) = handed_over
+    assert [(source.share, source.lesion_share) for source in real.sources] == [(1, 0.2)]
+    assert [(source.share, source.lesion_share) for source in mixed.sources] == [(0.7, 0.2), (0.3, 0.2)]
+    assert [len(source.samples) for source in mixed.sources] == [3, 1]
+
+
+def test_options_reach_what_is_trained(tmp_path, handed_over):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=1)
+    fit(cohort, tmp_path / "a", 2, learning_rate=0.02)
+    fit(cohort, tmp_path / "b", 2, learning_rate=0.02, augment="classical", seed=1)
+    (module, items), (other, augmented) = handed_over
+    assert module.learning_rate == 0.02
+    assert items.augment is None
+    assert augmented.augment is not None
+    weights = zip(module.network.parameters(), other.network.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in weights), "another seed begins with other weights"
+
+
+@BOTH
+@pytest.mark.parametrize("output", [(-1.0, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize("normalise", ["tissue", "none"])
+def test_beyond_a_scan_the_network_sees_air(normalise, output, tmp_path, spatial_dims, handed_over):
+    """In training crops as in prediction."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=1, shape=(20, 18, 14)[:spatial_dims])
+    preprocessing = Preprocessing(spatial_dims=spatial_dims, channels=cohort.channels, output=output)
+    task = SegmentationTask.fit(
+        cohort,
+        channels=cohort.channels,
+        config=config(spatial_dims, roi_size=(24,) * spatial_dims, normalise=normalise),
+        training=training(1),
+        out=tmp_path / "model",
+        preprocessing=preprocessing,
+    )
+    assert task.info.preprocessing == preprocessing
+    seen = []
+    task.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0][0]))
+    scan = load_scan(cohort.cases[0], cohort.channels)
+    task.predict(scan, device="cpu")
+    for image in (handed_over[0][1][0]["image"], seen[0]):
+        assert image.shape[1:] == (24,) * spatial_dims
+        air = int((image == image.min()).sum())
+        assert air == 24**spatial_dims - np.count_nonzero(scan.image)
+        assert image.max() > image.min() + 0.5
+
+
+@pytest.mark.parametrize("of_samples", [2, 3])
+def test_slices_are_taken_whole_unless_a_size_is_given(of_samples):
+    shapes = [(50, 38, 9)[:of_samples], (44, 41, 7)[:of_samples]]
+    samples = [Sample(np.zeros((1, *shape))) for shape in shapes]
+    assert default_roi_size(samples, None, config(2)) == (52, 44)
+
+
+@dataclass
+class Sample:
+    image: np.ndarray
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

@@ -227,9 +227,7 @@ class SegmentationTask:
                 found = _slices(network, image, config, background)
             else:
                 (found,) = _window(network, torch.from_numpy(image[None]), config, background)
-        grid = preprocessing.geometry(scan)
-        values = np.array([0, *self.info.classes], np.int16)
-        return np.asarray(grid.to_scan(values[found], label=True), np.int16)
+        return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
 
     def predict_case(self, case: Case, out: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Path:
         """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
