@@ -87,6 +87,17 @@ def test_image_and_label_are_mixed_by_the_same_region(spatial_dims):
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
+def test_scans_are_mixed_at_the_tissue_level_of_the_one_that_is_mixed_into(spatial_dims):
+    """A region carved back into its own scan, darkened, leaves it as it is."""
+    source = replace(lesion_sample(spatial_dims), level=(0.6, 0.4))
+    dark = replace(source, image=(source.image + 1) / 2 - 1, level=(0.3, 0.2))
+    lesion = cut_lesion(source, 0, context_mm=0)
+    mixed = paste_region(dark, lesion, lesion.distance < lesion.depth)
+    np.testing.assert_allclose(mixed.image, dark.image, atol=1e-6)
+    assert np.array_equal(mixed.label, dark.label)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
 @pytest.mark.parametrize("context_mm", [0.0, 6.0])
 def test_distances_in_the_crop_are_those_of_the_whole_volume(spatial_dims, context_mm):
     shape, spacing = CASES[spatial_dims]
@@ -116,9 +127,11 @@ def test_distances_in_the_crop_are_those_of_the_whole_volume(spatial_dims, conte
 def test_a_grid_of_another_size_is_met_corner_to_corner(spatial_dims):
     source = lesion_sample(spatial_dims)
     shape, spacing = CASES[spatial_dims]
+    source.label[source.label == 2] = 7
     lesion = cut_lesion(source, 0, context_mm=0)
     double = make_sample(tuple(2 * n for n in shape), channels=2, spacing=tuple(s / 2 for s in spacing))
     mixed = paste_region(double, lesion, lesion.label > 0)
+    assert set(np.unique(mixed.label)) == {0, 1, 7}
     middle = ndimage.center_of_mass(mixed.label > 0)
     expected = [2 * c + 0.5 for c in ndimage.center_of_mass(source.label > 0)]
     np.testing.assert_allclose(middle, expected, atol=1.1)

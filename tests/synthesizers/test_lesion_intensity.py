@@ -47,13 +47,29 @@ def test_what_is_around_is_a_ring_beyond_the_margin_without_other_lesions(spatia
     assert surroundings(image, everywhere, spacing, margin_mm=3.0) == pytest.approx([np.median(image)])
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (1.0, 1.0, 4.0)])
+def test_what_is_around_is_the_median_of_8_mm(spacing):
+    shape = (48,) * len(spacing)
+    mask = ball_mask(shape, [24] * len(spacing), 3)
+    to_margin, to_end = (hole_around(mask, width, spacing)[0] for width in (3.01, 11.01))
+    ring = to_end & ~to_margin
+    for level in (-0.4, 0.4):
+        image = np.where(ring, level, -level).astype(np.float32)[None]
+        assert surroundings(image, mask, spacing, margin_mm=3.0) == pytest.approx([level])
+        inner, _ = hole_around(mask, 6.0, spacing)
+        image[:, ring & inner] = -1
+        assert np.mean(image[:, ring] == -1) < 0.5
+        assert surroundings(image, mask, spacing, margin_mm=3.0) == pytest.approx([level])
+
+
 def test_a_lesions_contrast_is_carried_to_a_darker_place():
     """Counted from black, which is -1: half as bright surroundings have a lesion half as bright."""
     lesion, around = np.array([[0.2]], np.float32), np.array([0.0], np.float32)
     assert absolute(relative(lesion, around), around) == pytest.approx(lesion)
     assert absolute(relative(lesion, around), np.array([-0.5], np.float32)) == pytest.approx(np.array([[-0.4]]))
     assert absolute(np.array([[99.0]], np.float32), around) == 1
-    assert np.isfinite(relative(lesion, np.array([-1.0], np.float32))).all()
+    black = np.array([-1.0], np.float32)
+    assert absolute(relative(lesion, black), black) == pytest.approx(lesion)
 
 
 def test_new_lesions_get_the_intensities_of_one_training_crop_with_their_classes():

@@ -62,6 +62,23 @@ def test_without_a_pool_the_new_fakes_are_shown():
     assert ImagePool(0).exchange(fakes) is fakes
 
 
+def test_a_pool_of_one_shows_every_fake_once():
+    pool = ImagePool(1)
+    with torch_seed(0, "pool"):
+        shown = torch.cat([pool.exchange(numbered(start, 8, 2)).flatten(1)[:, 0] for start in range(0, 32, 8)])
+    assert sorted([*shown.tolist(), float(pool.images.flatten()[0])]) == [float(n) for n in (0, *range(32))]
+
+
+def test_both_optimisers_are_adam_with_the_published_rates():
+    """Isola et al. 2017, section 3.3: a rate of 0.0002, momenta of 0.5 and 0.999."""
+    for module, expected in ((Tiny(learning_rate=2e-4), (2e-4, 0.5)), (Tiny(learning_rate=0.1, beta1=0.8), (0.1, 0.8))):
+        for optimiser in module.configure_optimizers():
+            (group,) = optimiser.param_groups
+            assert isinstance(optimiser, torch.optim.Adam)
+            assert (group["lr"], group["betas"]) == (expected[0], (expected[1], 0.999))
+    assert AdversarialConfig().learning_rate == 2e-4
+
+
 def test_what_the_pool_shows_has_no_gradient():
     fakes = numbered(0, 4, 2).requires_grad_()
     assert not ImagePool(2).exchange(fakes).requires_grad
@@ -129,12 +146,12 @@ def train(module, out, **options):
 def test_two_batches_of_two_make_the_step_of_one_batch_of_four(tmp_path):
     one = train(Tiny(), tmp_path / "one", batch_size=4, steps=1)
     two = train(Tiny(accumulate=2), tmp_path / "two", batch_size=2, steps=1)
-    start = Tiny().generator.state_dict()
-    for name, weight in one.generator.state_dict().items():
-        torch.testing.assert_close(two.generator.state_dict()[name], weight)
+    start = Tiny().state_dict()
+    for name, weight in [*one.generator.named_parameters("generator"), *one.critic.named_parameters("critic")]:
+        torch.testing.assert_close(two.state_dict()[name], weight.detach())
         assert not torch.equal(weight, start[name])
     assert len(one.norms) == len(two.norms) == 2
-    assert two.norms[0] == pytest.approx(one.norms[0], rel=1e-5)
+    assert two.norms == pytest.approx(one.norms, rel=1e-5)
 
 
 def test_gradients_are_bounded(tmp_path):
@@ -144,9 +161,11 @@ def test_gradients_are_bounded(tmp_path):
     assert max(bound.norms) <= 0.05 * 1.0001
 
 
-def test_averaged_weights_follow_with_the_decay(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_averaged_weights_follow_with_the_decay(accumulate, tmp_path):
+    """Once for each step, however many batches it takes."""
     decay = 0.7
-    module = train(Tiny(ema_decay=decay), tmp_path / "run", steps=5, batch_size=2)
+    module = train(Tiny(ema_decay=decay, accumulate=accumulate), tmp_path / "run", steps=5, batch_size=2)
     after = [*module.history[1::2]]
     expected = dict(after[0])
     for state in after[1:]:
