@@ -124,7 +124,7 @@ def test_the_crops_hole_covers_the_lesion(spatial_dims):
 def crops_of(samples, spatial_dims, name="inpaint", *, classes=(1, 2, 3), anatomy=(), **options):
     config = Pix2PixConfig(**tiny_options(spatial_dims, condition=name, **options))
     condition = make_condition(name, image_channels=1, classes=classes, anatomy=anatomy)
-    return LesionCrops(samples, config, condition, seed=0)
+    return TrainingCrops(samples, config, condition, seed=0)
 
 
 def points(shape, places):
