@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lesionforge.synthesizers.base import Synthesizer
 
 ENDLESS = 10_000_000
-METHODS = "pix2pix, spade, cyclegan, copy_paste, carvemix or maskgan."
+METHODS = "pix2pix, spade, cyclegan, copy_paste, carvemix, injection or maskgan."
 
 
 class ConditionChoice(StrEnum):

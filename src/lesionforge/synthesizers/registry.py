@@ -7,6 +7,7 @@ from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.synthesizers.cyclegan import CycleGAN
+from lesionforge.synthesizers.injection import Injection
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.spade import Spade
 from lesionforge.training.model_folder import must_fit, read_info, read_tensors
@@ -17,6 +18,7 @@ SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "cyclegan": CycleGAN,
     "copy_paste": CopyPaste,
     "carvemix": CarveMix,
+    "injection": Injection,
 }
 
 
