@@ -23,19 +23,29 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
 from lesionforge.cohort.template_anatomy import ANATOMY_LABELS, template_head
 from lesionforge.cohort.template_contrast import Contrast
 from lesionforge.cohort.template_lesions import LesionKind
+from lesionforge.cohort.template_maps import label_files
 from lesionforge.cohort.template_subject import Simulated, Simulation, simulate_subject
 from lesionforge.files import atomic, claim_output, write_json, write_text
 
 README = """\
-This cohort is simulated. Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
-No file in it comes from a patient, and no result on it says anything about patients.
+This cohort is simulated. {heads}
+No result on it says anything about patients.
 
 dataset.json, imagesTr, labelsTr, cases.csv: the nnU-Net raw layout. simulation.json: the settings it was made with.
 anatomyTr: the simulated tissue that fills most of each voxel, before the lesion: {anatomy}.
 """
+
+
+HEADS = """\
+Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
+No file in it comes from a patient."""
+HEADS_OF_MAPS = """\
+Its heads are random deformations of label maps that were given, with drawn intensities; its lesions are drawn, or lie
+where given masks say. What the maps and masks tell about people, it tells, too."""
 
 
 def make_template_cohort(
@@ -50,6 +60,8 @@ def make_template_cohort(
     slice_thickness: float | None = 6.0,
     skull: bool = True,
     seed: int = 0,
+    maps: Path | None = None,
+    masks: Path | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cohort:
@@ -70,6 +82,10 @@ def make_template_cohort(
         slice_thickness: millimetres between slices, which are that thick, up to 10; ``None`` for ``spacing``.
         skull: whether skull, scalp and face are seen, or black as after skull stripping.
         seed: everything random derives from it.
+        maps: a folder of label maps with FreeSurfer's values: heads are made from these in turn, instead of the MNI152
+            template, and ``anatomyTr`` holds their 27 structures. All cases of one map are of one subject.
+        masks: a folder of stroke masks in MNI space, for ``maps`` and ``lesion="stroke"``: each is used once at most,
+            within the brain, with 20 voxels or more. Without one that fits a lesion is drawn.
         workers: threads that simulate subjects at the same time.
         progress: called with (subjects done, subjects in all) after each.
 
@@ -90,9 +106,12 @@ def make_template_cohort(
         slice_thickness=spacing if slice_thickness is None else slice_thickness,
         skull=skull,
         seed=seed,
+        maps=() if maps is None else label_files(maps),
+        masks=() if masks is None else label_files(masks),
     )
     _begin(out, simulation)
-    template_head(simulation.template_resolution)
+    if not simulation.maps:
+        template_head(simulation.template_resolution)
     cases = []
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
         for case in pool.map(lambda number: _write_subject(out, simulation, number), range(n_subjects)):
@@ -119,29 +138,38 @@ def _begin(out: Path, simulation: Simulation) -> None:
         return
     claim_output(out)
     write_json(settings, content)
-    anatomy = ", ".join(f"{value} {name}" for name, value in ANATOMY_LABELS.items())
-    write_text(out / "README.txt", README.format(anatomy=anatomy))
+    names = FREESURFER_STRUCTURES.names if simulation.maps else ANATOMY_LABELS
+    anatomy = ", ".join(f"{value} {name}" for name, value in names.items())
+    heads = HEADS_OF_MAPS if simulation.maps else HEADS
+    write_text(out / "README.txt", README.format(anatomy=anatomy, heads=heads))
+    if simulation.maps:
+        write_structures(out, FREESURFER_STRUCTURES)
 
 
 def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
     """Simulate and write a subject, unless all its files are there; return its case."""
     case_id = f"simulated_{number:03d}"
     images, label = case_files(out, case_id, len(simulation.contrasts), simulation.file_ending)
-    anatomy = out / "anatomyTr" / label.name
+    anatomy, record = out / "anatomyTr" / label.name, out / "provenance" / f"{case_id}.json"
     if not all(path.is_file() for path in (*images, label, anatomy)):
         subject = simulate_subject(simulation, number)
         for path, channel in zip(images, subject.image, strict=True):
             _write_image(path, channel, subject)
+        if subject.mask_id:
+            write_json(record, {"case_id": case_id, "mask_id": subject.mask_id})
         _write_array(label, subject.label.astype(np.uint8), subject)
         _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
+    source = simulation.map_of(number)
     return Case(
         case_id=case_id,
-        subject_id=case_id,
+        subject_id=case_id if source is None else Path(source).name.split(".")[0],
         images=dict(zip(simulation.contrasts, images, strict=True)),
         annotation=Annotation.LESION_FREE if simulation.is_healthy(number) else Annotation.LESION,
         label=label,
         anatomy=anatomy,
+        parenchyma=FREESURFER_STRUCTURES.parenchyma if source is not None else (),
         origin="simulated",
+        mask_id=json.loads(record.read_text(encoding="utf-8"))["mask_id"] if record.is_file() else "",
         synthesizer="simulated",
         seed=simulation.seed,
     )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
-from lesionforge.cohort.template_anatomy import Anatomy, Grid, deform, mass_effect, random_deformation, thicken
+from lesionforge.cohort.template_anatomy import (
+    Anatomy,
+    Deformation,
+    Grid,
+    deform,
+    mass_effect,
+    random_deformation,
+    thicken,
+)
 from lesionforge.cohort.template_contrast import CONTRASTS, LESION_STRENGTH, Contrast, Lesion, acquire
 from lesionforge.cohort.template_lesions import (
     LESION_CLASSES,
@@ -19,6 +28,7 @@ from lesionforge.cohort.template_lesions import (
     draw_regions,
     draw_volume,
 )
+from lesionforge.cohort.template_maps import FEWEST_VOXELS, deform_map, head_of, place_mask
 from lesionforge.errors import ConfigError
 from lesionforge.seeding import generator
 
@@ -36,6 +46,8 @@ class Simulation:
     slice_thickness: float
     skull: bool
     seed: int
+    maps: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = {
@@ -54,6 +66,8 @@ class Simulation:
             if not fine:
                 value = self.contrasts if name == "contrast" else getattr(self, name)
                 raise ConfigError(name, f"{value!r} does not fit a simulated cohort", remedy)
+        if self.masks and (not self.maps or self.lesion != "stroke"):
+            raise ConfigError("masks", "are brought to label maps, and are strokes", "give maps, and lesion='stroke'")
         if len(set(self.contrasts)) < len(self.contrasts):
             raise ConfigError("contrast", f"{self.contrasts!r} names one twice", "name each contrast once")
 
@@ -93,6 +107,10 @@ class Simulation:
         """Millimetres of the template maps to sample from."""
         return 1 if self.spacing < 2 else 2
 
+    def map_of(self, number: int) -> str | None:
+        """Return the label map that the head of subject ``number`` is made from, if there are any."""
+        return self.maps[number % len(self.maps)] if self.maps else None
+
     def is_healthy(self, number: int) -> bool:
         """Return whether subject ``number`` has no lesion; healthy and other subjects alternate evenly."""
         return int((number + 1) * self.healthy_fraction) > int(number * self.healthy_fraction)
@@ -105,21 +123,24 @@ class Simulated:
     Attributes:
         image: ``(channel, x, y, z)``, or ``(channel, row, column)`` for a slice.
         label: lesion classes on the same grid.
-        anatomy: tissues as in ``ANATOMY_LABELS``.
+        anatomy: tissues as in ``ANATOMY_LABELS``, or the structures of a label map.
         affine: 4×4, voxel indices to millimetres.
+        mask_id: the lesion mask that was used, if one was.
     """
 
     image: FloatArray
     label: LabelArray
     anatomy: LabelArray
     affine: NDArray[np.float64]
+    mask_id: str = ""
 
 
 def simulate_subject(simulation: Simulation, number: int) -> Simulated:
     """Simulate subject ``number`` in memory."""
     rng = generator(simulation.seed, "simulated subject", number)
     slices, fine = simulation.fine_slices, simulation.fine_grid
-    anatomy, lesion = _head(simulation, fine, healthy=simulation.is_healthy(number), rng=rng)
+    head = _head(simulation, fine, number, rng=rng)
+    anatomy, lesion = head.anatomy, head.lesion
     channels = [
         acquire(contrast, anatomy, fine, lesion, slices=slices, skull=simulation.skull, rng=rng)
         for contrast in simulation.contrasts
@@ -128,31 +149,86 @@ def simulate_subject(simulation: Simulation, number: int) -> Simulated:
     label = np.zeros(tissue.shape, np.int16)
     if lesion is not None:
         label = _label(lesion, slices, tissue > 0)
-    volume = Simulated(image=np.stack(channels), label=label, anatomy=tissue, affine=simulation.grid.affine)
+    if head.structures is not None:
+        tissue = _middle_slices(head.structures, slices)
+    volume = Simulated(
+        image=np.stack(channels), label=label, anatomy=tissue, affine=simulation.grid.affine, mask_id=head.mask_id
+    )
     return volume if simulation.spatial_dims == 3 else _slice(volume, rng)
 
 
-def _head(
-    simulation: Simulation, grid: Grid, *, healthy: bool, rng: np.random.Generator
-) -> tuple[Anatomy, Lesion | None]:
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """A head with its lesion, if it has one, on the fine grid."""
+
+    anatomy: Anatomy
+    lesion: Lesion | None = None
+    structures: LabelArray | None = None
+    mask_id: str = ""
+
+
+def _head(simulation: Simulation, grid: Grid, number: int, *, rng: np.random.Generator) -> _Head:
+    deformation, path = random_deformation(rng, grid), simulation.map_of(number)
+    if path is not None:
+        return _head_of_map(simulation, path, grid, deformation, number, rng)
     kind, resolution = simulation.lesion, simulation.template_resolution
-    deformation = random_deformation(rng, grid)
     anatomy = deform(resolution, grid, deformation)
-    if healthy:
-        return anatomy, None
+    if simulation.is_healthy(number):
+        return _Head(anatomy=anatomy)
     volume = draw_volume(kind, rng)
     centre = draw_centre(kind, grid, anatomy, rng)
     if kind == "tumour":
         push = mass_effect(grid, centre, (volume / 4.19) ** (1 / 3), rng.uniform(0, 5))
         anatomy = deform(resolution, grid, deformation, push)
     regions = draw_regions(kind, grid, anatomy, centre, volume, rng)
+    return _Head(anatomy=anatomy, lesion=_soften(kind, regions, anatomy, grid, rng))
+
+
+def _head_of_map(
+    simulation: Simulation, path: str, grid: Grid, deformation: Deformation, number: int, rng: np.random.Generator
+) -> _Head:
+    kind = simulation.lesion
+    structures = deform_map(path, grid, deformation)
+    anatomy = head_of(structures, grid, rng)
+    if simulation.is_healthy(number):
+        return _Head(anatomy=anatomy, structures=structures)
+    region, mask_id = None, ""
+    for mask in _masks_for(simulation, number):
+        found = place_mask(mask, structures, grid)
+        if np.count_nonzero(found) >= FEWEST_VOXELS * simulation.fine_slices:
+            region, mask_id = found, Path(mask).name.split(".")[0]
+            break
+    if region is None:
+        centre = draw_centre(kind, grid, anatomy, rng)
+        regions = draw_regions(kind, grid, anatomy, centre, draw_volume(kind, rng), rng)
+    else:
+        regions = [region]
+    lesion = _soften(kind, regions, anatomy, grid, rng)
+    return _Head(anatomy=anatomy, lesion=lesion, structures=structures, mask_id=mask_id)
+
+
+def _masks_for(simulation: Simulation, number: int) -> list[str]:
+    """Return the masks that subject ``number`` may get, in the order of trying; no other subject may get them."""
+    order = generator(simulation.seed, "masks").permutation(len(simulation.masks))
+    return [simulation.masks[mask] for mask in order[number :: simulation.n_subjects]]
+
+
+def _soften(
+    kind: LesionKind, regions: list[BoolArray], anatomy: Anatomy, grid: Grid, rng: np.random.Generator
+) -> Lesion:
+    """Return a lesion with soft edges and a random strength."""
     softness = [rng.uniform(0.8, 2.2) / step for step in grid.spacing]
     inside = np.clip(anatomy.parenchyma * 2, 0, 1)
     shares = {
         name: np.minimum(ndimage.gaussian_filter(region.astype(np.float32), softness), inside)
         for name, region in zip(LESION_CLASSES[kind], regions, strict=True)
     }
-    return anatomy, Lesion(kind=kind, shares=shares, strength=float(rng.uniform(*LESION_STRENGTH[kind])))
+    return Lesion(kind=kind, shares=shares, strength=float(rng.uniform(*LESION_STRENGTH[kind])))
+
+
+def _middle_slices(structures: LabelArray, slices: int) -> LabelArray:
+    """Return the structures in the middle of each thick slice."""
+    return np.ascontiguousarray(structures[..., slices // 2 :: slices])
 
 
 def _label(lesion: Lesion, slices: int, brain: BoolArray) -> LabelArray:
@@ -175,4 +251,5 @@ def _slice(volume: Simulated, rng: np.random.Generator) -> Simulated:
         label=np.rot90(volume.label[..., z]),
         anatomy=np.rot90(volume.anatomy[..., z]),
         affine=np.eye(4),
+        mask_id=volume.mask_id,
     )

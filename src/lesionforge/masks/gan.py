@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionforge.cohort.brain_shape import BrainShape
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan
@@ -31,7 +32,7 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.gan_training import MaskGANConfig, MaskGANModule, MaskItems, Watch, make_generator, picture
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.place import crop_to_lesion
-from lesionforge.masks.template_space import BrainShape, TemplateGrid, take_masks
+from lesionforge.masks.template_space import TemplateGrid, take_masks
 from lesionforge.networks.mask_gan import MaskGenerator
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.masks import compare_masks

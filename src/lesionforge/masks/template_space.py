@@ -10,59 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lesionforge.cohort.brain_shape import BrainShape, Matrix, mni_brain
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
-from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, read_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.masks.place import with_region
 
-Matrix = NDArray[np.float64]
-
 FEWEST_MASKS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class BrainShape:
-    """Where a brain lies and how far it reaches, in millimetres (RAS+).
-
-    Attributes:
-        mean: ``(3,)`` mean position of its voxels.
-        covariance: ``(3, 3)`` of their positions.
-    """
-
-    mean: Matrix
-    covariance: Matrix
-
-    @classmethod
-    def of(cls, brain: BoolArray, affine: Matrix) -> BrainShape:
-        """Measure a brain mask, its holes filled.
-
-        Args:
-            brain: ``(x, y, z)``.
-            affine: 4×4, voxel indices to millimetres.
-
-        Raises:
-            ValueError: if the mask is empty or flat.
-        """
-        voxels = np.argwhere(ndimage.binary_fill_holes(brain))
-        points = voxels @ affine[:3, :3].T + affine[:3, 3]
-        covariance = np.cov(points.T) if len(points) > 3 else np.zeros((3, 3))
-        if np.linalg.eigvalsh(covariance)[0] <= 0:
-            raise ValueError("a brain mask needs an extent along every axis")
-        return cls(mean=points.mean(0), covariance=covariance)
-
-    def affine_to(self, other: BrainShape) -> Matrix:
-        """Return the 4×4 affine that gives this brain the other's mean and covariance, without turning it.
-
-        Of all such maps it is the one that moves points least: with C and C' the covariances, its matrix is
-        C^-½ (C^½ C' C^½)^½ C^-½ (the optimal transport between two normal distributions).
-        """
-        root = _root(self.covariance)
-        inverse = np.linalg.inv(root)
-        stretch = inverse @ _root(root @ other.covariance @ root) @ inverse
-        affine = np.eye(4)
-        affine[:3, :3], affine[:3, 3] = stretch, other.mean - stretch @ self.mean
-        return affine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +37,7 @@ class TemplateGrid:
     @classmethod
     def covering(cls, size: Sequence[int]) -> TemplateGrid:
         """Return the grid of ``size`` voxels that just holds the MNI152 brain."""
-        from nilearn.datasets import load_mni152_brain_mask
-
-        image = load_mni152_brain_mask(resolution=2)
-        mask, affine = np.asarray(image.dataobj) > 0, np.asarray(image.affine, np.float64)
+        mask, affine = mni_brain()
         voxels = np.argwhere(mask)
         corners = np.stack([voxels.min(0) - 0.5, voxels.max(0) + 0.5]) @ affine[:3, :3].T + affine[:3, 3]
         low, high = corners.min(0), corners.max(0)
@@ -209,9 +161,3 @@ def _nearest(size: tuple[int, ...], fine: tuple[int, ...], shape: tuple[int, ...
     flat = np.ravel_multi_index(tuple(wanted * inside), tuple(n + 2 for n in shape))
     blocks = flat.reshape([k for n, f in zip(size, fine, strict=True) for k in (n, f)])
     return np.ascontiguousarray(blocks.transpose(0, 2, 4, 1, 3, 5)).ravel()
-
-
-def _root(matrix: Matrix) -> Matrix:
-    """Return the square root of a symmetric positive matrix."""
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)

@@ -1,0 +1,73 @@
+"""Brains compared by their moments: where they lie and how far they reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lesionforge.cohort.scan import BoolArray
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrainShape:
+    """Where a brain lies and how far it reaches, in millimetres (RAS+).
+
+    Attributes:
+        mean: ``(3,)`` mean position of its voxels.
+        covariance: ``(3, 3)`` of their positions.
+    """
+
+    mean: Matrix
+    covariance: Matrix
+
+    @classmethod
+    def of(cls, brain: BoolArray, affine: Matrix) -> BrainShape:
+        """Measure a brain mask, its holes filled.
+
+        Args:
+            brain: ``(x, y, z)``.
+            affine: 4×4, voxel indices to millimetres.
+
+        Raises:
+            ValueError: if the mask is empty or flat.
+        """
+        voxels = np.argwhere(ndimage.binary_fill_holes(brain))
+        points = voxels @ affine[:3, :3].T + affine[:3, 3]
+        covariance = np.cov(points.T) if len(points) > 3 else np.zeros((3, 3))
+        if np.linalg.eigvalsh(covariance)[0] <= 0:
+            raise ValueError("a brain mask needs an extent along every axis")
+        return cls(mean=points.mean(0), covariance=covariance)
+
+    def affine_to(self, other: BrainShape) -> Matrix:
+        """Return the 4×4 affine that gives this brain the other's mean and covariance, without turning it.
+
+        Of all such maps it is the one that moves points least: with C and C' the covariances, its matrix is
+        C^-½ (C^½ C' C^½)^½ C^-½ (the optimal transport between two normal distributions).
+        """
+        root = _root(self.covariance)
+        inverse = np.linalg.inv(root)
+        stretch = inverse @ _root(root @ other.covariance @ root) @ inverse
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = stretch, other.mean - stretch @ self.mean
+        return affine
+
+
+@lru_cache(maxsize=1)
+def mni_brain() -> tuple[BoolArray, Matrix]:
+    """Return the brain mask of the MNI152 template inside nilearn, at 2 mm, and its affine."""
+    from nilearn.datasets import load_mni152_brain_mask
+
+    image = load_mni152_brain_mask(resolution=2)
+    return np.asarray(image.dataobj) > 0, np.asarray(image.affine, np.float64)
+
+
+def _root(matrix: Matrix) -> Matrix:
+    """Return the square root of a symmetric positive matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
