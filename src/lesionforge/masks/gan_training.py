@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -32,6 +33,7 @@ class MaskGANConfig(MethodConfig):
         latent: length of the latent vector.
         channels: widths of the generator's steps; with n of them its first grid is doubled n times.
         start: size of the first grid; the smallest that suffices unless given.
+        head_kernel: width of the generator's last convolution; with 7, the paper's, it takes most of the time.
         width: factor on all widths of both networks.
         lambda_gp: weight of the gradient penalty.
         mirror: mirror every other training mask between left and right.
@@ -44,6 +46,7 @@ class MaskGANConfig(MethodConfig):
     latent: int = Field(default=128, ge=1)
     channels: tuple[int, ...] = (128, 64, 32)
     start: tuple[int, int, int] | None = None
+    head_kernel: Literal[3, 5, 7] = 3
     width: float = Field(default=0.5, gt=0)
     lambda_gp: float = Field(default=10.0, ge=0)
     mirror: bool = True
@@ -61,6 +64,7 @@ def make_generator(config: MaskGANConfig, classes: int) -> MaskGenerator:
         latent=config.latent,
         channels=config.channels,
         start=config.start,
+        head_kernel=config.head_kernel,
         width=config.width,
     )
 

@@ -17,8 +17,8 @@ GENERATOR_CHANNELS = (128, 64, 32, 16, 8)
 class MaskGenerator(nn.Module):
     """Latent vector to mask: a linear layer to a small grid, doubled in size until it holds the mask.
 
-    Each step is a 3-wide convolution, instance norm, ×2 nearest upsampling and leaky ReLU; a 7-wide convolution ends
-    it. What is larger than the mask is cut off.
+    Each step is a 3-wide convolution, instance norm, ×2 nearest upsampling and leaky ReLU; another convolution ends it.
+    What is larger than the mask is cut off.
 
     Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.3, with the widths of the authors' released code
     (1,796,392 parameters at one output channel, beginning with 4×4×4 voxels).
@@ -30,6 +30,7 @@ class MaskGenerator(nn.Module):
         latent: length of the latent vector.
         channels: width of each step; with n of them the grid is doubled n times.
         start: size of the first grid; the smallest that suffices unless given.
+        head_kernel: width of the last convolution.
         width: factor on all ``channels``, for small machines.
         slope: of the leaky ReLU for negative values.
 
@@ -46,6 +47,7 @@ class MaskGenerator(nn.Module):
         latent: int = 128,
         channels: Sequence[int] = GENERATOR_CHANNELS,
         start: Sequence[int] | None = None,
+        head_kernel: int = 7,
         width: float = 1.0,
         slope: float = 0.2,
     ) -> None:
@@ -62,7 +64,9 @@ class MaskGenerator(nn.Module):
                 for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
             )
         )
-        self.head = Conv[Conv.CONV, spatial_dims](widths[-1], out_channels, 7, padding=3, bias=False)
+        self.head = Conv[Conv.CONV, spatial_dims](
+            widths[-1], out_channels, head_kernel, padding=head_kernel // 2, bias=False
+        )
         self.inside = tuple(
             slice((first * growth - n) // 2, (first * growth - n) // 2 + n)
             for first, n in zip(self.start, size, strict=True)

@@ -44,7 +44,7 @@ from lesionforge.training.preview import Preview, montage
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 
-SUB_BATCH = 16
+SUB_BATCH_VOXELS = {"cpu": 2**16, "cuda": 2**22}
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
 
@@ -208,7 +208,7 @@ class Pix2Pix(Synthesizer):
         return image
 
     def _translate(self, sample: Sample, new: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw the whole image, slice by slice where the model is 2D and the sample a volume.
+        """Draw the whole image, in sub-batches of slices where the model is 2D and the sample a volume.
 
         A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
         """
@@ -218,20 +218,24 @@ class Pix2Pix(Synthesizer):
             )
         image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
         mask = sample.label if self.config.condition == "label" and sample.label is not None else new
-        for place in self._planes(np.ones_like(mask)):
-            plane, shape = sample.image[place], mask[place].shape
+        shape, divisor = mask.shape[: self.config.spatial_dims], self.config.divisor
+        crop = Crop(tuple(0 for _ in shape), tuple(-(-n // divisor) * divisor for n in shape))
+        planes, inputs = self._planes(np.ones_like(mask)), []
+        for place in planes:
+            plane = sample.image[place]
             others = None if sample.label is None else sample.label[place] > 0
-            size = tuple(-(-n // self.config.divisor) * self.config.divisor for n in shape)
-            crop = Crop(tuple(0 for _ in shape), size)
-            inputs = self.condition.encode(
-                crop.cut(plane, fill=-1),
-                crop.cut(mask[place]),
-                None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
-                np.ones(size, bool),
-                crop.cut(noise[place]),
-                self._intensities(plane, new[place], spacing, others, multiples),
+            inputs.append(
+                self.condition.encode(
+                    crop.cut(plane, fill=-1),
+                    crop.cut(mask[place]),
+                    None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
+                    np.ones(crop.size, bool),
+                    crop.cut(noise[place]),
+                    self._intensities(plane, new[place], spacing, others, multiples),
+                )
             )
-            crop.paste(self._generate(inputs[None])[0], image[place])
+        for place, drawn in zip(planes, self._generate(np.stack(inputs)), strict=True):
+            crop.paste(drawn, image[place])
         return image
 
     def _intensities(
@@ -261,7 +265,8 @@ class Pix2Pix(Synthesizer):
 
     def _generate(self, inputs: Any) -> Any:
         with one_thread(), torch.inference_mode():
-            parts = torch.from_numpy(inputs.astype(np.float32)).split(SUB_BATCH)
+            at_once = max(1, SUB_BATCH_VOXELS[self.device.type] // int(np.prod(inputs.shape[2:])))
+            parts = torch.from_numpy(inputs.astype(np.float32)).split(at_once)
             return torch.cat([self.generator(part.to(self.device)).float().cpu() for part in parts]).numpy()
 
     @property
