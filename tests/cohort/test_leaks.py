@@ -77,3 +77,19 @@ def test_a_drawn_test_case_is_refused():
 
 def test_a_simulated_case_may_be_tested_on():
     check_no_leak(TRAIN, TEST.with_cases([replace(case, origin="simulated") for case in TEST]))
+
+
+def simulated(number: int, *, mask: str) -> Case:
+    return replace(real(number), origin="simulated", mask_id=f"{mask}_lesion", parents=(mask,))
+
+
+def test_a_simulated_case_with_somebodys_mask_may_be_tested_on_unless_training_knows_that_mask():
+    test = TEST.with_cases([simulated(4, mask="sub-41"), simulated(5, mask="sub-42")])
+    check_no_leak(TRAIN.with_cases([simulated(0, mask="sub-43")]), test)
+    with pytest.raises(LeakError, match="case_0: has the test subject sub-42 as a parent"):
+        check_no_leak(TRAIN.with_cases([simulated(0, mask="sub-42")]), test)
+    with pytest.raises(LeakError, match="mask source: was fitted on the test subject sub-41"):
+        check_no_leak(TRAIN, test, models={"mask source": ["sub-41", "sub-99"]})
+    by_mask_gan = replace(SYNTHETIC, parents=(*SYNTHETIC.parents, "sub-41"), mask_id="maskgan")
+    with pytest.raises(LeakError, match="syn_0: has the test subject sub-41"):
+        check_no_leak(TRAIN.with_cases([*TRAIN.cases, by_mask_gan]), test)

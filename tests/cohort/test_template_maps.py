@@ -65,6 +65,8 @@ def test_cases_of_one_map_are_of_one_subject(cohort):
     read = read_cohort(out)
     assert [case.subject_id for case in read] == [case.subject_id for case in cases]
     assert [case.mask_id for case in read] == [case.mask_id for case in cases]
+    assert [case.parents for case in read] == [(case.mask_id.split("_")[0],) if case.mask_id else () for case in cases]
+    assert not any(case.derived for case in read)
     assert read.cases[0].parenchyma == FREESURFER_STRUCTURES.parenchyma
 
 

@@ -64,8 +64,11 @@ class Case:
 
     @property
     def derived(self) -> bool:
-        """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on."""
-        return self.origin == "synthetic" or bool(self.source_case or self.parents)
+        """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on.
+
+        A simulated case is not, even if the mask of a person says where its lesion lies.
+        """
+        return self.origin == "synthetic" or (self.origin == "real" and bool(self.source_case or self.parents))
 
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""

@@ -1,4 +1,4 @@
-"""The leak guard: no test subject may have taken part in anything that training sees."""
+"""The leak guard: no test subject, and nobody behind a simulated one, may have taken part in what training sees."""
 
 from collections.abc import Collection, Mapping
 
@@ -24,7 +24,7 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
         LeakError: naming the case or model, the subject, and the way: scan, mask, synthesizer or mask source.
     """
     fitted = models or {}
-    subjects = frozenset(test.subjects)
+    subjects = test.ancestry
     for name, model_subjects in fitted.items():
         for subject in sorted(subjects.intersection(model_subjects)):
             raise LeakError(name, f"was fitted on the test subject {subject}", "fit it on training subjects only")

@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.cohort.layouts.masks import subject_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
 from lesionforge.cohort.template_anatomy import ANATOMY_LABELS, template_head
@@ -160,6 +161,7 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
         _write_array(label, subject.label.astype(np.uint8), subject)
         _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
     source = simulation.map_of(number)
+    mask_id = json.loads(record.read_text(encoding="utf-8"))["mask_id"] if record.is_file() else ""
     return Case(
         case_id=case_id,
         subject_id=case_id if source is None else Path(source).name.split(".")[0],
@@ -169,7 +171,8 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
         anatomy=anatomy,
         parenchyma=FREESURFER_STRUCTURES.parenchyma if source is not None else (),
         origin="simulated",
-        mask_id=json.loads(record.read_text(encoding="utf-8"))["mask_id"] if record.is_file() else "",
+        mask_id=mask_id,
+        parents=(subject_of(mask_id),) if mask_id else (),
         synthesizer="simulated",
         seed=simulation.seed,
     )

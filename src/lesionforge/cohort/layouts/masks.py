@@ -39,11 +39,10 @@ def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
             on_problem(problem)
             continue
         name = path.name.removesuffix(next(filter(path.name.endswith, IMAGE_ENDINGS)))
-        subject = BIDS_SUBJECT.match(name)
         cases.append(
             Case(
                 case_id=name,
-                subject_id=subject[0] if subject else name,
+                subject_id=subject_of(name),
                 images={},
                 annotation=Annotation.LESION,
                 label=path,
@@ -53,6 +52,12 @@ def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
         raise CohortError(folder, "holds no lesion mask", "put .nii.gz label files there")
     names = {"lesion": 1} if greatest == 1 else {f"lesion_{value}": value for value in range(1, greatest + 1)}
     return Cohort(name=folder.name, channels=(), labels={"background": 0, **names}, cases=tuple(cases))
+
+
+def subject_of(name: str) -> str:
+    """Return ``sub-LABEL`` of a name that begins so, else the name."""
+    match = BIDS_SUBJECT.match(name)
+    return match[0] if match else name
 
 
 def _greatest_class(path: Path) -> int:
