@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark import run
-from lesionforge.benchmark.arms import _on_the_fly, development_dice, train_arm, training_masks
+from lesionforge.benchmark.arms import _on_the_fly, development_dice, mask_source, slice_masks, train_arm
 from lesionforge.benchmark.plan import Plan, Subjects
 from lesionforge.benchmark.run import _examples, _Pool, run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -131,7 +131,7 @@ def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, 
     def drawn(plan):
         setting = make_setting(plan, cohort, {}, study)
         arm = plan.arms[name]
-        source = _on_the_fly(setting, 3, arm, load_synthesizer(setting.model_folder(3, 3, arm.synthesizer)))
+        source = _on_the_fly(setting, 3, 3, arm, load_synthesizer(setting.model_folder(3, 3, arm.synthesizer)))
         assert source.lesion_share == plan.task.lesion_share
         return [(item := sample.as_item(), source.transform(dict(item))) for sample in source.samples]
 
@@ -148,15 +148,19 @@ def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, 
     ("kind", "dims", "source"),
     [
         ("ellipsoids", 2, Ellipsoids),
+        ("ellipsoids", 3, Ellipsoids),
         ("bank", 2, SliceBank),
         ("bank", 3, MaskBank),
         ("edited", 2, EditedMasks),
         ("edited", 3, EditedMasks),
     ],
 )
-def test_masks_on_the_fly_are_those_of_the_plan(cohort, kind, dims, source):
+def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):
     samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=("FLAIR",)))
-    assert type(training_masks(kind, samples, cohort, dims)) is source
+    plan = PLAN.synthesizers["inpaint"].model_copy(update={"masks": kind})
+    setting = make_setting(PLAN, cohort, {}, tmp_path)
+    made = slice_masks(kind, samples) if dims == 2 else mask_source(setting, 3, 3, plan)
+    assert type(made) is source
 
 
 def test_no_test_subject_is_behind_anything(study, cohort):

@@ -10,7 +10,8 @@ from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
 SMALL = ["size=[16,20,12]", "channels=[16,8]", "width=1", "latent=8", "min_voxels=1", "head_kernel=7"]
-SHORT = ["training.epoch_steps=20", "training.batch_size=4", "optimiser.learning_rate=2e-3", "optimiser.ema_decay=0.9"]
+SHORT = ["training.epoch_steps=80", "training.batch_size=8", "optimiser.learning_rate=2e-3", "optimiser.ema_decay=0.9"]
+SHORT += ["optimiser.n_critic=2"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def masks(tmp_path_factory):
 @pytest.fixture(scope="module")
 def maskgan(masks, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "maskgan"
-    typed("train", "maskgan", masks, "--out", out, "--steps", 60, *sets([*SMALL, *SHORT]))
+    typed("train", "maskgan", masks, "--out", out, "--steps", 160, *sets([*SMALL, *SHORT]))
     return out
 
 

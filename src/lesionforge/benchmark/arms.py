@@ -1,4 +1,4 @@
-"""The two kinds of job of a benchmark: fit a synthesizer, train and score an arm."""
+"""The kinds of job of a benchmark: fit a mask generator, fit a synthesizer, train and score an arm."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 from monai.transforms import Compose
 
-from lesionforge.benchmark.plan import Arm
+from lesionforge.benchmark.plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.setting import Setting
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.layouts import read_cohort, read_masks
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.cohort.splits import take_subjects
+from lesionforge.errors import CohortError
 from lesionforge.files import write_text
-from lesionforge.masks import MaskBank, MaskSource, make_mask_source
+from lesionforge.masks import MaskGAN, MaskSource, make_mask_source
 from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.place import with_region
@@ -32,9 +33,36 @@ from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
 from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import read_info
 from lesionforge.training.samples import cached_samples
 
 Number = int | float
+
+
+def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -> str:
+    """Fit one mask generator, on nobody who is held out."""
+    plan, folder = setting.plan.mask_generators[name], setting.mask_generator_folder(number, seed, name)
+    problems: list[CohortError] = []
+    if not (folder / "model.json").is_file():
+        held_out = setting.test.ancestry | setting.development.ancestry
+        cases = setting.train[number] if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
+        MaskGAN.fit(
+            cases.with_cases([case for case in cases if not case.ancestry & held_out]),
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": seed}),
+            out=folder,
+            resume=True,
+            on_problem=problems.append,
+        )
+    left_out = f", {len(problems)} masks could not be used" if problems else ""
+    return f"{name}, n = {number:g}, seed {seed}: fitted{left_out}"
+
+
+def mask_source(setting: Setting, number: Number, seed: int, plan: SynthesizerPlan) -> MaskSource:
+    """Return where the lesions of a synthesizer go."""
+    if plan.mask_generator is not None:
+        return MaskGAN.load(setting.mask_generator_folder(number, seed, plan.mask_generator))
+    return make_mask_source(plan.masks, setting.train[number])
 
 
 def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> str:
@@ -56,7 +84,7 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
         result = synthesize_cohort(
             model,
             train,
-            make_mask_source(plan.masks, train) if model.needs_mask else None,
+            mask_source(setting, number, seed, plan) if model.needs_mask else None,
             out=setting.cohort_folder(number, seed, name),
             n=plan.cases,
             blend=plan.blend,
@@ -86,8 +114,8 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         if arm.use == "offline":
             synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
         else:
-            synthetic = _on_the_fly(setting, number, arm, model)
-    fitted = {} if model is None else {arm.synthesizer or "": model.info.training_subjects}
+            synthetic = _on_the_fly(setting, number, seed, arm, model)
+    fitted = _fitted(setting, number, seed, arm, model)
     parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
     for held_out in (setting.test, setting.development):
         check_no_leak(parents, held_out, models=fitted)
@@ -108,6 +136,19 @@ def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         fit(train, training=_steps(training, steps - last), out=first, synthetic=synthetic, share=1.0)
     fit(real, training=_steps(training, last), out=folder, pretrained=SegmentationTask.load(first))
     return folder
+
+
+def _fitted(
+    setting: Setting, number: Number, seed: int, arm: Arm, model: Synthesizer | None
+) -> dict[str, tuple[str, ...]]:
+    """Return every model behind an arm, with the subjects it was fitted on."""
+    if arm.synthesizer is None or model is None:
+        return {}
+    fitted = {arm.synthesizer: model.info.training_subjects}
+    name = setting.plan.synthesizers[arm.synthesizer].mask_generator
+    if name is not None:
+        fitted[name] = read_info(setting.mask_generator_folder(number, seed, name)).training_subjects
+    return fitted
 
 
 def _steps(training: TrainingConfig, steps: int) -> TrainingConfig:
@@ -148,7 +189,7 @@ def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) -> Source:
+def _on_the_fly(setting: Setting, number: Number, seed: int, arm: Arm, model: Synthesizer) -> Source:
     """Return the real samples with synthesis in front."""
     assert arm.synthesizer is not None
     plan = setting.plan.synthesizers[arm.synthesizer]
@@ -157,14 +198,15 @@ def _on_the_fly(setting: Setting, number: Number, arm: Arm, model: Synthesizer) 
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
-        masks = training_masks(plan.masks, samples, setting.train[number], setting.plan.task.spatial_dims)
+        in_slices = setting.plan.task.spatial_dims == 2
+        masks = slice_masks(plan.masks, samples) if in_slices else mask_source(setting, number, seed, plan)
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=setting.plan.task.lesion_share)
 
 
-def training_masks(kind: str, samples: Sequence[Sample], cohort: Cohort, spatial_dims: int) -> MaskSource:
-    """Return a mask source for items of ``spatial_dims``, made from the training subjects."""
+def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:
+    """Return a mask source for slices, made from the training subjects'."""
     if kind == "ellipsoids":
         return Ellipsoids()
-    bank = SliceBank(samples) if spatial_dims == 2 else MaskBank(cohort)
+    bank = SliceBank(samples)
     return EditedMasks(bank) if kind == "edited" else bank

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
+from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
@@ -22,6 +23,29 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MaskGeneratorPlan(_Part):
+    """A generator of lesion masks that is fitted anew for each seed.
+
+    Attributes:
+        masks: a folder of label maps in MNI space, those of held-out people left out; the training subjects' own
+            lesions unless given.
+        options: the generator's own.
+        training: length and batch size; the seed is the run's.
+    """
+
+    masks: Path | None = None
+    options: dict[str, Any] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            parse_options(MaskGANConfig, self.options)
+        except ConfigError as error:
+            raise ValueError(f"options: {error}") from error
+        return self
+
+
 class SynthesizerPlan(_Part):
     """A synthesizer that is fitted anew for each seed, on the training subjects of the arm.
 
@@ -29,7 +53,8 @@ class SynthesizerPlan(_Part):
         method: name in the dictionary of synthesizers.
         options: the method's own.
         training: length and batch size; the seed is the run's.
-        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects.
+        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects; or ``gan:NAME``, one of the
+            plan's mask generators, for volumes.
         blend: ``lesion`` or ``full``.
         cases: synthetic cases to write for offline use.
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
@@ -38,10 +63,15 @@ class SynthesizerPlan(_Part):
     method: str
     options: dict[str, Any] = {}
     training: TrainingConfig = TrainingConfig()
-    masks: Literal["bank", "edited", "ellipsoids"] = "edited"
+    masks: str = Field(default="edited", pattern=r"^(bank|edited|ellipsoids|gan:.+)$")
     blend: Blend = "lesion"
     cases: int = Field(default=100, ge=1)
     min_volume: float = 200.0
+
+    @property
+    def mask_generator(self) -> str | None:
+        """The name of the mask generator, if one says where lesions go."""
+        return self.masks.removeprefix("gan:") if self.masks.startswith("gan:") else None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -124,6 +154,7 @@ class Plan(_Part):
         task: the segmentation network, without its augmentation, which is the arms'.
         training: steps, batch size and machine of every arm; the seeds are the plan's.
         seeds: each repeats everything, the synthesizers included.
+        mask_generators: name → what is fitted to draw masks.
         synthesizers: name → what is fitted.
         arms: name → what is trained on.
         baseline: the arm that the others are compared with.
@@ -141,6 +172,7 @@ class Plan(_Part):
     task: SegmentationConfig = SegmentationConfig()
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    mask_generators: dict[str, MaskGeneratorPlan] = {}
     synthesizers: dict[str, SynthesizerPlan] = {}
     arms: dict[str, Arm]
     baseline: str
@@ -153,7 +185,7 @@ class Plan(_Part):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        for given in (*self.arms, *self.synthesizers):
+        for given in (*self.arms, *self.synthesizers, *self.mask_generators):
             if not re.fullmatch(r"[\w.+-]+", given):
                 raise ValueError(f"{given!r} cannot be a name: use letters, digits, _, -, + and . only")
         for what, values in (("seeds", self.seeds), ("subjects.numbers", self.subjects.numbers)):
@@ -167,6 +199,18 @@ class Plan(_Part):
         for name, arm in self.arms.items():
             if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
                 raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")
+        return self
+
+    @model_validator(mode="after")
+    def _mask_generators_fit(self) -> Self:
+        for name, synthesizer in self.synthesizers.items():
+            wanted = synthesizer.mask_generator
+            if wanted is not None and wanted not in self.mask_generators:
+                raise ValueError(f"synthesizer {name!r} names the mask generator {wanted!r}, which is not in the plan")
+        for name, arm in self.arms.items():
+            of_arm = self.synthesizers.get(arm.synthesizer or "")
+            if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
+                raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
         return self
 
 

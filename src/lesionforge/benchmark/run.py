@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import yaml
 
-from lesionforge.benchmark.arms import Number, development_dice, fit_synthesizer, score_arm
+from lesionforge.benchmark.arms import Number, development_dice, fit_mask_generator, fit_synthesizer, score_arm
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report import Example, write_report
 from lesionforge.benchmark.setting import Setting, make_setting
@@ -63,6 +63,10 @@ def run_benchmark(
     wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     with _Pool(workers) as run:
+        for line in run(
+            fit_mask_generator, [(setting, *pair, name) for pair in pairs for name in plan.mask_generators]
+        ):
+            say(line)
         fits = [(setting, *pair, name) for pair in pairs for name in sorted(filter(None, wanted))]
         for line in run(fit_synthesizer, fits):
             say(line)

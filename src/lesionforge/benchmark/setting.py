@@ -53,6 +53,10 @@ class Setting:
         """Return where everything of one size and seed lies."""
         return self.out / "runs" / f"n{number:g}" / f"seed{seed}"
 
+    def mask_generator_folder(self, number: int | float, seed: int, name: str) -> Path:
+        """Return where a mask generator lies."""
+        return self.folder(number, seed) / "mask_generators" / name
+
     def model_folder(self, number: int | float, seed: int, name: str) -> Path:
         """Return where a synthesizer lies."""
         return self.folder(number, seed) / "synthesizers" / name

@@ -149,9 +149,10 @@ class MaskGAN(MaskSource):
     def sample(self, scan: Scan, rng: np.random.Generator, **options: Any) -> PlacedMask:
         """Draw masks until one fits; see :meth:`MaskSource.sample`.
 
-        ``min_volume`` is at least that of the model's ``min_voxels``.
+        ``min_volume`` is at least that of the model's ``min_voxels``, on the scale of this brain.
         """
-        least = self.config.min_voxels * self.grid.voxel_mm3
+        shrunk = abs(float(np.linalg.det(self.grid.from_scan(scan)[:3, :3]))) if scan.spatial_dims == 3 else 1.0
+        least = self.config.min_voxels * self.grid.voxel_mm3 / shrunk
         return super().sample(scan, rng, **{**options, "min_volume": max(least, options.get("min_volume", 0.0))})
 
     def save(self, folder: Path) -> None:

@@ -52,7 +52,7 @@ class MaskGANConfig(MethodConfig):
     mirror: bool = True
     held_out: float = Field(default=0.15, gt=0, lt=1)
     min_voxels: int = Field(default=20, ge=1)
-    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta2=0.9, pool_size=0, n_critic=5)
+    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta1=0.0, beta2=0.9, pool_size=0, n_critic=5)
 
 
 def make_generator(config: MaskGANConfig, classes: int) -> MaskGenerator:

@@ -1,0 +1,118 @@
+"""Mask generators in a plan: fitted for each seed on nobody who is held out."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.benchmark.setting import make_setting
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.errors import LeakError
+from lesionforge.files import write_json
+from lesionforge.training.model_folder import read_info
+from tests.helpers import tiny_cohort
+from tests.masks.mni import write_masks
+
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+SMALL = {"size": [16, 20, 12], "channels": [16, 8], "width": 1.0, "latent": 8, "min_voxels": 1, "head_kernel": 7}
+LEARNT = {
+    "optimiser": {"learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.9, "pool_size": 0, "n_critic": 2, "ema_decay": 0.9}
+}
+
+
+def plan(masks, **changes):
+    return {
+        "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [3]},
+        "task": {"spatial_dims": 3, "filters": [4, 8], "res_units": 1, "roi_size": [16, 16, 16]},
+        "training": TRAINING,
+        "seeds": [3],
+        "mask_generators": {
+            "shapes": {
+                "masks": str(masks),
+                "options": SMALL | LEARNT,
+                "training": {**TRAINING, "steps": 160, "epoch_steps": 160, "batch_size": 8},
+            }
+        },
+        "synthesizers": {
+            "paste": {"method": "injection", "masks": "gan:shapes", "cases": 3, "min_volume": 5},
+        },
+        "arms": {"classical": {}, "synthetic": {"synthesizer": "paste"}},
+        "baseline": "classical",
+        "examples": 1,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory):
+    return write_masks(tmp_path_factory.mktemp("masks") / "masks", 24)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """The people of this cohort are those of the first masks."""
+    cohort = tiny_cohort(tmp_path_factory.mktemp("cohort") / "c", spatial_dims=3, n_subjects=8, n_healthy=3)
+    return cohort.with_cases([replace(case, subject_id=f"sub-{number:03d}") for number, case in enumerate(cohort)])
+
+
+@pytest.fixture(scope="module")
+def study(masks, cohort, tmp_path_factory):
+    """A benchmark with a mask generator, run once."""
+    out = tmp_path_factory.mktemp("benchmark") / "study"
+    said = []
+    settings = Plan.model_validate(plan(masks))
+    run_benchmark(settings, cohort, out=out, say=said.append)
+    assert any(line.startswith("shapes, n = 3, seed 3: fitted") for line in said)
+    return make_setting(settings, cohort, {}, out)
+
+
+def test_a_mask_generator_says_where_the_lesions_of_an_arm_go(study):
+    fitted = set(read_info(study.mask_generator_folder(3, 3, "shapes")).training_subjects)
+    drawn = read_cohort(study.cohort_folder(3, 3, "paste"))
+    assert len(drawn) > 0
+    for case in drawn:
+        assert case.mask_id == "maskgan"
+        assert fitted <= set(case.parents)
+    assert "synthetic" in (study.out / "results.csv").read_text()
+
+
+def test_the_masks_of_held_out_people_are_not_fitted_on(study):
+    held_out = study.test.ancestry | study.development.ancestry
+    fitted = set(read_info(study.mask_generator_folder(3, 3, "shapes")).training_subjects)
+    assert len(held_out) == 4
+    assert not held_out & fitted
+
+
+def test_a_mask_generator_that_knows_a_test_subject_is_refused(study, cohort, tmp_path):
+    out = shutil.copytree(study.out, tmp_path / "study")
+    setting = make_setting(study.plan, cohort, {}, out)
+    folder, tester = setting.mask_generator_folder(3, 3, "shapes"), setting.test.subjects[0]
+    info = read_info(folder)
+    forged = info.model_copy(update={"training_subjects": (*info.training_subjects, tester)})
+    write_json(folder / "model.json", forged.model_dump(mode="json"))
+    shutil.rmtree(setting.folder(3, 3) / "arms")
+    with pytest.raises(LeakError, match=f"shapes: was fitted on the test subject {tester}"):
+        train_arm(setting, 3, 3, "synthetic", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"mask_generators": {}}, "names the mask generator 'shapes', which is not in the plan"),
+        ({"mask_generators": {"shapes": {"options": {"depth": 3}}}}, "depth: is no option"),
+        ({"synthesizers": {"paste": {"method": "injection", "masks": "moon"}}}, "masks"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused(masks, changes, what):
+    with pytest.raises(ValueError, match=what):
+        Plan.model_validate(plan(masks, **changes))
+
+
+def test_volumes_are_not_drawn_into_slices_on_the_fly(masks):
+    content = plan(masks, task={"spatial_dims": 2, "filters": [4, 8]})
+    content["arms"]["synthetic"]["use"] = "on_the_fly"
+    with pytest.raises(ValueError, match="its mask generator draws volumes: use offline"):
+        Plan.model_validate(content)
