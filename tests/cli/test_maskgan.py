@@ -9,7 +9,7 @@ from tests.cli.commands import error, sets, typed
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
-SMALL = ["size=[16,20,12]", "channels=[16,8]", "width=1", "latent=8", "min_voxels=1", "head_kernel=7"]
+SMALL = ["size=[16,20,12]", "channels=[32,16]", "width=0.5", "latent=8", "min_voxels=1", "head_kernel=7"]
 SHORT = ["training.epoch_steps=80", "training.batch_size=8", "optimiser.learning_rate=2e-3", "optimiser.ema_decay=0.9"]
 SHORT += ["optimiser.n_critic=2"]
 

@@ -16,7 +16,7 @@ from tests.masks.mni import ball_at, write_masks
 from tests.masks.scans import make_scan
 from tests.training.runs import interrupt, read_checkpoint, read_metrics, same
 
-SMALL = {"size": [16, 20, 12], "channels": [16, 8], "width": 1.0, "latent": 8, "min_voxels": 2, "head_kernel": 7}
+SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.5, "latent": 8, "min_voxels": 2, "head_kernel": 7}
 
 
 def fit(masks, out, *, steps=4, resume=False, config=None, **training):

@@ -24,7 +24,7 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
         LeakError: naming the case or model, the subject, and the way: scan, mask, synthesizer or mask source.
     """
     fitted = models or {}
-    subjects = test.ancestry
+    subjects = frozenset(test.subjects).union(*(case.ancestry for case in test if not case.derived))
     for name, model_subjects in fitted.items():
         for subject in sorted(subjects.intersection(model_subjects)):
             raise LeakError(name, f"was fitted on the test subject {subject}", "fit it on training subjects only")
