@@ -73,6 +73,13 @@ def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
             assert setting.preprocessing[number] == alone
 
 
+@pytest.mark.parametrize(("real", "what"), [(3, "3 of 2 subjects"), (0.1, "leaves 0 of them")])
+def test_an_arm_that_wants_subjects_who_are_not_there_is_refused_at_once(cohort, tmp_path, real, what):
+    arms = {"real": {}, "few": {"real": real}}
+    with pytest.raises(ConfigError, match=what):
+        make_setting(plan(arms=arms, subjects={"numbers": [4, 2]}), cohort, ROLES, tmp_path)
+
+
 @pytest.mark.parametrize("primary", ["dice_core", "hd95_nonsense", "area_difference_mm2"])
 def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, tmp_path, primary):
     with pytest.raises(ConfigError, match=f"primary: '{primary}' is not a score of Tiny; choose from dice, hd95"):

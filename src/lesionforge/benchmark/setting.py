@@ -74,7 +74,8 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     """Split the subjects.
 
     Raises:
-        ConfigError: if roles and shares are mixed, a role is not there, or the primary score cannot be had.
+        ConfigError: if roles and shares are mixed, a role is not there, an arm wants more subjects than there are, or
+            the primary score cannot be had.
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
@@ -92,6 +93,9 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     else:
         parts = {part: of_role(cases, roles, str(role)) for part, role in named.items()}
     train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
+    for real in filter(None, {arm.real for arm in plan.arms.values()}):
+        for cases in train.values():
+            take_subjects(cases, real, plan.subjects.seed)
     facts = {number: fingerprint(cases, channels) for number, cases in train.items()}
     _check_primary(plan.primary, cohort, facts[plan.subjects.numbers[0]].spatial_dims)
     return Setting(
