@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lesionforge.synthesizers.lesion_crops import LesionCrops
 from lesionforge.synthesizers.pix2pix import Pix2PixConfig, Pix2PixModule, condition_of
+from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.loop import TrainingConfig, fit
 from lesionforge.training.model_folder import describe
 from lesionforge.training.quiet import quiet
@@ -35,7 +35,7 @@ TRAINING = TrainingConfig(steps=WINDOW * (WINDOWS + 1), batch_size=8, device="cp
 class Ready(Dataset[dict[str, Tensor]]):
     """Crops that were made beforehand, over and over, so that making them hides nothing."""
 
-    def __init__(self, crops: LesionCrops, n: int) -> None:
+    def __init__(self, crops: TrainingCrops, n: int) -> None:
         self.items = [crops[draw] for draw in range(n)]
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ def setup(folder: Path) -> tuple[Callable[[], Pix2PixModule], Ready]:
     preprocessing = slice_preprocessing(cohort)
     config = Pix2PixConfig(roi_size=(64, 64))
     condition = condition_of(config, describe("pix2pix", config, preprocessing, cohort))
-    crops = LesionCrops(cached_samples(cohort, preprocessing), config, condition, seed=0)
+    crops = TrainingCrops(cached_samples(cohort, preprocessing), config, condition, seed=0)
     return lambda: Pix2PixModule(config, condition, seed=0), Ready(crops, 64)
 
 
