@@ -89,6 +89,8 @@ def import_cohort(
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)
         console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
+    if report.converted:
+        console.print(f"warning: ADC was in another unit and was brought to 10⁻³ mm²/s: {', '.join(report.converted)}")
     finish(report.problems, cohort / "problems.csv")
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.layouts.cases_csv import (
     Row,
     case_from_row,
@@ -131,12 +132,14 @@ class WriteReport:
         cohort: the cases that were written, as read back.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
+        converted: cases whose ADC map was brought to 10⁻³ mm²/s.
         problems: the errors of the cases that could not be used and were left out.
     """
 
     cohort: Cohort
     left_out: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
     problems: tuple[CohortError, ...] = ()
 
 
@@ -155,7 +158,8 @@ def write_nnunet(
     Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Files are copied
     as they are (``.nii`` is compressed), so data type, affine and every bit stay. A lesion-free case gets an
     all-zero label; a case of unknown annotation goes to ``imagesTs`` and has no label. Cases with missing
-    channels are listed in ``missing.csv``. ``dataset.json`` is written last.
+    channels are listed in ``missing.csv``. A channel named ADC is written in 10⁻³ mm²/s, whatever unit its file has.
+    ``dataset.json`` is written last.
 
     Args:
         cohort: what to write.
@@ -175,10 +179,13 @@ def write_nnunet(
     claim_output(folder)
     incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
     kept = [case for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
-    written, found = [], list(problems)
+    written, converted, found = [], [], list(problems)
     for case in kept:
         try:
             written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks, anatomy=anatomy))
+            adc = written[-1].images.get("ADC")
+            if adc is not None and file_ending != ".png" and adc_to_common_unit(adc):
+                converted.append(case.case_id)
         except CohortError as problem:
             found.append(problem)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
@@ -200,6 +207,7 @@ def write_nnunet(
         cohort=read_nnunet(folder),
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
+        converted=tuple(converted),
         problems=tuple(found),
     )
 
