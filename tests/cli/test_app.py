@@ -13,6 +13,7 @@ from tests.cli.commands import error, typed
 COMMANDS = [
     ["demo"],
     ["import"],
+    ["simulate"],
     ["anatomy"],
     ["check"],
     ["show"],

@@ -11,6 +11,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES
 from lesionforge.cohort.template import make_template_cohort
+from lesionforge.cohort.template_subject import Simulation
 from lesionforge.errors import CohortError, ConfigError
 from tests.masks.mni import write_masks
 from tests.masks.scans import ball
@@ -60,7 +61,9 @@ def cohort(maps, masks, tmp_path_factory):
 
 def test_cases_of_one_map_are_of_one_subject(cohort):
     cases, out = cohort
-    assert [case.subject_id for case in cases] == ["person0_labels", "person1_labels"] * 2 + ["person0_labels"]
+    of_map = [case.subject_id for case in cases]
+    assert set(of_map[:2]) == set(of_map[2:4]) == {"person0_labels", "person1_labels"}
+    assert len(of_map) == 5
     assert all(case.origin == "simulated" for case in cases)
     read = read_cohort(out)
     assert [case.subject_id for case in read] == [case.subject_id for case in cases]
@@ -68,6 +71,27 @@ def test_cases_of_one_map_are_of_one_subject(cohort):
     assert [case.parents for case in read] == [(case.mask_id.split("_")[0],) if case.mask_id else () for case in cases]
     assert not any(case.derived for case in read)
     assert read.cases[0].parenchyma == FREESURFER_STRUCTURES.parenchyma
+
+
+def test_every_map_is_used_as_often_and_with_and_without_a_lesion():
+    for healthy_fraction in (0.5, 1 / 3):
+        simulation = Simulation(
+            n_subjects=60,
+            spatial_dims=3,
+            contrasts=("DWI",),
+            lesion="stroke",
+            healthy_fraction=healthy_fraction,
+            spacing=5.0,
+            slice_thickness=5.0,
+            skull=True,
+            seed=0,
+            maps=tuple(f"map{number}" for number in range(6)),
+        )
+        used = [(simulation.map_of(number), simulation.is_healthy(number)) for number in range(60)]
+        for name in simulation.maps:
+            healthy = [is_healthy for map_name, is_healthy in used if map_name == name]
+            assert len(healthy) == 10
+            assert 0 < sum(healthy) < 10
 
 
 def test_every_mask_is_used_once_and_lies_in_parenchyma(cohort):

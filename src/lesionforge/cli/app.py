@@ -11,9 +11,10 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
+from lesionforge.cli.simulate import simulate
 from lesionforge.errors import LesionforgeError
 
-GOES_ON = dict.fromkeys(("demo", "synthesize", "benchmark"), "the same command goes on where it was")
+GOES_ON = dict.fromkeys(("demo", "simulate", "synthesize", "benchmark"), "the same command goes on where it was")
 GOES_ON["train"] = "the same command with --resume goes on from the last checkpoint"
 GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume)"
 
@@ -62,6 +63,7 @@ segment = typer.Typer(help="Train and apply a segmentation network.", no_args_is
 
 app.command("demo")(studies.demo)
 app.command("import")(cohorts.import_cohort)
+app.command("simulate")(simulate)
 app.command("anatomy")(cohorts.anatomy)
 app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)

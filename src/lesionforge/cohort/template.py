@@ -83,7 +83,7 @@ def make_template_cohort(
         slice_thickness: millimetres between slices, which are that thick, up to 10; ``None`` for ``spacing``.
         skull: whether skull, scalp and face are seen, or black as after skull stripping.
         seed: everything random derives from it.
-        maps: a folder of label maps with FreeSurfer's values: heads are made from these in turn, instead of the MNI152
+        maps: a folder of label maps with FreeSurfer's values: heads are made from these in turns, instead of the MNI152
             template, and ``anatomyTr`` holds their 27 structures. All cases of one map are of one subject.
         masks: a folder of stroke masks in MNI space, for ``maps`` and ``lesion="stroke"``: each is used once at most,
             within the brain, with 20 voxels or more. Without one that fits a lesion is drawn.

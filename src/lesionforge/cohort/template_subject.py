@@ -108,8 +108,14 @@ class Simulation:
         return 1 if self.spacing < 2 else 2
 
     def map_of(self, number: int) -> str | None:
-        """Return the label map that the head of subject ``number`` is made from, if there are any."""
-        return self.maps[number % len(self.maps)] if self.maps else None
+        """Return the label map that the head of subject ``number`` is made from, if there are any.
+
+        Each is used once before any is used again, in another order, so that each gets lesions now and then.
+        """
+        if not self.maps:
+            return None
+        turn, place = divmod(number, len(self.maps))
+        return self.maps[generator(self.seed, "maps", turn).permutation(len(self.maps))[place]]
 
     def is_healthy(self, number: int) -> bool:
         """Return whether subject ``number`` has no lesion; healthy and other subjects alternate evenly."""
