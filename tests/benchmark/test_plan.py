@@ -58,7 +58,22 @@ def test_a_scale_changes_what_it_names_and_nothing_else(tmp_path):
 def test_merging_goes_through_dictionaries_alone():
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert merged(base, {"a": {"c": [3]}, "d": {"e": 2}}) == {"a": {"b": 1, "c": [3]}, "d": {"e": 2}}
+    assert merged(base, {"a": {"b": None}, "e": None}) == {"a": {"c": [1, 2]}, "d": 1}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_changes_come_last_and_null_takes_away(tmp_path):
+    path = write(tmp_path, {**SOUND, "scales": {"cpu": {"arms": {"mixed": None}, "arm": None, "seeds": [7]}}})
+    plan = read_plan(path, scale="cpu", changes={"seeds": [8, 9], "arms": {"few": {"real": 2}}})
+    assert (tuple(plan.arms), plan.arm, plan.seeds) == (("real", "few"), None, (8, 9))
+
+
+def test_an_arm_can_have_a_network_of_its_own(tmp_path):
+    few = {"augment": "none", "task": {"min_lesion_voxels": 20, "filters": [4, 8]}}
+    plan = read_plan(write(tmp_path, {**SOUND, "task": {"dropout": 0.1}, "arms": {**SOUND["arms"], "few": few}}))
+    of_arm = plan.task_of("few")
+    assert (of_arm.min_lesion_voxels, of_arm.filters, of_arm.dropout, of_arm.augment) == (20, (4, 8), 0.1, "none")
+    assert plan.task_of("mixed") == plan.task
 
 
 @pytest.mark.parametrize(
@@ -75,6 +90,8 @@ def test_merging_goes_through_dictionaries_alone():
             "synthesizers.mix: options: lamda: is no option",
         ),
         ({"synthesizers": {}}, "arm 'mixed' names the synthesizer 'mix', which is not in the plan"),
+        ({"arms": {"real": {"task": {"filter": [8]}}}, "arm": None}, "arm 'real': task: filter: is no option"),
+        ({"budget": "paper"}, "the budget of the paper has lengths of its own"),
         ({"baseline": "reel"}, "'reel' is no arm: the arms are mixed, real"),
         ({"arm": "best"}, "'best' is no arm"),
         ({"control": {"arm": "none"}}, "'none' is no arm"),

@@ -1,5 +1,6 @@
 import html
 import json
+import math
 import re
 import shutil
 
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark import run
-from lesionforge.benchmark.arms import _on_the_fly, development_dice, mask_source, slice_masks, train_arm
+from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
+from lesionforge.benchmark.jobs import development_dice
+from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Plan, Subjects
 from lesionforge.benchmark.run import _examples, _Pool, run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -54,6 +57,8 @@ PLAN = Plan.model_validate(
             "synthetic_only": {"synthesizer": "inpaint", "use": "offline", "share": 1.0},
             "one_real": {"real": 1},
             "tuned_on_one": {"synthesizer": "inpaint", "use": "offline", "real": 1, "finetune": 0.5},
+            "tuned_on_two": {"synthesizer": "inpaint", "use": "offline", "real": 2, "finetune": 0.5},
+            "whole_slices": {"task": {"roi_size": None}},
         },
         "baseline": "classical",
         "arm": "synthetic",
@@ -74,7 +79,8 @@ def study(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmark") / "study"
     said = []
     verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
-    assert len(said) == len(PLAN.synthesizers) + len(PLAN.arms)
+    assert len(said) == len(PLAN.synthesizers) + 1 + len(PLAN.arms)
+    assert sum("pretrained" in line for line in said) == 1
     assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
     return out
 
@@ -105,12 +111,14 @@ def test_all_arms_take_the_same_steps_with_the_same_network(study):
     arms = models(study, "arms")
     assert set(arms) == {f"{arm}_2" for arm in PLAN.arms}
     steps = {name: info.training["steps"] for name, info in arms.items()}
-    steps["tuned_on_one_2"] += read_info(study / FOLDER / "arms" / "tuned_on_one_2" / "pretraining").training["steps"]
+    for name in ("tuned_on_one_2", "tuned_on_two_2"):
+        steps[name] += models(study, "pretraining")["tuned_on_one_2"].training["steps"]
     assert set(steps.values()) == {2}
     assert {info.training["seed"] for info in arms.values()} == {3}
+    assert arms.pop("whole_slices_2").config["roi_size"] != arms["classical_2"].config["roi_size"]
     assert len({json.dumps(dict(info.config, augment=None)) for info in arms.values()}) == 1
     assert {name: info.config["augment"] for name, info in arms.items()} == {
-        f"{name}_2": arm.augment for name, arm in PLAN.arms.items()
+        f"{name}_2": arm.augment for name, arm in PLAN.arms.items() if not arm.task
     }
     assert len({info.preprocessing.model_dump_json() for info in arms.values()}) == 1
 
@@ -131,7 +139,7 @@ def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, 
     def drawn(plan):
         setting = make_setting(plan, cohort, {}, study)
         arm = plan.arms[name]
-        source = _on_the_fly(setting, 3, 3, arm, load_synthesizer(setting.model_folder(3, 3, arm.synthesizer)))
+        source = _on_the_fly(setting, 3, 3, name, load_synthesizer(setting.model_folder(3, 3, arm.synthesizer)))
         assert source.lesion_share == plan.task.lesion_share
         return [(item := sample.as_item(), source.transform(dict(item))) for sample in source.samples]
 
@@ -314,12 +322,29 @@ def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_
     (one,) = {info.training_subjects for name, info in arms.items() if name == "one_real"}
     assert len(one) == 1
     assert set(one) < everyone
-    tuned, first = arms["tuned_on_one"], read_info(study / FOLDER / "arms" / "tuned_on_one_2" / "pretraining")
+    assert set(models(study, "pretraining")) == {"tuned_on_one_2"}
+    tuned, first = arms["tuned_on_one"], models(study, "pretraining")["tuned_on_one_2"]
     assert tuned.training["steps"] == first.training["steps"] == 1
     assert set(first.training_subjects) == set(tuned.training_subjects) == everyone
     report = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     assert "one_real: real (1 subjects), classical augmentation" in report
     assert "tuned_on_one: pix2pix (4 cases offline) alone, then 50% of the steps on real (1 subjects)" in report
+
+
+def test_the_budget_of_the_paper_counts_epochs_of_the_cases_an_arm_has():
+    plan = PLAN.model_copy(update={"budget": "paper"})
+    batch = plan.training.batch_size
+    wanted = {
+        "classical": (500 * math.ceil(7 / batch), 0),
+        "synthetic": (300 * math.ceil((7 + 40) / batch), 0),
+        "synthetic_only": (300 * math.ceil(40 / batch), 0),
+        "synthetic_on_the_fly": (300 * math.ceil(7 / batch), 0),
+        "tuned_on_one": (300 * math.ceil(40 / batch), 150 * math.ceil(7 / batch)),
+    }
+    for name, steps in wanted.items():
+        drawn = 40 if plan.arms[name].use == "offline" and plan.arms[name].synthesizer else 0
+        assert lengths(plan, plan.arms[name], 9, real=7, synthetic=drawn) == steps
+    assert lengths(PLAN, PLAN.arms["tuned_on_one"], 8, real=7, synthetic=40) == (4, 4)
 
 
 def test_fine_tuning_needs_a_synthesizer():

@@ -14,6 +14,11 @@ def test_settings_are_nested_and_those_of_the_training_apart():
     assert training == {"steps": 5}
 
 
+def test_a_setting_of_the_training_needs_a_name():
+    with pytest.raises(ConfigError, match="'training' is a group"):
+        parse_settings(["training=5"])
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
 def test_durations_are_seconds_minutes_or_hours(text, seconds):
     assert parse_duration(text) == seconds

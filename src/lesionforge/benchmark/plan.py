@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -95,7 +96,8 @@ class Arm(_Part):
         real: so many real subjects (or such a share of them) are trained on, all unless given; the synthesizer knows
             all of them nevertheless.
         finetune: share of the steps, at the end, that go to the real cases alone, after steps on synthetic ones alone;
-            ``None`` mixes them from the first step.
+            ``None`` mixes them from the first step. Arms that differ in ``real`` only share those first steps.
+        task: options of the segmentation network that this arm has otherwise, for ablations.
     """
 
     augment: Literal["none", "classical"] = "classical"
@@ -104,6 +106,7 @@ class Arm(_Part):
     share: float = Field(default=0.5, gt=0, le=1)
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
+    task: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -161,6 +164,8 @@ class Plan(_Part):
         primary: the declared score.
         arm: the declared arm, if there is one; its comparison with the baseline is the verdict.
         control: of the arms' length, or ``None``.
+        budget: ``steps`` gives every arm the same; ``paper`` the epochs of Platscher et al. 2020: 500 on real cases,
+            300 where synthetic ones are among them, 150 of fine-tuning.
         in_plane: HD95 within slices, where the slice spacing is unsure.
         examples: test cases shown in the report.
         scales: name → changes to this plan, such as ``cpu`` and ``paper``.
@@ -179,9 +184,24 @@ class Plan(_Part):
     primary: str = "dice"
     arm: str | None = None
     control: Control | None = None
+    budget: Literal["steps", "paper"] = "steps"
     in_plane: bool = False
     examples: int = 4
     scales: dict[str, dict[str, Any] | None] = {}
+
+    @property
+    def tuned_arms(self) -> tuple[str, ...]:
+        """The arms that are fine-tuned."""
+        return tuple(name for name, arm in self.arms.items() if arm.finetune is not None)
+
+    def task_of(self, arm: str) -> SegmentationConfig:
+        """Return the segmentation network of an arm.
+
+        Raises:
+            ConfigError: if one of the arm's own options is unknown or out of range.
+        """
+        own = {**self.arms[arm].task, "augment": self.arms[arm].augment}
+        return parse_options(SegmentationConfig, {**self.task.model_dump(mode="json"), **own})
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -199,6 +219,12 @@ class Plan(_Part):
         for name, arm in self.arms.items():
             if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
                 raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")
+            try:
+                self.task_of(name)
+            except ConfigError as error:
+                raise ValueError(f"arm {name!r}: task: {error}") from error
+        if self.budget == "paper" and (self.control is not None or self.training.batch_size is None):
+            raise ValueError("the budget of the paper has lengths of its own: give a batch size, and no control")
         return self
 
     @model_validator(mode="after")
@@ -214,8 +240,8 @@ class Plan(_Part):
         return self
 
 
-def read_plan(path: Path, *, scale: str | None = None) -> Plan:
-    """Read ``plan.yaml``, with the changes of one of its scales.
+def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan:
+    """Read ``plan.yaml``, with the changes of one of its scales, then others.
 
     Raises:
         ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
@@ -234,13 +260,14 @@ def read_plan(path: Path, *, scale: str | None = None) -> Plan:
             known = ", ".join(scales) or "none"
             raise ConfigError(path, f"has no scale {scale!r}", f"its scales are: {known}")
         content = merged(content, scales[scale] or {})
+    content = merged(content, changes or {})
     return parse_options(Plan, content, file=path)
 
 
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` laid over it, dictionary by dictionary."""
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` laid over it, dictionary by dictionary; ``None`` takes an entry away."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
+    return {key: value for key, value in result.items() if value is not None or key not in changes}

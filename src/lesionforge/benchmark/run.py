@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 import yaml
 
-from lesionforge.benchmark.arms import Number, development_dice, fit_mask_generator, fit_synthesizer, score_arm
+from lesionforge.benchmark.jobs import development_dice, fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report import Example, write_report
-from lesionforge.benchmark.setting import Setting, make_setting
+from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_label
@@ -71,6 +71,9 @@ def run_benchmark(
         for line in run(fit_synthesizer, fits):
             say(line)
         steps, control = _control(setting, run, say)
+        first = {setting.pretraining_folder(*pairs[0], name, steps): name for name in plan.tuned_arms}
+        for line in run(pretrain, [(setting, *pair, name, steps) for pair in pairs for name in first.values()]):
+            say(line)
         for line in run(score_arm, [(setting, *pair, name, steps) for pair in pairs for name in plan.arms]):
             say(line)
     tables = [setting.arm_folder(*pair, name, steps) / "results.csv" for pair in pairs for name in plan.arms]

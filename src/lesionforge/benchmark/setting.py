@@ -17,6 +17,9 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
 from lesionforge.tasks.segmentation import annotated_cases
 
+Number = int | float
+"""Size of a training set: subjects, or a share of them below 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -32,10 +35,10 @@ class Setting:
     """
 
     plan: Plan
-    train: Mapping[int | float, Cohort]
+    train: Mapping[Number, Cohort]
     development: Cohort
     test: Cohort
-    preprocessing: Mapping[int | float, Preprocessing]
+    preprocessing: Mapping[Number, Preprocessing]
     out: Path
 
     @property
@@ -49,25 +52,31 @@ class Setting:
         parts |= {"development": self.development, "test": self.test}
         return {name: [case.case_id for case in cases] for name, cases in parts.items()}
 
-    def folder(self, number: int | float, seed: int) -> Path:
+    def folder(self, number: Number, seed: int) -> Path:
         """Return where everything of one size and seed lies."""
         return self.out / "runs" / f"n{number:g}" / f"seed{seed}"
 
-    def mask_generator_folder(self, number: int | float, seed: int, name: str) -> Path:
+    def mask_generator_folder(self, number: Number, seed: int, name: str) -> Path:
         """Return where a mask generator lies."""
         return self.folder(number, seed) / "mask_generators" / name
 
-    def model_folder(self, number: int | float, seed: int, name: str) -> Path:
+    def model_folder(self, number: Number, seed: int, name: str) -> Path:
         """Return where a synthesizer lies."""
         return self.folder(number, seed) / "synthesizers" / name
 
-    def cohort_folder(self, number: int | float, seed: int, name: str) -> Path:
+    def cohort_folder(self, number: Number, seed: int, name: str) -> Path:
         """Return where a synthesizer's offline cases lie."""
         return self.folder(number, seed) / "cohorts" / name
 
-    def arm_folder(self, number: int | float, seed: int, arm: str, steps: int) -> Path:
+    def arm_folder(self, number: Number, seed: int, arm: str, steps: int) -> Path:
         """Return where a trained arm and its scores lie."""
         return self.folder(number, seed) / "arms" / f"{arm}_{steps}"
+
+    def pretraining_folder(self, number: Number, seed: int, arm: str, steps: int) -> Path:
+        """Return where the network lies that an arm fine-tunes: that of the first arm with the same synthetic cases."""
+        wanted = self.plan.arms[arm].model_copy(update={"real": None})
+        same = (name for name, other in self.plan.arms.items() if other.model_copy(update={"real": None}) == wanted)
+        return self.folder(number, seed) / "pretraining" / f"{next(same)}_{steps}"
 
 
 def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Setting:

@@ -101,31 +101,41 @@ def read_selection(
     return cohort
 
 
+def nested(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Return ``key=value`` texts as a dictionary; ``a.b=1`` is ``{"a": {"b": 1}}``.
+
+    Raises:
+        ConfigError: if a text is not of that form.
+    """
+    result: dict[str, Any] = {}
+    for text in settings or ():
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError("--set", f"{text!r} is not KEY=VALUE", "write, for example, --set lambda_l1=100")
+        try:
+            content = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError("--set", f"{value!r} is no YAML value", "quote it, or close its brackets") from error
+        *path, last = key.strip().split(".")
+        group = result
+        for part in path:
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise ConfigError("--set", f"{part!r} is given as a value and as a group", f"leave out {text}")
+        group[last] = content
+    return result
+
+
 def parse_settings(settings: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the method and those of the training from ``key=value`` texts.
 
     Raises:
         ConfigError: if a text is not of that form.
     """
-    method: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    for text in settings or ():
-        key, sign, value = text.partition("=")
-        if not sign:
-            raise ConfigError("--set", f"{text!r} is not KEY=VALUE", "write, for example, --set lambda_l1=100")
-        target = method
-        *path, last = key.strip().split(".")
-        if path and path[0] == "training":
-            target, path = training, path[1:]
-        try:
-            content = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError("--set", f"{value!r} is no YAML value", "quote it, or close its brackets") from error
-        for part in path:
-            target = target.setdefault(part, {})
-            if not isinstance(target, dict):
-                raise ConfigError("--set", f"{part!r} is given as a value and as a group", f"leave out {text}")
-        target[last] = content
+    method = nested(settings)
+    training = method.pop("training", {})
+    if not isinstance(training, dict):
+        raise ConfigError("--set", "'training' is a group", "write, for example, --set training.batch_size=4")
     return method, training
 
 

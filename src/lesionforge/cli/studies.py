@@ -26,6 +26,7 @@ from lesionforge.cli.common import (
     Workers,
     console,
     finish,
+    nested,
     parse_settings,
     progress_bar,
     read_selection,
@@ -195,6 +196,10 @@ def benchmark(
     data: Annotated[Path, typer.Option("--data", help="A cohort folder.")],
     out: Out,
     scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the plan, such as mask_generators.strokes.masks=DIR."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
@@ -214,7 +219,7 @@ def benchmark(
     path = Path(str(preset)) if preset.is_file() else Path(plan)
     roles = data / "roles.json"
     verdict = run_benchmark(
-        read_plan(path, scale=scale),
+        read_plan(path, scale=scale, changes=nested(settings)),
         read_cohort(data),
         out=out,
         roles=read_roles(roles) if roles.is_file() else None,

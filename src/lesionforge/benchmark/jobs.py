@@ -1,0 +1,112 @@
+"""The kinds of job of a benchmark: fit a mask generator, fit a synthesizer, train and score an arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lesionforge.benchmark.arms import pretrain_arm, train_arm
+from lesionforge.benchmark.masks import mask_source
+from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts import read_masks
+from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.errors import CohortError
+from lesionforge.files import write_text
+from lesionforge.masks import MaskGAN
+from lesionforge.scores.cases import score_case
+from lesionforge.synthesizers.generate import synthesize_cohort
+from lesionforge.synthesizers.registry import find_method, load_synthesizer
+from lesionforge.tasks.segmentation import SegmentationTask
+
+
+def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -> str:
+    """Fit one mask generator, on nobody who is held out."""
+    plan, folder = setting.plan.mask_generators[name], setting.mask_generator_folder(number, seed, name)
+    problems: list[CohortError] = []
+    if not (folder / "model.json").is_file():
+        held_out = setting.test.ancestry | setting.development.ancestry
+        cases = setting.train[number] if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
+        MaskGAN.fit(
+            cases.with_cases([case for case in cases if not case.ancestry & held_out]),
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": seed}),
+            out=folder,
+            resume=True,
+            on_problem=problems.append,
+        )
+    left_out = f", {len(problems)} masks could not be used" if problems else ""
+    return f"{name}, n = {number:g}, seed {seed}: fitted{left_out}"
+
+
+def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> str:
+    """Fit one synthesizer on one training set and, if an arm wants them, write its offline cases."""
+    plan, train = setting.plan.synthesizers[name], setting.train[number]
+    folder = setting.model_folder(number, seed, name)
+    if not (folder / "model.json").is_file():
+        find_method(plan.method).fit(
+            train,
+            channels=setting.channels,
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": seed}),
+            out=folder,
+            preprocessing=setting.preprocessing[number],
+            resume=True,
+        )
+    if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
+        model = load_synthesizer(folder)
+        result = synthesize_cohort(
+            model,
+            train,
+            mask_source(setting, number, seed, plan) if model.needs_mask else None,
+            out=setting.cohort_folder(number, seed, name),
+            n=plan.cases,
+            blend=plan.blend,
+            seed=seed,
+            min_volume=plan.min_volume,
+        )
+        return (
+            f"{name}, n = {number:g}, seed {seed}: {len(result.cohort)} cases, {len(result.problems)} without a place"
+        )
+    return f"{name}, n = {number:g}, seed {seed}: fitted"
+
+
+def pretrain(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:
+    """Train what an arm fine-tunes, unless that is done."""
+    pretrain_arm(setting, number, seed, name, steps)
+    return f"{name}, n = {number:g}, seed {seed}: pretrained"
+
+
+def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:
+    """Train an arm, unless that is done, and score it on the test cases: ``results.csv`` and ``predictions/``."""
+    folder = train_arm(setting, number, seed, name, steps)
+    table = folder / "results.csv"
+    if not table.is_file():
+        rows = score(setting, folder, setting.test, folder / "predictions")
+        rows.insert(0, "arm", name)
+        rows.insert(1, "fraction", number)
+        rows.insert(2, "seed", seed)
+        write_text(table, rows.to_csv(index=False))
+    return f"{name}, n = {number:g}, seed {seed}: mean Dice {100 * pd.read_csv(table)['dice'].mean():.1f}"
+
+
+def development_dice(setting: Setting, number: Number, seed: int, name: str, steps: int) -> float:
+    """Return the mean Dice of an arm over the development subjects."""
+    folder = train_arm(setting, number, seed, name, steps)
+    table = folder / "development.csv"
+    if not table.is_file():
+        write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))
+    return float(pd.read_csv(table).groupby("subject_id")["dice"].mean().mean())
+
+
+def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:
+    """Return a row of scores for each case; the predictions are written to ``keep``."""
+    task, rows = SegmentationTask.load(folder), []
+    for case in cohort:
+        scan = load_scan(case, setting.channels)
+        assert scan.label is not None
+        found, _ = read_label(task.predict_case(case, keep, device=setting.plan.training.device))
+        scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=setting.plan.in_plane)
+        rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
+    return pd.DataFrame(rows)
