@@ -20,9 +20,9 @@ from monai.transforms import Compose, Transform
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.masks.edit import EditedMasks
-from lesionforge.masks.place import with_region
 from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.synthesizers.pix2pix import Pix2PixConfig

@@ -18,8 +18,8 @@ from data import one_thread, slice_preprocessing, tumours, untrained_pix2pix
 from lesionforge.cohort.case import Cohort
 from lesionforge.masks.gan import MaskGAN
 from lesionforge.masks.gan_training import MaskGANConfig, make_generator
-from lesionforge.masks.template_space import TemplateGrid
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.seeding import generator
 from lesionforge.synthesizers import pix2pix
 from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig

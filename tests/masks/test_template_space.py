@@ -8,7 +8,8 @@ from lesionforge.cohort.brain_shape import BrainShape
 from lesionforge.cohort.layouts.masks import read_masks
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
-from lesionforge.masks.template_space import TemplateGrid, take_masks
+from lesionforge.masks.template_space import take_masks
+from lesionforge.preprocessing.template_grid import TemplateGrid
 from tests.helpers import tiny_cohort
 from tests.masks.mni import AFFINE, SHAPE, ball_at, centre_mm, write_masks
 from tests.masks.scans import ball, make_scan

@@ -3,8 +3,8 @@
 import numpy as np
 
 from lesionforge.cohort.scan import load_scan
-from lesionforge.masks.place import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of
 from lesionforge.synthesizers.registry import find_method

@@ -16,7 +16,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.splits import take_subjects
-from lesionforge.masks.place import with_region
+from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.registry import load_synthesizer

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lesionforge.cohort.scan import BoolArray
+from lesionforge.cohort.scan import BoolArray, FloatArray
 
 Matrix = NDArray[np.float64]
 
@@ -65,6 +65,19 @@ def mni_brain() -> tuple[BoolArray, Matrix]:
 
     image = load_mni152_brain_mask(resolution=2)
     return np.asarray(image.dataobj) > 0, np.asarray(image.affine, np.float64)
+
+
+@lru_cache(maxsize=1)
+def mni_t1() -> FloatArray:
+    """Return the MNI152 T1 template inside nilearn, without its skull, on the grid of :func:`mni_brain`."""
+    from nilearn.datasets import load_mni152_template
+
+    return np.asarray(load_mni152_template(resolution=2).dataobj, np.float32)
+
+
+def inverse(affine: Matrix) -> Matrix:
+    """Return the inverse of a 4×4 affine."""
+    return np.asarray(np.linalg.inv(affine), np.float64)
 
 
 def _root(matrix: Matrix) -> Matrix:

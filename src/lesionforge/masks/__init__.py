@@ -11,7 +11,8 @@ from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.gan import MaskGAN
 from lesionforge.masks.given import GivenMasks
-from lesionforge.masks.place import allowed_region, place, with_region
+from lesionforge.masks.place import allowed_region, place
+from lesionforge.preprocessing.region import with_region
 
 MASK_SOURCES = "bank, edited, ellipsoids, files:DIR or gan:MODEL"
 

@@ -7,7 +7,8 @@ import numpy as np
 from lesionforge.cohort.scan import Scan
 from lesionforge.errors import PlacementError
 from lesionforge.masks.mask import DrawnMask, PlacedMask
-from lesionforge.masks.place import JITTER_MM, place, with_region
+from lesionforge.masks.place import JITTER_MM, place
+from lesionforge.preprocessing.region import with_region
 
 __all__ = ["DrawnMask", "MaskSource", "PlacedMask"]
 
@@ -46,7 +47,7 @@ class MaskSource(ABC):
         """Draw masks until one fits into the scan.
 
         Args:
-            scan: the target; give it a region (:func:`~lesionforge.masks.place.with_region`) when it is used often.
+            scan: the target; give it a region (:func:`~lesionforge.masks.with_region`) when it is used often.
             rng: source of all randomness.
             min_volume: least volume of the placed mask, in mm³ (mm² in 2D).
             max_redraws: how many further masks are tried when the first does not fit.

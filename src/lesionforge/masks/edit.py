@@ -11,8 +11,9 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box, with_region
+from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box
 from lesionforge.preprocessing.anatomy import slice_axis
+from lesionforge.preprocessing.region import with_region
 
 _BEND_MM = 12.0
 """Distance between the control points of the elastic deformation."""

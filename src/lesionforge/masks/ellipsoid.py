@@ -13,7 +13,8 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.place import JITTER_MM, allowed_region, crop_to_lesion, random_voxel, region_box, with_region
+from lesionforge.masks.place import JITTER_MM, allowed_region, crop_to_lesion, random_voxel, region_box
+from lesionforge.preprocessing.region import with_region
 
 _BUMPS_PER_AXIS = 4
 

@@ -32,9 +32,10 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.gan_training import MaskGANConfig, MaskGANModule, MaskItems, Watch, make_generator, picture
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.place import crop_to_lesion
-from lesionforge.masks.template_space import TemplateGrid, take_masks
+from lesionforge.masks.template_space import take_masks
 from lesionforge.networks.mask_gan import MaskGenerator
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.scores.masks import compare_masks
 from lesionforge.seeding import generator as random_generator
 from lesionforge.training.inference import one_thread

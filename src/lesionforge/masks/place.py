@@ -1,7 +1,6 @@
 """Putting a lesion mask inside the brain, near where real lesions occur, beside the lesions already there."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,25 +8,10 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.preprocessing.anatomy import brain_region
+from lesionforge.preprocessing.region import with_region
 
 JITTER_MM = 10.0
 """Standard deviation of the distance between a mask's original and new place, along each axis."""
-
-
-def with_region(scan: Scan) -> Scan:
-    """Return the scan with its region worked out, so that many masks can be placed in it quickly.
-
-    The region is the scan's own if it has one; else the parenchyma of its anatomy map (all but 0 unless the case says
-    otherwise); else the brain as found in the first channel. Lesions of the scan are part of it.
-    """
-    if scan.region is not None:
-        return scan
-    if scan.anatomy is not None:
-        region = np.isin(scan.anatomy, scan.case.parenchyma) if scan.case.parenchyma else scan.anatomy > 0
-    else:
-        region = brain_region(scan.image[0], scan.spacing)
-    return replace(scan, region=region)
 
 
 def allowed_region(scan: Scan) -> BoolArray:

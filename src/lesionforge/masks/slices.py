@@ -13,8 +13,9 @@ from lesionforge.cohort.scan import Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import Lesion, MaskBank
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.place import centroid, crop_to_lesion, region_box, with_region
+from lesionforge.masks.place import centroid, crop_to_lesion, region_box
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.preprocessing.region import with_region
 
 NEAR_HEIGHT = 0.1
 

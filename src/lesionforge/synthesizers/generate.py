@@ -19,9 +19,9 @@ from lesionforge.files import write_json
 from lesionforge.masks import MASK_SOURCES
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
-from lesionforge.masks.place import with_region
 from lesionforge.preprocessing.geometry import Geometry
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.preprocessing.region import with_region
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend, blend_lesion

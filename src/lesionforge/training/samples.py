@@ -41,7 +41,7 @@ def cached_samples(
         preprocessing: brings them to model space.
         limit: how many are kept in memory.
         progress: show a bar.
-        prepare: applied to each scan before, such as :func:`~lesionforge.masks.place.with_region`.
+        prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.region.with_region`.
     """
     samples: Sequence[Sample] = CacheDataset(
         list(cases),
