@@ -27,6 +27,7 @@ _HOMES = {
     "SegmentationTask": "tasks.segmentation",
     "SynthesizeLesiond": "synthesizers.transforms",
     "TrainingConfig": "training.loop",
+    "align_cohort": "preprocessing.align",
     "check_cohort": "cohort.checks",
     "contact_sheet": "cohort.sheet",
     "evaluate": "scores.cases",

@@ -1,4 +1,7 @@
+import sys
+
 import numpy as np
+import pytest
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
@@ -41,7 +44,23 @@ def test_what_cannot_be_done_is_said_in_one_line(volumes, tmp_path):
     assert "one of them says where" in error("anatomy", volumes, tmp_path / "a")
     both = error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--from", tmp_path)
     assert "one of them says where" in both
+    assert "one of them says where" in error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--atropos", 3)
     assert "'x' is no whole number" in error("anatomy", volumes, tmp_path / "d", "--kmeans", 3, "--parenchyma", "1,x")
     strange = error("anatomy", volumes, tmp_path / "e", "--kmeans", 3, "--parenchyma", "2,7")
     assert "2,7 names a value without a structure; choose from 1 fluid, 2 tissue 2, 3 tissue 3" in strange
     assert not (tmp_path / "e").exists()
+
+
+def test_atropos_without_its_package_is_refused_before_anything_is_written(volumes, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ants", None)
+    assert "pip install 'lesionforge[registration]'" in error("anatomy", volumes, tmp_path / "a", "--atropos", 3)
+    assert not (tmp_path / "a").exists()
+
+
+def test_atropos_makes_the_maps(tmp_path):
+    pytest.importorskip("ants")
+    tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=2)
+    typed("anatomy", tmp_path / "c", tmp_path / "out", "--atropos", 3)
+    cohort = read_cohort(tmp_path / "out")
+    assert all(set(np.unique(read_label(case.anatomy)[0])) == {0, 1, 2, 3} for case in cohort)
+    assert all(case.parenchyma == (2, 3) for case in cohort)

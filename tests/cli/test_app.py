@@ -15,6 +15,7 @@ COMMANDS = [
     ["import"],
     ["simulate"],
     ["anatomy"],
+    ["align"],
     ["check"],
     ["show"],
     ["train"],

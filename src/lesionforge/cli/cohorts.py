@@ -1,4 +1,4 @@
-"""Commands about cohorts: import, anatomy, check, show."""
+"""Commands about cohorts: import, anatomy, align, check, show."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ class Fluid(StrEnum):
     DARKEST = "darkest"
     BRIGHTEST = "brightest"
     NONE = "none"
+
+
+class Registration(StrEnum):
+    """How scans are brought to the template."""
+
+    MOMENTS = "moments"
+    ANTS = "ants"
 
 
 class Missing(StrEnum):
@@ -110,7 +117,7 @@ def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
 
 def _whole(text: str, option: str) -> int:
     if not text.isdecimal():
-        example = {"--label": "oedema=2", "--parenchyma": "1,2,3"}[option]
+        example = {"--label": "oedema=2", "--parenchyma": "1,2,3", "--size": "128,128,40"}[option]
         raise ConfigError(option, f"{text!r} is no whole number", f"write, for example, {option} {example}")
     return int(text)
 
@@ -121,7 +128,8 @@ def anatomy(
     given: Annotated[Path | None, typer.Option("--from", help="A folder of label maps named like the cases.")] = None,
     group: Annotated[Group | None, typer.Option(help="Group the values of --from to 27 structures.")] = None,
     kmeans: Annotated[int | None, typer.Option(min=2, help="Make so many tissue classes by k-means.")] = None,
-    fluid: Annotated[Fluid, typer.Option(help="kmeans: the class that is cerebrospinal fluid.")] = Fluid.DARKEST,
+    atropos: Annotated[int | None, typer.Option(min=2, help="Make them by Atropos; needs antspyx.")] = None,
+    fluid: Annotated[Fluid, typer.Option(help="kmeans, atropos: the class that is fluid.")] = Fluid.DARKEST,
     parenchyma: Annotated[
         str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; all but fluid unless given.")
     ] = None,
@@ -133,13 +141,19 @@ def anatomy(
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
 
-    if (given is None) == (kmeans is None):
-        raise ConfigError("--from, --kmeans", "one of them says where the maps come from", "give one")
+    if sum(option is not None for option in (given, kmeans, atropos)) != 1:
+        raise ConfigError("--from, --kmeans, --atropos", "one of them says where the maps come from", "give one")
     structures: Structures | None = None
     if kmeans is not None:
         from lesionforge.preprocessing.tissue import tissue_classes, tissue_structures
 
         make, structures = partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
+    elif atropos is not None:
+        from lesionforge.preprocessing.tissue import tissue_structures
+        from lesionforge.preprocessing.with_ants import atropos_classes, load_ants
+
+        load_ants("--atropos")
+        make, structures = partial(atropos_classes, classes=atropos), tissue_structures(atropos, fluid.value)
     elif given is not None:
         make = partial(given_anatomy, folder=given, group=group is not None)
         structures = None if group is None else FREESURFER_STRUCTURES
@@ -153,6 +167,52 @@ def anatomy(
     report = write_nnunet(read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures)
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
     finish(report.problems, out / "problems.csv")
+
+
+def align(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
+    size: Annotated[str, typer.Option(help="Voxels of the grid over the MNI152 brain.")] = "128,128,40",
+    drop: Annotated[int, typer.Option(help="Slices to drop at the top, and at the bottom.")] = 4,
+    background: Annotated[
+        str, typer.Option(help="Intensities below this become 0: a number such as 35, auto, or none.")
+    ] = "none",
+    registration: Annotated[Registration, typer.Option(help="ants needs antspyx.")] = Registration.MOMENTS,
+) -> None:
+    """Bring all scans of a cohort onto one grid over the MNI152 brain, with labels and anatomy maps.
+
+    Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
+    """
+    from lesionforge.preprocessing.align import LEAST_DICE, align_cohort
+
+    with progress_bar("aligning") as progress:
+        report = align_cohort(
+            cohort,
+            out,
+            size=[_whole(part.strip(), "--size") for part in size.split(",")],
+            drop=drop,
+            background=_background(background),
+            registration=registration.value,
+            progress=progress,
+        )
+    console.print(f"{out}: {len(report.written.cohort)} cases on one grid; how well they fit: {out / 'alignment.csv'}")
+    if report.poor:
+        cases = ", ".join(f"{case} {dice:.2f}" for case, dice in report.poor.items())
+        console.print(f"warning: Dice with the template's brain below {LEAST_DICE}, look at these: {cases}")
+    finish(report.written.problems, out / "problems.csv")
+
+
+def _background(text: str) -> float | Literal["auto", "none"]:
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return "none"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(
+            "--background", f"{text!r} is no intensity", "give a number such as 35, auto, or none"
+        ) from error
 
 
 def check(

@@ -226,3 +226,9 @@ def save_label(target: Path, label: LabelArray, affine: NDArray[np.float64]) -> 
         else:
             small = label.min(initial=0) >= 0 and label.max(initial=0) < 256
             nib.save(nib.Nifti1Image(label.astype(np.uint8 if small else np.int16), affine), temporary)
+
+
+def save_image(target: Path, image: FloatArray, affine: NDArray[np.float64]) -> None:
+    """Write an image channel as float32 NIfTI."""
+    with atomic(target) as temporary:
+        nib.save(nib.Nifti1Image(image.astype(np.float32), affine), temporary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan
@@ -30,15 +31,12 @@ def tissue_classes(scan: Scan, *, classes: int = 3, seed: int = 0) -> LabelArray
     Raises:
         CohortError: if no brain is found, or it has fewer intensities than there are classes.
     """
-    brain = scan.region if scan.region is not None else brain_region(scan.image[0], scan.spacing)
-    healthy = brain & (scan.label == 0) if scan.label is not None else brain
-    values = _values(scan, healthy)
-    if len(np.unique(values, axis=0)) < classes:
-        raise CohortError(scan.case.case_id, f"has no brain with {classes} tissues", "give it an anatomy map instead")
+    brain, healthy = brain_and_healthy(scan, classes=classes)
+    values = values_in(scan, healthy)
     means = KMeans(classes, n_init=3, random_state=seed).fit(values[:: max(1, len(values) // SAMPLED)])
     rank = np.argsort(np.argsort(means.cluster_centers_[:, 0]))
     found = np.zeros(brain.shape, np.int16)
-    found[brain] = rank[means.predict(_values(scan, brain))] + 1
+    found[brain] = rank[means.predict(values_in(scan, brain))] + 1
     return found
 
 
@@ -54,5 +52,19 @@ def tissue_structures(classes: int, fluid: Fluid) -> Structures:
     return Structures(names=names, parenchyma=tuple(value for value in names.values() if value != of_fluid))
 
 
-def _values(scan: Scan, where: BoolArray) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def brain_and_healthy(scan: Scan, *, classes: int) -> tuple[BoolArray, BoolArray]:
+    """Return ``(x, y[, z])`` the brain of a scan, and the same without its lesions.
+
+    Raises:
+        CohortError: if no brain is found, or it has fewer intensities than there are classes.
+    """
+    brain = scan.region if scan.region is not None else brain_region(scan.image[0], scan.spacing)
+    healthy = brain & (scan.label == 0) if scan.label is not None else brain
+    if len(np.unique(values_in(scan, healthy), axis=0)) < classes:
+        raise CohortError(scan.case.case_id, f"has no brain with {classes} tissues", "give it an anatomy map instead")
+    return brain, healthy
+
+
+def values_in(scan: Scan, where: BoolArray) -> NDArray[np.float64]:
+    """Return ``(voxel, channel)`` intensities of a scan."""
     return scan.image[:, where].T.astype(np.float64)
