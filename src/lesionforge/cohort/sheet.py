@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from nibabel.orientations import aff2axcodes, apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.measure import slice_axis
+from lesionforge.cohort.planes import key_plane
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.files import atomic
@@ -82,28 +80,9 @@ def key_slice(scan: Scan) -> tuple[FloatArray, LabelArray | None, float]:
         the images ``(channel, row, column)`` as seen on screen, the label ``(row, column)`` or ``None``, and how high a
         pixel is for its width.
     """
-    if scan.spatial_dims == 2:
-        return scan.image, scan.label, scan.spacing[0] / scan.spacing[1]
-    orientation = io_orientation(scan.affine)
-    image = np.stack([apply_orientation(channel, orientation) for channel in scan.image])
-    spacing = np.asarray(scan.spacing)[np.argsort(orientation[:, 0])]
-    across = slice_axis(scan.spacing, "".join(aff2axcodes(scan.affine)))
-    axis = int(orientation[across, 0])
-    label = None if scan.label is None else apply_orientation(scan.label, orientation).astype(np.int16)
-    lesion = np.zeros(image.shape[1:]) if label is None else label > 0
-    area = lesion.sum(axis=tuple(other for other in range(3) if other != axis))
-    index = int(np.argmax(area)) if area.any() else image.shape[axis + 1] // 2
-    width, height = np.delete(spacing, axis)
-    return (
-        np.stack([_upright(np.take(channel, index, axis)) for channel in image]),
-        None if label is None else _upright(np.take(label, index, axis)),
-        float(height / width),
-    )
-
-
-def _upright(plane: NDArray[Any]) -> NDArray[Any]:
-    """Turn an ``(x, y)`` plane into ``(row, column)`` with y pointing up."""
-    return plane.T[::-1]
+    plane = key_plane(scan)
+    label = None if scan.label is None else plane.cut(scan.label)
+    return np.stack([plane.cut(channel) for channel in scan.image]), label, plane.aspect
 
 
 def _draw_case(panels: NDArray[np.object_], case: Case, channels: Sequence[str]) -> None:

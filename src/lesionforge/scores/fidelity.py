@@ -16,7 +16,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
-from lesionforge.cohort.scan import FloatArray, load_scan
+from lesionforge.cohort.scan import FloatArray, LabelArray, load_scan
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -110,11 +110,9 @@ def _look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
 
 def _look_at_lesion(views: Views, sample: Sample, image: FloatArray) -> None:
     assert sample.label is not None
-    head = image[0] > -0.9
-    rng = generator(0, "intensities", sample.case_id)
-    for kept, where in ((views.inside, sample.label > 0), (views.outside, head & (sample.label == 0))):
-        values = image[0][where]
-        kept.append(rng.choice(values, min(len(values), SAMPLED), replace=False) if len(values) else values)
+    inside, outside = sample_intensities(sample, image, sample.label)
+    views.inside.append(inside)
+    views.outside.append(outside)
     if not sample.label.any():
         return
     label = sample.label
@@ -128,6 +126,24 @@ def _look_at_lesion(views: Views, sample: Sample, image: FloatArray) -> None:
     size = (LESION_SIDE, LESION_SIDE)
     views.lesions.append(Crop.around(centre, size, label.shape).cut(image, fill=-1))
     views.lesions_of.append(sample.subject_id)
+
+
+def sample_intensities(sample: Sample, image: FloatArray, lesion: LabelArray) -> tuple[FloatArray, FloatArray]:
+    """Return random intensities of the first channel: within a lesion, and of the head beside all lesions.
+
+    Args:
+        sample: whose lesions, all of them, are known.
+        image: ``(channel, x, y[, z])`` of the sample, relative to tissue.
+        lesion: ``(x, y[, z])``, the sample's label or a part of it.
+    """
+    assert sample.label is not None
+    rng = generator(0, "intensities", sample.case_id)
+    places = (lesion > 0, (image[0] > -0.9) & (sample.label == 0))
+    inside, outside = (
+        rng.choice(values, min(len(values), SAMPLED), replace=False) if len(values) else values
+        for values in (image[0][where] for where in places)
+    )
+    return inside, outside
 
 
 def _planes(image: FloatArray) -> list[FloatArray]:

@@ -19,13 +19,12 @@ from lesionforge.files import write_json
 from lesionforge.masks import MASK_SOURCES
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
-from lesionforge.preprocessing.geometry import Geometry
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.preprocessing.region import with_region
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.synthesizers.blend import Blend, blend_lesion
-from lesionforge.synthesizers.conditions import hole_around
+from lesionforge.synthesizers.blend import Blend
+from lesionforge.synthesizers.drawing import Drawing, draw_into
 from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
 
 Progress = Callable[[int, int], None]
@@ -178,13 +177,12 @@ def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
 
 
 def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
-    model, preprocessing = job.model, job.model.info.preprocessing
+    model = job.model
     rng = generator(job.seed, case_id)
     scan, sample = job.targets.read(source)
     placed = _place(job, scan, rng)
-    mask = preprocessing.geometry(scan).to_model(placed.mask, label=True)
-    drawn = model.synthesize(sample, mask, rng)
-    _write(job, scan, sample, drawn, placed, mask, case_id)
+    drawing = draw_into(model, scan, sample, placed.mask, rng, blend=job.blend)
+    _write(job, scan, drawing, placed, case_id)
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if job.masks is not None:
         parents |= job.masks.subjects
@@ -206,37 +204,13 @@ def _place(job: Job, scan: Scan, rng: np.random.Generator) -> PlacedMask:
     return job.masks.sample(scan, rng, min_volume=job.min_volume)
 
 
-def _write(
-    job: Job, scan: Scan, sample: Sample, drawn: Sample, placed: PlacedMask, mask: LabelArray, case_id: str
-) -> None:
-    model, preprocessing = job.model, job.model.info.preprocessing
-    dims = preprocessing.spatial_dims
-    image, within = drawn.image, None
-    label = np.where(placed.mask > 0, placed.mask, 0 if scan.label is None else scan.label).astype(np.int16)
-    if job.blend == "full":
-        values, touched = preprocessing.replace(image, scan)
-    else:
-        if model.draws_whole_image:
-            image = blend_lesion(sample, image, mask, margin_mm=model.margin_mm(), spatial_dims=dims)
-        if model.needs_mask:
-            within, _ = hole_around(placed.mask, model.margin_mm(), scan.spacing)
-        else:
-            label = _label_of(drawn, sample, scan, preprocessing.geometry(scan))
-        values, touched = preprocessing.inverse(image, scan, within=within)
-    _check_classes(label, job, placed.mask_id or case_id)
-    files, label_file = case_files(job.out, case_id, len(preprocessing.channels), job.file_ending)
-    for number, channel in enumerate(preprocessing.channels):
-        save_edited(scan.case.images[channel], files[number], values[number], touched)
-    save_label(label_file, label, scan.affine)
-
-
-def _label_of(drawn: Sample, sample: Sample, scan: Scan, geometry: Geometry) -> LabelArray:
-    """Return the scan's label, with that of the drawn sample wherever drawing changed it."""
-    assert drawn.label is not None
-    assert sample.label is not None
-    assert scan.label is not None
-    changed = geometry.to_scan((drawn.label != sample.label).astype(np.int16), label=True) > 0
-    return np.where(changed, geometry.to_scan(drawn.label, label=True), scan.label).astype(np.int16)
+def _write(job: Job, scan: Scan, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:
+    channels = job.model.info.preprocessing.channels
+    _check_classes(drawing.label, job, placed.mask_id or case_id)
+    files, label_file = case_files(job.out, case_id, len(channels), job.file_ending)
+    for number, channel in enumerate(channels):
+        save_edited(scan.case.images[channel], files[number], drawing.image[number], drawing.touched)
+    save_label(label_file, drawing.label, scan.affine)
 
 
 def _check_classes(label: LabelArray, job: Job, where: str) -> None:
