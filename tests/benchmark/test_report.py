@@ -7,14 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from lesionforge.benchmark.figures import (
-    PREDICTION_COLOUR,
-    TRUTH_COLOUR,
-    Example,
-    box_plot,
-    example_sheet,
-    forest_plot,
-)
+from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot
+from lesionforge.benchmark.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, Example, example_sheet
 from lesionforge.benchmark.report import read_results, summarize, write_report
 from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, headline, outcome, verdict
 from lesionforge.errors import ConfigError
@@ -299,6 +293,34 @@ class TestFigures:
             for axes in example_sheet([example]).axes
         ]
         assert colours == [set(), {TRUTH_COLOUR, PREDICTION_COLOUR}, {TRUTH_COLOUR}]
+
+    def test_dice_stands_above_its_prediction(self):
+        lesion, image = np.ones((20, 24), np.int16), np.random.default_rng(0).random((20, 24))
+        example = Example(image=image, truth=lesion, predictions={"real": lesion, "mixed": lesion}, dice={"mixed": 0.5})
+        titles = [panel.get_title() for panel in example_sheet([example]).axes]
+        assert titles == ["", "real", "mixed\nDice 50.0"]
+
+    def test_many_arms_are_wrapped_and_none_is_lost(self):
+        lesion, image = np.zeros((20, 24), np.int16), np.random.default_rng(0).random((20, 24))
+        arms = [f"arm_{number}" for number in range(9)]
+        figure = example_sheet([Example(image=image, truth=lesion, predictions=dict.fromkeys(arms, lesion))])
+        assert [panel.get_title() for panel in figure.axes if panel.images] == ["", *arms]
+        assert figure.get_figwidth() < 10
+
+    def test_the_dark_border_is_cut_away_but_nothing_that_is_outlined(self):
+        image, lesion = np.zeros((60, 60)), np.zeros((60, 60), np.int16)
+        image[20:40, 20:40] = np.random.default_rng(0).uniform(0.5, 1, (20, 20))
+        lesion[10:15, 50:55] = 1
+        (plain, _) = example_sheet([Example(image=image, truth=lesion, predictions={"real": lesion})]).axes
+        assert plain.images[0].get_array().shape == (40 - 10 + 6, 55 - 20 + 6)
+
+    def test_further_figures_are_shown_with_their_captions(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        extra = Illustration("more.png", "More <than> scores.", box_plot(results, "hd95"))
+        _, page = report(tmp_path, results, extras=[extra])
+        assert (tmp_path / "figures" / "more.png").is_file()
+        assert "<figcaption>More &lt;than&gt; scores.</figcaption>" in page
+        assert page.count("<figure>") == 3
 
 
 class TestBadResults:

@@ -10,10 +10,11 @@ import pytest
 
 from lesionforge.benchmark import run
 from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
+from lesionforge.benchmark.gallery import examples
 from lesionforge.benchmark.jobs import development_dice
 from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Plan, Subjects
-from lesionforge.benchmark.run import _examples, _Pool, run_benchmark
+from lesionforge.benchmark.run import _Pool, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
@@ -104,7 +105,9 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
     assert results["dice"].between(0, 1).all()
     for name in ("summary.csv", "report.html", "plan.yaml", "split.json"):
         assert (study / name).stat().st_size > 0
-    assert len(list((study / "figures").iterdir())) >= 3
+    drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "learning_curves"}
+    expected = {"differences", "arms", "examples", *drawn}
+    assert {path.name for path in (study / "figures").iterdir()} == {f"{name}.png" for name in expected}
 
 
 def test_all_arms_take_the_same_steps_with_the_same_network(study):
@@ -328,6 +331,7 @@ def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_
     assert set(first.training_subjects) == set(tuned.training_subjects) == everyone
     report = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     assert "one_real: real (1 subjects), classical augmentation" in report
+    assert "whole_slices: real, classical augmentation, roi_size None" in report
     assert "tuned_on_one: pix2pix (4 cases offline) alone, then 50% of the steps on real (1 subjects)" in report
 
 
@@ -371,12 +375,12 @@ def test_examples_go_from_small_to_large_lesions_each_at_its_largest_slice(tmp_p
         predictions.mkdir(parents=True, exist_ok=True)
         shutil.copy(case.label, predictions / case.label.name)
         shutil.copy(case.label, predictions / f"{case.case_id}.1.nii.gz")
-    examples = _examples(setting, 2)
+    found = examples(setting, steps=2)
     labels = {case.case_id: read_label(case.label)[0] > 0 for case in setting.test}
-    shown = [labels[example["title"]] for example in examples]
+    shown = [labels[example["title"]] for example in found]
     assert [label.sum() for label in shown] == sorted(label.sum() for label in shown)
-    assert {len({*labels}), len(examples)} == {4, 3}
-    for example, label in zip(examples, shown, strict=True):
+    assert {len({*labels}), len(found)} == {4, 3}
+    for example, label in zip(found, shown, strict=True):
         assert (example["truth"] > 0).sum() == label.sum(axis=(0, 1)).max()
         assert np.array_equal(example["predictions"]["real"], example["truth"])
 

@@ -1,15 +1,14 @@
-"""The figures of a benchmark report. Each function returns a figure and draws nothing on a screen."""
+"""The figures of a benchmark's scores. Each function returns a figure and draws nothing on a screen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, fraction_name, outcome
@@ -25,26 +24,15 @@ OUTCOME_COLOURS = {
     Outcome.NULL: "#666666",
     Outcome.TOO_FEW: "#BBBBBB",
 }
-TRUTH_COLOUR, PREDICTION_COLOUR = "#56B4E9", "#E69F00"
 ROW_INCHES = 0.42
 
 
-class Example(TypedDict):
-    """One slice to show with the outlines of truth and predictions.
+class Illustration(NamedTuple):
+    """A figure of the report: its file's name in ``figures/``, what stands below it, and the figure."""
 
-    Keys:
-        image: ``(row, column)`` intensities, the first row on top.
-        truth: ``(row, column)`` lesion classes.
-        predictions: arm → ``(row, column)`` lesion classes.
-        title: what is shown, for instance the case and slice.
-        aspect: height of a pixel over its width, 1 unless given.
-    """
-
-    image: NDArray[np.floating]
-    truth: NDArray[np.integer]
-    predictions: Mapping[str, NDArray[np.integer]]
-    title: NotRequired[str]
-    aspect: NotRequired[float]
+    file: str
+    caption: str
+    figure: Figure
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
@@ -54,11 +42,28 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 def box_plot(results: pd.DataFrame, metric: str) -> Figure:
     """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
-    info, values = score_info(metric), subject_means(results, metric)
     arms, fractions = list(dict.fromkeys(results["arm"])), sorted(results["fraction"].unique())
-    colours = arm_colours(arms)
-    figure, panels = _rows(len(fractions), len(arms))
-    for panel, fraction in zip(panels, fractions, strict=True):
+    return _boxes(results, metric, [(_panel_title(fraction, len(fractions)), fraction, arms) for fraction in fractions])
+
+
+def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, fraction: float) -> Figure:
+    """Return a panel per group of arms, drawn like :func:`box_plot` and in the same colours.
+
+    Args:
+        results: rows of all arms.
+        metric: the score.
+        groups: title → its arms.
+        fraction: the size of the training set that is shown.
+    """
+    return _boxes(results, metric, [(title, fraction, arms) for title, arms in groups.items()])
+
+
+def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float, Sequence[str]]]) -> Figure:
+    """Return a panel for each title, fraction and arms."""
+    info, values = score_info(metric), subject_means(results, metric)
+    colours = arm_colours(list(dict.fromkeys(results["arm"])))
+    figure, panels = _rows([len(arms) for _, _, arms in parts])
+    for panel, (title, fraction, arms) in zip(panels, parts, strict=True):
         for row, arm in enumerate(arms):
             index = values.index
             of_arm = values[
@@ -66,7 +71,7 @@ def box_plot(results: pd.DataFrame, metric: str) -> Figure:
             ].to_numpy()
             _box(panel, row, of_arm * info.factor, colours[arm])
         _label_rows(panel, arms)
-        panel.set_title(_panel_title(fraction, len(fractions)), loc="left", fontsize=10)
+        panel.set_title(title, loc="left", fontsize=10)
     panels[-1].set_xlabel(f"{info.title} per subject ({info.unit})")
     return figure
 
@@ -78,7 +83,7 @@ def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, ba
     per_seed = seed_differences(results, metric, baseline=baseline)
     fractions = sorted(rows["fraction"].unique())
     most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
-    figure, panels = _rows(max(len(fractions), 1), most)
+    figure, panels = _rows([most] * max(len(fractions), 1))
     for panel, fraction in zip(panels, fractions, strict=False):
         part = rows[rows["fraction"] == fraction]
         panel.axvline(0, color="#222222", linewidth=1)
@@ -119,46 +124,12 @@ def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-def example_sheet(examples: Sequence[Example]) -> Figure:
-    """Return a row per example: the slice, then each arm's prediction outlined beside the truth."""
-    arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
-    columns = 1 + len(arms)
-    figure = Figure(figsize=(1.9 * columns, 2.05 * len(examples) + 0.4), dpi=130, layout="constrained")
-    grid = figure.subplots(len(examples), columns, squeeze=False)
-    for axes_row, example in zip(grid, examples, strict=True):
-        for axes, arm in zip(axes_row, [None, *arms], strict=True):
-            axes.set_axis_off()
-            if arm is not None and arm not in example["predictions"]:
-                continue
-            low, high = np.percentile(example["image"], (0.5, 99.5))
-            axes.imshow(example["image"], cmap="gray", vmin=low, vmax=high, aspect=example.get("aspect", 1.0))
-            if arm is None:
-                axes.set_title(example.get("title", ""), fontsize=8)
-                continue
-            axes.set_title(arm, fontsize=8)
-            limits = axes.axis()
-            _outline(axes, example["truth"], TRUTH_COLOUR)
-            _outline(axes, example["predictions"][arm], PREDICTION_COLOUR)
-            axes.axis(limits)
-    handles = [
-        Line2D([], [], color=colour, label=name)
-        for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return figure
-
-
-def _outline(axes: Axes, label: NDArray[np.integer], colour: str) -> None:
-    if (label > 0).any():
-        padded = np.pad(label > 0, 1).astype(float)
-        rows, columns = np.arange(-1, label.shape[0] + 1), np.arange(-1, label.shape[1] + 1)
-        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.2)
-
-
-def _rows(n_panels: int, n_rows: int) -> tuple[Figure, list[Axes]]:
-    height = 0.9 + n_panels * (0.35 + ROW_INCHES * n_rows)
-    figure = Figure(figsize=(7.2, height), dpi=130, layout="constrained")
-    return figure, list(figure.subplots(n_panels, 1, squeeze=False, sharex=True)[:, 0])
+def _rows(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel below the other, each with room for so many rows."""
+    inches = [0.35 + ROW_INCHES * rows for rows in heights]
+    figure = Figure(figsize=(7.2, 0.9 + sum(inches)), dpi=130, layout="constrained")
+    panels = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=inches)
+    return figure, list(panels[:, 0])
 
 
 def _label_rows(panel: Axes, names: Sequence[str]) -> None:
@@ -174,7 +145,7 @@ def _panel_title(fraction: float, n_fractions: int) -> str:
     return f"real training subjects: {fraction_name(fraction)}" if n_fractions > 1 else ""
 
 
-def _box(panel: Axes, row: int, values: NDArray[np.float64], colour: str) -> None:
+def _box(panel: Axes, row: int, values: NDArray[np.floating], colour: str) -> None:
     if not values.size:
         return
     panel.boxplot(

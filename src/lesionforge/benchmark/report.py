@@ -8,9 +8,9 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
-from lesionforge.benchmark.figures import Example, box_plot, example_sheet, forest_plot, regime_curve
+from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot, regime_curve
+from lesionforge.benchmark.pictures import Example, example_sheet
 from lesionforge.benchmark.tables import all_scores, arm_row, css_class, method_rows, reading_warnings
 from lesionforge.benchmark.verdict import comparisons, difference_of, fraction_name, headline, outcome, verdict
 from lesionforge.errors import ConfigError
@@ -76,6 +76,7 @@ def write_report(
     notes: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
     examples: Sequence[Example] = (),
+    extras: Sequence[Illustration] = (),
     seed: int = 0,
 ) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
@@ -89,6 +90,7 @@ def write_report(
         notes: name → text, further rows of the table "Data and method", such as steps, network or control.
         warnings: what a reader must know first, such as that the data are simulated.
         examples: slices to show with outlines.
+        extras: further figures, shown after these.
         seed: of the bootstrap.
 
     Returns:
@@ -106,7 +108,7 @@ def write_report(
     with atomic(folder / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False)
     sentence = headline(summary, baseline=baseline, metric=primary, arm=arm)
-    figures = _figures(results, summary, baseline=baseline, primary=primary, examples=examples)
+    figures = [*_figures(results, summary, baseline=baseline, primary=primary, examples=examples), *extras]
     page = _template().render(
         title=title,
         verdict=sentence,
@@ -117,7 +119,7 @@ def write_report(
         baseline=baseline,
         several_fractions=results["fraction"].nunique() > 1,
         arms=[arm_row(row, primary) for _, row in summary[summary["metric"] == primary].iterrows()],
-        figures=[_save_figure(folder / "figures" / name, caption, figure) for name, caption, figure in figures],
+        figures=[_save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
         method=method_rows(results, notes or {}),
     )
@@ -134,30 +136,35 @@ def _template() -> jinja2.Template:
 
 def _figures(
     results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, primary: str, examples: Sequence[Example]
-) -> list[tuple[str, str, Figure]]:
+) -> list[Illustration]:
     name = score_info(primary).title
-    figures = []
+    figures: list[Illustration] = []
     if results["arm"].nunique() > 1:
         caption = (
             f"Difference in {name} to {baseline}: mean over subjects with 95 % interval; "
             "blue is a gain, orange a loss, grey neither. The ticks below are single seeds."
         )
-        figures.append(("differences.png", caption, forest_plot(results, summary, primary, baseline=baseline)))
+        figures.append(
+            Illustration("differences.png", caption, forest_plot(results, summary, primary, baseline=baseline))
+        )
     caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
-    figures.append(("arms.png", caption, box_plot(results, primary)))
+    figures.append(Illustration("arms.png", caption, box_plot(results, primary)))
     if results["fraction"].nunique() > 1:
         caption = f"{name} against the number of real training subjects, with 95 % intervals."
-        figures.append(("data_regime.png", caption, regime_curve(summary, primary)))
+        figures.append(Illustration("data_regime.png", caption, regime_curve(summary, primary)))
     if examples:
         caption = "Examples: outline of the truth in blue, of the prediction in orange."
-        figures.append(("examples.png", caption, example_sheet(examples)))
+        if any(example.get("dice") for example in examples):
+            caption += " Dice is that of the whole case, not of the slice alone."
+        figures.append(Illustration("examples.png", caption, example_sheet(examples)))
     return figures
 
 
-def _save_figure(path: Path, caption: str, figure: Figure) -> dict[str, str]:
+def _save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
+    path = folder / illustration.file
     with atomic(path) as temporary:
-        figure.savefig(temporary)
-    return {"title": caption, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
+        illustration.figure.savefig(temporary)
+    return {"title": illustration.caption, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
 
 
 def _verdict_class(summary: pd.DataFrame, baseline: str, primary: str, arm: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +15,16 @@ import pandas as pd
 import torch
 import yaml
 
+from lesionforge.benchmark.arms import PAPER_EPOCHS
+from lesionforge.benchmark.gallery import examples, gallery
 from lesionforge.benchmark.jobs import development_dice, fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.report import Example, write_report
+from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import OutputError
 from lesionforge.files import claim_output, write_json, write_text
-from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.scores.cases import prediction_file
 from lesionforge.training.quiet import quiet
 
 Say = Callable[[str], None]
@@ -88,6 +86,7 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
     plan = setting.plan
     simulated = any(case.origin == "simulated" for case in setting.test)
     numbers = ", ".join(f"{len(cases.subjects)}" for cases in setting.train.values())
+    extras = gallery(setting, steps=steps)
     return write_report(
         setting.out,
         baseline=plan.baseline,
@@ -98,8 +97,7 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
             "Training subjects": f"{numbers} (nested)",
             "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
             "Channels": ", ".join(setting.channels),
-            "Steps of every arm": f"{steps} of batch size {plan.training.batch_size or 'from the fingerprint'}; "
-            "the last weights are used",
+            "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
             "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
             "Undertrained-baseline control": control,
             "HD95": "within slices"
@@ -108,15 +106,26 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
             if plan.task.spatial_dims == 3
             else "on the scan's grid",
             "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
+            **({"Figures that could not be drawn": " / ".join(map(str, extras.problems))} if extras.problems else {}),
         },
         warnings=["All scans are simulated: this says nothing about patients."] if simulated else [],
-        examples=_examples(setting, steps),
+        examples=examples(setting, steps=steps),
+        extras=extras.figures,
     )
+
+
+def _describe_length(plan: Plan, steps: int) -> str:
+    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+    if plan.budget == "steps":
+        return f"{steps} steps {batches}"
+    epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
+    return f"epochs by what is trained on ({epochs}), {batches}"
 
 
 def _describe_arm(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
     augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
+    augment += "".join(f", {key} {value}" for key, value in arm.task.items())
     real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
     if arm.synthesizer is None:
         return f"{real}, {augment}"
@@ -152,41 +161,6 @@ def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> t
         if 2 * steps > plan.control.max_steps:
             limit = f"but no arm gets more than {plan.control.max_steps} steps"
             return steps, f"{text}; it may still be undertrained, {limit}"
-
-
-def _examples(setting: Setting, steps: int) -> list[Example]:
-    """Return test cases evenly over lesion sizes, each at its slice with most lesion."""
-    scans = [load_scan(case, setting.channels) for case in setting.test.with_lesions()]
-    scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
-    number, seed = max(setting.plan.subjects.numbers), setting.plan.seeds[0]
-    upright = Preprocessing(spatial_dims=2, channels=setting.channels)
-    count = min(setting.plan.examples, len(scans))
-    examples: list[Example] = []
-    for index in np.linspace(0, len(scans) - 1, count).astype(int):
-        scan = scans[index]
-        grid = upright.geometry(scan)
-        assert scan.label is not None
-        turn = functools.partial(_best_slice, grid=grid, like=grid.to_model(scan.label, label=True))
-        predictions = {}
-        for arm in setting.plan.arms:
-            folder = setting.arm_folder(number, seed, arm, steps) / "predictions"
-            predictions[arm] = turn(read_label(prediction_file(folder, scan.case.case_id))[0])
-        examples.append(
-            {
-                "image": turn(scan.image[0]),
-                "truth": turn(scan.label),
-                "predictions": predictions,
-                "title": scan.case.case_id,
-            }
-        )
-    return examples
-
-
-def _best_slice(array: Any, *, grid: Any, like: Any) -> Any:
-    turned = grid.to_model(array, label=True)
-    if turned.ndim == 2:
-        return turned
-    return turned[..., int(np.argmax((like > 0).sum(axis=(0, 1))))].T[::-1]
 
 
 def _claim(setting: Setting) -> None:
