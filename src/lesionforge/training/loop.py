@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -142,8 +142,7 @@ def fit(
         persistent_workers=config.workers > 0,
         pin_memory=accelerator == "cuda",
     )
-    if accelerator == "cuda":
-        channels_last(module)
+    channels_last(module, spatial_dims=(2, 3) if accelerator == "cuda" else (3,))
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=config.devices,
@@ -193,12 +192,19 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def channels_last(module: torch.nn.Module) -> None:
-    """Lay out images and convolution weights channel by channel, as the tensor cores of a GPU read them."""
-    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+def channels_last(module: torch.nn.Module, *, spatial_dims: Collection[int] = (2, 3)) -> None:
+    """Lay out convolution weights, and so images, channel by channel.
+
+    The tensor cores of a GPU read them so; on a CPU volumes train up to twice as fast, slices do not.
+
+    Args:
+        module: whose weights.
+        spatial_dims: of the convolutions to change.
+    """
+    layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
     for weights in module.parameters():
-        if weights.dim() in layouts:
-            weights.data = weights.data.to(memory_format=layouts[weights.dim()])
+        if weights.dim() - 2 in spatial_dims:
+            weights.data = weights.data.to(memory_format=layouts[weights.dim() - 2])
 
 
 def _strategy(devices: int) -> Strategy | str:
