@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.masks import describe_mask_generators, mask_warnings
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -77,6 +79,24 @@ def test_a_mask_generator_says_where_the_lesions_of_an_arm_go(study):
         assert case.mask_id == "maskgan"
         assert fitted <= set(case.parents)
     assert "synthetic" in (study.out / "results.csv").read_text()
+
+
+def test_the_report_says_what_the_masks_are_like_and_warns_of_copies_and_of_nothing(study, cohort, tmp_path):
+    assert "Masks of shapes" in (study.out / "report.html").read_text(encoding="utf-8")
+    setting = make_setting(study.plan, cohort, {}, shutil.copytree(study.out, tmp_path / "study"))
+    file = setting.mask_generator_folder(3, 3, "shapes") / "mask_scores.csv"
+    scores = pd.read_csv(file).set_index("score")
+    for copies, empty, words in ((0.05, 0.1, []), (0.9, 0.1, ["repeats its training masks"]), (0.1, 0.6, ["nothing"])):
+        scores.loc["copies", "drawn"], scores.loc["empty", "drawn"] = copies, empty
+        scores.to_csv(file)
+        warnings = mask_warnings(setting)
+        assert len(warnings) == len(words)
+        assert all(word in warning for word, warning in zip(words, warnings, strict=True))
+    scores.loc["volume_ml_median"] = [1.25, 2.5, "as real"]
+    scores.to_csv(file)
+    assert "volume in ml 1.25 (real 2.50)" in describe_mask_generators(setting)["Masks of shapes"]
+    file.unlink()
+    assert (describe_mask_generators(setting), mask_warnings(setting)) == ({}, [])
 
 
 def test_the_masks_of_held_out_people_are_not_fitted_on(study):

@@ -1,8 +1,10 @@
-"""Where the lesions of a plan's synthesizers go."""
+"""Where the lesions of a plan's synthesizers go, and how good its mask generators are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import pandas as pd
 
 from lesionforge.benchmark.plan import SynthesizerPlan
 from lesionforge.benchmark.setting import Number, Setting
@@ -11,6 +13,7 @@ from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.scores.masks import COPIES_TOLERATED
 
 
 def mask_source(setting: Setting, number: Number, seed: int, plan: SynthesizerPlan) -> MaskSource:
@@ -26,3 +29,42 @@ def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:
         return Ellipsoids()
     bank = SliceBank(samples)
     return EditedMasks(bank) if kind == "edited" else bank
+
+
+def describe_mask_generators(setting: Setting) -> dict[str, str]:
+    """Return, for each of the plan's mask generators, what its masks are like beside real ones it never saw."""
+    shown = {
+        "nearest_training_dice_median": "Dice with the nearest training mask",
+        "volume_ml_median": "volume in ml",
+        "location_correlation": "correlation of the place",
+        "empty": "share that is empty",
+    }
+    described = {}
+    for name, scores in _mask_scores(setting).items():
+        parts = [f"{text} {scores[key][0]:.2f} (real {scores[key][1]:.2f})" for key, text in shown.items()]
+        described[f"Masks of {name}"] = ", ".join(parts)
+    return described
+
+
+def mask_warnings(setting: Setting) -> list[str]:
+    """Return a line for each mask generator that repeats its training masks, or draws nothing more often than not."""
+    warnings = []
+    for name, scores in _mask_scores(setting).items():
+        if scores["copies"][0] > COPIES_TOLERATED:
+            warnings.append(f"The mask generator {name} repeats its training masks: see mask_scores.csv.")
+        if scores["empty"][0] > 0.5:
+            warnings.append(f"The mask generator {name} draws nothing more often than not: train it for longer.")
+    return warnings
+
+
+def _mask_scores(setting: Setting) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return generator → score → its mean over seeds, of drawn and of real masks, at the largest training set."""
+    number, found = max(setting.plan.subjects.numbers), {}
+    for name in setting.plan.mask_generators:
+        files = [setting.mask_generator_folder(number, seed, name) / "mask_scores.csv" for seed in setting.plan.seeds]
+        tables = [pd.read_csv(file) for file in files if file.is_file()]
+        if tables:
+            mean = pd.concat(tables).groupby("score")[["drawn", "real"]].mean()
+            values = zip(mean["drawn"].to_numpy(float), mean["real"].to_numpy(float), strict=True)
+            found[name] = dict(zip(map(str, mean.index), values, strict=True))
+    return found

@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 import yaml
 
-from lesionforge.benchmark.arms import PAPER_EPOCHS
 from lesionforge.benchmark.gallery import examples, gallery
 from lesionforge.benchmark.jobs import development_dice, fit_mask_generator, fit_synthesizer, pretrain, score_arm
+from lesionforge.benchmark.masks import mask_warnings
+from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
@@ -83,59 +84,24 @@ def run_benchmark(
 
 def report(setting: Setting, *, steps: int, control: str) -> str:
     """Write the report from ``results.csv`` and return the verdict."""
-    plan = setting.plan
+    plan, extras = setting.plan, gallery(setting, steps=steps)
     simulated = any(case.origin == "simulated" for case in setting.test)
-    numbers = ", ".join(f"{len(cases.subjects)}" for cases in setting.train.values())
-    extras = gallery(setting, steps=steps)
+    undrawn = " / ".join(map(str, extras.problems))
     return write_report(
         setting.out,
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
         title=plan.name,
-        notes={
-            "Training subjects": f"{numbers} (nested)",
-            "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
-            "Channels": ", ".join(setting.channels),
-            "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
-            "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
-            "Undertrained-baseline control": control,
-            "HD95": "within slices"
-            if plan.in_plane
-            else "in 3D"
-            if plan.task.spatial_dims == 3
-            else "on the scan's grid",
-            "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
-            **({"Figures that could not be drawn": " / ".join(map(str, extras.problems))} if extras.problems else {}),
-        },
-        warnings=["All scans are simulated: this says nothing about patients."] if simulated else [],
+        notes=method_notes(setting, steps=steps, control=control)
+        | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
+        warnings=[
+            *(["All scans are simulated: this says nothing about patients."] if simulated else []),
+            *mask_warnings(setting),
+        ],
         examples=examples(setting, steps=steps),
         extras=extras.figures,
     )
-
-
-def _describe_length(plan: Plan, steps: int) -> str:
-    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
-    if plan.budget == "steps":
-        return f"{steps} steps {batches}"
-    epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
-    return f"epochs by what is trained on ({epochs}), {batches}"
-
-
-def _describe_arm(plan: Plan, name: str) -> str:
-    arm = plan.arms[name]
-    augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
-    augment += "".join(f", {key} {value}" for key, value in arm.task.items())
-    real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
-    if arm.synthesizer is None:
-        return f"{real}, {augment}"
-    synthesizer = plan.synthesizers[arm.synthesizer]
-    drawn = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
-    drawn = f"{synthesizer.method} ({drawn})"
-    if arm.finetune is not None:
-        return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
-    rest = "" if arm.share == 1 else f", the rest {real}"
-    return f"{arm.share:.0%} {drawn}{rest}, {augment}"
 
 
 def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str]:

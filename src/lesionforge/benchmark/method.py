@@ -1,0 +1,55 @@
+"""What a report says of how its numbers came about."""
+
+from __future__ import annotations
+
+from lesionforge.benchmark.arms import PAPER_EPOCHS
+from lesionforge.benchmark.masks import describe_mask_generators
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.setting import Setting
+
+
+def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str]:
+    """Return name → text, the rows of "Data and method" that follow from the plan.
+
+    Args:
+        setting: of the run.
+        steps: of its arms.
+        control: what the control of their length found.
+    """
+    plan = setting.plan
+    grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"
+    return {
+        "Training subjects": ", ".join(f"{len(cases.subjects)}" for cases in setting.train.values()) + " (nested)",
+        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(setting.channels),
+        "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
+        "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
+        "Undertrained-baseline control": control,
+        "HD95": "within slices" if plan.in_plane else grid,
+        "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
+        **describe_mask_generators(setting),
+    }
+
+
+def _describe_length(plan: Plan, steps: int) -> str:
+    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+    if plan.budget == "steps":
+        return f"{steps} steps {batches}"
+    epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
+    return f"epochs by what is trained on ({epochs}), {batches}"
+
+
+def _describe_arm(plan: Plan, name: str) -> str:
+    arm = plan.arms[name]
+    augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
+    augment += "".join(f", {key} {value}" for key, value in arm.task.items())
+    real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
+    if arm.synthesizer is None:
+        return f"{real}, {augment}"
+    synthesizer = plan.synthesizers[arm.synthesizer]
+    drawn = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
+    drawn = f"{synthesizer.method} ({drawn})"
+    if arm.finetune is not None:
+        return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
+    rest = "" if arm.share == 1 else f", the rest {real}"
+    return f"{arm.share:.0%} {drawn}{rest}, {augment}"
