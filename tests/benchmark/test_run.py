@@ -11,9 +11,9 @@ import pytest
 from lesionforge.benchmark import run
 from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
 from lesionforge.benchmark.gallery import examples
-from lesionforge.benchmark.jobs import development_dice
+from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.masks import mask_source, slice_masks
-from lesionforge.benchmark.plan import Plan, Subjects
+from lesionforge.benchmark.plan import Control, Plan, Subjects
 from lesionforge.benchmark.run import _Pool, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
@@ -295,7 +295,7 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
     plan = PLAN.model_dump() | {"control": control, "arms": arms, "synthesizers": {}, "arm": None, "subjects": subjects}
     asked, trained = [], []
 
-    def development_dice(setting, number, seed, name, steps):
+    def development_score(setting, number, seed, name, steps):
         assert number == 3
         asked.append((name, steps))
         return dice[steps]
@@ -309,7 +309,7 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
 
     results = tmp_path / "results.csv"
     results.write_text("arm,fraction,seed,case_id,subject_id,dice\n")
-    monkeypatch.setattr(run, "development_dice", development_dice)
+    monkeypatch.setattr(run, "development_score", development_score)
     monkeypatch.setattr(run, "score_arm", score_arm)
     monkeypatch.setattr(run, "report", lambda setting, *, steps, control: control)
     said = run_benchmark(Plan.model_validate(plan), cohort, out=tmp_path / "out")
@@ -358,11 +358,24 @@ def test_fine_tuning_needs_a_synthesizer():
 
 def test_choices_are_made_on_development_subjects_each_counting_once(copied, cohort):
     setting = make_setting(PLAN, cohort, {}, copied)
-    development_dice(setting, 3, 3, "real", 2)
+    development_score(setting, 3, 3, "real", 2)
     path = setting.arm_folder(3, 3, "real", 2) / "development.csv"
     assert set(pd.read_csv(path)["case_id"]) == {case.case_id for case in setting.development}
     path.write_text("case_id,subject_id,dice\na,x,0.2\nb,x,0.4\nc,y,0.9\n")
-    assert development_dice(setting, 3, 3, "real", 2) == pytest.approx(0.6)
+    assert development_score(setting, 3, 3, "real", 2) == pytest.approx(0.6)
+    path.write_text("case_id,subject_id,dice,hd95\na,x,0.2,8\nb,y,0.4,\nc,y,0.9,2\n")
+    distance = make_setting(PLAN.model_copy(update={"primary": "hd95"}), cohort, {}, copied)
+    assert development_score(distance, 3, 3, "real", 2) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("score", "steps"), [({2: 9.0, 4: 6.0}, 4), ({2: 9.0, 4: 12.0}, 2)])
+def test_of_a_score_where_less_is_better_a_fall_is_a_gain(monkeypatch, cohort, tmp_path, score, steps):
+    plan = PLAN.model_copy(update={"primary": "hd95", "control": Control(arm="real", max_steps=4)})
+    monkeypatch.setattr(run, "development_score", lambda setting, number, seed, name, n: score[n])
+    setting = make_setting(plan, cohort, {}, tmp_path)
+    chosen, text = run._control(setting, lambda function, jobs: (function(*job) for job in jobs), lambda line: None)
+    assert chosen == steps
+    assert "development HD95 of real by" in text
 
 
 def test_examples_go_from_small_to_large_lesions_each_at_its_largest_slice(tmp_path):

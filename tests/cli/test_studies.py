@@ -126,7 +126,15 @@ def test_cases_of_unknown_annotation_alone_are_no_training_truth(tmp_path):
     assert "has no annotated case" in message
 
 
-def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypatch):
+@pytest.fixture
+def listens_to_ctrl_c():
+    """A process that was started in the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypatch, listens_to_ctrl_c):
     from lesionforge.training.segmentation import SegmentationModule
 
     step = SegmentationModule.training_step
@@ -136,13 +144,12 @@ def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypat
             signal.raise_signal(signal.SIGINT)
         return step(self, batch, batch_index)
 
-    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(SegmentationModule, "training_step", stopped)
         start = ["segment", "train", slices, "--out", tmp_path / "run", "--steps", 8, *sets(UNET)]
         result = typed(*start, code=130)
     assert "add --resume" in result.stderr
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is listens_to_ctrl_c
     assert not (tmp_path / "run" / "model.json").exists()
     typed(*start, "--resume")
     typed(*start[:3], "--out", tmp_path / "whole", *start[5:])

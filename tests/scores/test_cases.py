@@ -36,6 +36,13 @@ class TestScoreCase:
         assert scores["hd95"] == 0
         assert "dice_lesion" not in scores
 
+    def test_lesion_free_cases_have_no_dice_among_those_with_lesions(self, spatial_dims):
+        nothing, lesion = label_map(spatial_dims, 0, 0), label_map(spatial_dims, 2, 6)
+        for prediction in (nothing, lesion):
+            assert math.isnan(score_case(prediction, nothing, (1.0,) * spatial_dims, ONE_CLASS)["lesion_dice"])
+            scores = score_case(prediction, lesion, (1.0,) * spatial_dims, ONE_CLASS)
+            assert scores["lesion_dice"] == scores["dice"]
+
     def test_classes_count_together_and_one_by_one(self, spatial_dims):
         truth, prediction = label_map(spatial_dims, 2, 6, value=1), label_map(spatial_dims, 2, 6, value=2)
         scores = score_case(prediction, truth, (1.0,) * spatial_dims, TWO_CLASSES)

@@ -15,6 +15,7 @@ from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
+from lesionforge.scores import score_info
 from lesionforge.scores.cases import score_case
 from lesionforge.synthesizers.generate import synthesize_cohort
 from lesionforge.synthesizers.registry import find_method, load_synthesizer
@@ -88,16 +89,17 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         rows.insert(1, "fraction", number)
         rows.insert(2, "seed", seed)
         write_text(table, rows.to_csv(index=False))
-    return f"{name}, n = {number:g}, seed {seed}: mean Dice {100 * pd.read_csv(table)['dice'].mean():.1f}"
+    info, values = score_info(setting.plan.primary), pd.read_csv(table)[setting.plan.primary]
+    return f"{name}, n = {number:g}, seed {seed}: mean {info.title} {values.mean() * info.factor:.1f}"
 
 
-def development_dice(setting: Setting, number: Number, seed: int, name: str, steps: int) -> float:
-    """Return the mean Dice of an arm over the development subjects."""
+def development_score(setting: Setting, number: Number, seed: int, name: str, steps: int) -> float:
+    """Return the mean of the primary score of an arm over the development subjects."""
     folder = train_arm(setting, number, seed, name, steps)
     table = folder / "development.csv"
     if not table.is_file():
         write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))
-    return float(pd.read_csv(table).groupby("subject_id")["dice"].mean().mean())
+    return float(pd.read_csv(table).groupby("subject_id")[setting.plan.primary].mean().mean())
 
 
 def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:

@@ -138,7 +138,8 @@ class Control(_Part):
 
     Attributes:
         arm: which; the baseline unless given.
-        tolerance: gain in development Dice below which that arm counts as trained, in points.
+        tolerance: gain in the primary score, on development subjects, below which that arm counts as trained, in the
+            unit that reports show.
         max_steps: no arm gets more than this.
     """
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from lesionforge.benchmark.gallery import examples, gallery
-from lesionforge.benchmark.jobs import development_dice, fit_mask_generator, fit_synthesizer, pretrain, score_arm
+from lesionforge.benchmark.jobs import development_score, fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
@@ -26,6 +26,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.errors import OutputError
 from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.scores import score_info
 from lesionforge.training.quiet import quiet
 
 Say = Callable[[str], None]
@@ -110,17 +111,16 @@ def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> t
     if plan.control is None:
         return steps, "not made"
     number: Number = max(plan.subjects.numbers)
-    arm = plan.control.arm or plan.baseline
+    arm, info = plan.control.arm or plan.baseline, score_info(plan.primary)
     while True:
         jobs = [(setting, number, seed, arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
-        dice = np.array(list(run(development_dice, jobs))).reshape(2, -1)
-        gain = 100 * float(dice[1].mean() - dice[0].mean())
+        before, after = np.array(list(run(development_score, jobs))).reshape(2, -1).mean(1) * info.factor
         text = (
-            f"twice the steps ({2 * steps}) changed the development Dice of {arm} by {gain:+.1f} points "
-            f"({100 * dice[0].mean():.1f} to {100 * dice[1].mean():.1f}, {len(plan.seeds)} seeds)"
+            f"twice the steps ({2 * steps}) changed the development {info.title} of {arm} by {after - before:+.1f} "
+            f"{info.unit} ({before:.1f} to {after:.1f}, {len(plan.seeds)} seeds)"
         )
         say(text)
-        if gain < plan.control.tolerance:
+        if (before - after if info.higher_is_better is False else after - before) < plan.control.tolerance:
             return steps, text
         if 2 * steps <= plan.control.max_steps:
             steps *= 2

@@ -46,8 +46,10 @@ def score_case(
         )
     predicted, true = prediction > 0, truth > 0
     lesions = lesion_wise(predicted, true)
+    overlap = dice(predicted, true)
     scores = {
-        "dice": dice(predicted, true),
+        "dice": overlap,
+        "lesion_dice": overlap if true.any() else math.nan,
         "hd95": hd95(predicted, true, spacing, in_plane=in_plane),
         "lesion_sensitivity": lesions.sensitivity,
         "lesion_precision": lesions.precision,

@@ -11,7 +11,8 @@ from lesionforge.errors import ConfigError
 EMPTY_MASK_RULE = (
     "Dice and lesion F1: 1 where truth and prediction are both empty, 0 where one of them is. "
     "HD95: no value where both are empty, the diagonal of the image where one of them is. "
-    "Lesion sensitivity has no value without a true lesion, lesion precision none without a predicted one."
+    "Dice of cases with lesions and lesion sensitivity have no value without a true lesion, lesion precision none "
+    "without a predicted one."
 )
 HIT_RULE = (
     "Lesions are connected components (26 neighbours in 3D, 8 in 2D) of all lesion classes together. A true lesion is "
@@ -46,6 +47,12 @@ SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
     {
         "dice": ScoreInfo(
             title="Dice", unit="points", higher_is_better=True, description="overlap 2·|P∩T| / (|P|+|T|), per case"
+        ),
+        "lesion_dice": ScoreInfo(
+            title="Dice of cases with lesions",
+            unit="points",
+            higher_is_better=True,
+            description="Dice, without the lesion-free cases, where one false voxel makes 0 of 1",
         ),
         "hd95": ScoreInfo(
             title="HD95",
