@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import numpy as np
@@ -6,13 +7,17 @@ import pytest
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
 from lesionforge.cohort.structures import read_structures
+from lesionforge.files import write_text
 from tests.cli.commands import content, error, typed
 from tests.helpers import tiny_cohort, write_array
 
 
 def test_tissue_classes_are_added_and_keep_lesions_out_of_fluid(volumes, tmp_path):
+    volumes = shutil.copytree(volumes, tmp_path / "with_roles")
+    write_text(volumes / "roles.json", '{"pool": ["sub_00"]}')
     before = content(volumes)
     result = typed("anatomy", volumes, tmp_path / "out", "--kmeans", 3)
+    assert (tmp_path / "out" / "roles.json").read_text() == '{"pool": ["sub_00"]}'
     assert "3 cases with anatomy maps" in result.output
     cohort = read_cohort(tmp_path / "out")
     assert all(set(np.unique(read_label(case.anatomy)[0])) == {0, 1, 2, 3} for case in cohort)

@@ -76,6 +76,7 @@ def import_cohort(
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
+    from lesionforge.cohort.splits import copy_roles
 
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
@@ -91,6 +92,7 @@ def import_cohort(
     found = LAYOUTS[layout.value](src, **options)
     fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
     report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems)
+    copy_roles(src, cohort)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
@@ -139,6 +141,7 @@ def anatomy(
     Example: lesionforge anatomy Dataset001_Stroke Dataset002_Stroke --kmeans 3
     """
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
+    from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
 
     if sum(option is not None for option in (given, kmeans, atropos)) != 1:
@@ -165,6 +168,7 @@ def anatomy(
             raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
         structures = Structures(names=names, parenchyma=values)
     report = write_nnunet(read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures)
+    copy_roles(cohort, out)
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
     finish(report.problems, out / "problems.csv")
 

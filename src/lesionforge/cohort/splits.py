@@ -1,6 +1,7 @@
 """Splits by subject, stratified by lesion load; nested fractions; nnU-Net's ``splits_final.json``; roles."""
 
 import json
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError, LeakError
-from lesionforge.files import write_json
+from lesionforge.files import atomic, write_json
 from lesionforge.seeding import generator
 
 Fold = tuple[Cohort, Cohort]
@@ -158,6 +159,13 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
             if role_of.setdefault(subject, role) != role:
                 raise LeakError(path, f"subject {subject} is in {role_of[subject]} and {role}", "give it one role")
     return {role: tuple(subjects) for role, subjects in content.items()}
+
+
+def copy_roles(source: Path, target: Path) -> None:
+    """Copy ``roles.json`` from one cohort folder to another, if there is one."""
+    if (roles := source / "roles.json").is_file():
+        with atomic(target / "roles.json") as copy:
+            shutil.copyfile(roles, copy)
 
 
 def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> Cohort:

@@ -7,7 +7,6 @@ either end, background cut at an intensity of 35. Its clipping and scaling are d
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +21,10 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts import WriteReport, case_files, read_cohort, write_nnunet
 from lesionforge.cohort.layouts.cases_csv import Row, write_table
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_image, save_label
+from lesionforge.cohort.splits import copy_roles
 from lesionforge.cohort.structures import read_structures
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.files import atomic, claim_output
+from lesionforge.files import claim_output
 from lesionforge.preprocessing.region import with_region
 from lesionforge.preprocessing.template_grid import TemplateGrid
 
@@ -177,9 +177,7 @@ def align_cohort(
             cohort.with_cases(cases), out, missing="zero_fill", problems=problems, structures=structures
         )
     write_table(out / "alignment.csv", rows, columns=list(rows[0]))
-    if (roles := folder / "roles.json").is_file():
-        with atomic(out / "roles.json") as copy:
-            shutil.copyfile(roles, copy)
+    copy_roles(folder, out)
     dice = {row["case_id"]: float(row["brain_dice"]) for row in rows}
     return AlignReport(written=report, poor={case: value for case, value in dice.items() if value < LEAST_DICE})
 
