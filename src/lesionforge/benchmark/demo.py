@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
-from lesionforge.benchmark.plan import read_plan
+from lesionforge.benchmark.plan import preset, read_plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.sheet import contact_sheet
@@ -32,7 +31,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str],
     cohort = make_template_cohort(folder, n_subjects=SUBJECTS, seed=seed, workers=workers)
     say(f"simulated cohort: {folder} ({len(cohort)} subjects; no patient is in it)")
     say(f"  picture: {contact_sheet(cohort, out / 'cohort.png', n_cases=8)}")
-    plan = read_plan(Path(str(files("lesionforge") / "presets" / "demo.yaml")))
+    plan = read_plan(preset("demo"))
     study = out / "benchmark"
     verdict = run_benchmark(plan, cohort, out=study, workers=workers, say=lambda line: say(f"  {line}"))
     synthetic = sorted(study.glob("runs/*/seed*/cohorts/*"))

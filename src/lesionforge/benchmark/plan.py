@@ -19,6 +19,9 @@ from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation import SegmentationConfig
 from lesionforge.training.loop import TrainingConfig
 
+PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}
+"""Name → its file."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -241,6 +244,11 @@ class Plan(_Part):
         return self
 
 
+def preset(name: str) -> Path:
+    """Return the file of a preset, or ``name`` as a path if there is none of that name."""
+    return PRESETS.get(name, Path(name))
+
+
 def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan:
     """Read ``plan.yaml``, with the changes of one of its scales, then others.
 
@@ -248,7 +256,7 @@ def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any
         ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
     """
     if not path.is_file():
-        raise ConfigError(path, "there is no such plan", "name a YAML file, or a preset: demo, first")
+        raise ConfigError(path, "there is no such plan", f"name a YAML file, or a preset: {', '.join(PRESETS)}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

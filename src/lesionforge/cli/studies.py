@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -192,7 +191,7 @@ def score(
 
 
 def benchmark(
-    plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or the name of a preset: demo, first.")],
+    plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or a preset: demo, first, stroke.")],
     data: Annotated[Path, typer.Option("--data", help="A cohort folder.")],
     out: Out,
     scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
@@ -208,18 +207,16 @@ def benchmark(
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
-    from lesionforge.benchmark.plan import read_plan
+    from lesionforge.benchmark.plan import preset, read_plan
     from lesionforge.benchmark.run import run_benchmark
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import read_roles
     from lesionforge.training.quiet import quiet
 
     quiet()
-    preset = files("lesionforge") / "presets" / f"{plan}.yaml"
-    path = Path(str(preset)) if preset.is_file() else Path(plan)
     roles = data / "roles.json"
     verdict = run_benchmark(
-        read_plan(path, scale=scale, changes=nested(settings)),
+        read_plan(preset(plan), scale=scale, changes=nested(settings)),
         read_cohort(data),
         out=out,
         roles=read_roles(roles) if roles.is_file() else None,
