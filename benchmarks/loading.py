@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.tasks.segmentation import SegmentationConfig, make_training_set
+from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.tasks.training_cases import make_training_set
 from lesionforge.tasks.training_set import Source
 from lesionforge.training.samples import cached_samples
 

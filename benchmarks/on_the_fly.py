@@ -27,7 +27,8 @@ from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.synthesizers.pix2pix import Pix2PixConfig
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
-from lesionforge.tasks.segmentation import SegmentationConfig, make_network, make_training_set
+from lesionforge.tasks.segmentation_config import SegmentationConfig, make_network
+from lesionforge.tasks.training_cases import make_training_set
 from lesionforge.tasks.training_set import Source, TrainingSet
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe

@@ -23,7 +23,7 @@ _HOMES = {
     "Plan": "benchmark.plan",
     "Preprocessing": "preprocessing.pipeline",
     "SYNTHESIZERS": "synthesizers.registry",
-    "SegmentationConfig": "tasks.segmentation",
+    "SegmentationConfig": "tasks.segmentation_config",
     "SegmentationTask": "tasks.segmentation",
     "SynthesizeLesiond": "synthesizers.transforms",
     "TrainingConfig": "training.loop",

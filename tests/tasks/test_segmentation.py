@@ -11,7 +11,9 @@ from lesionforge.errors import CohortError, LesionforgeError, ModelError, Output
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.overlap import dice
 from lesionforge.tasks import segmentation
-from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask, default_roi_size, make_training_set
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.tasks.training_cases import default_roi_size, make_training_set
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
 from lesionforge.training.segmentation import SegmentationModule

@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.registry import find_method
-from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training import loop
 from lesionforge.training.loop import CHECKPOINT, TrainingConfig
 

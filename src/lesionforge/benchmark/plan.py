@@ -16,7 +16,7 @@ from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation import SegmentationConfig
+from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training.loop import TrainingConfig
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}

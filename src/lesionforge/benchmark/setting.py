@@ -15,7 +15,7 @@ from lesionforge.cohort.splits import of_role, split_by_subject, take_subjects
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
-from lesionforge.tasks.segmentation import annotated_cases
+from lesionforge.tasks.training_cases import annotated_cases
 
 Number = int | float
 """Size of a training set: subjects, or a share of them below 1."""

@@ -58,7 +58,8 @@ def segment_train(
     """
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.config import parse_options
-    from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
+    from lesionforge.tasks.segmentation import SegmentationTask
+    from lesionforge.tasks.segmentation_config import SegmentationConfig
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
 

@@ -4,84 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
-from monai.networks.nets import UNet
-from monai.transforms import Compose
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
-from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
-from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
+from lesionforge.errors import ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
-from lesionforge.networks.stroke_unet import StrokeUNet
-from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.tasks.augmentation import classical_augmentation
-from lesionforge.tasks.training_set import Source, TrainingSet
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of, make_network
+from lesionforge.tasks.training_cases import (
+    annotated_cases,
+    default_roi_size,
+    known_before,
+    large_enough,
+    make_training_set,
+    synthetic_cases,
+)
+from lesionforge.tasks.training_set import Source
+from lesionforge.tasks.windows import segment_slices, segment_windows
 from lesionforge.training.loop import TrainingConfig, claim_run, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 from lesionforge.training.segmentation import SegmentationModule
-
-SLICES_AT_ONCE, WINDOWS_AT_ONCE = 16, {2: 16, 3: 2}
-
-
-class SegmentationConfig(BaseModel):
-    """Options of the segmentation task.
-
-    Attributes:
-        spatial_dims: 2 (slices along the thickest axis) or 3.
-        network: ``residual`` (MONAI's U-Net with residual units and instance norm) or ``stroke`` (Platscher et al.
-            2020: plain convolutions with ReLU).
-        filters: width at each resolution; each further one is half as fine.
-        res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
-        dropout: probability in every layer.
-        roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
-            takes whole slices (2D) or the fingerprint's crop (3D).
-        normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
-            the preprocessing.
-        learning_rate: of Adam, at the first step.
-        augment: ``none`` or ``classical``.
-        lesion_share: share of training items that are taken from a lesion.
-        min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    spatial_dims: Literal[2, 3] = 2
-    network: Literal["residual", "stroke"] = "residual"
-    filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
-    res_units: int = Field(default=2, ge=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    roi_size: tuple[int, ...] | None = None
-    normalise: Literal["tissue", "none"] = "tissue"
-    learning_rate: float = Field(default=3e-3, gt=0)
-    augment: Literal["none", "classical"] = "classical"
-    lesion_share: float = Field(default=0.5, ge=0, le=1)
-    min_lesion_voxels: int = Field(default=0, ge=0)
-
-    @property
-    def divisor(self) -> int:
-        """What the network needs the size of its input to be a multiple of."""
-        return int(2 ** (len(self.filters) - 1))
-
-    @model_validator(mode="after")
-    def _roi_fits(self) -> Self:
-        if self.roi_size is None:
-            return self
-        if len(self.roi_size) != self.spatial_dims or any(n <= 0 or n % self.divisor for n in self.roi_size):
-            numbers = f"{self.spatial_dims} multiples of {self.divisor}"
-            raise ValueError(f"roi_size is {self.roi_size}, but {len(self.filters)} filters need {numbers}")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +95,12 @@ class SegmentationTask:
         roi_size = config.roi_size or default_roi_size(samples, facts, config)
         config = config.model_copy(update={"roi_size": roi_size})
         training = training.or_batch_size(facts.batch_size(roi_size))
-        sources = [Source(samples=samples, lesion_share=config.lesion_share)]
-        parents = cases
+        sources, parents = [Source(samples=samples, lesion_share=config.lesion_share)], cases
         if isinstance(synthetic, Cohort):
-            drawn = _synthetic_cases(synthetic, cohort, channels)
+            drawn = synthetic_cases(synthetic, cohort, channels)
             parents = cases.with_cases((*cases, *drawn))
-            before = {case.case_id: sample.label for case, sample in zip(cases, samples, strict=True)}
-            synthetic = Source(
-                samples=cached_samples(drawn, preprocessing),
-                lesion_share=config.lesion_share,
-                known=[before.get(case.source_case) for case in drawn],
-            )
+            known = known_before(drawn, cases, samples)
+            synthetic = replace(sources[0], samples=cached_samples(drawn, preprocessing), known=known)
         if synthetic is not None:
             sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
         facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
@@ -224,9 +171,9 @@ class SegmentationTask:
                 image = sample.relative_to_tissue(image, preprocessing.output)
             background = background_of(config, preprocessing)
             if config.spatial_dims == 2:
-                found = _slices(network, image, config, background)
+                found = segment_slices(network, image, config, background)
             else:
-                (found,) = _window(network, torch.from_numpy(image[None]), config, background)
+                (found,) = segment_windows(network, torch.from_numpy(image[None]), config, background)
         return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
 
     def predict_case(self, case: Case, out: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Path:
@@ -259,116 +206,3 @@ def claim_predictions(out: Path, task: SegmentationTask) -> None:
         write_json(record, model)
     elif json.loads(record.read_text(encoding="utf-8")) != model:
         raise OutputError(out, "holds the predictions of another model", "name a new folder")
-
-
-def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-    """Return the cases whose lesions are known and that have every channel, with these channels alone.
-
-    Raises:
-        CohortError: if there is none.
-    """
-    cases = cohort.having(channels).annotated().with_channels(channels)
-    if not len(cases):
-        raise CohortError(cohort.name, f"has no annotated case with {', '.join(channels)}", "check the cohort")
-    return cases
-
-
-def large_enough(cases: Cohort, facts: Fingerprint, voxels: int) -> Cohort:
-    """Return the lesion-free cases, and those whose lesions have at least so many voxels in all.
-
-    Raises:
-        CohortError: if none is left.
-    """
-    sizes = {case.case_id: case.lesion_volume / np.prod(case.spacing) for case in facts.cases}
-    kept = [
-        case
-        for case in cases
-        if case.annotation is not Annotation.LESION or round(sizes.get(case.case_id, voxels)) >= voxels
-    ]
-    if not kept:
-        raise CohortError(cases.name, f"has no case with lesions of {voxels} voxels", "lower min_lesion_voxels")
-    return cases.with_cases(kept)
-
-
-def _synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) -> Cohort:
-    if dict(synthetic.labels) != dict(real.labels):
-        raise CohortError(synthetic.name, f"its lesion classes are not those of {real.name}", "mix equal classes")
-    return annotated_cases(synthetic, channels)
-
-
-def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
-    """Return MONAI's U-Net with residual units and instance norm, or that of the stroke system."""
-    if config.network == "stroke":
-        return StrokeUNet(
-            spatial_dims=config.spatial_dims,
-            in_channels=len(info.preprocessing.channels),
-            out_channels=len(info.classes) + 1,
-            filters=config.filters,
-            dropout=config.dropout,
-        )
-    return UNet(
-        spatial_dims=config.spatial_dims,
-        in_channels=len(info.preprocessing.channels),
-        out_channels=len(info.classes) + 1,
-        channels=config.filters,
-        strides=[2] * (len(config.filters) - 1),
-        num_res_units=config.res_units,
-        dropout=config.dropout,
-    )
-
-
-def make_training_set(
-    sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
-) -> TrainingSet:
-    """Return the training items of ``sources``."""
-    assert config.roi_size is not None
-    background = background_of(config, preprocessing)
-    augment: Compose | None = None
-    if config.augment == "classical":
-        augment = classical_augmentation(config.spatial_dims, background=background)
-    return TrainingSet(
-        sources,
-        spatial_dims=config.spatial_dims,
-        roi_size=config.roi_size,
-        background=background,
-        augment=augment,
-        seed=seed,
-        relative_to=preprocessing.output if config.normalise == "tissue" else None,
-    )
-
-
-def background_of(config: SegmentationConfig, preprocessing: Preprocessing) -> float:
-    """Return the network's intensity of air."""
-    return -1.0 if config.normalise == "tissue" else preprocessing.output[0]
-
-
-def default_roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
-    """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
-    divisor = config.divisor
-    if config.spatial_dims == 3:
-        return tuple(facts.roi_size(3, divisor=divisor))
-    largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
-    return tuple(int(-(-n // divisor) * divisor) for n in largest)
-
-
-def _slices(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
-    """Return the class index of every voxel, slice by slice."""
-    volume = image if image.ndim == 4 else image[..., None]
-    stack = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, -1, 0)))
-    found = [_window(network, slices, config, background) for slices in stack.split(SLICES_AT_ONCE)]
-    together = np.moveaxis(np.concatenate(found), 0, -1)
-    return together if image.ndim == 4 else together[..., 0]
-
-
-def _window(network: nn.Module, images: Tensor, config: SegmentationConfig, background: float) -> Any:
-    """Return the class index of every voxel of ``(batch, channel, x, y[, z])``.
-
-    The window is as large as a training crop: instance norm makes of an image what it makes of its crops only if they
-    are alike.
-    """
-    assert config.roi_size is not None
-    device, at_once = next(network.parameters()).device, WINDOWS_AT_ONCE[config.spatial_dims]
-    logits = sliding_window_inference(
-        images.to(device), config.roi_size, at_once, network, overlap=0.5, mode="gaussian", cval=background
-    )
-    return torch.as_tensor(logits).argmax(1).cpu().numpy()

@@ -1,0 +1,88 @@
+"""The options of the segmentation task, and what follows from them alone."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from monai.networks.nets import UNet
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from lesionforge.networks.stroke_unet import StrokeUNet
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.training.model_folder import ModelInfo
+
+
+class SegmentationConfig(BaseModel):
+    """Options of the segmentation task.
+
+    Attributes:
+        spatial_dims: 2 (slices along the thickest axis) or 3.
+        network: ``residual`` (MONAI's U-Net with residual units and instance norm) or ``stroke`` (Platscher et al.
+            2020: plain convolutions with ReLU).
+        filters: width at each resolution; each further one is half as fine.
+        res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
+        dropout: probability in every layer.
+        roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
+            takes whole slices (2D) or the fingerprint's crop (3D).
+        normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
+            the preprocessing.
+        learning_rate: of Adam, at the first step.
+        augment: ``none`` or ``classical``.
+        lesion_share: share of training items that are taken from a lesion.
+        min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spatial_dims: Literal[2, 3] = 2
+    network: Literal["residual", "stroke"] = "residual"
+    filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
+    res_units: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    roi_size: tuple[int, ...] | None = None
+    normalise: Literal["tissue", "none"] = "tissue"
+    learning_rate: float = Field(default=3e-3, gt=0)
+    augment: Literal["none", "classical"] = "classical"
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
+    min_lesion_voxels: int = Field(default=0, ge=0)
+
+    @property
+    def divisor(self) -> int:
+        """What the network needs the size of its input to be a multiple of."""
+        return int(2 ** (len(self.filters) - 1))
+
+    @model_validator(mode="after")
+    def _roi_fits(self) -> Self:
+        if self.roi_size is None:
+            return self
+        if len(self.roi_size) != self.spatial_dims or any(n <= 0 or n % self.divisor for n in self.roi_size):
+            numbers = f"{self.spatial_dims} multiples of {self.divisor}"
+            raise ValueError(f"roi_size is {self.roi_size}, but {len(self.filters)} filters need {numbers}")
+        return self
+
+
+def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
+    """Return MONAI's U-Net with residual units and instance norm, or that of the stroke system."""
+    if config.network == "stroke":
+        return StrokeUNet(
+            spatial_dims=config.spatial_dims,
+            in_channels=len(info.preprocessing.channels),
+            out_channels=len(info.classes) + 1,
+            filters=config.filters,
+            dropout=config.dropout,
+        )
+    return UNet(
+        spatial_dims=config.spatial_dims,
+        in_channels=len(info.preprocessing.channels),
+        out_channels=len(info.classes) + 1,
+        channels=config.filters,
+        strides=[2] * (len(config.filters) - 1),
+        num_res_units=config.res_units,
+        dropout=config.dropout,
+    )
+
+
+def background_of(config: SegmentationConfig, preprocessing: Preprocessing) -> float:
+    """Return the network's intensity of air."""
+    return -1.0 if config.normalise == "tissue" else preprocessing.output[0]
