@@ -82,7 +82,8 @@ def test_an_arm_that_wants_subjects_who_are_not_there_is_refused_at_once(cohort,
 
 @pytest.mark.parametrize("primary", ["dice_core", "hd95_nonsense", "area_difference_mm2"])
 def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, tmp_path, primary):
-    with pytest.raises(ConfigError, match=f"primary: '{primary}' is not a score of Tiny; choose from dice, lesion_dice, hd95"):
+    what = f"primary: '{primary}' is not a score of Tiny; choose from dice, lesion_dice, hd95"
+    with pytest.raises(ConfigError, match=what):
         make_setting(plan(primary=primary, subjects={"numbers": [2]}), cohort, ROLES, tmp_path)
 
 
