@@ -20,9 +20,6 @@ from tests.masks.mni import write_masks
 
 TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
 SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.5, "latent": 8, "min_voxels": 1, "head_kernel": 7}
-LEARNT = {
-    "optimiser": {"learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.9, "pool_size": 0, "n_critic": 2, "ema_decay": 0.9}
-}
 
 
 def plan(masks, **changes):
@@ -34,8 +31,8 @@ def plan(masks, **changes):
         "mask_generators": {
             "shapes": {
                 "masks": str(masks),
-                "options": SMALL | LEARNT,
-                "training": {**TRAINING, "steps": 160, "epoch_steps": 160, "batch_size": 8},
+                "options": SMALL,
+                "training": TRAINING,
             }
         },
         "synthesizers": {

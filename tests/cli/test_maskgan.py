@@ -10,8 +10,6 @@ from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
 SMALL = ["size=[16,20,12]", "channels=[32,16]", "width=0.5", "latent=8", "min_voxels=1", "head_kernel=7"]
-SHORT = ["training.epoch_steps=80", "training.batch_size=8", "optimiser.learning_rate=2e-3", "optimiser.ema_decay=0.9"]
-SHORT += ["optimiser.n_critic=2"]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +20,16 @@ def masks(tmp_path_factory):
 @pytest.fixture(scope="module")
 def maskgan(masks, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "maskgan"
-    typed("train", "maskgan", masks, "--out", out, "--steps", 160, *sets([*SMALL, *SHORT]))
+    typed(
+        "train",
+        "maskgan",
+        masks,
+        "--out",
+        out,
+        "--steps",
+        2,
+        *sets([*SMALL, "training.epoch_steps=2", "training.batch_size=2"]),
+    )
     return out
 
 
