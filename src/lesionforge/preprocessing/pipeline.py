@@ -179,11 +179,13 @@ class Preprocessing(BaseModel):
         """Return, for each channel, the file intensities that become the ends of the model's range."""
         return [self.intensity.limits(channel) for channel in scan.image]
 
-    def forward(self, scan: Scan) -> Sample:
+    def forward(self, scan: Scan, *, image: FloatArray | None = None) -> Sample:
         """Bring a scan to the model's grid and range.
 
         Args:
             scan: with exactly this preprocessing's channels.
+            image: ``(channel, x, y[, z])`` to bring there in place of the scan's own, on its grid and in its units;
+                what is fitted to a scan's intensities stays that of the scan.
         """
         geometry = self.geometry(scan)
 
@@ -191,24 +193,25 @@ class Preprocessing(BaseModel):
             return None if labels is None else geometry.to_model(labels.astype(np.int16), label=True)
 
         region = to_grid(scan.region)
-        image = self.normalised(scan)
+        own = self.normalised(scan)
+        shown = own if image is None else self.normalised(scan, image)
         low, high = self.output
         background = np.full((len(self.channels), *([1] * scan.spatial_dims)), self.output[0], np.float32)
         return Sample(
-            image=geometry.to_model(image - background) + background,
+            image=geometry.to_model(shown - background) + background,
             label=to_grid(scan.label),
             anatomy=to_grid(scan.anatomy),
             region=None if region is None else region > 0,
             spacing=geometry.spacing,
             case_id=scan.case.case_id,
             subject_id=scan.case.subject_id,
-            level=tuple(tissue_level((channel - low) / (high - low)) for channel in image),
+            level=tuple(tissue_level((channel - low) / (high - low)) for channel in own),
         )
 
-    def normalised(self, scan: Scan) -> FloatArray:
-        """Return the image in the model's range, on the scan's own grid."""
-        limits = self.limits(scan)
-        return np.stack([to_model(c, limit, self.output) for c, limit in zip(scan.image, limits, strict=True)])
+    def normalised(self, scan: Scan, image: FloatArray | None = None) -> FloatArray:
+        """Return the scan's image, or another one in its units, in the model's range and on the scan's own grid."""
+        limits, shown = self.limits(scan), scan.image if image is None else image
+        return np.stack([to_model(c, limit, self.output) for c, limit in zip(shown, limits, strict=True)])
 
     def inverse(
         self, edited: FloatArray, scan: Scan, *, within: BoolArray | None = None

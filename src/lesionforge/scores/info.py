@@ -108,6 +108,51 @@ SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
     }
 )
 
+HEALED_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
+    {
+        "identity_beside": ScoreInfo(
+            title="Identity beside the lesion",
+            unit="points",
+            higher_is_better=True,
+            description="MS-SSIM of 3 scales over windows that show the head and nothing of the lesion",
+        ),
+        "identity": ScoreInfo(
+            title="Identity",
+            unit="points",
+            higher_is_better=True,
+            description="masked MS-SSIM of 5 scales, as published; rises with the size of the lesion",
+        ),
+        "identity_4": ScoreInfo(
+            title="Identity, 4 scales", unit="points", higher_is_better=True, description="masked MS-SSIM of 4 scales"
+        ),
+        "healthiness": ScoreInfo(
+            title="Healthiness",
+            unit="points",
+            higher_is_better=True,
+            description="1 − lesion that a segmentation network still finds / true lesion",
+        ),
+        "change_outside": ScoreInfo(
+            title="Change outside the lesion",
+            unit="points",
+            higher_is_better=False,
+            description="mean absolute difference in the head beside the lesion, of the range of intensities",
+        ),
+        "change_lesion_free": ScoreInfo(
+            title="Change of lesion-free slices",
+            unit="points",
+            higher_is_better=False,
+            description="the same in slices that show no lesion",
+        ),
+        "displacement_mm": ScoreInfo(
+            title="Displacement",
+            unit="mm",
+            higher_is_better=False,
+            description="between the true lesion and the one that the reconstruction draws, in the slice",
+        ),
+    }
+)
+"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed`."""
+
 PER_CLASS_SCORES = ("dice", "hd95")
 
 

@@ -58,6 +58,37 @@ def bootstrap_mean(values: ArrayLike, rng: np.random.Generator, *, resamples: in
     return Interval(mean=float(array.mean()), low=float(interval.low), high=float(interval.high), n=array.size)
 
 
+def bootstrap_ratio(
+    numerators: ArrayLike, denominators: ArrayLike, rng: np.random.Generator, *, resamples: int = RESAMPLES
+) -> Interval:
+    """Return the ratio of the means of two values per subject, with its percentile-bootstrap interval.
+
+    It is not the mean of the subjects' ratios: subjects with large denominators count for more.
+
+    Args:
+        numerators: one per subject.
+        denominators: likewise, in the same order; their mean is not 0.
+        rng: draws the resamples.
+        resamples: how many.
+    """
+    pairs = tuple(np.asarray(values, np.float64) for values in (numerators, denominators))
+    ratio = float(pairs[0].mean() / pairs[1].mean()) if pairs[0].size else math.nan
+    if pairs[0].size < 2:
+        return Interval(mean=ratio, low=math.nan, high=math.nan, n=pairs[0].size)
+    interval = stats.bootstrap(
+        pairs,
+        lambda above, below, axis: above.mean(axis) / below.mean(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=1000,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    return Interval(mean=ratio, low=float(interval.low), high=float(interval.high), n=pairs[0].size)
+
+
 def paired_bootstrap(
     values: pd.Series[float], baseline: pd.Series[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Interval:

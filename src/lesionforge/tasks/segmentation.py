@@ -154,15 +154,19 @@ class SegmentationTask:
             network.load_state_dict(tensors)
         return cls(info=info, network=network.eval())
 
-    def predict(self, scan: Scan, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> LabelArray:
+    def predict(
+        self, scan: Scan, *, image: FloatArray | None = None, device: Literal["auto", "cpu", "cuda"] = "auto"
+    ) -> LabelArray:
         """Return the lesion classes on the scan's own grid.
 
         Args:
             scan: with exactly the model's channels; its label is not looked at.
+            image: ``(channel, x, y[, z])`` to look at in place of the scan's own, in its units and on its scale of
+                intensities, such as the scan with its lesion removed.
             device: where to compute.
         """
         preprocessing = self.info.preprocessing
-        sample = preprocessing.forward(scan)
+        sample = preprocessing.forward(scan, image=image)
         network = self.network.to(pick_device(device))
         config = SegmentationConfig.model_validate(self.info.config)
         with torch.inference_mode():

@@ -1,0 +1,87 @@
+"""What the scores of healed scans say about each method: mean, spread, interval, and a test against the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.errors import ConfigError
+from lesionforge.scores.healed import REFERENCES
+from lesionforge.scores.healthiness import is_valid
+from lesionforge.scores.info import HEALED_SCORES
+from lesionforge.scores.statistics import Interval, bootstrap_mean, bootstrap_ratio, compare_arms, subject_means
+from lesionforge.seeding import generator
+
+SIGNIFICANT = 0.05
+
+
+def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = (), seed: int = 0) -> pd.DataFrame:
+    """Summarize the table of :func:`~lesionforge.scores.healed.score_healed`, or several seeds' put together.
+
+    The subject is the unit of means, intervals and tests. Healthiness is the ratio of the mean numbers of voxels, over
+    all subjects; its test compares the subjects' own values.
+
+    Args:
+        scores: a row per method, seed and case.
+        baselines: the methods of which, score by score, the better one is what the others are tested against.
+        seed: of the bootstrap.
+
+    Returns:
+        a row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
+        ``baseline`` (the better one), ``difference, diff_low, diff_high, p_wilcoxon, p_holm``, ``star`` (better than
+        the baseline, p after Holm's correction below 0.05), ``f_pre_dice`` (mean over subjects) and ``valid``, which is
+        False for healthiness if that is below 0.6.
+
+    Raises:
+        ConfigError: if a baseline is not among the methods.
+    """
+    methods = list(dict.fromkeys(scores["method"]))
+    for name in baselines:
+        if name not in methods or name in REFERENCES:
+            raise ConfigError(name, "is no method that was scored", f"choose from {', '.join(methods)}")
+    results = scores.rename(columns={"method": "arm"}).assign(fraction=1.0)
+    parts = []
+    for score in HEALED_SCORES:
+        if results[score].notna().any():
+            part = pd.DataFrame([_row(results, score, method, seed) for method in methods]).dropna(subset="mean")
+            parts.append(_tested(part, results, score, baselines, seed))
+    table = pd.concat(parts, ignore_index=True)
+    table["f_pre_dice"] = results.groupby("subject_id")["f_pre_dice"].mean().mean()
+    table["valid"] = (table["score"] != "healthiness") | table["f_pre_dice"].map(is_valid)
+    return table
+
+
+def _row(results: pd.DataFrame, score: str, method: str, seed: int) -> dict[str, object]:
+    of_method = results[results["arm"] == method]
+    interval = _interval(of_method, score, generator(seed, "healed", score, method))
+    of_cases = of_method.groupby("case_id")[score].mean().dropna()
+    row: dict[str, object] = {"score": score, "method": method, "mean": interval.mean, "sd": of_cases.std(ddof=1)}
+    return row | {"ci_low": interval.low, "ci_high": interval.high, "n_subjects": interval.n}
+
+
+def _interval(results: pd.DataFrame, score: str, rng: np.random.Generator) -> Interval:
+    if score != "healthiness":
+        return bootstrap_mean(subject_means(results, score), rng)
+    counts = results.groupby(["subject_id", "seed"])[["found", "true"]].sum().groupby("subject_id").mean()
+    counts = counts[counts["true"] > 0]
+    left = bootstrap_ratio(counts["found"], counts["true"], rng)
+    return Interval(mean=1 - left.mean, low=1 - left.high, high=1 - left.low, n=left.n)
+
+
+def _tested(
+    part: pd.DataFrame, results: pd.DataFrame, score: str, baselines: Collection[str], seed: int
+) -> pd.DataFrame:
+    """Return the rows of a score with the test of each method against the better baseline."""
+    columns = ["difference", "diff_low", "diff_high", "p_wilcoxon", "p_holm"]
+    candidates = part[part["method"].isin(baselines)]
+    if candidates.empty:
+        return part.assign(baseline="", **dict.fromkeys(columns, np.nan), star=False)
+    sign = 1 if HEALED_SCORES[score].higher_is_better else -1
+    baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
+    compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
+    tests = compare_arms(results[results["arm"].isin(compared)], baseline=baseline, metric=score, seed=seed)
+    merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
+    star = (merged["p_holm"] < SIGNIFICANT) & (sign * merged["difference"] > 0)
+    return merged.assign(baseline=baseline, star=star)
