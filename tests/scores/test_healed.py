@@ -128,6 +128,13 @@ class TestCollecting:
         assert free[["identity", "healthiness", "change_outside"]].isna().all(axis=None)
         assert free["change_lesion_free"].notna().all()
 
+    def test_a_scan_that_is_darker_all_over_has_changed(self, cohort):
+        darker = {case.case_id: load_scan(case, cohort.channels).image / 2 for case in cohort.annotated()}
+        table = score_healed(cohort, {"darker": darker}, bright).set_index("method").loc["darker"]
+        assert (table["change_lesion_free"].dropna() > 0.2).all()
+        assert (table["change_outside"].dropna() > 0.2).all()
+        assert (table["identity"].dropna() < 0.98).all()
+
     def test_only_slices_with_a_lesion_count_for_healthiness(self, tmp_path):
         cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=1)
         (case,) = cohort
