@@ -14,7 +14,7 @@ from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing
