@@ -21,8 +21,8 @@ from lesionforge.masks.gan_training import MaskGANConfig, make_generator
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.seeding import generator
-from lesionforge.synthesizers import pix2pix
 from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig
+from lesionforge.training import inference
 from lesionforge.training.model_folder import describe
 
 SHAPE, ROUNDS, MASKS = (128, 128, 32), 5, 25
@@ -43,7 +43,7 @@ def compare_batches(model: Pix2Pix) -> list[Comparison]:
     rows = []
     for device in devices:
         model.to(device)
-        default = pix2pix.SUB_BATCH_VOXELS[device]
+        default = inference.SUB_BATCH_VOXELS[device]
         pairs = alternate(ROUNDS, lambda voxels=default: draw(model, voxels), lambda: draw(model, 1))
         goal = 1.0 if device == "cpu" else 0.2
         name = f"a volume of 32 slices, {device}"
@@ -63,7 +63,7 @@ def draw(model: Pix2Pix, voxels: int) -> None:
         case_id="volume",
         subject_id="volume",
     )
-    pix2pix.SUB_BATCH_VOXELS[model.device.type] = voxels
+    inference.SUB_BATCH_VOXELS[model.device.type] = voxels
     model.synthesize(sample, mask, generator(0))
 
 

@@ -9,11 +9,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.synthesizers.registry import find_method
+from lesionforge.synthesizers.registry import find_method, find_trainable
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training import loop
 from lesionforge.training.loop import CHECKPOINT, TrainingConfig
+from tests.synthesizers.healers import healer_options
 
 SIDE = {2: (24, 24), 3: (24, 24, 24)}
 
@@ -107,6 +108,24 @@ def fit_translator(method, channels):
     return fit
 
 
+def fit_healer(method, **chosen):
+    """Return a function that trains a method that removes lesions."""
+
+    def fit(cohort, out, spatial_dims, *, resume=False, config=None, **options):
+        optimiser = {"pool_size": 3, "ema_decay": 0.9, "learning_rate": 0.01}
+        small = healer_options(method, spatial_dims, **chosen)
+        return find_trainable(method).fit(
+            cohort,
+            channels=cohort.channels,
+            config={**small, "roi_size": SIDE[spatial_dims], "optimiser": optimiser, **(config or {})},
+            training=training(**options),
+            out=out,
+            resume=resume,
+        )
+
+    return fit
+
+
 def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, **options):
     """Train a tiny U-Net."""
     side = {2: (16, 16), 3: (16, 16, 8)}[spatial_dims]
@@ -125,6 +144,10 @@ METHODS = {
     "pix2pix": fit_pix2pix,
     "spade": fit_translator("spade", (8, 4, 4)),
     "cyclegan": fit_translator("cyclegan", (4, 4, 4)),
+    "paired": fit_healer("pseudo_healthy"),
+    "unpaired": fit_healer("pseudo_healthy", mode="unpaired", segmentor_dropout=0.2),
+    "healing_gan": fit_healer("healing_gan", adversarial="wgan"),
+    "healing_cyclegan": fit_healer("healing_cyclegan"),
     "segmentation": fit_segmentation,
 }
 

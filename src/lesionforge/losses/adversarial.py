@@ -44,12 +44,32 @@ def hinge(logits: Tensor, real: bool) -> Tensor:
 
 
 def negative_mean(logits: Tensor) -> Tensor:
-    """The generator's side of the hinge loss: Lim and Ye 2017; Miyato et al. 2018, equation 17."""
+    """The generator's side of the hinge loss (Miyato et al. 2018, equation 17) and of the Wasserstein game."""
     return -logits.mean()
+
+
+def wasserstein(logits: Tensor, real: bool) -> Tensor:
+    """Mean of the logits of fakes, negative mean of those of real images: Arjovsky et al. 2017, with a penalty."""
+    return -logits.mean() if real else logits.mean()
+
+
+def bounded(logits: Tensor, real: bool) -> Tensor:
+    """Squared distance of a sigmoid to the *wrong* answer, negated: Xia et al. 2019, L_GAN1 as printed (max over D).
+
+    Without the sigmoid this has no lower bound.
+    """
+    return -mse_loss(torch.sigmoid(logits), torch.full_like(logits, float(not real)))
+
+
+def bounded_generator(logits: Tensor) -> Tensor:
+    """The generator's side of :func:`bounded`: squared distance of the sigmoid to 1."""
+    return mse_loss(torch.sigmoid(logits), torch.ones_like(logits))
 
 
 ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     "lsgan": AdversarialLoss(critic=least_squares, generator=partial(least_squares, real=True)),
     "log": AdversarialLoss(critic=log_likelihood, generator=partial(log_likelihood, real=True)),
     "hinge": AdversarialLoss(critic=hinge, generator=negative_mean),
+    "wgan": AdversarialLoss(critic=wasserstein, generator=negative_mean),
+    "bounded": AdversarialLoss(critic=bounded, generator=bounded_generator),
 }

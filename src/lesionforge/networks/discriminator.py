@@ -10,6 +10,7 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
+from lesionforge.networks.convolution import same_convolution
 from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
 
 KERNEL_SIZE = 4
@@ -28,6 +29,7 @@ class PatchGAN(nn.Module):
         in_channels: channels of image and condition together.
         channels: width of each hidden convolution.
         strides: stride of each hidden convolution; the last, one-channel convolution has stride 1.
+        keep_size: pad the last convolution so that it keeps the size of its map, as in Xia et al. 2019 (table 4).
         width: factor on all ``channels``.
         affine: whether instance norm learns a scale and a shift.
         spectral_norm: bound every convolution's largest singular value to 1, without instance norm
@@ -44,6 +46,7 @@ class PatchGAN(nn.Module):
         in_channels: int,
         channels: Sequence[int] = CHANNELS,
         strides: Sequence[int] = STRIDES,
+        keep_size: bool = False,
         width: float = 1.0,
         affine: bool = True,
         spectral_norm: bool = False,
@@ -54,6 +57,7 @@ class PatchGAN(nn.Module):
             "in_channels": in_channels,
             "channels": tuple(channels),
             "strides": tuple(strides),
+            "keep_size": keep_size,
             "width": width,
             "affine": affine,
             "spectral_norm": spectral_norm,
@@ -66,11 +70,12 @@ class PatchGAN(nn.Module):
                 layers.append(instance_norm(spatial_dims, out_channels, affine=affine))
             layers.append(nn.LeakyReLU(0.2))
             in_channels = out_channels
-        layers.append(Conv[Conv.CONV, spatial_dims](in_channels, 1, KERNEL_SIZE, padding=1))
+        last = Conv[Conv.CONV, spatial_dims](in_channels, 1, KERNEL_SIZE, padding=1)
+        layers.append(same_convolution(spatial_dims, in_channels, 1) if keep_size else last)
         self.layers = nn.Sequential(*layers)
         init_normal(self)
         if spectral_norm:
-            for layer in self.layers:
+            for layer in list(self.layers.modules()):
                 if isinstance(layer, nn.Conv2d | nn.Conv3d):
                     with_spectral_norm(layer)
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout, Pad
+from monai.networks.layers.factories import Conv, Dropout
 from torch import Tensor, nn
 
+from lesionforge.networks.convolution import output_activation, same_convolution
 from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
 
 PUBLISHED_CHANNELS = (64, 128, 256, 512, 512, 512, 512)
@@ -62,7 +63,9 @@ class UNetGenerator(nn.Module):
             for i, (before, after) in enumerate(zip(below, mirrored, strict=True))
         )
         self.head = nn.Sequential(
-            nn.Upsample(scale_factor=2), _same_conv(spatial_dims, 2 * widths[0], out_channels), _activation(activation)
+            nn.Upsample(scale_factor=2),
+            same_convolution(spatial_dims, 2 * widths[0], out_channels),
+            output_activation(activation),
         )
         init_normal(self)
 
@@ -78,11 +81,6 @@ class UNetGenerator(nn.Module):
         return torch.as_tensor(self.head(x))
 
 
-def _same_conv(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    pad = Pad[Pad.CONSTANTPAD, spatial_dims]((1, 2) * spatial_dims, 0.0)
-    return nn.Sequential(pad, Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=4))
-
-
 def _down(spatial_dims: int, in_channels: int, out_channels: int, *, normalise: bool, affine: bool) -> nn.Module:
     layers = [Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=4, stride=2, padding=1)]
     if normalise:
@@ -93,14 +91,10 @@ def _down(spatial_dims: int, in_channels: int, out_channels: int, *, normalise: 
 def _up(spatial_dims: int, in_channels: int, out_channels: int, *, affine: bool, dropout: float) -> nn.Module:
     layers = [
         nn.Upsample(scale_factor=2),
-        _same_conv(spatial_dims, in_channels, out_channels),
+        same_convolution(spatial_dims, in_channels, out_channels),
         instance_norm(spatial_dims, out_channels, affine=affine),
         nn.LeakyReLU(0.2),
     ]
     if dropout:
         layers.append(Dropout[Dropout.DROPOUT, spatial_dims](dropout))
     return nn.Sequential(*layers)
-
-
-def _activation(name: str) -> nn.Module:
-    return {"tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "none": nn.Identity()}[name]

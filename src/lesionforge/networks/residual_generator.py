@@ -1,15 +1,25 @@
-"""The residual generator of CycleGAN, pix2pix' other one."""
+"""The residual generator of CycleGAN, and of pseudo-healthy synthesis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from lesionforge.networks.convolution import output_activation
 from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
+
+PSEUDO_HEALTHY: dict[str, Any] = {
+    "channels": (32, 64, 128),
+    "blocks": 6,
+    "head_kernel": 3,
+    "slope": 0.2,
+    "activation": "sigmoid",
+}
 
 
 class ResidualGenerator(nn.Module):
@@ -19,6 +29,8 @@ class ResidualGenerator(nn.Module):
     convolution, 3-wide stride-2 convolutions, nine blocks of two 3-wide convolutions, ×2 nearest upsampling with 3-wide
     convolutions (instead of transposed ones, which leave a checkerboard), a 7-wide convolution.
 
+    That of Xia et al. 2019 (arXiv 1901.07295, tables 2 and 3) is the same with :data:`PSEUDO_HEALTHY`.
+
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the condition.
@@ -26,10 +38,13 @@ class ResidualGenerator(nn.Module):
         channels: width at each resolution, from the finest; each further one is half as fine.
         blocks: residual blocks at the coarsest.
         width: factor on all ``channels``.
+        head_kernel: width of the last convolution.
+        slope: of the residual blocks' activation for negative values; with 0 it is a ReLU.
+        activation: output range: ``"tanh"`` for [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"``.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;
-        output ``(batch, out_channels, x, y[, z])``, −1 to 1.
+        output ``(batch, out_channels, x, y[, z])``.
     """
 
     def __init__(
@@ -41,6 +56,9 @@ class ResidualGenerator(nn.Module):
         channels: Sequence[int] = (64, 128, 256),
         blocks: int = 9,
         width: float = 1.0,
+        head_kernel: int = 7,
+        slope: float = 0.0,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
         widths = scale_widths(channels, width)
@@ -49,13 +67,13 @@ class ResidualGenerator(nn.Module):
         self.layers = nn.Sequential(
             _step(spatial_dims, in_channels, widths[0], 7),
             *(_step(spatial_dims, fine, coarse, 3, stride=2) for fine, coarse in steps),
-            *(_Residual(spatial_dims, widths[-1]) for _ in range(blocks)),
+            *(_Residual(spatial_dims, widths[-1], slope) for _ in range(blocks)),
             *(
                 nn.Sequential(nn.Upsample(scale_factor=2), _step(spatial_dims, coarse, fine, 3))
                 for fine, coarse in reversed(steps)
             ),
-            Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 7, padding=3),
-            nn.Tanh(),
+            Conv[Conv.CONV, spatial_dims](widths[0], out_channels, head_kernel, padding=head_kernel // 2),
+            output_activation(activation),
         )
         init_normal(self)
 
@@ -65,10 +83,10 @@ class ResidualGenerator(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, spatial_dims: int, channels: int) -> None:
+    def __init__(self, spatial_dims: int, channels: int, slope: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _step(spatial_dims, channels, channels, 3),
+            _step(spatial_dims, channels, channels, 3, slope=slope),
             Conv[Conv.CONV, spatial_dims](channels, channels, 3, padding=1),
             instance_norm(spatial_dims, channels),
         )
@@ -77,9 +95,11 @@ class _Residual(nn.Module):
         return x + self.layers(x)
 
 
-def _step(spatial_dims: int, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Module:
+def _step(
+    spatial_dims: int, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, slope: float = 0.0
+) -> nn.Module:
     return nn.Sequential(
         Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel, stride, padding=kernel // 2),
         instance_norm(spatial_dims, out_channels),
-        nn.ReLU(),
+        nn.LeakyReLU(slope),
     )

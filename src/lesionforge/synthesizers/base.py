@@ -1,4 +1,4 @@
-"""What every synthesizer is: fitted on a cohort, kept in a model folder, drawing where a mask says."""
+"""What a fitted model is: kept in a model folder; and a synthesizer: one that draws where a mask says."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, save_model
 
 
-class Synthesizer(ABC):
-    """Draws a lesion into a sample where a mask says.
+class FittedModel(ABC):
+    """Something that was fitted on a cohort and is kept in a model folder.
 
     Attributes:
-        method: its name in the dictionary of synthesizers.
+        method: its name in the dictionary of its kind.
         Config: its options.
-        needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not.
-        slice_by_slice: whether it draws into volumes when it was fitted for slices.
+        slice_by_slice: whether it takes volumes when it was fitted for slices.
         info: what it was fitted on and how.
     """
 
     method: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
-    needs_mask: ClassVar[bool] = True
     slice_by_slice: ClassVar[bool] = True
 
     def __init__(self, info: ModelInfo) -> None:
@@ -68,16 +66,6 @@ class Synthesizer(ABC):
         """
 
     @abstractmethod
-    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return ``sample`` with a lesion where ``mask`` is not 0; its label is the union of old and new.
-
-        Args:
-            sample: in this synthesizer's model space.
-            mask: ``(x, y[, z])`` lesion classes on the sample's grid.
-            rng: all randomness comes from it.
-        """
-
-    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return what ``model.safetensors`` keeps."""
 
@@ -86,13 +74,8 @@ class Synthesizer(ABC):
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
         """Make a synthesizer from what was kept."""
 
-    @property
-    def draws_whole_image(self) -> bool:
-        """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
-        return False
-
     def check_dimensions(self, spatial_dims: int) -> None:
-        """See that scans of these dimensions can be drawn into.
+        """See that scans of these dimensions can be taken.
 
         Raises:
             ConfigError: if not.
@@ -103,10 +86,6 @@ class Synthesizer(ABC):
         if spatial_dims > dims and not self.slice_by_slice:
             raise ConfigError(self.method, "was fitted for slices, not for volumes", "fit it with spatial_dims=3")
 
-    def margin_mm(self) -> float:
-        """Return how far beyond the mask the method may change a scan, in mm."""
-        return 0.0
-
     def to(self, device: str) -> Self:
         """Move what computes to ``device``."""
         return self
@@ -114,6 +93,35 @@ class Synthesizer(ABC):
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``model_card.md`` into ``folder``."""
         save_model(folder, self.info, self.tensors())
+
+
+class Synthesizer(FittedModel):
+    """Draws a lesion into a sample where a mask says.
+
+    Attributes:
+        needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not.
+    """
+
+    needs_mask: ClassVar[bool] = True
+
+    @abstractmethod
+    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
+        """Return ``sample`` with a lesion where ``mask`` is not 0; its label is the union of old and new.
+
+        Args:
+            sample: in this synthesizer's model space.
+            mask: ``(x, y[, z])`` lesion classes on the sample's grid.
+            rng: all randomness comes from it.
+        """
+
+    @property
+    def draws_whole_image(self) -> bool:
+        """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
+        return False
+
+    def margin_mm(self) -> float:
+        """Return how far beyond the mask the method may change a scan, in mm."""
+        return 0.0
 
 
 def training_cohort(cohort: Cohort, channels: tuple[str, ...], *, lesion_free: bool = False) -> Cohort:

@@ -20,6 +20,7 @@ from torch.nn.functional import l1_loss, mse_loss
 from torch.utils.data import Dataset
 
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
+from lesionforge.losses.cycle import both_ways
 from lesionforge.synthesizers.conditions import Condition
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
@@ -72,14 +73,17 @@ class CycleGANModule(AdversarialModule):
         """Both adversarial terms plus λ times both ways round."""
         condition, image = batch["condition"], batch["image"]
         label, noise = condition[:, : self.labels], condition[:, self.labels :]
-        fake_image = self.generator["image"](condition)
-        fake_label = self._label(image)
-        adversarial = self.adversarial.generator(self.critic["image"](fake_image))
-        adversarial = adversarial + self.adversarial.generator(self.critic["label"](fake_label))
-        around = self.generator["image"](torch.cat([fake_label, noise], 1))
-        cycle = self.norm(self._label(fake_image), label) + self.norm(around, image)
-        fakes = torch.cat([fake_label, fake_image], 1).detach()
-        return adversarial + self.lambda_cycle * cycle, fakes, {"adversarial": adversarial, "cycle": cycle}
+        ways = both_ways(
+            lambda labels: self.generator["image"](torch.cat([labels, noise], 1)),
+            self._label,
+            label,
+            image,
+            norm=self.norm,
+        )
+        adversarial = self.adversarial.generator(self.critic["image"](ways.second))
+        adversarial = adversarial + self.adversarial.generator(self.critic["label"](ways.first))
+        fakes = torch.cat([ways.first, ways.second], 1).detach()
+        return adversarial + self.lambda_cycle * ways.cycle, fakes, {"adversarial": adversarial, "cycle": ways.cycle}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
         """The adversarial losses of both critics."""

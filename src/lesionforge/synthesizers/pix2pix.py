@@ -37,14 +37,13 @@ from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, dra
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_roi_size
 from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
-from lesionforge.training.inference import one_thread
+from lesionforge.training.inference import one_thread, sub_batch
 from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 
-SUB_BATCH_VOXELS = {"cpu": 2**16, "cuda": 2**22}
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
 
@@ -265,8 +264,7 @@ class Pix2Pix(Synthesizer):
 
     def _generate(self, inputs: Any) -> Any:
         with one_thread(), torch.inference_mode():
-            at_once = max(1, SUB_BATCH_VOXELS[self.device.type] // int(np.prod(inputs.shape[2:])))
-            parts = torch.from_numpy(inputs.astype(np.float32)).split(at_once)
+            parts = torch.from_numpy(inputs.astype(np.float32)).split(sub_batch(inputs.shape[2:], self.device))
             return torch.cat([self.generator(part.to(self.device)).float().cpu() for part in parts]).numpy()
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -18,6 +17,7 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.conditions import Condition, ConditionName
 from lesionforge.training.adversarial import AdversarialConfig
 from lesionforge.training.model_folder import ModelInfo
+from lesionforge.training.samples import training_size
 
 
 class Pix2PixConfig(MethodConfig):
@@ -106,13 +106,14 @@ class Pix2PixConfig(MethodConfig):
 
 def default_roi_size(facts: Fingerprint, samples: Sequence[Sample], config: Pix2PixConfig) -> tuple[int, ...]:
     """Return the fingerprint's crop, and whole slices for label maps; if too thin, as wide as the critic needs it."""
-    divisor = config.divisor
-    smallest = -(-smallest_input() // divisor) * divisor
-    sides = facts.roi_size(config.spatial_dims, divisor=divisor)
-    if config.condition == "label" and config.spatial_dims == 2:
-        largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
-        sides = tuple(int(-(-n // divisor) * divisor) for n in largest)
-    return tuple(max(n, smallest) for n in sides)
+    return training_size(
+        facts,
+        samples,
+        spatial_dims=config.spatial_dims,
+        divisor=config.divisor,
+        smallest=smallest_input(),
+        whole_slices=config.condition == "label",
+    )
 
 
 def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:

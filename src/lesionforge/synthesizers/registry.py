@@ -1,17 +1,23 @@
 """The methods by name."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from lesionforge.errors import ConfigError, ModelError
-from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.base import FittedModel, Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.synthesizers.cyclegan import CycleGAN
+from lesionforge.synthesizers.healing import Healer
+from lesionforge.synthesizers.healing_baselines import HealingCycleGAN, HealingGAN
 from lesionforge.synthesizers.injection import Injection
 from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
 from lesionforge.synthesizers.spade import Spade
 from lesionforge.training.model_folder import must_fit, read_info, read_tensors
 
+Kind = TypeVar("Kind", bound=FittedModel)
 SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "pix2pix": Pix2Pix,
     "spade": Spade,
@@ -19,6 +25,12 @@ SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "copy_paste": CopyPaste,
     "carvemix": CarveMix,
     "injection": Injection,
+    "pseudo_healthy": PseudoHealthy,
+}
+HEALERS: dict[str, type[Healer]] = {
+    "pseudo_healthy": PseudoHealthy,
+    "healing_gan": HealingGAN,
+    "healing_cyclegan": HealingCycleGAN,
 }
 
 
@@ -33,15 +45,38 @@ def find_method(name: str) -> type[Synthesizer]:
     return SYNTHESIZERS[name]
 
 
-def load_synthesizer(folder: Path) -> Synthesizer:
-    """Load a model folder; only JSON and safetensors are read.
+def find_trainable(name: str) -> type[FittedModel]:
+    """Return the synthesizer or healer of this name.
 
     Raises:
-        ModelError: if it is unfinished, damaged, or of another version.
+        ConfigError: if there is none.
     """
+    return HEALERS[name] if name in HEALERS else find_method(name)
+
+
+def load_synthesizer(folder: Path) -> Synthesizer:
+    """Load the model folder of what draws lesions; only JSON and safetensors are read.
+
+    Raises:
+        ModelError: if it is unfinished, damaged, of another version, or of something else.
+    """
+    return _load(folder, SYNTHESIZERS)
+
+
+def load_healer(folder: Path) -> Healer:
+    """Load the model folder of what removes lesions; only JSON and safetensors are read.
+
+    Raises:
+        ModelError: if it is unfinished, damaged, of another version, or of something else.
+    """
+    return _load(folder, HEALERS)
+
+
+def _load(folder: Path, methods: Mapping[str, type[Kind]]) -> Kind:
     info = read_info(folder)
-    if info.method not in SYNTHESIZERS:
-        raise ModelError(folder, f"is a model of {info.method}", "name a model that `lesionforge train` made")
+    if info.method not in methods:
+        remedy = f"name a model that `lesionforge train` made of {', '.join(methods)}"
+        raise ModelError(folder, f"is a model of {info.method}", remedy)
     tensors = read_tensors(folder)
     with must_fit(folder):
-        return find_method(info.method).from_tensors(info, tensors)
+        return methods[info.method].from_tensors(info, tensors)

@@ -1,13 +1,15 @@
-"""Scans brought to model space once and kept in memory."""
+"""Scans brought to model space once and kept in memory, and how much of them an item takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 from monai.data import CacheDataset
 from monai.transforms import Transform
 
 from lesionforge.cohort.case import Case
+from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 
@@ -52,3 +54,28 @@ def cached_samples(
         copy_cache=False,
     )
     return samples
+
+
+def training_size(
+    facts: Fingerprint,
+    samples: Sequence[Sample],
+    *,
+    spatial_dims: int,
+    divisor: int,
+    smallest: int,
+    whole_slices: bool,
+) -> tuple[int, ...]:
+    """Return the size of training items, in voxels: the fingerprint's crop, or whole slices.
+
+    Args:
+        facts: of the training cases.
+        samples: of the training cases.
+        spatial_dims: 2 or 3.
+        divisor: what each side must be a multiple of.
+        smallest: side that the networks need at least.
+        whole_slices: in 2D, take the largest slice.
+    """
+    sides = facts.roi_size(spatial_dims, divisor=divisor)
+    if whole_slices and spatial_dims == 2:
+        sides = tuple(int(n) for n in np.max([sample.image.shape[1:3] for sample in samples], axis=0))
+    return tuple(-(-max(n, smallest) // divisor) * divisor for n in sides)

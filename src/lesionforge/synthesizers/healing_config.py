@@ -1,0 +1,88 @@
+"""The options of methods that heal, and the networks that follow from them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from lesionforge.config import MethodConfig
+from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
+from lesionforge.training.adversarial import AdversarialConfig
+
+CRITIC_CHANNELS = (32, 128, 256, 512)
+
+
+class HealingConfig(MethodConfig):
+    """Options of every method that heals; the widths are those of Xia et al. 2019, times ``width``.
+
+    Attributes:
+        spatial_dims: 2 or 3.
+        channels: widths of the generators from their finest resolution.
+        blocks: residual blocks of the generators.
+        critic_channels: widths of the critics' convolutions, each of which halves the size.
+        width: factor on all widths; 1 is the paper's.
+        roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
+            slices (2D) or the fingerprint's crop (3D).
+        adversarial: ``lsgan``, ``wgan`` (with gradient penalty) or ``bounded`` (as printed in the paper, with a
+            sigmoid).
+        lambda_gp: weight of the gradient penalty.
+        margin_mm: how far beyond a lesion a scan may change where only lesions are replaced.
+        augment: mirror left and right, and turn by up to 5°.
+        optimiser: see :class:`AdversarialConfig`.
+    """
+
+    spatial_dims: Literal[2, 3] = 2
+    channels: tuple[int, ...] = Field(default=PSEUDO_HEALTHY["channels"], min_length=2)
+    blocks: int = Field(default=PSEUDO_HEALTHY["blocks"], ge=1)
+    critic_channels: tuple[int, ...] = Field(default=CRITIC_CHANNELS, min_length=1)
+    width: float = Field(default=0.25, gt=0)
+    roi_size: tuple[int, ...] | None = None
+    adversarial: Literal["lsgan", "wgan", "bounded"] = "lsgan"
+    lambda_gp: float = Field(default=10.0, ge=0)
+    margin_mm: float = Field(default=6.0, ge=0)
+    augment: bool = True
+    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4)
+
+    @property
+    def divisor(self) -> int:
+        """What the networks need each side of their input to be a multiple of."""
+        return int(2 ** (len(self.channels) - 1))
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side, in voxels, that the networks can take."""
+        return max(2 * self.divisor, int(2 ** len(self.critic_channels)))
+
+    @model_validator(mode="after")
+    def _roi_fits(self) -> Self:
+        if self.roi_size is None:
+            return self
+        if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < self.smallest for n in self.roi_size):
+            sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {self.smallest} or more"
+            raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
+        return self
+
+    def generator(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return a generator: tables 2 and 3."""
+        sizes: dict[str, Any] = {**PSEUDO_HEALTHY, "channels": self.channels, "blocks": self.blocks}
+        return ResidualGenerator(
+            spatial_dims=self.spatial_dims,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            width=self.width,
+            **sizes,
+        )
+
+    def critic(self, in_channels: int) -> nn.Module:
+        """Return a discriminator: table 4; its output is linear."""
+        return PatchGAN(
+            spatial_dims=self.spatial_dims,
+            in_channels=in_channels,
+            channels=self.critic_channels,
+            strides=(2,) * len(self.critic_channels),
+            keep_size=True,
+            width=self.width,
+        )
