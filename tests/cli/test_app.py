@@ -55,7 +55,7 @@ def test_without_arguments_the_commands_are_listed(command):
     [
         (["check", "nowhere"], "nowhere: has no dataset.json"),
         (["show", "COHORT", "--channels", "T2"], "has no channel 'T2'"),
-        (["train", "stylegan", "COHORT", "--out", "out"], "stylegan: is no synthesizer; choose from pix2pix"),
+        (["train", "stylegan", "COHORT", "--out", "out"], "stylegan: is no method; choose from pix2pix"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--set", "lamda=1"], "lamda: is no option; the options are"),
         (
             ["train", "pix2pix", "COHORT", "--out", "out", "--set", "optimiser.lr=1"],

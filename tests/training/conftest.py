@@ -11,9 +11,11 @@ def _quiet():
 
 @pytest.fixture(scope="session")
 def cohorts(tmp_path_factory):
-    """Small cohorts by dimensions."""
+    """Small cohorts by dimensions, the last case lesion-free."""
     shapes = {2: (32, 32), 3: (24, 24, 24)}
     return {
-        dims: tiny_cohort(tmp_path_factory.mktemp(f"train{dims}"), spatial_dims=dims, n_subjects=3, shape=shapes[dims])
+        dims: tiny_cohort(
+            tmp_path_factory.mktemp(f"train{dims}"), spatial_dims=dims, n_subjects=4, n_healthy=1, shape=shapes[dims]
+        )
         for dims in (2, 3)
     }

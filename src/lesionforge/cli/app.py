@@ -11,6 +11,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
+from lesionforge.cli.healing import heal
 from lesionforge.cli.simulate import simulate
 from lesionforge.errors import LesionforgeError
 
@@ -70,6 +71,7 @@ app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)
 app.command("train")(models.train)
 app.command("synthesize")(models.synthesize)
+app.command("heal")(heal)
 app.add_typer(segment, name="segment")
 segment.command("train")(studies.segment_train)
 segment.command("predict")(studies.segment_predict)

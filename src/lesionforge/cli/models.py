@@ -36,10 +36,13 @@ from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
-    from lesionforge.synthesizers.base import Synthesizer
+    from lesionforge.synthesizers.base import FittedModel
 
 ENDLESS = 10_000_000
-METHODS = "pix2pix, spade, cyclegan, copy_paste, carvemix, injection or maskgan."
+METHODS = (
+    "pix2pix, spade, cyclegan, copy_paste, carvemix, injection or pseudo_healthy draw lesions; "
+    "pseudo_healthy, healing_gan or healing_cyclegan remove them; maskgan draws masks."
+)
 
 
 class ConditionChoice(StrEnum):
@@ -79,6 +82,9 @@ def train(
     out: Out,
     channels: Channels = None,
     condition: Annotated[ConditionChoice | None, typer.Option(help="pix2pix: what the generator sees.")] = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="pseudo_healthy: never show an image with its own mask.")
+    ] = False,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -90,7 +96,7 @@ def train(
     device: DeviceOption = Device.AUTO,
     workers: Workers = 0,
 ) -> None:
-    """Fit a synthesizer, or a generator of lesion masks (maskgan), on the lesion cases of a cohort.
+    """Fit what draws lesions, what removes them, or a generator of lesion masks (maskgan) on the cases of a cohort.
 
     For maskgan COHORT may also be a folder of label maps in MNI space.
 
@@ -100,7 +106,7 @@ def train(
     from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
     from lesionforge.masks import MaskGAN
-    from lesionforge.synthesizers.registry import find_method
+    from lesionforge.synthesizers.registry import find_trainable
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
 
@@ -108,20 +114,22 @@ def train(
     options, flags = parse_settings(settings)
     if condition is not None:
         options["condition"] = condition.value
+    if unpaired:
+        options["mode"] = "unpaired"
     problems = list[LesionforgeError]()
     bare_masks = method == "maskgan" and not (cohort / "dataset.json").is_file()
     read = partial(read_masks, on_problem=problems.append) if bare_masks else read_cohort
     chosen = read_selection(cohort, read=read, subjects=subjects, cases=cases, role=role, seed=seed)
     flags = training_options(flags, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers)
     training = parse_options(TrainingConfig, flags)
-    fitted: MaskGAN | Synthesizer
+    fitted: MaskGAN | FittedModel
     if method == "maskgan":
         masks = chosen.with_channels(channels or chosen.channels)
         fitted = MaskGAN.fit(
             masks, config=options, training=training, out=out, resume=resume, on_problem=problems.append
         )
     else:
-        fitted = find_method(method).fit(
+        fitted = find_trainable(method).fit(
             chosen,
             channels=tuple(channels or chosen.channels),
             config=options,

@@ -51,7 +51,10 @@ def find_trainable(name: str) -> type[FittedModel]:
     Raises:
         ConfigError: if there is none.
     """
-    return HEALERS[name] if name in HEALERS else find_method(name)
+    known = {**SYNTHESIZERS, **HEALERS}
+    if name not in known:
+        raise ConfigError(name, "is no method", f"choose from {', '.join(known)}")
+    return known[name]
 
 
 def load_synthesizer(folder: Path) -> Synthesizer:

@@ -40,7 +40,7 @@ def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeE
         name=result.name,
         channels=result.channels,
         labels=result.labels,
-        num_training=len(result),
+        num_training=len(result.annotated()),
         file_ending=file_ending,
     )
     write_problems(out / "problems.csv", problems)

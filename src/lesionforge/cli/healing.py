@@ -1,0 +1,62 @@
+"""The command that removes lesions: heal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lesionforge.cli.common import (
+    CaseList,
+    CohortFolder,
+    Device,
+    DeviceOption,
+    ModelFolder,
+    Out,
+    Role,
+    Seed,
+    Subjects,
+    console,
+    finish,
+    progress_bar,
+    read_selection,
+)
+from lesionforge.cli.models import BlendChoice
+
+
+def heal(
+    model: ModelFolder,
+    cohort: CohortFolder,
+    out: Out,
+    blend: Annotated[
+        BlendChoice, typer.Option(help="All that was drawn, or the scan's own outside the lesion that was found.")
+    ] = BlendChoice.FULL,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Remove the lesions from the scans of a cohort: pseudo-healthy scans, maps of the lesions, reconstructions.
+
+    Writes the cohorts healed, maps and reconstructed into --out, as far as the model's method has them. Started again
+    with the same arguments, a run that was stopped goes on.
+
+    Example: lesionforge heal model Dataset001_Tumour --out healed --role test
+    """
+    from lesionforge.cohort.sheet import contact_sheet
+    from lesionforge.synthesizers.heal import heal_cohort
+    from lesionforge.synthesizers.registry import load_healer
+    from lesionforge.training.loop import pick_device
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    healer = load_healer(model).to(pick_device(device.value))
+    scans = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    with progress_bar("healing") as progress:
+        result = heal_cohort(healer, scans, out=out, blend=blend.value, progress=progress)
+    for kind, written in result.cohorts.items():
+        console.print(f"{out / kind}: {len(written)} cases")
+        if len(written):
+            console.print(f"{contact_sheet(written, out / kind / 'sheet.png')}")
+    finish(result.problems, out / "healed" / "problems.csv")
