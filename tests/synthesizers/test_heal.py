@@ -242,3 +242,37 @@ def test_slices_that_the_mask_leaves_out_stay_as_they_are(cohorts):
     mask = ball_mask(sample.label.shape, (16, 16, 8), 2)
     drawn = model.synthesize(sample, mask, generator(0))
     assert np.array_equal((drawn.image != sample.image).any((0, 1, 2)), mask.any((0, 1)))
+
+
+@BOTH
+def test_a_lesion_is_removed_and_another_one_drawn_elsewhere(spatial_dims, cohorts, tmp_path):
+    """The label is the new lesion alone, and nothing changes but around it and around the old one."""
+    cohort = cohorts[spatial_dims].with_lesions()
+    healer = perfect_healer(cohort, level=0.85, margin_mm=2.0)
+    healer = type(healer)(healer.info.model_copy(update={"training_subjects": ("healed_with",)}), healer.networks)
+    drawer = perfect_healer(cohort, margin_mm=2.0)
+    masks = MaskBank(cohort)
+    result = synthesize(drawer, cohort, masks, tmp_path / "out", n=3, healer=healer)
+    assert len(result.cohort)
+    for case in result.cohort:
+        old, new = (load_scan(c, cohort.channels) for c in (cohort[case.source_case], case))
+        removed = (old.label > 0) & (old.image[0] > 0.9 * np.percentile(old.image, 99.5))
+        assert new.label.any()
+        assert not (new.label[old.label > 0] > 0).any()
+        assert removed.any()
+        assert (new.image[0][removed] < 0.7 * old.image[0][removed]).all()
+        bright = old.image[0] > 0.85 * np.percentile(old.image, 99.5)
+        near, _ = hole_around(((old.label > 0) | bright | (new.label > 0)).astype(np.int16), 2.0, old.spacing)
+        assert np.array_equal(new.image[0][~near], old.image[0][~near])
+        assert {"healed_with", "somebody"} <= set(case.parents)
+        assert case.extra["healed_by"] == "pseudo_healthy"
+    (case, *_) = read_cohort(tmp_path / "out")
+    assert case.extra["healed_by"] == "pseudo_healthy"
+    with pytest.raises(OutputError):
+        synthesize(drawer, cohort, masks, tmp_path / "out", n=3)
+
+
+def test_what_heals_must_have_the_channels_of_what_draws(cohorts, rich_cohorts, tmp_path):
+    healer, drawer = perfect_healer(rich_cohorts[2]), perfect_healer(cohorts[2])
+    with pytest.raises(ConfigError, match="takes FLAIR, T1, but"):
+        synthesize(drawer, cohorts[2], MaskBank(cohorts[2]), tmp_path / "out", healer=healer)

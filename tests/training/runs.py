@@ -146,8 +146,7 @@ METHODS = {
     "cyclegan": fit_translator("cyclegan", (4, 4, 4)),
     "paired": fit_healer("pseudo_healthy"),
     "unpaired": fit_healer("pseudo_healthy", mode="unpaired", segmentor_dropout=0.2),
-    "healing_gan": fit_healer("healing_gan", adversarial="wgan"),
-    "healing_cyclegan": fit_healer("healing_cyclegan"),
+    "healing_cyclegan": fit_healer("healing_cyclegan", adversarial="wgan"),
     "segmentation": fit_segmentation,
 }
 

@@ -154,6 +154,9 @@ def synthesize(
     blend: Annotated[BlendChoice, typer.Option(help="Keep the scan outside the lesion, or all that was drawn.")] = (
         BlendChoice.LESION
     ),
+    heal: Annotated[
+        Path | None, typer.Option(help="A model that removes the lesions of each scan before another one is drawn.")
+    ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -172,14 +175,16 @@ def synthesize(
     from lesionforge.cohort.sheet import contact_sheet
     from lesionforge.masks import make_mask_source
     from lesionforge.synthesizers.generate import synthesize_cohort
-    from lesionforge.synthesizers.registry import load_synthesizer
+    from lesionforge.synthesizers.registry import load_healer, load_synthesizer
     from lesionforge.training.loop import pick_device
     from lesionforge.training.quiet import quiet
 
     quiet()
     if device is Device.CUDA and workers:
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
-    drawer = load_synthesizer(model).to(pick_device(device.value) if not workers else "cpu")
+    computes_on = pick_device(device.value) if not workers else "cpu"
+    drawer = load_synthesizer(model).to(computes_on)
+    healer = None if heal is None else load_healer(heal).to(computes_on)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     source, skipped = None, list[CohortError]()
     if drawer.needs_mask:
@@ -199,6 +204,7 @@ def synthesize(
             seed=seed,
             min_volume=min_volume,
             workers=workers,
+            healer=healer,
             problems=skipped,
             progress=progress,
         )

@@ -13,19 +13,19 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_edited, save_label
+from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
 from lesionforge.masks import MASK_SOURCES
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
-from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.preprocessing.region import with_region
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.drawing import Drawing, draw_into
+from lesionforge.synthesizers.healing import Healer
 from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
+from lesionforge.synthesizers.targets import Target, Targets
 
 Progress = Callable[[int, int], None]
 
@@ -43,23 +43,6 @@ class Synthesis:
     cohort: Cohort
     problems: tuple[LesionforgeError, ...]
     redraws: int
-
-
-class Targets:
-    """Reads target scans; the last one is kept, since the cases of one scan follow each other."""
-
-    def __init__(self, model: Synthesizer) -> None:
-        self.preprocessing, self.with_region = model.info.preprocessing, model.needs_mask
-        self.last: tuple[Case, Scan, Sample] | None = None
-
-    def read(self, case: Case) -> tuple[Scan, Sample]:
-        """Return the scan of a case and the same in model space."""
-        if self.last is None or self.last[0] != case:
-            scan = load_scan(case, self.preprocessing.channels)
-            if self.with_region:
-                scan = with_region(scan)
-            self.last = case, scan, self.preprocessing.forward(scan)
-        return self.last[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +71,7 @@ def synthesize_cohort(
     seed: int = 0,
     min_volume: float = 200.0,
     workers: int = 0,
+    healer: Healer | None = None,
     problems: Sequence[LesionforgeError] = (),
     progress: Progress | None = None,
 ) -> Synthesis:
@@ -106,6 +90,7 @@ def synthesize_cohort(
         seed: each case's randomness comes from it and the case's id.
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
         workers: processes; 0 draws in this one. The files do not depend on it.
+        healer: removes the lesions that a scan has before another one is drawn elsewhere.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of cases done and ``n``.
 
@@ -119,7 +104,7 @@ def synthesize_cohort(
     ending = ".png" if next(iter(targets.cases[0].images.values())).name.endswith(".png") else ".nii.gz"
     job = Job(
         model=model,
-        targets=Targets(model),
+        targets=Targets(model, healer),
         masks=masks if model.needs_mask else None,
         cohort=targets,
         out=out,
@@ -172,20 +157,22 @@ def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
         synthesizer=job.model.method,
         seed=job.seed,
         parents=tuple(facts["parents"]),
-        extra={"redraws": str(facts["redraws"])},
+        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
     )
 
 
 def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
     model = job.model
     rng = generator(job.seed, case_id)
-    scan, sample = job.targets.read(source)
-    placed = _place(job, scan, rng)
-    drawing = draw_into(model, scan, sample, placed.mask, rng, blend=job.blend)
-    _write(job, scan, drawing, placed, case_id)
+    target, healer = job.targets.read(source), job.targets.healer
+    placed = _place(job, target.original, rng)
+    drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=job.blend)
+    _write(job, target, drawing, placed, case_id)
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if job.masks is not None:
         parents |= job.masks.subjects
+    if healer is not None:
+        parents |= set(healer.info.training_subjects)
     return {
         "case_id": case_id,
         "source_case": source.case_id,
@@ -195,6 +182,7 @@ def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
         "method": model.method,
         "seed": job.seed,
         "blend": job.blend,
+        **({} if healer is None else {"healed_by": healer.method}),
     }
 
 
@@ -204,13 +192,14 @@ def _place(job: Job, scan: Scan, rng: np.random.Generator) -> PlacedMask:
     return job.masks.sample(scan, rng, min_volume=job.min_volume)
 
 
-def _write(job: Job, scan: Scan, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:
+def _write(job: Job, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:
     channels = job.model.info.preprocessing.channels
     _check_classes(drawing.label, job, placed.mask_id or case_id)
     files, label_file = case_files(job.out, case_id, len(channels), job.file_ending)
     for number, channel in enumerate(channels):
-        save_edited(scan.case.images[channel], files[number], drawing.image[number], drawing.touched)
-    save_label(label_file, drawing.label, scan.affine)
+        touched = drawing.touched | target.touched
+        save_edited(target.scan.case.images[channel], files[number], drawing.image[number], touched)
+    save_label(label_file, drawing.label, target.scan.affine)
 
 
 def _check_classes(label: LabelArray, job: Job, where: str) -> None:
@@ -232,6 +221,7 @@ def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort
 
 def _settings(job: Job, n: int) -> dict[str, object]:
     """Return all that the cases depend on, for the run's record."""
+    healer = job.targets.healer
     return {
         "n": n,
         "seed": job.seed,
@@ -240,6 +230,7 @@ def _settings(job: Job, n: int) -> dict[str, object]:
         "model": job.model.info.model_dump(mode="json"),
         "masks": None if job.masks is None else [type(job.masks).__name__, *sorted(job.masks.subjects)],
         "targets": [case.case_id for case in job.cohort],
+        **({} if healer is None else {"healer": healer.info.model_dump(mode="json")}),
     }
 
 

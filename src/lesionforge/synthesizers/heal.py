@@ -111,7 +111,9 @@ def heal_cohort(
     return Healing(cohorts=cohorts, problems=tuple(found))
 
 
-def heal_scan(model: Healer, scan: Scan, sample: Sample, *, blend: Blend) -> tuple[HealedScan, Healed]:
+def heal_scan(
+    model: Healer, scan: Scan, sample: Sample, *, blend: Blend, known: LabelArray | None = None
+) -> tuple[HealedScan, Healed]:
     """Heal one scan.
 
     Args:
@@ -119,22 +121,25 @@ def heal_scan(model: Healer, scan: Scan, sample: Sample, *, blend: Blend) -> tup
         scan: with exactly the model's channels.
         sample: the scan in the model's space.
         blend: see :func:`heal_cohort`.
+        known: ``(x, y[, z])`` lesions on the scan's grid that are to go besides those that the model finds.
 
     Returns:
         The healed scan on its own grid, and what the model made in its own space.
     """
     preprocessing = model.info.preprocessing
+    geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
     healed = model.heal(sample)
     image, within, lesion = healed.image, None, None
     on_grid = healed.label(model.info.classes)
     if on_grid is not None:
-        lesion = preprocessing.geometry(scan).to_scan(on_grid, label=True)
+        lesion = geometry.to_scan(on_grid, label=True)
     if blend == "lesion":
-        assert on_grid is not None
-        assert lesion is not None
-        margin = model.config.margin_mm
-        image = blend_lesion(sample, image, on_grid, margin_mm=margin, spatial_dims=preprocessing.spatial_dims)
-        within, _ = hole_around(lesion, margin, scan.spacing)
+        gone = np.zeros(scan.spatial_shape, np.int16)
+        for there in (lesion, known):
+            gone = gone if there is None else np.maximum(gone, there)
+        dims = preprocessing.spatial_dims
+        image = blend_lesion(sample, image, geometry.to_model(gone, label=True), margin_mm=margin, spatial_dims=dims)
+        within, _ = hole_around(gone, margin, scan.spacing)
     values, touched = preprocessing.inverse(image, scan, within=within)
     return HealedScan(image=values, touched=touched, lesion=lesion), healed
 
