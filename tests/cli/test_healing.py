@@ -51,6 +51,17 @@ def test_the_model_draws_lesions_into_healed_scans(healer, slices, tmp_path):
     assert all(load_scan(case, drawn.channels).label.any() for case in drawn)
 
 
+def test_lesions_are_removed_and_others_drawn_in_one_command(healer, slices, tmp_path):
+    options = ["--n", 2, "--masks", "ellipsoids", "--min-volume", 10, "--role", "final", "--heal", healer]
+    typed("synthesize", healer, slices, "--out", tmp_path / "out", *options)
+    for case in read_cohort(tmp_path / "out"):
+        source = read_cohort(slices)[case.source_case]
+        old, new = (load_scan(c, ["FLAIR"]) for c in (source, case))
+        assert case.extra["healed_by"] == "pseudo_healthy"
+        assert not new.label[old.label > 0].any()
+        assert new.label.any()
+
+
 @pytest.mark.parametrize("method", ["healing_gan", "healing_cyclegan"])
 def test_the_baselines_are_trained_and_draw_nothing(method, slices, tmp_path):
     typed("train", method, slices, "--out", tmp_path / "m", "--steps", 2, *sets(TINY))

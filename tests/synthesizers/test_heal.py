@@ -17,6 +17,7 @@ from lesionforge.synthesizers.conditions import hole_around
 from lesionforge.synthesizers.heal import heal_cohort
 from lesionforge.synthesizers.registry import HEALERS, load_healer, load_synthesizer
 from lesionforge.training import inference
+from lesionforge.training.loop import TrainingConfig
 from tests.helpers import tiny_cohort
 from tests.synthesizers.folders import contents, synthesize
 from tests.synthesizers.healers import perfect_healer, untrained_healer
@@ -127,6 +128,22 @@ def test_a_saved_healer_does_the_same(method, spatial_dims, cohorts, tmp_path):
     assert first.image.max() <= high
     assert (first.pathology is not None) == model.finds_lesions == (method == "pseudo_healthy")
     assert (first.reconstruction is not None) == model.reconstructs == (method != "healing_gan")
+
+
+@EACH
+@BOTH
+def test_previews_show_what_the_method_has_and_leave_training_alone(method, spatial_dims, cohorts):
+    """Also without averaging, where the networks that are shown would be those that train."""
+    cohort = cohorts[spatial_dims]
+    info = untrained_healer(method, cohort, optimiser={"ema_decay": 0.0}).info
+    kind, samples = HEALERS[method], read_samples(cohort)
+    module, items = kind.module(info, TrainingConfig()), kind.items(samples, info, seed=0, name="Tiny")
+    figure = kind.picture(info, module, items)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    shown = {"pseudo_healthy": ["map", "reconstruction"], "healing_cyclegan": ["reconstruction"]}
+    assert titles == ["pathological", "healed", *shown.get(method, [])]
+    assert module.generator.training
+    assert all(weight.requires_grad for weight in module.generator.parameters())
 
 
 @EACH

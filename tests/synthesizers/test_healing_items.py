@@ -119,12 +119,20 @@ def test_weights_say_how_likely_a_healthy_plane_is(spatial_dims):
     samples = [subject(spatial_dims, n, radius=4 * (n == 0)) for n in range(4)]
     plain = items_of(samples, spatial_dims)
     weights = [1.0 if plane.sample == 2 else 0.0 for plane in plain.healthy]
-    chosen = items_of(samples, spatial_dims, healthy_weights=weights)
+    chosen = items_of(samples, spatial_dims)
+    chosen.weigh(weights)
     assert {plane.sample for plane in plain.healthy} >= {1, 2, 3}
     seen = (samples[2].image + 1) / 2
     for draw in range(8):
         healthy = chosen[draw]["healthy"].numpy()
         assert np.isin(healthy.round(5), seen.round(5)).all()
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0, 0.0], [-1.0, 1.0, 1.0]])
+def test_weights_that_are_none_are_refused(weights):
+    samples = [subject(2, n, radius=4 * (n == 0)) for n in range(4)]
+    with pytest.raises(ValueError, match="3 numbers"):
+        items_of(samples, 2).weigh(weights)
 
 
 def test_sums_over_boxes():

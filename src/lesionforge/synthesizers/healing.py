@@ -109,7 +109,7 @@ class Healer(FittedModel):
         training = training.or_batch_size(facts.batch_size(roi_size))
         facts_of_run = training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"})
         info = describe(cls.method, options, preprocessing, cases, training=facts_of_run)
-        items = cls.items(samples, info, seed=training.seed)
+        items = cls.items(samples, info, seed=training.seed, name=cases.name)
         module = cls.module(info, training)
         draw = partial(cls.picture, info, module, items)
         preview = Preview(draw, out / "previews", minutes=training.preview_minutes)
@@ -119,7 +119,7 @@ class Healer(FittedModel):
         return model
 
     @classmethod
-    def items(cls, samples: Sequence[Sample], info: ModelInfo, *, seed: int) -> HealingItems:
+    def items(cls, samples: Sequence[Sample], info: ModelInfo, *, seed: int, name: str) -> HealingItems:
         """Return the training items."""
         options = cls.Config.model_validate(info.config)
         assert options.roi_size is not None
@@ -132,6 +132,7 @@ class Healer(FittedModel):
             pairing=cls.pairing(options),
             augment=options.augment,
             seed=seed,
+            name=name,
         )
 
     @staticmethod

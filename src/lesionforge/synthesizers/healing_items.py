@@ -62,8 +62,11 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         pairing: ``paired``, ``unpaired``, or ``none`` for no masks.
         augment: mirror left and right, and turn by up to 5°.
         seed: all randomness comes from it and the draw number.
-        healthy_weights: how likely each of :attr:`healthy` is, such as weights that match their heights to those of
-            :attr:`pathological`; all alike unless given.
+        name: of the cohort, for messages.
+
+    Attributes:
+        pathological: the planes with a lesion; all are as likely.
+        healthy: those without one; all are as likely unless :meth:`weigh` says otherwise.
 
     Raises:
         CohortError: if nothing is pathological or nothing healthy, or masks are needed and not there.
@@ -80,7 +83,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         pairing: Pairing,
         augment: bool,
         seed: int,
-        healthy_weights: Sequence[float] | None = None,
+        name: str = "the training cohort",
     ) -> None:
         self.samples, self.spatial_dims, self.roi_size = samples, spatial_dims, roi_size
         self.output, self.classes, self.pairing, self.seed = output, classes, pairing, seed
@@ -90,11 +93,9 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             self._sort(number, sample)
         self.masked = [plane for plane in self.pathological if samples[plane.sample].label is not None]
         self.subjects = np.array([samples[plane.sample].subject_id for plane in self.masked])
-        self._check()
+        self._check(name)
         self.augment = light_augmentation(spatial_dims) if augment else None
-        self.chances = None
-        if healthy_weights is not None:
-            self.chances = np.asarray(healthy_weights, float) / np.sum(healthy_weights)
+        self.chances: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -116,6 +117,20 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             labels = np.asarray(lesion)[0].astype(np.int16)
             tensors["mask"] = torch.from_numpy(one_hot(labels, self.classes))
         return tensors
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Make some healthy planes likelier than others, such as those at the height of pathological ones.
+
+        Args:
+            weights: one for each of :attr:`healthy`, 0 or more, not all 0; to be set before training.
+
+        Raises:
+            ValueError: if they are not that.
+        """
+        chances = np.asarray(weights, float)
+        if chances.shape != (len(self.healthy),) or chances.min() < 0 or not chances.sum() > 0:
+            raise ValueError(f"weights must be {len(self.healthy)} numbers of 0 or more, not all 0")
+        self.chances = chances / chances.sum()
 
     def _sort(self, number: int, sample: Sample) -> None:
         """Add what a sample has of pathological and healthy planes."""
@@ -143,9 +158,8 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             if len(places):
                 self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
 
-    def _check(self) -> None:
+    def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"
-        name = "the training cohort"
         if not self.pathological:
             raise CohortError(name, f"has no {kind} with a lesion", "add cases whose lesions are annotated")
         if not self.healthy:
