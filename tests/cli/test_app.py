@@ -20,6 +20,7 @@ COMMANDS = [
     ["show"],
     ["train"],
     ["synthesize"],
+    ["heal"],
     ["segment", "train"],
     ["segment", "predict"],
     ["evaluate"],
