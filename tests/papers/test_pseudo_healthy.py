@@ -84,6 +84,17 @@ def test_the_segmentor_is_a_residual_unet_with_leaky_relu_whose_every_weight_lea
     assert all(w.grad is not None and torch.isfinite(w.grad).all() for w in network.parameters())
 
 
+@BOTH
+def test_nothing_keeps_a_map_from_being_empty(spatial_dims):
+    """The norms lie before the last convolution, whose bias alone can say that there is no lesion anywhere."""
+    torch.manual_seed(0)
+    network = ResidualSegmentor(spatial_dims=spatial_dims, in_channels=1, out_channels=1, channels=(4, 8))
+    assert isinstance(list(network.modules())[-1], nn.Conv2d | nn.Conv3d)
+    network.head.weight.data.zero_()
+    network.head.bias.data.fill_(-20)
+    assert network(torch.rand(1, 1, *(n // 4 for n in SIDES[spatial_dims]))).max() < 1e-6
+
+
 def test_least_squares_are_those_that_the_printed_game_means():
     """½E[(D(x_h) − 1)²] + ½E[D(fake)²] for D, ½E[(D(fake) − 1)²] for its opponent."""
     game = AdversarialGame("lsgan")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
-from monai.networks.nets import UNet
+from monai.networks.blocks import ResidualUnit
+from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from lesionforge.networks.norm import scale_widths
@@ -15,6 +18,9 @@ CHANNELS = (32, 64, 128, 256, 512)
 
 class ResidualSegmentor(nn.Module):
     """A U-Net with a residual connection around every step, leaky ReLU, and a sigmoid for every class.
+
+    Each step is two 3-wide convolutions with instance norm; nearest upsampling leaves no checkerboard, and the last
+    convolution is 1-wide on the features of the finest step: a norm on the map itself would keep it from being empty.
 
     Source: Xia et al. 2019 (arXiv 1901.07295), appendix A, who give no widths; these are of the released code.
 
@@ -44,19 +50,33 @@ class ResidualSegmentor(nn.Module):
         slope: float = 0.2,
     ) -> None:
         super().__init__()
-        self.divisor = 2 ** (len(channels) - 1)
-        self.network = UNet(
-            spatial_dims=spatial_dims,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            channels=scale_widths(channels, width),
-            strides=(2,) * (len(channels) - 1),
-            num_res_units=2,
-            act=("leakyrelu", {"negative_slope": slope}),
-            norm=("instance", {"affine": True}),
-            dropout=dropout,
+        widths = scale_widths(channels, width)
+        self.divisor = 2 ** (len(widths) - 1)
+        options: dict[str, Any] = {
+            "spatial_dims": spatial_dims,
+            "subunits": 2,
+            "act": ("leakyrelu", {"negative_slope": slope}),
+            "norm": ("instance", {"affine": True}),
+            "dropout": dropout,
+        }
+        steps = list(pairwise(widths))
+        self.first = ResidualUnit(in_channels=in_channels, out_channels=widths[0], **options)
+        self.down = nn.ModuleList(
+            ResidualUnit(in_channels=above, out_channels=below, strides=2, **options) for above, below in steps
         )
+        self.grow = nn.Upsample(scale_factor=2)
+        self.up = nn.ModuleList(
+            ResidualUnit(in_channels=above + below, out_channels=above, **options) for above, below in reversed(steps)
+        )
+        self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Find lesions in ``(batch, in_channels, x, y[, z])``."""
-        return torch.sigmoid(self.network(x))
+        x = self.first(x)
+        skips = []
+        for step in self.down:
+            skips.append(x)
+            x = step(x)
+        for step in self.up:
+            x = step(torch.cat([self.grow(x), skips.pop()], 1))
+        return torch.sigmoid(self.head(x))
