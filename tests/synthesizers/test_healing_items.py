@@ -1,5 +1,6 @@
 """What pseudo-healthy synthesis is trained on."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,35 @@ def test_slices_of_volumes_are_healthy_if_they_show_no_lesion():
     assert [plane.height for plane in items.healthy] == pytest.approx((np.flatnonzero(~lesion) + 0.5) / len(lesion))
 
 
+def test_healthy_slices_are_drawn_at_the_levels_of_the_pathological_ones():
+    volumes = [subject(3, number, radius=4 * (number < 3)) for number in range(6)]
+    items = items_of(volumes, 2)
+    everywhere = {plane.height for plane in items.healthy}
+    lesions = {plane.height for plane in items.pathological}
+    said = items.match_levels(20)
+    drawn = {plane.height for plane, chance in zip(items.healthy, items.chances, strict=True) if chance > 0}
+    assert drawn == lesions < everywhere
+    assert said["auc"] > 0.6 > said["auc_matched"]
+    assert "healthy slices lie at the level of a pathological one" in said["what"]
+
+
+def test_pathological_slices_without_a_healthy_counterpart_are_not_trained_on():
+    volumes = [subject(3, 0, radius=4), subject(3, 1, radius=2), subject(3, 2, radius=2)]
+    items = items_of(volumes, 2, pairing="unpaired")
+    before = {(plane.sample, plane.z) for plane in items.pathological}
+    items.match_levels(20)
+    after = {(plane.sample, plane.z) for plane in items.pathological}
+    assert after
+    assert after < before
+    assert len(items.masked) == len(items.subjects) == len(after)
+
+
+def test_a_cohort_without_a_common_level_is_refused():
+    items = items_of([subject(3, number, radius=4) for number in range(2)], 2)
+    with pytest.raises(CohortError, match="none of them at the same level"):
+        items.match_levels(20)
+
+
 def test_slices_without_tissue_are_not_healthy():
     volume = subject(3, 0, radius=4)
     volume.image[..., :3] = -1
@@ -183,3 +213,13 @@ def test_cases_of_unknown_annotation_are_not_trained_on(tmp_path):
     unknown = cohort.with_cases([case for case in cohort if case.annotation is Annotation.UNKNOWN])
     with pytest.raises(CohortError, match="no annotated case"):
         fit(unknown, tmp_path / "none")
+
+
+@pytest.mark.parametrize(("bins", "written"), [(20, True), (None, False)])
+def test_training_on_slices_of_volumes_says_how_they_were_matched(tmp_path, bins, written):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=4, n_healthy=2, shape=(16, 16, 12))
+    fit(cohort, tmp_path / "m", method="healing_gan", level_bins=bins)
+    file = tmp_path / "m" / "levels.json"
+    assert file.is_file() == written
+    if written:
+        assert "pathological slices have no counterpart" in json.loads(file.read_text())["what"]

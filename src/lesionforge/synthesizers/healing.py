@@ -19,6 +19,7 @@ from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
+from lesionforge.files import write_json
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import FittedModel
 from lesionforge.synthesizers.healing_config import HealingConfig
@@ -110,11 +111,15 @@ class Healer(FittedModel):
         facts_of_run = training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"})
         info = describe(cls.method, options, preprocessing, cases, training=facts_of_run)
         items = cls.items(samples, info, seed=training.seed, name=cases.name)
+        sliced = options.spatial_dims == 2 and samples[0].image.ndim == 4
+        levels = items.match_levels(options.level_bins) if options.level_bins and sliced else None
         module = cls.module(info, training)
         draw = partial(cls.picture, info, module, items)
         preview = Preview(draw, out / "previews", minutes=training.preview_minutes)
         steps = fit(module, items, out=out, config=training, resume=resume, callbacks=(preview,))
         model = cls(info.model_copy(update={"training": {**info.training, "steps": steps}}), module.result)
+        if levels is not None:
+            write_json(out / "levels.json", levels)
         model.save(out)
         return model
 

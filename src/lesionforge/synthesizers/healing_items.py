@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lesionforge.cohort.levels import level_auc, match_levels, slice_heights
+from lesionforge.cohort.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.crops import Crop
@@ -34,7 +36,7 @@ class Plane:
     Attributes:
         sample: number of the sample that it is of.
         z: which slice of it, or ``None`` for all of it.
-        height: relative position of the slice along its volume, 0 to 1; 0.5 where it is of none.
+        height: of the slice in its head, 0 at the bottom to 1 at the top; 0.5 where it is of no volume.
         places: ``(n, spatial_dims)`` first voxels of crops without lesion, of a healthy one; empty otherwise.
     """
 
@@ -91,8 +93,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         self.healthy: list[Plane] = []
         for number, sample in enumerate(samples):
             self._sort(number, sample)
-        self.masked = [plane for plane in self.pathological if samples[plane.sample].label is not None]
-        self.subjects = np.array([samples[plane.sample].subject_id for plane in self.masked])
+        self._index_masks()
         self._check(name)
         self.augment = light_augmentation(spatial_dims) if augment else None
         self.chances: NDArray[np.float64] | None = None
@@ -132,6 +133,36 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             raise ValueError(f"weights must be {len(self.healthy)} numbers of 0 or more, not all 0")
         self.chances = chances / chances.sum()
 
+    def match_levels(self, bins: int) -> dict[str, Any]:
+        """Draw healthy slices at the levels of the pathological ones; those without a counterpart are left out.
+
+        Args:
+            bins: of the heights, see :func:`~lesionforge.cohort.levels.match_levels`.
+
+        Returns:
+            what was left out, and how well the level alone tells the two apart before and after (area under the ROC
+            curve; ``None`` for fewer than two slices of a kind).
+
+        Raises:
+            CohortError: if no healthy slice lies at the level of a pathological one.
+        """
+        pathological, healthy = (np.array([p.height for p in part]) for part in (self.pathological, self.healthy))
+        match = match_levels(pathological, healthy, bins)
+        self.pathological = [p for p, kept in zip(self.pathological, match.matched, strict=True) if kept]
+        self._index_masks()
+        self.weigh(match.weights.tolist())
+        enough = min(len(self.pathological), match.kept) > 1
+        return {
+            "bins": bins,
+            "what": match.describe(),
+            "auc": level_auc(pathological, healthy) if enough else None,
+            "auc_matched": level_auc(pathological[match.matched], healthy, match.weights) if enough else None,
+        }
+
+    def _index_masks(self) -> None:
+        self.masked = [plane for plane in self.pathological if self.samples[plane.sample].label is not None]
+        self.subjects = np.array([self.samples[plane.sample].subject_id for plane in self.masked])
+
     def _sort(self, number: int, sample: Sample) -> None:
         """Add what a sample has of pathological and healthy planes."""
         shape = sample.image.shape[1:]
@@ -145,18 +176,18 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
         size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
         free = (box_sums(lesion, size) == 0) & (box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
-        depth = shape[-1] if sliced else 1
+        heights = slice_heights(foreground(sample.image[0])) if sliced else [sample.height]
         rng = generator(self.seed, "places", number)
-        for z in range(depth):
-            plane, height = (z, (z + 0.5) / depth) if sliced else (None, sample.height)
+        for z, height in enumerate(heights):
+            plane = z if sliced else None
             places = np.argwhere(free[..., z] if sliced else free)
             places = (
                 places[rng.choice(len(places), KEPT_PLACES, replace=False)] if len(places) > KEPT_PLACES else places
             )
             if (lesion[..., z] if sliced else lesion).any():
-                self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
+                self.pathological.append(Plane(sample=number, z=plane, height=float(height), places=places[:0]))
             if len(places):
-                self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
+                self.healthy.append(Plane(sample=number, z=plane, height=float(height), places=places))
 
     def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"
