@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -152,7 +154,7 @@ class _Pool:
         self.pool: ProcessPoolExecutor | None = None
         if workers > 1:
             threads = max(1, (os.cpu_count() or 1) // workers)
-            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (threads,))
+            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (threads, os.getpid()))
 
     def __enter__(self) -> Callable[..., Iterator[Any]]:
         return self._run
@@ -168,6 +170,14 @@ class _Pool:
         return (future.result() for future in futures)
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, parent: int) -> None:
     quiet()
     torch.set_num_threads(threads)
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent was killed: a new run would work in the same folders."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

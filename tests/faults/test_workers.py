@@ -1,0 +1,51 @@
+"""A benchmark that is killed leaves no process behind that writes into its folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PARENT = """
+import sys
+from lesionforge.benchmark.run import _Pool
+from tests.faults.test_workers import wait
+
+if __name__ == "__main__":
+    with _Pool(2) as run:
+        list(run(wait, [(sys.argv[1],)]))
+"""
+
+
+def wait(file):
+    """A job that never ends; it says in which process it is."""
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(what, seconds=60):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.2)
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    script, file = tmp_path / "parent.py", tmp_path / "pid"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script, file], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    until(lambda: file.is_file() and file.read_text())
+    worker = int(file.read_text())
+    assert alive(worker)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until(lambda: not alive(worker))
