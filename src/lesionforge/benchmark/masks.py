@@ -13,7 +13,7 @@ from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.scores.masks import COPIES_TOLERATED
+from lesionforge.scores.masks import replays
 
 
 def mask_source(setting: Setting, number: Number, seed: int, plan: SynthesizerPlan) -> MaskSource:
@@ -40,7 +40,8 @@ def describe_mask_generators(setting: Setting) -> dict[str, str]:
         "empty": "share that is empty",
     }
     described = {}
-    for name, scores in _mask_scores(setting).items():
+    for name, table in _mask_scores(setting).items():
+        scores = _pairs(table)
         parts = [f"{text} {scores[key][0]:.2f} (real {scores[key][1]:.2f})" for key, text in shown.items()]
         described[f"Masks of {name}"] = ", ".join(parts)
     return described
@@ -49,22 +50,26 @@ def describe_mask_generators(setting: Setting) -> dict[str, str]:
 def mask_warnings(setting: Setting) -> list[str]:
     """Return a line for each mask generator that repeats its training masks, or draws nothing more often than not."""
     warnings = []
-    for name, scores in _mask_scores(setting).items():
-        if scores["copies"][0] > COPIES_TOLERATED:
+    for name, table in _mask_scores(setting).items():
+        if replays(table):
             warnings.append(f"The mask generator {name} repeats its training masks: see mask_scores.csv.")
-        if scores["empty"][0] > 0.5:
+        if _pairs(table)["empty"][0] > 0.5:
             warnings.append(f"The mask generator {name} draws nothing more often than not: train it for longer.")
     return warnings
 
 
-def _mask_scores(setting: Setting) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return generator → score → its mean over seeds, of drawn and of real masks, at the largest training set."""
+def _mask_scores(setting: Setting) -> dict[str, pd.DataFrame]:
+    """Return generator → the mean over seeds of its ``mask_scores.csv``, at the largest training set."""
     number, found = max(setting.plan.subjects.numbers), {}
     for name in setting.plan.mask_generators:
         files = [setting.mask_generator_folder(number, seed, name) / "mask_scores.csv" for seed in setting.plan.seeds]
         tables = [pd.read_csv(file) for file in files if file.is_file()]
         if tables:
-            mean = pd.concat(tables).groupby("score")[["drawn", "real"]].mean()
-            values = zip(mean["drawn"].to_numpy(float), mean["real"].to_numpy(float), strict=True)
-            found[name] = dict(zip(map(str, mean.index), values, strict=True))
+            found[name] = pd.concat(tables).groupby("score")[["drawn", "real"]].mean().reset_index()
     return found
+
+
+def _pairs(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return score → its value of drawn and of real masks."""
+    values = zip(table["drawn"].to_numpy(float), table["real"].to_numpy(float), strict=True)
+    return dict(zip(map(str, table["score"]), values, strict=True))
