@@ -4,6 +4,8 @@ import pytest
 import yaml
 
 import lesionforge
+from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.kinds import read_study
 from lesionforge.benchmark.plan import Plan, merged, read_plan
 from lesionforge.errors import ConfigError
 
@@ -30,7 +32,10 @@ def scales():
 
 @pytest.mark.parametrize(("preset", "scale"), scales())
 def test_presets_are_sound_at_every_scale(preset, scale):
-    plan = read_plan(preset, scale=scale)
+    (plan,) = read_study(preset, scale=scale).args
+    if isinstance(plan, HealingPlan):
+        assert set(plan.baselines) < set(plan.methods)
+        return
     assert plan.baseline in plan.arms
     assert {arm.synthesizer for arm in plan.arms.values()} - {None} == set(plan.synthesizers)
 
@@ -138,7 +143,9 @@ def test_a_file_that_is_no_plan_is_named(tmp_path, content, what):
 
 
 def test_a_missing_plan_and_a_missing_scale_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such plan; .*demo, first, stroke"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere\.yaml: there is no such plan; .*demo, first, pseudo_healthy, stroke"
+    ):
         read_plan(tmp_path / "nowhere.yaml")
     path = write(tmp_path, {**SOUND, "scales": {"cpu": {}}})
     with pytest.raises(ConfigError, match=r"plan\.yaml: has no scale 'gpu'; its scales are: cpu"):

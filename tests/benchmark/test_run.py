@@ -14,7 +14,8 @@ from lesionforge.benchmark.gallery import examples
 from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Control, Plan, Subjects
-from lesionforge.benchmark.run import _Pool, run_benchmark
+from lesionforge.benchmark.pool import Pool
+from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
@@ -403,7 +404,7 @@ def refuse(number):
 
 
 def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
-    with _Pool(2) as run_there:
+    with Pool(2) as run_there:
         assert list(run_there(divmod, [(n, 3) for n in range(7)])) == [divmod(n, 3) for n in range(7)]
         with pytest.raises(ConfigError, match="number: 5; take another"):
             list(run_there(refuse, [(5,)]))

@@ -85,6 +85,17 @@ def test_the_segmentor_is_a_residual_unet_with_leaky_relu_whose_every_weight_lea
 
 
 @BOTH
+def test_the_segmentor_gives_probabilities_or_their_logits(spatial_dims):
+    torch.manual_seed(0)
+    options = {"spatial_dims": spatial_dims, "in_channels": 1, "out_channels": 2, "channels": (4, 8)}
+    network, logits = ResidualSegmentor(**options), ResidualSegmentor(**options, sigmoid=False)
+    logits.load_state_dict(network.state_dict())
+    x = torch.rand(1, 1, *(8,) * spatial_dims)
+    assert torch.equal(torch.sigmoid(logits(x)), network(x))
+    assert logits(x).min() < 0
+
+
+@BOTH
 def test_nothing_keeps_a_map_from_being_empty(spatial_dims):
     """The norms lie before the last convolution, whose bias alone can say that there is no lesion anywhere."""
     torch.manual_seed(0)

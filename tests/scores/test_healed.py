@@ -158,6 +158,26 @@ class TestCollecting:
                 table.loc[name, columns].reset_index(drop=True), table.loc["untouched", columns].reset_index(drop=True)
             )
 
+    def test_cases_with_other_ids_are_found_by_their_source(self, cohort):
+        drawn = [replace(case, case_id=f"{case.case_id}_new", source_case=case.case_id) for case in cohort.annotated()]
+        table = score_healed(cohort, {"drawn": cohort.with_cases(drawn)}, bright).set_index("method")
+        assert (table.loc["drawn", "change_lesion_free"].dropna() == 0).all()
+
+    def test_the_lesions_that_a_method_finds_are_compared_with_the_true_ones(self, cohort, tmp_path):
+        other = {case.case_id: case for case in cohort.annotated()}
+        swapped = {"case_000": "case_001", "case_001": "case_000"}
+        wrong = [replace(case, label=other[swapped.get(case.case_id, case.case_id)].label) for case in other.values()]
+        images, maps = healed(cohort), {"right": cohort.annotated(), "wrong": cohort.with_cases(wrong)}
+        table = score_healed(cohort, dict.fromkeys((*maps, "silent"), images), bright, maps=maps)
+        dice = table.set_index(["method", "case_id"])["map_dice"]
+        assert (dice["right"].drop("case_003") == 1).all()
+        assert (dice["wrong"][["case_000", "case_001"]] < 0.9).all()
+        assert dice["wrong", "case_002"] == 1
+        assert dice["silent"].isna().all()
+        assert np.isnan(dice["right", "case_003"])
+        with pytest.raises(CohortError, match="mine: has no map of case case_000"):
+            score_healed(cohort, {"mine": images}, bright, maps={"mine": cohort.with_cases(())})
+
     def test_the_middle_of_the_head_only(self, tmp_path):
         cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=2)
         counts = [score_healed(cohort, {}, bright, fraction=f)["slices"].sum() for f in (1.0, 0.3)]
@@ -232,6 +252,14 @@ class TestSummary:
         both = pd.concat([scores, scores.assign(seed=1)])
         once, twice = (summarize_healed(table, baselines=["fair"]) for table in (scores, both))
         pd.testing.assert_frame_equal(once, twice)
+
+    @pytest.mark.parametrize("score", ["healthiness", "identity"])
+    def test_the_range_over_seeds_is_that_of_the_means_of_each(self, scores, score):
+        worse = scores.assign(seed=1, found=scores["found"] + 5, identity=scores["identity"] - 0.1)
+        alone = [value(summarize_healed(table), score, "poor") for table in (worse, scores)]
+        both = summarize_healed(pd.concat([scores, worse]))
+        assert [value(both, score, "poor", name) for name in ("seed_low", "seed_high")] == pytest.approx(alone)
+        assert alone[0] < value(both, score, "poor") < alone[1]
 
     def test_a_blind_f_pre_makes_healthiness_invalid_and_nothing_else(self, cohort):
         summary = summarize_healed(score_healed(cohort, {}, blind))

@@ -98,6 +98,15 @@ def test_slices_of_volumes_are_healthy_if_they_show_no_lesion():
     assert [plane.height for plane in items.healthy] == pytest.approx((np.flatnonzero(~lesion) + 0.5) / len(lesion))
 
 
+def test_slices_may_be_taken_from_the_middle_of_the_head_alone():
+    volumes = [subject(3, number, radius=4) for number in range(2)]
+    every, middle = items_of(volumes, 2), items_of(volumes, 2, fraction=0.6)
+    for kind in ("pathological", "healthy"):
+        heights = {plane.height for plane in getattr(every, kind)}
+        assert {plane.height for plane in getattr(middle, kind)} == {h for h in heights if abs(h - 0.5) <= 0.3}
+    assert 0 < len(middle.healthy) < len(every.healthy)
+
+
 def test_healthy_slices_are_drawn_at_the_levels_of_the_pathological_ones():
     volumes = [subject(3, number, radius=4 * (number < 3)) for number in range(6)]
     items = items_of(volumes, 2)

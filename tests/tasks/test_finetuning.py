@@ -6,6 +6,7 @@ import torch
 
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.training.model_folder import read_tensors
@@ -64,10 +65,11 @@ def test_other_channels_and_classes_are_refused(tmp_path):
 
 
 @BOTH
-def test_the_stroke_network_is_trained_saved_and_loaded(tmp_path, spatial_dims):
+@pytest.mark.parametrize(("network", "kind"), [("stroke", StrokeUNet), ("pseudo_healthy", ResidualSegmentor)])
+def test_the_networks_of_the_papers_are_trained_saved_and_loaded(tmp_path, network, kind, spatial_dims):
     cohort = tiny_cohort(tmp_path / "a", spatial_dims=spatial_dims, n_subjects=2)
-    task = fit(cohort, tmp_path / "model", spatial_dims, network="stroke", dropout=0.02)
-    assert isinstance(task.network, StrokeUNet)
+    task = fit(cohort, tmp_path / "model", spatial_dims, network=network, dropout=0.02)
+    assert isinstance(task.network, kind)
     loaded = SegmentationTask.load(tmp_path / "model")
     for name, tensor in task.network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor)

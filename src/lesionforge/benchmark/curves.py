@@ -80,6 +80,28 @@ def learning_curves(
     return figure
 
 
+def curve_sheet(panels: Mapping[str, Mapping[str, Sequence[pd.Series[float]]]], colours: Mapping[str, str]) -> Figure:
+    """Return two panels a row; those without a run are left out.
+
+    Args:
+        panels: title → run → a curve for each seed.
+        colours: of every run.
+    """
+    shown = {title: runs for title, runs in panels.items() if runs}
+    rows = max(1, -(-len(shown) // 2))
+    figure = Figure(figsize=(7.2, 0.5 + 2.3 * rows), dpi=130, layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False)
+    for panel in grid.flat[len(shown) :]:
+        panel.set_axis_off()
+    for panel, (title, runs) in zip(grid.flat, shown.items(), strict=False):
+        _losses(panel, runs, colours)
+        panel.set_title(title, loc="left", fontsize=9)
+    everyone = dict.fromkeys(run for runs in shown.values() for run in runs)
+    handles = _handles(everyone, colours)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
 def _losses(panel: Axes, runs: Mapping[str, Sequence[pd.Series[float]]], colours: Mapping[str, str]) -> None:
     """Draw every seed's smoothed loss thin and their mean thick."""
     dashes = _dashes(runs, colours)

@@ -122,7 +122,7 @@ def window_of(image: Picture) -> Window:
 def example_sheet(examples: Sequence[Example]) -> Figure:
     """Return a row per example: the slice, then each arm's prediction outlined beside the truth."""
     arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
-    figure = _sheet([_example_row(example, arms) for example in examples])
+    figure = sheet([_example_row(example, arms) for example in examples])
     handles = [
         Line2D([], [], color=colour, label=name)
         for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
@@ -153,7 +153,7 @@ def placement_sheet(placements: Sequence[Placement]) -> Figure:
         source = Panel(image=place.source, window=place.window, aspect=place.aspect, title=titles[0], note=place.name)
         drawn = replace(source, image=place.drawn, title=titles[1], note="")
         rows.append([source, drawn, replace(drawn, title=titles[2], outlines={LESION_COLOUR: place.lesion})])
-    return _sheet(rows)
+    return sheet(rows)
 
 
 def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
@@ -173,10 +173,10 @@ def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
             for name, title in zip(names, titles[2:], strict=True)
         ]
         rows.append([source, mask, *drawn])
-    return _sheet(rows)
+    return sheet(rows)
 
 
-def _sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
+def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
     """Return a figure of rows of panels; the first panel of each must be there; long rows are wrapped."""
     rows = [_trimmed(row) for row in rows]
     longest = max(len(row) for row in rows)

@@ -21,13 +21,17 @@ from lesionforge.training.loop import TrainingConfig
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}
 """Name → its file."""
+NAME = r"[\w.+-]+"
+"""Of whatever has a folder of its own."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a plan."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MaskGeneratorPlan(_Part):
+class MaskGeneratorPlan(Part):
     """A generator of lesion masks that is fitted anew for each seed.
 
     Attributes:
@@ -50,7 +54,7 @@ class MaskGeneratorPlan(_Part):
         return self
 
 
-class SynthesizerPlan(_Part):
+class SynthesizerPlan(Part):
     """A synthesizer that is fitted anew for each seed, on the training subjects of the arm.
 
     Attributes:
@@ -88,7 +92,7 @@ class SynthesizerPlan(_Part):
         return self
 
 
-class Arm(_Part):
+class Arm(Part):
     """One composition of the training set.
 
     Attributes:
@@ -118,25 +122,35 @@ class Arm(_Part):
         return self
 
 
-class Subjects(_Part):
-    """Who is trained on, chosen on, and tested on: roles of ``roles.json``, or shares of a random split.
+class Split(Part):
+    """Who is trained on and who is tested on: roles of ``roles.json``, or shares of a random split.
 
     Attributes:
-        train: role or share of the subjects that training sets are taken from.
-        development: of those on whom choices are made; the control of the baseline's length uses them.
+        train: role or share of the subjects that are trained on.
         test: of those who are scored.
+        seed: of the split.
+    """
+
+    train: str | float = "pool"
+    test: str | float = "final"
+    seed: int = 0
+
+
+class Subjects(Split):
+    """Who is trained on, chosen on and tested on.
+
+    Attributes:
+        train: of the subjects that training sets are taken from.
+        development: of those on whom choices are made; the control of the baseline's length uses them.
         numbers: sizes of the training sets, in subjects (or shares below 1); nested.
         seed: of the split and of the nesting.
     """
 
-    train: str | float = "pool"
     development: str | float = "development"
-    test: str | float = "final"
     numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
-    seed: int = 0
 
 
-class Control(_Part):
+class Control(Part):
     """Guards against undertrained arms: doubling the steps of one of them must not help it any more.
 
     Attributes:
@@ -151,7 +165,7 @@ class Control(_Part):
     max_steps: int = 10_000
 
 
-class Plan(_Part):
+class Plan(Part):
     """``plan.yaml``.
 
     Attributes:
@@ -210,7 +224,7 @@ class Plan(_Part):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         for given in (*self.arms, *self.synthesizers, *self.mask_generators):
-            if not re.fullmatch(r"[\w.+-]+", given):
+            if not re.fullmatch(NAME, given):
                 raise ValueError(f"{given!r} cannot be a name: use letters, digits, _, -, + and . only")
         for what, values in (("seeds", self.seeds), ("subjects.numbers", self.subjects.numbers)):
             if len(set(values)) < len(values):
@@ -255,6 +269,15 @@ def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any
     Raises:
         ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
     """
+    return parse_options(Plan, plan_content(path, scale=scale, changes=changes), file=path)
+
+
+def plan_content(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a plan's file says, of whatever kind of study, with the changes of one of its scales, then others.
+
+    Raises:
+        ConfigError: if the file is missing or no YAML, or there is no such scale.
+    """
     if not path.is_file():
         raise ConfigError(path, "there is no such plan", f"name a YAML file, or a preset: {', '.join(PRESETS)}")
     try:
@@ -262,15 +285,14 @@ def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any
     except yaml.YAMLError as error:
         raise ConfigError(path, f"is not YAML ({error})".replace("\n", " "), "correct it") from error
     if not isinstance(content, dict):
-        raise ConfigError(path, "holds no plan", "write `arms:`, `baseline:` and so on")
+        raise ConfigError(path, "holds no plan", "write `arms:` and `baseline:`, or `methods:`")
     if scale is not None:
         scales = content.get("scales") or {}
         if scale not in scales:
             known = ", ".join(scales) or "none"
             raise ConfigError(path, f"has no scale {scale!r}", f"its scales are: {known}")
         content = merged(content, scales[scale] or {})
-    content = merged(content, changes or {})
-    return parse_options(Plan, content, file=path)
+    return merged(content, changes or {})
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

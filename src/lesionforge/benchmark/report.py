@@ -109,7 +109,7 @@ def write_report(
         summary.to_csv(temporary, index=False)
     sentence = headline(summary, baseline=baseline, metric=primary, arm=arm)
     figures = [*_figures(results, summary, baseline=baseline, primary=primary, examples=examples), *extras]
-    page = _template().render(
+    page = template("report.html.j2").render(
         title=title,
         verdict=sentence,
         verdict_class=_verdict_class(summary, baseline, primary, arm),
@@ -119,7 +119,7 @@ def write_report(
         baseline=baseline,
         several_fractions=results["fraction"].nunique() > 1,
         arms=[arm_row(row, primary) for _, row in summary[summary["metric"] == primary].iterrows()],
-        figures=[_save_figure(folder / "figures", figure) for figure in figures],
+        figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
         method=method_rows(results, notes or {}),
     )
@@ -127,11 +127,12 @@ def write_report(
     return sentence
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a template of a report."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lesionforge.benchmark", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _figures(
@@ -160,7 +161,8 @@ def _figures(
     return figures
 
 
-def _save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
+def save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
+    """Write a figure into ``folder`` and return its caption with its content, as a report shows it."""
     path = folder / illustration.file
     with atomic(path) as temporary:
         illustration.figure.savefig(temporary)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-import yaml
 
 from lesionforge.benchmark.gallery import examples, gallery
 from lesionforge.benchmark.jobs import development_score, fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
+from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.errors import OutputError
-from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.files import write_text
 from lesionforge.scores import score_info
-from lesionforge.training.quiet import quiet
 
 Say = Callable[[str], None]
 
@@ -61,10 +53,10 @@ def run_benchmark(
     for train in setting.train.values():
         check_no_leak(train, setting.test)
         check_no_leak(train, setting.development)
-    _claim(setting)
+    claim_study(out, plan, setting.split())
     wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
-    with _Pool(workers) as run:
+    with Pool(workers) as run:
         for line in run(
             fit_mask_generator, [(setting, *pair, name) for pair in pairs for name in plan.mask_generators]
         ):
@@ -129,55 +121,3 @@ def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> t
         if 2 * steps > plan.control.max_steps:
             limit = f"but no arm gets more than {plan.control.max_steps} steps"
             return steps, f"{text}; it may still be undertrained, {limit}"
-
-
-def _claim(setting: Setting) -> None:
-    """Write the plan and the split into a new folder, or see that they are those of the run that is there."""
-    plan, split = setting.out / "plan.yaml", setting.out / "split.json"
-    text = yaml.safe_dump(setting.plan.model_dump(mode="json"), sort_keys=False)
-    cases = setting.split()
-    if not plan.is_file():
-        claim_output(setting.out)
-        write_text(plan, text)
-    elif plan.read_text(encoding="utf-8") != text:
-        raise OutputError(setting.out, "holds the results of another plan", "name a new folder")
-    if not split.is_file():
-        write_json(split, cases)
-    elif json.loads(split.read_text(encoding="utf-8")) != cases:
-        raise OutputError(setting.out, "holds the results of this plan on other cases", "name a new folder")
-
-
-class _Pool:
-    """Runs jobs in this process, or in ``workers`` others that share the cores."""
-
-    def __init__(self, workers: int) -> None:
-        self.pool: ProcessPoolExecutor | None = None
-        if workers > 1:
-            threads = max(1, (os.cpu_count() or 1) // workers)
-            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (threads, os.getpid()))
-
-    def __enter__(self) -> Callable[..., Iterator[Any]]:
-        return self._run
-
-    def __exit__(self, *exception: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def _run(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        if self.pool is None:
-            return (function(*job) for job in jobs)
-        futures = [self.pool.submit(function, *job) for job in jobs]
-        return (future.result() for future in futures)
-
-
-def _start_worker(threads: int, parent: int) -> None:
-    quiet()
-    torch.set_num_threads(threads)
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent was killed: a new run would work in the same folders."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)

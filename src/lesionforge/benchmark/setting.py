@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.plan import Plan, Split
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.splits import of_role, split_by_subject, take_subjects
@@ -89,18 +90,7 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     """
     channels = plan.channels or cohort.channels
     cases = annotated_cases(cohort, channels)
-    named = {
-        "train": plan.subjects.train,
-        "development": plan.subjects.development,
-        "test": plan.subjects.test,
-    }
-    shares = {part: value for part, value in named.items() if not isinstance(value, str)}
-    if len(shares) == len(named):
-        parts = split_by_subject(cases, {part: float(value) for part, value in shares.items()}, plan.subjects.seed)
-    elif shares:
-        raise ConfigError("subjects", "mixes roles and shares", "name three roles, or give three shares")
-    else:
-        parts = {part: of_role(cases, roles, str(role)) for part, role in named.items()}
+    parts = split_cases(plan.subjects, cases, roles)
     train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
     for real in filter(None, {arm.real for arm in plan.arms.values()}):
         for cases in train.values():
@@ -117,6 +107,22 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
         },
         out=out,
     )
+
+
+def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[str]]) -> dict[str, Cohort]:
+    """Return the parts of a split, by name.
+
+    Raises:
+        ConfigError: if roles and shares are mixed, or a role is not there.
+    """
+    given = subjects.model_dump()
+    named: dict[str, Any] = {part: given[part] for part in ("train", "development", "test") if part in given}
+    shares = {part: value for part, value in named.items() if not isinstance(value, str)}
+    if not shares:
+        return {part: of_role(cases, roles, role) for part, role in named.items()}
+    if len(shares) < len(named):
+        raise ConfigError("subjects", "mixes roles and shares", "name roles only, or give shares only")
+    return split_by_subject(cases, shares, subjects.seed)
 
 
 def _check_primary(primary: str, cohort: Cohort, spatial_dims: int) -> None:

@@ -208,16 +208,15 @@ def benchmark(
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
-    from lesionforge.benchmark.plan import preset, read_plan
-    from lesionforge.benchmark.run import run_benchmark
+    from lesionforge.benchmark.kinds import read_study
+    from lesionforge.benchmark.plan import preset
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import read_roles
     from lesionforge.training.quiet import quiet
 
     quiet()
-    roles = data / "roles.json"
-    verdict = run_benchmark(
-        read_plan(preset(plan), scale=scale, changes=nested(settings)),
+    roles, run = data / "roles.json", read_study(preset(plan), scale=scale, changes=nested(settings))
+    verdict = run(
         read_cohort(data),
         out=out,
         roles=read_roles(roles) if roles.is_file() else None,

@@ -32,10 +32,11 @@ class ResidualSegmentor(nn.Module):
         width: factor on all ``channels``, for small machines.
         dropout: probability after every convolution.
         slope: of the leaky ReLU for negative values.
+        sigmoid: at the end; without it the output are logits.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`, at least twice it;
-        output ``(batch, out_channels, x, y[, z])``, 0 to 1.
+        output ``(batch, out_channels, x, y[, z])``, 0 to 1 unless logits.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ResidualSegmentor(nn.Module):
         width: float = 1.0,
         dropout: float = 0.0,
         slope: float = 0.2,
+        sigmoid: bool = True,
     ) -> None:
         super().__init__()
         widths = scale_widths(channels, width)
@@ -69,6 +71,7 @@ class ResidualSegmentor(nn.Module):
             ResidualUnit(in_channels=above + below, out_channels=above, **options) for above, below in reversed(steps)
         )
         self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 1)
+        self.sigmoid = sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
         """Find lesions in ``(batch, in_channels, x, y[, z])``."""
@@ -79,4 +82,5 @@ class ResidualSegmentor(nn.Module):
             x = step(x)
         for step in self.up:
             x = step(torch.cat([self.grow(x), skips.pop()], 1))
-        return torch.sigmoid(self.head(x))
+        logits: Tensor = self.head(x)
+        return torch.sigmoid(logits) if self.sigmoid else logits

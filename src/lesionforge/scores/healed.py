@@ -12,11 +12,11 @@ import pandas as pd
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
-from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.levels import central_slices, scan_heights
 from lesionforge.cohort.measure import foreground, slice_axis
-from lesionforge.cohort.scan import BoolArray, FloatArray, Scan, load_scan
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_model
 from lesionforge.scores.displacement import displacement, drawn_lesion
@@ -26,8 +26,7 @@ from lesionforge.scores.info import HEALED_SCORES
 from lesionforge.scores.overlap import dice
 
 Healed = Cohort | Mapping[str, FloatArray]
-"""A cohort whose case ids are those of the originals, or case id → ``(channel, x, y[, z])`` on the original's grid and
-in its units."""
+"""A cohort made from the originals, or case id → ``(channel, x, y[, z])`` on the original's grid and in its units."""
 
 UNTOUCHED, BLANK = "untouched", "blank"
 REFERENCES = (UNTOUCHED, BLANK)
@@ -78,6 +77,7 @@ def score_healed(
     f_pre: Segmentor,
     *,
     reconstructions: Mapping[str, Healed] | None = None,
+    maps: Mapping[str, Cohort] | None = None,
     locate: Literal["difference", "f_pre"] = "difference",
     channels: tuple[str, ...] | None = None,
     intensity: Intensity | None = None,
@@ -92,6 +92,7 @@ def score_healed(
         methods: name → what it made of every case.
         f_pre: finds lesions, see :func:`~lesionforge.scores.healthiness.segmentor`; trained on other subjects.
         reconstructions: name → the scans with their lesions drawn again, of the methods that can.
+        maps: name → the scans labelled with the lesions that the method found, of the methods that say.
         locate: how the lesion in a reconstruction is found: where it differs from the healed image, or by ``f_pre``.
         channels: image channels; all unless given. Identity and change are means over them.
         intensity: the originals' intensities that become 0 and 1; 0 and each scan's 99.5th percentile unless given.
@@ -124,6 +125,8 @@ def score_healed(
                 again = _image_of(reconstructions[name], slices.scan, f"reconstruction of {name}")
                 drawn = f_pre(slices.scan, again) if locate == "f_pre" else None
                 row |= _displaced(slices, image, again, drawn)
+            if maps is not None and name in maps:
+                row["map_dice"] = _dice(_map_of(maps[name], slices.scan, name), slices.scan)
             rows.append(row)
     if not any(row["slices"] for row in rows):
         raise CohortError(originals.name, "shows no lesion in the slices that are scored", "score scans with lesions")
@@ -166,16 +169,35 @@ def _image_of(healed: Healed, scan: Scan, name: str) -> FloatArray:
         CohortError: if it lacks the case, or the image is not on the grid of the original.
     """
     case_id = scan.case.case_id
-    if case_id not in ({case.case_id for case in healed} if isinstance(healed, Cohort) else healed):
+    made = of_source(healed) if isinstance(healed, Cohort) else healed
+    if case_id not in made:
         raise CohortError(name, f"has no image of case {case_id}", "heal every case that is scored")
-    if not isinstance(healed, Cohort):
-        image, affine = np.asarray(healed[case_id], np.float32), scan.affine
-    else:
-        drawn = load_scan(healed[case_id], scan.channels)
+    found = made[case_id]
+    if isinstance(found, Case):
+        drawn = load_scan(found, scan.channels)
         image, affine = drawn.image, drawn.affine
+    else:
+        image, affine = np.asarray(found, np.float32), scan.affine
     if image.shape != scan.image.shape or not np.allclose(affine, scan.affine, atol=1e-2):
         raise CohortError(f"{case_id} of {name}", "is not on the grid of the original", "write it in original space")
     return image
+
+
+def of_source(made: Cohort) -> dict[str, Case]:
+    """Return the cases by the id of the case that each was made from."""
+    return {case.source_case or case.case_id: case for case in made}
+
+
+def _map_of(maps: Cohort, scan: Scan, name: str) -> LabelArray:
+    """Return the lesion that a method found in a scan.
+
+    Raises:
+        CohortError: if there is no map of the case.
+    """
+    found = of_source(maps).get(scan.case.case_id)
+    if found is None or found.label is None:
+        raise CohortError(name, f"has no map of case {scan.case.case_id}", "heal every case that is scored")
+    return read_label(found.label)[0]
 
 
 def _compare(slices: _Slices, image: FloatArray) -> dict[str, float]:

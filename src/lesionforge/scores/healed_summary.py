@@ -9,7 +9,7 @@ import pandas as pd
 
 from lesionforge.errors import ConfigError
 from lesionforge.scores.healed import REFERENCES
-from lesionforge.scores.healthiness import is_valid
+from lesionforge.scores.healthiness import healthiness, is_valid
 from lesionforge.scores.info import HEALED_SCORES
 from lesionforge.scores.statistics import Interval, bootstrap_mean, bootstrap_ratio, compare_arms, subject_means
 from lesionforge.seeding import generator
@@ -30,9 +30,9 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = (), s
 
     Returns:
         a row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
-        ``baseline`` (the better one), ``difference, diff_low, diff_high, p_wilcoxon, p_holm``, ``star`` (better than
-        the baseline, p after Holm's correction below 0.05), ``f_pre_dice`` (mean over subjects) and ``valid``, which is
-        False for healthiness if that is below 0.6.
+        ``seed_low, seed_high`` (smallest and largest mean of one seed), ``baseline`` (the better one), ``difference,
+        diff_low, diff_high, p_wilcoxon, p_holm``, ``star`` (better than the baseline, p after Holm's correction below
+        0.05), ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if that is below 0.6.
 
     Raises:
         ConfigError: if a baseline is not among the methods.
@@ -56,18 +56,32 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = (), s
 def _row(results: pd.DataFrame, score: str, method: str, seed: int) -> dict[str, object]:
     of_method = results[results["arm"] == method]
     interval = _interval(of_method, score, generator(seed, "healed", score, method))
+    of_seeds = [_mean(part, score) for _, part in of_method.groupby("seed")]
     of_cases = of_method.groupby("case_id")[score].mean().dropna()
     row: dict[str, object] = {"score": score, "method": method, "mean": interval.mean, "sd": of_cases.std(ddof=1)}
-    return row | {"ci_low": interval.low, "ci_high": interval.high, "n_subjects": interval.n}
+    row |= {"ci_low": interval.low, "ci_high": interval.high, "n_subjects": interval.n}
+    return row | {"seed_low": min(of_seeds), "seed_high": max(of_seeds)}
 
 
 def _interval(results: pd.DataFrame, score: str, rng: np.random.Generator) -> Interval:
     if score != "healthiness":
         return bootstrap_mean(subject_means(results, score), rng)
-    counts = results.groupby(["subject_id", "seed"])[["found", "true"]].sum().groupby("subject_id").mean()
-    counts = counts[counts["true"] > 0]
+    counts = _counts(results)
     left = bootstrap_ratio(counts["found"], counts["true"], rng)
     return Interval(mean=1 - left.mean, low=1 - left.high, high=1 - left.low, n=left.n)
+
+
+def _mean(results: pd.DataFrame, score: str) -> float:
+    if score != "healthiness":
+        return float(subject_means(results, score).mean())
+    counts = _counts(results)
+    return healthiness(counts["found"].to_numpy(), counts["true"].to_numpy())
+
+
+def _counts(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of voxels found and true for each subject with a lesion, summed over its cases."""
+    counts = results.groupby(["subject_id", "seed"])[["found", "true"]].sum().groupby("subject_id").mean()
+    return counts[counts["true"] > 0]
 
 
 def _tested(

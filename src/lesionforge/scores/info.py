@@ -149,6 +149,12 @@ HEALED_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
             higher_is_better=False,
             description="between the true lesion and the one that the reconstruction draws, in the slice",
         ),
+        "map_dice": ScoreInfo(
+            title="Dice of the lesion map",
+            unit="points",
+            higher_is_better=True,
+            description="overlap of the lesion that the method itself finds with the true one, per case",
+        ),
     }
 )
 """Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed`."""
@@ -162,8 +168,9 @@ def score_info(name: str) -> ScoreInfo:
     Raises:
         ConfigError: if there is no such score.
     """
-    if name in SCORES:
-        return SCORES[name]
+    for known in (SCORES, HEALED_SCORES):
+        if name in known:
+            return known[name]
     for score in PER_CLASS_SCORES:
         if name.startswith(f"{score}_"):
             lesion_class = name.removeprefix(f"{score}_")

@@ -136,6 +136,7 @@ class Healer(FittedModel):
             classes=info.classes,
             pairing=cls.pairing(options),
             augment=options.augment,
+            fraction=options.fraction,
             seed=seed,
             name=name,
         )

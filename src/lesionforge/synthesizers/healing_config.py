@@ -31,6 +31,8 @@ class HealingConfig(MethodConfig):
         lambda_gp: weight of the gradient penalty.
         margin_mm: how far beyond a lesion a scan may change where only lesions are replaced.
         augment: mirror left and right, and turn by up to 5°.
+        fraction: slices of volumes: the middle of the head's height that they are taken from; the "middle 60" slices of
+            the paper's volumes are about 0.4.
         level_bins: slices of volumes: healthy ones are drawn at the levels of the pathological ones, in so many bins of
             the head's height, lest the critic learn height; ``None`` draws all alike.
         optimiser: see :class:`AdversarialConfig`.
@@ -46,6 +48,7 @@ class HealingConfig(MethodConfig):
     lambda_gp: float = Field(default=10.0, ge=0)
     margin_mm: float = Field(default=6.0, ge=0)
     augment: bool = True
+    fraction: float = Field(default=1.0, gt=0, le=1)
     level_bins: int | None = Field(default=20, ge=1)
     optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4)
 

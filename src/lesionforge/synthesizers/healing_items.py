@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lesionforge.cohort.levels import level_auc, match_levels, slice_heights
+from lesionforge.cohort.levels import central_slices, level_auc, match_levels, slice_heights
 from lesionforge.cohort.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.errors import CohortError
@@ -63,6 +63,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         classes: lesion classes, a channel each.
         pairing: ``paired``, ``unpaired``, or ``none`` for no masks.
         augment: mirror left and right, and turn by up to 5°.
+        fraction: the middle of the head's height that slices of volumes are taken from.
         seed: all randomness comes from it and the draw number.
         name: of the cohort, for messages.
 
@@ -84,11 +85,13 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         classes: tuple[int, ...],
         pairing: Pairing,
         augment: bool,
+        fraction: float = 1.0,
         seed: int,
         name: str = "the training cohort",
     ) -> None:
         self.samples, self.spatial_dims, self.roi_size = samples, spatial_dims, roi_size
         self.output, self.classes, self.pairing, self.seed = output, classes, pairing, seed
+        self.fraction = fraction
         self.pathological: list[Plane] = []
         self.healthy: list[Plane] = []
         for number, sample in enumerate(samples):
@@ -176,18 +179,18 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
         size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
         free = (box_sums(lesion, size) == 0) & (box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
-        heights = slice_heights(foreground(sample.image[0])) if sliced else [sample.height]
+        heights = slice_heights(foreground(sample.image[0])) if sliced else np.array([sample.height])
         rng = generator(self.seed, "places", number)
-        for z, height in enumerate(heights):
-            plane = z if sliced else None
+        for z in np.flatnonzero(central_slices(heights, self.fraction)).tolist():
+            height, plane = float(heights[z]), z if sliced else None
             places = np.argwhere(free[..., z] if sliced else free)
             places = (
                 places[rng.choice(len(places), KEPT_PLACES, replace=False)] if len(places) > KEPT_PLACES else places
             )
             if (lesion[..., z] if sliced else lesion).any():
-                self.pathological.append(Plane(sample=number, z=plane, height=float(height), places=places[:0]))
+                self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
             if len(places):
-                self.healthy.append(Plane(sample=number, z=plane, height=float(height), places=places))
+                self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
 
     def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"

@@ -8,6 +8,7 @@ from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.model_folder import ModelInfo
@@ -18,8 +19,8 @@ class SegmentationConfig(BaseModel):
 
     Attributes:
         spatial_dims: 2 (slices along the thickest axis) or 3.
-        network: ``residual`` (MONAI's U-Net with residual units and instance norm) or ``stroke`` (Platscher et al.
-            2020: plain convolutions with ReLU).
+        network: ``residual`` (MONAI's U-Net with residual units and instance norm), ``stroke`` (Platscher et al.
+            2020: plain convolutions with ReLU) or ``pseudo_healthy`` (Xia et al. 2019: residual, leaky ReLU).
         filters: width at each resolution; each further one is half as fine.
         res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
         dropout: probability in every layer.
@@ -36,7 +37,7 @@ class SegmentationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial_dims: Literal[2, 3] = 2
-    network: Literal["residual", "stroke"] = "residual"
+    network: Literal["residual", "stroke", "pseudo_healthy"] = "residual"
     filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
     res_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -63,7 +64,7 @@ class SegmentationConfig(BaseModel):
 
 
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
-    """Return MONAI's U-Net with residual units and instance norm, or that of the stroke system."""
+    """Return the network that the options name; it gives logits of every class, background first."""
     if config.network == "stroke":
         return StrokeUNet(
             spatial_dims=config.spatial_dims,
@@ -71,6 +72,15 @@ def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
             out_channels=len(info.classes) + 1,
             filters=config.filters,
             dropout=config.dropout,
+        )
+    if config.network == "pseudo_healthy":
+        return ResidualSegmentor(
+            spatial_dims=config.spatial_dims,
+            in_channels=len(info.preprocessing.channels),
+            out_channels=len(info.classes) + 1,
+            channels=config.filters,
+            dropout=config.dropout,
+            sigmoid=False,
         )
     return UNet(
         spatial_dims=config.spatial_dims,

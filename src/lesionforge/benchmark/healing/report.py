@@ -1,0 +1,135 @@
+"""From the scores of a study to ``summary.csv``, figures and one self-contained ``report.html``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from lesionforge.benchmark.healing.figures import healing_figures
+from lesionforge.benchmark.healing.setting import HealingSetting
+from lesionforge.benchmark.report import save_figure, template
+from lesionforge.benchmark.verdict import amount
+from lesionforge.files import write_text
+from lesionforge.scores import score_info
+from lesionforge.scores.healed_summary import summarize_healed
+from lesionforge.scores.healthiness import LEAST_DICE
+from lesionforge.scores.identity import SIZE_RULE
+from lesionforge.scores.info import HEALED_SCORES
+
+DECIDING = ("healthiness", "identity_beside")
+STATISTICS = (
+    "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; intervals "
+    "are 95 % percentile bootstraps over subjects. Healthiness is the ratio of the voxels found to the true ones, over "
+    "all subjects. ★: better than the better one of the baselines in that score, by Wilcoxon's signed-rank test over "
+    "subjects, p < 0.05 after Holm's correction."
+)
+
+
+def write_healing_report(setting: HealingSetting) -> str:
+    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return what came of it."""
+    plan, out = setting.plan, setting.out
+    names = {"method": str, "case_id": str, "subject_id": str}
+    results = pd.read_csv(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
+    summary = summarize_healed(results, baselines=plan.baselines)
+    write_text(out / "summary.csv", summary.to_csv(index=False))
+    main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
+    page = template("healing/report.html.j2").render(
+        title=plan.name,
+        verdict=main,
+        verdict_class="neither",
+        sentences=others,
+        warnings=_warnings(setting, summary),
+        columns=[_column(score) for score in _scores(summary)],
+        rows=[_row(summary, method) for method in dict.fromkeys(summary["method"])],
+        tested=" and ".join(plan.baselines),
+        figures=[save_figure(out / "figures", figure) for figure in healing_figures(setting, results)],
+        method=_method_rows(setting, summary).items(),
+    )
+    write_text(out / "report.html", page)
+    return main
+
+
+def sentence(summary: pd.DataFrame, method: str) -> str:
+    """Return what the deciding scores say about a method, and whether it beats the better baseline in each."""
+    parts = []
+    for score in DECIDING:
+        of_score = summary[(summary["score"] == score) & (summary["method"] == method)]
+        for row in of_score.to_dict("records"):
+            info = score_info(score)
+            values = [amount(row[name], info) for name in ("mean", "ci_low", "ci_high")]
+            text = f"{info.title.lower()} {values[0]} [{values[1]}, {values[2]}]"
+            if row["baseline"]:
+                verb = "better than" if row["star"] else "not shown to be better than"
+                text += f", {verb} {row['baseline']}"
+            parts.append(text if row["valid"] else f"{text} (invalid)")
+    return f"{method}: {'; '.join(parts)}."
+
+
+def _scores(summary: pd.DataFrame) -> list[str]:
+    return [score for score in HEALED_SCORES if score in set(summary["score"])]
+
+
+def _column(score: str) -> dict[str, str]:
+    info = score_info(score)
+    direction = " ↑" if info.higher_is_better else " ↓"
+    return {"title": info.title, "unit": info.unit, "direction": direction, "description": info.description}
+
+
+def _row(summary: pd.DataFrame, method: str) -> dict[str, Any]:
+    return {"method": method, "cells": [_cell(summary, score, method) for score in _scores(summary)]}
+
+
+def _cell(summary: pd.DataFrame, score: str, method: str) -> dict[str, str]:
+    found = summary[(summary["score"] == score) & (summary["method"] == method)].to_dict("records")
+    if not found:
+        return {"mean": "–", "interval": "", "seeds": ""}
+    row, info = found[0], score_info(score)
+    low, high, least, most = (amount(row[name], info) for name in ("ci_low", "ci_high", "seed_low", "seed_high"))
+    mean = amount(row["mean"], info) + (" ★" if row["star"] else "")
+    return {"mean": mean, "interval": f"[{low}, {high}]", "seeds": f"{least} to {most}"}
+
+
+def _warnings(setting: HealingSetting, summary: pd.DataFrame) -> list[str]:
+    warnings, dice = [], float(summary["f_pre_dice"].iloc[0])
+    if any(case.origin == "simulated" for case in setting.test):
+        warnings.append("All scans are simulated: this says nothing about patients.")
+    if not summary["valid"].all():
+        what = f"its Dice on the test subjects is {dice:.2f}, below {LEAST_DICE}"
+        warnings.append(
+            f"Healthiness is invalid: f_pre does not find the lesions ({what}); what it misses may be there."
+        )
+    if len(setting.plan.seeds) == 1:
+        warnings.append("One training seed: how much comes from the training run itself cannot be told. Use three.")
+    return warnings
+
+
+def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, str]:
+    plan = setting.plan
+    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+    rows = {
+        "Training subjects": f"{len(setting.train.subjects)}",
+        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(setting.channels),
+        "Slices": f"with a lesion, in the middle {plan.fraction:.0%} of the head",
+        "Length of every method": f"{plan.training.steps} steps {batches}; seeds {', '.join(map(str, plan.seeds))}",
+        "f_pre": f"a network of the segmentor's structure, trained apart on the training subjects; its Dice on the "
+        f"untouched test scans is {float(summary['f_pre_dice'].iloc[0]):.2f}",
+        "Identity": SIZE_RULE,
+        "Statistics": STATISTICS,
+    }
+    levels = setting.model_folder(plan.seeds[0], next(iter(plan.methods))) / "levels.json"
+    if levels.is_file():
+        rows["Levels in training"] = describe_levels(json.loads(levels.read_text(encoding="utf-8")))
+    return rows
+
+
+def describe_levels(levels: dict[str, Any]) -> str:
+    """Return how healthy slices were matched to pathological ones, and what the level alone still tells."""
+    before, after = (levels[name] for name in ("auc", "auc_matched"))
+    if before is None:
+        return str(levels["what"])
+    return (
+        f"{levels['what']}; a classifier that sees the level alone reaches AUC {before:.2f} before, {after:.2f} after"
+    )

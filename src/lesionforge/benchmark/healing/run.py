@@ -1,0 +1,56 @@
+"""Running a plan: f_pre, the methods, their healed scans, scores, report. What is done already is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lesionforge.benchmark.healing.jobs import F_PRE, fit, score
+from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.healing.report import write_healing_report
+from lesionforge.benchmark.healing.setting import make_healing_setting
+from lesionforge.benchmark.pool import Pool
+from lesionforge.benchmark.study import claim_study
+from lesionforge.cohort.case import Cohort
+from lesionforge.files import write_text
+
+Say = Callable[[str], None]
+
+
+def run_healing(
+    plan: HealingPlan,
+    cohort: Cohort,
+    *,
+    out: Path,
+    roles: Mapping[str, Sequence[str]] | None = None,
+    workers: int = 1,
+    say: Say = lambda line: None,
+) -> str:
+    """Train methods that remove lesions, heal the test cases with each, and return what came of it in a sentence.
+
+    Args:
+        plan: what to compare.
+        cohort: real (or simulated) cases whose lesions are known.
+        out: a new folder, or that of the same plan, which goes on where it was.
+        roles: role → subjects, where the plan names roles.
+        workers: processes; each takes one job at a time.
+        say: told what is done.
+
+    Raises:
+        LeakError: if a test subject is the parent of a training case.
+        OutputError: if ``out`` holds another plan, or this one on other cases.
+    """
+    setting = make_healing_setting(plan, cohort, roles or {}, out)
+    claim_study(out, plan, setting.split())
+    fits = [(setting, seed, name) for seed in plan.seeds for name in plan.methods]
+    with Pool(workers) as run:
+        for line in run(fit, [(setting, plan.f_pre.training.seed, F_PRE), *fits]):
+            say(line)
+        for line in run(score, [(setting, seed) for seed in plan.seeds]):
+            say(line)
+    names = {"method": str, "case_id": str, "subject_id": str}
+    results = pd.concat([pd.read_csv(setting.results_file(seed), dtype=names) for seed in plan.seeds])
+    write_text(out / "results.csv", results.to_csv(index=False))
+    return write_healing_report(setting)

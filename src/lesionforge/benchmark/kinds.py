@@ -1,0 +1,31 @@
+"""The two kinds of study: what helps a segmentation network, and which method removes lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.healing.run import run_healing
+from lesionforge.benchmark.plan import Plan, plan_content
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.config import parse_options
+
+
+def read_study(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Callable[..., str]:
+    """Read a plan and return what runs it: :func:`run_healing` for one with ``methods``, else :func:`run_benchmark`.
+
+    Args:
+        path: the plan.
+        scale: one of its scales.
+        changes: laid over that.
+
+    Raises:
+        ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
+    """
+    content = plan_content(path, scale=scale, changes=changes)
+    if "methods" in content:
+        return partial(run_healing, parse_options(HealingPlan, content, file=path))
+    return partial(run_benchmark, parse_options(Plan, content, file=path))

@@ -1,0 +1,51 @@
+"""The jobs of a study, one by one or in several processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from threading import Thread
+from typing import Any
+
+import torch
+
+from lesionforge.training.quiet import quiet
+
+
+class Pool:
+    """Runs jobs in this process, or in ``workers`` others that share the cores."""
+
+    def __init__(self, workers: int) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        if workers > 1:
+            threads = max(1, (os.cpu_count() or 1) // workers)
+            self.pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (threads, os.getpid()))
+
+    def __enter__(self) -> Callable[..., Iterator[Any]]:
+        return self._run
+
+    def __exit__(self, *exception: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def _run(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        if self.pool is None:
+            return (function(*job) for job in jobs)
+        futures = [self.pool.submit(function, *job) for job in jobs]
+        return (future.result() for future in futures)
+
+
+def _start(threads: int, parent: int) -> None:
+    quiet()
+    torch.set_num_threads(threads)
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent was killed: a new run would work in the same folders."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
