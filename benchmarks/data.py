@@ -12,6 +12,7 @@ from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.template import make_template_cohort
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of
+from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy, PseudoHealthyConfig
 from lesionforge.training.model_folder import ModelInfo, describe
 
 
@@ -39,6 +40,13 @@ def untrained_pix2pix(cohort: Cohort, preprocessing: Preprocessing, config: Pix2
     return Pix2Pix(
         info, config.generator(condition_of(config, info).in_channels, len(info.preprocessing.channels)), intensities
     )
+
+
+def untrained_pseudo_healthy(cohort: Cohort, preprocessing: Preprocessing) -> PseudoHealthy:
+    """Return networks with random weights at the default width, for slices of 128 × 128."""
+    config = PseudoHealthyConfig(roi_size=(128, 128))
+    info = describe("pseudo_healthy", config, preprocessing, cohort)
+    return PseudoHealthy(info, PseudoHealthy.generators(info))
 
 
 def tumour_volume(shape: tuple[int, int, int], radius: float) -> Sample:

@@ -13,7 +13,7 @@ BENCHMARKS = {
     "loading": "Loading training crops",
     "carvemix": "CarveMix on 182 × 218 × 182 voxels",
     "on_the_fly": "Synthesis on the fly, 16 slices of 128 × 128, half of them with a new lesion",
-    "translation": "Whole volumes from label maps, and masks",
+    "translation": "Whole volumes drawn and healed, and masks",
     "healed_scores": "Scores of healed scans",
     "memory": "Peak memory of synthesis",
 }
