@@ -1,9 +1,11 @@
 """Training what removes lesions, and removing them, as a user types it."""
 
+from dataclasses import replace
+
 import pytest
 
 from lesionforge.cohort.case import Annotation
-from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.scan import load_scan
 from lesionforge.training.model_folder import read_info
 from tests.cli.commands import error, sets, typed
@@ -68,6 +70,18 @@ def test_the_baselines_are_trained_and_draw_nothing(method, slices, tmp_path):
     assert read_info(tmp_path / "m").method == method
     message = error("synthesize", tmp_path / "m", slices, "--out", tmp_path / "out", "--n", 1)
     assert f"is a model of {method}" in message
+
+
+def test_lesions_without_masks_are_for_unpaired_training(tmp_path):
+    cohort = tiny_cohort(tmp_path / "all", spatial_dims=2, n_subjects=4, n_healthy=1)
+    bare = replace(cohort.cases[0], label=None)
+    write_nnunet(cohort.with_cases([bare, *cohort.cases[1:]]), tmp_path / "some")
+    train = ["train", "pseudo_healthy", tmp_path / "some", "--steps", 1, *sets([*TINY, "segmentor_channels=[8,16]"])]
+    message = error(*train, "--out", tmp_path / "paired")
+    assert "case_000: has a lesion but no mask" in message
+    assert "--unpaired" in message
+    typed(*train, "--out", tmp_path / "unpaired", "--unpaired")
+    assert "case_000" in read_info(tmp_path / "unpaired").training_cases
 
 
 def test_what_cannot_be_is_told_in_a_line(slices, volumes, gan, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.checks import check_folder
 from lesionforge.cohort.layouts import case_files, read_cohort, write_cases_csv, write_nnunet
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, OutputError
@@ -245,6 +246,22 @@ def test_a_lost_label_file_is_not_taken_for_lesion_free(tmp_path):
     cohort["case_001"].label.unlink()
     with pytest.raises(CohortError, match="label file of a case with lesions is missing"):
         read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_lesion_without_a_mask_is_kept_apart_from_both_others(tmp_path, spatial_dims):
+    cohort = tiny_cohort(tmp_path / "in", spatial_dims=spatial_dims, n_subjects=4, n_healthy=1, n_unknown=1)
+    bare = replace(cohort.cases[0], label=None)
+    write_nnunet(cohort.with_cases([bare, *cohort.cases[1:]]), tmp_path / "out")
+    back = read_cohort(tmp_path / "out")
+    first = back["case_000"]
+    assert (first.annotation, first.label, first.outlined) == ("lesion", None, False)
+    assert first.images["FLAIR"].parent.name == "imagesTs"
+    assert load_scan(first, ["FLAIR"]).label is None
+    assert [case.case_id for case in back.annotated()] == ["case_001", "case_002"]
+    assert [case.case_id for case in back.with_lesions()] == ["case_001"]
+    assert [case.case_id for case in back.diagnosed()] == ["case_000", "case_001", "case_002"]
+    assert check_folder(tmp_path / "out").findings == ()
 
 
 def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):

@@ -76,6 +76,15 @@ def test_the_annotation_column_has_the_last_word(tmp_path):
         read_slices(tmp_path / "odd")
 
 
+def test_a_slice_with_a_lesion_and_no_mask_stays_one(tmp_path):
+    """Until a mask is there, an all-zero label must not say that there is none."""
+    write_slices(tmp_path / "in", [None, mask_of(1)], annotation=["lesion", ""])
+    write_nnunet(read_slices(tmp_path / "in"), tmp_path / "out")
+    back = read_cohort(tmp_path / "out")
+    assert [(case.annotation, case.outlined) for case in back] == [("lesion", False), ("lesion", True)]
+    assert [path.name for path in (tmp_path / "out" / "labelsTr").iterdir()] == ["s1.png"]
+
+
 def test_masks_of_0_and_255_are_refused_unless_asked_for(tmp_path):
     write_slices(tmp_path, [mask_of(255), mask_of()])
     with pytest.raises(CohortError, match=r"s0\.png.*0 and 255.*--binary-masks"):

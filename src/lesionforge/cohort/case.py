@@ -28,8 +28,8 @@ class Case:
         subject_id: the person; every split is made by it.
         images: channel name → image file. A missing channel is absent.
         annotation: whether ``label`` holds lesions, is known to be empty, or says nothing.
-        label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, and for
-            a lesion-free case that has no file.
+        label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, for a lesion-free case
+            that has no file, and for a case that is known to have a lesion, but not where.
         anatomy: label map of tissues or brain structures on the same grid.
         parenchyma: its values in which lesions may lie; none given = all but 0.
         origin: ``"real"``; ``"simulated"`` for the built-in cohort, which stands in for real scans and may be
@@ -69,6 +69,13 @@ class Case:
         A simulated case is not, even if the mask of a person says where its lesion lies.
         """
         return self.origin == "synthetic" or (self.origin == "real" and bool(self.source_case or self.parents))
+
+    @property
+    def outlined(self) -> bool:
+        """Whether it is known where its lesions are: by a mask, or since there are none."""
+        return self.annotation is Annotation.LESION_FREE or (
+            self.annotation is Annotation.LESION and self.label is not None
+        )
 
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""
@@ -143,11 +150,15 @@ class Cohort:
         return self.with_cases([case for case in self if case.annotation is Annotation.LESION_FREE])
 
     def with_lesions(self) -> Cohort:
-        """Return the cases that have a lesion."""
-        return self.with_cases([case for case in self if case.annotation is Annotation.LESION])
+        """Return the cases that have a lesion and a mask of it."""
+        return self.with_cases([case for case in self.annotated() if case.annotation is Annotation.LESION])
 
     def annotated(self) -> Cohort:
-        """Return the cases whose lesions are known: with a lesion, or known to have none."""
+        """Return the cases whose lesions are known: with a mask, or known to have none."""
+        return self.with_cases([case for case in self if case.outlined])
+
+    def diagnosed(self) -> Cohort:
+        """Return the cases that are known to have a lesion, with a mask or without, or to have none."""
         return self.with_cases([case for case in self if case.annotation is not Annotation.UNKNOWN])
 
     def having(self, channels: Collection[str]) -> Cohort:

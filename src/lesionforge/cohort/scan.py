@@ -18,7 +18,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesionforge.cohort.case import Annotation, Case
+from lesionforge.cohort.case import Case
 from lesionforge.errors import CohortError
 from lesionforge.files import atomic
 
@@ -91,7 +91,7 @@ def load_scan(case: Case, channels: Sequence[str]) -> Scan:
     if affine is None or first is None:
         raise CohortError(case.case_id, "no channel was asked for", "name at least one channel")
     grid = (first, arrays[0].shape, affine)
-    label = None if case.annotation is Annotation.UNKNOWN else np.zeros(arrays[0].shape, np.int16)
+    label = None if not case.outlined else np.zeros(arrays[0].shape, np.int16)
     if case.label is not None and label is not None:
         label = _read_on_grid(case.label, *grid)
     anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)

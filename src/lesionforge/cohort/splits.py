@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError, LeakError
@@ -21,7 +21,7 @@ Fold = tuple[Cohort, Cohort]
 
 def lesion_load(case: Case) -> float:
     """Return the lesion volume of a case in mm³ (mm² in 2D): 0 where lesion-free, NaN where unknown."""
-    if case.annotation is Annotation.UNKNOWN:
+    if not case.outlined:
         return float("nan")
     if case.label is None:
         return 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from lesionforge.cohort.case import Annotation, Cohort
+from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
@@ -97,7 +97,7 @@ class Healer(FittedModel):
         facts = fingerprint(cases, channels)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
             preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
-        samples = healing_samples(cases, preprocessing)
+        samples = cached_samples(cases, preprocessing)
         roi_size = options.roi_size or training_size(
             facts,
             samples,
@@ -226,22 +226,13 @@ class Healer(FittedModel):
 
 
 def healing_cohort(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-    """Return the cases that a healer is trained on: those whose annotation is known, with every channel.
+    """Return the cases that a healer is trained on: known to have a lesion, though perhaps no mask, or to have none.
 
     Raises:
         CohortError: if there is none.
     """
-    cases = cohort.having(channels).annotated()
+    cases = cohort.having(channels).diagnosed()
     if not len(cases):
         what = f"has no annotated case with the channels {', '.join(channels)}"
         raise CohortError(cohort.name, what, "annotate some as with a lesion and some as lesion-free")
     return cases
-
-
-def healing_samples(cases: Cohort, preprocessing: Preprocessing) -> Sequence[Sample]:
-    """Return the samples of annotated cases; the label of one with a lesion but no mask is ``None``."""
-    samples = cached_samples(cases, preprocessing)
-    unmasked = [case.annotation is Annotation.LESION and case.label is None for case in cases]
-    if not any(unmasked):
-        return samples
-    return [replace(sample, label=None) if bare else sample for sample, bare in zip(samples, unmasked, strict=True)]

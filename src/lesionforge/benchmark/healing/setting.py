@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.setting import split_cases
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.errors import CohortError
-from lesionforge.tasks.training_cases import annotated_cases
+from lesionforge.synthesizers.healing import healing_cohort
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class HealingSetting:
     @property
     def outlined(self) -> Cohort:
         """The training cases whose lesions have masks, and the lesion-free ones."""
-        return self.train.with_cases([case for case in self.train if not _bare(case)])
+        return self.train.annotated()
 
     def split(self) -> dict[str, list[str]]:
         """Return the case ids of every part, for ``split.json``."""
@@ -76,12 +76,12 @@ def make_healing_setting(
         CohortError: if a part has no annotated case, or a test case a lesion without a mask.
         LeakError: if a test subject is the parent of a training case.
     """
-    parts = split_cases(plan.subjects, annotated_cases(cohort, plan.channels or cohort.channels), roles)
+    channels = plan.channels or cohort.channels
+    cases = healing_cohort(cohort, channels).with_channels(channels)
+    parts = split_cases(plan.subjects, cases, roles)
     check_no_leak(parts["train"], parts["test"])
-    for case in filter(_bare, parts["test"]):
-        raise CohortError(case.case_id, "has a lesion but no mask, which scores need", "add the mask, or leave it out")
+    for case in parts["test"]:
+        if not case.outlined:
+            what = "has a lesion but no mask, which scores need"
+            raise CohortError(case.case_id, what, "add the mask, or leave it out")
     return HealingSetting(plan=plan, train=parts["train"], test=parts["test"], out=out)
-
-
-def _bare(case: Case) -> bool:
-    return case.annotation is Annotation.LESION and case.label is None

@@ -99,18 +99,18 @@ def _read_case(
         if channel not in channels:
             raise CohortError(case_id, f"missing_channels names {channel!r}", f"the channels are {', '.join(channels)}")
     files, label = case_files(folder, case_id, len(channels), ending)
-    if not folders["imagesTr"].intersection(file.name for file in files):
-        in_test, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
-        files = in_test if folders["imagesTs"].intersection(file.name for file in files) else files
-    annotation = _annotation(
-        row, label, description.labels, there=label.name in folders["labelsTr"], binary_masks=binary_masks
-    )
+    names, there = {file.name for file in files}, label.name in folders["labelsTr"]
+    if not folders["imagesTr"] & names and folders["imagesTs"] & names:
+        files, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
+    elif row.get("annotation") == Annotation.LESION and not there:
+        raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
+    annotation = _annotation(row, label, description.labels, there=there, binary_masks=binary_masks)
     anatomy = folder / "anatomyTr" / label.name
     return case_from_row(
         row,
         images={channel: file for channel, file in zip(channels, files, strict=True) if channel not in missing},
         annotation=annotation,
-        label=label if annotation is not Annotation.UNKNOWN and label.name in folders["labelsTr"] else None,
+        label=label if annotation is not Annotation.UNKNOWN and there else None,
         anatomy=anatomy if anatomy.name in folders["anatomyTr"] else None,
     )
 
@@ -119,8 +119,6 @@ def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool
     stated = row.get("annotation", "")
     if not stated:
         return derive_annotation(label, labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
-    if stated == Annotation.LESION and not there:
-        raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
     return Annotation(stated)
 
 
@@ -157,7 +155,7 @@ def write_nnunet(
 
     Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Files are copied
     as they are (``.nii`` is compressed), so data type, affine and every bit stay. A lesion-free case gets an
-    all-zero label; a case of unknown annotation goes to ``imagesTs`` and has no label. Cases with missing
+    all-zero label; a case whose lesions are not outlined goes to ``imagesTs`` and has no label. Cases with missing
     channels are listed in ``missing.csv``. A channel named ADC is written in 10⁻³ mm²/s, whatever unit its file has.
     ``dataset.json`` is written last.
 
@@ -241,17 +239,15 @@ def _write_case(
         scan = replace(scan, label=(scan.label != 0).astype(np.int16))
     _check_annotation(case, scan, cohort)
     made = None if anatomy is None else anatomy(scan)
-    unknown = case.annotation is Annotation.UNKNOWN
-    files, label = case_files(
-        folder, case.case_id, len(cohort.channels), file_ending, images="imagesTs" if unknown else "imagesTr"
-    )
+    images_folder = "imagesTr" if case.outlined else "imagesTs"
+    files, label = case_files(folder, case.case_id, len(cohort.channels), file_ending, images=images_folder)
     images = dict(zip(cohort.channels, files, strict=True))
     for channel, target in images.items():
         if channel in case.images:
             _copy(case.images[channel], target)
         else:
             save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.affine)
-    if case.label is not None and not unknown and not binary_masks:
+    if case.label is not None and case.outlined and not binary_masks:
         _copy(case.label, label)
     elif scan.label is not None:
         save_label(label, scan.label, scan.affine)
@@ -263,7 +259,7 @@ def _write_case(
     return replace(
         case,
         images={channel: target for channel, target in images.items() if channel in case.images},
-        label=None if unknown else label,
+        label=label if case.outlined else None,
         anatomy=anatomy_file if made is not None or case.anatomy is not None else None,
     )
 
