@@ -79,6 +79,14 @@ def test_both_optimisers_are_adam_with_the_published_rates():
     assert AdversarialConfig().learning_rate == 2e-4
 
 
+def test_the_critic_may_learn_at_a_rate_of_its_own():
+    rates = [
+        [optimiser.param_groups[0]["lr"] for optimiser in Tiny(**options).configure_optimizers()]
+        for options in ({"learning_rate": 1e-3}, {"learning_rate": 1e-3, "critic_learning_rate": 4e-3})
+    ]
+    assert rates == [[1e-3, 1e-3], [1e-3, 4e-3]]
+
+
 def test_what_the_pool_shows_has_no_gradient():
     fakes = numbered(0, 4, 2).requires_grad_()
     assert not ImagePool(2).exchange(fakes).requires_grad

@@ -25,6 +25,7 @@ class AdversarialConfig(BaseModel):
 
     Attributes:
         learning_rate: of both Adam optimisers.
+        critic_learning_rate: of the critic's alone (two time scales, Heusel et al. 2017); the same unless given.
         beta1: first-moment decay of Adam.
         beta2: second-moment decay of Adam.
         ema_decay: decay of the averaged generator that synthesizes; 0 takes the last weights.
@@ -36,6 +37,7 @@ class AdversarialConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(default=2e-4, gt=0)
+    critic_learning_rate: float | None = Field(default=None, gt=0)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
@@ -106,10 +108,11 @@ class AdversarialModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Two Adam optimisers, the generator's first."""
-        betas = (self.config.beta1, self.config.beta2)
+        config = self.config
+        rates = (config.learning_rate, config.critic_learning_rate or config.learning_rate)
         return [
-            torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas)
-            for network in (self.generator, self.critic)
+            torch.optim.Adam(network.parameters(), lr=rate, betas=(config.beta1, config.beta2))
+            for network, rate in zip((self.generator, self.critic), rates, strict=True)
         ]
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
