@@ -59,4 +59,8 @@ def heal(
         console.print(f"{out / kind}: {len(written)} cases")
         if len(written):
             console.print(f"{contact_sheet(written, out / kind / 'sheet.png')}")
+    if result.resampled:
+        spacing = " × ".join(f"{mm:.3g}" for mm in healer.info.preprocessing.spacing or ())
+        note = f"{len(result.resampled)} cases have another spacing than the model was trained at ({spacing} mm)"
+        console.print(f"{note}: what is finer than that stays as it was, lesions too")
     finish(result.problems, out / "healed" / "problems.csv")

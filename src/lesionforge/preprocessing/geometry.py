@@ -44,6 +44,11 @@ class Geometry:
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
 
+    @property
+    def resamples(self) -> bool:
+        """Whether the scan's spacing is so different from the model's that its voxels become others."""
+        return self.resampled_shape != self.turned_shape
+
     def to_model(self, array: Array, *, label: bool = False) -> Array:
         """Bring ``([channel,] x, y[, z])`` of the file's grid to the model's grid; outside it is 0."""
         dims = len(self.shape)

@@ -46,10 +46,12 @@ class Healing:
 
     Attributes:
         cohorts: ``healed``, ``maps`` and ``reconstructed``, as far as the method has them.
+        resampled: ids of the cases whose spacing is not the model's.
         problems: the errors of the cases that could not be done.
     """
 
     cohorts: dict[str, Cohort]
+    resampled: tuple[str, ...]
     problems: tuple[LesionforgeError, ...]
 
 
@@ -96,11 +98,14 @@ def heal_cohort(
     claim_run_folder(out, settings)
     kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
     written: dict[str, list[Case]] = {kind: [] for kind, made in kinds.items() if made}
-    found = list(problems)
+    found, resampled = list(problems), []
     for done, case in enumerate(scans, start=1):
         try:
-            for kind, new in _heal_case(model, case, out, tuple(written), blend, ending).items():
-                written[kind].append(new)
+            facts = _heal_case(model, case, out, tuple(written), blend, ending)
+            for kind, cases in written.items():
+                cases.append(_case_of(model, case, out, kind, facts, ending))
+            if facts["resampled"]:
+                resampled.append(case.case_id)
         except LesionforgeError as error:
             found.append(error)
         if progress is not None:
@@ -108,7 +113,7 @@ def heal_cohort(
     cohorts = {kind: _cohort_of(model, cohort.name, kind, cases) for kind, cases in written.items()}
     for kind, result in cohorts.items():
         finish_run_folder(out / kind, result, found if kind == HEALED else (), file_ending=ending)
-    return Healing(cohorts=cohorts, problems=tuple(found))
+    return Healing(cohorts=cohorts, resampled=tuple(resampled), problems=tuple(found))
 
 
 def heal_scan(
@@ -146,15 +151,13 @@ def heal_scan(
 
 def _heal_case(
     model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str
-) -> dict[str, Case]:
-    """Heal and write one case, unless it is there already; its record is written last."""
+) -> dict[str, Any]:
+    """Heal and write one case, unless it is there already; return its record, which is written last."""
     record = out / "provenance" / f"{case.case_id}.json"
-    if record.is_file():
-        facts = json.loads(record.read_text(encoding="utf-8"))
-    else:
-        facts = _write(model, case, out, kinds, blend, ending)
-        write_json(record, facts)
-    return {kind: _case_of(model, case, out, kind, facts, ending) for kind in kinds}
+    if not record.is_file():
+        write_json(record, _write(model, case, out, kinds, blend, ending))
+    facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return facts
 
 
 def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str) -> dict[str, Any]:
@@ -181,6 +184,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         "blend": blend,
         "lesion_volume": float(np.count_nonzero(lesion) * np.prod(scan.spacing)),
         "has_lesion": bool(lesion.any()),
+        "resampled": preprocessing.geometry(scan).resamples,
         "parents": sorted(case.ancestry | set(model.info.training_subjects)),
     }
 
