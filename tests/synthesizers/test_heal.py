@@ -110,6 +110,18 @@ def test_blending_keeps_the_scan_outside_the_lesion_that_was_found(resampled, sp
     assert changed
 
 
+@BOTH
+def test_scans_of_another_spacing_are_named(spatial_dims, cohorts, tmp_path):
+    cohort, dims = cohorts[spatial_dims], {"spatial_dims": spatial_dims}
+    own = load_scan(cohort.cases[0], cohort.channels).spacing
+    for factor, named in ((1.0, ()), (1.001, ()), (1.5, tuple(case.case_id for case in cohort))):
+        grid = tuple(mm * factor for mm in own)
+        preprocessing = Preprocessing(**dims, channels=cohort.channels, spacing=grid)
+        healer = perfect_healer(cohort, preprocessing=preprocessing)
+        for _ in ("new", "again"):
+            assert heal_cohort(healer, cohort, out=tmp_path / str(factor)).resampled == named
+
+
 @EACH
 @BOTH
 def test_a_saved_healer_does_the_same(method, spatial_dims, cohorts, tmp_path):
