@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lesionforge.benchmark.healing.plan import HealingPlan
-from lesionforge.benchmark.healing.report import describe_levels, sentence
+from lesionforge.benchmark.healing.report import sentence
 from lesionforge.benchmark.healing.run import run_healing
 from lesionforge.benchmark.healing.setting import make_healing_setting
 from lesionforge.benchmark.kinds import read_study
@@ -194,9 +194,3 @@ def test_the_sentence_says_what_beats_the_baseline_and_what_is_invalid():
     behind = summarize_healed(scores({"ours": 0.4, "theirs": 0.5}, f_pre_dice=0.3), baselines=["theirs"])
     assert sentence(behind, "ours").count("not shown to be better than theirs") == 2
     assert sentence(behind, "ours").count("(invalid)") == 1
-
-
-def test_levels_are_described():
-    levels = {"bins": 20, "what": "5 of 9 healthy slices", "auc": 0.861, "auc_matched": 0.512}
-    assert describe_levels(levels).endswith("AUC 0.86 before, 0.51 after")
-    assert describe_levels({**levels, "auc": None}) == "5 of 9 healthy slices"

@@ -84,6 +84,13 @@ def test_lesions_without_masks_are_for_unpaired_training(tmp_path):
     assert "case_000" in read_info(tmp_path / "unpaired").training_cases
 
 
+def test_training_on_slices_of_volumes_says_what_their_levels_tell(tmp_path):
+    tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=4, n_healthy=2, shape=(32, 32, 10))
+    result = typed("train", "healing_gan", tmp_path / "c", "--out", tmp_path / "m", "--steps", 2, *sets(TINY))
+    assert "healthy slices lie at the level of a pathological one" in result.output
+    assert "AUC" in result.output
+
+
 def test_what_cannot_be_is_told_in_a_line(slices, volumes, gan, tmp_path):
     ill = tiny_cohort(tmp_path / "ill", spatial_dims=2, n_subjects=2)
     well = tiny_cohort(tmp_path / "well", spatial_dims=2, n_subjects=2, n_healthy=2)

@@ -10,6 +10,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.levels import (
     MOST_AUC,
     central_slices,
+    describe_levels,
     level_auc,
     match_levels,
     scan_heights,
@@ -164,3 +165,9 @@ def test_tumours_of_real_patients_are_matched():
     assert level_auc(pathological[match.matched], healthy, match.weights) <= MOST_AUC
     assert match.kept > 300
     assert match.matched.mean() > 0.95
+
+
+def test_levels_are_described():
+    levels = {"bins": 20, "what": "5 of 9 healthy slices", "auc": 0.861, "auc_matched": 0.512}
+    assert describe_levels(levels).endswith("AUC 0.86 before, 0.51 after")
+    assert describe_levels({**levels, "auc": None}) == "5 of 9 healthy slices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,7 @@ def train(
     """
     from lesionforge.cohort.layouts import read_cohort, read_masks
     from lesionforge.cohort.layouts.cases_csv import write_problems
+    from lesionforge.cohort.levels import describe_levels
     from lesionforge.config import parse_options
     from lesionforge.masks import MaskGAN
     from lesionforge.synthesizers.registry import find_trainable
@@ -137,6 +139,9 @@ def train(
             out=out,
             resume=resume,
         )
+    levels = out / "levels.json"
+    if levels.is_file():
+        console.print(describe_levels(json.loads(levels.read_text(encoding="utf-8"))))
     console.print(f"{out}: {method}, fitted on {len(fitted.info.training_cases)} cases; see {out / 'model_card.md'}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")

@@ -6,7 +6,9 @@ discriminator that compares the two then learns height, not health.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
@@ -170,6 +172,16 @@ def level_auc(pathological_heights: ArrayLike, healthy_heights: ArrayLike, weigh
     model = make_pipeline(SplineTransformer(KNOTS), LogisticRegression(C=1e3, max_iter=1000))
     model.fit(heights, truth, logisticregression__sample_weight=sample_weight * len(truth) / 2)
     return float(roc_auc_score(truth, model.predict_proba(heights)[:, 1], sample_weight=sample_weight))
+
+
+def describe_levels(levels: Mapping[str, Any]) -> str:
+    """Return in one line what a ``levels.json`` says: what is drawn, and what the level alone still tells."""
+    before, after = (levels[name] for name in ("auc", "auc_matched"))
+    if before is None:
+        return str(levels["what"])
+    return (
+        f"{levels['what']}; a classifier that sees the level alone reaches AUC {before:.2f} before, {after:.2f} after"
+    )
 
 
 def _bin(heights: ArrayLike, bins: int) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ from lesionforge.benchmark.healing.figures import healing_figures
 from lesionforge.benchmark.healing.setting import HealingSetting
 from lesionforge.benchmark.report import save_figure, template
 from lesionforge.benchmark.verdict import amount
+from lesionforge.cohort.levels import describe_levels
 from lesionforge.files import write_text
 from lesionforge.scores import score_info
 from lesionforge.scores.healed_summary import summarize_healed
@@ -123,13 +124,3 @@ def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, st
     if levels.is_file():
         rows["Levels in training"] = describe_levels(json.loads(levels.read_text(encoding="utf-8")))
     return rows
-
-
-def describe_levels(levels: dict[str, Any]) -> str:
-    """Return how healthy slices were matched to pathological ones, and what the level alone still tells."""
-    before, after = (levels[name] for name in ("auc", "auc_matched"))
-    if before is None:
-        return str(levels["what"])
-    return (
-        f"{levels['what']}; a classifier that sees the level alone reaches AUC {before:.2f} before, {after:.2f} after"
-    )
