@@ -10,7 +10,7 @@ from lesionforge.networks.discriminator import PatchGAN, receptive_field
 from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.synthesizers.healing_baselines import HealingCycleGAN, HealingGAN
-from lesionforge.synthesizers.healing_config import CRITIC_CHANNELS
+from lesionforge.synthesizers.healing_config import CRITIC_CHANNELS, HealingConfig
 from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.rng import torch_seed
@@ -42,6 +42,19 @@ def test_the_networks_have_the_sizes_that_follow_from_the_tables():
     assert count(generator(2, 2, 2)) == 1_963_074
     assert count(critic(2)) == 2_698_465
     assert count(critic(2, in_channels=2)) == 2_698_977
+
+
+@BOTH
+def test_a_generator_that_draws_the_change_has_the_same_size_and_begins_at_the_image(spatial_dims):
+    torch.manual_seed(0)
+    options = {"spatial_dims": spatial_dims, "width": 0.125, "channels": (32, 64), "blocks": 1}
+    whole, change = (HealingConfig(**options, draws=draws).generator(3, 2) for draws in ("image", "change"))
+    assert count(whole) == count(change)
+    x = torch.rand(2, 3, *(16,) * spatial_dims)
+    assert (change(x) - x[:, :2]).abs().mean() < 0.1 < (whole(x) - x[:, :2]).abs().mean()
+    change.generator.layers[-2].bias.data.fill_(5)
+    assert (change(x) == 1).float().mean() > 0.9
+    assert change(x).max() == 1
 
 
 @BOTH

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from lesionforge.config import MethodConfig
+from lesionforge.networks.change import ChangeGenerator
 from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
 from lesionforge.training.adversarial import AdversarialConfig
@@ -22,6 +23,8 @@ class HealingConfig(MethodConfig):
         spatial_dims: 2 or 3.
         channels: widths of the generators from their finest resolution.
         blocks: residual blocks of the generators.
+        draws: what generators draw: the whole ``image``, as published, or the ``change`` to the one they are shown,
+            which settles in a fraction of the steps.
         critic_channels: widths of the critics' convolutions, each of which halves the size.
         width: factor on all widths; 1 is the paper's.
         roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
@@ -41,6 +44,7 @@ class HealingConfig(MethodConfig):
     spatial_dims: Literal[2, 3] = 2
     channels: tuple[int, ...] = Field(default=PSEUDO_HEALTHY["channels"], min_length=2)
     blocks: int = Field(default=PSEUDO_HEALTHY["blocks"], ge=1)
+    draws: Literal["image", "change"] = "image"
     critic_channels: tuple[int, ...] = Field(default=CRITIC_CHANNELS, min_length=1)
     width: float = Field(default=0.25, gt=0)
     roi_size: tuple[int, ...] | None = None
@@ -74,13 +78,16 @@ class HealingConfig(MethodConfig):
     def generator(self, in_channels: int, out_channels: int) -> nn.Module:
         """Return a generator: tables 2 and 3."""
         sizes: dict[str, Any] = {**PSEUDO_HEALTHY, "channels": self.channels, "blocks": self.blocks}
-        return ResidualGenerator(
+        if self.draws == "change":
+            sizes["activation"] = "tanh"
+        generator = ResidualGenerator(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,
             out_channels=out_channels,
             width=self.width,
             **sizes,
         )
+        return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator
 
     def critic(self, in_channels: int) -> nn.Module:
         """Return a discriminator: table 4; its output is linear."""
