@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lesionforge.cohort.case import Annotation
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.synthesizers.healing_items import HealingItems, box_sums
 from lesionforge.synthesizers.registry import HEALERS
 from tests.helpers import tiny_cohort
@@ -232,3 +232,16 @@ def test_training_on_slices_of_volumes_says_how_they_were_matched(tmp_path, bins
     assert file.is_file() == written
     if written:
         assert "pathological slices have no counterpart" in json.loads(file.read_text())["what"]
+
+
+def test_a_model_trains_at_the_spacing_that_is_asked_for(tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3, n_healthy=1, shape=(64, 48))
+    own = fit(cohort, tmp_path / "own", method="healing_gan", roi_size=None)
+    spacing = tuple(2 * mm for mm in own.info.preprocessing.spacing)
+    coarse = fit(cohort, tmp_path / "coarse", method="healing_gan", roi_size=None, spacing=spacing)
+    assert coarse.info.preprocessing.spacing == spacing
+    assert (own.config.roi_size, coarse.config.roi_size) == ((64, 48), (32, 24))
+    with pytest.raises(ConfigError, match="but needs 2 numbers"):
+        fit(cohort, tmp_path / "three", method="healing_gan", spacing=(2.0, 2.0, 2.0))
+    with pytest.raises(ConfigError, match="spacing"):
+        fit(cohort, tmp_path / "none", method="healing_gan", spacing=(0.0, 2.0))

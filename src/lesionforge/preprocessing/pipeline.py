@@ -156,8 +156,15 @@ class Preprocessing(BaseModel):
     output: Range = (-1.0, 1.0)
 
     @classmethod
-    def fit(cls, fingerprint: Fingerprint, *, spatial_dims: Literal[2, 3], intensity: Intensity | None = None) -> Self:
-        """Take the target spacing from the fingerprint of the *training* cases.
+    def fit(
+        cls,
+        fingerprint: Fingerprint,
+        *,
+        spatial_dims: Literal[2, 3],
+        spacing: tuple[float, ...] | None = None,
+        intensity: Intensity | None = None,
+    ) -> Self:
+        """Take the target spacing, unless given, from the fingerprint of the *training* cases.
 
         Raises:
             ConfigError: if a 3D model is to be fitted on slices.
@@ -167,7 +174,7 @@ class Preprocessing(BaseModel):
         return cls(
             spatial_dims=spatial_dims,
             channels=fingerprint.channels,
-            spacing=_median_spacing(fingerprint, spatial_dims),
+            spacing=spacing or _median_spacing(fingerprint, spatial_dims),
             intensity=intensity or Percentile(),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import nn
 
 from lesionforge.config import MethodConfig
@@ -27,6 +27,8 @@ class HealingConfig(MethodConfig):
             which settles in a fraction of the steps.
         critic_channels: widths of the critics' convolutions, each of which halves the size.
         width: factor on all widths; 1 is the paper's.
+        spacing: millimetres per axis that scans are brought to; ``None`` takes the median of the training cases. What
+            is removed from a scan is brought back to the scan's own grid, so a coarser one costs it no detail.
         roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
             slices (2D) or the fingerprint's crop (3D).
         adversarial: ``lsgan``, ``wgan`` (with gradient penalty) or ``bounded`` (as printed in the paper, with a
@@ -47,6 +49,7 @@ class HealingConfig(MethodConfig):
     draws: Literal["image", "change"] = "image"
     critic_channels: tuple[int, ...] = Field(default=CRITIC_CHANNELS, min_length=1)
     width: float = Field(default=0.25, gt=0)
+    spacing: tuple[PositiveFloat, ...] | None = None
     roi_size: tuple[int, ...] | None = None
     adversarial: Literal["lsgan", "wgan", "bounded"] = "lsgan"
     lambda_gp: float = Field(default=10.0, ge=0)
@@ -67,7 +70,9 @@ class HealingConfig(MethodConfig):
         return max(2 * self.divisor, int(2 ** len(self.critic_channels)))
 
     @model_validator(mode="after")
-    def _roi_fits(self) -> Self:
+    def _sizes_fit(self) -> Self:
+        if self.spacing is not None and len(self.spacing) != self.spatial_dims:
+            raise ValueError(f"spacing is {self.spacing}, but needs {self.spatial_dims} numbers")
         if self.roi_size is None:
             return self
         if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < self.smallest for n in self.roi_size):
