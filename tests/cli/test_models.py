@@ -134,3 +134,28 @@ def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):
     tiny_cohort(tmp_path / "healthy", spatial_dims=2, n_subjects=2, n_healthy=2)
     message = error("train", "carvemix", tmp_path / "healthy", "--out", tmp_path / "out")
     assert "has no case with a lesion" in message
+
+
+def test_a_candidate_draws_and_its_cases_are_not_mixed_with_others(slices, tmp_path):
+    settings = sets([*GAN, "network=lcgan", "lesion_share=1", "candidates=[1,2]"])
+    typed("train", "pix2pix", slices, "--out", tmp_path / "m", "--condition", "label", *settings)
+    assert read_info(tmp_path / "m").training["steps"] == 4
+    command = ["synthesize", tmp_path / "m", slices, "--n", 2, "--masks", "bank", "--blend", "full", "--min-volume", 10]
+    for name in ("epoch_001", "epoch_002"):
+        typed(*command, "--out", tmp_path / name, "--candidate", name)
+    first, second = (content(tmp_path / name / "imagesTr") for name in ("epoch_001", "epoch_002"))
+    assert first.keys() == second.keys()
+    assert all(first[image] != second[image] for image in first)
+    assert "another run" in error(*command, "--out", tmp_path / "epoch_001", "--candidate", "epoch_002")
+
+
+def test_a_candidate_that_is_not_there_is_told(gan, slices, tmp_path):
+    message = error("synthesize", gan, slices, "--out", tmp_path / "out", "--n", 2, "--candidate", "epoch_010")
+    assert "has no candidate epoch_010" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_and_candidates_are_not_both_given(slices, tmp_path):
+    for steps in (["--steps", 2], sets(["training.steps=2"])):
+        message = error("train", "pix2pix", slices, "--out", tmp_path / "m", *sets(["candidates=[1]"]), *steps)
+        assert "candidates" in message

@@ -114,6 +114,8 @@ def train(
 
     quiet()
     options, flags = parse_settings(settings)
+    if options.get("candidates") and (steps is not None or "steps" in flags):
+        raise ConfigError("--steps", "training ends with the last of the candidates", "leave out one of the two")
     if condition is not None:
         options["condition"] = condition.value
     if unpaired:
@@ -162,6 +164,9 @@ def synthesize(
     heal: Annotated[
         Path | None, typer.Option(help="A model that removes the lesions of each scan before another one is drawn.")
     ] = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="Draw with the generator of an earlier epoch that was kept, such as epoch_050.")
+    ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -188,7 +193,7 @@ def synthesize(
     if device is Device.CUDA and workers:
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
     computes_on = pick_device(device.value) if not workers else "cpu"
-    drawer = load_synthesizer(model).to(computes_on)
+    drawer = load_synthesizer(model, candidate=candidate).to(computes_on)
     healer = None if heal is None else load_healer(heal).to(computes_on)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     source, skipped = None, list[CohortError]()

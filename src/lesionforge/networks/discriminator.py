@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from lesionforge.networks.convolution import same_convolution
-from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
+from lesionforge.networks.norm import batch_norm, init_normal, instance_norm, scale_widths
 
 KERNEL_SIZE = 4
 CHANNELS = (32, 64, 128, 128)
@@ -31,8 +31,10 @@ class PatchGAN(nn.Module):
         strides: stride of each hidden convolution; the last, one-channel convolution has stride 1.
         keep_size: pad the last convolution so that it keeps the size of its map, as in Xia et al. 2019 (table 4).
         width: factor on all ``channels``.
+        norm: ``"instance"`` after every hidden convolution, or ``"batch"`` after all but the first, as in Isola et al.
+            2017 (section 6.1.2).
         affine: whether instance norm learns a scale and a shift.
-        spectral_norm: bound every convolution's largest singular value to 1, without instance norm
+        spectral_norm: bound every convolution's largest singular value to 1, without another norm
             (Miyato et al. 2018).
 
     Shapes:
@@ -48,6 +50,7 @@ class PatchGAN(nn.Module):
         strides: Sequence[int] = STRIDES,
         keep_size: bool = False,
         width: float = 1.0,
+        norm: Literal["instance", "batch"] = "instance",
         affine: bool = True,
         spectral_norm: bool = False,
     ) -> None:
@@ -59,14 +62,17 @@ class PatchGAN(nn.Module):
             "strides": tuple(strides),
             "keep_size": keep_size,
             "width": width,
+            "norm": norm,
             "affine": affine,
             "spectral_norm": spectral_norm,
         }
         self.receptive_field = receptive_field(strides)
         layers: list[nn.Module] = []
-        for out_channels, stride in zip(scale_widths(channels, width), strides, strict=True):
+        for number, (out_channels, stride) in enumerate(zip(scale_widths(channels, width), strides, strict=True)):
             layers.append(Conv[Conv.CONV, spatial_dims](in_channels, out_channels, KERNEL_SIZE, stride, padding=1))
-            if not spectral_norm:
+            if norm == "batch" and number > 0 and not spectral_norm:
+                layers.append(batch_norm(out_channels))
+            if norm == "instance" and not spectral_norm:
                 layers.append(instance_norm(spatial_dims, out_channels, affine=affine))
             layers.append(nn.LeakyReLU(0.2))
             in_channels = out_channels

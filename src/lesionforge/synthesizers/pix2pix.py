@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from monai.networks.utils import eval_mode
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
@@ -34,9 +35,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, hole_around
 from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, draw, surroundings
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_roi_size
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_batch_size, default_roi_size
 from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
+from lesionforge.training.candidates import Candidates, candidate_steps
 from lesionforge.training.inference import one_thread, sub_batch
 from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
@@ -121,18 +123,18 @@ class Pix2Pix(Synthesizer):
     ) -> Self:
         """Train on crops around the lesions of ``cohort``, for label maps also elsewhere; see :meth:`Synthesizer.fit`.
 
-        Lesion-free cases are trained on with label maps only.
+        Lesion-free cases are trained on with label maps only, and not if every crop is to show a lesion.
         """
         options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
-        cases = training_cohort(cohort, channels, lesion_free=options.condition == "label")
+        cases = training_cohort(cohort, channels, lesion_free=not options.lesions_only)
         facts = fingerprint(cases, channels)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
             preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
         samples = cached_samples(cases, preprocessing)
         roi_size = options.roi_size or default_roi_size(facts, samples, options)
         options = options.model_copy(update={"roi_size": roi_size})
-        training = training.or_batch_size(facts.batch_size(roi_size))
+        training = training.or_batch_size(default_batch_size(facts, options))
         info = describe(
             cls.method,
             options,
@@ -144,10 +146,16 @@ class Pix2Pix(Synthesizer):
         condition = condition_of(options, info)
         module = cls.module(options, condition, training)
         crops = TrainingCrops(samples, options, condition, seed=training.seed)
-        preview = Preview(partial(picture, module, crops), out / "previews", minutes=training.preview_minutes)
-        steps = fit(module, cls.items(crops), out=out, config=training, resume=resume, callbacks=(preview,))
+        intensities = crops.intensities(KNOWN_INTENSITIES)
+        kept = candidate_steps(options.candidates, len(crops), training)
+        training = training.model_copy(update={"steps": max(kept.values(), default=training.steps)})
+        shown = partial(picture, module, crops)
+        preview = Preview(shown, out / "previews", minutes=training.preview_minutes)
+        also = {INTENSITIES: torch.from_numpy(intensities)}
+        candidates = Candidates(kept, out, training, also=also, draw=shown)
+        steps = fit(module, cls.items(crops), out=out, config=training, resume=resume, callbacks=(preview, candidates))
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        model = cls(info, module.result, crops.intensities(KNOWN_INTENSITIES))
+        model = cls(info, module.result, intensities)
         model.save(out)
         return model
 
@@ -310,8 +318,7 @@ def picture(module: AdversarialModule, crops: TrainingCrops) -> Any:
     """Return a figure of four training crops: condition, drawn, real."""
     items = [crops[draw] for draw in range(4)]
     condition = torch.stack([item["condition"] for item in items]).to(module.device)
-    module.averaged.eval()
-    with torch.inference_mode():
+    with eval_mode(module.result), torch.inference_mode():
         drawn = module.result(condition).float().cpu()
     rows = []
     for item, fake in zip(items, drawn, strict=True):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.config import MethodConfig
 from lesionforge.networks.discriminator import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.residual_generator import ResidualGenerator
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.conditions import Condition, ConditionName
@@ -26,8 +27,8 @@ class Pix2PixConfig(MethodConfig):
     Attributes:
         condition: ``label``, ``scan`` or ``inpaint``.
         spatial_dims: 2 or 3.
-        network: ``unet`` or ``resnet``.
-        channels: widths of the U-Net's steps down, or of the residual generator from its finest resolution.
+        network: ``unet``, ``resnet`` or ``lcgan``, which is another U-Net and another critic, with batch norm.
+        channels: widths of a U-Net's steps down, or of the residual generator from its finest resolution.
         roi_size: crop to train on, in voxels, each side a multiple of 2 to the number of steps down; ``None`` takes it
             from the fingerprint, for label maps in 2D whole slices.
         width: factor on all widths of both networks.
@@ -39,16 +40,22 @@ class Pix2PixConfig(MethodConfig):
             of 16.
         lesion_intensity: show both networks the lesion's mean intensity (``scan`` and ``inpaint``); for a new lesion it
             is that of a random training crop, relative to typical tissue.
-        spectral_norm: in the critic, instead of instance norm.
+        spectral_norm: in the critic, instead of another norm.
         dropout: in the generator's inner decoder.
         augment: flip, turn and scale training crops.
-        lesion_share: ``label``: share of the training crops that show a lesion.
+        mirror: show half of the training crops with left and right exchanged.
+        jitter: enlarge training crops by 286/256 and cut them back at random.
+        lesion_share: ``label``: share of the training crops that show a lesion; with 1, slices and scans without one
+            are left out.
+        candidates: epochs whose generators are kept in ``candidates/``; if there are any, training ends with the last
+            of them, whatever its number of steps. An epoch is as many training crops as there are slices (in 3D scans)
+            that they are cut from.
         optimiser: see :class:`AdversarialConfig`.
     """
 
     condition: ConditionName = "inpaint"
     spatial_dims: Literal[2, 3] = 2
-    network: Literal["unet", "resnet"] = "unet"
+    network: Literal["unet", "resnet", "lcgan"] = "unet"
     channels: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=2)
     roi_size: tuple[int, ...] | None = None
     width: float = Field(default=0.25, gt=0)
@@ -61,13 +68,21 @@ class Pix2PixConfig(MethodConfig):
     spectral_norm: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = True
+    mirror: bool = False
+    jitter: bool = False
     lesion_share: float = Field(default=0.5, ge=0, le=1)
+    candidates: tuple[PositiveInt, ...] = ()
     optimiser: AdversarialConfig = AdversarialConfig()
 
     @property
     def divisor(self) -> int:
         """What the generator needs each side of its input to be a multiple of."""
         return int(2 ** (len(self.channels) - (self.network == "resnet")))
+
+    @property
+    def lesions_only(self) -> bool:
+        """Whether every training crop is taken around a lesion."""
+        return self.condition != "label" or self.lesion_share == 1
 
     @model_validator(mode="after")
     def _roi_fits(self) -> Self:
@@ -90,16 +105,20 @@ class Pix2PixConfig(MethodConfig):
         }
         if self.network == "resnet":
             return ResidualGenerator(**sizes)
+        if self.network == "lcgan":
+            return LcganGenerator(**sizes, dropout=self.dropout)
         return UNetGenerator(**sizes, dropout=self.dropout)
 
     def critic(self, in_channels: int) -> nn.Module:
         """Return the critic that the options ask for."""
+        lcgan = self.network == "lcgan"
         return PatchGAN(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,
-            channels=CHANNELS[: self.num_layers_d],
+            channels=(CRITIC_CHANNELS if lcgan else CHANNELS)[: self.num_layers_d],
             strides=(*[2] * (self.num_layers_d - 1), 1),
             width=self.width,
+            norm="batch" if lcgan else "instance",
             spectral_norm=self.spectral_norm,
         )
 
@@ -114,6 +133,12 @@ def default_roi_size(facts: Fingerprint, samples: Sequence[Sample], config: Pix2
         smallest=smallest_input(),
         whole_slices=config.condition == "label",
     )
+
+
+def default_batch_size(facts: Fingerprint, config: Pix2PixConfig) -> int:
+    """Return the fingerprint's; 1 for ``lcgan``, which then trains with the statistics that it draws with."""
+    assert config.roi_size is not None
+    return 1 if config.network == "lcgan" else facts.batch_size(config.roi_size)
 
 
 def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:

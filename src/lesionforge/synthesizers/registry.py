@@ -57,13 +57,17 @@ def find_trainable(name: str) -> type[FittedModel]:
     return known[name]
 
 
-def load_synthesizer(folder: Path) -> Synthesizer:
+def load_synthesizer(folder: Path, *, candidate: str | None = None) -> Synthesizer:
     """Load the model folder of what draws lesions; only JSON and safetensors are read.
 
+    Args:
+        folder: the model folder.
+        candidate: name of one of those that were kept while it trained, such as ``epoch_050``.
+
     Raises:
-        ModelError: if it is unfinished, damaged, of another version, or of something else.
+        ModelError: if it is unfinished, damaged, of another version, of something else, or has no such candidate.
     """
-    return _load(folder, SYNTHESIZERS)
+    return _load(folder, SYNTHESIZERS, candidate)
 
 
 def load_healer(folder: Path) -> Healer:
@@ -75,11 +79,13 @@ def load_healer(folder: Path) -> Healer:
     return _load(folder, HEALERS)
 
 
-def _load(folder: Path, methods: Mapping[str, type[Kind]]) -> Kind:
+def _load(folder: Path, methods: Mapping[str, type[Kind]], candidate: str | None = None) -> Kind:
     info = read_info(folder)
     if info.method not in methods:
         remedy = f"name a model that `lesionforge train` made of {', '.join(methods)}"
         raise ModelError(folder, f"is a model of {info.method}", remedy)
-    tensors = read_tensors(folder)
+    tensors = read_tensors(folder, candidate=candidate)
+    if candidate is not None:
+        info = info.model_copy(update={"training": {**info.training, "candidate": candidate}})
     with must_fit(folder):
         return methods[info.method].from_tensors(info, tensors)

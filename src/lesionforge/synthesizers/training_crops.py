@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RandAffined, RandFlipd
+from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, Resized, Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +20,7 @@ from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.training.planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
+ENLARGED = 286 / 256
 
 
 class TrainingCrops(Dataset[dict[str, Tensor]]):
@@ -27,19 +28,20 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 
     It lies around a lesion: every case is as likely as any other, within it every slice with a lesion, then every
     lesion voxel. With the condition ``label`` only a share of the crops do; the others lie anywhere in lesion-free
-    slices or scans.
+    slices or scans. An epoch, ``len(crops)``, is as many of them as there are slices (in 3D scans) to be cut from.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
         assert config.roi_size is not None
         self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
         self.planes = Planes(samples, config.spatial_dims)
-        self.lesion_share = config.lesion_share if config.condition == "label" else 1.0
+        self.lesion_share = 1.0 if config.lesions_only else config.lesion_share
         self.roi_size = config.roi_size
-        self.augment = augmentation(config.spatial_dims) if config.augment else None
+        self.augment = augmentation(config)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        shares = {True: self.lesion_share, False: 1 - self.lesion_share}
+        return sum(self.planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "crop", draw)
@@ -102,19 +104,38 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         }
 
 
-def augmentation(spatial_dims: int) -> Compose:
-    """Return random flips, turns (in-plane) and scalings of a crop with its maps."""
-    modes = ["bilinear", "nearest", "nearest"]
-    return Compose(
-        [
-            *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
-            RandAffined(
-                KEYS,
-                prob=0.7,
-                rotate_range=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5),
-                scale_range=(0.2,) * spatial_dims,
-                mode=modes,
-                padding_mode="border",
-            ),
-        ]
-    )
+def augmentation(config: Pix2PixConfig) -> Compose | None:
+    """Return what varies a crop, with its maps, as the options say; the size stays."""
+    steps = []
+    if config.augment:
+        steps += _flipped_turned_scaled(config.spatial_dims)
+    if config.mirror:
+        steps.append(RandFlipd(KEYS, prob=0.5, spatial_axis=0))
+    if config.jitter:
+        assert config.roi_size is not None
+        steps += _enlarged_and_cut(config.roi_size)
+    return Compose(steps) if steps else None
+
+
+def _flipped_turned_scaled(spatial_dims: int) -> list[Transform]:
+    """Return random flips, turns (in-plane) and scalings."""
+    return [
+        *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
+        RandAffined(
+            KEYS,
+            prob=0.7,
+            rotate_range=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5),
+            scale_range=(0.2,) * spatial_dims,
+            mode=["bilinear", "nearest", "nearest"],
+            padding_mode="border",
+        ),
+    ]
+
+
+def _enlarged_and_cut(roi_size: Sequence[int]) -> list[Transform]:
+    """Return the jitter of pix2pix (Isola et al. 2017, section 6.2): resized from 256 to 286, and cut at random."""
+    modes = ["bilinear" if len(roi_size) == 2 else "trilinear", "nearest-exact", "nearest-exact"]
+    return [
+        Resized(KEYS, spatial_size=[round(ENLARGED * n) for n in roi_size], mode=modes),
+        RandSpatialCropd(KEYS, roi_size=roi_size, random_size=False),
+    ]

@@ -20,6 +20,7 @@ from lesionforge.errors import ModelError
 from lesionforge.files import atomic, write_json, write_text
 from lesionforge.preprocessing.pipeline import Preprocessing
 
+CANDIDATES = "candidates"
 PACKAGES = ("lesionforge", "torch", "monai", "lightning", "numpy")
 
 
@@ -77,10 +78,15 @@ class ModelInfo(BaseModel):
 def save_model(folder: Path, info: ModelInfo, tensors: dict[str, Tensor]) -> None:
     """Write ``model.safetensors``, ``model_card.md`` and, last, ``model.json`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / "model.safetensors") as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    save_tensors(folder / "model.safetensors", tensors)
     write_text(folder / "model_card.md", model_card(info))
     write_json(folder / "model.json", info.model_dump(mode="json"))
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file atomically."""
+    with atomic(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -99,13 +105,25 @@ def read_info(folder: Path) -> ModelInfo:
         raise ModelError(path, f"cannot be read ({first})", "use the version of lesionforge that wrote it") from error
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read ``model.safetensors``.
+def list_candidates(folder: Path) -> tuple[str, ...]:
+    """Return the names of the candidates that a model folder holds, in the order of their epochs."""
+    names = [path.stem for path in (folder / CANDIDATES).glob("[!.]*.safetensors")]
+    return tuple(sorted(names, key=lambda name: (len(name), name)))
+
+
+def read_tensors(folder: Path, *, candidate: str | None = None) -> dict[str, Tensor]:
+    """Read ``model.safetensors``, or the weights of a candidate.
 
     Raises:
-        ModelError: if it is missing or damaged.
+        ModelError: if there is no such file, or it is damaged.
     """
     path = folder / "model.safetensors"
+    if candidate is not None:
+        kept = list_candidates(folder)
+        if candidate not in kept:
+            known = f"choose from {', '.join(kept)}" if kept else "train it with, for example, candidates=[10,50]"
+            raise ModelError(folder, f"has no candidate {candidate}", known)
+        path = folder / CANDIDATES / f"{candidate}.safetensors"
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -31,6 +31,10 @@ class Planes:
         found = [_find(*pair, spatial_dims) for pair in zip(samples, before, strict=True)]
         self.slices = {True: [lesion for lesion, _ in found], False: [free for _, free in found]}
 
+    def count(self, *, lesion: bool) -> int:
+        """Return how many there are with or without a lesion."""
+        return sum(len(slices) for slices in self.slices[lesion])
+
     def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
         """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
         having = [number for number, slices in enumerate(self.slices[lesion]) if len(slices)]

@@ -35,9 +35,14 @@ class Preview(Callback):
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        with atomic(self.folder / f"epoch_{trainer.current_epoch:05d}.png") as temporary:
-            self.draw().savefig(temporary, dpi=100, format="png")
+        save_figure(self.folder / f"epoch_{trainer.current_epoch:05d}.png", self.draw())
         self.last = time.monotonic()
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG atomically."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
 
 
 def montage(rows: list[dict[str, Any]]) -> Figure:

@@ -1,0 +1,74 @@
+"""Generators kept at chosen steps of a run, to choose from when it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lesionforge.training.adversarial import AdversarialModule
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import CANDIDATES, save_tensors
+from lesionforge.training.preview import save_figure
+
+
+def candidate_steps(epochs: Sequence[int], items: int, config: TrainingConfig) -> dict[str, int]:
+    """Return the names of candidates, such as ``epoch_050``, and the steps that they are kept after.
+
+    Args:
+        epochs: passes over the training items.
+        items: how many there are.
+        config: of the run, with its batch size.
+    """
+    assert config.batch_size is not None
+    per_step = config.batch_size * config.accumulate * config.devices
+    return {f"epoch_{epoch:03d}": math.ceil(epoch * items / per_step) for epoch in epochs}
+
+
+class Candidates(Callback):
+    """Writes ``candidates/NAME.safetensors``, and a picture of what it draws, as soon as its step is done.
+
+    A run that was stopped keeps those that it wrote; when it goes on it makes those after its checkpoint again.
+
+    Args:
+        steps: name → step, counted from 1.
+        out: the model folder.
+        config: of the run.
+        also: tensors that every file holds beside the generator's.
+        draw: shows what the generator draws.
+    """
+
+    def __init__(
+        self,
+        steps: Mapping[str, int],
+        out: Path,
+        config: TrainingConfig,
+        *,
+        also: Mapping[str, Tensor],
+        draw: Callable[[], Figure],
+    ) -> None:
+        self.batches = {name: step * config.accumulate for name, step in steps.items()}
+        self.folder, self.epoch_batches = out / CANDIDATES, config.epoch_steps * config.accumulate
+        self.also, self.draw = dict(also), draw
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the generator if a candidate's last batch is done."""
+        assert isinstance(pl_module, AdversarialModule)
+        done = trainer.current_epoch * self.epoch_batches + batch_idx + 1
+        for name, batches in self.batches.items():
+            if batches == done and trainer.is_global_zero:
+                save_tensors(self.folder / f"{name}.safetensors", {**pl_module.result.state_dict(), **self.also})
+                save_figure(self.folder / f"{name}.png", self.draw())
