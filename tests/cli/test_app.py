@@ -19,6 +19,7 @@ COMMANDS = [
     ["check"],
     ["show"],
     ["train"],
+    ["select"],
     ["synthesize"],
     ["heal"],
     ["segment", "train"],

@@ -6,6 +6,7 @@ import torch
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
 from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
 from lesionforge.networks.spade import SpadeGenerator
 from lesionforge.networks.stroke_unet import StrokeUNet
@@ -67,3 +68,11 @@ def test_a_training_step_at_the_papers_size_reaches_every_weight():
         assert weight.grad is not None, name
         assert torch.isfinite(weight.grad).all(), name
         assert weight.grad.abs().max() > 0, name
+
+
+def test_googlenet_has_the_published_size():
+    """6,998,552 with biases and without norms; batch norm makes a bias superfluous and adds two numbers a map."""
+    network = GoogLeNet(in_channels=3, out_channels=1000)
+    maps = sum(layer.out_channels for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
+    assert count(network) - maps == 6_998_552
+    assert network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 1024, 7, 7)

@@ -12,10 +12,13 @@ from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
 from lesionforge.cli.healing import heal
+from lesionforge.cli.selection import select
 from lesionforge.cli.simulate import simulate
 from lesionforge.errors import LesionforgeError
 
-GOES_ON = dict.fromkeys(("demo", "simulate", "synthesize", "benchmark"), "the same command goes on where it was")
+GOES_ON = dict.fromkeys(
+    ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command goes on where it was"
+)
 GOES_ON["train"] = "the same command with --resume goes on from the last checkpoint"
 GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume)"
 
@@ -70,6 +73,7 @@ app.command("align")(cohorts.align)
 app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)
 app.command("train")(models.train)
+app.command("select")(select)
 app.command("synthesize")(models.synthesize)
 app.command("heal")(heal)
 app.add_typer(segment, name="segment")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
     from lesionforge.synthesizers.base import FittedModel
+    from lesionforge.synthesizers.generate import Synthesis
 
 ENDLESS = 10_000_000
 METHODS = (
@@ -52,6 +54,14 @@ class ConditionChoice(StrEnum):
     LABEL = "label"
     SCAN = "scan"
     INPAINT = "inpaint"
+
+
+class ByChoice(StrEnum):
+    """The score by which drawn cases are kept."""
+
+    REALISM = "realism"
+    SEGMENTABILITY = "segmentability"
+    SHARPNESS = "sharpness"
 
 
 class BlendChoice(StrEnum):
@@ -171,6 +181,11 @@ def synthesize(
     cases: CaseList = None,
     role: Role = None,
     min_volume: Annotated[float, typer.Option(help="Least volume of a lesion, in mm³ (mm² in 2D).")] = 200.0,
+    keep_best: Annotated[float | None, typer.Option(help="Keep this share of the --n cases, such as 0.5.")] = None,
+    by: Annotated[ByChoice, typer.Option(help="With --keep-best: the score that decides.")] = ByChoice.REALISM,
+    segmentor: Annotated[
+        Path | None, typer.Option(help="With --by segmentability: a model of `segment train`.")
+    ] = None,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
     workers: Workers = 0,
@@ -185,7 +200,9 @@ def synthesize(
     from lesionforge.cohort.sheet import contact_sheet
     from lesionforge.masks import make_mask_source
     from lesionforge.synthesizers.generate import synthesize_cohort
+    from lesionforge.synthesizers.keep_best import KeepBest, synthesize_best
     from lesionforge.synthesizers.registry import load_healer, load_synthesizer
+    from lesionforge.tasks.segmentation import SegmentationTask
     from lesionforge.training.loop import pick_device
     from lesionforge.training.quiet import quiet
 
@@ -197,14 +214,19 @@ def synthesize(
     healer = None if heal is None else load_healer(heal).to(computes_on)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     source, skipped = None, list[CohortError]()
+    lesions = targets if masks_from is None else read_cohort(masks_from)
     if drawer.needs_mask:
-        lesions = targets if masks_from is None else read_cohort(masks_from)
         of_lesions = not masks.startswith(("ellipsoids", "gan:"))
         if of_lesions and dict(lesions.labels) != drawer.info.labels:
             raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
         source = make_mask_source(masks, lesions, on_problem=skipped.append)
+    draw: Callable[..., Synthesis] = synthesize_cohort
+    if keep_best is not None:
+        task = None if segmentor is None else SegmentationTask.load(segmentor)
+        keep = KeepBest(share=keep_best, by=by.value, real=lesions, segmentor=task)
+        draw = partial(synthesize_best, keep=keep, device=device.value)
     with progress_bar("synthesizing") as progress:
-        result = synthesize_cohort(
+        result = draw(
             drawer,
             targets,
             source,

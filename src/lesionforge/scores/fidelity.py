@@ -21,6 +21,7 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.scores.features import against_real, describe_images
+from lesionforge.scores.sharpness import SHARPNESS, scan_sharpness
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.lesion_intensity import measure, relative, surroundings
 
@@ -43,6 +44,7 @@ class Views:
         inside: intensities within lesions.
         outside: intensities of the head beside them.
         coherence: for each volume, the mean correlation of neighbouring slices.
+        sharpness: of each case, by :func:`~lesionforge.scores.sharpness.scan_sharpness`.
         problems: the errors of cases that cannot be read.
     """
 
@@ -54,6 +56,7 @@ class Views:
     inside: list[FloatArray] = field(default_factory=list)
     outside: list[FloatArray] = field(default_factory=list)
     coherence: list[float] = field(default_factory=list)
+    sharpness: list[dict[str, float]] = field(default_factory=list)
     problems: list[CohortError] = field(default_factory=list)
 
 
@@ -86,7 +89,7 @@ def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None
     rng = generator(seed, "fidelity")
     rows = [*_images(ours, theirs, rng), *_intensities(ours, theirs, rng)]
     rows += [*_lesions(facts[0], facts[1], rng), *_variety(ours, theirs, rng)]
-    rows += _pairs(cohorts[0], cohorts[1], channels)
+    rows += [*_sharpness(ours, theirs), *_pairs(cohorts[0], cohorts[1], channels)]
     return pd.DataFrame(rows, columns=["score", "drawn", "real", "better", "description"])
 
 
@@ -94,10 +97,12 @@ def _look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
     views = Views()
     for case in cohort:
         try:
-            sample = preprocessing.forward(load_scan(case, preprocessing.channels))
+            scan = load_scan(case, preprocessing.channels)
+            sample = preprocessing.forward(scan)
         except CohortError as problem:
             views.problems.append(problem)
             continue
+        views.sharpness.append(scan_sharpness(scan))
         image = sample.relative_to_tissue(sample.image, preprocessing.output)
         for plane in _planes(image):
             views.whole.append(_square(plane, SIDE))
@@ -243,6 +248,19 @@ def _variety(drawn: Views, real: Views, rng: np.random.Generator) -> list[tuple[
         pair = [float(np.nanmean(views.coherence)) for views in (drawn, real)]
         rows.append(("coherence", *pair, "as real", "mean correlation of neighbouring slices"))
     return rows
+
+
+def _sharpness(drawn: Views, real: Views) -> list[tuple[Any, ...]]:
+    texts = (
+        "variance of the Laplacian within the head: sharpness, or noise",
+        "mean magnitude of the spectrum: brightness and contrast",
+        "mean frequency, weighted by magnitude: sharpness, or noise",
+    )
+    means = [pd.DataFrame(views.sharpness).mean() for views in (drawn, real)]
+    return [
+        (name, float(means[0][name]), float(means[1][name]), "as real", f"{text}; of slices with a lesion")
+        for name, text in zip(SHARPNESS, texts, strict=True)
+    ]
 
 
 def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:

@@ -159,6 +159,48 @@ HEALED_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
 )
 """Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed`."""
 
+QUALITY_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
+    {
+        "fcn_score": ScoreInfo(
+            title="FCN score",
+            unit="points",
+            higher_is_better=True,
+            description="Dice of a segmentation network with the mask that was drawn, mean over its classes",
+        ),
+        "laplacian_variance": ScoreInfo(
+            title="Laplacian variance",
+            unit="",
+            higher_is_better=True,
+            description="sharpness within the head, intensities from 0 to 1; noise raises it, too",
+        ),
+        "spectrum_mean": ScoreInfo(
+            title="Mean of the spectrum",
+            unit="",
+            higher_is_better=None,
+            description="follows brightness and contrast, so it is no measure of blur",
+        ),
+        "mean_frequency": ScoreInfo(
+            title="Mean frequency",
+            unit="cycles per pixel",
+            higher_is_better=True,
+            description="of the spectrum, weighted by magnitude: sharpness, or noise, whatever the contrast",
+        ),
+        "called_real_50": ScoreInfo(
+            title="Called real at 50 %",
+            unit="points",
+            higher_is_better=True,
+            description="share of images that a classifier of real and drawn slices calls real",
+        ),
+        "called_real_10": ScoreInfo(
+            title="Called real at 10 %",
+            unit="points",
+            higher_is_better=True,
+            description="the same where a probability of 10 % is enough",
+        ),
+    }
+)
+"""Of drawn images, see :mod:`lesionforge.scores.quality`."""
+
 PER_CLASS_SCORES = ("dice", "hd95")
 
 
@@ -168,7 +210,7 @@ def score_info(name: str) -> ScoreInfo:
     Raises:
         ConfigError: if there is no such score.
     """
-    for known in (SCORES, HEALED_SCORES):
+    for known in (SCORES, HEALED_SCORES, QUALITY_SCORES):
         if name in known:
             return known[name]
     for score in PER_CLASS_SCORES:

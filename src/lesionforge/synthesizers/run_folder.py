@@ -15,13 +15,18 @@ from lesionforge.files import write_json
 SETTINGS = "synthesis.json"
 
 
-def claim_run_folder(out: Path, settings: Mapping[str, object]) -> None:
+def claim_run_folder(out: Path, settings: Mapping[str, object], *, file: str = SETTINGS) -> None:
     """Write the settings into a new folder, or see that they are those of the run that is there.
+
+    Args:
+        out: the folder.
+        settings: all that the result depends on, as JSON would give it back.
+        file: its name for the settings.
 
     Raises:
         OutputError: if the folder holds another run, or something else.
     """
-    path = out / SETTINGS
+    path = out / file
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != settings:
             raise OutputError(out, "holds another run's cases", "name a new folder, or repeat that run's arguments")

@@ -1,0 +1,89 @@
+"""The three scores by which one of several generators is chosen, side by side, and the rule of the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.scores.realism import CONTROL, REAL, THRESHOLDS, share_called_real
+from lesionforge.scores.segmentability import segmentability
+from lesionforge.scores.sharpness import SHARPNESS, cohort_sharpness
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.training.loop import Device
+
+CALLED_REAL = {f"called_real_{round(100 * threshold)}": threshold for threshold in THRESHOLDS}
+RANKED = ("fcn_score", "laplacian_variance", "called_real_10")
+RULE = (
+    "Candidates are ranked by the FCN score, by the variance of the Laplacian and by the share called real at 10 %. "
+    "No score counts for more than that of the real images: sharper than real is noise, easier to segment than real is "
+    "a cartoon. The least sum of ranks is recommended; of equal sums the largest share called real, then the first."
+)
+
+
+def image_scores(
+    cohorts: Mapping[str, Cohort], task: SegmentationTask, realism: pd.DataFrame | None, *, device: Device = "auto"
+) -> pd.DataFrame:
+    """Return the scores of every image.
+
+    Args:
+        cohorts: name → drawn cases; :data:`~lesionforge.scores.realism.REAL` → the real ones.
+        task: finds lesions.
+        realism: what :func:`~lesionforge.scores.realism.judge_realism` found, if anything.
+        device: where to compute.
+
+    Returns:
+        a row per case and cohort: ``cohort, case_id, subject_id, fcn_score, laplacian_variance, spectrum_mean,
+        mean_frequency, realism``; those of the control have realism only.
+    """
+    key = ["case_id", "subject_id"]
+    parts = []
+    for name, cohort in cohorts.items():
+        found = segmentability(task, cohort, device=device)
+        sharp = cohort_sharpness(cohort, channels=task.info.preprocessing.channels)
+        parts.append(found.merge(sharp, on=key).assign(cohort=name))
+    table = pd.concat(parts, ignore_index=True)
+    if realism is None:
+        table["realism"] = float("nan")
+    else:
+        control = realism[realism["cohort"] == CONTROL]
+        table = pd.concat([table.merge(realism, on=["cohort", *key], how="left"), control], ignore_index=True)
+    return table[["cohort", *key, "fcn_score", *SHARPNESS, "realism"]]
+
+
+def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over the images of each cohort, as published, and the shares called real.
+
+    Args:
+        images: a row per case and cohort, see :func:`image_scores`.
+
+    Returns:
+        a row per cohort, which is the index: ``images, fcn_score, laplacian_variance, spectrum_mean, mean_frequency,
+        called_real_50, called_real_10``.
+    """
+    groups = images.groupby("cohort", sort=False)
+    table = groups[["fcn_score", *SHARPNESS]].mean()
+    table.insert(0, "images", groups.size())
+    for name, threshold in CALLED_REAL.items():
+        judged = images.dropna(subset="realism").groupby("cohort")["realism"]
+        table[name] = judged.agg(share_called_real, threshold)
+    return table
+
+
+def recommend(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the candidates of a summary with ``rank_sum`` and ``recommended``, by :data:`RULE`.
+
+    A score that none of them has is left out.
+
+    Args:
+        summary: of :func:`summarize_images`, with the row of the real images.
+    """
+    candidates = summary.drop(index=[REAL, CONTROL], errors="ignore")
+    most = summary.loc[REAL]
+    counted = pd.DataFrame({name: candidates[name].clip(upper=float(most[name])) for name in RANKED})
+    rank_sum = counted.dropna(axis=1, how="all").rank(ascending=False, na_option="bottom").sum(axis=1)
+    order = candidates.assign(rank_sum=rank_sum).sort_values(
+        ["rank_sum", "called_real_10"], ascending=[True, False], kind="stable"
+    )
+    return candidates.assign(rank_sum=rank_sum, recommended=candidates.index == order.index[0])

@@ -1,0 +1,237 @@
+"""Which of a run's candidates draws best? Each draws the masks of real cases, and three scores are put side by side.
+
+Source: the paper of the lesion-conditional GAN, section 3.2, with two differences: the segmentation network is trained
+on the real cases at hand rather than on all there are, and the classifier judges subjects that it was not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.cases_csv import write_problems
+from lesionforge.config import MethodConfig
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.files import atomic, write_json, write_text
+from lesionforge.masks.own import OwnMasks
+from lesionforge.scores.quality import RULE, image_scores, recommend, summarize_images
+from lesionforge.scores.realism import FEWEST_SUBJECTS, REAL, judge_realism
+from lesionforge.scores.realism_classifier import RealismConfig
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.blend import Blend
+from lesionforge.synthesizers.candidate_grid import candidate_grid
+from lesionforge.synthesizers.candidates import candidate_digests, load_candidate
+from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
+from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.run_folder import claim_run_folder
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.training.loop import Device, TrainingConfig, pick_device
+from lesionforge.training.model_folder import ModelInfo, read_info
+
+
+class SelectionConfig(MethodConfig):
+    """Options of the selection.
+
+    Attributes:
+        segmentor: options of the segmentation network, if none is given.
+        segmentor_steps: of its training.
+        realism: options of the classifier. Where models draw around the mask only, it looks at the lesions.
+        shown: rows of the picture.
+    """
+
+    segmentor: SegmentationConfig = SegmentationConfig()
+    segmentor_steps: int = Field(default=1000, ge=1)
+    realism: RealismConfig = RealismConfig()
+    shown: int = Field(default=6, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the scores say.
+
+    Attributes:
+        summary: a row per candidate, then the real images and the control, as in ``candidates.csv``.
+        recommended: the candidate that the rule names.
+        notes: what must be known to read the table.
+        problems: the errors of cases that were left out.
+    """
+
+    summary: pd.DataFrame
+    recommended: str
+    notes: tuple[str, ...]
+    problems: tuple[LesionforgeError, ...]
+
+
+def select_candidates(
+    run: Path,
+    real: Cohort,
+    *,
+    out: Path,
+    segmentor: SegmentationTask | None = None,
+    config: SelectionConfig | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> Selection:
+    """Score the candidates of a run and recommend one.
+
+    Writes into ``out``: ``drawn/NAME`` (a cohort for each candidate, one image for each real mask), ``segmentor`` and
+    ``realism`` (what was trained), ``images.csv``, ``candidates.csv``, ``candidates.png`` and ``recommended.json``.
+    Started again with the same arguments, it goes on where it was.
+
+    Args:
+        run: a model folder with candidates.
+        real: real cases, of which those with lesions are drawn; best the generator's own training cases. Others must
+            not be tested on later, since the choice knows them.
+        out: a new folder, or that of the same selection.
+        segmentor: finds lesions, for the FCN score; trained on ``real`` unless given.
+        config: options.
+        seed: of all randomness.
+        device: where to draw, train and score.
+        say: called with a line about what is done.
+
+    Raises:
+        ModelError: if the run has no candidates.
+        ConfigError: if the model would be shown the lesion that it is to draw, or the segmentor does not fit.
+        CohortError: if no case could be drawn.
+        OutputError: if ``out`` holds something else.
+    """
+    config, info, digests = config or SelectionConfig(), read_info(run), candidate_digests(run)
+    cases = real.having(info.preprocessing.channels).with_channels(info.preprocessing.channels).with_lesions()
+    claim_run_folder(out, _settings(info, digests, cases, segmentor, config, seed), file="selection.json")
+    made = dict[str, Synthesis]()
+    for name in digests:
+        say(f"{name}: {len(cases)} masks to draw")
+        model = _check(load_candidate(run, name)).to(pick_device(device))
+        made[name] = _draw(model, cases, out / "drawn" / name, seed)
+    cohorts = _drawn_by_all(cases, made)
+    if segmentor is None:
+        say("training of the segmentation network")
+        segmentor = _segmentor(cohorts[REAL], config, out / "segmentor", seed, device)
+    realism = None
+    if len(cohorts[REAL].subjects) >= FEWEST_SUBJECTS:
+        say("training of the realism classifiers")
+        options = _looking_at(config.realism, whole=model.draws_whole_image)
+        realism = _realism(cohorts, options, info, out / "realism", seed, device)
+    say("scores")
+    images = image_scores(cohorts, segmentor, realism, device=device)
+    summary = summarize_images(images)
+    ranked = recommend(summary)
+    selection = Selection(
+        summary=summary.join(ranked[["rank_sum", "recommended"]]),
+        recommended=str(ranked.index[ranked["recommended"]][0]),
+        notes=_notes(info, cohorts[REAL], segmentor, realism),
+        problems=_problems(made),
+    )
+    _write(selection, images, cohorts, {*info.training_subjects, *segmentor.info.training_subjects}, out, config.shown)
+    return selection
+
+
+def _settings(
+    info: ModelInfo,
+    digests: Mapping[str, str],
+    cases: Cohort,
+    segmentor: SegmentationTask | None,
+    config: SelectionConfig,
+    seed: int,
+) -> dict[str, object]:
+    """Return all that the selection depends on."""
+    return {
+        "model": info.model_dump(mode="json"),
+        "candidates": dict(digests),
+        "cases": [case.case_id for case in cases],
+        "segmentor": None if segmentor is None else segmentor.info.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+    }
+
+
+def _check(model: Synthesizer) -> Synthesizer:
+    """Return a model that is not shown the lesion when it draws into the very scan that has it."""
+    if isinstance(model, Pix2Pix) and model.config.condition == "scan":
+        what = "is shown the scan, and so the lesion that it is to draw"
+        raise ConfigError("condition scan", what, "choose among candidates of the conditions label or inpaint")
+    return model
+
+
+def _draw(model: Synthesizer, cases: Cohort, out: Path, seed: int) -> Synthesis:
+    blend: Blend = "full" if model.draws_whole_image else "lesion"
+    return synthesize_cohort(model, cases, OwnMasks(), out=out, n=len(cases), blend=blend, seed=seed)
+
+
+def _drawn_by_all(cases: Cohort, made: Mapping[str, Synthesis]) -> dict[str, Cohort]:
+    """Return the drawn cohorts, then the real one, with the masks that every candidate has drawn.
+
+    Raises:
+        CohortError: if there is none.
+    """
+    common = set.intersection(*({case.source_case for case in one.cohort} for one in made.values()))
+    if not common:
+        remedy = str(_problems(made)[0]) if _problems(made) else "name cases with lesions"
+        raise CohortError(cases.name, "no mask could be drawn", remedy)
+    cohorts = {name: one.cohort for name, one in made.items()}
+    drawn = {
+        name: cohort.with_cases([case for case in cohort if case.source_case in common])
+        for name, cohort in cohorts.items()
+    }
+    return {**drawn, REAL: cases.subset(common)}
+
+
+def _problems(made: Mapping[str, Synthesis]) -> tuple[LesionforgeError, ...]:
+    return tuple({str(problem): problem for one in made.values() for problem in one.problems}.values())
+
+
+def _segmentor(cases: Cohort, config: SelectionConfig, out: Path, seed: int, device: Device) -> SegmentationTask:
+    """Train the segmentation network, or read it where that is done."""
+    if (out / "model.json").is_file():
+        return SegmentationTask.load(out)
+    training = TrainingConfig(steps=config.segmentor_steps, seed=seed, device=device)
+    return SegmentationTask.fit(
+        cases, channels=cases.channels, config=config.segmentor, training=training, out=out, resume=True
+    )
+
+
+def _looking_at(config: RealismConfig, *, whole: bool) -> RealismConfig:
+    """Return the classifier's options, so that it looks at what was drawn."""
+    return config if whole else config.model_copy(update={"look_at": "lesion"})
+
+
+def _realism(
+    cohorts: Mapping[str, Cohort], config: RealismConfig, info: ModelInfo, out: Path, seed: int, device: Device
+) -> pd.DataFrame:
+    drawn = {name: cohort for name, cohort in cohorts.items() if name != REAL}
+    intensity = info.preprocessing.intensity
+    return judge_realism(cohorts[REAL], drawn, out=out, config=config, intensity=intensity, seed=seed, device=device)
+
+
+def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, realism: pd.DataFrame | None) -> tuple[str, ...]:
+    """Return which subjects the choice knows beyond the generator's own, and what could not be scored."""
+    own, notes = set(info.training_subjects), []
+    if beyond := len(real.ancestry - own):
+        notes.append(f"{beyond} subjects that the generator was not trained on took part: do not test on them")
+    if beyond := len(set(segmentor.info.training_subjects) - own - real.ancestry):
+        what = "the segmentation network was trained on more subjects than the generator and the real cases hold"
+        notes.append(f"leak: {what} ({beyond} more), so the FCN score, and the choice, know more data than the arm")
+    if realism is None:
+        notes.append(f"realism was not judged: that takes {FEWEST_SUBJECTS} subjects, here are {len(real.subjects)}")
+    return tuple(notes)
+
+
+def _write(
+    selection: Selection, images: pd.DataFrame, cohorts: Mapping[str, Cohort], known: Set[str], out: Path, rows: int
+) -> None:
+    drawn = {name: cohort for name, cohort in cohorts.items() if name != REAL}
+    figure = candidate_grid(cohorts[REAL], drawn, recommended=selection.recommended, rows=rows)
+    with atomic(out / "candidates.png") as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    write_problems(out / "problems.csv", selection.problems)
+    write_text(out / "images.csv", images.to_csv(index=False))
+    write_text(out / "candidates.csv", selection.summary.to_csv())
+    facts = {"recommended": selection.recommended, "rule": RULE, "notes": list(selection.notes)}
+    write_json(out / "recommended.json", {**facts, "subjects": sorted(known | cohorts[REAL].ancestry)})
