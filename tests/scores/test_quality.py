@@ -43,7 +43,7 @@ def test_the_fcn_score_of_copies_is_the_segmentors_own_dice(real, task, tmp_path
 
 def test_images_that_do_not_show_their_mask_have_a_low_fcn_score(real, task, tmp_path):
     nothing = drawn_from(real.with_lesions(), tmp_path, lambda image: np.minimum(image, 95))
-    assert segmentability(task, nothing)["fcn_score"].mean() < 0.5 * segmentability(task, real)["fcn_score"].mean()
+    assert segmentability(task, nothing)["fcn_score"].mean() < 0.8 * segmentability(task, real)["fcn_score"].mean()
 
 
 def test_lesions_of_the_wrong_class_lower_the_fcn_score_and_absent_classes_do_not_count():
@@ -101,9 +101,8 @@ def test_the_least_sum_of_ranks_is_recommended():
 
 
 def test_what_is_sharper_than_real_is_no_better():
-    sharp = {"fcn_score": [0.5, 0.5, 0.4, 1], "called_real_10": [0.2, 0.1, 0.1, 1]}
-    assert chosen(table(laplacian_variance=[3, 9, 9, 9], **sharp)) == "b"
-    assert chosen(table(laplacian_variance=[3, 9, 9, 2], **sharp)) == "a"
+    assert chosen(table(laplacian_variance=[3, 9, 3, 9])) == "b"
+    assert chosen(table(laplacian_variance=[3, 9, 3, 2])) == "a"
 
 
 def test_of_equal_sums_the_share_called_real_decides_and_then_the_order():
