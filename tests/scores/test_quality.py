@@ -72,7 +72,7 @@ def test_every_image_has_a_row_and_every_cohort_its_means(real, task, tmp_path):
     assert images.groupby("cohort").size().to_dict() == dict.fromkeys((*cohorts, CONTROL), 4)
     summary = summarize_images(images)
     assert list(summary.index) == ["late", "early", REAL, CONTROL]
-    assert list(summary) == ["images", "fcn_score", *SHARPNESS, *CALLED_REAL]
+    assert list(summary) == ["images", "fcn_score", *SHARPNESS, "realism", *CALLED_REAL]
     assert summary.loc["late", "laplacian_variance"] == pytest.approx(summary.loc[REAL, "laplacian_variance"])
     assert summary.loc["late", ["called_real_50", "called_real_10"]].tolist() == [0, 1]
     assert summary.loc[CONTROL, "called_real_50"] == 1
@@ -95,7 +95,7 @@ def chosen(summary):
 
 
 def test_the_least_sum_of_ranks_is_recommended():
-    summary = table(fcn_score=[0.5, 0.6, 0.7, 1], laplacian_variance=[1, 3, 2, 9], called_real_10=[0.1, 0.2, 0.3, 1])
+    summary = table(fcn_score=[0.5, 0.6, 0.7, 1], laplacian_variance=[1, 3, 2, 9], realism=[0.1, 0.2, 0.3, 1])
     assert recommend(summary)["rank_sum"].tolist() == [9, 5, 4]
     assert chosen(summary) == "c"
 
@@ -106,10 +106,10 @@ def test_what_is_sharper_than_real_is_no_better():
 
 
 def test_of_equal_sums_the_share_called_real_decides_and_then_the_order():
-    assert chosen(table(fcn_score=[0.7, 0.6, 0.5, 1], called_real_10=[0.1, 0.2, 0.3, 1])) == "c"
+    assert chosen(table(fcn_score=[0.7, 0.6, 0.5, 1], realism=[0.1, 0.2, 0.3, 1])) == "c"
     assert chosen(table()) == "a"
 
 
 def test_without_realism_the_other_two_decide():
     none = [np.nan] * 4
-    assert chosen(table(fcn_score=[0.5, 0.6, 0.5, 1], called_real_10=none)) == "b"
+    assert chosen(table(fcn_score=[0.5, 0.6, 0.5, 1], realism=none)) == "b"

@@ -22,6 +22,7 @@ from tests.helpers import NESTED, tiny_cohort
 from tests.synthesizers.folders import contents
 from tests.synthesizers.models import tiny_training, untrained_pix2pix
 
+COLUMNS = ["cohort", "case_id", "subject_id", "realism"]
 SEGMENTOR = SegmentationConfig(filters=(4, 8), res_units=0)
 CONFIG = SelectionConfig(
     segmentor=SEGMENTOR, segmentor_steps=2, realism={"side": 32, "width": 0.06, "steps": 2, "batch_size": 4}, shown=2
@@ -144,8 +145,12 @@ def test_what_the_choice_knows_beyond_the_generators_subjects_is_said(run, real,
     assert result.notes[0].startswith("leak: the segmentation network was trained on more subjects")
     assert "(2 more)" in result.notes[0]
     assert result.notes[1] == "realism was not judged: that takes 4 subjects, here are 2"
-    assert result.summary["called_real_10"].isna().all()
-    monkeypatch.setattr(select, "judge_realism", lambda *arguments, **options: pd.DataFrame(columns=["cohort", "case_id", "subject_id", "realism"]))
+    assert result.summary["realism"].isna().all()
+    monkeypatch.setattr(
+        select,
+        "judge_realism",
+        lambda *arguments, **options: pd.DataFrame(columns=["cohort", "case_id", "subject_id", "realism"]),
+    )
     small = run_folder(few, tmp_path / "small", condition="label")
     (note,) = choose(small, real, tmp_path / "other").notes
     assert note == "2 subjects that the generator was not trained on took part: do not test on them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,8 +25,6 @@ from lesionforge.cli.common import (
 from lesionforge.errors import ConfigError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lesionforge.cohort.case import Cohort
     from lesionforge.synthesizers.select import Selection
 
@@ -97,18 +96,15 @@ def _show(result: Selection) -> None:
     from lesionforge.scores import QUALITY_SCORES
     from lesionforge.scores.quality import RULE
 
-    shown = {name: info for name, info in QUALITY_SCORES.items() if name in result.summary}
-    table = Table("candidate", *(info.title for info in shown.values()), "sum of ranks")
-    for name, row in result.summary.iterrows():
-        mark = " ←" if name == result.recommended else ""
-        values = [_number(row, score, info.factor) for score, info in shown.items()]
-        table.add_row(f"{name}{mark}", *values, _number(row, "rank_sum"))
+    table = Table("score", *map(str, result.summary.index))
+    for name, info in QUALITY_SCORES.items():
+        table.add_row(info.title, *(_number(value * info.factor) for value in result.summary[name]))
+    table.add_row("sum of ranks", *map(_number, result.summary["rank_sum"]))
     console.print(table)
     for note in result.notes:
         console.print(f"note: {note}", style="yellow")
     console.print(f"recommended: {result.recommended}. {RULE}")
 
 
-def _number(row: pd.Series, name: str, factor: float = 1.0) -> str:
-    value = float(row[name]) * factor
-    return "" if value != value else f"{value:.3g}"
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3g}"

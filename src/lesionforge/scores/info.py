@@ -185,11 +185,17 @@ QUALITY_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
             higher_is_better=True,
             description="of the spectrum, weighted by magnitude: sharpness, or noise, whatever the contrast",
         ),
+        "realism": ScoreInfo(
+            title="Realism",
+            unit="points",
+            higher_is_better=True,
+            description="mean probability of being real, by a classifier of real and drawn slices of other subjects",
+        ),
         "called_real_50": ScoreInfo(
             title="Called real at 50 %",
             unit="points",
             higher_is_better=True,
-            description="share of images that a classifier of real and drawn slices calls real",
+            description="share of images that this classifier calls real",
         ),
         "called_real_10": ScoreInfo(
             title="Called real at 10 %",

@@ -25,9 +25,8 @@ def candidate_digests(run: Path) -> dict[str, str]:
     read_info(run)
     files = sorted((run / FOLDER).glob(f"*{ENDING}"), key=lambda path: (len(path.name), path.name))
     if not files:
-        what = "has no candidates to choose from"
-        raise ModelError(run, what, "train it so that it keeps some, or name another run")
-    return {path.name.removesuffix(ENDING): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        raise ModelError(run, "has no candidates to choose from", "train it so that it keeps some")
+    return {path.name.removesuffix(ENDING): _digest(path) for path in files}
 
 
 def load_candidate(run: Path, name: str) -> Synthesizer:
@@ -43,3 +42,8 @@ def load_candidate(run: Path, name: str) -> Synthesizer:
         raise ModelError(path, f"cannot be read ({error})", "copy the run again, or train it anew") from error
     with must_fit(run):
         return find_method(info.method).from_tensors(info, tensors)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -98,11 +98,13 @@ def select_candidates(
 
     Raises:
         ModelError: if the run has no candidates.
-        ConfigError: if the model would be shown the lesion that it is to draw, or the segmentor does not fit.
+        ConfigError: if the model would be shown the lesion that it is to draw, or the classes are not its own.
         CohortError: if no case could be drawn.
         OutputError: if ``out`` holds something else.
     """
     config, info, digests = config or SelectionConfig(), read_info(run), candidate_digests(run)
+    if dict(real.labels) != info.labels:
+        raise ConfigError(real.name, "its lesion classes are not the model's", "name the cohort that it was trained on")
     cases = real.having(info.preprocessing.channels).with_channels(info.preprocessing.channels).with_lesions()
     claim_run_folder(out, _settings(info, digests, cases, segmentor, config, seed), file="selection.json")
     made = dict[str, Synthesis]()
@@ -114,11 +116,9 @@ def select_candidates(
     if segmentor is None:
         say("training of the segmentation network")
         segmentor = _segmentor(cohorts[REAL], config, out / "segmentor", seed, device)
-    realism = None
-    if len(cohorts[REAL].subjects) >= FEWEST_SUBJECTS:
-        say("training of the realism classifiers")
-        options = _looking_at(config.realism, whole=model.draws_whole_image)
-        realism = _realism(cohorts, options, info, out / "realism", seed, device)
+    say("training of the realism classifiers")
+    options = _looking_at(config.realism, whole=model.draws_whole_image)
+    realism = _realism(cohorts, options, info, out / "realism", seed, device)
     say("scores")
     images = image_scores(cohorts, segmentor, realism, device=device)
     summary = summarize_images(images)
@@ -204,10 +204,13 @@ def _looking_at(config: RealismConfig, *, whole: bool) -> RealismConfig:
 
 def _realism(
     cohorts: Mapping[str, Cohort], config: RealismConfig, info: ModelInfo, out: Path, seed: int, device: Device
-) -> pd.DataFrame:
-    drawn = {name: cohort for name, cohort in cohorts.items() if name != REAL}
+) -> pd.DataFrame | None:
+    """Judge all cohorts, if there are enough subjects."""
+    real, drawn = cohorts[REAL], {name: cohort for name, cohort in cohorts.items() if name != REAL}
+    if len(real.subjects) < FEWEST_SUBJECTS:
+        return None
     intensity = info.preprocessing.intensity
-    return judge_realism(cohorts[REAL], drawn, out=out, config=config, intensity=intensity, seed=seed, device=device)
+    return judge_realism(real, drawn, out=out, config=config, intensity=intensity, seed=seed, device=device)
 
 
 def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, realism: pd.DataFrame | None) -> tuple[str, ...]:
