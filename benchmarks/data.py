@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+from scipy import ndimage
 
-from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.template import make_template_cohort
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -26,6 +28,32 @@ def tumours(folder: Path, *, n_subjects: int, spacing: float) -> Cohort:
     return make_template_cohort(
         folder / "Dataset001_Simulated", n_subjects=n_subjects, healthy_fraction=0.0, spacing=spacing
     )
+
+
+def haemorrhages(folder: Path, *, n_subjects: int, side: int) -> Cohort:
+    """Simulate slices of heads with a bright lesion each, as 8-bit PNG."""
+    axis = np.linspace(-1, 1, side)
+    radius = np.hypot(axis[:, None], axis[None])
+    cases = []
+    for number in range(n_subjects):
+        rng = np.random.default_rng(number)
+        lesion = np.hypot(axis[:, None] - rng.uniform(-0.3, 0.3), axis[None] - rng.uniform(-0.3, 0.3)) < 0.15
+        texture = ndimage.gaussian_filter(rng.normal(0, 60, (side, side)), 1.5) + 110 + 60 * lesion
+        image = np.where(radius < 0.75, texture, np.where(radius < 0.85, 250, 0))
+        image_file, label_file = (folder / name / f"case_{number:03d}.png" for name in ("images", "labels"))
+        for file, array in ((image_file, np.clip(image, 0, 255)), (label_file, lesion)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array.astype(np.uint8)).save(file)
+        case = Case(
+            case_id=f"case_{number:03d}",
+            subject_id=f"sub_{number:03d}",
+            images={"CT": image_file},
+            annotation=Annotation.LESION,
+            label=label_file,
+            origin="simulated",
+        )
+        cases.append(case)
+    return Cohort(name="Haemorrhages", channels=("CT",), labels={"background": 0, "lesion": 1}, cases=tuple(cases))
 
 
 def slice_preprocessing(cohort: Cohort) -> Preprocessing:

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "on_the_fly": "Synthesis on the fly, 16 slices of 128 × 128, half of them with a new lesion",
     "translation": "Whole volumes drawn and healed, and masks",
     "healed_scores": "Scores of healed scans",
+    "selection": "Scores of drawn images, and their drawing",
     "memory": "Peak memory of synthesis",
 }
 

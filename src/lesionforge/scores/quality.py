@@ -82,7 +82,7 @@ def recommend(summary: pd.DataFrame) -> pd.DataFrame:
         summary: of :func:`summarize_images`, with the row of the real images.
     """
     candidates = summary.drop(index=[REAL, CONTROL], errors="ignore")
-    most = {str(name): float(value) for name, value in summary.loc[REAL].items()}
+    most = {name: float(summary[name].to_dict()[REAL]) for name in RANKED}
     counted = pd.DataFrame({name: candidates[name].clip(upper=most[name]) for name in RANKED})
     rank_sum = counted.dropna(axis=1, how="all").rank(ascending=False, na_option="bottom").sum(axis=1)
     order = candidates.assign(rank_sum=rank_sum).sort_values(
