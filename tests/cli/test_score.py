@@ -10,9 +10,7 @@ def test_a_cohort_is_scored_against_another(tmp_path):
     result = typed("score", tmp_path / "drawn", "--against", tmp_path / "real", "--out", tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv")
     assert list(table.columns) == ["score", "drawn", "real", "better", "description"]
-    assert {"kid_slices", "fid_lesions", "lesion_volume_ks", "laplacian_variance"} <= set(
-        table["score"]
-    )
+    assert {"kid_slices", "fid_lesions", "lesion_volume_ks", "laplacian_variance"} <= set(table["score"])
     assert "kid_slices" in result.output
     few = ["--against", tmp_path / "real", "--subjects", 5]
     assert "has fewer than 8 cases with lesions" in error("score", tmp_path / "drawn", *few)

@@ -6,7 +6,7 @@ import torch
 
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import load_scan
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, OutputError
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores import realism
@@ -102,6 +102,8 @@ def test_a_trained_classifier_is_read_and_not_trained_again(real, tmp_path, monk
     monkeypatch.setattr("lesionforge.scores.realism_classifier.fit", lambda *a, **k: pytest.fail("trained again"))
     again = judge_realism(real, drawn, out=tmp_path / "out", config=TINY, control=False, device="cpu")
     assert first.equals(again)
+    with pytest.raises(OutputError, match="half0: holds a classifier of other images; name a new folder"):
+        judge_realism(real, {**drawn, "b": drawn["a"]}, out=tmp_path / "out", config=TINY, control=False)
 
 
 def test_three_subjects_are_too_few(real, tmp_path):

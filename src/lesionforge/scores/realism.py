@@ -68,8 +68,10 @@ def judge_realism(
     Raises:
         CohortError: if fewer than four real subjects have a lesion, a half has no drawn case to train on, or a case
             cannot be read.
+        OutputError: if ``out`` holds classifiers of other images.
     """
-    config, cases = config or RealismConfig(), real.with_lesions()
+    config = config or RealismConfig()
+    cases = real.with_cases([case for case in real.with_lesions() if not case.derived])
     if len(cases.subjects) < FEWEST_SUBJECTS:
         what = f"has {len(cases.subjects)} subjects with lesions, too few to train and test a classifier on"
         raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
@@ -139,7 +141,8 @@ class _Classifiers:
         if not drawn:
             raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw more, into more scans")
         on = self.real.of_subjects({one.subject for one in train[REAL]})
-        info = describe("realism", self.config, self.preprocessing, on, training={"seed": self.seed})
+        training = {"seed": self.seed, "drawn": {group: len(part) for group, part in train.items() if group != REAL}}
+        info = describe("realism", self.config, self.preprocessing, on, training=training)
         network = fit_classifier(real, drawn, info, out=self.out / name, device=self.device)
         for group, part in test.items():
             for one in part:

@@ -26,6 +26,7 @@ from lesionforge.cohort.case import Case
 from lesionforge.cohort.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray, load_scan
 from lesionforge.config import MethodConfig
+from lesionforge.errors import OutputError
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing
@@ -33,7 +34,7 @@ from lesionforge.seeding import generator
 from lesionforge.training.inference import one_thread
 from lesionforge.training.log import is_logged
 from lesionforge.training.loop import Device, TrainingConfig, fit
-from lesionforge.training.model_folder import ModelInfo, must_fit, read_tensors, save_model
+from lesionforge.training.model_folder import ModelInfo, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 
 LookAt = Literal["head", "lesion"]
@@ -177,11 +178,17 @@ def fit_classifier(
         info: options, and in ``training`` the seed.
         out: the model folder; a stopped run in it goes on.
         device: where to train.
+
+    Raises:
+        OutputError: if ``out`` holds a classifier of other images.
     """
     config, seed = RealismConfig.model_validate(info.config), info.training["seed"]
     with torch_seed(seed, "weights"):
         network = GoogLeNet(in_channels=len(info.preprocessing.channels), width=config.width)
     if (out / "model.json").is_file():
+        kept, facts = read_info(out), {"config", "preprocessing", "training", "training_cases"}
+        if kept.model_dump(include=facts) != info.model_dump(include=facts):
+            raise OutputError(out, "holds a classifier of other images", "name a new folder")
         with must_fit(out):
             network.load_state_dict(read_tensors(out))
         return network.eval()
