@@ -34,6 +34,9 @@ from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training.loop import Device, TrainingConfig, pick_device
 from lesionforge.training.model_folder import ModelInfo, read_info
 
+LEAST_DICE = 0.5
+"""Of the segmentation network on real images; below it the FCN score says little."""
+
 
 class SelectionConfig(MethodConfig):
     """Options of the selection.
@@ -126,7 +129,7 @@ def select_candidates(
     selection = Selection(
         summary=summary.join(ranked[["rank_sum", "recommended"]]),
         recommended=str(ranked.index[ranked["recommended"]][0]),
-        notes=_notes(info, cohorts[REAL], segmentor, realism),
+        notes=_notes(info, cohorts[REAL], segmentor, summary),
         problems=_problems(made),
     )
     _write(selection, images, cohorts, {*info.training_subjects, *segmentor.info.training_subjects}, out, config.shown)
@@ -213,15 +216,19 @@ def _realism(
     return judge_realism(real, drawn, out=out, config=config, intensity=intensity, seed=seed, device=device)
 
 
-def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, realism: pd.DataFrame | None) -> tuple[str, ...]:
-    """Return which subjects the choice knows beyond the generator's own, and what could not be scored."""
+def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, summary: pd.DataFrame) -> tuple[str, ...]:
+    """Return what the choice knows beyond the generator's own subjects, and which scores say little or are missing."""
     own, notes = set(info.training_subjects), []
     if beyond := len(real.ancestry - own):
         notes.append(f"{beyond} subjects that the generator was not trained on took part: do not test on them")
     if beyond := len(set(segmentor.info.training_subjects) - own - real.ancestry):
         what = "the segmentation network was trained on more subjects than the generator and the real cases hold"
         notes.append(f"leak: {what} ({beyond} more), so the FCN score, and the choice, know more data than the arm")
-    if realism is None:
+    of_real = summary["fcn_score"].to_dict()[REAL]
+    if of_real < LEAST_DICE:
+        remedy = "train it for longer (segmentor_steps), or name a better one"
+        notes.append(f"the network's own Dice on real images is {of_real:.2f}, so the FCN score says little: {remedy}")
+    if summary["realism"].isna().all():
         notes.append(f"realism was not judged: that takes {FEWEST_SUBJECTS} subjects, here are {len(real.subjects)}")
     return tuple(notes)
 
