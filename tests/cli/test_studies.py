@@ -81,6 +81,35 @@ def test_perfect_predictions_have_full_marks(slices, tmp_path):
     assert "nan" not in result.output
 
 
+def test_precision_and_recall_over_images_are_told_on_request(slices, tmp_path):
+    """One lesion is found in a corner of it only, one lesion-free slice has a false alarm."""
+    shutil.copytree(slices / "labelsTr", tmp_path / "found")
+    (tmp_path / "cases.txt").write_text("case_000 case_001 case_004")
+    for case_id, keep in (("case_001", 12), ("case_004", 900)):
+        path = tmp_path / "found" / f"{case_id}.png"
+        label, affine = read_label(path)
+        voxels = np.argwhere(label > 0) if label.any() else np.argwhere(label == 0)
+        label[:] = 0
+        label[tuple(voxels[:keep].T)] = 1
+        save_label(path, label, affine)
+    start = ["evaluate", tmp_path / "found", slices, "--cases", tmp_path / "cases.txt"]
+    assert "Precision" not in typed(*start).output
+    missed = typed(*start, "--noise-filter", "missed", "--out", tmp_path / "scores.csv").output
+    assert "Precision over all images, noise filtered: 50.0 points, recall: 50.0" in missed
+    assert "recall: 100.0" in typed(*start, "--noise-filter", "ignored").output
+    rows = {row["case_id"]: row for row in csv.DictReader((tmp_path / "scores.csv").open())}
+    assert [rows[f"case_{n}"]["image_misses"] for n in ("000", "001", "004")] == ["0", "1", "0"]
+    assert [rows[f"case_{n}"]["image_false_alarms"] for n in ("000", "001", "004")] == ["0", "0", "1"]
+
+
+def test_both_averagings_of_several_classes_are_told(volumes, tmp_path):
+    (tmp_path / "cases.txt").write_text("case_000 case_001")
+    output = typed("evaluate", volumes / "labelsTr", volumes, "--cases", tmp_path / "cases.txt").output
+    assert "Dice per image: mean 100.0 points" in output
+    assert "Dice per image of core: mean 100.0 points" in output
+    assert "Dice per image, the mean over classes of their means: 100.0 points" in output
+
+
 def test_distances_within_slices_leave_the_slice_axis_out(volumes, tmp_path):
     for case in read_cohort(volumes):
         label, affine = read_label(case.label)

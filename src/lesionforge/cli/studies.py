@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,13 @@ from lesionforge.cli.common import (
 )
 from lesionforge.cli.models import training_options
 from lesionforge.errors import CohortError, LesionforgeError
+
+
+class BelowDice(StrEnum):
+    """What becomes of lesions that are found with too little overlap."""
+
+    MISSED = "missed"
+    IGNORED = "ignored"
 
 
 def segment_train(
@@ -125,6 +134,10 @@ def evaluate(
     cohort: CohortFolder,
     out: Annotated[Path | None, typer.Option(help="A CSV for the scores of every case.")] = None,
     in_plane: Annotated[bool, typer.Option(help="HD95 within slices, where slice spacing is unsure.")] = False,
+    noise_filter: Annotated[
+        BelowDice | None,
+        typer.Option(help="Also precision and recall over images; what lesions found with Dice below 0.25 are."),
+    ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -136,12 +149,13 @@ def evaluate(
     from lesionforge.files import write_text
     from lesionforge.scores import is_score, score_info
     from lesionforge.scores.cases import evaluate as evaluate_cases
+    from lesionforge.scores.images import NoiseFilter, class_average, precision_recall
     from lesionforge.training.quiet import quiet
 
     quiet()
-    table = evaluate_cases(
-        predictions, read_selection(cohort, subjects=subjects, cases=cases, role=role), in_plane=in_plane
-    )
+    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
+    counted = None if noise_filter is None else NoiseFilter(below_dice=noise_filter.value)
+    table = evaluate_cases(predictions, chosen, in_plane=in_plane, noise_filter=counted)
     if out is not None:
         write_text(out, table.to_csv(index=False))
     scored = table[table["problem"] == ""]
@@ -149,6 +163,11 @@ def evaluate(
         info, values = score_info(column), scored[column].dropna() * score_info(column).factor
         if len(values):
             console.print(f"{info.title}: mean {values.mean():.1f} {info.unit}, median {values.median():.1f}")
+    if "image_dice" in scored and not math.isnan(average := class_average(scored)):
+        console.print(f"Dice per image, the mean over classes of their means: {100 * average:.1f} points")
+    if counted is not None and len(scored):
+        precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f}" for v in precision_recall(scored))
+        console.print(f"Precision over all images, noise filtered: {precision} points, recall: {recall}")
     console.print(f"{len(scored)} of {len(table)} cases scored")
     bad = table[table["problem"] != ""]
     for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.scan import IMAGE_ENDINGS, LabelArray, read_label, read_raw
 from lesionforge.errors import CohortError
+from lesionforge.scores.images import NoiseFilter, image_detections, image_dice
 from lesionforge.scores.lesionwise import lesion_wise
 from lesionforge.scores.overlap import dice, hd95, physical_size, volume_difference
 
@@ -27,8 +28,9 @@ def score_case(
 ) -> dict[str, float]:
     """Return every score of one predicted label map; :data:`lesionforge.scores.SCORES` tells their units.
 
-    The scores are those of all lesion classes together. Where there are several classes, Dice and HD95 of each
-    are added as ``dice_<class>`` and ``hd95_<class>``. Sizes are called ``…_ml`` in 3D and ``…_mm2`` in 2D.
+    The scores are those of all lesion classes together. Where there are several classes, Dice, Dice per image and HD95
+    of each are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Sizes are called ``…_ml`` in 3D
+    and ``…_mm2`` in 2D.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
@@ -65,20 +67,23 @@ def score_case(
         for name, value in classes.items():
             scores[f"dice_{name}"] = dice(prediction == value, truth == value)
             scores[f"hd95_{name}"] = hd95(prediction == value, truth == value, spacing, in_plane=in_plane)
-    return scores
+    return scores | image_dice(prediction, truth, spacing, labels)
 
 
-def evaluate(predictions: Path, cohort: Cohort, *, in_plane: bool = False) -> pd.DataFrame:
+def evaluate(
+    predictions: Path, cohort: Cohort, *, in_plane: bool = False, noise_filter: NoiseFilter | None = None
+) -> pd.DataFrame:
     """Score a folder of predicted label maps against a cohort.
 
     Args:
         predictions: holds ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png`` for every annotated case.
         cohort: the truth; cases whose annotation is unknown are left out.
         in_plane: measure HD95 within slices.
+        noise_filter: also count detections in images, see :func:`lesionforge.scores.images.image_detections`.
 
     Returns:
-        A row per annotated case: ``case_id``, ``subject_id``, the scores, and ``problem``, which is empty where the
-        case could be scored and else says in one line why not.
+        A row per annotated case: ``case_id``, ``subject_id``, the scores, the counts, and ``problem``, which is empty
+        where the case could be scored and else says in one line why not.
 
     Raises:
         CohortError: if the folder is missing or the cohort has no annotated case.
@@ -91,7 +96,10 @@ def evaluate(predictions: Path, cohort: Cohort, *, in_plane: bool = False) -> pd
     for case in cohort.annotated():
         row: dict[str, str | float] = {"case_id": case.case_id, "subject_id": case.subject_id}
         try:
-            row |= _score_file(predictions, case, cohort.labels, in_plane=in_plane)
+            maps = _read_maps(predictions, case, cohort.labels)
+            row |= score_case(*maps, cohort.labels, in_plane=in_plane)
+            if noise_filter is not None:
+                row |= image_detections(*maps, cohort.labels, noise_filter)
             row["problem"] = ""
         except CohortError as error:
             row["problem"] = str(error)
@@ -100,7 +108,8 @@ def evaluate(predictions: Path, cohort: Cohort, *, in_plane: bool = False) -> pd
     return table[[*(name for name in table.columns if name != "problem"), "problem"]]
 
 
-def _score_file(predictions: Path, case: Case, labels: Mapping[str, int], *, in_plane: bool) -> dict[str, float]:
+def _read_maps(predictions: Path, case: Case, labels: Mapping[str, int]) -> tuple[LabelArray, LabelArray, list[float]]:
+    """Return prediction, truth and spacing of a case, checked."""
     path = prediction_file(predictions, case.case_id)
     prediction, affine = read_label(path)
     truth, truth_affine = _read_truth(case)
@@ -108,8 +117,7 @@ def _score_file(predictions: Path, case: Case, labels: Mapping[str, int], *, in_
         raise CohortError(path, f"is not on the grid of case {case.case_id}", "resample it to the scan")
     _check_classes(path, prediction, labels)
     _check_classes(case.label or case.case_id, truth, labels)
-    spacing = np.linalg.norm(affine[:3, : truth.ndim], axis=0).tolist()
-    return score_case(prediction, truth, spacing, labels, in_plane=in_plane)
+    return prediction, truth, np.linalg.norm(affine[:3, : truth.ndim], axis=0).tolist()
 
 
 def prediction_file(folder: Path, case_id: str) -> Path:

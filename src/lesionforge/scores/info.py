@@ -54,6 +54,12 @@ SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
             higher_is_better=True,
             description="Dice, without the lesion-free cases, where one false voxel makes 0 of 1",
         ),
+        "image_dice": ScoreInfo(
+            title="Dice per image",
+            unit="points",
+            higher_is_better=True,
+            description="Dice of all classes together, a wrong class counting as wrong; mean over slices with a lesion",
+        ),
         "hd95": ScoreInfo(
             title="HD95",
             unit="mm",
@@ -207,7 +213,7 @@ QUALITY_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
 )
 """Of drawn images, see :mod:`lesionforge.scores.quality`."""
 
-PER_CLASS_SCORES = ("dice", "hd95")
+PER_CLASS_SCORES = ("dice", "image_dice", "hd95")
 
 
 def score_info(name: str) -> ScoreInfo:

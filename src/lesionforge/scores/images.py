@@ -1,0 +1,151 @@
+"""Scores per image: an image is a 2D case, or a slice of a volume.
+
+Source: the paper on haemorrhage CT (LcGAN), section 4.1. Its first table averages Dice over images, all classes
+together; its third for each class, and then over classes. The two do not agree, so both are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesionforge.cohort.scan import LabelArray
+from lesionforge.preprocessing.geometry import thickest_axis
+
+COUNTS = ("image_hits", "image_false_alarms", "image_misses")
+IMAGE_AREA = 256**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseFilter:
+    """Which detections count.
+
+    Attributes:
+        least_area: a false detection of fewer pixels does not, in an image of 256×256 pixels; it grows with the image.
+        least_dice: a true detection of less Dice does not.
+        below_dice: the lesion of such a detection is ``missed``, or ``ignored``; the paper does not say.
+    """
+
+    least_area: float = 200
+    least_dice: float = 0.25
+    below_dice: Literal["missed", "ignored"] = "missed"
+
+
+@dataclass(frozen=True)
+class _Areas:
+    """Pixels of one class in each image: predicted, true, and both."""
+
+    predicted: NDArray[Any]
+    true: NDArray[Any]
+    shared: NDArray[Any]
+
+    @property
+    def dice(self) -> NDArray[Any]:
+        """2·|P∩T| / (|P|+|T|); 1 where there is neither."""
+        both = self.predicted + self.true
+        return np.divide(2 * self.shared, both, out=np.ones(len(both)), where=both > 0)
+
+    def mean_dice(self) -> float:
+        """Mean over the images that truly have the class; NaN if none has."""
+        return float(self.dice[self.true > 0].mean()) if self.true.any() else float("nan")
+
+
+def image_dice(
+    prediction: LabelArray, truth: LabelArray, spacing: Sequence[float], labels: Mapping[str, int]
+) -> dict[str, float]:
+    """Return ``image_dice`` and, where there are several classes, ``image_dice_CLASS``: means over the case's images.
+
+    ``image_dice`` is the Dice of all lesion classes together, over the images with a lesion; a voxel of another class
+    than the true one is wrong. ``image_dice_CLASS`` is that of a class alone, over the images that truly have it.
+
+    Args:
+        prediction: ``(x, y[, z])`` lesion classes.
+        truth: ``(x, y[, z])`` lesion classes.
+        spacing: mm along each axis; slices lie along the thickest, the last one of several.
+        labels: class name → integer, ``background`` = 0 included.
+
+    Returns:
+        Values from 0 to 1; NaN where no image has a lesion, or the class.
+    """
+    found, true = _images(prediction, spacing), _images(truth, spacing)
+    together = _areas(found > 0, true > 0, (found == true) & (true > 0))
+    classes = {name: value for name, value in labels.items() if value > 0}
+    scores = {"image_dice": together.mean_dice()}
+    if len(classes) > 1:
+        scores |= {f"image_dice_{name}": _of_class(found, true, v).mean_dice() for name, v in classes.items()}
+    return scores
+
+
+def image_detections(
+    prediction: LabelArray,
+    truth: LabelArray,
+    spacing: Sequence[float],
+    labels: Mapping[str, int],
+    noise_filter: NoiseFilter,
+) -> dict[str, int]:
+    """Count the detections of a case: a class that is found in an image.
+
+    A hit shares a pixel with the true lesions of its class and has enough Dice; a false alarm shares none and is large
+    enough; a miss is a class that an image truly has and that is not hit.
+
+    Args:
+        prediction: ``(x, y[, z])`` lesion classes.
+        truth: ``(x, y[, z])`` lesion classes.
+        spacing: mm along each axis.
+        labels: class name → integer.
+        noise_filter: what is large and what is enough.
+
+    Returns:
+        ``image_hits``, ``image_false_alarms`` and ``image_misses``, to be summed over the test set.
+    """
+    found, true = _images(prediction, spacing), _images(truth, spacing)
+    least_area = noise_filter.least_area * found[0].size / IMAGE_AREA
+    counts = dict.fromkeys(COUNTS, 0)
+    for value in sorted(set(labels.values()) - {0}):
+        areas = _of_class(found, true, value)
+        touched = areas.shared > 0
+        hit = touched & (areas.dice >= noise_filter.least_dice)
+        kept = hit if noise_filter.below_dice == "missed" else touched
+        false_alarm = (areas.predicted > 0) & ~touched & (areas.predicted >= least_area)
+        for name, which in zip(COUNTS, (hit, false_alarm, (areas.true > 0) & ~kept), strict=True):
+            counts[name] += int(which.sum())
+    return counts
+
+
+def precision_recall(table: pd.DataFrame) -> tuple[float, float]:
+    """Return precision and recall over all images of a test set, 0 to 1; NaN where nothing was found, or is there.
+
+    Args:
+        table: a row per case with the columns of :func:`image_detections`; of some subjects alone, it is theirs.
+    """
+    hits, false_alarms, misses = (float(table[name].sum()) for name in COUNTS)
+    found, there = hits + false_alarms, hits + misses
+    return hits / found if found else float("nan"), hits / there if there else float("nan")
+
+
+def class_average(table: pd.DataFrame) -> float:
+    """Return Dice per image averaged for each class and then over classes, 0 to 1; NaN with a single class.
+
+    Args:
+        table: a row per case with the columns ``image_dice_CLASS``; classes that no case has are left out.
+    """
+    classes = [name for name in table.columns if str(name).startswith("image_dice_")]
+    return float(table[classes].mean().mean()) if classes else float("nan")
+
+
+def _images(label: LabelArray, spacing: Sequence[float]) -> LabelArray:
+    """Return ``(image, x, y)``."""
+    return label[None] if label.ndim == 2 else np.moveaxis(label, thickest_axis(tuple(spacing)), 0)
+
+
+def _of_class(found: LabelArray, true: LabelArray, value: int) -> _Areas:
+    return _areas(found == value, true == value, (found == value) & (true == value))
+
+
+def _areas(predicted: NDArray[Any], true: NDArray[Any], shared: NDArray[Any]) -> _Areas:
+    return _Areas(*(mask.sum(axis=(1, 2)) for mask in (predicted, true, shared)))
