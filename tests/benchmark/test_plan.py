@@ -106,6 +106,13 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
         ({"arms": {"real": {"share": 1.5}}, "arm": None}, "arms.real.share: input should be less than or equal to 1"),
         ({"synthesizers": {"mix": {"method": "carvemix", "cases": 0}}}, "synthesizers.mix.cases: "),
         ({"synthesizers": {"mix": {"method": "carvemix"}, "a/b": {"method": "carvemix"}}}, "'a/b' cannot be a name"),
+        (
+            {
+                "synthesizers": {"mix": {"method": "transformed_copy"}},
+                "arms": {"real": {}, "mixed": {"synthesizer": "mix", "use": "on_the_fly"}},
+            },
+            "arm 'mixed' copies on the fly: use offline, or augment: ct",
+        ),
         ({"seeds": [0, 1, 0]}, "seeds are (0, 1, 0): name each only once"),
         ({"subjects": {"numbers": [4, 8, 4]}}, "subjects.numbers are (4, 8, 4): name each only once"),
         ({"seeds": []}, "seeds: "),

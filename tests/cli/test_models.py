@@ -21,14 +21,14 @@ def test_pix2pix_is_trained_with_each_condition(slices, tmp_path, condition):
     assert info.training_cases == tuple(f"case_00{n}" for n in range(5 if condition == "label" else 4))
 
 
-@pytest.mark.parametrize("method", ["copy_paste", "carvemix"])
+@pytest.mark.parametrize("method", ["copy_paste", "carvemix", "transformed_copy"])
 @pytest.mark.parametrize("cohort", ["slices", "volumes"])
 def test_methods_without_training_give_the_same_kind_of_folder(method, cohort, tmp_path, request):
     folder = request.getfixturevalue(cohort)
     typed("train", method, folder, "--out", tmp_path / "model")
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"model.safetensors", "model.json", "model_card.md"} <= names
-    masks = [] if method == "carvemix" else ["--masks", "bank"]
+    masks = ["--masks", "bank"] if method == "copy_paste" else []
     result = typed("synthesize", tmp_path / "model", folder, "--out", tmp_path / "out", "--n", 3, *masks)
     assert "3 cases" in result.output
     drawn = read_cohort(tmp_path / "out")

@@ -11,6 +11,7 @@ from lesionforge.errors import CohortError, LesionforgeError, ModelError, Output
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.overlap import dice
 from lesionforge.tasks import segmentation
+from lesionforge.tasks.ct_augmentation import RandHeadd
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.tasks.training_cases import default_roi_size, make_training_set
@@ -229,10 +230,12 @@ def test_options_reach_what_is_trained(tmp_path, handed_over):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=1)
     fit(cohort, tmp_path / "a", 2, learning_rate=0.02)
     fit(cohort, tmp_path / "b", 2, learning_rate=0.02, augment="classical", seed=1)
-    (module, items), (other, augmented) = handed_over
+    fit(cohort, tmp_path / "ct", 2, augment="ct")
+    (module, items), (other, augmented), (_, moved) = handed_over
     assert module.learning_rate == 0.02
     assert items.augment is None
     assert augmented.augment is not None
+    assert any(isinstance(transform, RandHeadd) for transform in moved.augment.transforms)
     weights = zip(module.network.parameters(), other.network.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in weights), "another seed begins with other weights"
 

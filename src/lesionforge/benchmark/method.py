@@ -7,6 +7,8 @@ from lesionforge.benchmark.masks import describe_mask_generators
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import Setting
 
+AUGMENTATIONS = {"none": "no augmentation", "classical": "classical augmentation", "ct": "augmentation of head CT"}
+
 
 def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str]:
     """Return name → text, the rows of "Data and method" that follow from the plan.
@@ -41,7 +43,7 @@ def _describe_length(plan: Plan, steps: int) -> str:
 
 def _describe_arm(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
-    augment = "classical augmentation" if arm.augment == "classical" else "no augmentation"
+    augment = AUGMENTATIONS[arm.augment]
     augment += "".join(f", {key} {value}" for key, value in arm.task.items())
     real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
     if arm.synthesizer is None:

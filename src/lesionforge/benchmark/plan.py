@@ -16,7 +16,7 @@ from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation_config import Augment, SegmentationConfig
 from lesionforge.training.loop import TrainingConfig
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}
@@ -96,7 +96,7 @@ class Arm(Part):
     """One composition of the training set.
 
     Attributes:
-        augment: ``none`` or ``classical``.
+        augment: ``none``, ``classical`` (nnU-Net's list) or ``ct`` (that of the paper on haemorrhage CT).
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
         share: of every batch that is synthetic; with ``on_the_fly`` the probability of an item.
@@ -107,7 +107,7 @@ class Arm(Part):
         task: options of the segmentation network that this arm has otherwise, for ablations.
     """
 
-    augment: Literal["none", "classical"] = "classical"
+    augment: Augment = "classical"
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float = Field(default=0.5, gt=0, le=1)
@@ -246,13 +246,15 @@ class Plan(Part):
         return self
 
     @model_validator(mode="after")
-    def _mask_generators_fit(self) -> Self:
+    def _synthesizers_fit(self) -> Self:
         for name, synthesizer in self.synthesizers.items():
             wanted = synthesizer.mask_generator
             if wanted is not None and wanted not in self.mask_generators:
                 raise ValueError(f"synthesizer {name!r} names the mask generator {wanted!r}, which is not in the plan")
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
+            if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
+                raise ValueError(f"arm {name!r} copies on the fly: use offline, or augment: ct without a synthesizer")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
         return self

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 ENDLESS = 10_000_000
 METHODS = (
-    "pix2pix, spade, cyclegan, copy_paste, carvemix, injection or pseudo_healthy draw lesions; "
+    "pix2pix, spade, cyclegan, copy_paste, carvemix, transformed_copy, injection or pseudo_healthy draw lesions; "
     "pseudo_healthy, healing_gan or healing_cyclegan remove them; maskgan draws masks."
 )
 

@@ -99,7 +99,8 @@ class Synthesizer(FittedModel):
     """Draws a lesion into a sample where a mask says.
 
     Attributes:
-        needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not.
+        needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not. If it
+            draws the whole image, too, it replaces the scan altogether.
     """
 
     needs_mask: ClassVar[bool] = True

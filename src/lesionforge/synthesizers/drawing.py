@@ -40,14 +40,17 @@ def draw_into(
         sample: the scan in the model's space.
         mask: ``(x, y[, z])`` on the scan's grid; all zero for a method that brings its own label.
         rng: all randomness comes from it.
-        blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image.
+        blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image, as
+            is always done of a method that draws it with a label of its own.
     """
     preprocessing = model.info.preprocessing
     on_grid = preprocessing.geometry(scan).to_model(mask, label=True)
     drawn = model.synthesize(sample, on_grid, rng)
     image, within = drawn.image, None
     label = np.where(mask > 0, mask, 0 if scan.label is None else scan.label).astype(np.int16)
-    if blend == "full":
+    if not model.needs_mask:
+        label = _label_of(drawn, sample, scan, preprocessing.geometry(scan))
+    if blend == "full" or (model.draws_whole_image and not model.needs_mask):
         values, touched = preprocessing.replace(image, scan)
         return Drawing(image=values, touched=touched, label=label)
     if model.draws_whole_image:
@@ -55,8 +58,6 @@ def draw_into(
         image = blend_lesion(sample, image, on_grid, margin_mm=model.margin_mm(), spatial_dims=dims)
     if model.needs_mask:
         within, _ = hole_around(mask, model.margin_mm(), scan.spacing)
-    else:
-        label = _label_of(drawn, sample, scan, preprocessing.geometry(scan))
     values, touched = preprocessing.inverse(image, scan, within=within)
     return Drawing(image=values, touched=touched, label=label)
 

@@ -149,7 +149,7 @@ def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
         case_id=case_id,
         subject_id=source.subject_id,
         images=dict(zip(job.model.info.preprocessing.channels, files, strict=True)),
-        annotation=Annotation.LESION,
+        annotation=Annotation(facts.get("annotation", "lesion")),
         label=label,
         origin="synthetic",
         source_case=source.case_id,
@@ -175,6 +175,7 @@ def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
         parents |= set(healer.info.training_subjects)
     return {
         "case_id": case_id,
+        "annotation": (Annotation.LESION if drawing.label.any() else Annotation.LESION_FREE).value,
         "source_case": source.case_id,
         "mask_id": placed.mask_id,
         "redraws": placed.redraws,

@@ -15,6 +15,7 @@ from lesionforge.synthesizers.injection import Injection
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
 from lesionforge.synthesizers.spade import Spade
+from lesionforge.synthesizers.transformed_copy import TransformedCopy
 from lesionforge.training.model_folder import must_fit, read_info, read_tensors
 
 Kind = TypeVar("Kind", bound=FittedModel)
@@ -24,6 +25,7 @@ SYNTHESIZERS: dict[str, type[Synthesizer]] = {
     "cyclegan": CycleGAN,
     "copy_paste": CopyPaste,
     "carvemix": CarveMix,
+    "transformed_copy": TransformedCopy,
     "injection": Injection,
     "pseudo_healthy": PseudoHealthy,
 }

@@ -35,7 +35,7 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
     smooth = "bilinear" if spatial_dims == 2 else "trilinear"
     return Compose(
         [
-            _Shift(-background),
+            Shift(-background),
             RandAffined(BOTH, prob=0.2, rotate_range=turn, mode=("bilinear", "nearest"), padding_mode="zeros"),
             RandAffined(
                 BOTH,
@@ -52,14 +52,17 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
             RandAdjustContrastd(IMAGE, prob=0.1, gamma=(0.7, 1.5), invert_image=True, retain_stats=True),
             RandAdjustContrastd(IMAGE, prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
             *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)),
-            _Shift(background),
+            Shift(background),
         ]
     )
 
 
-class _Shift:
+class Shift:
+    """Adds ``offset`` to the image."""
+
     def __init__(self, offset: float) -> None:
         self.offset = offset
 
     def __call__(self, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the item with another image."""
         return {**data, "image": data["image"] + self.offset}

@@ -13,6 +13,8 @@ from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.model_folder import ModelInfo
 
+Augment = Literal["none", "classical", "ct"]
+
 
 class SegmentationConfig(BaseModel):
     """Options of the segmentation task.
@@ -29,7 +31,7 @@ class SegmentationConfig(BaseModel):
         normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
             the preprocessing.
         learning_rate: of Adam, at the first step.
-        augment: ``none`` or ``classical``.
+        augment: ``none``, ``classical`` (nnU-Net's list) or ``ct`` (that of the paper on haemorrhage CT).
         lesion_share: share of training items that are taken from a lesion.
         min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
     """
@@ -44,7 +46,7 @@ class SegmentationConfig(BaseModel):
     roi_size: tuple[int, ...] | None = None
     normalise: Literal["tissue", "none"] = "tissue"
     learning_rate: float = Field(default=3e-3, gt=0)
-    augment: Literal["none", "classical"] = "classical"
+    augment: Augment = "classical"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
     min_lesion_voxels: int = Field(default=0, ge=0)
 

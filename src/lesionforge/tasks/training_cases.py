@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import Compose
 
 from lesionforge.cohort.case import Annotation, Cohort
 from lesionforge.cohort.fingerprint import Fingerprint
@@ -14,8 +13,11 @@ from lesionforge.cohort.scan import LabelArray
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.augmentation import classical_augmentation
+from lesionforge.tasks.ct_augmentation import ct_augmentation
 from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of
 from lesionforge.tasks.training_set import Source, TrainingSet
+
+AUGMENTATIONS = {"classical": classical_augmentation, "ct": ct_augmentation}
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
@@ -76,15 +78,13 @@ def make_training_set(
     """Return the training items of ``sources``."""
     assert config.roi_size is not None
     background = background_of(config, preprocessing)
-    augment: Compose | None = None
-    if config.augment == "classical":
-        augment = classical_augmentation(config.spatial_dims, background=background)
+    make = AUGMENTATIONS.get(config.augment)
     return TrainingSet(
         sources,
         spatial_dims=config.spatial_dims,
         roi_size=config.roi_size,
         background=background,
-        augment=augment,
+        augment=None if make is None else make(config.spatial_dims, background=background),
         seed=seed,
         relative_to=preprocessing.output if config.normalise == "tissue" else None,
     )

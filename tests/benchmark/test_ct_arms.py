@@ -1,0 +1,49 @@
+"""Arms of the haemorrhage paper: transformed copies on disk, and the same on the fly."""
+
+import pandas as pd
+import pytest
+
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.scores.images import class_average
+from tests.helpers import NESTED, tiny_cohort
+
+TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+PLAN = Plan.model_validate(
+    {
+        "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2]},
+        "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
+        "training": TRAINING,
+        "seeds": [0],
+        "synthesizers": {"copies": {"method": "transformed_copy", "cases": 4}},
+        "arms": {
+            "original": {"augment": "none"},
+            "traditional": {"augment": "none", "synthesizer": "copies"},
+            "on_the_fly": {"augment": "ct"},
+        },
+        "baseline": "original",
+        "primary": "image_dice",
+        "examples": 1,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    return tiny_cohort(folder, spatial_dims=2, n_subjects=4, cases_per_subject=2, labels=NESTED)
+
+
+def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(cohort, tmp_path):
+    verdict = run_benchmark(PLAN, cohort, out=tmp_path / "study")
+    assert "Dice per image" in verdict
+    copies = read_cohort(tmp_path / "study" / "runs" / "n2" / "seed0" / "cohorts" / "copies")
+    assert len({case.source_case for case in copies}) == len(copies) == 4
+    results = pd.read_csv(tmp_path / "study" / "results.csv")
+    assert set(results["arm"]) == set(PLAN.arms)
+    assert {"image_dice", "image_dice_oedema", "image_dice_core"} <= set(results.columns)
+    assert 0 <= class_average(results) <= 1
+    report = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    for shown in ("transformed_copy (4 cases offline)", "augmentation of head CT", "Dice per image of oedema"):
+        assert shown in report
