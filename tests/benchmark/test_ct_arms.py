@@ -1,10 +1,12 @@
-"""Arms of the haemorrhage paper: transformed copies on disk, and the same on the fly."""
+"""Arms of the haemorrhage paper: transformed copies on disk, the same on the fly, FCN-8s."""
 
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
+from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.scores.images import class_average
 from tests.helpers import NESTED, tiny_cohort
@@ -21,6 +23,7 @@ PLAN = Plan.model_validate(
             "original": {"augment": "none"},
             "traditional": {"augment": "none", "synthesizer": "copies"},
             "on_the_fly": {"augment": "ct"},
+            "fcn8s": {"augment": "none", "task": {"network": "fcn8s", "width": 0.05}},
         },
         "baseline": "original",
         "primary": "image_dice",
@@ -47,3 +50,13 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(cohort
     report = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
     for shown in ("transformed_copy (4 cases offline)", "augmentation of head CT", "Dice per image of oedema"):
         assert shown in report
+
+
+def test_the_report_names_the_network(cohort, tmp_path):
+    def network(**task):
+        plan = PLAN.model_copy(update={"task": PLAN.task.model_copy(update=task)})
+        return method_notes(make_setting(plan, cohort, {}, tmp_path), steps=1, control="")["Network"]
+
+    assert network() == "2D U-Net, widths 4, 8"
+    assert network(network="fcn8s") == "FCN-8s at 0.25 of the published width"
+    assert network(network="fcn8s", width=1.0, weights="vgg16.pth").endswith("begun with the encoder of a file")

@@ -5,6 +5,7 @@ import torch
 
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
+from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
@@ -76,3 +77,21 @@ def test_googlenet_has_the_published_size():
     maps = sum(layer.out_channels for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
     assert count(network) - maps == 6_998_552
     assert network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 1024, 7, 7)
+
+
+def test_fcn8s_has_the_encoder_of_vgg16():
+    with torch.device("meta"):
+        network = FCN8s(in_channels=3, out_channels=21)
+    assert count(network.features) == 14_714_688
+    assert count(network.features) + count(network.classifier) == 134_260_544
+    scores = 21 * (4096 + 512 + 256 + 3)
+    assert count(network) == 134_260_544 + scores + 2 * 21 * 21 * 4 * 4
+
+
+def test_fcn8s_has_thirteen_convolutions_in_five_blocks_and_a_stride_of_32():
+    with torch.device("meta"):
+        network = FCN8s(in_channels=1, out_channels=6)
+    kinds = [type(layer).__name__ for layer in network.features if not isinstance(layer, torch.nn.ReLU)]
+    assert [len(block.split()) for block in " ".join(kinds).split("MaxPool2d")[:-1]] == [2, 2, 3, 3, 3]
+    assert [conv.kernel_size for conv in network.classifier if isinstance(conv, torch.nn.Conv2d)] == [(7, 7), (1, 1)]
+    assert network.features(torch.rand(1, 1, 256, 256, device="meta")).shape == (1, 512, 8, 8)

@@ -6,6 +6,7 @@ from lesionforge.benchmark.arms import PAPER_EPOCHS
 from lesionforge.benchmark.masks import describe_mask_generators
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import Setting
+from lesionforge.tasks.segmentation_config import SegmentationConfig
 
 AUGMENTATIONS = {"none": "no augmentation", "classical": "classical augmentation", "ct": "augmentation of head CT"}
 
@@ -25,7 +26,7 @@ def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str
         "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(setting.channels),
         "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
-        "Network": f"{plan.task.spatial_dims}D U-Net, widths {', '.join(map(str, plan.task.filters))}",
+        "Network": _describe_network(plan.task),
         "Undertrained-baseline control": control,
         "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
@@ -39,6 +40,13 @@ def _describe_length(plan: Plan, steps: int) -> str:
         return f"{steps} steps {batches}"
     epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
     return f"epochs by what is trained on ({epochs}), {batches}"
+
+
+def _describe_network(task: SegmentationConfig) -> str:
+    if task.network == "fcn8s":
+        begun = ", begun with the encoder of a file" if task.weights else ""
+        return f"FCN-8s at {task.width:g} of the published width{begun}"
+    return f"{task.spatial_dims}D U-Net, widths {', '.join(map(str, task.filters))}"
 
 
 def _describe_arm(plan: Plan, name: str) -> str:

@@ -61,7 +61,7 @@ def segment_train(
     device: DeviceOption = Device.AUTO,
     workers: Workers = 0,
 ) -> None:
-    """Train a U-Net on the annotated cases of a cohort; the last step's weights are the result.
+    """Train a segmentation network on the annotated cases of a cohort; the last step's weights are the result.
 
     Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
     """

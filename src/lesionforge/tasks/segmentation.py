@@ -1,4 +1,4 @@
-"""``SegmentationTask``: a U-Net that finds the lesions, slice by slice or in volumes."""
+"""``SegmentationTask``: a network that finds the lesions, slice by slice or in volumes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
+from lesionforge.networks.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of, make_network
 from lesionforge.tasks.training_cases import (
@@ -82,6 +83,7 @@ class SegmentationTask:
         Raises:
             CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
             ConfigError: if ``pretrained`` has another network, other channels or other classes.
+            ModelError: if the file of weights does not fit the network.
             OutputError: if ``out`` holds anything already and ``resume`` is off.
         """
         claim_run(out, resume=resume)
@@ -110,6 +112,8 @@ class SegmentationTask:
         if pretrained is not None:
             network.load_state_dict(pretrained.network.state_dict())
             info = info.descending_from(pretrained.info)
+        elif config.weights is not None:
+            load_vgg16(network, config.weights)
         module = SegmentationModule(
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
@@ -127,7 +131,7 @@ class SegmentationTask:
             ConfigError: if the network, the channels or the classes are not this task's.
         """
         own = SegmentationConfig.model_validate(self.info.config)
-        fixed = ("spatial_dims", "network", "filters", "res_units", "normalise")
+        fixed = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
         for name in fixed:
             if getattr(own, name) != getattr(config, name):
                 what = f"is {getattr(config, name)}, but {getattr(own, name)} in the pretrained model"

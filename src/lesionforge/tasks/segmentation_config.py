@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
@@ -22,10 +24,14 @@ class SegmentationConfig(BaseModel):
     Attributes:
         spatial_dims: 2 (slices along the thickest axis) or 3.
         network: ``residual`` (MONAI's U-Net with residual units and instance norm), ``stroke`` (Platscher et al.
-            2020: plain convolutions with ReLU) or ``pseudo_healthy`` (Xia et al. 2019: residual, leaky ReLU).
-        filters: width at each resolution; each further one is half as fine.
+            2020: plain convolutions with ReLU), ``pseudo_healthy`` (Xia et al. 2019: residual, leaky ReLU) or ``fcn8s``
+            (Long et al. 2015: VGG-16, slices only; it has no norms: at full width take a learning rate of 1e-4).
+        filters: of the U-Nets, all but ``fcn8s``: width at each resolution; each further one is half as fine.
+        width: ``fcn8s``: factor on the published widths.
         res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
-        dropout: probability in every layer.
+        dropout: probability in every layer; of ``fcn8s`` in fc6 and fc7 alone, published as 0.5.
+        weights: ``fcn8s`` at ``width=1``: a file of VGG-16 in torchvision's key names to begin with, such as that of
+            ImageNet; read in training alone, see :func:`~lesionforge.networks.vgg_weights.load_vgg16`.
         roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
             takes whole slices (2D) or the fingerprint's crop (3D).
         normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
@@ -39,10 +45,12 @@ class SegmentationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial_dims: Literal[2, 3] = 2
-    network: Literal["residual", "stroke", "pseudo_healthy"] = "residual"
+    network: Literal["residual", "stroke", "pseudo_healthy", "fcn8s"] = "residual"
     filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
+    width: float = Field(default=0.25, gt=0)
     res_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    weights: Path | None = None
     roi_size: tuple[int, ...] | None = None
     normalise: Literal["tissue", "none"] = "tissue"
     learning_rate: float = Field(default=3e-3, gt=0)
@@ -53,7 +61,15 @@ class SegmentationConfig(BaseModel):
     @property
     def divisor(self) -> int:
         """What the network needs the size of its input to be a multiple of."""
-        return int(2 ** (len(self.filters) - 1))
+        return FCN8s.divisor if self.network == "fcn8s" else int(2 ** (len(self.filters) - 1))
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> Self:
+        if self.network == "fcn8s" and self.spatial_dims == 3:
+            raise ValueError("fcn8s is a network for slices: set spatial_dims=2, or take another network")
+        if self.weights is not None and (self.network != "fcn8s" or self.width != 1):
+            raise ValueError("weights are of network=fcn8s at width=1: set both, or leave the weights out")
+        return self
 
     @model_validator(mode="after")
     def _roi_fits(self) -> Self:
@@ -61,33 +77,36 @@ class SegmentationConfig(BaseModel):
             return self
         if len(self.roi_size) != self.spatial_dims or any(n <= 0 or n % self.divisor for n in self.roi_size):
             numbers = f"{self.spatial_dims} multiples of {self.divisor}"
-            raise ValueError(f"roi_size is {self.roi_size}, but {len(self.filters)} filters need {numbers}")
+            raise ValueError(f"roi_size is {self.roi_size}, but the network needs {numbers}")
         return self
 
 
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
     """Return the network that the options name; it gives logits of every class, background first."""
+    channels, classes = len(info.preprocessing.channels), len(info.classes) + 1
+    if config.network == "fcn8s":
+        return FCN8s(in_channels=channels, out_channels=classes, width=config.width, dropout=config.dropout)
     if config.network == "stroke":
         return StrokeUNet(
             spatial_dims=config.spatial_dims,
-            in_channels=len(info.preprocessing.channels),
-            out_channels=len(info.classes) + 1,
+            in_channels=channels,
+            out_channels=classes,
             filters=config.filters,
             dropout=config.dropout,
         )
     if config.network == "pseudo_healthy":
         return ResidualSegmentor(
             spatial_dims=config.spatial_dims,
-            in_channels=len(info.preprocessing.channels),
-            out_channels=len(info.classes) + 1,
+            in_channels=channels,
+            out_channels=classes,
             channels=config.filters,
             dropout=config.dropout,
             sigmoid=False,
         )
     return UNet(
         spatial_dims=config.spatial_dims,
-        in_channels=len(info.preprocessing.channels),
-        out_channels=len(info.classes) + 1,
+        in_channels=channels,
+        out_channels=classes,
         channels=config.filters,
         strides=[2] * (len(config.filters) - 1),
         num_res_units=config.res_units,
