@@ -6,6 +6,7 @@ on the real cases at hand rather than on all there are, and the classifier judge
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import Field
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_problems
 from lesionforge.config import MethodConfig
-from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError, ModelError
 from lesionforge.files import atomic, write_json, write_text
 from lesionforge.masks.own import OwnMasks
 from lesionforge.scores.quality import RULE, image_scores, recommend, summarize_images
@@ -25,14 +26,14 @@ from lesionforge.scores.realism_classifier import RealismConfig
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.candidate_grid import candidate_grid
-from lesionforge.synthesizers.candidates import candidate_digests, load_candidate
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
 from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.run_folder import claim_run_folder
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training.loop import Device, TrainingConfig, pick_device
-from lesionforge.training.model_folder import ModelInfo, read_info
+from lesionforge.training.model_folder import CANDIDATES, ModelInfo, list_candidates, read_info
 
 LEAST_DICE = 0.5
 """Of the segmentation network on real images; below it the FCN score says little."""
@@ -105,7 +106,7 @@ def select_candidates(
         CohortError: if no case could be drawn.
         OutputError: if ``out`` holds something else.
     """
-    config, info, digests = config or SelectionConfig(), read_info(run), candidate_digests(run)
+    config, info, digests = config or SelectionConfig(), read_info(run), _digests(run)
     if dict(real.labels) != info.labels:
         raise ConfigError(real.name, "its lesion classes are not the model's", "name the cohort that it was trained on")
     cases = real.having(info.preprocessing.channels).with_channels(info.preprocessing.channels).with_lesions()
@@ -113,7 +114,7 @@ def select_candidates(
     made = dict[str, Synthesis]()
     for name in digests:
         say(f"{name}: {len(cases)} masks to draw")
-        model = _check(load_candidate(run, name)).to(pick_device(device))
+        model = _check(load_synthesizer(run, candidate=name)).to(pick_device(device))
         made[name] = _draw(model, cases, out / "drawn" / name, seed)
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
@@ -134,6 +135,23 @@ def select_candidates(
     )
     _write(selection, images, cohorts, {*info.training_subjects, *segmentor.info.training_subjects}, out, config.shown)
     return selection
+
+
+def _digests(run: Path) -> dict[str, str]:
+    """Return the SHA-256 of the weights of every candidate.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    names = list_candidates(run)
+    if not names:
+        raise ModelError(run, "has no candidates to choose from", "train it with, for example, candidates=[10,50]")
+    return {name: _digest(run / CANDIDATES / f"{name}.safetensors") for name in names}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _settings(
