@@ -1,10 +1,12 @@
-"""Arms of the haemorrhage paper: transformed copies on disk, the same on the fly, FCN-8s."""
+"""Arms of the haemorrhage paper: a chosen generator, transformed copies on disk, the same on the fly, FCN-8s."""
+
+import json
 
 import pandas as pd
 import pytest
 
 from lesionforge.benchmark.method import method_notes
-from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
@@ -12,16 +14,29 @@ from lesionforge.scores.images import class_average
 from tests.helpers import NESTED, tiny_cohort
 
 TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+GAN = {
+    "method": "pix2pix",
+    "options": {
+        **{"network": "lcgan", "condition": "label", "channels": [32, 64], "width": 0.125, "roi_size": [32, 32]},
+        **{"lesion_share": 1, "candidates": [1, 2]},
+    },
+    "training": {**TRAINING, "batch_size": 1},
+    "masks": "own",
+    "cases": None,
+    "blend": "full",
+    "selection": {"segmentor": {"filters": [4, 8], "res_units": 0}, "segmentor_steps": 1, "shown": 1},
+}
 PLAN = Plan.model_validate(
     {
         "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2]},
         "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
         "training": TRAINING,
         "seeds": [0],
-        "synthesizers": {"copies": {"method": "transformed_copy", "cases": 4}},
+        "synthesizers": {"copies": {"method": "transformed_copy", "cases": None}, "gan": GAN},
         "arms": {
             "original": {"augment": "none"},
             "traditional": {"augment": "none", "synthesizer": "copies"},
+            "gan": {"augment": "none", "synthesizer": "gan"},
             "on_the_fly": {"augment": "ct"},
             "fcn8s": {"augment": "none", "task": {"network": "fcn8s", "width": 0.05}},
         },
@@ -48,8 +63,47 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(cohort
     assert {"image_dice", "image_dice_oedema", "image_dice_core"} <= set(results.columns)
     assert 0 <= class_average(results) <= 1
     report = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
-    for shown in ("transformed_copy (4 cases offline)", "augmentation of head CT", "Dice per image of oedema"):
+    for shown in (
+        "transformed_copy (a case for each scan offline)",
+        "augmentation of head CT",
+        "Dice per image of oedema",
+    ):
         assert shown in report
+
+
+def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(cohort, tmp_path):
+    study = tmp_path / "study"
+    for _ in ("new", "again"):
+        run_benchmark(PLAN, cohort, out=study)
+    folder = study / "runs" / "n2" / "seed0"
+    facts = json.loads((folder / "selections" / "gan" / "recommended.json").read_text(encoding="utf-8"))
+    drawn = read_cohort(folder / "cohorts" / "gan")
+    split = json.loads((study / "split.json").read_text(encoding="utf-8"))
+    assert sorted(case.source_case for case in drawn) == sorted(split["train n2"])
+    assert facts["recommended"] in ("epoch_001", "epoch_002")
+    assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2"]}
+    settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
+    assert settings["model"]["training"]["candidate"] == facts["recommended"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"options": {"network": "lcgan"}}, "selection needs candidates"),
+        ({"selection": {"shown": 0}}, "selection"),
+        ({"masks": "mine"}, "masks"),
+    ],
+)
+def test_a_choice_needs_candidates(changes, what):
+    with pytest.raises(ValueError, match=what):
+        SynthesizerPlan.model_validate({**GAN, **changes})
+
+
+def test_a_lesion_of_its_own_is_not_drawn_on_the_fly():
+    content = PLAN.model_dump(mode="json")
+    content["arms"]["gan"]["use"] = "on_the_fly"
+    with pytest.raises(ValueError, match="own lesion on the fly"):
+        Plan.model_validate(content)
 
 
 def test_the_report_names_the_network(cohort, tmp_path):

@@ -84,6 +84,14 @@ def test_cases_are_synthesized_from_every_kind_of_mask(gan, slices, tmp_path, mo
     assert images == {path: data for path, data in content(tmp_path / "again").items() if path.suffix == ".png"}
 
 
+def test_a_lesion_of_its_own_is_drawn_into_each_scan_that_has_one(slices, tmp_path):
+    typed("train", "pix2pix", slices, "--out", tmp_path / "model", "--condition", "label", "--steps", 1, *sets(GAN))
+    result = typed("synthesize", tmp_path / "model", slices, "--out", tmp_path / "out", "--masks", "own")
+    lesions = [case.case_id for case in read_cohort(slices).with_lesions()]
+    assert sorted(case.source_case for case in read_cohort(tmp_path / "out")) == lesions
+    assert f"{len(lesions)} cases" in result.output
+
+
 def test_another_seed_draws_otherwise_and_drawn_masks_need_no_classes(gan, tmp_path):
     tiny_cohort(tmp_path / "strokes", spatial_dims=2, n_subjects=2, labels={"background": 0, "stroke": 1})
     options = ["--n", 2, "--masks", "ellipsoids", "--min-volume", 10]

@@ -15,6 +15,7 @@ from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
+from lesionforge.masks.own import OwnMasks
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers import generate
 from lesionforge.synthesizers.conditions import hole_around
@@ -147,6 +148,25 @@ def test_a_full_image_takes_its_label_from_the_mask(condition, spatial_dims, coh
         whole, part = (np.abs(scan.image - source.image)[:, edge].mean() for scan in (drawn, joined))
         assert np.abs(joined.image - drawn.image)[:, drawn.label > 0].max() <= 1
         assert part < 0.7 * whole
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_scans_own_lesion_is_drawn_anew_once_for_each_that_has_one(spatial_dims, cohorts, tmp_path):
+    cohort = cohorts[spatial_dims]
+    result = synthesize(untrained_pix2pix(cohort, condition="inpaint"), cohort, OwnMasks(), tmp_path, n=None)
+    assert sorted(case.source_case for case in result.cohort) == [case.case_id for case in cohort.with_lesions()]
+    assert len(result.cohort) < len(cohort)
+    for case in result.cohort:
+        made, source = (load_scan(c, cohort.channels) for c in (case, cohort[case.source_case]))
+        assert np.array_equal(made.label, source.label)
+        assert (made.image != source.image).any(0)[source.label > 0].mean() > 0.5
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_model_that_is_shown_the_scan_does_not_draw_its_own_lesion(spatial_dims, cohorts, tmp_path):
+    model = untrained_pix2pix(cohorts[spatial_dims], condition="scan")
+    with pytest.raises(ConfigError, match="shown the scan, and so the lesion"):
+        synthesize(model, cohorts[spatial_dims], OwnMasks(), tmp_path)
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)

@@ -165,7 +165,7 @@ def test_where_only_the_lesion_is_drawn_the_classifier_looks_at_it(real, tmp_pat
 
 def test_a_model_that_would_see_the_lesion_is_refused(real, tmp_path):
     run = run_folder(real, tmp_path / "model", condition="scan")
-    with pytest.raises(ConfigError, match="condition scan: is shown the scan, and so the lesion that it is to draw"):
+    with pytest.raises(ConfigError, match="is shown the scan, and so the lesion that it is to draw"):
         choose(run, real, tmp_path / "out")
 
 

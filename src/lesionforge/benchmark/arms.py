@@ -11,6 +11,7 @@ from monai.transforms import Compose
 
 from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Arm, Plan
+from lesionforge.benchmark.selection import load_fitted
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
@@ -19,7 +20,6 @@ from lesionforge.cohort.splits import take_subjects
 from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
-from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
@@ -60,7 +60,7 @@ def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingre
     model: Synthesizer | None = None
     synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
-        model = load_synthesizer(setting.model_folder(number, seed, arm.synthesizer))
+        model = load_fitted(setting, number, seed, arm.synthesizer)
         if arm.use == "offline":
             synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
         else:

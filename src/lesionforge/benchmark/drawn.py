@@ -12,6 +12,7 @@ from lesionforge.benchmark.figures import Illustration
 from lesionforge.benchmark.finished import FinishedRun
 from lesionforge.benchmark.masks import mask_source
 from lesionforge.benchmark.pictures import Placement, SideBySide, placement_sheet, side_by_side_sheet, window_of
+from lesionforge.benchmark.selection import load_fitted
 from lesionforge.cohort.case import Case
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.planes import key_plane, planes_through
@@ -25,7 +26,7 @@ from lesionforge.scores.fidelity import sample_intensities
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.drawing import draw_into
-from lesionforge.synthesizers.registry import find_method, load_synthesizer
+from lesionforge.synthesizers.registry import find_method
 
 PLACEMENT_CANDIDATES, SIDE_BY_SIDE_CASES, HISTOGRAM_CASES = 9, 3, 24
 
@@ -78,7 +79,7 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
     names = [name for name in run.synthesizers if find_method(plans[name].method).needs_mask]
     if not names:
         return None
-    models = {name: load_synthesizer(run.setting.model_folder(run.number, run.seed, name)) for name in names}
+    models = {name: load_fitted(run.setting, run.number, run.seed, name) for name in names}
     own = any(model.info.config.get("condition") == "label" for model in models.values())
     masks = None if own else mask_source(run.setting, run.number, run.seed, plans[names[0]])
     rows = []

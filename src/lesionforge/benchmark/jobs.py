@@ -8,6 +8,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms import pretrain_arm, train_arm
 from lesionforge.benchmark.masks import mask_source
+from lesionforge.benchmark.selection import choose, load_fitted
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_masks
@@ -18,7 +19,7 @@ from lesionforge.masks import MaskGAN
 from lesionforge.scores import score_info
 from lesionforge.scores.cases import score_case
 from lesionforge.synthesizers.generate import synthesize_cohort
-from lesionforge.synthesizers.registry import find_method, load_synthesizer
+from lesionforge.synthesizers.registry import find_method
 from lesionforge.tasks.segmentation import SegmentationTask
 
 
@@ -55,8 +56,9 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
             preprocessing=setting.preprocessing[number],
             resume=True,
         )
+    choose(setting, number, seed, name)
     if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
-        model = load_synthesizer(folder)
+        model = load_fitted(setting, number, seed, name)
         result = synthesize_cohort(
             model,
             train,

@@ -57,7 +57,8 @@ def _describe_arm(plan: Plan, name: str) -> str:
     if arm.synthesizer is None:
         return f"{real}, {augment}"
     synthesizer = plan.synthesizers[arm.synthesizer]
-    drawn = f"{synthesizer.cases} cases offline" if arm.use == "offline" else "on the fly"
+    cases = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
+    drawn = f"{cases} offline" if arm.use == "offline" else "on the fly"
     drawn = f"{synthesizer.method} ({drawn})"
     if arm.finetune is not None:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"

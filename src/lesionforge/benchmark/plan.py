@@ -16,6 +16,7 @@ from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.synthesizers.select import SelectionConfig
 from lesionforge.tasks.segmentation_config import Augment, SegmentationConfig
 from lesionforge.training.loop import TrainingConfig
 
@@ -61,20 +62,24 @@ class SynthesizerPlan(Part):
         method: name in the dictionary of synthesizers.
         options: the method's own.
         training: length and batch size; the seed is the run's.
-        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects; or ``gan:NAME``, one of the
-            plan's mask generators, for volumes.
+        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects; ``own``, the lesion of each
+            scan drawn anew, for offline use; or ``gan:NAME``, one of the plan's mask generators, for volumes.
         blend: ``lesion`` or ``full``.
-        cases: synthetic cases to write for offline use.
+        cases: synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own`` masks, into
+            each that has a lesion).
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
+        selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),
+            made on the training subjects alone; ``None`` takes the last.
     """
 
     method: str
     options: dict[str, Any] = {}
     training: TrainingConfig = TrainingConfig()
-    masks: str = Field(default="edited", pattern=r"^(bank|edited|ellipsoids|gan:.+)$")
+    masks: str = Field(default="edited", pattern=r"^(bank|edited|own|ellipsoids|gan:.+)$")
     blend: Blend = "lesion"
-    cases: int = Field(default=100, ge=1)
+    cases: int | None = Field(default=100, ge=1)
     min_volume: float = 200.0
+    selection: SelectionConfig | None = None
 
     @property
     def mask_generator(self) -> str | None:
@@ -89,6 +94,8 @@ class SynthesizerPlan(Part):
             parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
+        if self.selection is not None and not self.options.get("candidates"):
+            raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
 
 
@@ -255,6 +262,8 @@ class Plan(Part):
             of_arm = self.synthesizers.get(arm.synthesizer or "")
             if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} copies on the fly: use offline, or augment: ct without a synthesizer")
+            if of_arm and of_arm.masks == "own" and arm.use == "on_the_fly":
+                raise ValueError(f"arm {name!r} draws each scan's own lesion on the fly: use offline, or other masks")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
         return self

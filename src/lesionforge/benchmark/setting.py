@@ -65,6 +65,10 @@ class Setting:
         """Return where a synthesizer lies."""
         return self.folder(number, seed) / "synthesizers" / name
 
+    def selection_folder(self, number: Number, seed: int, name: str) -> Path:
+        """Return where the choice among a synthesizer's candidates lies."""
+        return self.folder(number, seed) / "selections" / name
+
     def cohort_folder(self, number: Number, seed: int, name: str) -> Path:
         """Return where a synthesizer's offline cases lie."""
         return self.folder(number, seed) / "cohorts" / name

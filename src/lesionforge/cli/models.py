@@ -163,8 +163,11 @@ def synthesize(
     model: ModelFolder,
     cohort: CohortFolder,
     out: Out,
-    n: Annotated[int, typer.Option("--n", min=1, help="Cases to write; scans are drawn evenly, with replacement.")],
-    masks: Annotated[str, typer.Option(help="bank, edited, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, help="Cases to write, one for each scan unless given; scans are drawn evenly."),
+    ] = None,
+    masks: Annotated[str, typer.Option(help="bank, edited, own, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
     masks_from: Annotated[
         Path | None, typer.Option(help="Cohort whose real masks are taken; COHORT unless given.")
     ] = None,

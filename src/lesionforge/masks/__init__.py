@@ -11,10 +11,11 @@ from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.gan import MaskGAN
 from lesionforge.masks.given import GivenMasks
+from lesionforge.masks.own import OwnMasks
 from lesionforge.masks.place import allowed_region, place
 from lesionforge.preprocessing.region import with_region
 
-MASK_SOURCES = "bank, edited, ellipsoids, files:DIR or gan:MODEL"
+MASK_SOURCES = "bank, edited, own, ellipsoids, files:DIR or gan:MODEL"
 
 __all__ = [
     "MASK_SOURCES",
@@ -25,6 +26,7 @@ __all__ = [
     "MaskBank",
     "MaskGAN",
     "MaskSource",
+    "OwnMasks",
     "PlacedMask",
     "allowed_region",
     "make_mask_source",
@@ -39,9 +41,9 @@ def make_mask_source(
     """Return the mask source that a user named.
 
     Args:
-        spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``ellipsoids`` (near where the
-            lesions of ``cohort`` lie if it has any, else anywhere), ``files:DIR`` (label files) or ``gan:MODEL`` (a
-            trained mask generator).
+        spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``own`` (each scan's own),
+            ``ellipsoids`` (near where the lesions of ``cohort`` lie if it has any, else anywhere), ``files:DIR`` (label
+            files) or ``gan:MODEL`` (a trained mask generator).
         cohort: where real masks come from.
         channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
         on_problem: called with the error of a case of ``cohort`` that cannot be read and is left out; raises unless
@@ -56,6 +58,8 @@ def make_mask_source(
         return GivenMasks(Path(folder), cohort=cohort)
     if kind == "gan" and folder:
         return MaskGAN.load(Path(folder))
+    if spec == "own":
+        return OwnMasks()
     if spec == "ellipsoids":
         prior = cohort if cohort is not None and len(cohort.with_lesions()) else None
         return Ellipsoids(prior=prior, channel=channel, on_problem=on_problem)

@@ -120,6 +120,11 @@ class Synthesizer(FittedModel):
         """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
         return False
 
+    @property
+    def sees_lesions(self) -> bool:
+        """Whether it is shown the scan within the mask, and so the very lesion if one is there already."""
+        return False
+
     def margin_mm(self) -> float:
         """Return how far beyond the mask the method may change a scan, in mm."""
         return 0.0

@@ -16,7 +16,7 @@ from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
-from lesionforge.masks import MASK_SOURCES
+from lesionforge.masks import MASK_SOURCES, OwnMasks
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
 from lesionforge.seeding import generator
@@ -66,7 +66,7 @@ def synthesize_cohort(
     masks: MaskSource | None,
     *,
     out: Path,
-    n: int,
+    n: int | None = None,
     blend: Blend = "lesion",
     seed: int = 0,
     min_volume: float = 200.0,
@@ -81,10 +81,11 @@ def synthesize_cohort(
 
     Args:
         model: the synthesizer.
-        cohort: target scans; each is used about equally often. Those of unknown annotation are left out.
+        cohort: target scans; each is used about equally often. Those of unknown annotation are left out, and with
+            :class:`~lesionforge.masks.own.OwnMasks` those without a lesion.
         masks: where lesions go; not used by a method that brings its own label.
         out: a new folder, or that of the same run.
-        n: cases to write.
+        n: cases to write; one for each target scan unless given.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin bit-identical; ``"full"`` keeps the whole
             image that was drawn.
         seed: each case's randomness comes from it and the case's id.
@@ -100,7 +101,10 @@ def synthesize_cohort(
         OutputError: if ``out`` holds something else.
     """
     targets = cohort.having(model.info.preprocessing.channels).annotated()
-    _check_request(model, masks, targets, blend)
+    if isinstance(masks, OwnMasks):
+        targets = targets.with_lesions()
+    _check_request(model, masks, targets, blend, healer)
+    n = n or len(targets)
     ending = ".png" if next(iter(targets.cases[0].images.values())).name.endswith(".png") else ".nii.gz"
     job = Job(
         model=model,
@@ -211,11 +215,16 @@ def _check_classes(label: LabelArray, job: Job, where: str) -> None:
         )
 
 
-def _check_request(model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend) -> None:
+def _check_request(
+    model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend, healer: Healer | None
+) -> None:
     if not len(targets):
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
         raise ConfigError("--masks", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
+    if isinstance(masks, OwnMasks) and model.sees_lesions and healer is None:
+        what = "the model is shown the scan, and so the lesion that it is to draw"
+        raise ConfigError("--masks own", what, "use other masks, or --heal to remove the lesion before")
     if blend == "full" and not model.draws_whole_image:
         raise ConfigError("--blend full", "this model draws around the mask only", "use --blend lesion")
 

@@ -75,7 +75,7 @@ def synthesize_best(
     *,
     keep: KeepBest,
     out: Path,
-    n: int,
+    n: int | None,
     blend: Blend = "lesion",
     seed: int = 0,
     device: Device = "auto",

@@ -280,6 +280,11 @@ class Pix2Pix(Synthesizer):
         """``label`` and ``scan`` draw everything."""
         return self.config.condition != "inpaint"
 
+    @property
+    def sees_lesions(self) -> bool:
+        """``scan`` does."""
+        return self.config.condition == "scan"
+
     def margin_mm(self) -> float:
         """The reach of the hole beyond the mask."""
         return self.config.margin_mm

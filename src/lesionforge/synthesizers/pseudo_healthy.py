@@ -247,6 +247,11 @@ class PseudoHealthy(Healer, Synthesizer):
         """R draws everything."""
         return True
 
+    @property
+    def sees_lesions(self) -> bool:
+        """R does."""
+        return True
+
     def margin_mm(self) -> float:
         """How far beyond the mask the drawn lesion is blended into the scan."""
         return self.config.margin_mm

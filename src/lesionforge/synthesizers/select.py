@@ -19,7 +19,7 @@ from lesionforge.cohort.layouts.cases_csv import write_problems
 from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, ModelError
 from lesionforge.files import atomic, write_json, write_text
-from lesionforge.masks.own import OwnMasks
+from lesionforge.masks import OwnMasks
 from lesionforge.scores.quality import RULE, image_scores, recommend, summarize_images
 from lesionforge.scores.realism import FEWEST_SUBJECTS, REAL, judge_realism
 from lesionforge.scores.realism_classifier import RealismConfig
@@ -27,7 +27,6 @@ from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.candidate_grid import candidate_grid
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
-from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.run_folder import claim_run_folder
 from lesionforge.tasks.segmentation import SegmentationTask
@@ -35,6 +34,7 @@ from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training.loop import Device, TrainingConfig, pick_device
 from lesionforge.training.model_folder import CANDIDATES, ModelInfo, list_candidates, read_info
 
+RECOMMENDED = "recommended.json"
 LEAST_DICE = 0.5
 """Of the segmentation network on real images; below it the FCN score says little."""
 
@@ -114,7 +114,7 @@ def select_candidates(
     made = dict[str, Synthesis]()
     for name in digests:
         say(f"{name}: {len(cases)} masks to draw")
-        model = _check(load_synthesizer(run, candidate=name)).to(pick_device(device))
+        model = load_synthesizer(run, candidate=name).to(pick_device(device))
         made[name] = _draw(model, cases, out / "drawn" / name, seed)
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
@@ -173,17 +173,9 @@ def _settings(
     }
 
 
-def _check(model: Synthesizer) -> Synthesizer:
-    """Return a model that is not shown the lesion when it draws into the very scan that has it."""
-    if isinstance(model, Pix2Pix) and model.config.condition == "scan":
-        what = "is shown the scan, and so the lesion that it is to draw"
-        raise ConfigError("condition scan", what, "choose among candidates of the conditions label or inpaint")
-    return model
-
-
 def _draw(model: Synthesizer, cases: Cohort, out: Path, seed: int) -> Synthesis:
     blend: Blend = "full" if model.draws_whole_image else "lesion"
-    return synthesize_cohort(model, cases, OwnMasks(), out=out, n=len(cases), blend=blend, seed=seed)
+    return synthesize_cohort(model, cases, OwnMasks(), out=out, blend=blend, seed=seed)
 
 
 def _drawn_by_all(cases: Cohort, made: Mapping[str, Synthesis]) -> dict[str, Cohort]:
@@ -262,4 +254,4 @@ def _write(
     write_text(out / "images.csv", images.to_csv(index=False))
     write_text(out / "candidates.csv", selection.summary.to_csv())
     facts = {"recommended": selection.recommended, "rule": RULE, "notes": list(selection.notes)}
-    write_json(out / "recommended.json", {**facts, "subjects": sorted(known | cohorts[REAL].ancestry)})
+    write_json(out / RECOMMENDED, {**facts, "subjects": sorted(known | cohorts[REAL].ancestry)})

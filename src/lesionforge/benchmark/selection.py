@@ -1,0 +1,34 @@
+"""Which of the generators that were kept on the way a plan's synthesizer draws with."""
+
+from __future__ import annotations
+
+import json
+
+from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.synthesizers.select import RECOMMENDED, select_candidates
+
+
+def choose(setting: Setting, number: Number, seed: int, name: str) -> None:
+    """Choose among the candidates of a synthesizer, by the subjects that it was trained on, unless that is done."""
+    plan, out = setting.plan.synthesizers[name], setting.selection_folder(number, seed, name)
+    if plan.selection is None or (out / RECOMMENDED).is_file():
+        return
+    select_candidates(
+        setting.model_folder(number, seed, name),
+        setting.train[number],
+        out=out,
+        config=plan.selection,
+        seed=seed,
+        device=setting.plan.training.device,
+    )
+
+
+def load_fitted(setting: Setting, number: Number, seed: int, name: str) -> Synthesizer:
+    """Return a fitted synthesizer: the recommended candidate where there was a choice, else the last."""
+    candidate = None
+    if setting.plan.synthesizers[name].selection is not None:
+        facts = (setting.selection_folder(number, seed, name) / RECOMMENDED).read_text(encoding="utf-8")
+        candidate = json.loads(facts)["recommended"]
+    return load_synthesizer(setting.model_folder(number, seed, name), candidate=candidate)
