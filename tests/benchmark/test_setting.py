@@ -73,6 +73,15 @@ def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
             assert setting.preprocessing[number] == alone
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_coarser_spacing_is_for_all_sizes(cohort, tmp_path, spatial_dims):
+    task, spacing = {"spatial_dims": spatial_dims}, (2.5,) * spatial_dims
+    setting = make_setting(plan(task=task, spacing=spacing, subjects={"numbers": [2, 4]}), cohort, ROLES, tmp_path)
+    assert {preprocessing.spacing for preprocessing in setting.preprocessing.values()} == {spacing}
+    with pytest.raises(ValueError, match=f"but needs {spatial_dims} numbers"):
+        plan(task=task, spacing=(*spacing, 2.5))
+
+
 @pytest.mark.parametrize(("real", "what"), [(3, "3 of 2 subjects"), (0.1, "leaves 0 of them")])
 def test_an_arm_that_wants_subjects_who_are_not_there_is_refused_at_once(cohort, tmp_path, real, what):
     arms = {"real": {}, "few": {"real": real}}

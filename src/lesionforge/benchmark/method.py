@@ -27,6 +27,7 @@ def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str
         "Channels": ", ".join(setting.channels),
         "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
         "Network": _describe_network(plan.task),
+        **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         "Undertrained-baseline control": control,
         "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
@@ -179,6 +179,8 @@ class Plan(Part):
         name: a title.
         channels: image channels; all of the cohort's unless given.
         subjects: the split.
+        spacing: millimetres per axis that synthesizers and networks work at; the median of the training cases unless
+            given. Scores are made on the scans' own grids.
         task: the segmentation network, without its augmentation, which is the arms'.
         training: steps, batch size and machine of every arm; the seeds are the plan's.
         seeds: each repeats everything, the synthesizers included.
@@ -199,6 +201,7 @@ class Plan(Part):
     name: str = "benchmark"
     channels: tuple[str, ...] | None = None
     subjects: Subjects = Subjects()
+    spacing: tuple[PositiveFloat, ...] | None = None
     task: SegmentationConfig = SegmentationConfig()
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
@@ -250,6 +253,8 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r}: task: {error}") from error
         if self.budget == "paper" and (self.control is not None or self.training.batch_size is None):
             raise ValueError("the budget of the paper has lengths of its own: give a batch size, and no control")
+        if self.spacing is not None and len(self.spacing) != self.task.spatial_dims:
+            raise ValueError(f"spacing is {self.spacing}, but needs {self.task.spatial_dims} numbers")
         return self
 
     @model_validator(mode="after")

@@ -107,7 +107,8 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
         development=parts["development"],
         test=parts["test"],
         preprocessing={
-            number: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims) for number, fact in facts.items()
+            number: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing)
+            for number, fact in facts.items()
         },
         out=out,
     )
