@@ -84,6 +84,7 @@ def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(cohort, tmp_
     assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2"]}
     settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
     assert settings["model"]["training"]["candidate"] == facts["recommended"]
+    assert (study / "figures" / "placement_gan.png").is_file()
 
 
 @pytest.mark.parametrize(

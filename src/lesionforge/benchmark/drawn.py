@@ -66,9 +66,12 @@ def _source(run: FinishedRun, case: Case) -> Scan | None:
 
 
 def new_lesion(drawn: Scan, source: Scan | None) -> LabelArray:
-    """Return the lesion classes of a drawn scan where its source has others; all of them without a source."""
+    """Return the lesion classes of a drawn scan where its source has others.
+
+    All of them without a source, and where its own lesion was drawn anew.
+    """
     assert drawn.label is not None
-    if source is None or source.label is None:
+    if source is None or source.label is None or np.array_equal(drawn.label, source.label):
         return drawn.label
     return np.where(drawn.label != source.label, drawn.label, 0).astype(np.int16)
 
