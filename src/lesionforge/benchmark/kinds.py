@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lesionforge.benchmark.folds import cross_validate
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.run import run_healing
 from lesionforge.benchmark.plan import Plan, plan_content
@@ -15,7 +16,10 @@ from lesionforge.config import parse_options
 
 
 def read_study(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Callable[..., str]:
-    """Read a plan and return what runs it: :func:`run_healing` for one with ``methods``, else :func:`run_benchmark`.
+    """Read a plan and return what runs it.
+
+    That is :func:`run_healing` for one with ``methods``, :func:`cross_validate` for one with folds, else
+    :func:`run_benchmark`.
 
     Args:
         path: the plan.
@@ -28,4 +32,6 @@ def read_study(path: Path, *, scale: str | None = None, changes: Mapping[str, An
     content = plan_content(path, scale=scale, changes=changes)
     if "methods" in content:
         return partial(run_healing, parse_options(HealingPlan, content, file=path))
-    return partial(run_benchmark, parse_options(Plan, content, file=path))
+    plan = parse_options(Plan, content, file=path)
+    whole = plan.subjects.folds is not None and plan.subjects.fold is None
+    return partial(cross_validate if whole else run_benchmark, plan)

@@ -151,10 +151,21 @@ class Subjects(Split):
         development: of those on whom choices are made; the control of the baseline's length uses them.
         numbers: sizes of the training sets, in subjects (or shares below 1); nested.
         seed: of the split and of the nesting.
+        folds: of a cross-validation over all subjects, instead of the three parts above: each fold is tested on once,
+            while the next one is the development set and the others are trained on.
+        fold: run this one alone, counted from 0.
     """
 
+    folds: int | None = Field(default=None, ge=3)
+    fold: int | None = Field(default=None, ge=0)
     development: str | float = "development"
     numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> Self:
+        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
+            raise ValueError(f"fold {self.fold} is none of {self.folds or 0} folds: they are counted from 0")
+        return self
 
 
 class Control(Part):

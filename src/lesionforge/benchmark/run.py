@@ -24,6 +24,7 @@ from lesionforge.files import write_text
 from lesionforge.scores import score_info
 
 Say = Callable[[str], None]
+SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
 def run_benchmark(
@@ -91,7 +92,7 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
         notes=method_notes(setting, steps=steps, control=control)
         | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
         warnings=[
-            *(["All scans are simulated: this says nothing about patients."] if simulated else []),
+            *([SIMULATED] if simulated else []),
             *mask_warnings(setting),
         ],
         examples=examples(setting, steps=steps),

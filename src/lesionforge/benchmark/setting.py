@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lesionforge.benchmark.plan import Plan, Split
+from lesionforge.benchmark.plan import Plan, Split, Subjects
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.splits import of_role, split_by_subject, take_subjects
+from lesionforge.cohort.splits import kfold, of_role, split_by_subject, take_subjects
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
@@ -88,13 +88,13 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     """Split the subjects.
 
     Raises:
-        ConfigError: if roles and shares are mixed, a role is not there, an arm wants more subjects than there are, or
-            the primary score cannot be had.
+        ConfigError: if roles and shares are mixed, a role or a fold is not there, an arm wants more subjects than there
+            are, or the primary score cannot be had.
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
     cases = annotated_cases(cohort, channels)
-    parts = split_cases(plan.subjects, cases, roles)
+    parts = _fold(plan.subjects, cases) if plan.subjects.folds else split_cases(plan.subjects, cases, roles)
     train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
     for real in filter(None, {arm.real for arm in plan.arms.values()}):
         for cases in train.values():
@@ -112,6 +112,21 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
         },
         out=out,
     )
+
+
+def _fold(subjects: Subjects, cases: Cohort) -> dict[str, Cohort]:
+    """Return the parts of one fold of a cross-validation, by name.
+
+    Raises:
+        ConfigError: if it is not said which, or there are fewer subjects than folds.
+    """
+    if subjects.folds is None or subjects.fold is None:
+        raise ConfigError("subjects.folds", "does not say which fold", "name one, or use cross_validate")
+    folds = kfold(cases, subjects.folds, subjects.seed)
+    (rest, test), (others, development) = (folds[(subjects.fold + step) % subjects.folds] for step in (0, 1))
+    ids = {case.case_id for case in others}
+    train = rest.with_cases([case for case in rest if case.case_id in ids])
+    return {"train": train, "development": development, "test": test}
 
 
 def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[str]]) -> dict[str, Cohort]:
