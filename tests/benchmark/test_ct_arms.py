@@ -1,6 +1,7 @@
 """Arms of the haemorrhage paper: a chosen generator, transformed copies on disk, the same on the fly, FCN-8s."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -49,20 +50,28 @@ PLAN = Plan.model_validate(
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
+    """Slices with two classes; nobody has the third."""
     folder = tmp_path_factory.mktemp("cohort")
-    return tiny_cohort(folder, spatial_dims=2, n_subjects=4, cases_per_subject=2, labels=NESTED)
+    made = tiny_cohort(folder, spatial_dims=2, n_subjects=4, cases_per_subject=2, labels=NESTED)
+    return replace(made, labels={**NESTED, "ghost": 3})
 
 
-def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(cohort, tmp_path):
-    verdict = run_benchmark(PLAN, cohort, out=tmp_path / "study")
-    assert "Dice per image" in verdict
-    copies = read_cohort(tmp_path / "study" / "runs" / "n2" / "seed0" / "cohorts" / "copies")
+@pytest.fixture(scope="module")
+def study(cohort, tmp_path_factory):
+    """The folder of a finished run."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    assert "Dice per image" in run_benchmark(PLAN, cohort, out=out)
+    return out
+
+
+def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study):
+    copies = read_cohort(study / "runs" / "n2" / "seed0" / "cohorts" / "copies")
     assert len({case.source_case for case in copies}) == len(copies) == 4
-    results = pd.read_csv(tmp_path / "study" / "results.csv")
+    results = pd.read_csv(study / "results.csv")
     assert set(results["arm"]) == set(PLAN.arms)
     assert {"image_dice", "image_dice_oedema", "image_dice_core"} <= set(results.columns)
     assert 0 <= class_average(results) <= 1
-    report = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    report = (study / "report.html").read_text(encoding="utf-8")
     for shown in (
         "transformed_copy (a case for each scan offline)",
         "augmentation of head CT",
@@ -71,10 +80,7 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(cohort
         assert shown in report
 
 
-def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(cohort, tmp_path):
-    study = tmp_path / "study"
-    for _ in ("new", "again"):
-        run_benchmark(PLAN, cohort, out=study)
+def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohort):
     folder = study / "runs" / "n2" / "seed0"
     facts = json.loads((folder / "selections" / "gan" / "recommended.json").read_text(encoding="utf-8"))
     drawn = read_cohort(folder / "cohorts" / "gan")
@@ -85,6 +91,9 @@ def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(cohort, tmp_
     settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
     assert settings["model"]["training"]["candidate"] == facts["recommended"]
     assert (study / "figures" / "placement_gan.png").is_file()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    run_benchmark(PLAN, cohort, out=study)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.parametrize(

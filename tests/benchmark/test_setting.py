@@ -73,6 +73,15 @@ def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
             assert setting.preprocessing[number] == alone
 
 
+def test_classes_that_no_training_case_shows_are_known(cohort, tmp_path):
+    assert make_setting(plan(subjects={"numbers": [2]}), cohort, ROLES, tmp_path).absent == {2: ()}
+    more = replace(cohort, labels={**cohort.labels, "ghost": 7})
+    assert make_setting(plan(subjects={"numbers": [2, 4]}), more, ROLES, tmp_path).absent == {
+        2: ("ghost",),
+        4: ("ghost",),
+    }
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_coarser_spacing_is_for_all_sizes(cohort, tmp_path, spatial_dims):
     task, spacing = {"spatial_dims": spatial_dims}, (2.5,) * spatial_dims

@@ -93,6 +93,11 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
         | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
         warnings=[
             *([SIMULATED] if simulated else []),
+            *(
+                f"No training case of n = {number:g} shows {', '.join(names)}, so no network of that size can find it."
+                for number, names in setting.absent.items()
+                if names
+            ),
             *mask_warnings(setting),
         ],
         examples=examples(setting, steps=steps),

@@ -32,6 +32,7 @@ class Setting:
         development: cases on which choices are made.
         test: cases that are scored.
         preprocessing: size → what all synthesizers and arms of that size share, fitted on its training cases.
+        absent: size → lesion classes that none of its training cases shows.
         out: the benchmark folder.
     """
 
@@ -40,6 +41,7 @@ class Setting:
     development: Cohort
     test: Cohort
     preprocessing: Mapping[Number, Preprocessing]
+    absent: Mapping[Number, tuple[str, ...]]
     out: Path
 
     @property
@@ -110,6 +112,7 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
             number: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing)
             for number, fact in facts.items()
         },
+        absent={number: fact.absent_classes for number, fact in facts.items()},
         out=out,
     )
 

@@ -77,6 +77,12 @@ class Fingerprint(Frozen):
         return tuple(lesion for case in self.cases for lesion in case.lesions)
 
     @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """Lesion classes that no case shows."""
+        shown = {value for case in self.cases for value, volume in case.class_volumes.items() if volume > 0}
+        return tuple(name for name, value in self.labels.items() if value > 0 and value not in shown)
+
+    @property
     def lesion_free_slices(self) -> float | None:
         """Share of slices without lesion in the cases whose lesions are known, 0 … 1; ``None`` without such a case."""
         known = [(case.lesion_free_slices, case.slices) for case in self.cases if case.lesion_free_slices is not None]
