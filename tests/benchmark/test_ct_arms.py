@@ -91,7 +91,7 @@ def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohor
     settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
     assert settings["model"]["training"]["candidate"] == facts["recommended"]
     assert (study / "figures" / "placement_gan.png").is_file()
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
     run_benchmark(PLAN, cohort, out=study)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
