@@ -117,7 +117,7 @@ def fit_healer(method, **chosen):
         return find_trainable(method).fit(
             cohort,
             channels=cohort.channels,
-            config={**small, "roi_size": SIDE[spatial_dims], "optimiser": optimiser, **(config or {})},
+            config={**small, "optimiser": optimiser, **(config or {})},
             training=training(**options),
             out=out,
             resume=resume,
