@@ -12,7 +12,32 @@ from lesionforge.networks.norm import init_normal, instance_norm, scale_widths
 PUBLISHED_CHANNELS = (64, 128, 256, 512, 512, 512, 512)
 
 
-class UNetGenerator(nn.Module):
+class SkipNetwork(nn.Module):
+    """Steps down, and up again, each joined with the features of its size on the way down.
+
+    Attributes:
+        down: each halves the size.
+        up: each doubles it; one fewer.
+        head: draws from the last.
+    """
+
+    down: nn.ModuleList
+    up: nn.ModuleList
+    head: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draw from ``(batch, in_channels, x, y[, z])``."""
+        skips = []
+        for step in self.down:
+            x = step(x)
+            skips.append(x)
+        skips.pop()
+        for step in self.up:
+            x = torch.cat([step(x), skips.pop()], dim=1)
+        return torch.as_tensor(self.head(x))
+
+
+class UNetGenerator(SkipNetwork):
     """Encoder and decoder with mirrored skip connections.
 
     Each step down is a 4-wide stride-2 convolution, instance norm (not on the first) and leaky ReLU; each step up
@@ -68,17 +93,6 @@ class UNetGenerator(nn.Module):
             output_activation(activation),
         )
         init_normal(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``."""
-        skips = []
-        for step in self.down:
-            x = step(x)
-            skips.append(x)
-        skips.pop()
-        for step in self.up:
-            x = torch.cat([step(x), skips.pop()], dim=1)
-        return torch.as_tensor(self.head(x))
 
 
 def _down(spatial_dims: int, in_channels: int, out_channels: int, *, normalise: bool, affine: bool) -> nn.Module:

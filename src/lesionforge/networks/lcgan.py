@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from monai.networks.layers.factories import Conv
-from torch import Tensor, nn
+from torch import nn
 
+from lesionforge.networks.generator import SkipNetwork
 from lesionforge.networks.norm import batch_norm, init_normal, scale_widths
 
 PUBLISHED_CHANNELS = (64, 128, 256, 512, 512, 512, 512, 512)
@@ -16,7 +16,7 @@ CRITIC_CHANNELS = (64, 128, 256, 512)
 STEPS_WITH_DROPOUT = 3
 
 
-class LcganGenerator(nn.Module):
+class LcganGenerator(SkipNetwork):
     """Encoder and decoder of 4-wide stride-2 convolutions with mirrored skip connections.
 
     Each step down is a leaky ReLU (not in the first), a convolution and batch norm (not in the first); each step up is
@@ -66,14 +66,3 @@ class LcganGenerator(nn.Module):
             self.up.append(step)
         self.head = nn.Sequential(nn.ReLU(), transposed(below[-1], out_channels, 4, 2, 1), nn.Tanh())
         init_normal(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``."""
-        skips = []
-        for step in self.down:
-            x = step(x)
-            skips.append(x)
-        skips.pop()
-        for step in self.up:
-            x = torch.cat([step(x), skips.pop()], dim=1)
-        return torch.as_tensor(self.head(x))

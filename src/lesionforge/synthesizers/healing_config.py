@@ -28,7 +28,8 @@ class HealingConfig(MethodConfig):
         critic_channels: widths of the critics' convolutions, each of which halves the size.
         width: factor on all widths; 1 is the paper's.
         spacing: millimetres per axis that scans are brought to; ``None`` takes the median of the training cases. What
-            is removed from a scan is brought back to the scan's own grid, so a coarser one costs it no detail.
+            is removed from a scan is brought back to the scan's own grid, so a coarser one costs it no detail. Where
+            the preprocessing is given, as by a plan with arms, its spacing counts.
         roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
             slices (2D) or the fingerprint's crop (3D).
         adversarial: ``lsgan``, ``wgan`` (with gradient penalty) or ``bounded`` (as printed in the paper, with a
