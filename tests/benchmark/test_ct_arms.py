@@ -10,8 +10,9 @@ from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
-from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.scores.images import class_average
+from tests.heads import bleeds, stacks
 from tests.helpers import NESTED, tiny_cohort
 
 TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
@@ -78,6 +79,48 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study)
         "Dice per image of oedema",
     ):
         assert shown in report
+
+
+def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_cases(tmp_path):
+    for name, cohort in (("Healthy", stacks(tmp_path / "h", 4)), ("Bleeds", bleeds(tmp_path / "b", 4))):
+        write_nnunet(cohort, tmp_path / name)
+    implant = {
+        **{"method": "injection", "masks": "bank", "cases": 5, "min_volume": 1, "targets": tmp_path / "Healthy"},
+    }
+    plan = Plan.model_validate(
+        PLAN.model_dump()
+        | {
+            "synthesizers": {"implant": implant},
+            "arms": {"original": {"augment": "none"}, "implant": {"augment": "none", "synthesizer": "implant"}},
+        }
+    )
+    out = tmp_path / "out"
+    run_benchmark(plan, read_cohort(tmp_path / "Bleeds"), out=out)
+    folder = out / "runs" / "n2" / "seed0"
+    drawn, train = read_cohort(folder / "cohorts" / "implant"), json.loads((out / "split.json").read_text())["train n2"]
+    assert {case.subject_id[0] for case in drawn} == {"h"}
+    people = {case_id.split("_")[0] for case_id in train}
+    for case in drawn:
+        assert people >= case.ancestry - {case.subject_id}, "it knows the training subjects and nobody else"
+    matched = (folder / "targets" / "implant" / "match.json").stat().st_mtime_ns
+    assert "Healthy scans of implant" in (out / "report.html").read_text(encoding="utf-8")
+    run_benchmark(plan, read_cohort(tmp_path / "Bleeds"), out=out)
+    assert (folder / "targets" / "implant" / "match.json").stat().st_mtime_ns == matched
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [({"masks": "own"}, "no lesion of their own"), ({"use": "on_the_fly"}, "use offline")]
+)
+def test_what_healthy_targets_cannot_do_is_said(change, what):
+    use = {"use": change.pop("use")} if "use" in change else {}
+    implant = {"method": "injection", "targets": "Healthy", "masks": "bank", **change}
+    plan = {
+        "synthesizers": {"implant": implant},
+        "arms": {"real": {}, "implant": {"synthesizer": "implant", **use}},
+        "baseline": "real",
+    }
+    with pytest.raises(ValueError, match=what):
+        Plan.model_validate(plan)
 
 
 def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohort):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lesionforge.cli import app
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.cohort.scan import read_label
+from lesionforge.cohort.scan import read_image, read_label
 from tests.cli.commands import content, error, typed
 from tests.helpers import SHAPES, tiny_cohort, write_array
 
@@ -169,6 +169,40 @@ def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_p
 def test_imports_that_cannot_be_done_are_refused(tmp_path, monkeypatch, options, what):
     monkeypatch.chdir(tmp_path)
     assert what in error("import", "nowhere", "out", *options)
+
+
+def hounsfield_scan(folder, low=-1000.0, high=1500.0):
+    """Write air around tissue of 35 HU with a bleed of 65 HU."""
+    scan, label = np.full((16, 16, 8), low), np.zeros((16, 16, 8), np.uint8)
+    scan[3:13, 3:13, 2:6], scan[5:8, 5:8, 3:5], scan[3, 3:13, 2:6] = 35, 65, high
+    label[5:8, 5:8, 3:5] = 1
+    write_array(folder / "ct.nii.gz", scan)
+    write_array(folder / "mask.nii.gz", label)
+
+
+def test_ct_in_hounsfield_units_is_clipped_to_a_window(tmp_path):
+    hounsfield_scan(tmp_path / "scans" / "p1")
+    options = ["--layout", "folders", "--channel", "CT=ct.nii.gz", "--mask", "mask.nii.gz"]
+    typed("import", tmp_path / "scans", tmp_path / "out", *options, "--window", "-10,90")
+    image, _ = read_image(read_cohort(tmp_path / "out")["p1"].images["CT"])
+    assert set(np.unique(image)) == {0, 45, 75, 100}
+    source, _ = read_image(tmp_path / "scans" / "p1" / "ct.nii.gz")
+    assert source.min() == -1000
+
+
+def test_a_window_that_fits_nothing_is_said(tmp_path):
+    hounsfield_scan(tmp_path / "scans" / "p1")
+    hounsfield_scan(tmp_path / "scans" / "p2", low=0.0, high=3000.0)
+    options = ["--layout", "folders", "--channel", "CT=ct.nii.gz", "--mask", "mask.nii.gz"]
+    result = typed("import", tmp_path / "scans", tmp_path / "out", *options, "--window", "2000,4000", code=1)
+    assert "holds -1000 … 1500, nothing in the window 2000 … 4000" in result.output
+    assert [case.case_id for case in read_cohort(tmp_path / "out")] == ["p2"]
+    assert not list((tmp_path / "out").rglob("p1*"))
+    for window, what in (("80", "is no window"), ("80,0", "ends where it begins"), ("a,b", "is no window")):
+        assert what in error("import", tmp_path / "scans", tmp_path / "o", *options, "--window", window)
+    other = [*options[:3], "FLAIR=ct.nii.gz"]
+    assert "no channel CT" in error("import", tmp_path / "scans", tmp_path / "o", *other, "--window", "0,80")
+    assert not (tmp_path / "o").exists()
 
 
 def test_check_reports_without_writing_into_the_cohort(slices, tmp_path):

@@ -87,6 +87,21 @@ def test_mirroring_exchanges_left_and_right_of_both(spatial_dims):
 
 
 @BOTH
+def test_published_augmentation_moves_label_and_image_alike_and_stays_in_the_range(spatial_dims):
+    label, crops = crops_of(spatial_dims, augment="ct")
+    sizes = []
+    for item in (crops[draw] for draw in range(12)):
+        lesion = item["condition"][1:].sum(0).numpy()
+        image = item["image"][0].numpy()
+        assert image.min() == -1
+        assert image.max() <= 1
+        assert image[lesion > 0].mean() > 0 > image[lesion == 0].mean()
+        sizes.append(lesion.sum() / (label > 0).sum())
+    assert min(sizes) < 0.95
+    assert max(sizes) > 1.05
+
+
+@BOTH
 def test_without_either_crops_stay_as_they_are(spatial_dims):
     label, crops = crops_of(spatial_dims)
     assert all(np.array_equal(crops[draw]["condition"].argmax(0).numpy(), label) for draw in range(8))

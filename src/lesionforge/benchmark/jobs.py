@@ -10,6 +10,7 @@ from lesionforge.benchmark.arms import pretrain_arm, train_arm
 from lesionforge.benchmark.masks import mask_source
 from lesionforge.benchmark.selection import choose, load_fitted
 from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.benchmark.targets import target_scans
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_masks
 from lesionforge.cohort.scan import load_scan, read_label
@@ -61,7 +62,7 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
         model = load_fitted(setting, number, seed, name)
         result = synthesize_cohort(
             model,
-            train,
+            target_scans(setting, number, seed, name),
             mask_source(setting, number, seed, plan) if model.needs_mask else None,
             out=setting.cohort_folder(number, seed, name),
             n=plan.cases,

@@ -6,6 +6,7 @@ from lesionforge.benchmark.arms import PAPER_EPOCHS
 from lesionforge.benchmark.masks import describe_mask_generators
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import Setting
+from lesionforge.benchmark.targets import describe_targets
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 
 AUGMENTATIONS = {"none": "no augmentation", "classical": "classical augmentation", "ct": "augmentation of head CT"}
@@ -32,6 +33,7 @@ def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str
         "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(setting),
+        **describe_targets(setting),
     }
 
 

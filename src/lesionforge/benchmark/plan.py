@@ -67,6 +67,8 @@ class SynthesizerPlan(Part):
         blend: ``lesion`` or ``full``.
         cases: synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own`` masks, into
             each that has a lesion).
+        targets: a cohort whose lesion-free scans the offline cases are drawn into, in place of the training cases.
+            They are made like these first, see :func:`~lesionforge.preprocessing.matching.match_cohort`.
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
         selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),
             made on the training subjects alone; ``None`` takes the last.
@@ -78,6 +80,7 @@ class SynthesizerPlan(Part):
     masks: str = Field(default="edited", pattern=r"^(bank|edited|own|ellipsoids|gan:.+)$")
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
+    targets: Path | None = None
     min_volume: float = 200.0
     selection: SelectionConfig | None = None
 
@@ -94,6 +97,8 @@ class SynthesizerPlan(Part):
             parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
+        if self.targets is not None and self.masks == "own":
+            raise ValueError("targets are lesion-free, so they have no lesion of their own to draw: take other masks")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
@@ -278,6 +283,8 @@ class Plan(Part):
             of_arm = self.synthesizers.get(arm.synthesizer or "")
             if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} copies on the fly: use offline, or augment: ct without a synthesizer")
+            if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":
+                raise ValueError(f"arm {name!r} draws into healthy scans on the fly: use offline, or drop the targets")
             if of_arm and of_arm.masks == "own" and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} draws each scan's own lesion on the fly: use offline, or other masks")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:

@@ -18,6 +18,7 @@ from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
+from lesionforge.benchmark.targets import target_warnings
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.files import write_text
@@ -99,6 +100,7 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
                 if names
             ),
             *mask_warnings(setting),
+            *target_warnings(setting),
         ],
         examples=examples(setting, steps=steps),
         extras=extras.figures,

@@ -75,6 +75,10 @@ class Setting:
         """Return where a synthesizer's offline cases lie."""
         return self.folder(number, seed) / "cohorts" / name
 
+    def targets_folder(self, number: Number, seed: int, name: str) -> Path:
+        """Return where the healthy scans lie that a synthesizer draws into."""
+        return self.folder(number, seed) / "targets" / name
+
     def arm_folder(self, number: Number, seed: int, arm: str, steps: int) -> Path:
         """Return where a trained arm and its scores lie."""
         return self.folder(number, seed) / "arms" / f"{arm}_{steps}"

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
 from lesionforge.cli.healing import heal
+from lesionforge.cli.matching import match
 from lesionforge.cli.selection import select
 from lesionforge.cli.simulate import simulate
 from lesionforge.errors import LesionforgeError
@@ -70,6 +71,7 @@ app.command("import")(cohorts.import_cohort)
 app.command("simulate")(simulate)
 app.command("anatomy")(cohorts.anatomy)
 app.command("align")(cohorts.align)
+app.command("match")(match)
 app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)
 app.command("train")(models.train)

@@ -70,6 +70,9 @@ def import_cohort(
     no_mask: Annotated[NoMask, typer.Option(help="What a case without a mask is.")] = NoMask.UNKNOWN,
     binary_masks: Annotated[bool, typer.Option(help="Take every mask value but 0 as lesion.")] = False,
     missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
+    window: Annotated[
+        str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
+    ] = None,
 ) -> None:
     """Bring scans into a cohort folder that nnU-Net reads, too.
 
@@ -91,7 +94,8 @@ def import_cohort(
         options["channel"] = channel[0]
     found = LAYOUTS[layout.value](src, **options)
     fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
-    report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems)
+    ends = None if window is None else _window(window)
+    report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems, window=ends)
     copy_roles(src, cohort)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if report.left_out or report.filled:
@@ -115,6 +119,16 @@ def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
             raise ConfigError(name, f"says nothing about the layout {layout}", "leave it out")
     if layout is Layout.SLICES and len(options["--channel"] or ()) > 1:
         raise ConfigError("--channel", "slices have one channel", "name it once")
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError("--window", f"{text!r} is no window", "write, for example, --window 0,80") from error
+    if low >= high:
+        raise ConfigError("--window", f"{text!r} ends where it begins, or before", "write the lower end first")
+    return low, high
 
 
 def _whole(text: str, option: str) -> int:

@@ -17,7 +17,6 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.splits import kfold
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.intensity import Intensity
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.realism_classifier import RealismConfig, View, fit_classifier, probability_real, read_views
 from lesionforge.seeding import generator
@@ -36,7 +35,7 @@ def judge_realism(
     *,
     out: Path,
     config: RealismConfig | None = None,
-    intensity: Intensity | None = None,
+    preprocessing: Preprocessing | None = None,
     control: bool = True,
     seed: int = 0,
     device: Device = "auto",
@@ -56,7 +55,9 @@ def judge_realism(
         drawn: name → drawn cases.
         out: folder for the classifiers, two and two for the control; those that are there are not trained again.
         config: options.
-        intensity: what is cut off each scan's intensities; all above its 99.5th percentile unless given.
+        preprocessing: of the model that drew. Slices are looked at in the spacing that a 2D model draws in, since what
+            is finer is not its own; what it cuts off each scan's intensities is cut off. Fitted on
+            ``real`` unless given.
         control: whether to train and judge the control.
         seed: of the halves and the training.
         device: where to train.
@@ -75,7 +76,7 @@ def judge_realism(
     if len(cases.subjects) < FEWEST_SUBJECTS:
         what = f"has {len(cases.subjects)} subjects with lesions, too few to train and test a classifier on"
         raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
-    preprocessing = Preprocessing.fit(fingerprint(cases, cases.channels), spatial_dims=2, intensity=intensity)
+    preprocessing = _in_slices(cases, preprocessing)
     classifiers = _Classifiers(cases, preprocessing, config, out=out, seed=seed, device=device)
     subject_of = {case.case_id: case.subject_id for case in cases}
     shown = {
@@ -92,6 +93,13 @@ def judge_realism(
         for one, name, probability in classifiers.judge(*pretended, f"control{number}") if control else ():
             rows.append((CONTROL, one.case_id, one.subject, 1 - probability if name == REAL else probability))
     return pd.DataFrame(rows, columns=["cohort", "case_id", "subject_id", "realism"])
+
+
+def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
+    if of_model is not None and of_model.spatial_dims == 2:
+        return of_model
+    intensity = None if of_model is None else of_model.intensity
+    return Preprocessing.fit(fingerprint(cases, cases.channels), spatial_dims=2, intensity=intensity)
 
 
 def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:

@@ -45,7 +45,7 @@ class RealismConfig(MethodConfig):
 
     Attributes:
         look_at: ``head``, where the whole image was drawn, or ``lesion``, where only that and its margin were.
-        side: of a crop, in pixels of the real cases' spacing.
+        side: of a crop, in pixels of the spacing that slices are looked at in.
         width: factor on all widths of GoogLeNet.
         steps: optimiser steps of each training.
         batch_size: crops, half of them real.

@@ -42,7 +42,8 @@ class Pix2PixConfig(MethodConfig):
             is that of a random training crop, relative to typical tissue.
         spectral_norm: in the critic, instead of another norm.
         dropout: in the generator's inner decoder.
-        augment: flip, turn and scale training crops.
+        augment: flip, turn and scale training crops; ``ct`` varies them as the paper on haemorrhage CT varies what it
+            segments, see :func:`~lesionforge.tasks.ct_augmentation.ct_augmentation`.
         mirror: show half of the training crops with left and right exchanged.
         jitter: enlarge training crops by 286/256 and cut them back at random.
         lesion_share: ``label``: share of the training crops that show a lesion; with 1, slices and scans without one
@@ -67,7 +68,7 @@ class Pix2PixConfig(MethodConfig):
     lesion_intensity: bool = True
     spectral_norm: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    augment: bool = True
+    augment: bool | Literal["ct"] = True
     mirror: bool = False
     jitter: bool = False
     lesion_share: float = Field(default=0.5, ge=0, le=1)

@@ -119,7 +119,7 @@ def select_candidates(
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
         say("training of the segmentation network")
-        segmentor = _segmentor(cohorts[REAL], config, out / "segmentor", seed, device)
+        segmentor = _segmentor(cohorts[REAL], info, config, out / "segmentor", seed, device)
     say("training of the realism classifiers")
     options = _looking_at(config.realism, whole=model.draws_whole_image)
     realism = _realism(cohorts, options, info, out / "realism", seed, device)
@@ -200,13 +200,21 @@ def _problems(made: Mapping[str, Synthesis]) -> tuple[LesionforgeError, ...]:
     return tuple({str(problem): problem for one in made.values() for problem in one.problems}.values())
 
 
-def _segmentor(cases: Cohort, config: SelectionConfig, out: Path, seed: int, device: Device) -> SegmentationTask:
-    """Train the segmentation network, or read it where that is done."""
+def _segmentor(
+    cases: Cohort, info: ModelInfo, config: SelectionConfig, out: Path, seed: int, device: Device
+) -> SegmentationTask:
+    """Train the segmentation network in the spacing that the generator draws in, or read it where that is done."""
     if (out / "model.json").is_file():
         return SegmentationTask.load(out)
-    training = TrainingConfig(steps=config.segmentor_steps, seed=seed, device=device)
+    same_grid = info.preprocessing.spatial_dims == config.segmentor.spatial_dims
     return SegmentationTask.fit(
-        cases, channels=cases.channels, config=config.segmentor, training=training, out=out, resume=True
+        cases,
+        channels=cases.channels,
+        config=config.segmentor,
+        training=TrainingConfig(steps=config.segmentor_steps, seed=seed, device=device),
+        out=out,
+        preprocessing=info.preprocessing if same_grid else None,
+        resume=True,
     )
 
 
@@ -222,8 +230,8 @@ def _realism(
     real, drawn = cohorts[REAL], {name: cohort for name, cohort in cohorts.items() if name != REAL}
     if len(real.subjects) < FEWEST_SUBJECTS:
         return None
-    intensity = info.preprocessing.intensity
-    return judge_realism(real, drawn, out=out, config=config, intensity=intensity, seed=seed, device=device)
+    looked_at = info.preprocessing
+    return judge_realism(real, drawn, out=out, config=config, preprocessing=looked_at, seed=seed, device=device)
 
 
 def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, summary: pd.DataFrame) -> tuple[str, ...]:

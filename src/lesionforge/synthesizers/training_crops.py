@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, Resized, Transform
+from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, Resized, ScaleIntensityRanged, Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,10 +17,13 @@ from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
 from lesionforge.synthesizers.lesion_intensity import Intensities, measure, relative, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
+from lesionforge.tasks.ct_augmentation import ct_augmentation
 from lesionforge.training.planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256
+AIR, BRIGHTEST = -1.0, 1.0
+"""The ends of the generators' range."""
 
 
 class TrainingCrops(Dataset[dict[str, Tensor]]):
@@ -80,7 +83,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         crop = Crop.around(centre.tolist(), self.roi_size, sample.label.shape)
         anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
         parts = {
-            "image": crop.cut(sample.image, fill=-1),
+            "image": crop.cut(sample.image, fill=AIR),
             "mask": crop.cut(sample.label[None]).astype(np.float32),
             "anatomy": crop.cut(anatomy[None]).astype(np.float32),
         }
@@ -106,8 +109,11 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 
 def augmentation(config: Pix2PixConfig) -> Compose | None:
     """Return what varies a crop, with its maps, as the options say; the size stays."""
-    steps = []
-    if config.augment:
+    steps: list[Transform] = []
+    if config.augment == "ct":
+        steps.append(ct_augmentation(config.spatial_dims, background=AIR, maps=KEYS[1:]))
+        steps.append(ScaleIntensityRanged("image", AIR, BRIGHTEST, AIR, BRIGHTEST, clip=True))
+    elif config.augment:
         steps += _flipped_turned_scaled(config.spatial_dims)
     if config.mirror:
         steps.append(RandFlipd(KEYS, prob=0.5, spatial_axis=0))

@@ -6,19 +6,19 @@ counted, it does not say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from monai.transforms import Affined, Compose, MapTransform, RandGaussianSmoothd, Randomizable, RandScaleIntensityd
 
-from lesionforge.tasks.augmentation import BOTH, IMAGE, Shift
+from lesionforge.tasks.augmentation import IMAGE, Shift
 
 ROTATION_DEG, SCALE, SHEAR = 25.0, 0.15, 10 / 256
 BLUR, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
 
 
-def ct_augmentation(spatial_dims: int, *, background: float) -> Compose:
+def ct_augmentation(spatial_dims: int, *, background: float, maps: Sequence[str] = ("label",)) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 
     Every item is turned, scaled, sheared and cropped, see :class:`RandHeadd`. Then, each with probability 0.5, its
@@ -28,13 +28,14 @@ def ct_augmentation(spatial_dims: int, *, background: float) -> Compose:
     Args:
         spatial_dims: 2 or 3.
         background: the model's intensity of air.
+        maps: keys of what moves with the image and holds labels.
     """
     width = (BLUR, BLUR)
     across = width if spatial_dims == 2 else (0.0, 0.0)
     return Compose(
         [
             Shift(-background),
-            RandHeadd(BOTH),
+            RandHeadd((*IMAGE, *maps)),
             RandGaussianSmoothd(IMAGE, prob=PROBABILITY, sigma_x=width, sigma_y=width, sigma_z=across),
             RandScaleIntensityd(IMAGE, prob=PROBABILITY, factors=(0, CONTRAST)),
             Shift(background),
@@ -43,7 +44,7 @@ def ct_augmentation(spatial_dims: int, *, background: float) -> Compose:
 
 
 class RandHeadd(Randomizable, MapTransform):
-    """Turns, scales, shears and crops image (linear) and label (nearest) alike, in one interpolation; the size stays.
+    """Turns, scales, shears and crops the first key (linear) and the others (nearest) alike; the size stays.
 
     A rotation by up to 25°, one scale of both axes by up to 15 %, and a shear along the second axis: over 256 rows by
     up to 10 pixels. What is larger afterwards is cropped at a random place; what comes in from outside is 0.
@@ -70,4 +71,5 @@ class RandHeadd(Randomizable, MapTransform):
                 "translate_params": (*shift, 0),
                 "scale_params": (scale, scale, 1),
             }
-        return dict(Affined(self.keys, **moves, mode=("bilinear", "nearest"), padding_mode="zeros")(data))
+        modes = ["bilinear", *["nearest"] * (len(self.keys) - 1)]
+        return dict(Affined(self.keys, **moves, mode=modes, padding_mode="zeros")(data))

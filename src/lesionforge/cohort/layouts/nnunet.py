@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from lesionforge.cohort.layouts.cases_csv import (
     write_table,
 )
 from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
+from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_label
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError
 from lesionforge.files import atomic, claim_output
@@ -150,6 +151,7 @@ def write_nnunet(
     problems: Collection[CohortError] = (),
     anatomy: Callable[[Scan], LabelArray] | None = None,
     structures: Structures | None = None,
+    window: Window | None = None,
 ) -> WriteReport:
     """Write a cohort in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr``.
 
@@ -167,6 +169,7 @@ def write_nnunet(
         problems: errors of cases that were left out already on reading, to be listed with the others.
         anatomy: makes the anatomy map of each case, from all its channels, instead of the one that it has.
         structures: what the values of the anatomy maps mean.
+        window: of channels named CT, in Hounsfield units; they are clipped to it, and its lower end becomes 0.
 
     Raises:
         OutputError: if the folder is not empty.
@@ -174,13 +177,17 @@ def write_nnunet(
     """
     _check_cohort(cohort, folder)
     file_ending = _file_ending(cohort)
+    if window is not None and (file_ending == ".png" or "CT" not in cohort.channels):
+        what = "has no channel CT in Hounsfield units, which are those of NIfTI files"
+        raise CohortError(cohort.name, what, "leave the window out")
     claim_output(folder)
     incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
     kept = [case for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
     written, converted, found = [], [], list(problems)
+    how: Any = {"binary_masks": binary_masks, "anatomy": anatomy, "window": window}
     for case in kept:
         try:
-            written.append(_write_case(case, cohort, folder, file_ending, binary_masks=binary_masks, anatomy=anatomy))
+            written.append(_write_case(case, cohort, folder, file_ending, **how))
             adc = written[-1].images.get("ADC")
             if adc is not None and file_ending != ".png" and adc_to_common_unit(adc):
                 converted.append(case.case_id)
@@ -232,6 +239,7 @@ def _write_case(
     *,
     binary_masks: bool,
     anatomy: Callable[[Scan], LabelArray] | None,
+    window: Window | None,
 ) -> Case:
     """Check a case, write its files, and return it with the new paths."""
     scan = load_scan(case, [channel for channel in cohort.channels if channel in case.images])
@@ -239,11 +247,16 @@ def _write_case(
         scan = replace(scan, label=(scan.label != 0).astype(np.int16))
     _check_annotation(case, scan, cohort)
     made = None if anatomy is None else anatomy(scan)
+    clipped = None
+    if window is not None and "CT" in case.images:
+        clipped = in_window(scan.image[scan.channels.index("CT")], window, case.images["CT"])
     images_folder = "imagesTr" if case.outlined else "imagesTs"
     files, label = case_files(folder, case.case_id, len(cohort.channels), file_ending, images=images_folder)
     images = dict(zip(cohort.channels, files, strict=True))
     for channel, target in images.items():
-        if channel in case.images:
+        if channel == "CT" and clipped is not None:
+            save_image(target, clipped, scan.affine)
+        elif channel in case.images:
             _copy(case.images[channel], target)
         else:
             save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.affine)
