@@ -16,6 +16,7 @@ COMMANDS = [
     ["simulate"],
     ["anatomy"],
     ["align"],
+    ["match"],
     ["check"],
     ["show"],
     ["train"],
