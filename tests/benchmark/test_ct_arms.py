@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.gallery import gallery
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.run import run_benchmark
@@ -79,6 +80,20 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study)
         "Dice per image of oedema",
     ):
         assert shown in report
+
+
+def test_the_scheme_shows_the_numbers_of_the_run(study, cohort):
+    setting = make_setting(PLAN, cohort, {}, study)
+    (scheme,) = [one.figure for one in gallery(setting, steps=1).figures if one.file == "scheme.png"]
+    shown = [text.get_text() for text in scheme.axes[0].texts if text.get_text()]
+    chosen = json.loads((study / "runs/n2/seed0/selections/gan/recommended.json").read_text())["recommended"]
+    assert "2 subjects, 4 cases" in shown[0]
+    assert "epoch_001\nepoch_002" in shown[1]
+    assert f"{chosen}\n4 images drawn with it" in shown[3]
+    means = pd.read_csv(study / "results.csv").groupby("arm")["image_dice"].mean() * 100
+    for arm in PLAN.arms:
+        assert f"{arm:<11} {means[arm]:.1f}" in shown[4]
+    assert (study / "figures" / "scheme.png").is_file()
 
 
 def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_cases(tmp_path):

@@ -14,7 +14,7 @@ from lesionforge.benchmark.run import report
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
-from tests.helpers import tiny_cohort
+from tests.helpers import NESTED, tiny_cohort
 from tests.synthesizers.models import untrained_pix2pix
 
 DIMS = [2, 3]
@@ -87,7 +87,7 @@ def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
     report(copied, steps=STEPS, control="not made")
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     made = gallery(copied, steps=STEPS).figures
-    assert {one.file for one in made} == {"groups.png", "learning_curves.png", *SYNTHETIC}
+    assert {one.file for one in made} == {"groups.png", "learning_curves.png", "augmentations.png", *SYNTHETIC}
     for one in made:
         assert (copied.out / "figures" / one.file).stat().st_size > 1000
         assert f"<figcaption>{one.caption}</figcaption>" in page
@@ -117,6 +117,7 @@ def test_a_run_without_logs_models_and_cohorts_still_has_a_report(copied):
         "arms.png",
         "examples.png",
         "groups.png",
+        "augmentations.png",
     }
 
 
@@ -126,7 +127,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_in_the_report(copied):
     log = copied.arm_folder(3, 5, "few", STEPS) / "metrics.csv"
     log.write_text("")
     made = gallery(copied, steps=STEPS)
-    assert {one.file for one in made.figures} == {"groups.png", "synthesizers.png"}
+    assert {one.file for one in made.figures} == {"groups.png", "synthesizers.png", "augmentations.png"}
     report(copied, steps=STEPS, control="not made")
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     (told,) = [line for line in page.splitlines() if "Figures that could not be drawn" in line]
@@ -162,6 +163,27 @@ def test_synthesizers_draw_the_same_scans_and_masks(finished):
         ).any()
 
 
+def test_augmentation_moves_a_training_case_with_its_lesion(finished):
+    panels = pictures(figures_of(finished)["augmentations.png"])
+    assert len(panels) == 1 + 7
+    assert all(outlines == 1 for _, outlines in panels)
+    assert sum(not np.array_equal(image, panels[0][0]) for image, _ in panels[1:]) > 3
+
+
+def test_of_several_classes_each_is_shown_by_the_case_with_most_of_it(tmp_path):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=2, n_subjects=8, labels=NESTED)
+    synthesizers = {"label": {"method": "pix2pix", "options": {"condition": "label"}, "blend": "full"}}
+    arms = {"classical": {}, "label": {"synthesizer": "label"}}
+    plan = Plan.model_validate(PLAN | {"synthesizers": synthesizers, "arms": arms})
+    setting = make_setting(plan, cohort, {}, tmp_path / "run")
+    untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(setting.model_folder(3, 5, "label"))
+    figure = figures_of(setting)["synthesizers.png"]
+    notes = [panel.texts[0].get_text() for panel in figure.axes if panel.texts]
+    labels = {case.case_id: load_scan(case, setting.channels).label for case in setting.train[3]}
+    largest = {name: max(labels, key=lambda case: (labels[case] == NESTED[name]).sum()) for name in ("oedema", "core")}
+    assert notes == [f"{case_id}, {name}" for name, case_id in largest.items()]
+
+
 def test_a_scan_without_a_place_for_the_mask_is_told(finished):
     huge = {name: one.model_copy(update={"min_volume": 1e6}) for name, one in finished.plan.synthesizers.items()}
     setting = replace(finished, plan=finished.plan.model_copy(update={"synthesizers": huge}))
@@ -178,7 +200,7 @@ def test_a_synthesizer_of_label_maps_draws_the_scans_own_lesion(tmp_path, spatia
     plan = Plan.model_validate(PLAN | {"synthesizers": synthesizers, "arms": arms})
     setting = make_setting(plan, cohort, {}, tmp_path / "run")
     untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(setting.model_folder(3, 5, "label"))
-    (one,) = gallery(setting, steps=STEPS).figures
+    (one,) = [one for one in gallery(setting, steps=STEPS).figures if one.file == "synthesizers.png"]
     assert "that of the scan's own lesion" in one.caption
     for source, mask, drawn in (one.figure.axes[start : start + 3] for start in range(0, 9, 3)):
         assert set(np.unique(mask.images[0].get_array())) == {0, 1, 2}

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.scores.quality import RULE
 from lesionforge.scores.realism import CONTROL, REAL
 from lesionforge.synthesizers import select
+from lesionforge.synthesizers.candidate_grid import alike, same_score_grid
 from lesionforge.synthesizers.generate import synthesize_cohort
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.select import SelectionConfig, select_candidates
@@ -26,6 +28,33 @@ SEGMENTOR = SegmentationConfig(filters=(4, 8), res_units=0)
 CONFIG = SelectionConfig(
     segmentor=SEGMENTOR, segmentor_steps=2, realism={"side": 32, "width": 0.06, "steps": 2, "batch_size": 4}, shown=2
 )
+
+
+def test_drawings_that_one_score_finds_alike_are_paired_by_another(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=3)
+    drawn = {
+        name: cohort.with_cases([replace(case, source_case=case.case_id) for case in cohort])
+        for name in ("a", "b", "c")
+    }
+    scores = {  # mask → candidate → Dice, sharpness
+        "case_000": {"a": (0.50, 1.0), "b": (0.51, 1.2), "c": (0.90, 9.0)},
+        "case_001": {"a": (0.70, 1.0), "b": (0.71, 3.0), "c": (0.72, 2.0)},
+        "case_002": {"a": (0.10, 1.0), "b": (0.20, 9.0), "c": (0.30, 5.0)},
+    }
+    rows = [
+        {"cohort": name, "case_id": case_id, "fcn_score": dice, "laplacian_variance": sharp, "realism": float("nan")}
+        for case_id, of_case in scores.items()
+        for name, (dice, sharp) in of_case.items()
+    ]
+    pairs = alike(pd.DataFrame(rows), drawn)
+    assert [(one.source_case, one.name, other.name) for one, other in pairs] == [
+        ("case_001", "a", "b"),
+        ("case_000", "a", "b"),
+    ]
+    figure = same_score_grid(cohort, drawn, pd.DataFrame(rows), rows=5)
+    assert len(figure.axes) == 2 * 4
+    assert "Dice 0.70, sharp 1000.00" in figure.axes[1].get_title()
+    assert same_score_grid(cohort, drawn, pd.DataFrame(rows[6:]), rows=5) is None
 
 
 def run_folder(cohort, folder, *, names=("epoch_010", "epoch_002"), **options):

@@ -13,10 +13,10 @@ from lesionforge.benchmark.finished import FinishedRun
 from lesionforge.benchmark.masks import mask_source
 from lesionforge.benchmark.pictures import Placement, SideBySide, placement_sheet, side_by_side_sheet, window_of
 from lesionforge.benchmark.selection import load_fitted
-from lesionforge.cohort.case import Case
+from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.planes import key_plane, planes_through
-from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.cohort.sheet import pick_evenly
 from lesionforge.errors import LesionforgeError, PlacementError
 from lesionforge.masks import MaskSource
@@ -86,10 +86,11 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
     own = any(model.info.config.get("condition") == "label" for model in models.values())
     masks = None if own else mask_source(run.setting, run.number, run.seed, plans[names[0]])
     rows = []
-    for case in pick_evenly(run.train.with_lesions(), SIDE_BY_SIDE_CASES):
+    for case, shown in _shown_side_by_side(run.train.with_lesions()):
         scan = with_region(load_scan(case, run.setting.channels))
         try:
-            rows.append(_drawn_by_all(run, scan, models, masks, anatomy=own))
+            drawn = _drawn_by_all(run, scan, models, masks, anatomy=own)
+            rows.append(replace(drawn, name=f"{drawn.name}, {shown}" if own and shown else drawn.name))
         except PlacementError as error:
             on_problem(error)
     if not rows:
@@ -102,6 +103,20 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
         "A synthesizer that draws nothing where the mask is has failed."
     )
     return Illustration("synthesizers.png", caption, side_by_side_sheet(rows))
+
+
+def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
+    """Return a few cases evenly; of several lesion classes, for each the case with most of it, and its name."""
+    names = {value: name for name, value in cases.labels.items() if value}
+    if len(names) == 1:
+        return [(case, "") for case in pick_evenly(cases, SIDE_BY_SIDE_CASES)]
+    sizes = {}
+    for case in cases:
+        assert case.label is not None
+        label, _ = read_label(case.label)
+        sizes[case.case_id] = np.bincount(label.ravel(), minlength=max(names) + 1)
+    largest = {value: max(cases, key=lambda case: int(sizes[case.case_id][value])) for value in names}
+    return [(case, names[value]) for value, case in largest.items() if sizes[case.case_id][value]]
 
 
 def _drawn_by_all(

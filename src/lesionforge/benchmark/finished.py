@@ -9,6 +9,7 @@ from pathlib import Path
 from lesionforge.benchmark.figures import arm_colours
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
+from lesionforge.synthesizers.select import RECOMMENDED
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class FinishedRun:
         plan = self.setting.plan
         folders = {name: self.setting.cohort_folder(self.number, self.seed, name) for name in plan.synthesizers}
         return {name: folder for name, folder in folders.items() if (folder / "dataset.json").is_file()}
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """The synthesizers whose generator was chosen among several."""
+        folders = {name: self.setting.selection_folder(self.number, self.seed, name) for name in self.synthesizers}
+        return tuple(name for name, folder in folders.items() if (folder / RECOMMENDED).is_file())
 
     @cached_property
     def colours(self) -> dict[str, str]:

@@ -19,7 +19,9 @@ from lesionforge.benchmark.figures import Illustration, group_plot
 from lesionforge.benchmark.finished import FinishedRun
 from lesionforge.benchmark.pictures import Example
 from lesionforge.benchmark.report import read_results
+from lesionforge.benchmark.scheme import choice, scheme
 from lesionforge.benchmark.setting import Setting
+from lesionforge.benchmark.varied import augmentations
 from lesionforge.cohort.planes import key_plane
 from lesionforge.cohort.scan import Scan, load_scan, read_label
 from lesionforge.cohort.splits import take_subjects
@@ -46,10 +48,13 @@ def gallery(setting: Setting, *, steps: int) -> Gallery:
     """
     run, problems = FinishedRun(setting, steps), list[LesionforgeError]()
     makers: list[Callable[[], Illustration | None]] = [
+        partial(scheme, run),
         partial(_groups, run),
         *(partial(placement, run, name) for name in run.cohorts),
         partial(side_by_side, run, problems.append),
         partial(histograms, run),
+        partial(augmentations, run),
+        *(partial(choice, run, name) for name in run.choices),
         partial(_learning_curves, run),
     ]
     figures: list[Illustration] = []

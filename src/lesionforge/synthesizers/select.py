@@ -25,7 +25,7 @@ from lesionforge.scores.realism import FEWEST_SUBJECTS, REAL, judge_realism
 from lesionforge.scores.realism_classifier import RealismConfig
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend
-from lesionforge.synthesizers.candidate_grid import candidate_grid
+from lesionforge.synthesizers.candidate_grid import candidate_grid, same_score_grid
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.run_folder import claim_run_folder
@@ -86,7 +86,8 @@ def select_candidates(
     """Score the candidates of a run and recommend one.
 
     Writes into ``out``: ``drawn/NAME`` (a cohort for each candidate, one image for each real mask), ``segmentor`` and
-    ``realism`` (what was trained), ``images.csv``, ``candidates.csv``, ``candidates.png`` and ``recommended.json``.
+    ``realism`` (what was trained), ``images.csv``, ``candidates.csv``, ``candidates.png``,
+    ``same_score.png`` (drawings that the FCN score finds alike and sharpness does not) and ``recommended.json``.
     Started again with the same arguments, it goes on where it was.
 
     Args:
@@ -255,9 +256,14 @@ def _write(
     selection: Selection, images: pd.DataFrame, cohorts: Mapping[str, Cohort], known: Set[str], out: Path, rows: int
 ) -> None:
     drawn = {name: cohort for name, cohort in cohorts.items() if name != REAL}
-    figure = candidate_grid(cohorts[REAL], drawn, recommended=selection.recommended, rows=rows)
-    with atomic(out / "candidates.png") as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    figures = {
+        "candidates.png": candidate_grid(cohorts[REAL], drawn, recommended=selection.recommended, rows=rows),
+        "same_score.png": same_score_grid(cohorts[REAL], drawn, images, rows=rows),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            with atomic(out / name) as temporary:
+                figure.savefig(temporary, dpi=110, format="png")
     write_problems(out / "problems.csv", selection.problems)
     write_text(out / "images.csv", images.to_csv(index=False))
     write_text(out / "candidates.csv", selection.summary.to_csv())

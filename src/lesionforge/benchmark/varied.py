@@ -1,0 +1,49 @@
+"""What the arms' augmentation makes of a training case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lesionforge.benchmark.figures import Illustration
+from lesionforge.benchmark.finished import FinishedRun
+from lesionforge.benchmark.pictures import LESION_COLOUR, Panel, sheet, window_of
+from lesionforge.cohort.planes import key_plane
+from lesionforge.cohort.scan import load_scan
+from lesionforge.seeding import derive_seed
+from lesionforge.tasks.training_cases import AUGMENTATIONS
+from lesionforge.tasks.training_set import apply_seeded
+
+DRAWS = 7
+
+
+def augmentations(run: FinishedRun) -> Illustration | None:
+    """A row for each kind of augmentation: the slice with most lesion of a training case, and what becomes of it."""
+    kinds = list(dict.fromkeys(arm.augment for arm in run.setting.plan.arms.values() if arm.augment in AUGMENTATIONS))
+    cases = run.train.with_lesions()
+    if not kinds or not len(cases):
+        return None
+    scan = load_scan(cases.cases[len(cases) // 2], run.setting.channels)
+    assert scan.label is not None
+    plane = key_plane(scan)
+    image, label = plane.cut(scan.image[0]).astype(np.float32), plane.cut(scan.label)
+    plain = Panel(
+        image=image, window=window_of(image), aspect=plane.aspect, title="as it is", outlines={LESION_COLOUR: label}
+    )
+    rows: list[list[Panel | None]] = []
+    for kind in kinds:
+        vary = AUGMENTATIONS[kind](2, background=0.0)
+        row: list[Panel | None] = [replace(plain, note=scan.case.case_id)]
+        for draw in range(DRAWS):
+            item = {"image": image[None], "label": label[None].astype(np.float32)}
+            varied = apply_seeded(vary, item, derive_seed(run.seed, kind, draw))
+            shown, moved = np.asarray(varied["image"])[0], np.asarray(varied["label"])[0] > 0
+            title = f"augment: {kind}" if draw == 0 else ""
+            row.append(replace(plain, image=shown, title=title, outlines={LESION_COLOUR: moved.astype(np.int16)}))
+        rows.append(row)
+    caption = (
+        f"What augmentation makes of a training case in {DRAWS} random draws, with its lesion outlined, at the "
+        "resolution of the file. In training each item is varied anew."
+    )
+    return Illustration("augmentations.png", caption, sheet(rows))
