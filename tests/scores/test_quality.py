@@ -105,8 +105,10 @@ def test_what_is_sharper_than_real_is_no_better():
     assert chosen(table(laplacian_variance=[3, 9, 3, 2])) == "a"
 
 
-def test_of_equal_sums_the_share_called_real_decides_and_then_the_order():
+def test_of_equal_sums_realism_decides_then_the_fcn_score_and_then_the_order():
     assert chosen(table(fcn_score=[0.7, 0.6, 0.5, 1], realism=[0.1, 0.2, 0.3, 1])) == "c"
+    none = [np.nan] * 4
+    assert chosen(table(fcn_score=[0.5, 0.6, 0.4, 1], laplacian_variance=[3, 2, 1, 9], realism=none)) == "b"
     assert chosen(table()) == "a"
 
 

@@ -19,8 +19,8 @@ STEPS = (2, 3, 6)
 """For three lesion slices, two of them to a step."""
 
 
-def fit_lcgan(cohort, out, *, candidates=(1, 2, 4), **options):
-    config = {**LCGAN, "candidates": candidates}
+def fit_lcgan(cohort, out, *, candidates=(1, 2, 4), candidates_in="epochs", **options):
+    config = {**LCGAN, "candidates": candidates, "candidates_in": candidates_in}
     return fit_pix2pix(cohort, out, 2, config=config, **{"accumulate": 1, "steps": 99, **options})
 
 
@@ -108,6 +108,12 @@ def test_each_candidate_draws_otherwise_and_says_which_it_is(folder):
     assert len({image.tobytes() for image in drawn}) == len(NAMES)
     assert [model.info.training["candidate"] for model in models] == list(NAMES)
     assert "candidate" not in load_synthesizer(folder).info.training
+
+
+def test_candidates_may_be_counted_in_steps(cohorts, tmp_path):
+    fit_lcgan(cohorts[2], tmp_path / "run", candidates=(2, 3), candidates_in="steps", steps=99)
+    assert list_candidates(tmp_path / "run") == ("step_0002", "step_0003")
+    assert load_synthesizer(tmp_path / "run").info.training["steps"] == 3
 
 
 def test_candidates_are_listed_by_epoch(tmp_path):

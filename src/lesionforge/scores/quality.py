@@ -18,7 +18,8 @@ RANKED = ("fcn_score", "laplacian_variance", "realism")
 RULE = (
     "Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, the mean probability of "
     "being real. No score counts for more than that of the real images: sharper than real is noise, easier to segment "
-    "than real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the first."
+    "than real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the "
+    "largest FCN score."
 )
 """The paper looks at the same three and names no rule. Its share called real at 10 % says nothing where the classifier
 is so unsure that all pass, nor where it is so sure that none does; the mean probability does."""
@@ -86,6 +87,6 @@ def recommend(summary: pd.DataFrame) -> pd.DataFrame:
     counted = pd.DataFrame({name: candidates[name].clip(upper=most[name]) for name in RANKED})
     rank_sum = counted.dropna(axis=1, how="all").rank(ascending=False, na_option="bottom").sum(axis=1)
     order = candidates.assign(rank_sum=rank_sum).sort_values(
-        ["rank_sum", "realism"], ascending=[True, False], kind="stable"
+        ["rank_sum", "realism", "fcn_score"], ascending=[True, False, False], kind="stable"
     )
     return candidates.assign(rank_sum=rank_sum, recommended=candidates.index == order.index[0])

@@ -147,7 +147,7 @@ class Pix2Pix(Synthesizer):
         module = cls.module(options, condition, training)
         crops = TrainingCrops(samples, options, condition, seed=training.seed)
         intensities = crops.intensities(KNOWN_INTENSITIES)
-        kept = candidate_steps(options.candidates, len(crops), training)
+        kept = candidate_steps(options.candidates, len(crops), training, unit=options.candidates_in)
         training = training.model_copy(update={"steps": max(kept.values(), default=training.steps)})
         shown = partial(picture, module, crops)
         preview = Preview(shown, out / "previews", minutes=training.preview_minutes)

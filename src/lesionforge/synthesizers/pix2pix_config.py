@@ -17,6 +17,7 @@ from lesionforge.networks.residual_generator import ResidualGenerator
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.conditions import Condition, ConditionName
 from lesionforge.training.adversarial import AdversarialConfig
+from lesionforge.training.candidates import CandidateUnit
 from lesionforge.training.model_folder import ModelInfo
 from lesionforge.training.samples import training_size
 
@@ -51,6 +52,8 @@ class Pix2PixConfig(MethodConfig):
         candidates: epochs whose generators are kept in ``candidates/``; if there are any, training ends with the last
             of them, whatever its number of steps. An epoch is as many training crops as there are slices (in 3D scans)
             that they are cut from.
+        candidates_in: what ``candidates`` counts, ``epochs`` or optimiser ``steps``, so that generators of few and of
+            many cases are trained for as long.
         optimiser: see :class:`AdversarialConfig`.
     """
 
@@ -73,6 +76,7 @@ class Pix2PixConfig(MethodConfig):
     jitter: bool = False
     lesion_share: float = Field(default=0.5, ge=0, le=1)
     candidates: tuple[PositiveInt, ...] = ()
+    candidates_in: CandidateUnit = "epochs"
     optimiser: AdversarialConfig = AdversarialConfig()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 from lightning.pytorch.callbacks import Callback
@@ -17,18 +17,25 @@ from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import CANDIDATES, save_tensors
 from lesionforge.training.preview import save_figure
 
+CandidateUnit = Literal["epochs", "steps"]
 
-def candidate_steps(epochs: Sequence[int], items: int, config: TrainingConfig) -> dict[str, int]:
-    """Return the names of candidates, such as ``epoch_050``, and the steps that they are kept after.
+
+def candidate_steps(
+    lengths: Sequence[int], items: int, config: TrainingConfig, *, unit: CandidateUnit = "epochs"
+) -> dict[str, int]:
+    """Return the names of candidates, such as ``epoch_050`` or ``step_0600``, and the steps that they are kept after.
 
     Args:
-        epochs: passes over the training items.
+        lengths: passes over the training items, or steps.
         items: how many there are.
         config: of the run, with its batch size.
+        unit: what ``lengths`` counts.
     """
+    if unit == "steps":
+        return {f"step_{steps:04d}": steps for steps in lengths}
     assert config.batch_size is not None
     per_step = config.batch_size * config.accumulate * config.devices
-    return {f"epoch_{epoch:03d}": math.ceil(epoch * items / per_step) for epoch in epochs}
+    return {f"epoch_{epoch:03d}": math.ceil(epoch * items / per_step) for epoch in lengths}
 
 
 class Candidates(Callback):
