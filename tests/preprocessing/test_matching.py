@@ -137,6 +137,24 @@ def test_with_few_subjects_it_is_not_told_how_alike_the_sets_are(healthy, refere
     assert "?" in describe_auc(report.auc)
 
 
+def test_a_bad_scan_and_a_short_stack_are_left_out(reference, tmp_path):
+    healthy = stacks(tmp_path / "h", 4)
+    healthy.cases[3].images["CT"].write_bytes(b"no picture")
+    short = [case for case in healthy if case.subject_id != "h03" or case.case_id in ("h03_s05", "h03_s06")]
+    report = match_cohort(healthy.with_cases(short), reference, out=tmp_path / "out")
+    (problem,) = report.written.problems
+    assert "h00_s03" in str(problem)
+    assert "h00_s03" in (tmp_path / "out" / "problems.csv").read_text()
+    assert set(report.written.cohort.subjects) == {"h00", "h01", "h02"}
+
+
+def test_both_sets_may_use_the_same_case_ids(healthy, reference, tmp_path):
+    names = {case.case_id: healthy.cases[index].case_id for index, case in enumerate(reference)}
+    renamed = reference.with_cases([replace(case, case_id=names[case.case_id]) for case in reference])
+    plain, same = (match_cohort(healthy, one, out=tmp_path / name) for name, one in (("a", reference), ("b", renamed)))
+    assert plain.auc == same.auc
+
+
 def test_volumes_are_all_kept_and_get_the_intensities_alone(tmp_path):
     healthy = tiny_cohort(tmp_path / "h", spatial_dims=3, n_subjects=3, n_healthy=3, cases_per_subject=2)
     reference = tiny_cohort(tmp_path / "r", spatial_dims=3, n_subjects=2, seed=1)

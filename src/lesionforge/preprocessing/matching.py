@@ -81,14 +81,18 @@ def match_cohort(
             levels cannot be learnt.
         OutputError: if ``out`` is not empty.
     """
-    healthy, reference = _checked(cohort, reference)
-    heights = estimate_heights(healthy, reference, seed=seed) if _is_png(healthy.cases[0]) else None
+    problems: list[CohortError] = []
+    healthy, reference = _checked(cohort, reference, problems)
+    heights = None
+    if _is_png(healthy.cases[0]):
+        heights = estimate_heights(healthy, reference, seed=seed)
+        healthy = healthy.with_cases([case for case in healthy if case.case_id in heights.of_stacks])
     partners = _partners(healthy, reference, heights, seed)
     matches = _matches(healthy, reference, heights, partners)
     claim_output(out)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         changed = list(_changed(matches, healthy.channels, Path(temporary), progress))
-        written = write_nnunet(healthy.with_cases(changed), out)
+        written = write_nnunet(healthy.with_cases(changed), out, problems=problems)
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
     judge = _Judge(partners, heights, seed)
@@ -134,11 +138,12 @@ def match_intensities(image: FloatArray, values: FloatArray, wanted: FloatArray)
     return np.where(inside, changed, image).astype(np.float32)
 
 
-def _checked(cohort: Cohort, reference: Cohort) -> tuple[Cohort, Cohort]:
-    """Return the lesion-free cases and the annotated ones of the reference, all with the reference's channels."""
+def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> tuple[Cohort, Cohort]:
+    """Return the lesion-free cases that can be read and the annotated ones of the reference, with its channels."""
     channels = reference.channels
     known = reference.having(channels).annotated()
     healthy = cohort.having(channels).with_channels(channels).healthy()
+    healthy = healthy.with_cases([case for case in healthy if _is_readable(case, channels, problems)])
     if not len(healthy):
         raise CohortError(cohort.name, "has no lesion-free scan", "name scans that are annotated as lesion-free")
     if not len(known):
@@ -147,6 +152,15 @@ def _checked(cohort: Cohort, reference: Cohort) -> tuple[Cohort, Cohort]:
         what = "one is of slices, the other of volumes"
         raise CohortError(f"{cohort.name} and {reference.name}", what, "name two of a kind")
     return healthy, known
+
+
+def _is_readable(case: Case, channels: Sequence[str], problems: list[CohortError]) -> bool:
+    try:
+        load_scan(case, channels)
+    except CohortError as problem:
+        problems.append(problem)
+        return False
+    return True
 
 
 def _is_png(case: Case) -> bool:
@@ -246,8 +260,10 @@ class _Judge:
         histogram = np.stack([tissue_histogram(load_scan(case, list(reference[0].images))) for case in cases])
         shown = {"histogram": histogram}
         if self.heights is not None:
-            places = {**self.heights.of_stacks, **self.heights.of_slices}
-            level = np.array([[places[case.case_id]] for case in cases])
+            level = np.array(
+                [[self.heights.of_stacks[case.case_id]] for case in healthy]
+                + [[self.heights.of_slices[case.case_id]] for case in reference]
+            )
             shown |= {"level": level, "both": np.hstack([level, histogram])}
         found = {name: set_auc(table, is_reference, groups, seed=self.seed) for name, table in shown.items()}
         return {name: None if np.isnan(value) else round(value, 3) for name, value in found.items()}
