@@ -11,7 +11,9 @@ from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
+from lesionforge.benchmark.targets import target_scans, target_warnings
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
+from lesionforge.errors import LesionforgeError
 from lesionforge.scores.images import class_average
 from tests.heads import bleeds, stacks
 from tests.helpers import NESTED, tiny_cohort
@@ -118,9 +120,43 @@ def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_
     for case in drawn:
         assert people >= case.ancestry - {case.subject_id}, "it knows the training subjects and nobody else"
     matched = (folder / "targets" / "implant" / "match.json").stat().st_mtime_ns
+    assert (out / "figures" / "placement_implant.png").is_file()
     assert "Healthy scans of implant" in (out / "report.html").read_text(encoding="utf-8")
     run_benchmark(plan, read_cohort(tmp_path / "Bleeds"), out=out)
     assert (folder / "targets" / "implant" / "match.json").stat().st_mtime_ns == matched
+
+
+def implant_plan(targets, **change):
+    implant = {"method": "injection", "masks": "bank", "cases": 5, "min_volume": 1, "targets": targets, **change}
+    arms = {"original": {"augment": "none"}, "implant": {"augment": "none", "synthesizer": "implant"}}
+    return Plan.model_validate(PLAN.model_dump() | {"synthesizers": {"implant": implant}, "arms": arms})
+
+
+def test_healthy_scans_are_looked_at_before_anything_is_trained(tmp_path):
+    cohort = bleeds(tmp_path / "b", 4)
+    write_nnunet(cohort, tmp_path / "Bleeds")
+    for name, what in (("nowhere", "has no dataset.json"), ("Bleeds", "has a case b00_s04, as bleeds has")):
+        with pytest.raises(LesionforgeError, match=what):
+            run_benchmark(implant_plan(tmp_path / name), cohort, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_healthy_scans_of_held_out_people_are_not_drawn_into(tmp_path):
+    cohort, healthy = bleeds(tmp_path / "b", 4), stacks(tmp_path / "h", 5)
+    setting = make_setting(implant_plan(tmp_path / "Healthy"), cohort, {}, tmp_path / "out")
+    known = setting.test.subjects[0]
+    write_nnunet(
+        healthy.with_cases([replace(case, subject_id=known) if case.subject_id == "h01" else case for case in healthy]),
+        tmp_path / "Healthy",
+    )
+    setting.targets_folder(2, 0, "implant").parent.mkdir(parents=True)
+    leftover = setting.targets_folder(2, 0, "implant").parent / ".implant.killed"
+    leftover.mkdir()
+    scans = target_scans(setting, 2, 0, "implant")
+    assert set(scans.subjects) == {"h00", "h02", "h03", "h04"}
+    assert not leftover.exists()
+    (warning,) = target_warnings(setting)
+    assert "n = 2: too few subjects" in warning
 
 
 @pytest.mark.parametrize(

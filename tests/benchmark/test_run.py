@@ -106,7 +106,7 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
     assert results["dice"].between(0, 1).all()
     for name in ("summary.csv", "report.html", "plan.yaml", "split.json"):
         assert (study / name).stat().st_size > 0
-    drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "learning_curves"}
+    drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "augmentations", "learning_curves"}
     expected = {"differences", "arms", "examples", *drawn}
     assert {path.name for path in (study / "figures").iterdir()} == {f"{name}.png" for name in expected}
 

@@ -136,6 +136,12 @@ def test_other_cohorts_give_the_masks_and_full_images_are_kept(slices, tmp_path)
         drawn, source = (load_scan(c, ["FLAIR"]) for c in (case, originals[case.source_case]))
         outside = (drawn.label == 0) & (source.image[0] > 0)
         assert (drawn.image != source.image)[0][outside].mean() > 0.9
+    (tmp_path / "other" / "roles.json").write_text('{"pool": ["other_01"]}')
+    typed("synthesize", tmp_path / "m", slices, "--out", tmp_path / "pool", *options, "--masks-role", "pool")
+    for case in read_cohort(tmp_path / "pool"):
+        assert {parent for parent in case.parents if parent.startswith("other_")} == {"other_01"}
+    refused = error("synthesize", tmp_path / "m", slices, "--out", tmp_path / "no", "--masks-role", "pool")
+    assert "--masks-role: chooses among the subjects of --masks-from" in refused
 
 
 def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):

@@ -10,11 +10,11 @@ import pytest
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.cohort.scan import load_scan
+from lesionforge.cohort.scan import load_scan, read_image, save_image
 from lesionforge.errors import CohortError, LeakError, OutputError
 from lesionforge.preprocessing import heights as heights_module
 from lesionforge.preprocessing import set_classifier
-from lesionforge.preprocessing.heights import estimate_heights, look
+from lesionforge.preprocessing.heights import estimate_heights, look, stack_order
 from lesionforge.preprocessing.matching import MOST_AUC, describe_auc, match_cohort, match_intensities, told_apart
 from lesionforge.preprocessing.set_classifier import set_auc, tissue
 from tests.heads import SLICES, bleeds, stacks
@@ -25,8 +25,15 @@ from tests.helpers import tiny_cohort
 def _fewer_trees():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heights_module, "TREES", 60)
-        patch.setattr(set_classifier, "TREES", 60)
+        patch.setattr(set_classifier, "TREES", 30)
+        patch.setattr(set_classifier, "REPEATS", 1)
         yield
+
+
+def brain_of(case):
+    """Return the intensities of a volume's head beside lesions."""
+    scan = load_scan(case, ["FLAIR"])
+    return scan.image[0][(scan.image[0] > 0) & (scan.label == 0)]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def matched(healthy, reference, tmp_path_factory):
 
 
 def test_heights_of_unseen_people_are_estimated(healthy, reference):
-    found = estimate_heights(healthy, reference)
+    found = estimate_heights(healthy, reference, stack_order(healthy))
     assert found.error < 1
     for case in healthy:
         true = SLICES - 1 - int(case.case_id[-2:])
@@ -148,6 +155,19 @@ def test_a_bad_scan_and_a_short_stack_are_left_out(reference, tmp_path):
     assert set(report.written.cohort.subjects) == {"h00", "h01", "h02"}
 
 
+def test_places_in_a_stack_count_its_slices_with_lesions(tmp_path):
+    whole = stacks(tmp_path / "h", 3)
+    ill = [replace(case, annotation="lesion") if "_s0" in case.case_id else case for case in whole]
+    order = stack_order(whole.with_cases(ill))
+    assert order == {case.case_id: SLICES - 1 - int(case.case_id[-2:]) for case in whole}
+
+
+def test_a_matched_case_knows_all_that_its_partner_knows(healthy, reference, tmp_path):
+    knowing = [replace(case, parents=("x9",)) for case in reference]
+    report = match_cohort(healthy.of_subjects(healthy.subjects[:3]), reference.with_cases(knowing), out=tmp_path / "o")
+    assert all("x9" in case.parents for case in report.written.cohort)
+
+
 def test_both_sets_may_use_the_same_case_ids(healthy, reference, tmp_path):
     names = {case.case_id: healthy.cases[index].case_id for index, case in enumerate(reference)}
     renamed = reference.with_cases([replace(case, case_id=names[case.case_id]) for case in reference])
@@ -158,7 +178,16 @@ def test_both_sets_may_use_the_same_case_ids(healthy, reference, tmp_path):
 def test_volumes_are_all_kept_and_get_the_intensities_alone(tmp_path):
     healthy = tiny_cohort(tmp_path / "h", spatial_dims=3, n_subjects=3, n_healthy=3, cases_per_subject=2)
     reference = tiny_cohort(tmp_path / "r", spatial_dims=3, n_subjects=2, seed=1)
+    for case in reference:
+        file = case.images["FLAIR"]
+        image, affine = read_image(file)
+        save_image(file, image / 2000 + 0.002 * (image > 0), affine)
     report = match_cohort(healthy, reference, out=tmp_path / "out")
+    wanted = np.median(np.concatenate([brain_of(case) for case in reference]))
+    for case in report.written.cohort:
+        assert np.median(brain_of(case)) == pytest.approx(wanted, rel=0.1)
+        assert np.unique(brain_of(case)).size > 40
+        assert load_scan(case, ["FLAIR"]).image.max() < 4 * wanted
     assert len(report.written.cohort) == 6
     assert report.height_error is None
     assert set(report.auc["after"]) == {"histogram"}

@@ -12,7 +12,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores import realism
 from lesionforge.scores.realism import CONTROL, REAL, judge_realism, share_called_real
 from lesionforge.scores.realism_classifier import RealismConfig, RealOrDrawn, View, read_views
-from tests.helpers import tiny_cohort
+from tests.helpers import tiny_cohort, write_array
 from tests.scores.drawn import blur, drawn_from
 
 TINY = RealismConfig(side=32, width=0.06, steps=1, batch_size=2)
@@ -162,6 +162,19 @@ def test_of_a_volume_the_slices_with_a_lesion_are_seen_and_crops_may_lie_on_it(t
     views = read_views(cohort.cases[0], preprocessing, "lesion")
     assert len(views) == label.any((0, 1)).sum()
     assert sum(one.places.sum() for one in views) == label.sum()
+
+
+def test_a_lesion_that_vanishes_in_the_spacing_of_the_model_is_not_judged(tmp_path):
+    cohort = tiny_cohort(tmp_path / "real", spatial_dims=2, n_subjects=4)
+    small = np.zeros((64, 64), np.uint8)
+    small[31, 31] = 1
+    write_array(cohort.cases[0].label, small)
+    coarse = Preprocessing.fit(fingerprint(cohort, cohort.channels), spatial_dims=2, spacing=(4.0, 4.0))
+    assert read_views(cohort.cases[0], coarse, "lesion") == []
+    config = TINY.model_copy(update={"look_at": "lesion"})
+    drawn = {"same": drawn_from(cohort, tmp_path / "same", lambda image: image)}
+    table = judge_realism(cohort, drawn, out=tmp_path / "out", config=config, preprocessing=coarse, control=False)
+    assert set(table[table["cohort"] == REAL]["case_id"]) == {"case_001", "case_002", "case_003"}
 
 
 @pytest.mark.parametrize("side", [32, 47])

@@ -61,7 +61,7 @@ def placement(run: FinishedRun, name: str) -> Illustration | None:
 
 
 def _source(run: FinishedRun, case: Case) -> Scan | None:
-    sources = {one.case_id: one for one in run.train}
+    sources = {one.case_id: one for one in (*run.train, *run.healthy)}
     return load_scan(sources[case.source_case], run.setting.channels) if case.source_case in sources else None
 
 

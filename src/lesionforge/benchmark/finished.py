@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lesionforge.benchmark.figures import arm_colours
 from lesionforge.benchmark.setting import Number, Setting
-from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.preprocessing.matching import FACTS
 from lesionforge.synthesizers.select import RECOMMENDED
 
 
@@ -52,6 +54,12 @@ class FinishedRun:
         plan = self.setting.plan
         folders = {name: self.setting.cohort_folder(self.number, self.seed, name) for name in plan.synthesizers}
         return {name: folder for name, folder in folders.items() if (folder / "dataset.json").is_file()}
+
+    @cached_property
+    def healthy(self) -> tuple[Case, ...]:
+        """The matched healthy scans that some synthesizers draw into."""
+        folders = [self.setting.targets_folder(self.number, self.seed, name) for name in self.synthesizers]
+        return tuple(case for folder in folders if (folder / FACTS).is_file() for case in read_cohort(folder))
 
     @cached_property
     def choices(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
-from lesionforge.benchmark.targets import target_warnings
+from lesionforge.benchmark.targets import check_targets, target_warnings
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.files import write_text
@@ -55,6 +55,7 @@ def run_benchmark(
     for train in setting.train.values():
         check_no_leak(train, setting.test)
         check_no_leak(train, setting.development)
+    check_targets(setting, cohort)
     claim_study(out, plan, setting.split())
     wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]

@@ -12,6 +12,7 @@ from lesionforge.benchmark.pictures import LESION_COLOUR, Panel, sheet, window_o
 from lesionforge.cohort.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
+from lesionforge.tasks.segmentation_config import background_of
 from lesionforge.tasks.training_cases import AUGMENTATIONS
 from lesionforge.tasks.training_set import apply_seeded
 
@@ -24,17 +25,21 @@ def augmentations(run: FinishedRun) -> Illustration | None:
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
         return None
-    scan = load_scan(cases.cases[len(cases) // 2], run.setting.channels)
-    assert scan.label is not None
-    plane = key_plane(scan)
-    image, label = plane.cut(scan.image[0]).astype(np.float32), plane.cut(scan.label)
+    preprocessing, task = run.setting.preprocessing[run.number], run.setting.plan.task
+    sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.setting.channels))
+    assert sample.label is not None
+    seen = sample.image
+    if task.normalise == "tissue":
+        seen = sample.relative_to_tissue(seen, preprocessing.output)
+    plane = key_plane(sample.as_scan())
+    image, label = plane.cut(seen[0]).astype(np.float32), plane.cut(sample.label)
     plain = Panel(
         image=image, window=window_of(image), aspect=plane.aspect, title="as it is", outlines={LESION_COLOUR: label}
     )
     rows: list[list[Panel | None]] = []
     for kind in kinds:
-        vary = AUGMENTATIONS[kind](2, background=0.0)
-        row: list[Panel | None] = [replace(plain, note=scan.case.case_id)]
+        vary = AUGMENTATIONS[kind](2, background=background_of(task, preprocessing))
+        row: list[Panel | None] = [replace(plain, note=sample.case_id)]
         for draw in range(DRAWS):
             item = {"image": image[None], "label": label[None].astype(np.float32)}
             varied = apply_seeded(vary, item, derive_seed(run.seed, kind, draw))
@@ -44,6 +49,6 @@ def augmentations(run: FinishedRun) -> Illustration | None:
         rows.append(row)
     caption = (
         f"What augmentation makes of a training case in {DRAWS} random draws, with its lesion outlined, at the "
-        "resolution of the file. In training each item is varied anew."
+        "spacing of the networks, first channel. In training each item is varied anew."
     )
     return Illustration("augmentations.png", caption, sheet(rows))

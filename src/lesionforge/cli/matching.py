@@ -34,6 +34,8 @@ def match(
         report = match_cohort(read_cohort(cohort), reference, out=out, seed=seed, progress=progress)
     matched = report.written.cohort
     console.print(f"{out}: {len(matched)} cases of {len(matched.subjects)} subjects; look at {out / 'match.png'}")
+    if report.height_error is not None:
+        console.print(f"levels were estimated with a mean error of {report.height_error:.1f} slices")
     console.print(describe_auc(report.auc))
     if told_apart(report.auc):
         console.print("warning: a network could tell the sets apart, and lesions drawn here from those there")

@@ -171,6 +171,9 @@ def synthesize(
     masks_from: Annotated[
         Path | None, typer.Option(help="Cohort whose real masks are taken; COHORT unless given.")
     ] = None,
+    masks_role: Annotated[
+        str | None, typer.Option(help="Take masks of the subjects of a role alone, of the cohort in --masks-from.")
+    ] = None,
     blend: Annotated[BlendChoice, typer.Option(help="Keep the scan outside the lesion, or all that was drawn.")] = (
         BlendChoice.LESION
     ),
@@ -199,7 +202,6 @@ def synthesize(
 
     Example: lesionforge synthesize model Dataset001_WMH --out Dataset101_Synthetic --n 100 --masks edited
     """
-    from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.sheet import contact_sheet
     from lesionforge.masks import make_mask_source
     from lesionforge.synthesizers.generate import synthesize_cohort
@@ -210,6 +212,10 @@ def synthesize(
     from lesionforge.training.quiet import quiet
 
     quiet()
+    if masks_role is not None and masks_from is None:
+        raise ConfigError(
+            "--masks-role", "chooses among the subjects of --masks-from", "name that cohort, or use --role"
+        )
     if device is Device.CUDA and workers:
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
     computes_on = pick_device(device.value) if not workers else "cpu"
@@ -217,7 +223,7 @@ def synthesize(
     healer = None if heal is None else load_healer(heal).to(computes_on)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     source, skipped = None, list[CohortError]()
-    lesions = targets if masks_from is None else read_cohort(masks_from)
+    lesions = targets if masks_from is None else read_selection(masks_from, role=masks_role)
     if drawer.needs_mask:
         of_lesions = not masks.startswith(("ellipsoids", "gan:"))
         if of_lesions and dict(lesions.labels) != drawer.info.labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Heights:
     error: float
 
 
-def estimate_heights(stacks: Cohort, slices: Cohort, *, seed: int = 0) -> Heights:
+def estimate_heights(stacks: Cohort, slices: Cohort, order: Mapping[str, int], *, seed: int = 0) -> Heights:
     """Estimate the height of slices by what the head looks like at each height of other people.
 
     A thumbnail of the head, turned upright and with intensities relative to its tissue, goes to extremely randomised
@@ -48,18 +49,17 @@ def estimate_heights(stacks: Cohort, slices: Cohort, *, seed: int = 0) -> Height
     depend on what is seen, and both sets are to have the same.
 
     Args:
-        stacks: slices; the ids of a subject's cases, in alphabetical order, run from the neck to the vertex.
+        stacks: slices of stacks, all of them or some.
         slices: others, in any selection.
+        order: case id → place in its stack, see :func:`stack_order`; slices that have none are left out.
         seed: of the trees.
 
     Raises:
-        CohortError: if fewer than three subjects of ``stacks`` have five slices, or an image cannot be read.
+        CohortError: if an image cannot be read.
     """
-    order = stack_order(stacks)
-    seen = {case.case_id: look(load_scan(case, stacks.channels[:1])) for case in stacks}
     known = [case for case in stacks if case.case_id in order]
     subjects = [case.subject_id for case in known]
-    shown = np.stack([seen[case.case_id] for case in known])
+    shown = np.stack([look(load_scan(case, stacks.channels[:1])) for case in known])
     truth = np.array([order[case.case_id] for case in known], np.float64)
     trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.3, random_state=seed)
     folds = GroupKFold(min(6, len(set(subjects))))
@@ -75,6 +75,9 @@ def estimate_heights(stacks: Cohort, slices: Cohort, *, seed: int = 0) -> Height
 
 def stack_order(stacks: Cohort) -> dict[str, int]:
     """Return the place of every slice of the subjects that have enough, 0 for the top one.
+
+    The ids of a subject's cases, in alphabetical order, run from the neck to the vertex, whether they show lesions or
+    not.
 
     Raises:
         CohortError: if fewer than three subjects have five slices.

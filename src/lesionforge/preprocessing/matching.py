@@ -2,7 +2,8 @@
 
 Lesions drawn into healthy scans of another hospital teach a network the hospital, unless both sets look alike beside
 lesions. So every healthy subject gets a partner among the reference subjects. Of slices those are taken that lie at the
-levels of the partner's. Then tissue gets the distribution of intensities that it has in the partner's scans.
+levels of the partner's. Then tissue gets the distribution of intensities that it has in those slices, of volumes in the
+partner's first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +22,10 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts import WriteReport, case_files, write_nnunet
 from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.measure import foreground
-from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited
+from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
 from lesionforge.errors import CohortError
 from lesionforge.files import claim_output, write_json
-from lesionforge.preprocessing.heights import Heights, estimate_heights
+from lesionforge.preprocessing.heights import Heights, estimate_heights, stack_order
 from lesionforge.preprocessing.match_sheet import match_sheet
 from lesionforge.preprocessing.set_classifier import set_auc, tissue, tissue_histogram
 from lesionforge.seeding import generator
@@ -70,7 +72,7 @@ def match_cohort(
 
     Args:
         cohort: holds lesion-free scans; of slices whole stacks, see
-            :func:`~lesionforge.preprocessing.heights.estimate_heights`.
+            :func:`~lesionforge.preprocessing.heights.stack_order`.
         reference: annotated cases that they are to look like beside lesions: those that will be trained on.
         out: a new folder.
         seed: of the classifiers, and of who is whose partner where no levels say.
@@ -85,7 +87,7 @@ def match_cohort(
     healthy, reference = _checked(cohort, reference, problems)
     heights = None
     if _is_png(healthy.cases[0]):
-        heights = estimate_heights(healthy, reference, seed=seed)
+        heights = estimate_heights(healthy, reference, stack_order(cohort), seed=seed)
         healthy = healthy.with_cases([case for case in healthy if case.case_id in heights.of_stacks])
     partners = _partners(healthy, reference, heights, seed)
     matches = _matches(healthy, reference, heights, partners)
@@ -102,10 +104,10 @@ def match_cohort(
     }
     error = None if heights is None else heights.error
     write_table(out / MATCHES, [_row(match, heights) for match in after], columns=["case_id", "partner"])
-    write_json(out / FACTS, {"auc": auc, "height_error": error, "reference": sorted(reference.subjects)})
     before = {match.case.case_id: match.case for match in matches}
     triples = [(match.partner, before[match.case.case_id], match.case) for match in after]
     match_sheet(triples, healthy.channels, out / "match.png")
+    write_json(out / FACTS, {"auc": auc, "height_error": error, "reference": sorted(reference.subjects)})
     return MatchReport(written=written, auc=auc, height_error=error)
 
 
@@ -123,19 +125,25 @@ def describe_auc(auc: Auc) -> str:
     return f"AUC of a classifier of the two sets that sees one thing alone: {'; '.join(parts)} (0.5 is chance)"
 
 
-def match_intensities(image: FloatArray, values: FloatArray, wanted: FloatArray) -> FloatArray:
-    """Return intensities so that ``values`` would get the distribution of ``wanted``; what lies beyond them stays.
+def match_intensities(
+    image: FloatArray, values: FloatArray, wanted: FloatArray, *, beyond: Literal["stays", "scales"] = "stays"
+) -> FloatArray:
+    """Return intensities so that ``values`` would get the distribution of ``wanted``.
 
     Args:
         image: intensities, some or all of them from ``values``.
         values: the sample whose distribution is changed.
         wanted: the sample that has the distribution.
+        beyond: what becomes of intensities below or above ``values``: in 8 bit those of air and clipped bone mean the
+            same in every file; in other units they are to be as far above or below as they were, in proportion.
     """
     found, counts = np.unique(values, return_counts=True)
     quantiles = (np.cumsum(counts) - counts / 2) / values.size
-    inside = (image >= found[0]) & (image <= found[-1])
-    changed = np.interp(image, found, np.quantile(wanted, quantiles))
-    return np.where(inside, changed, image).astype(np.float32)
+    becomes = np.quantile(wanted, quantiles)
+    below, above = image < found[0], image > found[-1]
+    scales = (becomes[[0, -1]] / found[[0, -1]]) if beyond == "scales" and found[0] > 0 else (1.0, 1.0)
+    changed = np.interp(image, found, becomes)
+    return np.select([below, above], [image * scales[0], image * scales[1]], changed).astype(np.float32)
 
 
 def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> tuple[Cohort, Cohort]:
@@ -187,7 +195,7 @@ def _partners(healthy: Cohort, reference: Cohort, heights: Heights | None, seed:
 
 def _mean_distance(mine: Sequence[Case], theirs: Sequence[Case], heights: Heights) -> float:
     apart = _distances(mine, theirs, heights)
-    return float(apart[linear_sum_assignment(apart)].mean()) if apart.size else float("inf")
+    return float(apart[linear_sum_assignment(apart)].mean())
 
 
 def _distances(mine: Sequence[Case], theirs: Sequence[Case], heights: Heights) -> NDArray[np.float64]:
@@ -224,11 +232,14 @@ def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, pr
             files, _ = case_files(folder, match.case.case_id, len(channels), ending)
             head = foreground(scan.image[0])
             for number, (channel, file) in enumerate(zip(channels, files, strict=True)):
-                image = scan.image[number]
-                changed = match_intensities(image, values[number], wanted[number])
-                save_edited(match.case.images[channel], file, changed, tissue(image, head))
+                image, sample = scan.image[number], (values[number], wanted[number])
+                if _is_png(match.case):
+                    changed = match_intensities(image, *sample)
+                    save_edited(match.case.images[channel], file, changed, tissue(image, head))
+                else:
+                    save_image(file, match_intensities(image, *sample, beyond="scales"), scan.affine)
             images = dict(zip(channels, files, strict=True))
-            parents = tuple(sorted({*match.case.parents, match.partner.subject_id}))
+            parents = tuple(sorted({*match.case.parents, *match.partner.ancestry}))
             yield replace(match.case, images=images, parents=parents)
             progress(done := done + 1, len(matches))
 
@@ -241,6 +252,8 @@ def _tissue_values(scans: Sequence[Scan]) -> list[FloatArray]:
         for of_channel, channel in zip(found, scan.image, strict=True):
             of_channel.append(channel[tissue(channel, head, lesion)])
     pooled = [np.concatenate(of_channel) for of_channel in found]
+    if not all(values.size for values in pooled):
+        raise CohortError(scans[0].case.case_id, "shows no tissue", "leave its subject out")
     return [values[:: 1 + values.size // MOST_VALUES] for values in pooled]
 
 

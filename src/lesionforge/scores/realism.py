@@ -63,8 +63,8 @@ def judge_realism(
         device: where to train.
 
     Returns:
-        a row per case: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`), ``case_id, subject_id`` and
-        ``realism``, 0 to 1, the mean over a volume's slices.
+        a row per case that shows something to judge: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`),
+        ``case_id, subject_id`` and ``realism``, 0 to 1, the mean over a volume's slices.
 
     Raises:
         CohortError: if fewer than four real subjects have a lesion, a half has no drawn case to train on, or a case
@@ -83,6 +83,7 @@ def judge_realism(
         name: [_Shown.read(case, subject_of, preprocessing, config) for case in part.with_lesions()]
         for name, part in {REAL: cases, **drawn}.items()
     }
+    shown = {name: [one for one in part if one.views] for name, part in shown.items()}
     rows = []
     for number, (fitted, judged) in enumerate(_both_ways(_halves(cases, drawn, seed))):
         train = {name: [one for one in part if one.subjects <= fitted] for name, part in shown.items()}

@@ -96,7 +96,7 @@ class View:
 
 
 def read_views(case: Case, preprocessing: Preprocessing, look_at: LookAt) -> list[View]:
-    """Return the slices of a case that show a lesion.
+    """Return the slices of a case that show a lesion in the spacing of ``preprocessing``; a small one may vanish there.
 
     Raises:
         CohortError: if the case cannot be read.
@@ -106,8 +106,8 @@ def read_views(case: Case, preprocessing: Preprocessing, look_at: LookAt) -> lis
     head, lesion = foreground(sample.image[0]), sample.label > 0
     places = lesion if look_at == "lesion" else head
     if head.ndim == 2:
-        return [_view(sample.image, head, places)]
-    shown = lesion.any((0, 1)) & head.any((0, 1))
+        return [_view(sample.image, head, places)] if places.any() else []
+    shown = lesion.any((0, 1)) & places.any((0, 1))
     return [_view(sample.image[..., z], head[..., z], places[..., z]) for z in np.flatnonzero(shown)]
 
 
