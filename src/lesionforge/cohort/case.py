@@ -77,6 +77,11 @@ class Case:
             self.annotation is Annotation.LESION and self.label is not None
         )
 
+    @property
+    def file_ending(self) -> str:
+        """``.png`` for a slice, ``.nii.gz`` for a volume, whose ``.nii`` is compressed when it is written."""
+        return ".png" if any(path.name.endswith(".png") for path in self.images.values()) else ".nii.gz"
+
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""
         return all(channel in self.images for channel in channels)

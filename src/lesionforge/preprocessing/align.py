@@ -157,7 +157,7 @@ def align_cohort(
     aligner = Aligner(size=tuple(size), drop=drop, background=background, registration=registration)
     problems: list[CohortError] = []
     cohort = read_cohort(folder, on_problem=problems.append)
-    if any(path.name.endswith(".png") for case in cohort for path in case.images.values()):
+    if any(case.file_ending == ".png" for case in cohort):
         raise CohortError(folder, "is a cohort of slices, but volumes are aligned", "name a cohort of volumes")
     claim_output(out)
     cases, rows = [], []

@@ -86,7 +86,7 @@ def match_cohort(
     problems: list[CohortError] = []
     healthy, reference = _checked(cohort, reference, problems)
     heights = None
-    if _is_png(healthy.cases[0]):
+    if healthy.cases[0].file_ending == ".png":
         heights = estimate_heights(healthy, reference, stack_order(cohort), seed=seed)
         healthy = healthy.with_cases([case for case in healthy if case.case_id in heights.of_stacks])
     partners = _partners(healthy, reference, heights, seed)
@@ -156,7 +156,7 @@ def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> 
         raise CohortError(cohort.name, "has no lesion-free scan", "name scans that are annotated as lesion-free")
     if not len(known):
         raise CohortError(reference.name, "has no annotated scan to be like", "annotate some")
-    if _is_png(healthy.cases[0]) != _is_png(known.cases[0]):
+    if healthy.cases[0].file_ending != known.cases[0].file_ending:
         what = "one is of slices, the other of volumes"
         raise CohortError(f"{cohort.name} and {reference.name}", what, "name two of a kind")
     return healthy, known
@@ -169,10 +169,6 @@ def _is_readable(case: Case, channels: Sequence[str], problems: list[CohortError
         problems.append(problem)
         return False
     return True
-
-
-def _is_png(case: Case) -> bool:
-    return next(iter(case.images.values())).name.endswith(".png")
 
 
 def _of_subjects(cohort: Cohort) -> dict[str, list[Case]]:
@@ -228,12 +224,11 @@ def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, pr
         values = _tissue_values(scans)
         wanted = _tissue_values([load_scan(case, channels) for case in partners.values()])
         for match, scan in zip(of_subject, scans, strict=True):
-            ending = ".png" if _is_png(match.case) else ".nii.gz"
-            files, _ = case_files(folder, match.case.case_id, len(channels), ending)
+            files, _ = case_files(folder, match.case.case_id, len(channels), match.case.file_ending)
             head = foreground(scan.image[0])
             for number, (channel, file) in enumerate(zip(channels, files, strict=True)):
                 image, sample = scan.image[number], (values[number], wanted[number])
-                if _is_png(match.case):
+                if match.case.file_ending == ".png":
                     changed = match_intensities(image, *sample)
                     save_edited(match.case.images[channel], file, changed, tissue(image, head))
                 else:

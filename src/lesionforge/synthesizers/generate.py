@@ -105,7 +105,7 @@ def synthesize_cohort(
         targets = targets.with_lesions()
     _check_request(model, masks, targets, blend, healer)
     n = n or len(targets)
-    ending = ".png" if next(iter(targets.cases[0].images.values())).name.endswith(".png") else ".nii.gz"
+    ending = targets.cases[0].file_ending
     job = Job(
         model=model,
         targets=Targets(model, healer),

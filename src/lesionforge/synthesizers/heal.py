@@ -87,7 +87,7 @@ def heal_cohort(
     """
     scans = cohort.having(model.info.preprocessing.channels)
     _check_request(model, scans, blend)
-    ending = ".png" if next(iter(scans.cases[0].images.values())).name.endswith(".png") else ".nii.gz"
+    ending = scans.cases[0].file_ending
     model.check_dimensions(2 if ending == ".png" else 3)
     settings = {
         "heals": True,

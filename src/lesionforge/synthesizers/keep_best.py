@@ -112,7 +112,7 @@ def synthesize_best(
     best = set(scores.nlargest(max(1, round(keep.share * len(scores)))).index)
     kept = [_keep(case, scores[case.case_id], keep, drawn.cohort, out) for case in drawn.cohort if case.case_id in best]
     result = drawn.cohort.with_cases(kept)
-    finish_run_folder(out, result, drawn.problems, file_ending=_ending(kept[0]))
+    finish_run_folder(out, result, drawn.problems, file_ending=kept[0].file_ending)
     return replace(drawn, cohort=result)
 
 
@@ -142,7 +142,7 @@ def _scores(drawn: Cohort, keep: KeepBest, look_at: LookAt, out: Path, seed: int
 
 def _keep(case: Case, score: float, keep: KeepBest, drawn: Cohort, out: Path) -> Case:
     """Copy a drawn case into ``out``; its provenance comes last, with the score."""
-    files, label = case_files(out, case.case_id, len(drawn.channels), _ending(case))
+    files, label = case_files(out, case.case_id, len(drawn.channels), case.file_ending)
     facts = {"kept_by": keep.by, "score": f"{score:.6g}"}
     kept = replace(
         case,
@@ -161,7 +161,3 @@ def _keep(case: Case, score: float, keep: KeepBest, drawn: Cohort, out: Path) ->
     before = json.loads((out / "drawn" / "provenance" / record.name).read_text(encoding="utf-8"))
     write_json(record, {**before, **facts, "parents": list(kept.parents)})
     return kept
-
-
-def _ending(case: Case) -> str:
-    return ".png" if next(iter(case.images.values())).name.endswith(".png") else ".nii.gz"

@@ -191,7 +191,7 @@ class SegmentationTask:
             CohortError: if the case cannot be read, or lacks a channel.
         """
         channels = self.info.preprocessing.channels
-        ending = ".png" if any(path.name.endswith(".png") for path in case.images.values()) else ".nii.gz"
+        ending = case.file_ending
         path = out / f"{case.case_id}{ending}"
         if not path.is_file():
             scan = load_scan(case, channels)
