@@ -98,6 +98,16 @@ def test_masks_of_0_and_255_are_refused_unless_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [None, {"background": 0, "lesion": 1}])
+def test_a_mask_with_smoothed_edges_is_left_out_by_name(tmp_path, labels):
+    write_slices(tmp_path, [mask_of(64, 255, 128), mask_of(1)])
+    problems = []
+    assert [case.case_id for case in read_slices(tmp_path, labels=labels, on_problem=problems.append)] == ["s1"]
+    assert len(problems) == 1
+    assert "s0.png" in str(problems[0])
+    assert "smoothed edges" in str(problems[0])
+
+
+@pytest.mark.parametrize("labels", [None, {"background": 0, "lesion": 1}])
 def test_mask_values_without_a_class_are_refused(tmp_path, labels):
     write_slices(tmp_path, [mask_of(1, 7)])
     with pytest.raises(CohortError, match="7"):

@@ -15,6 +15,7 @@ OnProblem = Callable[[CohortError], None]
 """Called with the error of a case that a reader cannot use and then leaves out."""
 
 STORED_0_255 = "store the classes as 1, 2, …, or import it with --binary-masks"
+SMOOTHED = "save it without anti-aliasing; --binary-masks takes every value but 0 for the lesion"
 
 
 def fail(problem: CohortError) -> NoReturn:
@@ -41,7 +42,7 @@ def check_label_values(path: Path, labels: Mapping[str, int]) -> LabelArray:
 def check_classes(label: LabelArray, path: Path, labels: Mapping[str, int]) -> None:
     """Check the values of a label map that was read from ``path``; see :func:`check_label_values`."""
     values = set(np.unique(label).tolist())
-    _refuse_0_255(path, values, set(labels.values()))
+    _refuse_grey_values(path, values, set(labels.values()))
     strange = sorted(values - set(labels.values()))
     if strange:
         known = ", ".join(f"{value} {name}" for name, value in labels.items())
@@ -103,13 +104,16 @@ def _values(path: Path, labels: Mapping[str, int] | None, *, binary_masks: bool)
     if binary_masks:
         return {1} if label.any() else set()
     values = set(np.unique(label).tolist())
-    _refuse_0_255(path, values, set())
+    _refuse_grey_values(path, values, set())
     return values - {0}
 
 
-def _refuse_0_255(path: Path, values: set[int], known: set[int]) -> None:
-    if 255 in values - known and values <= {0, 255}:
+def _refuse_grey_values(path: Path, values: set[int], known: set[int]) -> None:
+    if 255 not in values - known:
+        return
+    if values <= {0, 255}:
         raise CohortError(path, "the mask is stored as 0 and 255", STORED_0_255)
+    raise CohortError(path, f"the mask has smoothed edges: {len(values)} values from 0 to 255", SMOOTHED)
 
 
 def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]:
