@@ -84,10 +84,22 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study)
         assert shown in report
 
 
-def test_the_scheme_shows_the_numbers_of_the_run(study, cohort):
-    setting = make_setting(PLAN, cohort, {}, study)
-    (scheme,) = [one.figure for one in gallery(setting, steps=1).figures if one.file == "scheme.png"]
-    shown = [text.get_text() for text in scheme.axes[0].texts if text.get_text()]
+@pytest.fixture(scope="module")
+def figures(study, cohort):
+    """File → figure of the finished run."""
+    return {one.file: one.figure for one in gallery(make_setting(PLAN, cohort, {}, study), steps=1).figures}
+
+
+def test_each_lesion_class_is_shown_in_a_colour_that_is_named(figures, cohort):
+    sheet = figures["synthesizers.png"]
+    rows = [text.get_text() for panel in sheet.axes for text in panel.texts]
+    assert [row.split(", ")[1] for row in rows] == list(NESTED)[1:]
+    (legend,) = sheet.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(cohort.labels)[1:]
+
+
+def test_the_scheme_shows_the_numbers_of_the_run(study, figures):
+    shown = [text.get_text() for text in figures["scheme.png"].axes[0].texts if text.get_text()]
     chosen = json.loads((study / "runs/n2/seed0/selections/gan/recommended.json").read_text())["recommended"]
     assert "2 subjects, 4 cases" in shown[0]
     assert "epoch_001\nepoch_002" in shown[1]

@@ -102,7 +102,7 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
         f"The same training scans and masks drawn by every synthesizer that takes a mask; the mask is {where}. "
         "A synthesizer that draws nothing where the mask is has failed."
     )
-    return Illustration("synthesizers.png", caption, side_by_side_sheet(rows))
+    return Illustration("synthesizers.png", caption, side_by_side_sheet(rows, run.train.labels))
 
 
 def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:

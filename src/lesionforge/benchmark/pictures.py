@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from lesionforge.cohort.sheet import CLASS_COLOURS, WINDOW_PERCENTILES
+from lesionforge.cohort.sheet import CLASS_COLOURS, WINDOW_PERCENTILES, class_legend
 from lesionforge.scores import score_info
 
 TRUTH_COLOUR, PREDICTION_COLOUR, LESION_COLOUR = "#56B4E9", "#E69F00", CLASS_COLOURS[0]
@@ -156,8 +156,11 @@ def placement_sheet(placements: Sequence[Placement]) -> Figure:
     return sheet(rows)
 
 
-def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
-    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing."""
+def side_by_side_sheet(scans: Sequence[SideBySide], labels: Mapping[str, int]) -> Figure:
+    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing.
+
+    ``labels`` are the lesion classes of the masks; their colours are named below.
+    """
     names = list(dict.fromkeys(name for scan in scans for name in scan.drawn))
     rows: list[list[Panel | None]] = []
     for number, scan in enumerate(scans):
@@ -173,7 +176,9 @@ def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
             for name, title in zip(names, titles[2:], strict=True)
         ]
         rows.append([source, mask, *drawn])
-    return sheet(rows)
+    figure = sheet(rows)
+    class_legend(figure, labels)
+    return figure
 
 
 def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def contact_sheet(
     for index, case in enumerate(cases):
         row, block = divmod(index, across)
         _draw_case(grid[row, block * columns : (block + 1) * columns], case, shown)
-    _class_legend(figure, cohort)
+    class_legend(figure, cohort.labels)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
     return out
@@ -121,8 +121,9 @@ def _colour(value: int) -> str:
     return CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)]
 
 
-def _class_legend(figure: Figure, cohort: Cohort) -> None:
-    handles = [Line2D([], [], color=_colour(value), label=name) for name, value in cohort.labels.items() if value]
+def class_legend(figure: Figure, labels: Mapping[str, int]) -> None:
+    """Say below a figure which colour is which lesion class, where there are several."""
+    handles = [Line2D([], [], color=_colour(value), label=name) for name, value in labels.items() if value]
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
 
