@@ -74,7 +74,7 @@ def test_half_of_the_images_are_blurred_and_half_are_brighter_by_up_to_half(spat
     image = np.full((2, 72, 72, 3)[: spatial_dims + 1], 0.4, np.float32)
     image[1] = 0
     image[1, 36, 36] = 1
-    augment = ct_augmentation(spatial_dims, background=0.0)
+    augment = ct_augmentation(spatial_dims, background=0.0, spacing=None)
     gains, blurred = [], 0
     for seed in range(120):
         found = np.asarray(apply_seeded(augment, {"image": image, "label": image[:1]}, seed)["image"])
@@ -88,13 +88,13 @@ def test_half_of_the_images_are_blurred_and_half_are_brighter_by_up_to_half(spat
 
 
 @DIMS
-def test_the_blur_is_a_gaussian_of_two_pixels_within_slices(spatial_dims):
-    blur = ct_augmentation(spatial_dims, background=0.0).transforms[2]
+@pytest.mark.parametrize(("spacing", "sigma"), [(None, (0, 2, 2, 0)), ((1.0, 1.25, 5.0), (0, 2, 1.6, 0))])
+def test_the_blur_is_a_gaussian_of_two_millimetres_within_slices(spatial_dims, spacing, sigma):
+    blur = ct_augmentation(spatial_dims, background=0.0, spacing=spacing).transforms[2]
     blur.prob = 1.0
     image = np.random.default_rng(0).random((1, *SHAPES[spatial_dims])).astype(np.float32)
     found = np.asarray(blur({"image": image})["image"])
-    sigma = (0, 2, 2, 0)[: spatial_dims + 1]
-    expected = ndimage.gaussian_filter(image, sigma)
+    expected = ndimage.gaussian_filter(image, sigma[: spatial_dims + 1])
     inner = (slice(None), slice(9, -9), slice(9, -9))
     assert np.allclose(found[inner], expected[inner], atol=5e-3)
 
@@ -104,7 +104,7 @@ def test_the_blur_is_a_gaussian_of_two_pixels_within_slices(spatial_dims):
 def test_air_stays_air_and_the_label_keeps_its_intensity_but_for_the_contrast(background, spatial_dims):
     label = np.zeros((1, *SHAPES[spatial_dims]), np.float32)
     label[0, 20:44, 14:34] = 1
-    augment = ct_augmentation(spatial_dims, background=background)
+    augment = ct_augmentation(spatial_dims, background=background, spacing=None)
     for seed in range(20):
         found = apply_seeded(augment, {"image": label + background, "label": label}, seed)
         image, moved = np.asarray(found["image"]) - background, np.asarray(found["label"])

@@ -13,7 +13,7 @@ from lesionforge.cohort.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
 from lesionforge.tasks.segmentation_config import background_of
-from lesionforge.tasks.training_cases import AUGMENTATIONS
+from lesionforge.tasks.training_cases import augmentation
 from lesionforge.tasks.training_set import apply_seeded
 
 DRAWS = 7
@@ -21,7 +21,7 @@ DRAWS = 7
 
 def augmentations(run: FinishedRun) -> Illustration | None:
     """A row for each kind of augmentation: the slice with most lesion of a training case, and what becomes of it."""
-    kinds = list(dict.fromkeys(arm.augment for arm in run.setting.plan.arms.values() if arm.augment in AUGMENTATIONS))
+    kinds = list(dict.fromkeys(arm.augment for arm in run.setting.plan.arms.values() if arm.augment != "none"))
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
         return None
@@ -38,11 +38,12 @@ def augmentations(run: FinishedRun) -> Illustration | None:
     )
     rows: list[list[Panel | None]] = []
     for kind in kinds:
-        vary = AUGMENTATIONS[kind](2, background=background_of(task, preprocessing))
+        vary = augmentation(kind, 2, background=background_of(task, preprocessing), spacing=sample.spacing)
+        assert vary is not None
         row: list[Panel | None] = [replace(plain, note=sample.case_id)]
         for draw in range(DRAWS):
             item = {"image": image[None], "label": label[None].astype(np.float32)}
-            varied = apply_seeded(vary, item, derive_seed(run.seed, kind, draw))
+            varied = apply_seeded(vary, item, derive_seed(run.seed, "shown", kind, draw))
             shown, moved = np.asarray(varied["image"])[0], np.asarray(varied["label"])[0] > 0
             title = f"augment: {kind}" if draw == 0 else ""
             row.append(replace(plain, image=shown, title=title, outlines={LESION_COLOUR: moved.astype(np.int16)}))

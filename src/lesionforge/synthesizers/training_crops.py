@@ -40,7 +40,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         self.planes = Planes(samples, config.spatial_dims)
         self.lesion_share = 1.0 if config.lesions_only else config.lesion_share
         self.roi_size = config.roi_size
-        self.augment = augmentation(config)
+        self.augment = augmentation(config, samples[0].spacing)
 
     def __len__(self) -> int:
         shares = {True: self.lesion_share, False: 1 - self.lesion_share}
@@ -107,11 +107,11 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         }
 
 
-def augmentation(config: Pix2PixConfig) -> Compose | None:
-    """Return what varies a crop, with its maps, as the options say; the size stays."""
+def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:
+    """Return what varies a crop of this spacing, with its maps, as the options say; the size stays."""
     steps: list[Transform] = []
     if config.augment == "ct":
-        steps.append(ct_augmentation(config.spatial_dims, background=AIR, maps=KEYS[1:]))
+        steps.append(ct_augmentation(config.spatial_dims, background=AIR, spacing=spacing, maps=KEYS[1:]))
         steps.append(ScaleIntensityRanged("image", AIR, BRIGHTEST, AIR, BRIGHTEST, clip=True))
     elif config.augment:
         steps += _flipped_turned_scaled(config.spatial_dims)

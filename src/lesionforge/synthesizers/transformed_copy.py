@@ -70,7 +70,8 @@ class TransformedCopy(Synthesizer):
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Return a transformed copy; its label is the sample's, moved with the image."""
         assert sample.label is not None
-        transform = ct_augmentation(sample.image.ndim - 1, background=self.info.preprocessing.output[0])
+        air = self.info.preprocessing.output[0]
+        transform = ct_augmentation(sample.image.ndim - 1, background=air, spacing=sample.spacing)
         before = {"image": sample.image, "label": sample.label[None]}
         with one_thread():
             after = apply_seeded(transform, before, int(rng.integers(2**32)))

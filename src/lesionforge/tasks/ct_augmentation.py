@@ -15,28 +15,31 @@ from monai.transforms import Affined, Compose, MapTransform, RandGaussianSmoothd
 from lesionforge.tasks.augmentation import IMAGE, Shift
 
 ROTATION_DEG, SCALE, SHEAR = 25.0, 0.15, 10 / 256
-BLUR, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
+BLUR_MM, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
 
 
-def ct_augmentation(spatial_dims: int, *, background: float, maps: Sequence[str] = ("label",)) -> Compose:
+def ct_augmentation(
+    spatial_dims: int, *, background: float, spacing: Sequence[float] | None, maps: Sequence[str] = ("label",)
+) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 
     Every item is turned, scaled, sheared and cropped, see :class:`RandHeadd`. Then, each with probability 0.5, its
-    image is blurred (Gaussian, standard deviation 2 pixels) and made brighter: every pixel by the same share, 0 to
-    50 %, of its intensity above air. All of it is within slices, and the same in all slices of a volume.
+    image is blurred (Gaussian, standard deviation 2 mm, which is 2 pixels of a head in 256×256) and made brighter:
+    every pixel by the same share, 0 to 50 %, of its intensity above air. All of it is within slices, and the same in
+    all slices of a volume.
 
     Args:
         spatial_dims: 2 or 3.
         background: the model's intensity of air.
+        spacing: millimetres along each axis of the model's grid; 1 where it is not known.
         maps: keys of what moves with the image and holds labels.
     """
-    width = (BLUR, BLUR)
-    across = width if spatial_dims == 2 else (0.0, 0.0)
+    x, y = (BLUR_MM / mm for mm in (spacing or (1.0, 1.0))[:2])
     return Compose(
         [
             Shift(-background),
             RandHeadd((*IMAGE, *maps)),
-            RandGaussianSmoothd(IMAGE, prob=PROBABILITY, sigma_x=width, sigma_y=width, sigma_z=across),
+            RandGaussianSmoothd(IMAGE, prob=PROBABILITY, sigma_x=(x, x), sigma_y=(y, y), sigma_z=(0, 0)),
             RandScaleIntensityd(IMAGE, prob=PROBABILITY, factors=(0, CONTRAST)),
             Shift(background),
         ]

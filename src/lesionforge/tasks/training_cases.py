@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from monai.transforms import Compose
 
 from lesionforge.cohort.case import Annotation, Cohort
 from lesionforge.cohort.fingerprint import Fingerprint
@@ -16,8 +17,6 @@ from lesionforge.tasks.augmentation import classical_augmentation
 from lesionforge.tasks.ct_augmentation import ct_augmentation
 from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of
 from lesionforge.tasks.training_set import Source, TrainingSet
-
-AUGMENTATIONS = {"classical": classical_augmentation, "ct": ct_augmentation}
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
@@ -78,16 +77,24 @@ def make_training_set(
     """Return the training items of ``sources``."""
     assert config.roi_size is not None
     background = background_of(config, preprocessing)
-    make = AUGMENTATIONS.get(config.augment)
     return TrainingSet(
         sources,
         spatial_dims=config.spatial_dims,
         roi_size=config.roi_size,
         background=background,
-        augment=None if make is None else make(config.spatial_dims, background=background),
+        augment=augmentation(config.augment, config.spatial_dims, background=background, spacing=preprocessing.spacing),
         seed=seed,
         relative_to=preprocessing.output if config.normalise == "tissue" else None,
     )
+
+
+def augmentation(kind: str, spatial_dims: int, *, background: float, spacing: Sequence[float] | None) -> Compose | None:
+    """Return what varies a training item, ``none``, ``classical`` or ``ct``; see the functions of these names."""
+    if kind == "classical":
+        return classical_augmentation(spatial_dims, background=background)
+    if kind == "ct":
+        return ct_augmentation(spatial_dims, background=background, spacing=spacing)
+    return None
 
 
 def default_roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
