@@ -3,6 +3,7 @@ import json
 import math
 import re
 import shutil
+import time
 
 import numpy as np
 import pandas as pd
@@ -408,3 +409,20 @@ def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
         assert list(run_there(divmod, [(n, 3) for n in range(7)])) == [divmod(n, 3) for n in range(7)]
         with pytest.raises(ConfigError, match="number: 5; take another"):
             list(run_there(refuse, [(5,)]))
+
+
+def rest_and_write(path):
+    time.sleep(0.5)
+    path.touch()
+
+
+def take_one_and_leave(jobs):
+    with Pool(2) as run_there:
+        next(run_there(rest_and_write, jobs))
+        raise KeyboardInterrupt
+
+
+def test_no_job_begins_once_the_pool_is_left(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        take_one_and_leave([(tmp_path / str(number),) for number in range(6)])
+    assert 2 <= len(list(tmp_path.iterdir())) <= 4
