@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 import time
+from threading import Timer
 
 import numpy as np
 import pandas as pd
@@ -411,18 +412,22 @@ def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
             list(run_there(refuse, [(5,)]))
 
 
-def rest_and_write(path):
-    time.sleep(0.5)
+def write_once_allowed(path):
+    """The first job ends at once, the others when the file ``go`` is there."""
+    while path.name != "0" and not (path.parent / "go").exists():
+        time.sleep(0.05)
     path.touch()
 
 
-def take_one_and_leave(jobs):
+def take_one_and_leave(jobs, go):
     with Pool(2) as run_there:
-        next(run_there(rest_and_write, jobs))
+        next(run_there(write_once_allowed, jobs))
+        Timer(2, go.touch).start()
         raise KeyboardInterrupt
 
 
 def test_no_job_begins_once_the_pool_is_left(tmp_path):
+    """Two others run by then at most, one in each worker."""
     with pytest.raises(KeyboardInterrupt):
-        take_one_and_leave([(tmp_path / str(number),) for number in range(6)])
-    assert 2 <= len(list(tmp_path.iterdir())) <= 4
+        take_one_and_leave([(tmp_path / str(number),) for number in range(6)], tmp_path / "go")
+    assert {path.name for path in tmp_path.iterdir()} <= {"go", "0", "1", "2"}
