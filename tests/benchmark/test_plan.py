@@ -115,6 +115,7 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
         ),
         ({"seeds": [0, 1, 0]}, "seeds are (0, 1, 0): name each only once"),
         ({"subjects": {"numbers": [4, 8, 4]}}, "subjects.numbers are (4, 8, 4): name each only once"),
+        ({"subjects": {"numbers": [1, 0.5]}}, "subjects.numbers mixes shares and numbers"),
         ({"seeds": []}, "seeds: "),
         ({"subjects": {"numbers": []}}, "subjects.numbers: "),
         ({"task": {"roi_size": [20, 20]}}, "task: roi_size is (20, 20)"),

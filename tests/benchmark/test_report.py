@@ -10,7 +10,15 @@ from matplotlib.colors import to_hex
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot
 from lesionforge.benchmark.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, Example, example_sheet
 from lesionforge.benchmark.report import read_results, summarize, write_report
-from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, headline, outcome, verdict
+from lesionforge.benchmark.verdict import (
+    Outcome,
+    comparisons,
+    difference_of,
+    fraction_names,
+    headline,
+    outcome,
+    verdict,
+)
 from lesionforge.errors import ConfigError
 from lesionforge.scores.statistics import Interval
 
@@ -132,6 +140,11 @@ class TestSummary:
         assert "better with mixed (10 %)" in sentence
         assert "no difference could be shown for mixed (100 %)" in sentence
 
+    def test_one_subject_is_not_all_of_them(self):
+        """1 is a number where others are, and a share where others are."""
+        assert fraction_names([5.0, 1.0, 5.0]) == {1: "n = 1", 5: "n = 5"}
+        assert fraction_names([1.0, 0.1]) == {0.1: "10 %", 1: "100 %"}
+
     def test_nothing_but_the_baseline(self):
         summary = summarize(make_results({"real": 0}), baseline="real")
         assert "nothing to compare" in headline(summary, baseline="real", metric="dice")
@@ -199,7 +212,7 @@ class TestReport:
         assert "Nothing can be said" in sentence
         assert "One training seed" in page
         assert "at least 6 are needed" in page
-        assert "mixed, 100 %, seed 0: 1 of 8 test cases are missing (case2_1)" in page
+        assert "mixed, seed 0: 1 of 8 test cases are missing (case2_1)" in page
 
     def test_warns_when_seeds_disagree(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0}, noise=0)
@@ -213,6 +226,13 @@ class TestReport:
         assert "mixed, 100 %: the sign of the difference changes with the training seed" in page
         assert "<li>50 %: No difference" in page
 
+    def test_warns_of_a_training_that_found_nothing(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        results.loc[(results["arm"] == "mixed") & (results["seed"] == 1), "dice"] = 0
+        _, page = report(tmp_path, results)
+        assert "mixed, seed 1: Dice is 0 in every case, so its training failed" in page
+        assert page.count("its training failed") == 1
+
     def test_warns_of_chance_among_many_comparisons(self, tmp_path):
         results = make_results({"real": 0, "a": 0.1, "b": 0.1, "c": 0.1}, n_subjects=6)
         _, page = report(tmp_path, results)
@@ -225,7 +245,7 @@ class TestReport:
         few = (results["arm"] == "real") | (results["subject_id"] > "subject2")
         _, page = report(tmp_path, results[few])
         assert f"Dice has no value in 3 of {few.sum()} rows" in page
-        assert "mixed, 100 %, seed 0: 10 of 24 test cases are missing" in page
+        assert "mixed, seed 0: 10 of 24 test cases are missing" in page
         assert re.search(r"missing \((\w+, ){5}…\)", page)
 
     def test_the_declared_arm_gives_the_verdict(self, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, fraction_name, outcome
+from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, fraction_names, outcome
 from lesionforge.scores import score_info
 from lesionforge.scores.statistics import seed_differences, subject_means
 
@@ -42,8 +42,8 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 def box_plot(results: pd.DataFrame, metric: str) -> Figure:
     """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
-    arms, fractions = list(dict.fromkeys(results["arm"])), sorted(results["fraction"].unique())
-    return _boxes(results, metric, [(_panel_title(fraction, len(fractions)), fraction, arms) for fraction in fractions])
+    arms, titles = list(dict.fromkeys(results["arm"])), _panel_titles(results["fraction"])
+    return _boxes(results, metric, [(title, fraction, arms) for fraction, title in titles.items()])
 
 
 def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, fraction: float) -> Figure:
@@ -81,10 +81,10 @@ def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, ba
     info = score_info(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
     per_seed = seed_differences(results, metric, baseline=baseline)
-    fractions = sorted(rows["fraction"].unique())
+    titles = _panel_titles(rows["fraction"])
     most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
-    figure, panels = _rows([most] * max(len(fractions), 1))
-    for panel, fraction in zip(panels, fractions, strict=False):
+    figure, panels = _rows([most] * max(len(titles), 1))
+    for panel, (fraction, title) in zip(panels, titles.items(), strict=False):
         part = rows[rows["fraction"] == fraction]
         panel.axvline(0, color="#222222", linewidth=1)
         for height, (_, row) in enumerate(part.iterrows()):
@@ -96,7 +96,7 @@ def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, ba
             seeds = per_seed[[key[:2] == (row["arm"], fraction) for key in per_seed.index]].to_numpy() * info.factor
             panel.plot(seeds, np.full(seeds.size, height + 0.28), "|", color=colour, markersize=7, alpha=0.8)
         _label_rows(panel, part["arm"].tolist())
-        panel.set_title(_panel_title(fraction, len(fractions)), loc="left", fontsize=10)
+        panel.set_title(title, loc="left", fontsize=10)
     better = {True: "right is better", False: "left is better", None: "0 is no change"}[info.higher_is_better]
     panels[-1].set_xlabel(f"{info.title} minus that of {baseline} ({info.unit}); {better}")
     return figure
@@ -115,7 +115,7 @@ def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
         mean = part["mean"].to_numpy() * info.factor
         below, above = mean - part["ci_low"] * info.factor, part["ci_high"] * info.factor - mean
         axes.errorbar(at, mean, [below, above], color=colour, marker="o", markersize=5, capsize=2, label=arm)
-    axes.set_xticks(range(len(fractions)), [fraction_name(f) for f in fractions])
+    axes.set_xticks(range(len(fractions)), fraction_names(fractions).values())
     axes.set_xlabel("real training subjects")
     axes.set_ylabel(f"{info.title} ({info.unit})")
     axes.grid(axis="y", color="#e5e5e5")
@@ -141,8 +141,9 @@ def _label_rows(panel: Axes, names: Sequence[str]) -> None:
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _panel_title(fraction: float, n_fractions: int) -> str:
-    return f"real training subjects: {fraction_name(fraction)}" if n_fractions > 1 else ""
+def _panel_titles(fractions: Iterable[float]) -> dict[float, str]:
+    sizes = fraction_names(fractions)
+    return {size: f"real training subjects: {name}" if len(sizes) > 1 else "" for size, name in sizes.items()}
 
 
 def _box(panel: Axes, row: int, values: NDArray[np.floating], colour: str) -> None:

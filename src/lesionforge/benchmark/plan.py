@@ -255,6 +255,8 @@ class Plan(Part):
         for what, values in (("seeds", self.seeds), ("subjects.numbers", self.subjects.numbers)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what} are {values}: name each only once")
+        if len({type(number) for number in self.subjects.numbers}) > 1:
+            raise ValueError("subjects.numbers mixes shares and numbers of subjects: 1.0 is all of them, 1 is one")
         if not is_score(self.primary):
             raise ValueError(f"the primary score {self.primary!r} is unknown: take dice, hd95 or lesion_f1")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):

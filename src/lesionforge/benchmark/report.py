@@ -12,7 +12,7 @@ import pandas as pd
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot, regime_curve
 from lesionforge.benchmark.pictures import Example, example_sheet
 from lesionforge.benchmark.tables import all_scores, arm_row, css_class, method_rows, reading_warnings
-from lesionforge.benchmark.verdict import comparisons, difference_of, fraction_name, headline, outcome, verdict
+from lesionforge.benchmark.verdict import comparisons, difference_of, fraction_names, headline, outcome, verdict
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
 from lesionforge.scores import is_score, score_info
@@ -117,7 +117,7 @@ def write_report(
         warnings=[*warnings, *reading_warnings(results, summary, baseline=baseline, primary=primary)],
         primary=score_info(primary),
         baseline=baseline,
-        several_fractions=results["fraction"].nunique() > 1,
+        sizes=fraction_names(results["fraction"]),
         arms=[arm_row(row, primary) for _, row in summary[summary["metric"] == primary].iterrows()],
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
@@ -180,10 +180,10 @@ def _verdict_class(summary: pd.DataFrame, baseline: str, primary: str, arm: str 
 def _sentences(summary: pd.DataFrame, baseline: str, primary: str, *, besides: str) -> list[str]:
     """Return the verdict of every comparison that ``besides`` does not already give."""
     rows = comparisons(summary, baseline=baseline, metric=primary)
-    several = rows["fraction"].nunique() > 1
+    sizes = fraction_names(rows["fraction"])
     sentences = []
     for _, row in rows.iterrows():
         sentence = verdict(difference_of(row), row["arm"], baseline, primary, n_seeds=int(row["n_seeds"]))
         if sentence != besides:
-            sentences.append(f"{fraction_name(row['fraction'])}: {sentence}" if several else sentence)
+            sentences.append(f"{sizes[row['fraction']]}: {sentence}" if len(sizes) > 1 else sentence)
     return sentences

@@ -14,7 +14,7 @@ from lesionforge.benchmark.verdict import (
     amount,
     comparisons,
     difference_of,
-    fraction_name,
+    fraction_names,
     outcome,
     signed,
 )
@@ -30,12 +30,12 @@ STATISTICS = (
 )
 
 
-def arm_row(row: pd.Series[Any], primary: str) -> dict[str, str]:
+def arm_row(row: pd.Series[Any], primary: str) -> dict[str, Any]:
     """Return the cells of one arm at one fraction in the table of the primary score."""
     info, difference = score_info(primary), difference_of(row)
     cells = {
         "arm": row["arm"],
-        "fraction": fraction_name(row["fraction"]),
+        "fraction": row["fraction"],
         "mean": f"{amount(row['mean'], info)} [{amount(row['ci_low'], info)}, {amount(row['ci_high'], info)}]",
         "seeds": f"{amount(row['seed_low'], info)} to {amount(row['seed_high'], info)}",
     }
@@ -55,9 +55,9 @@ def arm_row(row: pd.Series[Any], primary: str) -> dict[str, str]:
 def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table per fraction: a row per score, a column per arm."""
     arms = list(dict.fromkeys(summary["arm"]))
-    fractions = sorted(summary["fraction"].unique())
+    sizes = fraction_names(summary["fraction"])
     tables = []
-    for fraction in fractions:
+    for fraction, name in sizes.items():
         part = summary[summary["fraction"] == fraction]
         rows = []
         for metric in dict.fromkeys(summary["metric"]):
@@ -66,8 +66,7 @@ def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
             if any(cell["mean"] != "–" for cell in cells):
                 direction = {True: " ↑", False: " ↓", None: ""}[info.higher_is_better]
                 rows.append({"title": info.title, "unit": info.unit, "direction": direction, "cells": cells})
-        name = fraction_name(fraction) if len(fractions) > 1 else ""
-        tables.append({"fraction": name, "arms": arms, "rows": rows})
+        tables.append({"fraction": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
     return tables
 
 
@@ -106,7 +105,7 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
         ("Seeds", f"{len(seeds)} ({', '.join(map(str, seeds))})"),
     ]
     if results["fraction"].nunique() > 1:
-        rows.append(("Real training subjects", ", ".join(map(fraction_name, sorted(results["fraction"].unique())))))
+        rows.append(("Real training subjects", ", ".join(fraction_names(results["fraction"]).values())))
     return [*rows, *notes.items(), ("Empty masks", EMPTY_MASK_RULE), ("Lesions", HIT_RULE), ("Statistics", STATISTICS)]
 
 
@@ -122,20 +121,21 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
     if few:
         warnings.append(f"Comparisons with {few[0]} subjects: at least {MIN_SUBJECTS} are needed to claim anything.")
     warnings += _missing_cases(results)
+    warnings += _failed_trainings(results, primary)
     without = int(results[primary].isna().sum())
     if without:
         warnings.append(
             f"{score_info(primary).title} has no value in {without} of {len(results)} rows, which are left out."
         )
-    several = rows["fraction"].nunique() > 1
+    sizes = fraction_names(results["fraction"])
     for _, row in rows.iterrows():
-        place = f"{row['arm']}, {fraction_name(row['fraction'])}" if several else str(row["arm"])
+        place = _place(row["arm"], row["fraction"], sizes)
         warnings += [f"{place}: {why}." for why in _fragile(row, primary, of=len(rows))]
     return warnings
 
 
 def _missing_cases(results: pd.DataFrame) -> list[str]:
-    expected = set(results["case_id"])
+    expected, sizes = set(results["case_id"]), fraction_names(results["fraction"])
     warnings = []
     for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
         part = results[(results["arm"] == arm) & (results["fraction"] == fraction)]
@@ -143,9 +143,25 @@ def _missing_cases(results: pd.DataFrame) -> list[str]:
             missing = sorted(expected - set(part.loc[part["seed"] == seed, "case_id"]))
             if missing:
                 named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-                where = f"{arm}, {fraction_name(fraction)}, seed {seed}"
+                where = f"{_place(arm, fraction, sizes)}, seed {seed}"
                 warnings.append(f"{where}: {len(missing)} of {len(expected)} test cases are missing ({named}).")
     return warnings
+
+
+def _failed_trainings(results: pd.DataFrame, primary: str) -> list[str]:
+    info, sizes, warnings = score_info(primary), fraction_names(results["fraction"]), []
+    if info.higher_is_better:
+        best = results.groupby(["arm", "fraction", "seed"], sort=False)[primary].max()
+        for arm, fraction, seed in best[best == 0].index:
+            where = f"{_place(arm, fraction, sizes)}, seed {seed}"
+            warnings.append(
+                f"{where}: {info.title} is 0 in every case, so its training failed; means are of all seeds."
+            )
+    return warnings
+
+
+def _place(arm: str, fraction: float, sizes: Mapping[float, str]) -> str:
+    return f"{arm}, {sizes[fraction]}" if len(sizes) > 1 else str(arm)
 
 
 def _fragile(row: pd.Series[Any], primary: str, *, of: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -102,7 +103,7 @@ def headline(summary: pd.DataFrame, *, baseline: str, metric: str, arm: str | No
     for kind, words in _KINDS.items():
         of_kind = rows[[outcome(difference_of(row), metric) is kind for _, row in rows.iterrows()]]
         if len(of_kind):
-            parts.append(f"{words} {_names(of_kind, with_fraction=rows['fraction'].nunique() > 1)}")
+            parts.append(f"{words} {_names(of_kind, fraction_names(rows['fraction']))}")
     return f"{score_info(metric).title} against {baseline}, by 95 % intervals: {'; '.join(parts)}."
 
 
@@ -127,9 +128,10 @@ def difference_of(row: pd.Series[Any]) -> Interval:
     return Interval(mean=row["difference"], low=row["diff_low"], high=row["diff_high"], n=int(row["n_pairs"]))
 
 
-def fraction_name(fraction: float) -> str:
-    """Return how a fraction is called: up to 1 a share of the training subjects, above 1 their number."""
-    return f"{fraction * 100:g} %" if fraction <= 1 else f"n = {fraction:g}"
+def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
+    """Return how the fractions of one study are called: numbers of subjects if any is above 1, else shares of them."""
+    sizes = sorted(set(fractions))
+    return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
 
 
 def amount(value: float, info: ScoreInfo) -> str:
@@ -156,11 +158,11 @@ def _mean(difference: Interval, info: ScoreInfo) -> str:
     return f"{signed(difference.mean, info)} {info.unit}"
 
 
-def _names(rows: pd.DataFrame, *, with_fraction: bool) -> str:
+def _names(rows: pd.DataFrame, sizes: Mapping[float, str]) -> str:
     names = []
     for arm in dict.fromkeys(rows["arm"]):
-        fractions = ", ".join(fraction_name(f) for f in rows.loc[rows["arm"] == arm, "fraction"])
-        names.append(f"{arm} ({fractions})" if with_fraction else str(arm))
+        at = ", ".join(sizes[f] for f in rows.loc[rows["arm"] == arm, "fraction"])
+        names.append(f"{arm} ({at})" if len(sizes) > 1 else str(arm))
     return ", ".join(names)
 
 
