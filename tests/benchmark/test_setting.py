@@ -32,12 +32,15 @@ def test_roles_are_taken(cohort, tmp_path):
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_training_sets_nest_and_share_no_subject_with_the_rest(cohort, tmp_path, spatial_dims):
-    subjects = {"train": 0.6, "development": 0.1, "test": 0.3, "numbers": [1, 2, 4, 0.5]}
-    setting = make_setting(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
+    def made(*numbers):
+        subjects = {"train": 0.6, "development": 0.1, "test": 0.3, "numbers": numbers}
+        return make_setting(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
+
+    setting = made(1, 2, 4)
     sets = [set(setting.train[number].subjects) for number in (1, 2, 4)]
     assert [len(found) for found in sets] == [1, 2, 4]
     assert sets[0] < sets[1] < sets[2]
-    assert set(setting.train[0.5].subjects) == sets[1]
+    assert set(made(0.5).train[0.5].subjects) == sets[1]
     parts = [sets[2], set(setting.development.subjects), set(setting.test.subjects)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 7
     assert "sub_07" not in set.union(*parts)

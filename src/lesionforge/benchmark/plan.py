@@ -154,7 +154,7 @@ class Subjects(Split):
     Attributes:
         train: of the subjects that training sets are taken from.
         development: of those on whom choices are made; the control of the baseline's length uses them.
-        numbers: sizes of the training sets, in subjects (or shares below 1); nested.
+        numbers: sizes of the training sets, nested: numbers of subjects, or shares of them (1.0 is all), not both.
         seed: of the split and of the nesting.
         folds: of a cross-validation over all subjects, instead of the three parts above: each fold is tested on once,
             while the next one is the development set and the others are trained on.

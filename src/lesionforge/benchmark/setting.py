@@ -19,7 +19,7 @@ from lesionforge.scores.cases import score_case
 from lesionforge.tasks.training_cases import annotated_cases
 
 Number = int | float
-"""Size of a training set: subjects, or a share of them below 1."""
+"""Size of a training set: subjects, or a share of them (1.0 is all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
