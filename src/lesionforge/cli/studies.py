@@ -166,8 +166,8 @@ def evaluate(
     if "image_dice" in scored and not math.isnan(average := class_average(scored)):
         console.print(f"Dice per image, the mean over classes of their means: {100 * average:.1f} points")
     if counted is not None and len(scored):
-        precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f}" for v in precision_recall(scored))
-        console.print(f"Precision over all images, noise filtered: {precision} points, recall: {recall}")
+        precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f} points" for v in precision_recall(scored))
+        console.print(f"Precision over all images, noise filtered: {precision}, recall: {recall}")
     console.print(f"{len(scored)} of {len(table)} cases scored")
     bad = table[table["problem"] != ""]
     for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):
