@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
+from monai.transforms import RandGaussianSmoothd
 from scipy import ndimage
 
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.synthesizers.conditions import Condition
+from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.tasks.ct_augmentation import RandHeadd, ct_augmentation
+from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.tasks.training_cases import make_training_set
 from lesionforge.tasks.training_set import apply_seeded
+from tests.synthesizers.models import make_sample
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
 SHAPES = {2: (64, 48), 3: (64, 48, 5)}
@@ -113,3 +121,17 @@ def test_air_stays_air_and_the_label_keeps_its_intensity_but_for_the_contrast(ba
         assert 0.99 < image[0][inside].min() <= image[0][inside].max() < 1.501
         away = ~ndimage.binary_dilation(moved[0] > 0, np.ones((23, 23, 1)[:spatial_dims]))
         assert np.abs(image[0][away]).max() < 1e-3
+
+
+def test_training_gives_the_blur_the_spacing_of_its_grid():
+    """Of a segmentation network and of a generator."""
+    spacing = (4.0, 0.5)
+    preprocessing = Preprocessing(spatial_dims=2, channels=("CT",), spacing=spacing)
+    items = make_training_set([], SegmentationConfig(augment="ct", roi_size=(32, 32)), preprocessing, seed=0)
+    sample = make_sample((32, 32), spacing=spacing)
+    shown = Condition(name="label", image_channels=1, classes=(1,), noise_channels=0)
+    options = Pix2PixConfig(condition="label", augment="ct", roi_size=(32, 32))
+    crops = TrainingCrops([sample], options, shown, seed=0)
+    for augment in (items.augment, crops.augment):
+        (blur,) = [one for one in augment.flatten().transforms if isinstance(one, RandGaussianSmoothd)]
+        assert (blur.rand_smooth.sigma_x, blur.rand_smooth.sigma_y) == ((0.5, 0.5), (4.0, 4.0))
