@@ -1,7 +1,6 @@
 import html
 import json
 import math
-import re
 import shutil
 import time
 from threading import Timer
@@ -10,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark import run
 from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
 from lesionforge.benchmark.gallery import examples
 from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.masks import mask_source, slice_masks
-from lesionforge.benchmark.plan import Control, Plan, Subjects
+from lesionforge.benchmark.plan import Plan, Subjects
 from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -83,7 +81,7 @@ def study(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmark") / "study"
     said = []
     verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
-    assert len(said) == len(PLAN.synthesizers) + 1 + len(PLAN.arms)
+    assert len(said) == len(PLAN.synthesizers) + 1 + len(PLAN.arms) + 1
     assert sum("pretrained" in line for line in said) == 1
     assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
     return out
@@ -179,7 +177,7 @@ def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):
 
 def test_no_test_subject_is_behind_anything(study, cohort):
     setting = make_setting(PLAN, cohort, {}, study)
-    train, test = set(setting.train[3].subjects), {*setting.test.subjects, *setting.development.subjects}
+    train, test = set(setting.train[3, 3].subjects), {*setting.test.subjects, *setting.development.subjects}
     everything = models(study)
     assert len(everything) == len(PLAN.arms) + len(PLAN.synthesizers)
     for name, info in everything.items():
@@ -278,48 +276,42 @@ def test_a_forged_parent_is_refused_before_anything_is_trained(copied, cohort, p
     assert not folder.exists()
 
 
-@pytest.mark.parametrize(
-    ("dice", "max_steps", "steps", "words"),
-    [
-        ({2: 0.50, 4: 0.504}, 100, 2, r"changed the development Dice of real by \+0\.4 points"),
-        ({2: 0.50, 4: 0.49}, 100, 2, r"by -1\.0 points"),
-        ({2: 0.50, 4: 0.60, 8: 0.605}, 100, 4, r"by \+0\.5 points \(60\.0 to 60\.5"),
-        ({2: 0.50, 4: 0.60}, 4, 4, "may still be undertrained, but no arm gets more than 4 steps"),
-        ({2: 0.50, 4: 0.60}, 3, 2, "may still be undertrained, but no arm gets more than 3 steps"),
-    ],
-    ids=["long enough", "worse", "lengthened", "budget reached", "budget in between"],
-)
-def test_arms_are_lengthened_until_doubling_no_longer_helps(
-    monkeypatch, cohort, tmp_path, dice, max_steps, steps, words
-):
-    control = {"arm": "real", "tolerance": 1.0, "max_steps": max_steps}
+def test_the_reference_is_the_baseline_trained_on_everyone_of_the_pool(study, cohort):
+    setting = make_setting(PLAN, cohort, {}, study)
+    reference = pd.read_csv(study / "reference.csv")
+    assert set(reference["arm"]) == {PLAN.baseline}
+    assert set(reference["fraction"]) == {setting.whole} == {4}
+    assert set(reference["case_id"]) == {case.case_id for case in setting.test}
+    info = read_info(study / "runs" / "n4" / "seed3" / "arms" / "classical_2")
+    assert set(info.training_subjects) == set(setting.pool.subjects)
+
+
+def test_what_search_and_control_found_is_what_is_trained(cohort, tmp_path):
     arms = {name: PLAN.arms[name].model_dump() for name in ("real", "classical")}
-    subjects = PLAN.subjects.model_dump() | {"numbers": [2, 3]}
-    plan = PLAN.model_dump() | {"control": control, "arms": arms, "synthesizers": {}, "arm": None, "subjects": subjects}
-    asked, trained = [], []
+    tune = {"augment": [], "learning_rate": [0.5], "batch_size": [2.0]}
+    control = {"tolerance": -1000.0, "max_steps": 4}
+    changed = {"arms": arms, "synthesizers": {}, "arm": None, "tune": tune, "control": control}
+    plan = Plan.model_validate(PLAN.model_dump() | changed)
+    said = []
+    run_benchmark(plan, cohort, out=tmp_path / "out", say=said.append)
+    table = pd.read_csv(tmp_path / "out" / "tuning.csv")
+    assert len(table) == 2 * 3
+    assert set(table["fraction"]) == {3, 4}
+    kept = table[table["kept"]].set_index("fraction")
+    assert len(kept) == 2
+    for number in (3, 4):
+        trained = [info for _, info in finished(tmp_path / "out" / "runs" / f"n{number}" / "seed3" / "arms")]
+        assert len(trained) == (2 if number == 3 else 1)
+        for info in trained:
+            assert info.config["learning_rate"] == pytest.approx(kept.loc[number, "learning_rate"])
+            assert info.training["batch_size"] == kept.loc[number, "batch_size"]
+            assert info.training["steps"] == 4
+    assert "Search for the best baseline" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
-    def development_score(setting, number, seed, name, steps):
-        assert number == 3
-        asked.append((name, steps))
-        return dice[steps]
 
-    def score_arm(setting, number, seed, name, steps):
-        trained.append((name, steps))
-        folder = setting.arm_folder(number, seed, name, steps)
-        folder.mkdir(parents=True)
-        shutil.copy(results, folder / "results.csv")
-        return name
-
-    results = tmp_path / "results.csv"
-    results.write_text("arm,fraction,seed,case_id,subject_id,dice\n")
-    monkeypatch.setattr(run, "development_score", development_score)
-    monkeypatch.setattr(run, "score_arm", score_arm)
-    monkeypatch.setattr(run, "report", lambda setting, *, steps, control: control)
-    said = run_benchmark(Plan.model_validate(plan), cohort, out=tmp_path / "out")
-    assert trained == [("real", steps), ("classical", steps)] * 2
-    assert {name for name, _ in asked} == {"real"}
-    assert set(dice) == {n for _, n in asked}
-    assert re.search(words, said)
+def finished(folder):
+    """Return the arms that were scored, with what they are."""
+    return [(path.parent.name, read_info(path.parent)) for path in folder.glob("*/results.csv")]
 
 
 def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_synthetic_ones(study):
@@ -369,16 +361,6 @@ def test_choices_are_made_on_development_subjects_each_counting_once(copied, coh
     path.write_text("case_id,subject_id,dice,hd95\na,x,0.2,8\nb,y,0.4,\nc,y,0.9,2\n")
     distance = make_setting(PLAN.model_copy(update={"primary": "hd95"}), cohort, {}, copied)
     assert development_score(distance, 3, 3, "real", 2) == pytest.approx(5.0)
-
-
-@pytest.mark.parametrize(("score", "steps"), [({2: 9.0, 4: 6.0}, 4), ({2: 9.0, 4: 12.0}, 2)])
-def test_of_a_score_where_less_is_better_a_fall_is_a_gain(monkeypatch, cohort, tmp_path, score, steps):
-    plan = PLAN.model_copy(update={"primary": "hd95", "control": Control(arm="real", max_steps=4)})
-    monkeypatch.setattr(run, "development_score", lambda setting, number, seed, name, n: score[n])
-    setting = make_setting(plan, cohort, {}, tmp_path)
-    chosen, text = run._control(setting, lambda function, jobs: (function(*job) for job in jobs), lambda line: None)
-    assert chosen == steps
-    assert "development HD95 of real by" in text
 
 
 def test_examples_go_from_small_to_large_lesions_each_at_its_largest_slice(tmp_path):

@@ -25,7 +25,7 @@ def cohort(tmp_path_factory):
 
 def test_roles_are_taken(cohort, tmp_path):
     setting = make_setting(plan(subjects={"numbers": [4]}), cohort, ROLES, tmp_path)
-    assert set(setting.train[4].subjects) == set(ROLES["pool"])
+    assert set(setting.train[4, 0].subjects) == set(ROLES["pool"])
     assert set(setting.development.subjects) == set(ROLES["development"])
     assert set(setting.test.subjects) == set(ROLES["final"])
 
@@ -37,14 +37,14 @@ def test_training_sets_nest_and_share_no_subject_with_the_rest(cohort, tmp_path,
         return make_setting(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
 
     setting = made(1, 2, 4)
-    sets = [set(setting.train[number].subjects) for number in (1, 2, 4)]
+    sets = [set(setting.train[number, 0].subjects) for number in (1, 2, 4)]
     assert [len(found) for found in sets] == [1, 2, 4]
     assert sets[0] < sets[1] < sets[2]
-    assert set(made(0.5).train[0.5].subjects) == sets[1]
+    assert set(made(0.5).train[0.5, 0].subjects) == sets[1]
     parts = [sets[2], set(setting.development.subjects), set(setting.test.subjects)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 7
     assert "sub_07" not in set.union(*parts)
-    assert len(setting.preprocessing[4].spacing) == spatial_dims
+    assert len(setting.preprocessing[4, 0].spacing) == spatial_dims
 
 
 def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
@@ -52,7 +52,7 @@ def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
         subjects = {"train": 0.4, "development": 0.3, "test": 0.3, "numbers": [2], **subjects}
         plans = [plan(subjects=subjects | {"seed": seed}) for seed in range(5)]
         found = [make_setting(one, cohort, ROLES, tmp_path) for one in plans]
-        return {one.test.subjects for one in found}, {one.train[2].subjects for one in found}
+        return {one.test.subjects for one in found}, {one.train[2, 0].subjects for one in found}
 
     tested, _ = parts()
     assert len(tested) > 1
@@ -71,18 +71,60 @@ def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
     roles = {"pool": [*fine.subjects[:2], "sub_00c"], "development": ["sub_01c"], "final": ["sub_02c", "sub_02"]}
     for seed in range(4):
         setting = make_setting(plan(subjects={"numbers": [2, 3], "seed": seed}), mixed, roles, tmp_path)
-        for number, cases in setting.train.items():
+        for key, cases in setting.train.items():
             alone = Preprocessing.fit(fingerprint(cases, ("FLAIR",)), spatial_dims=2)
-            assert setting.preprocessing[number] == alone
+            assert setting.preprocessing[key] == alone
 
 
 def test_classes_that_no_training_case_shows_are_known(cohort, tmp_path):
-    assert make_setting(plan(subjects={"numbers": [2]}), cohort, ROLES, tmp_path).absent == {2: ()}
-    more = replace(cohort, labels={**cohort.labels, "ghost": 7})
-    assert make_setting(plan(subjects={"numbers": [2, 4]}), more, ROLES, tmp_path).absent == {
-        2: ("ghost",),
-        4: ("ghost",),
-    }
+    for labels, absent in ((cohort.labels, ()), ({**cohort.labels, "ghost": 7}, ("ghost",))):
+        setting = make_setting(plan(subjects={"numbers": [2]}), replace(cohort, labels=labels), ROLES, tmp_path)
+        assert setting.absent == {(number, seed): absent for number in (2, 4) for seed in (0, 1, 2)}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return tiny_cohort(tmp_path_factory.mktemp("many"), spatial_dims=2, n_subjects=16)
+
+
+SHARES = {"train": 0.75, "development": 0.125, "test": 0.125}
+
+
+def trained_on(cohort, folder, numbers, seeds=(0, 1, 2, 3), **subjects):
+    setting = make_setting(plan(subjects={**SHARES, "numbers": numbers, **subjects}, seeds=seeds), cohort, {}, folder)
+    return setting, {key: set(cases.subjects) for key, cases in setting.train.items()}
+
+
+def test_each_seed_trains_on_subjects_of_its_own_unless_told_otherwise(many, tmp_path):
+    setting, sets = trained_on(many, tmp_path, [4])
+    assert len({frozenset(sets[4, seed]) for seed in range(4)}) > 1
+    assert [setting.draw(seed) for seed in range(4)] == [0, 1, 2, 3]
+    _, again = trained_on(many, tmp_path, [4])
+    assert again == sets
+    setting, sets = trained_on(many, tmp_path, [4], draws=1)
+    assert len({frozenset(sets[4, seed]) for seed in range(4)}) == 1
+    setting, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), draws=2)
+    assert [setting.draw(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
+    assert sets[4, 7] == sets[4, 5] != sets[4, 3] == sets[4, 9]
+
+
+def test_the_sizes_of_a_draw_nest_and_the_whole_pool_is_there_for_the_reference(many, tmp_path):
+    for numbers, whole in (([2, 6], 12), ([0.25, 0.5], 1.0), ([2, 12], 12)):
+        setting, sets = trained_on(many, tmp_path, numbers)
+        assert setting.whole == whole
+        for seed in range(4):
+            small, large = (sets[number, seed] for number in numbers)
+            assert small < large <= sets[whole, seed] == set(setting.pool.subjects)
+        assert {number for number, _ in sets} == {*numbers, whole}
+        parts = setting.split()
+        assert set(parts) == {"pool", "development", "test"} | {
+            f"train n{number:g} draw{draw}" for number in numbers for draw in range(4)
+        }
+
+
+def test_few_real_subjects_are_those_of_the_draw(many, tmp_path):
+    setting, _ = trained_on(many, tmp_path, [6])
+    assert len({setting.draw_seed(seed) for seed in range(4)}) == 4
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -110,8 +152,8 @@ def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, 
 
 def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
     setting = make_setting(plan(subjects={"numbers": [2]}, channels=["T1"]), cohort, ROLES, tmp_path)
-    assert setting.channels == setting.preprocessing[2].channels == ("T1",)
-    assert all(set(case.images) == {"T1"} for case in (*setting.train[2], *setting.development, *setting.test))
+    assert setting.channels == setting.preprocessing[2, 0].channels == ("T1",)
+    assert all(set(case.images) == {"T1"} for case in (*setting.train[2, 0], *setting.development, *setting.test))
     with pytest.raises(CohortError, match="no channel 'T2'"):
         make_setting(plan(channels=["T2"]), cohort, ROLES, tmp_path)
 

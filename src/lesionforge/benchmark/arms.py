@@ -56,7 +56,7 @@ def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingre
     Raises:
         LeakError: if a test or development subject is a parent of any of it.
     """
-    arm, train = setting.plan.arms[name], setting.train[number]
+    arm, train = setting.plan.arms[name], setting.train[number, seed]
     model: Synthesizer | None = None
     synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
@@ -69,7 +69,7 @@ def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingre
     parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
     for held_out in (setting.test, setting.development):
         check_no_leak(parents, held_out, models=fitted)
-    real = train if arm.real is None else take_subjects(train, arm.real, setting.plan.subjects.seed)
+    real = train if arm.real is None else take_subjects(train, arm.real, setting.draw_seed(seed))
     return Ingredients(train=train, real=real, synthetic=synthetic)
 
 
@@ -113,10 +113,10 @@ def _fit(
     SegmentationTask.fit(
         cohort,
         channels=setting.channels,
-        config=setting.plan.task_of(name),
-        training=setting.plan.training.model_copy(update={"seed": seed, "steps": steps}),
+        config=setting.task_of(number, name),
+        training=setting.training_of(number, seed=seed, steps=steps),
         out=out,
-        preprocessing=setting.preprocessing[number],
+        preprocessing=setting.preprocessing[number, seed],
         resume=True,
         **options,
     )
@@ -158,11 +158,11 @@ def _fitted(
 
 def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: Synthesizer) -> Source:
     """Return the real samples with synthesis in front."""
-    task, synthesizer = setting.plan.task_of(name), setting.plan.arms[name].synthesizer
+    task, synthesizer = setting.task_of(number, name), setting.plan.arms[name].synthesizer
     assert synthesizer is not None
     plan = setting.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    samples = list(cached_samples(setting.train[number], setting.preprocessing[number], prepare=prepare))
+    samples = list(cached_samples(setting.train[number, seed], setting.preprocessing[number, seed], prepare=prepare))
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:

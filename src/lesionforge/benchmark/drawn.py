@@ -150,7 +150,7 @@ def histograms(run: FinishedRun) -> Illustration | None:
     """Intensities of the offline cases over those of the real training cases."""
     if not run.cohorts:
         return None
-    preprocessing = run.setting.preprocessing[run.number]
+    preprocessing = run.setting.preprocessing[run.number, run.seed]
     real = _intensities(run, pick_evenly(run.train.with_lesions(), HISTOGRAM_CASES), preprocessing)
     drawn = {
         name: _intensities(run, pick_evenly(read_cohort(folder), HISTOGRAM_CASES), preprocessing)

@@ -39,7 +39,7 @@ class FinishedRun:
     @cached_property
     def train(self) -> Cohort:
         """The training cases."""
-        return self.setting.train[self.number]
+        return self.setting.train[self.number, self.seed]
 
     @cached_property
     def synthesizers(self) -> tuple[str, ...]:

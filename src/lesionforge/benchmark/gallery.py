@@ -104,7 +104,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
     groups: dict[int, list[str]] = {}
     for name in dict.fromkeys((plan.baseline, *shown)):
         real = plan.arms[name].real
-        cases = run.train if real is None else take_subjects(run.train, real, plan.subjects.seed)
+        cases = run.train if real is None else take_subjects(run.train, real, run.setting.draw_seed(run.seed))
         groups.setdefault(len(cases.subjects), []).append(name)
     titles = {f"{count} real subject{'s' * (count != 1)}": groups[count] for count in sorted(groups)}
     results = read_results(run.setting.out / "results.csv")

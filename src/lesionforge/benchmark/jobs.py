@@ -30,7 +30,9 @@ def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -
     problems: list[CohortError] = []
     if not (folder / "model.json").is_file():
         held_out = setting.test.ancestry | setting.development.ancestry
-        cases = setting.train[number] if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
+        cases = (
+            setting.train[number, seed] if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
+        )
         MaskGAN.fit(
             cases.with_cases([case for case in cases if not case.ancestry & held_out]),
             config=plan.options,
@@ -45,7 +47,7 @@ def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -
 
 def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> str:
     """Fit one synthesizer on one training set and, if an arm wants them, write its offline cases."""
-    plan, train = setting.plan.synthesizers[name], setting.train[number]
+    plan, train = setting.plan.synthesizers[name], setting.train[number, seed]
     folder = setting.model_folder(number, seed, name)
     if not (folder / "model.json").is_file():
         find_method(plan.method).fit(
@@ -54,7 +56,7 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
             config=plan.options,
             training=plan.training.model_copy(update={"seed": seed}),
             out=folder,
-            preprocessing=setting.preprocessing[number],
+            preprocessing=setting.preprocessing[number, seed],
             resume=True,
         )
     choose(setting, number, seed, name)
@@ -91,6 +93,7 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         rows.insert(0, "arm", name)
         rows.insert(1, "fraction", number)
         rows.insert(2, "seed", seed)
+        rows.insert(3, "draw", setting.draw(seed))
         write_text(table, rows.to_csv(index=False))
     info, values = score_info(setting.plan.primary), pd.read_csv(table)[setting.plan.primary]
     return f"{name}, n = {number:g}, seed {seed}: mean {info.title} {values.mean() * info.factor:.1f}"

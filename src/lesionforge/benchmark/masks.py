@@ -20,7 +20,7 @@ def mask_source(setting: Setting, number: Number, seed: int, plan: SynthesizerPl
     """Return where the lesions of a synthesizer go."""
     if plan.mask_generator is not None:
         return MaskGAN.load(setting.mask_generator_folder(number, seed, plan.mask_generator))
-    return make_mask_source(plan.masks, setting.train[number])
+    return make_mask_source(plan.masks, setting.train[number, seed])
 
 
 def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from lesionforge.benchmark.arms import PAPER_EPOCHS
+from lesionforge.benchmark.control import Lengths
 from lesionforge.benchmark.masks import describe_mask_generators
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import Setting
 from lesionforge.benchmark.targets import describe_targets
+from lesionforge.benchmark.tune import describe_tuning
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 
 AUGMENTATIONS = {"none": "no augmentation", "classical": "classical augmentation", "ct": "augmentation of head CT"}
 
 
-def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str]:
+def method_notes(setting: Setting, lengths: Lengths) -> dict[str, str]:
     """Return name → text, the rows of "Data and method" that follow from the plan.
 
     Args:
         setting: of the run.
-        steps: of its arms.
-        control: what the control of their length found.
+        lengths: of its arms.
     """
     plan = setting.plan
     grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"
     return {
-        "Training subjects": ", ".join(f"{len(cases.subjects)}" for cases in setting.train.values()) + " (nested)",
+        "Training subjects": _describe_draws(setting),
         "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(setting.channels),
-        "Length of every arm": f"{_describe_length(plan, steps)}; the last weights are used",
+        "Length of every arm": f"{_describe_length(plan, lengths)}; the last weights are used",
         "Network": _describe_network(plan.task),
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
-        "Undertrained-baseline control": control,
+        **describe_tuning(setting),
+        "Undertrained-baseline control": lengths.describe(),
         "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(setting),
@@ -37,10 +39,21 @@ def method_notes(setting: Setting, *, steps: int, control: str) -> dict[str, str
     }
 
 
-def _describe_length(plan: Plan, steps: int) -> str:
+def _describe_draws(setting: Setting) -> str:
+    plan = setting.plan
+    sizes = {number: len(setting.train[number, plan.seeds[0]].subjects) for number in plan.subjects.numbers}
+    draws = min(plan.subjects.draws or len(plan.seeds), len(plan.seeds))
+    drawn = "one random draw, the same for all seeds" if draws == 1 else f"{draws} random draws, which the seeds take"
+    return f"{', '.join(map(str, sizes.values()))} of {len(setting.pool.subjects)}: {drawn}; the sizes of a draw nest"
+
+
+def _describe_length(plan: Plan, lengths: Lengths) -> str:
     batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
     if plan.budget == "steps":
-        return f"{steps} steps {batches}"
+        if len(set(lengths.steps.values())) == 1:
+            return f"{next(iter(lengths.steps.values()))} steps {batches}"
+        steps = ", ".join(f"n = {number:g}: {count}" for number, count in lengths.steps.items())
+        return f"steps by size ({steps}), {batches}"
     epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
     return f"epochs by what is trained on ({epochs}), {batches}"
 

@@ -154,8 +154,11 @@ class Subjects(Split):
     Attributes:
         train: of the subjects that training sets are taken from.
         development: of those on whom choices are made; the control of the baseline's length uses them.
-        numbers: sizes of the training sets, nested: numbers of subjects, or shares of them (1.0 is all), not both.
-        seed: of the split and of the nesting.
+        numbers: sizes of the training sets: numbers of subjects, or shares of them (1.0 is all), not both.
+        draws: how many different sets of training subjects there are; the seeds take them in turn, and the sizes of one
+            draw nest. Each seed draws its own unless given; with fewer draws than seeds, the report can tell what comes
+            from the draw and what from training; 1 trains all seeds on the same subjects.
+        seed: of the split and of the draws.
         folds: of a cross-validation over all subjects, instead of the three parts above: each fold is tested on once,
             while the next one is the development set and the others are trained on.
         fold: run this one alone, counted from 0.
@@ -165,6 +168,7 @@ class Subjects(Split):
     fold: int | None = Field(default=None, ge=0)
     development: str | float = "development"
     numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
+    draws: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
@@ -174,7 +178,7 @@ class Subjects(Split):
 
 
 class Control(Part):
-    """Guards against undertrained arms: doubling the steps of one of them must not help it any more.
+    """Guards against undertrained arms: at each size, doubling the steps of one of them must not help it any more.
 
     Attributes:
         arm: which; the baseline unless given.
@@ -186,6 +190,29 @@ class Control(Part):
     arm: str | None = None
     tolerance: float = 1.0
     max_steps: int = 10_000
+
+
+class Tune(Part):
+    """A small search for the best baseline, on development subjects, before anything is compared with it.
+
+    One option is tried after the other, and the best value found so far is kept: the augmentation, the learning rate,
+    the batch size. The other arms inherit the learning rate and the batch size, and the augmentation where theirs is
+    the baseline's.
+
+    Attributes:
+        augment: the augmentations that are tried beside the baseline's own.
+        learning_rate: factors on the plan's learning rate that are tried.
+        batch_size: factors on the plan's batch size that are tried.
+        number: the size of the training set that the search is made at, for all sizes; each has a search of its own
+            unless given.
+        seeds: how many of the plan's seeds each trial is trained with, the first ones; all unless given.
+    """
+
+    augment: tuple[Augment, ...] = ("none", "classical", "ct")
+    learning_rate: tuple[PositiveFloat, ...] = (1 / 3, 3.0)
+    batch_size: tuple[PositiveFloat, ...] = (2.0,)
+    number: int | float | None = Field(default=None, gt=0)
+    seeds: int | None = Field(default=None, ge=1)
 
 
 class Plan(Part):
@@ -206,7 +233,8 @@ class Plan(Part):
         baseline: the arm that the others are compared with.
         primary: the declared score.
         arm: the declared arm, if there is one; its comparison with the baseline is the verdict.
-        control: of the arms' length, or ``None``.
+        tune: the search for the best baseline, or ``None``.
+        control: of the arms' length; without it the report says that the baseline may be undertrained.
         budget: ``steps`` gives every arm the same; ``paper`` the epochs of Platscher et al. 2020: 500 on real cases,
             300 where synthetic ones are among them, 150 of fine-tuning.
         in_plane: HD95 within slices, where the slice spacing is unsure.
@@ -227,6 +255,7 @@ class Plan(Part):
     baseline: str
     primary: str = "dice"
     arm: str | None = None
+    tune: Tune | None = None
     control: Control | None = None
     budget: Literal["steps", "paper"] = "steps"
     in_plane: bool = False
@@ -269,8 +298,12 @@ class Plan(Part):
                 self.task_of(name)
             except ConfigError as error:
                 raise ValueError(f"arm {name!r}: task: {error}") from error
-        if self.budget == "paper" and (self.control is not None or self.training.batch_size is None):
-            raise ValueError("the budget of the paper has lengths of its own: give a batch size, and no control")
+        if self.budget == "paper" and (self.control or self.tune or self.training.batch_size is None):
+            raise ValueError("the budget of the paper is fixed: give a batch size, and neither control nor tune")
+        if self.tune is not None and self.tune.number not in (None, *self.subjects.numbers):
+            raise ValueError(f"tune.number is {self.tune.number:g}, which is none of subjects.numbers")
+        if self.tune is not None and self.tune.batch_size and self.training.batch_size is None:
+            raise ValueError("tune tries multiples of training.batch_size: give one, or set tune.batch_size to []")
         if self.spacing is not None and len(self.spacing) != self.task.spatial_dims:
             raise ValueError(f"spacing is {self.spacing}, but needs {self.task.spatial_dims} numbers")
         return self

@@ -1,16 +1,16 @@
-"""Running a plan: synthesizers, control, arms, report. What is done already is not done again."""
+"""Running a plan: search, control, synthesizers, arms, report. What is done already is not done again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from lesionforge.benchmark.control import Lengths, controlled_lengths
 from lesionforge.benchmark.gallery import examples, gallery
-from lesionforge.benchmark.jobs import development_score, fit_mask_generator, fit_synthesizer, pretrain, score_arm
+from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
@@ -19,12 +19,14 @@ from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.benchmark.targets import check_targets, target_warnings
+from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.files import write_text
-from lesionforge.scores import score_info
 
 Say = Callable[[str], None]
+REFERENCE = "reference.csv"
+"""The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
 SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
@@ -52,37 +54,54 @@ def run_benchmark(
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
     setting = make_setting(plan, cohort, roles or {}, out)
-    for train in setting.train.values():
-        check_no_leak(train, setting.test)
-        check_no_leak(train, setting.development)
+    for held_out in (setting.test, setting.development):
+        check_no_leak(setting.pool, held_out)
     check_targets(setting, cohort)
     claim_study(out, plan, setting.split())
-    wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
-    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     with Pool(workers) as run:
-        for line in run(
-            fit_mask_generator, [(setting, *pair, name) for pair in pairs for name in plan.mask_generators]
-        ):
+        setting, lengths = _train_all(setting, run, say)
+    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
+    _collect(setting, lengths, out / "results.csv", [(*pair, name) for pair in pairs for name in plan.arms])
+    _collect(setting, lengths, out / REFERENCE, [(setting.whole, seed, plan.baseline) for seed in plan.seeds])
+    return report(setting, lengths)
+
+
+def _train_all(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[Setting, Lengths]:
+    """Train and score everything; return the setting with the options that were found, and the arms' lengths."""
+    plan = setting.plan
+    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
+    reference = [(setting.whole, seed, plan.baseline) for seed in plan.seeds]
+    trainings = list(dict.fromkeys([*((*pair, name) for pair in pairs for name in plan.arms), *reference]))
+    used = [(number, seed, plan.arms[name].synthesizer) for number, seed, name in trainings]
+    fits = list(dict.fromkeys((number, seed, name) for number, seed, name in used if name is not None))
+    masks = [(number, seed, plan.synthesizers[name].mask_generator) for number, seed, name in fits]
+
+    def do(job: Callable[..., str], models: Iterable[tuple[Any, ...]]) -> None:
+        for line in run(job, [(setting, *model) for model in models]):
             say(line)
-        fits = [(setting, *pair, name) for pair in pairs for name in sorted(filter(None, wanted))]
-        for line in run(fit_synthesizer, fits):
-            say(line)
-        steps, control = _control(setting, run, say)
-        first = {setting.pretraining_folder(*pairs[0], name, steps): name for name in plan.tuned_arms}
-        for line in run(pretrain, [(setting, *pair, name, steps) for pair in pairs for name in first.values()]):
-            say(line)
-        for line in run(score_arm, [(setting, *pair, name, steps) for pair in pairs for name in plan.arms]):
-            say(line)
-    tables = [setting.arm_folder(*pair, name, steps) / "results.csv" for pair in pairs for name in plan.arms]
+
+    do(fit_mask_generator, [model for model in dict.fromkeys(masks) if model[-1] is not None])
+    do(fit_synthesizer, fits)
+    setting = tuned(setting, run, say)
+    lengths = controlled_lengths(setting, run, say)
+    first = {setting.pretraining_folder(*pairs[0], name, 0): name for name in plan.tuned_arms}
+    do(pretrain, [(*pair, name, lengths.steps[pair[0]]) for pair in pairs for name in first.values()])
+    do(score_arm, [(*training, lengths.steps[training[0]]) for training in trainings])
+    return setting, lengths
+
+
+def _collect(setting: Setting, lengths: Lengths, path: Path, arms: Sequence[tuple[Number, int, str]]) -> None:
+    """Write the scores of some trainings into one table."""
     names = {"arm": str, "case_id": str, "subject_id": str}
+    tables = [setting.arm_folder(*arm, lengths.steps[arm[0]]) / "results.csv" for arm in arms]
     results = pd.concat([pd.read_csv(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
-    write_text(out / "results.csv", results.to_csv(index=False))
-    return report(setting, steps=steps, control=control)
+    write_text(path, results.to_csv(index=False))
 
 
-def report(setting: Setting, *, steps: int, control: str) -> str:
-    """Write the report from ``results.csv`` and return the verdict."""
-    plan, extras = setting.plan, gallery(setting, steps=steps)
+def report(setting: Setting, lengths: Lengths) -> str:
+    """Write the report from ``results.csv`` and ``reference.csv`` and return the verdict."""
+    plan, steps = setting.plan, lengths.steps[max(setting.plan.subjects.numbers)]
+    extras = gallery(setting, steps=steps)
     simulated = any(case.origin == "simulated" for case in setting.test)
     undrawn = " / ".join(map(str, extras.problems))
     return write_report(
@@ -91,15 +110,10 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
         primary=plan.primary,
         arm=plan.arm,
         title=plan.name,
-        notes=method_notes(setting, steps=steps, control=control)
-        | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
+        notes=method_notes(setting, lengths) | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
         warnings=[
             *([SIMULATED] if simulated else []),
-            *(
-                f"No training case of n = {number:g} shows {', '.join(names)}, so no network of that size can find it."
-                for number, names in setting.absent.items()
-                if names
-            ),
+            *_absent_classes(setting),
             *mask_warnings(setting),
             *target_warnings(setting),
         ],
@@ -108,25 +122,17 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
     )
 
 
-def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str]:
-    """Return the steps at which doubling no longer helps, and a sentence about it."""
-    plan, steps = setting.plan, setting.plan.training.steps
-    if plan.control is None:
-        return steps, "not made"
-    number: Number = max(plan.subjects.numbers)
-    arm, info = plan.control.arm or plan.baseline, score_info(plan.primary)
-    while True:
-        jobs = [(setting, number, seed, arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
-        before, after = np.array(list(run(development_score, jobs))).reshape(2, -1).mean(1) * info.factor
-        text = (
-            f"twice the steps ({2 * steps}) changed the development {info.title} of {arm} by {after - before:+.1f} "
-            f"{info.unit} ({before:.1f} to {after:.1f}, {len(plan.seeds)} seeds)"
-        )
-        say(text)
-        if (before - after if info.higher_is_better is False else after - before) < plan.control.tolerance:
-            return steps, text
-        if 2 * steps <= plan.control.max_steps:
-            steps *= 2
-        if 2 * steps > plan.control.max_steps:
-            limit = f"but no arm gets more than {plan.control.max_steps} steps"
-            return steps, f"{text}; it may still be undertrained, {limit}"
+def _absent_classes(setting: Setting) -> list[str]:
+    """Return a line for each size with training sets that lack a lesion class."""
+    lines = []
+    for number in setting.plan.subjects.numbers:
+        by_class: dict[str, list[str]] = {}
+        for seed in setting.plan.seeds:
+            for name in setting.absent[number, seed]:
+                by_class.setdefault(name, []).append(str(seed))
+        lines += [
+            f"No training case of n = {number:g}, seed {', '.join(seeds)} shows {name}, so no network of these "
+            "trainings can find it."
+            for name, seeds in by_class.items()
+        ]
+    return lines

@@ -17,7 +17,7 @@ def choose(setting: Setting, number: Number, seed: int, name: str) -> None:
         return
     select_candidates(
         setting.model_folder(number, seed, name),
-        setting.train[number],
+        setting.train[number, seed],
         out=out,
         config=plan.selection,
         seed=seed,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lesionforge.benchmark.choice import Choice
 from lesionforge.benchmark.plan import Plan, Split, Subjects
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.splits import kfold, of_role, split_by_subject, take_subjects
+from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_subject
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
+from lesionforge.seeding import derive_seed
+from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.tasks.training_cases import annotated_cases
+from lesionforge.training.loop import TrainingConfig
 
 Number = int | float
 """Size of a training set: subjects, or a share of them (1.0 is all)."""
@@ -28,20 +32,25 @@ class Setting:
 
     Attributes:
         plan: what is compared.
-        train: size of the training set → its cases, with the plan's channels alone.
+        pool: all cases that may be trained on, with the plan's channels alone.
+        train: size of the training set and seed → its cases. The size of the whole pool is among them, for the
+            reference.
         development: cases on which choices are made.
         test: cases that are scored.
-        preprocessing: size → what all synthesizers and arms of that size share, fitted on its training cases.
-        absent: size → lesion classes that none of its training cases shows.
+        preprocessing: size and seed → what all synthesizers and arms of that training set share, fitted on its cases.
+        absent: size and seed → lesion classes that none of its training cases shows.
+        choices: size → options that a search found for the baseline; the plan's own where there was none.
         out: the benchmark folder.
     """
 
     plan: Plan
-    train: Mapping[Number, Cohort]
+    pool: Cohort
+    train: Mapping[tuple[Number, int], Cohort]
     development: Cohort
     test: Cohort
-    preprocessing: Mapping[Number, Preprocessing]
-    absent: Mapping[Number, tuple[str, ...]]
+    preprocessing: Mapping[tuple[Number, int], Preprocessing]
+    absent: Mapping[tuple[Number, int], tuple[str, ...]]
+    choices: Mapping[Number, Choice] = field(default_factory=dict)
     out: Path
 
     @property
@@ -49,10 +58,38 @@ class Setting:
         """The channels in use."""
         return self.test.channels
 
+    @property
+    def whole(self) -> Number:
+        """The size of the whole pool."""
+        return whole_of(self.plan, self.pool)
+
+    def draw(self, seed: int) -> int:
+        """Return which draw of the training subjects a seed trains on, counted from 0."""
+        return self.plan.seeds.index(seed) % (self.plan.subjects.draws or len(self.plan.seeds))
+
+    def draw_seed(self, seed: int) -> int:
+        """Return the seed of the draw of training subjects that a training seed takes."""
+        return derive_seed(self.plan.subjects.seed, "draw", self.draw(seed))
+
+    def choice(self, number: Number) -> Choice:
+        """Return the options that the arms of one size share."""
+        return self.choices.get(number, Choice.of(self.plan))
+
+    def task_of(self, number: Number, arm: str) -> SegmentationConfig:
+        """Return the segmentation network of an arm: the plan's, with what the search found for its size."""
+        own = self.plan.task_of(arm)
+        return self.choice(number).applied(own, self.plan, arm)
+
+    def training_of(self, number: Number, *, seed: int, steps: int) -> TrainingConfig:
+        """Return length, batch size and seed of one training of an arm."""
+        changes = {"seed": seed, "steps": steps, "batch_size": self.choice(number).batch_size}
+        return self.plan.training.model_copy(update=changes)
+
     def split(self) -> dict[str, list[str]]:
         """Return the case ids of every part, for ``split.json``."""
-        parts = {f"train n{number:g}": cases for number, cases in self.train.items()}
-        parts |= {"development": self.development, "test": self.test}
+        numbers, sets = self.plan.subjects.numbers, self.train.items()
+        parts = {f"train n{number:g} draw{self.draw(seed)}": of for (number, seed), of in sets if number in numbers}
+        parts |= {"pool": self.pool, "development": self.development, "test": self.test}
         return {name: [case.case_id for case in cases] for name, cases in parts.items()}
 
     def folder(self, number: Number, seed: int) -> Path:
@@ -80,18 +117,24 @@ class Setting:
         return self.folder(number, seed) / "targets" / name
 
     def arm_folder(self, number: Number, seed: int, arm: str, steps: int) -> Path:
-        """Return where a trained arm and its scores lie."""
-        return self.folder(number, seed) / "arms" / f"{arm}_{steps}"
+        """Return where a trained arm and its scores lie; options that a search found are part of the name."""
+        return self.folder(number, seed) / "arms" / f"{arm}_{steps}{self.choice(number).suffix(self.plan)}"
 
     def pretraining_folder(self, number: Number, seed: int, arm: str, steps: int) -> Path:
         """Return where the network lies that an arm fine-tunes: that of the first arm with the same synthetic cases."""
         wanted = self.plan.arms[arm].model_copy(update={"real": None})
         same = (name for name, other in self.plan.arms.items() if other.model_copy(update={"real": None}) == wanted)
-        return self.folder(number, seed) / "pretraining" / f"{next(same)}_{steps}"
+        name = f"{next(same)}_{steps}{self.choice(number).suffix(self.plan)}"
+        return self.folder(number, seed) / "pretraining" / name
+
+
+def whole_of(plan: Plan, pool: Cohort) -> Number:
+    """Return the size of the whole pool, as the plan counts: subjects, or 1.0 where it names shares."""
+    return 1.0 if isinstance(plan.subjects.numbers[0], float) else len(pool.subjects)
 
 
 def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Setting:
-    """Split the subjects.
+    """Split the subjects, and draw the training sets.
 
     Raises:
         ConfigError: if roles and shares are mixed, a role or a fold is not there, an arm wants more subjects than there
@@ -101,24 +144,47 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     channels = plan.channels or cohort.channels
     cases = annotated_cases(cohort, channels)
     parts = _fold(plan.subjects, cases) if plan.subjects.folds else split_cases(plan.subjects, cases, roles)
-    train = {number: take_subjects(parts["train"], number, plan.subjects.seed) for number in plan.subjects.numbers}
-    for real in filter(None, {arm.real for arm in plan.arms.values()}):
-        for cases in train.values():
-            take_subjects(cases, real, plan.subjects.seed)
-    facts = {number: fingerprint(cases, channels) for number, cases in train.items()}
-    _check_primary(plan.primary, cohort, facts[plan.subjects.numbers[0]].spatial_dims)
-    return Setting(
+    setting = Setting(
         plan=plan,
-        train=train,
+        pool=parts["train"],
+        train={},
         development=parts["development"],
         test=parts["test"],
-        preprocessing={
-            number: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing)
-            for number, fact in facts.items()
-        },
-        absent={number: fact.absent_classes for number, fact in facts.items()},
+        preprocessing={},
+        absent={},
         out=out,
     )
+    sets = _training_sets(setting)
+    ids = {key: tuple(case.case_id for case in cases) for key, cases in sets.items()}
+    distinct = {ids[key]: cases for key, cases in sets.items()}
+    facts = {of: fingerprint(cases, channels) for of, cases in distinct.items()}
+    _check_primary(plan.primary, cohort, next(iter(facts.values())).spatial_dims)
+    fitted = {
+        of: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing)
+        for of, fact in facts.items()
+    }
+    return replace(
+        setting,
+        train=sets,
+        preprocessing={key: fitted[of] for key, of in ids.items()},
+        absent={key: facts[of].absent_classes for key, of in ids.items()},
+    )
+
+
+def _training_sets(setting: Setting) -> dict[tuple[Number, int], Cohort]:
+    """Return size and seed → training cases.
+
+    Raises:
+        ConfigError: if a size, or an arm, wants more subjects than there are.
+    """
+    plan, sets = setting.plan, dict[tuple[Number, int], Cohort]()
+    few = set(filter(None, (arm.real for arm in plan.arms.values())))
+    for seed in plan.seeds:
+        nested = nested_sets(setting.pool, (*plan.subjects.numbers, setting.whole), setting.draw_seed(seed))
+        sets |= {(number, seed): cases for number, cases in nested.items()}
+        for number in plan.subjects.numbers:
+            nested_sets(nested[number], few, setting.draw_seed(seed))
+    return sets
 
 
 def _fold(subjects: Subjects, cases: Cohort) -> dict[str, Cohort]:

@@ -39,7 +39,7 @@ def target_scans(setting: Setting, number: Number, seed: int, name: str) -> Coho
 
     Of these, subjects that are tested or chosen on are left out.
     """
-    train, targets = setting.train[number], setting.plan.synthesizers[name].targets
+    train, targets = setting.train[number, seed], setting.plan.synthesizers[name].targets
     if targets is None:
         return train
     out = setting.targets_folder(number, seed, name)

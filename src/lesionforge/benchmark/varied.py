@@ -25,7 +25,7 @@ def augmentations(run: FinishedRun) -> Illustration | None:
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
         return None
-    preprocessing, task = run.setting.preprocessing[run.number], run.setting.plan.task
+    preprocessing, task = run.setting.preprocessing[run.number, run.seed], run.setting.plan.task
     sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.setting.channels))
     assert sample.label is not None
     seen = sample.image

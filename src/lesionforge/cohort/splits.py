@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,26 @@ def take_subjects(cohort: Cohort, amount: int | float, seed: int) -> Cohort:
     Raises:
         ConfigError: if the amount leaves no subject, or is more than there are.
     """
+    return nested_sets(cohort, [amount], seed)[amount]
+
+
+def nested_sets(cohort: Cohort, amounts: Iterable[int | float], seed: int) -> dict[int | float, Cohort]:
+    """Return :func:`take_subjects` of several amounts, which nest.
+
+    Raises:
+        ConfigError: if an amount leaves no subject, or is more than there are.
+    """
     order = nested_subjects(cohort, seed)
-    number = round(amount * len(order)) if isinstance(amount, float) else amount
-    if not 1 <= number <= len(order):
-        what = f"{amount} of {len(order)} subjects leaves {number} of them"
-        raise ConfigError(f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one")
-    return _training_part(cohort, order[:number])
+    sets = {}
+    for amount in amounts:
+        number = round(amount * len(order)) if isinstance(amount, float) else amount
+        if not 1 <= number <= len(order):
+            what = f"{amount} of {len(order)} subjects leaves {number} of them"
+            raise ConfigError(
+                f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one"
+            )
+        sets[amount] = _training_part(cohort, order[:number])
+    return sets
 
 
 def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) -> dict[str, Cohort]:
