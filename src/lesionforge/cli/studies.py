@@ -219,6 +219,9 @@ def benchmark(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the plan, such as mask_generators.strokes.masks=DIR."),
     ] = None,
+    tune_baseline: Annotated[
+        bool, typer.Option(help="Search for the best baseline on development subjects first; `tune:` in a plan does it.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
@@ -228,13 +231,14 @@ def benchmark(
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
     from lesionforge.benchmark.kinds import read_study
-    from lesionforge.benchmark.plan import preset
+    from lesionforge.benchmark.plan import merged, preset
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import read_roles
     from lesionforge.training.quiet import quiet
 
     quiet()
-    roles, run = data / "roles.json", read_study(preset(plan), scale=scale, changes=nested(settings))
+    changes = merged({"tune": {}} if tune_baseline else {}, nested(settings))
+    roles, run = data / "roles.json", read_study(preset(plan), scale=scale, changes=changes)
     verdict = run(
         read_cohort(data),
         out=out,

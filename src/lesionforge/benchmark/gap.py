@@ -1,0 +1,145 @@
+"""What a gain is worth: its share of the gap between a few training subjects and all that there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesionforge.benchmark.collapse import collapsed_trainings
+from lesionforge.benchmark.wording import amount, fraction_names, signed
+from lesionforge.scores import score_info
+from lesionforge.scores.intervals import components, limits, mean_interval
+from lesionforge.scores.statistics import trainings
+
+WIDEST = 5.0
+"""Ends of an interval beyond ± 500 % are not followed."""
+SHARES = np.linspace(-WIDEST, WIDEST, 4001)
+
+
+class Share(NamedTuple):
+    """A share of the gap with its 95 % interval; an infinite end is not known, and all is NaN without a gap."""
+
+    share: float
+    low: float
+    high: float
+
+
+def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
+    """Return, for each arm and size, how much it closes of the gap to the whole pool.
+
+    Seeds in which the arm, the baseline or the reference found nothing are left out: a collapsed training is no gap.
+
+    Args:
+        results: as in ``results.csv``.
+        reference: as in ``reference.csv``: the baseline, trained on every subject of the pool.
+        baseline: the arm that gains and gaps are counted from.
+        metric: the score.
+
+    Returns:
+        A row per arm × fraction, the baseline's left out: ``baseline_mean, reference_mean``, their difference ``gap,
+        gap_low, gap_high``, the arm's ``gain`` over the baseline, its ``share, share_low, share_high`` of the gap, and
+        ``n_seeds`` that all of it comes from.
+    """
+    failed, rows = collapsed_trainings(results), []
+    lost = set(collapsed_trainings(reference)["seed"])
+    for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
+        if arm == baseline:
+            continue
+        both = failed["arm"].isin((arm, baseline)) & (failed["fraction"] == fraction)
+        dropped = lost | set(failed.loc[both, "seed"])
+        part = results[(results["fraction"] == fraction) & ~results["seed"].isin(dropped)]
+        whole = reference[~reference["seed"].isin(dropped)]
+        tables = [_by_training(t, metric) for t in (part[part["arm"] == baseline], part[part["arm"] == arm], whole)]
+        row: dict[str, Any] = {"arm": arm, "fraction": fraction, "metric": metric, "n_seeds": part["seed"].nunique()}
+        rows.append(row | (_row(*tables) if all(len(table) for table in tables) else {}))
+    return pd.DataFrame(rows)
+
+
+def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the mean over cases, subject × training."""
+    keyed = rows.assign(training=trainings(rows))
+    return keyed.pivot_table(values=metric, index="subject_id", columns="training", aggfunc="mean")
+
+
+def _row(few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
+    subjects = few.index.intersection(arm.index).intersection(whole.index)
+    columns = few.columns.intersection(arm.columns).intersection(whole.columns)
+    base, drawn, all_of_them = (table.loc[subjects, columns].to_numpy() for table in (few, arm, whole))
+    gains, gaps = drawn - base, all_of_them - base
+    gap, share = mean_interval(gaps), share_of_gap(gains, gaps)
+    means = {"baseline_mean": np.nanmean(base), "reference_mean": np.nanmean(all_of_them), "gain": np.nanmean(gains)}
+    return {
+        **{name: float(value) for name, value in means.items()},
+        **{"gap": gap.mean, "gap_low": gap.low, "gap_high": gap.high},
+        **{"share": share.share, "share_low": share.low, "share_high": share.high},
+    }
+
+
+def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share:
+    """Return mean gain over mean gap, with the shares that the data do not exclude (Fieller 1954).
+
+    A share is excluded if the interval of ``gain − share · gap`` leaves out 0. Where the interval of the gap itself
+    holds 0 there is no gap to close, and no share.
+
+    Args:
+        gains: ``(subject, training)``.
+        gaps: the same shape.
+    """
+    gap = mean_interval(gaps)
+    if math.isnan(gap.low) or gap.low <= 0 <= gap.high:
+        return Share(math.nan, math.nan, math.nan)
+    there = ~np.isnan(gains + gaps)
+    kept = there.any(1)[:, None] & there.any(0)[None]
+    shape = (int(there.any(1).sum()), int(there.any(0).sum()))
+    gains, gaps = (np.where(there, values, np.nan)[kept].reshape(shape) for values in (gains, gaps))
+    low, high = limits(components(gains - SHARES[:, None, None] * gaps))
+    possible = SHARES[(low <= 0) & (high >= 0)]
+    share = float(np.nanmean(gains) / np.nanmean(gaps))
+    if not possible.size:
+        return Share(share, math.nan, math.nan)
+    ends = float(possible[0]), float(possible[-1])
+    return Share(share, *(math.copysign(math.inf, end) if abs(end) >= WIDEST else end for end in ends))
+
+
+def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: int) -> list[str]:
+    """Return a sentence for each arm and size.
+
+    Args:
+        table: as :func:`gap_table` makes it.
+        baseline: its name.
+        pool: how many subjects the reference is trained on.
+    """
+    if table.empty:
+        return []
+    info, sizes = score_info(str(table["metric"].iloc[0])), fraction_names(table["fraction"])
+    return [_sentence(row, info, sizes, baseline, pool) for row in table.to_dict("records")]
+
+
+def _sentence(row: Mapping[Any, Any], info: Any, sizes: Mapping[float, str], baseline: str, pool: int) -> str:
+    place = f"{row['arm']}, {sizes[row['fraction']]}" if len(sizes) > 1 else str(row["arm"])
+    if math.isnan(row.get("gap", math.nan)):
+        return f"{place}: no gap can be given, since in no seed did all of its trainings find something."
+    few, whole = amount(row["baseline_mean"], info), amount(row["reference_mean"], info)
+    between = f"{few} with these subjects, {whole} {info.unit} with all {pool}"
+    if math.isnan(row["share"]):
+        ends = f"{signed(row['gap_low'], info)} to {signed(row['gap_high'], info)}"
+        return f"{place}: no gap between {baseline} on these subjects and on all could be shown ({between}; {ends})."
+    gain = f"{signed(row['gain'], info)} {info.unit}"
+    return f"{place}: {gain}, {percent_interval(row)} of the gap ({between})."
+
+
+def percent_interval(row: Mapping[Any, Any]) -> str:
+    """Return a share with its interval in percent; ``unknown`` for ends that are not known."""
+    if math.isnan(row["share"]):
+        return "–"
+    ends = ["unknown" if not math.isfinite(row[name]) else _percent(row[name]) for name in ("share_low", "share_high")]
+    return f"{_percent(row['share'])} [{ends[0]}, {ends[1]}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %".replace("-", "−")
