@@ -25,6 +25,7 @@ from lesionforge.files import write_text
 from lesionforge.scores import score_info
 
 Say = Callable[[str], None]
+NO_CONTROL = "no control of its length was made"
 SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
@@ -67,7 +68,7 @@ def run_benchmark(
         fits = [(setting, *pair, name) for pair in pairs for name in sorted(filter(None, wanted))]
         for line in run(fit_synthesizer, fits):
             say(line)
-        steps, control = _control(setting, run, say)
+        steps, control, undertrained = _control(setting, run, say)
         first = {setting.pretraining_folder(*pairs[0], name, steps): name for name in plan.tuned_arms}
         for line in run(pretrain, [(setting, *pair, name, steps) for pair in pairs for name in first.values()]):
             say(line)
@@ -77,10 +78,10 @@ def run_benchmark(
     names = {"arm": str, "case_id": str, "subject_id": str}
     results = pd.concat([pd.read_csv(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
     write_text(out / "results.csv", results.to_csv(index=False))
-    return report(setting, steps=steps, control=control)
+    return report(setting, steps=steps, control=control, undertrained=undertrained)
 
 
-def report(setting: Setting, *, steps: int, control: str) -> str:
+def report(setting: Setting, *, steps: int, control: str, undertrained: str | None = None) -> str:
     """Write the report from ``results.csv`` and return the verdict."""
     plan, extras = setting.plan, gallery(setting, steps=steps)
     simulated = any(case.origin == "simulated" for case in setting.test)
@@ -90,6 +91,7 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
+        undertrained=undertrained,
         title=plan.name,
         notes=method_notes(setting, steps=steps, control=control)
         | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
@@ -108,11 +110,11 @@ def report(setting: Setting, *, steps: int, control: str) -> str:
     )
 
 
-def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str]:
-    """Return the steps at which doubling no longer helps, and a sentence about it."""
+def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str, str | None]:
+    """Return the steps at which doubling no longer helps, a sentence about it, and why more may still help, if so."""
     plan, steps = setting.plan, setting.plan.training.steps
     if plan.control is None:
-        return steps, "not made"
+        return steps, "not made", NO_CONTROL
     number: Number = max(plan.subjects.numbers)
     arm, info = plan.control.arm or plan.baseline, score_info(plan.primary)
     while True:
@@ -124,9 +126,9 @@ def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> t
         )
         say(text)
         if (before - after if info.higher_is_better is False else after - before) < plan.control.tolerance:
-            return steps, text
+            return steps, text, None
         if 2 * steps <= plan.control.max_steps:
             steps *= 2
         if 2 * steps > plan.control.max_steps:
             limit = f"but no arm gets more than {plan.control.max_steps} steps"
-            return steps, f"{text}; it may still be undertrained, {limit}"
+            return steps, f"{text}; it may still be undertrained, {limit}", f"{text}, {limit}"
