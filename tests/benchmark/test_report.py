@@ -1,4 +1,3 @@
-import html
 import math
 import re
 
@@ -7,25 +6,19 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from lesionforge.benchmark.collapse import collapsed_trainings
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot
+from lesionforge.benchmark.headline import headline
 from lesionforge.benchmark.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, Example, example_sheet
 from lesionforge.benchmark.report import read_results, summarize, write_report
-from lesionforge.benchmark.verdict import (
-    Outcome,
-    comparisons,
-    difference_of,
-    fraction_names,
-    headline,
-    outcome,
-    verdict,
-)
+from lesionforge.benchmark.verdict import Difference, Outcome, comparisons, difference_of, outcome, verdict
+from lesionforge.benchmark.wording import fraction_names
 from lesionforge.errors import ConfigError
-from lesionforge.scores.statistics import Interval
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
-def make_results(gains, *, n_subjects=12, n_seeds=2, noise=0.02, fractions=(1.0,)):
+def make_results(gains, *, n_subjects=12, n_seeds=3, noise=0.02, fractions=(1.0,)):
     rng = np.random.default_rng(0)
     level = rng.uniform(0.4, 0.7, n_subjects)
     rows = [
@@ -56,8 +49,13 @@ def report(folder, results, **options):
     return sentence, (folder / "report.html").read_text(encoding="utf-8")
 
 
-def interval(low, high, n=20):
-    return Interval(mean=(low + high) / 2, low=low, high=high, n=n)
+def headline_of(results, metric="dice", **options):
+    summary = summarize(results, baseline="real")
+    return headline(results, summary, baseline="real", metric=metric, **options)
+
+
+def interval(low, high, n=20, p=0.01, detectable=math.nan):
+    return Difference(mean=(low + high) / 2, low=low, high=high, n=n, p=p, detectable=detectable)
 
 
 class TestVerdict:
@@ -65,22 +63,43 @@ class TestVerdict:
         sentence = verdict(interval(0.01, 0.03), "synthetic", "real", "dice", n_seeds=3)
         assert sentence == (
             "synthetic did better than real: Dice was 2.0 points higher "
-            "(95 % interval +1.0 to +3.0, 20 subjects, 3 seeds)."
+            "(95 % interval +1.0 to +3.0, p = 0.010, 20 subjects, 3 seeds)."
         )
 
     def test_a_loss(self):
         sentence = verdict(interval(-0.03, -0.01), "synthetic", "real", "dice", n_seeds=1)
         assert sentence == (
             "synthetic did worse than real: Dice was 2.0 points lower "
-            "(95 % interval −3.0 to −1.0, 20 subjects, 1 seed)."
+            "(95 % interval −3.0 to −1.0, p = 0.010, 20 subjects, 1 seed)."
         )
 
     def test_a_null_result(self):
-        sentence = verdict(interval(-0.012, 0.02), "synthetic", "real", "dice")
+        sentence = verdict(interval(-0.012, 0.02, p=0.6, detectable=0.023), "synthetic", "real", "dice")
         assert sentence == (
             "No difference in Dice could be shown between synthetic and real: "
-            "it lies between −1.2 and +2.0 points (95 % interval; mean +0.4, 20 subjects)."
+            "it lies between −1.2 and +2.0 points (95 % interval; mean +0.4, p = 0.600, 20 subjects). "
+            "The smallest difference that would have been seen with 80 % power is 2.3 points."
         )
+
+    @pytest.mark.parametrize("p", [0.05, 0.2, math.nan])
+    def test_an_interval_without_p_is_no_gain(self, p):
+        assert outcome(interval(0.01, 0.03, p=p), "dice") is Outcome.NULL
+        assert "could be shown" in verdict(interval(0.01, 0.03, p=p), "a", "b", "dice")
+
+    def test_seeds_in_which_it_was_not_so_are_named(self):
+        sentence = verdict(interval(0.01, 0.03), "a", "b", "dice", n_seeds=3, against=("1", "2"))
+        assert sentence.endswith("3 seeds). Not so in seed 1, 2.")
+
+    def test_no_gain_over_a_baseline_that_may_be_undertrained(self):
+        options = {"undertrained": "no control was made"}
+        gain, loss, null = (
+            verdict(interval(*ends), "a", "b", "dice", **options) for ends in ((0.01, 0.03), (-0.03, -0.01), (-1, 1))
+        )
+        assert "better" not in gain
+        assert gain.endswith("but the baseline may be undertrained: no control was made.")
+        assert "did worse" in loss
+        assert "could be shown" in null
+        assert outcome(interval(-3, -1), "hd95", undertrained=True) is Outcome.UNCONTROLLED
 
     def test_less_is_better_for_distances(self):
         assert "better" in verdict(interval(-3, -1), "a", "b", "hd95")
@@ -94,18 +113,18 @@ class TestVerdict:
     def test_an_interval_that_crosses_zero_is_never_a_gain(self, metric):
         rng = np.random.default_rng(0)
         for low, high in zip(-rng.exponential(1, 200), rng.exponential(1, 200), strict=True):
-            difference = Interval(mean=rng.uniform(low, high), low=low, high=high, n=30)
+            difference = Difference(mean=rng.uniform(low, high), low=low, high=high, n=30, p=rng.uniform())
             assert outcome(difference, metric) is Outcome.NULL
             assert "No difference" in verdict(difference, "a", "b", metric)
         assert outcome(interval(0, 1), metric) is Outcome.NULL
         assert outcome(interval(-1, 0), metric) is Outcome.NULL
 
     def test_too_few_subjects_claim_nothing(self):
-        for difference in (interval(0.1, 0.2, n=5), Interval(mean=0.1, low=math.nan, high=math.nan, n=1)):
+        for difference in (interval(0.1, 0.2, n=5), Difference(mean=0.1, low=math.nan, high=math.nan, n=1, p=math.nan)):
             assert outcome(difference, "dice") is Outcome.TOO_FEW
             assert verdict(difference, "a", "b", "dice").startswith("Nothing can be said")
         assert outcome(interval(0.1, 0.2, n=6), "dice") is Outcome.GAIN
-        nothing = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+        nothing = Difference(mean=math.nan, low=math.nan, high=math.nan, n=0, p=math.nan)
         assert "nan" not in verdict(nothing, "a", "b", "dice")
 
     def test_small_differences_are_not_rounded_to_nothing(self):
@@ -120,25 +139,25 @@ class TestSummary:
         assert len(summary) == 2 * 2 * 3
         assert set(summary["metric"]) == {"dice", "hd95", "volume_difference_ml"}
         promised = "arm fraction metric mean ci_low ci_high n_subjects n_seeds difference diff_low diff_high"
-        assert {*promised.split(), "p_wilcoxon", "p_holm"} <= set(summary.columns)
+        assert {*promised.split(), "detectable", "p", "p_holm"} <= set(summary.columns)
 
     def test_headline_sorts_all_arms_by_outcome(self):
         results = make_results({"real": 0, "good": 0.1, "same": 0, "bad": -0.1})
-        sentence = headline(summarize(results, baseline="real"), baseline="real", metric="dice")
-        assert re.search("better with good; worse with bad; no difference could be shown for same", sentence)
+        (sentence,) = headline_of(results)
+        assert re.search(r"better with good; worse with bad; no difference could be shown for same \(\d", sentence)
 
     @pytest.mark.parametrize("metric", ["dice", "hd95"])
     def test_the_best_arm_comes_first(self, metric):
         results = make_results({"real": 0, "good": 0.1, "best": 0.2, "worst": -0.2, "bad": -0.1})
-        sentence = headline(summarize(results, baseline="real"), baseline="real", metric=metric)
+        (sentence,) = headline_of(results, metric)
         assert "better with best, good; worse with bad, worst" in sentence
 
     def test_headline_names_the_fractions(self):
         low = make_results({"real": 0, "mixed": 0.1}, fractions=(0.1,))
         high = make_results({"real": 0, "mixed": 0}, fractions=(1.0,))
-        sentence = headline(summarize(pd.concat([low, high]), baseline="real"), baseline="real", metric="dice")
+        (sentence,) = headline_of(pd.concat([low, high]))
         assert "better with mixed (10 %)" in sentence
-        assert "no difference could be shown for mixed (100 %)" in sentence
+        assert re.search(r"no difference could be shown for mixed \(100 % [\d.]+ points would", sentence)
 
     def test_one_subject_is_not_all_of_them(self):
         """1 is a number where others are, and a share where others are."""
@@ -146,8 +165,7 @@ class TestSummary:
         assert fraction_names([1.0, 0.1]) == {0.1: "10 %", 1: "100 %"}
 
     def test_nothing_but_the_baseline(self):
-        summary = summarize(make_results({"real": 0}), baseline="real")
-        assert "nothing to compare" in headline(summary, baseline="real", metric="dice")
+        assert "nothing to compare" in headline_of(make_results({"real": 0}))[0]
 
 
 class TestReport:
@@ -214,30 +232,39 @@ class TestReport:
         assert "at least 6 are needed" in page
         assert "mixed, seed 0: 1 of 8 test cases are missing (case2_1)" in page
 
-    def test_warns_when_seeds_disagree(self, tmp_path):
-        results = make_results({"real": 0, "mixed": 0}, noise=0)
-        mixed = results["arm"] == "mixed"
-        results.loc[mixed & (results["seed"] == 0), "dice"] += 0.1
-        results.loc[mixed & (results["seed"] == 1), "dice"] -= 0.02
-        sentence, page = report(tmp_path, results)
+    def test_names_the_seeds_that_disagree(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0}, noise=0, n_seeds=6)
+        gains = results["seed"].map(dict(enumerate((0.1, 0.11, 0.09, 0.1, 0.12, -0.001))))
+        results["dice"] += gains.where(results["arm"] == "mixed", 0)
+        sentence, _ = report(tmp_path, results)
         assert "did better" in sentence
-        assert "mixed: the sign of the difference changes with the training seed (−2.0 to +10.0 points)." in page
+        assert sentence.endswith("Not so in seed 5.")
+        assert (
+            "better with mixed (not in seed 5)"
+            in headline_of(pd.concat([results, results[results["arm"] == "real"].assign(arm="other")]))[0]
+        )
         _, page = report(tmp_path, pd.concat([results, results.assign(fraction=0.5, dice=0.5)]))
-        assert "mixed, 100 %: the sign of the difference changes with the training seed" in page
         assert "<li>50 %: No difference" in page
 
-    def test_warns_of_a_training_that_found_nothing(self, tmp_path):
-        results = make_results({"real": 0, "mixed": 0.1})
-        results.loc[(results["arm"] == "mixed") & (results["seed"] == 1), "dice"] = 0
-        _, page = report(tmp_path, results)
-        assert "mixed, seed 1: Dice is 0 in every case, so its training failed" in page
-        assert page.count("its training failed") == 1
+    def test_holm_decides_among_many_comparisons(self, tmp_path):
+        arms = {"real": 0, "a": 0.015} | {f"same{number}": 0 for number in range(9)}
+        results = make_results(arms, n_seeds=5, noise=0.04).drop(columns=["hd95", "volume_difference_ml"])
+        row = summarize(results, baseline="real").query("arm == 'a' and metric == 'dice'").iloc[0]
+        assert row["diff_low"] > 0
+        assert row["p"] < 0.05 < row["p_holm"]
+        assert outcome(difference_of(row), "dice") is Outcome.NULL
+        assert "did better" in report(tmp_path, results[results["arm"].isin(["real", "a"])])[0]
 
-    def test_warns_of_chance_among_many_comparisons(self, tmp_path):
-        results = make_results({"real": 0, "a": 0.1, "b": 0.1, "c": 0.1}, n_subjects=6)
-        _, page = report(tmp_path, results)
-        assert "a: with 3 comparisons the difference may be chance (p = 0.09 after Holm" in html.unescape(page)
-        assert "may be chance" not in report(tmp_path, results[results["arm"].isin(["real", "a"])])[1]
+    def test_a_baseline_without_control_is_said_to_be_undertrained(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        sentence, page = report(tmp_path, results, undertrained="it was stopped early")
+        assert "but the baseline may be undertrained: it was stopped early" in sentence
+        assert "did better" not in page
+        assert 'class="verdict neither"' in page
+        assert '<td class="outcome">gain' not in page
+        loss, _ = report(tmp_path, results.assign(dice=-results["dice"]), undertrained="it was stopped early")
+        assert "did worse" in loss
+        assert loss.endswith("The baseline may be undertrained: it was stopped early.")
 
     def test_warns_of_values_and_cases_that_are_missing(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0.1})
@@ -282,6 +309,89 @@ class TestReport:
     def test_can_be_written_again(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0.1})
         assert report(tmp_path, results) == report(tmp_path, results)
+
+
+def with_lesion_free(results, alarms):
+    """Make every second subject lesion-free: ``alarms`` says of which arms the network predicts something there."""
+    free = results["subject_id"].str.removeprefix("subject").astype(int) % 2 == 1
+    alarm = results["arm"].map(alarms).astype(float)
+    return results.assign(
+        dice=results["dice"].where(~free, 1 - alarm),
+        lesion_dice=results["dice"].where(~free),
+        lesion_sensitivity=(results["dice"] > 0).astype(float).where(~free),
+        false_alarm=alarm.where(free),
+        false_positive_ml=(2.5 * alarm).where(free),
+        hd95=results["hd95"].where(~free),
+    )
+
+
+class TestLesionFreeCases:
+    def test_the_headline_has_a_line_on_them(self):
+        results = with_lesion_free(make_results({"real": 0, "mixed": 0.1}, n_subjects=24), {"real": 0, "mixed": 1})
+        lines = headline_of(results, "lesion_dice")
+        assert len(lines) == 2
+        assert lines[0].startswith("mixed did better than real: Dice of cases with lesions was")
+        assert lines[1].startswith("mixed did worse than real: False-alarm rate was 100.0 points higher")
+        assert lines[1].endswith("False-positive volume in ml: real 0.0; mixed 2.5.")
+        mixed_up = headline_of(results, "dice")
+        assert len(mixed_up) == 3
+        assert mixed_up[1:] == lines
+
+    def test_without_them_there_is_one_line(self):
+        results = make_results({"real": 0, "mixed": 0.1}).assign(false_alarm=np.nan)
+        assert len(headline_of(results)) == 1
+
+
+class TestCollapsedTrainings:
+    def collapsed(self, arm, seed, **options):
+        results = make_results({"real": 0, "mixed": 0.1}, n_seeds=4, n_subjects=24, **options)
+        failed = (results["arm"] == arm) & (results["seed"] == seed)
+        results.loc[failed, "dice"] = 0.001
+        return with_lesion_free(results, {"real": 0, "mixed": 0})
+
+    @pytest.mark.parametrize("metric", ["dice", "lesion_dice", "hd95"])
+    def test_are_found_whatever_they_score_without_lesions(self, metric, tmp_path):
+        results = self.collapsed("real", 2)
+        of_training = results.query("arm == 'real' and seed == 2")
+        assert of_training["dice"].mean() > 0.4
+        sentence, page = report(tmp_path, results, primary=metric)
+        assert "1 of 4 trainings of real found nothing (seed 2)." in sentence
+        assert "1 of 4 trainings of real found nothing" in page
+
+    def test_the_difference_without_them_is_named(self):
+        lines = headline_of(self.collapsed("real", 2), "lesion_dice")
+        left_out = re.search(r"Without them the difference in (.+) is \+(\d+\.\d) points", " ".join(lines))
+        assert left_out[1] == "Dice of cases with lesions between mixed and real"
+        assert float(left_out[2]) == pytest.approx(10, abs=1.5)
+        assert any("3 seeds)" in line for line in lines)
+
+    def test_a_poor_training_is_none(self):
+        results = make_results({"real": 0, "mixed": 0.1})
+        assert collapsed_trainings(results.assign(lesion_dice=0.02)).empty
+        assert len(collapsed_trainings(results.assign(lesion_dice=0.009))) == 6
+        assert collapsed_trainings(results.drop(columns="dice")).empty
+
+    def test_if_only_dice_is_known_sensitivity_says_where_lesions_are(self):
+        results = self.collapsed("mixed", 0).drop(columns="lesion_dice")
+        assert collapsed_trainings(results).to_dict("records") == [{"arm": "mixed", "fraction": 1.0, "seed": 0}]
+
+    def test_of_every_size_and_where_nothing_is_left(self):
+        few, many = self.collapsed("mixed", 0, fractions=(1,)), self.collapsed("mixed", 1, fractions=(5,))
+        few = few.assign(dice=few["dice"].where(few["arm"] != "real", 0), lesion_dice=0.0)
+        text = " ".join(headline_of(pd.concat([few, many]), "lesion_dice"))
+        assert "4 of 8 trainings of real found nothing (n = 1, seeds 0, 1, 2, 3)." in text
+        assert "5 of 8 trainings of mixed found nothing (n = 1, seeds 0, 1, 2, 3; n = 5, seed 1)." in text
+        assert "between mixed and real (n = 1): in no seed did both find something." in text
+
+
+class TestDistances:
+    def test_cases_in_which_nothing_was_found_are_counted_apart(self, tmp_path):
+        results = with_lesion_free(make_results({"real": 0, "mixed": 0.1}), {"real": 0, "mixed": 0})
+        missed = results.index[(results["arm"] == "real") & results["hd95"].notna()][:5]
+        results.loc[missed, "hd95"] = np.nan
+        _, page = report(tmp_path, results, primary="lesion_dice")
+        assert "HD95 has no value where nothing was found: real in 5 of 36 cases, all seeds together." in page
+        assert "HD95 has no value" not in report(tmp_path, make_results({"real": 0, "mixed": 0.1}))[1]
 
 
 class TestFigures:

@@ -65,6 +65,12 @@ class TestScoreCase:
         assert score_case(none, none, spacing, ONE_CLASS)[name] == 0
         assert math.isnan(score_case(some, some, spacing, ONE_CLASS)[name])
 
+    def test_false_alarms_are_of_lesion_free_cases_only(self, spatial_dims):
+        some, none = label_map(spatial_dims, 2, 6), label_map(spatial_dims, 0, 0)
+        alarms = [score_case(found, none, (1.0,) * spatial_dims, ONE_CLASS)["false_alarm"] for found in (some, none)]
+        assert alarms == [1, 0]
+        assert math.isnan(score_case(none, some, (1.0,) * spatial_dims, ONE_CLASS)["false_alarm"])
+
     def test_maps_of_different_size_are_refused(self, spatial_dims):
         truth, prediction = label_map(spatial_dims, 2, 6), label_map(spatial_dims, 2, 6, size=13)
         with pytest.raises(CohortError, match="size"):

@@ -13,7 +13,7 @@ from lesionforge.scores.healed import REFERENCES, score_healed
 from lesionforge.scores.healed_summary import summarize_healed
 from lesionforge.scores.healthiness import healthiness, positive, segmentor
 from lesionforge.scores.info import HEALED_SCORES
-from lesionforge.scores.statistics import bootstrap_ratio
+from lesionforge.scores.intervals import ratio_interval
 from lesionforge.tasks.segmentation import SegmentationConfig, SegmentationTask
 from lesionforge.training.loop import TrainingConfig
 from tests.helpers import tiny_cohort
@@ -73,12 +73,12 @@ class TestHealthiness:
         rng = np.random.default_rng(0)
         true = rng.uniform(50, 150, 200)
         found = 0.3 * true * rng.uniform(0.5, 1.5, 200)
-        few, many = (bootstrap_ratio(found[:n], true[:n], np.random.default_rng(0)) for n in (10, 200))
+        few, many = (ratio_interval(found[:n], true[:n]) for n in (10, 200))
         for interval, n in ((few, 10), (many, 200)):
             assert interval.low < interval.mean < interval.high
             assert interval.mean == pytest.approx(found[:n].sum() / true[:n].sum())
         assert many.high - many.low < few.high - few.low
-        assert np.isnan(bootstrap_ratio([1], [2], np.random.default_rng(0)).low)
+        assert np.isnan(ratio_interval([1], [2]).low)
 
 
 class TestDisplacement:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, fraction_names, outcome
+from lesionforge.benchmark.verdict import Outcome, comparisons, difference_of, outcome
+from lesionforge.benchmark.wording import fraction_names
 from lesionforge.scores import score_info
 from lesionforge.scores.statistics import seed_differences, subject_means
 
@@ -19,6 +20,7 @@ from lesionforge.scores.statistics import seed_differences, subject_means
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#666666")
 OUTCOME_COLOURS = {
     Outcome.GAIN: "#0072B2",
+    Outcome.UNCONTROLLED: "#666666",
     Outcome.LOSS: "#D55E00",
     Outcome.CHANGE: "#CC79A7",
     Outcome.NULL: "#666666",
@@ -76,8 +78,13 @@ def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float,
     return figure
 
 
-def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, baseline: str) -> Figure:
-    """Return the differences to the baseline with their 95 % intervals; small ticks are single seeds."""
+def forest_plot(
+    results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, baseline: str, undertrained: bool = False
+) -> Figure:
+    """Return the differences to the baseline with their 95 % intervals; small ticks are single seeds.
+
+    Without a baseline that is known to be trained for long enough (``undertrained``) no gain is shown as one.
+    """
     info = score_info(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
     per_seed = seed_differences(results, metric, baseline=baseline)
@@ -89,7 +96,7 @@ def forest_plot(results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, ba
         panel.axvline(0, color="#222222", linewidth=1)
         for height, (_, row) in enumerate(part.iterrows()):
             difference = difference_of(row)
-            colour = OUTCOME_COLOURS[outcome(difference, metric)]
+            colour = OUTCOME_COLOURS[outcome(difference, metric, undertrained=undertrained)]
             ends = np.array([difference.low, difference.high]) * info.factor
             panel.plot(ends, [height, height], color=colour, linewidth=2.5, solid_capstyle="butt")
             panel.plot(difference.mean * info.factor, height, "o", color=colour, markersize=7)

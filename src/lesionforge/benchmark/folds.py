@@ -9,7 +9,7 @@ import pandas as pd
 
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report import read_results, write_report
-from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
+from lesionforge.benchmark.run import NO_CONTROL, SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
@@ -60,6 +60,7 @@ def cross_validate(
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
+        undertrained=NO_CONTROL if plan.control is None else None,
         title=plan.name,
         notes={
             "Cross-validation": f"{len(plans)} folds by subject; {', '.join(plans)} hold a report and figures each",

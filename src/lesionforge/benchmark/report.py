@@ -10,9 +10,18 @@ import jinja2
 import pandas as pd
 
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot, regime_curve
+from lesionforge.benchmark.headline import headline, seeds_against
 from lesionforge.benchmark.pictures import Example, example_sheet
-from lesionforge.benchmark.tables import all_scores, arm_row, css_class, method_rows, reading_warnings
-from lesionforge.benchmark.verdict import comparisons, difference_of, fraction_names, headline, outcome, verdict
+from lesionforge.benchmark.tables import (
+    all_scores,
+    arm_row,
+    css_class,
+    method_rows,
+    reading_warnings,
+    without_distance,
+)
+from lesionforge.benchmark.verdict import comparisons, difference_of, outcome, verdict
+from lesionforge.benchmark.wording import fraction_names
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
 from lesionforge.scores import is_score, score_info
@@ -50,20 +59,17 @@ def read_results(path: Path) -> pd.DataFrame:
     return results
 
 
-def summarize(results: pd.DataFrame, *, baseline: str, seed: int = 0) -> pd.DataFrame:
+def summarize(results: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """Return a row per score × arm × fraction, see :func:`lesionforge.scores.statistics.compare_arms`.
 
     Args:
         results: as read by :func:`read_results`; every column that is a score is summarized.
         baseline: the arm that the others are compared with.
-        seed: of the bootstrap.
     """
     metrics = [name for name in results.columns if is_score(name)]
     if not metrics:
         raise ConfigError("results", "hold no score", "run the benchmark again")
-    return pd.concat(
-        [compare_arms(results, baseline=baseline, metric=metric, seed=seed) for metric in metrics], ignore_index=True
-    )
+    return pd.concat([compare_arms(results, baseline=baseline, metric=metric) for metric in metrics], ignore_index=True)
 
 
 def write_report(
@@ -72,12 +78,12 @@ def write_report(
     baseline: str,
     primary: str = "dice",
     arm: str | None = None,
+    undertrained: str | None = None,
     title: str = "Does synthetic data help?",
     notes: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
     examples: Sequence[Example] = (),
     extras: Sequence[Illustration] = (),
-    seed: int = 0,
 ) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
 
@@ -86,15 +92,15 @@ def write_report(
         baseline: the arm that the others are compared with.
         primary: the score that decides, chosen beforehand.
         arm: the arm of the main comparison, declared beforehand; without it the verdict lists all arms.
+        undertrained: why the baseline may be undertrained, if it may; then no gain is claimed.
         title: heading of the report.
         notes: name → text, further rows of the table "Data and method", such as steps, network or control.
         warnings: what a reader must know first, such as that the data are simulated.
         examples: slices to show with outlines.
         extras: further figures, shown after these.
-        seed: of the bootstrap.
 
     Returns:
-        The verdict.
+        The verdict, in lines.
 
     Raises:
         ConfigError: if ``results.csv`` cannot be used, or does not have the arms or the primary score.
@@ -104,27 +110,45 @@ def write_report(
         raise ConfigError(arm, "is not an arm of the results", f"choose from {', '.join(results['arm'].unique())}")
     if primary not in results or not is_score(primary):
         raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
-    summary = summarize(results, baseline=baseline, seed=seed)
+    summary = summarize(results, baseline=baseline)
     with atomic(folder / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False)
-    sentence = headline(summary, baseline=baseline, metric=primary, arm=arm)
-    figures = [*_figures(results, summary, baseline=baseline, primary=primary, examples=examples), *extras]
+    lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
+    figures = [
+        *_figures(
+            results,
+            summary,
+            baseline=baseline,
+            primary=primary,
+            examples=examples,
+            undertrained=undertrained is not None,
+        ),
+        *extras,
+    ]
     page = template("report.html.j2").render(
         title=title,
-        verdict=sentence,
-        verdict_class=_verdict_class(summary, baseline, primary, arm),
-        sentences=_sentences(summary, baseline, primary, besides=sentence),
+        verdict=lines,
+        verdict_class=_verdict_class(summary, baseline, primary, arm, undertrained),
+        sentences=[
+            sentence
+            for sentence in _sentences(results, summary, baseline, primary, undertrained)
+            if sentence not in lines
+        ],
         warnings=[*warnings, *reading_warnings(results, summary, baseline=baseline, primary=primary)],
         primary=score_info(primary),
         baseline=baseline,
         sizes=fraction_names(results["fraction"]),
-        arms=[arm_row(row, primary) for _, row in summary[summary["metric"] == primary].iterrows()],
+        arms=[
+            arm_row(row, primary, undertrained=undertrained is not None)
+            for _, row in summary[summary["metric"] == primary].iterrows()
+        ],
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
+        without_distance=without_distance(results),
         method=method_rows(results, notes or {}),
     )
     write_text(folder / "report.html", page)
-    return sentence
+    return "\n".join(lines)
 
 
 def template(name: str) -> jinja2.Template:
@@ -136,7 +160,13 @@ def template(name: str) -> jinja2.Template:
 
 
 def _figures(
-    results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, primary: str, examples: Sequence[Example]
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    baseline: str,
+    primary: str,
+    examples: Sequence[Example],
+    undertrained: bool,
 ) -> list[Illustration]:
     name = score_info(primary).title
     figures: list[Illustration] = []
@@ -145,9 +175,8 @@ def _figures(
             f"Difference in {name} to {baseline}: mean over subjects with 95 % interval; "
             "blue is a gain, orange a loss, grey neither. The ticks below are single seeds."
         )
-        figures.append(
-            Illustration("differences.png", caption, forest_plot(results, summary, primary, baseline=baseline))
-        )
+        forest = forest_plot(results, summary, primary, baseline=baseline, undertrained=undertrained)
+        figures.append(Illustration("differences.png", caption, forest))
     caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
     figures.append(Illustration("arms.png", caption, box_plot(results, primary)))
     if results["fraction"].nunique() > 1:
@@ -169,21 +198,35 @@ def save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
     return {"title": illustration.caption, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
 
 
-def _verdict_class(summary: pd.DataFrame, baseline: str, primary: str, arm: str | None) -> str:
+def _verdict_class(
+    summary: pd.DataFrame, baseline: str, primary: str, arm: str | None, undertrained: str | None
+) -> str:
     rows = comparisons(summary, baseline=baseline, metric=primary)
     if arm is not None:
         rows = rows[rows["arm"] == arm]
-    outcomes = {outcome(difference_of(row), primary) for _, row in rows.iterrows()}
+    outcomes = {
+        outcome(difference_of(row), primary, undertrained=undertrained is not None) for _, row in rows.iterrows()
+    }
     return css_class(outcomes.pop()) if len(outcomes) == 1 else "mixed"
 
 
-def _sentences(summary: pd.DataFrame, baseline: str, primary: str, *, besides: str) -> list[str]:
-    """Return the verdict of every comparison that ``besides`` does not already give."""
+def _sentences(
+    results: pd.DataFrame, summary: pd.DataFrame, baseline: str, primary: str, undertrained: str | None
+) -> list[str]:
+    """Return the verdict of every comparison."""
     rows = comparisons(summary, baseline=baseline, metric=primary)
+    against = seeds_against(results, summary, baseline=baseline, metric=primary)
     sizes = fraction_names(rows["fraction"])
     sentences = []
     for _, row in rows.iterrows():
-        sentence = verdict(difference_of(row), row["arm"], baseline, primary, n_seeds=int(row["n_seeds"]))
-        if sentence != besides:
-            sentences.append(f"{sizes[row['fraction']]}: {sentence}" if len(sizes) > 1 else sentence)
+        sentence = verdict(
+            difference_of(row),
+            row["arm"],
+            baseline,
+            primary,
+            n_seeds=int(row["n_seeds"]),
+            against=against[row["arm"], row["fraction"]],
+            undertrained=undertrained,
+        )
+        sentences.append(f"{sizes[row['fraction']]}: {sentence}" if len(sizes) > 1 else sentence)
     return sentences

@@ -109,6 +109,7 @@ def report(setting: Setting, lengths: Lengths) -> str:
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
+        undertrained=lengths.doubt,
         title=plan.name,
         notes=method_notes(setting, lengths) | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
         warnings=[

@@ -8,29 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from lesionforge.benchmark.verdict import (
-    MIN_SUBJECTS,
-    Outcome,
-    amount,
-    comparisons,
-    difference_of,
-    fraction_names,
-    outcome,
-    signed,
-)
+from lesionforge.benchmark.collapse import collapse_rule
+from lesionforge.benchmark.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
+from lesionforge.benchmark.wording import amount, count, fraction_names, p_text, signed
 from lesionforge.scores import EMPTY_MASK_RULE, HIT_RULE, score_info
-from lesionforge.scores.statistics import RESAMPLES
 
 STATISTICS = (
-    "The unit is the subject: its value is the mean over its cases and over the seeds. Means and differences between "
-    f"arms, paired by subject, have 95 % percentile-bootstrap intervals ({RESAMPLES:,} resamples of the subjects). "
-    "They say how much the result depends on the choice of test subjects; the range over seeds says how much it "
-    "depends on the training run. p: Wilcoxon's signed-rank test, two-sided; Holm's correction over all arms and "
-    "fractions of one score. A difference uses the cases for which both arms have a value."
+    "The unit is the subject; its value is the mean over its cases and over the seeds. Subjects and seeds are taken "
+    "for random draws: a 95 % interval allows for other test subjects and, with two seeds or more, for other "
+    "trainings. It is put together from an interval over subjects (the union of Student's t and Hall's "
+    "transformation for skewed values) and one over seeds (Student's t). With one seed it is about the networks at "
+    "hand alone. p belongs to the same model: the interval of confidence 1 − p just reaches 0. Holm's correction is "
+    "over all arms and sizes of one score. A gain or a loss needs an interval that excludes 0 and p < 0.05 after the "
+    "correction. Differences are of the same seed and case; those for which one of the arms has no value are left out."
 )
 
 
-def arm_row(row: pd.Series[Any], primary: str) -> dict[str, Any]:
+def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) -> dict[str, Any]:
     """Return the cells of one arm at one fraction in the table of the primary score."""
     info, difference = score_info(primary), difference_of(row)
     cells = {
@@ -40,13 +34,13 @@ def arm_row(row: pd.Series[Any], primary: str) -> dict[str, Any]:
         "seeds": f"{amount(row['seed_low'], info)} to {amount(row['seed_high'], info)}",
     }
     if math.isnan(difference.mean):
-        return cells | dict.fromkeys(("difference", "effect", "p", "p_holm", "outcome", "css"), "")
-    kind = outcome(difference, primary)
+        return cells | dict.fromkeys(("difference", "detectable", "p", "p_holm", "outcome", "css"), "")
+    kind = outcome(difference, primary, undertrained=undertrained)
     return cells | {
         "difference": _difference(row, primary),
-        "effect": f"{row['effect']:+.2f}".replace("-", "−"),
-        "p": _p(row["p_wilcoxon"]),
-        "p_holm": _p(row["p_holm"]),
+        "detectable": amount(row["detectable"], info),
+        "p": p_text(row["p"]),
+        "p_holm": p_text(row["p_holm"]),
         "outcome": kind.value,
         "css": css_class(kind),
     }
@@ -85,12 +79,6 @@ def _difference(row: pd.Series[Any], metric: str) -> str:
     return f"{values[0]} [{values[1]}, {values[2]}]"
 
 
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def css_class(kind: Outcome) -> str:
     """Return the style class of an outcome."""
     return kind.value if kind in (Outcome.GAIN, Outcome.LOSS) else "neither"
@@ -106,7 +94,13 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
     ]
     if results["fraction"].nunique() > 1:
         rows.append(("Real training subjects", ", ".join(fraction_names(results["fraction"]).values())))
-    return [*rows, *notes.items(), ("Empty masks", EMPTY_MASK_RULE), ("Lesions", HIT_RULE), ("Statistics", STATISTICS)]
+    rules = {
+        "Empty masks": EMPTY_MASK_RULE,
+        "Lesions": HIT_RULE,
+        "Collapsed trainings": collapse_rule(),
+        "Statistics": STATISTICS,
+    }
+    return [*rows, *notes.items(), *rules.items()]
 
 
 def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, primary: str) -> list[str]:
@@ -121,17 +115,25 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
     if few:
         warnings.append(f"Comparisons with {few[0]} subjects: at least {MIN_SUBJECTS} are needed to claim anything.")
     warnings += _missing_cases(results)
-    warnings += _failed_trainings(results, primary)
     without = int(results[primary].isna().sum())
     if without:
         warnings.append(
             f"{score_info(primary).title} has no value in {without} of {len(results)} rows, which are left out."
         )
-    sizes = fraction_names(results["fraction"])
-    for _, row in rows.iterrows():
-        place = _place(row["arm"], row["fraction"], sizes)
-        warnings += [f"{place}: {why}." for why in _fragile(row, primary, of=len(rows))]
     return warnings
+
+
+def without_distance(results: pd.DataFrame) -> list[str]:
+    """Return for each arm in how many cases with lesions HD95 has no value, as nothing was found; [] if in none."""
+    if "hd95" not in results or "lesion_sensitivity" not in results:
+        return []
+    sick = results[results["lesion_sensitivity"].notna()]
+    lines = []
+    for arm, of_arm in sick.groupby("arm", sort=False):
+        missing = int(of_arm["hd95"].isna().sum())
+        if missing:
+            lines.append(f"{arm} in {missing} of {count(len(of_arm), 'case')}")
+    return lines
 
 
 def _missing_cases(results: pd.DataFrame) -> list[str]:
@@ -148,31 +150,5 @@ def _missing_cases(results: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def _failed_trainings(results: pd.DataFrame, primary: str) -> list[str]:
-    info, sizes, warnings = score_info(primary), fraction_names(results["fraction"]), []
-    if info.higher_is_better:
-        best = results.groupby(["arm", "fraction", "seed"], sort=False)[primary].max()
-        for arm, fraction, seed in best[best == 0].index:
-            where = f"{_place(arm, fraction, sizes)}, seed {seed}"
-            warnings.append(
-                f"{where}: {info.title} is 0 in every case, so its training failed; means are of all seeds."
-            )
-    return warnings
-
-
 def _place(arm: str, fraction: float, sizes: Mapping[float, str]) -> str:
     return f"{arm}, {sizes[fraction]}" if len(sizes) > 1 else str(arm)
-
-
-def _fragile(row: pd.Series[Any], primary: str, *, of: int) -> list[str]:
-    """Return why a gain or loss of one comparison may not hold."""
-    if outcome(difference_of(row), primary) not in (Outcome.GAIN, Outcome.LOSS, Outcome.CHANGE):
-        return []
-    info, reasons = score_info(primary), []
-    if row["diff_seed_low"] < 0 < row["diff_seed_high"]:
-        ends = f"{signed(row['diff_seed_low'], info)} to {signed(row['diff_seed_high'], info)} {info.unit}"
-        reasons.append(f"the sign of the difference changes with the training seed ({ends})")
-    if row["p_holm"] >= 0.05:
-        p = f"p = {row['p_holm']:.2f} after Holm's correction"
-        reasons.append(f"with {of} comparisons the difference may be chance ({p})")
-    return reasons

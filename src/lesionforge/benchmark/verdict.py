@@ -1,119 +1,134 @@
-"""What a comparison says, in one honest sentence that is made from its interval."""
+"""What a comparison says, in one honest sentence that is made from its interval and its p."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import pandas as pd
 
-from lesionforge.scores import ScoreInfo, score_info
-from lesionforge.scores.statistics import Interval
+from lesionforge.benchmark.wording import amount, count, p_text, signed
+from lesionforge.scores import score_info
+from lesionforge.scores.intervals import Interval
 
 MIN_SUBJECTS = 6
-"""With fewer subjects a two-sided signed-rank test cannot reach p < 0.05 (2 / 2⁵ = 0.06), and no gain is claimed."""
+"""With fewer subjects an interval says more about its assumptions than about the arms, and no gain is claimed."""
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Interval):
+    """A difference ``arm − baseline`` over subjects, in the units of ``results.csv``.
+
+    Attributes:
+        p: after Holm's correction over all comparisons of the score.
+        detectable: the smallest difference that would have been seen with 80 % power.
+    """
+
+    p: float
+    detectable: float = math.nan
 
 
 class Outcome(StrEnum):
-    """What an interval of a difference to the baseline allows to say."""
+    """What a difference to the baseline allows to say."""
 
     GAIN = "gain"
+    UNCONTROLLED = "baseline may be undertrained"
     LOSS = "loss"
     CHANGE = "change"
     NULL = "no difference shown"
     TOO_FEW = "too few subjects"
 
 
-def outcome(difference: Interval, metric: str) -> Outcome:
-    """Return what the interval of ``arm − baseline`` allows to say.
+def outcome(difference: Difference, metric: str, *, undertrained: bool = False) -> Outcome:
+    """Return what ``arm − baseline`` allows to say.
 
-    A gain or a loss is an interval that lies wholly on one side of 0; a change is the same for a score of which
-    neither direction is better.
+    A gain or a loss needs an interval that lies wholly on one side of 0, and p < 0.05 after Holm's correction; a change
+    is the same for a score of which neither direction is better. No gain is claimed over a baseline that may be
+    undertrained.
     """
     if difference.n < MIN_SUBJECTS or math.isnan(difference.low):
         return Outcome.TOO_FEW
-    if difference.low <= 0 <= difference.high:
+    if difference.low <= 0 <= difference.high or not difference.p < SIGNIFICANT:
         return Outcome.NULL
     better = score_info(metric).higher_is_better
     if better is None:
         return Outcome.CHANGE
-    return Outcome.GAIN if (difference.low > 0) == better else Outcome.LOSS
+    if (difference.low > 0) != better:
+        return Outcome.LOSS
+    return Outcome.UNCONTROLLED if undertrained else Outcome.GAIN
 
 
-def verdict(difference: Interval, arm: str, baseline: str, metric: str, *, n_seeds: int | None = None) -> str:
+def verdict(
+    difference: Difference,
+    arm: str,
+    baseline: str,
+    metric: str,
+    *,
+    n_seeds: int | None = None,
+    against: Sequence[str] = (),
+    undertrained: str | None = None,
+) -> str:
     """Return the sentence about one arm.
 
     Args:
-        difference: ``arm − baseline`` over subjects, in the units of ``results.csv``.
+        difference: ``arm − baseline``.
         arm: its name.
         baseline: the name of the arm it is compared with.
         metric: the score.
         n_seeds: trainings per arm, mentioned if given.
+        against: seeds in which the difference had not the sign of the mean, as they are to be shown.
+        undertrained: why the baseline may be undertrained, if it may.
     """
     info = score_info(metric)
     low, high = signed(difference.low, info), signed(difference.high, info)
-    sample = f"{difference.n} subjects" + ("" if n_seeds is None else f", {_count(n_seeds, 'seed')}")
-    evidence = f"(95 % interval {low} to {high}, {sample})"
+    sample = count(difference.n, "subject") + ("" if n_seeds is None else f", {count(n_seeds, 'seed')}")
+    evidence = f"(95 % interval {low} to {high}, p {_p(difference.p)}, {sample})"
     size = f"{amount(abs(difference.mean), info)} {info.unit}"
     side = "higher" if difference.mean > 0 else "lower"
-    match outcome(difference, metric):
+    exceptions = f" Not so in seed {', '.join(against)}." if against else ""
+    match outcome(difference, metric, undertrained=undertrained is not None):
         case Outcome.GAIN:
-            return f"{arm} did better than {baseline}: {info.title} was {size} {side} {evidence}."
+            return f"{arm} did better than {baseline}: {info.title} was {size} {side} {evidence}.{exceptions}"
+        case Outcome.UNCONTROLLED:
+            return (
+                f"{info.title} was {size} {side} with {arm} than with {baseline} {evidence}, but the baseline may be "
+                f"undertrained: {undertrained}.{exceptions}"
+            )
         case Outcome.LOSS:
-            return f"{arm} did worse than {baseline}: {info.title} was {size} {side} {evidence}."
+            return f"{arm} did worse than {baseline}: {info.title} was {size} {side} {evidence}.{exceptions}"
         case Outcome.CHANGE:
-            return f"{arm} differs from {baseline}: {info.title} was {size} {side} {evidence}."
+            return f"{arm} differs from {baseline}: {info.title} was {size} {side} {evidence}.{exceptions}"
         case Outcome.NULL:
             return (
-                f"No difference in {info.title} could be shown between {arm} and {baseline}: "
-                f"it lies between {low} and {high} {info.unit} "
-                f"(95 % interval; mean {signed(difference.mean, info)}, {sample})."
+                f"No difference in {info.title} could be shown between {arm} and {baseline}: it lies between {low} and "
+                f"{high} {info.unit} (95 % interval; mean {signed(difference.mean, info)}, p {_p(difference.p)}, "
+                f"{sample}).{_unseen(difference, metric)}"
             )
         case Outcome.TOO_FEW:
-            measured = "" if math.isnan(difference.mean) else f" The mean difference was {_mean(difference, info)}."
+            mean = signed(difference.mean, info)
+            measured = "" if math.isnan(difference.mean) else f" The mean difference was {mean} {info.unit}."
             return (
-                f"Nothing can be said about {arm} against {baseline} in {info.title}: {_count(difference.n, 'subject')}"
-                f" compared, at least {MIN_SUBJECTS} are needed.{measured}"
+                f"Nothing can be said about {arm} against {baseline} in {info.title}: {count(difference.n, 'subject')} "
+                f"compared, at least {MIN_SUBJECTS} are needed.{measured}"
             )
 
 
-def headline(summary: pd.DataFrame, *, baseline: str, metric: str, arm: str | None = None) -> str:
-    """Return the sentence for the whole benchmark.
-
-    Args:
-        summary: as :func:`lesionforge.benchmark.report.summarize` makes it.
-        baseline: the arm that the others are compared with.
-        metric: the primary score.
-        arm: the arm declared beforehand as the main comparison; without it all arms are listed, best first.
-
-    Returns:
-        The verdict of the one comparison that there is, or a list of all by outcome.
-    """
-    rows = comparisons(summary, baseline=baseline, metric=metric)
-    if arm is not None:
-        rows = rows[rows["arm"] == arm]
-    if rows.empty:
-        return f"There is nothing to compare with {baseline}."
-    if len(rows) == 1:
-        row = rows.iloc[0]
-        return verdict(difference_of(row), str(row["arm"]), baseline, metric, n_seeds=int(row["n_seeds"]))
-    parts = []
-    for kind, words in _KINDS.items():
-        of_kind = rows[[outcome(difference_of(row), metric) is kind for _, row in rows.iterrows()]]
-        if len(of_kind):
-            parts.append(f"{words} {_names(of_kind, fraction_names(rows['fraction']))}")
-    return f"{score_info(metric).title} against {baseline}, by 95 % intervals: {'; '.join(parts)}."
+def _p(value: float) -> str:
+    text = p_text(value)
+    return text if text.startswith("<") else f"= {text}"
 
 
-_KINDS = {
-    Outcome.GAIN: "better with",
-    Outcome.LOSS: "worse with",
-    Outcome.CHANGE: "different with",
-    Outcome.NULL: "no difference could be shown for",
-    Outcome.TOO_FEW: "too few subjects to tell for",
-}
+def _unseen(difference: Difference, metric: str) -> str:
+    info = score_info(metric)
+    if math.isnan(difference.detectable):
+        return ""
+    smallest = f"{amount(difference.detectable, info)} {info.unit}"
+    return f" The smallest difference that would have been seen with 80 % power is {smallest}."
 
 
 def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
@@ -123,48 +138,13 @@ def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.Data
     return rows.sort_values(["fraction", "difference"], ascending=[True, less_is_better], kind="stable")
 
 
-def difference_of(row: pd.Series[Any]) -> Interval:
+def difference_of(row: pd.Series[Any]) -> Difference:
     """Return the difference to the baseline that a row of the summary holds."""
-    return Interval(mean=row["difference"], low=row["diff_low"], high=row["diff_high"], n=int(row["n_pairs"]))
-
-
-def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
-    """Return how the fractions of one study are called: numbers of subjects if any is above 1, else shares of them."""
-    sizes = sorted(set(fractions))
-    return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
-
-
-def amount(value: float, info: ScoreInfo) -> str:
-    """Return a value in the score's unit, without the unit: one decimal, two for small ones; – for NaN."""
-    if math.isnan(value):
-        return "–"
-    shown = value * info.factor
-    return f"{shown:.{_decimals(shown)}f}".replace("-", "−")
-
-
-def signed(value: float, info: ScoreInfo) -> str:
-    """Return :func:`amount` with its sign."""
-    if math.isnan(value):
-        return "–"
-    shown = value * info.factor
-    return f"{shown:+.{_decimals(shown)}f}".replace("-", "−")
-
-
-def _decimals(shown: float) -> int:
-    return 1 if abs(shown) >= 0.1 or shown == 0 else 2
-
-
-def _mean(difference: Interval, info: ScoreInfo) -> str:
-    return f"{signed(difference.mean, info)} {info.unit}"
-
-
-def _names(rows: pd.DataFrame, sizes: Mapping[float, str]) -> str:
-    names = []
-    for arm in dict.fromkeys(rows["arm"]):
-        at = ", ".join(sizes[f] for f in rows.loc[rows["arm"] == arm, "fraction"])
-        names.append(f"{arm} ({at})" if len(sizes) > 1 else str(arm))
-    return ", ".join(names)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return Difference(
+        mean=row["difference"],
+        low=row["diff_low"],
+        high=row["diff_high"],
+        n=int(row["n_pairs"]),
+        p=row["p_holm"],
+        detectable=row["detectable"],
+    )

@@ -56,6 +56,7 @@ def score_case(
         "lesion_sensitivity": lesions.sensitivity,
         "lesion_precision": lesions.precision,
         "lesion_f1": lesions.f1,
+        "false_alarm": math.nan if true.any() else float(predicted.any()),
     }
     difference = volume_difference(predicted, true, spacing)
     size, unit = ("volume", "ml") if truth.ndim == 3 else ("area", "mm2")

@@ -10,9 +10,9 @@ from lesionforge.errors import ConfigError
 
 EMPTY_MASK_RULE = (
     "Dice and lesion F1: 1 where truth and prediction are both empty, 0 where one of them is. "
-    "HD95: no value where both are empty, the diagonal of the image where one of them is. "
+    "HD95: no value where one of them is or both are; reports count where nothing was found. "
     "Dice of cases with lesions and lesion sensitivity have no value without a true lesion, lesion precision none "
-    "without a predicted one."
+    "without a predicted one, false alarms none with a true one."
 )
 HIT_RULE = (
     "Lesions are connected components (26 neighbours in 3D, 8 in 2D) of all lesion classes together. A true lesion is "
@@ -64,7 +64,8 @@ SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
             title="HD95",
             unit="mm",
             higher_is_better=False,
-            description="the larger of the two directed 95th percentiles of the surface distances (MONAI)",
+            description="the larger of the two directed 95th percentiles of the surface distances (MONAI), where "
+            "truth and prediction both have a lesion",
         ),
         "lesion_sensitivity": ScoreInfo(
             title="Lesion sensitivity", unit="points", higher_is_better=True, description="true lesions that are found"
@@ -77,6 +78,12 @@ SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
         ),
         "lesion_f1": ScoreInfo(
             title="Lesion F1", unit="points", higher_is_better=True, description="2·TP / (2·TP + FP + FN) over lesions"
+        ),
+        "false_alarm": ScoreInfo(
+            title="False-alarm rate",
+            unit="points",
+            higher_is_better=False,
+            description="share of the lesion-free cases in which a lesion is predicted",
         ),
         "volume_difference_ml": ScoreInfo(
             title="Volume difference",

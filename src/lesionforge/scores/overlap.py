@@ -32,6 +32,9 @@ def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, i
     is the mean over the slices that have lesion in both masks. Use it where the distance between slices is
     not known well. Slices with lesion in one mask only have no distance in plane; Dice counts them.
 
+    There is no distance to nothing. A stand-in such as the diagonal of the image would decide every mean by the number
+    of empty predictions; those are counted apart.
+
     Args:
         prediction: ``(x, y[, z])``.
         truth: ``(x, y[, z])``.
@@ -39,15 +42,12 @@ def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, i
         in_plane: measure within slices; a 2D image is one slice, so there it changes nothing.
 
     Returns:
-        NaN if both masks are empty; the diagonal of the image if one of them is; in plane, the
-        diagonal of a slice also if no slice has lesion in both.
+        NaN if one of the masks is empty or both are; in plane, also if no slice has lesion in both.
     """
     if in_plane and truth.ndim == 3:
         return _in_plane_hd95(prediction, truth, spacing)
-    if not prediction.any() and not truth.any():
-        return math.nan
     if not prediction.any() or not truth.any():
-        return _diagonal(truth.shape, spacing)
+        return math.nan
     distance = compute_hausdorff_distance(
         _one_hot(prediction),
         _one_hot(truth),
@@ -73,14 +73,8 @@ def _in_plane_hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[fl
     thickest = max(range(truth.ndim), key=lambda axis: (spacing[axis], axis))
     plane_spacing = [mm for axis, mm in enumerate(spacing) if axis != thickest]
     slices = list(zip(np.moveaxis(prediction, thickest, 0), np.moveaxis(truth, thickest, 0), strict=True))
-    if not prediction.any() and not truth.any():
-        return math.nan
     distances = [hd95(p, t, plane_spacing) for p, t in slices if p.any() and t.any()]
-    return float(np.mean(distances)) if distances else _diagonal(slices[0][1].shape, plane_spacing)
-
-
-def _diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
-    return math.hypot(*(n * mm for n, mm in zip(shape, spacing, strict=True)))
+    return float(np.mean(distances)) if distances else math.nan
 
 
 def _one_hot(mask: BoolArray) -> torch.Tensor:

@@ -10,7 +10,7 @@ import pandas as pd
 from lesionforge.benchmark.healing.figures import healing_figures
 from lesionforge.benchmark.healing.setting import HealingSetting
 from lesionforge.benchmark.report import save_figure, template
-from lesionforge.benchmark.verdict import amount
+from lesionforge.benchmark.wording import amount
 from lesionforge.cohort.levels import describe_levels
 from lesionforge.files import write_text
 from lesionforge.scores import score_info
@@ -21,10 +21,10 @@ from lesionforge.scores.info import HEALED_SCORES
 
 DECIDING = ("healthiness", "identity_beside")
 STATISTICS = (
-    "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; intervals "
-    "are 95 % percentile bootstraps over subjects. Healthiness is the ratio of the voxels found to the true ones, over "
-    "all subjects. ★: better than the better one of the baselines in that score, by Wilcoxon's signed-rank test over "
-    "subjects, p < 0.05 after Holm's correction."
+    "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; 95 % "
+    "intervals take subjects and seeds for random draws. Healthiness is the ratio of the voxels found to the true "
+    "ones, over all subjects. ★: better than the better one of the baselines in that score: the interval of the "
+    "difference excludes 0 and p < 0.05 after Holm's correction."
 )
 
 
@@ -38,7 +38,7 @@ def write_healing_report(setting: HealingSetting) -> str:
     main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
     page = template("healing/report.html.j2").render(
         title=plan.name,
-        verdict=main,
+        verdict=[main],
         verdict_class="neither",
         sentences=others,
         warnings=_warnings(setting, summary),

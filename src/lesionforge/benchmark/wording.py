@@ -1,0 +1,52 @@
+"""How numbers, sizes and seeds are written in reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from lesionforge.scores import ScoreInfo
+
+
+def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
+    """Return how the fractions of one study are called: numbers of subjects if any is above 1, else shares of them."""
+    sizes = sorted(set(fractions))
+    return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
+
+
+def amount(value: float, info: ScoreInfo) -> str:
+    """Return a value in the score's unit, without the unit: one decimal, two for small ones; – for NaN."""
+    if math.isnan(value):
+        return "–"
+    shown = value * info.factor
+    return f"{shown:.{_decimals(shown)}f}".replace("-", "−")
+
+
+def signed(value: float, info: ScoreInfo) -> str:
+    """Return :func:`amount` with its sign."""
+    if math.isnan(value):
+        return "–"
+    shown = value * info.factor
+    return f"{shown:+.{_decimals(shown)}f}".replace("-", "−")
+
+
+def _decimals(shown: float) -> int:
+    return 1 if abs(shown) >= 0.1 or shown == 0 else 2
+
+
+def p_text(value: float) -> str:
+    """Return a p-value with three decimals; – for NaN."""
+    if math.isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(n: int, noun: str) -> str:
+    """Return ``n`` with its noun in the right number."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def seeds_named(seeds: Iterable[int]) -> str:
+    """Return ``seed 1`` or ``seeds 1, 2``."""
+    names = [str(seed) for seed in seeds]
+    return f"seed{'s' * (len(names) > 1)} {', '.join(names)}"
