@@ -51,7 +51,7 @@ def test_every_subject_is_tested_on_once_and_never_trained_on_then(cohort, tmp_p
     chosen_on = [subject for setting in settings for subject in setting.development.subjects]
     assert sorted(chosen_on) == sorted(cohort.subjects)
     for setting in settings:
-        parts = [set(setting.train[2].subjects), set(setting.development.subjects), set(setting.test.subjects)]
+        parts = [set(setting.train[2, 0].subjects), set(setting.development.subjects), set(setting.test.subjects)]
         assert sum(map(len, parts)) == len(set.union(*parts))
 
 
@@ -74,7 +74,8 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
 def test_what_is_done_is_not_done_again(study, cohort):
     out, verdict, _ = study
     models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
-    assert len(models) == 2 * FOLDS
+    pools = [make_setting(one_fold(fold), cohort, {}, out).whole for fold in range(FOLDS)]
+    assert len(models) == 2 * FOLDS + sum(whole != 2 for whole in pools)
     assert cross_validate(PLAN, cohort, out=out) == verdict
     assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == models
     with pytest.raises(OutputError, match="another plan"):

@@ -13,6 +13,8 @@ from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.benchmark.tune import sizes_of
 from lesionforge.scores import score_info
 
+LENGTHS = "lengths.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
@@ -33,6 +35,11 @@ class Lengths:
         if not self.found:
             return "not made"
         return "; ".join(f"n = {number:g}: {text}" for number, text in self.found.items())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        steps = {f"n{number:g}": count for number, count in self.steps.items()}
+        return {"steps": steps, "control": self.describe(), "doubt": self.doubt}
 
     @property
     def doubt(self) -> str | None:

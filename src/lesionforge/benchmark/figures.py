@@ -44,7 +44,7 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 def box_plot(results: pd.DataFrame, metric: str) -> Figure:
     """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
-    arms, titles = list(dict.fromkeys(results["arm"])), _panel_titles(results["fraction"])
+    arms, titles = list(dict.fromkeys(results["arm"])), panel_titles(results["fraction"])
     return _boxes(results, metric, [(title, fraction, arms) for fraction, title in titles.items()])
 
 
@@ -64,7 +64,7 @@ def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float,
     """Return a panel for each title, fraction and arms."""
     info, values = score_info(metric), subject_means(results, metric)
     colours = arm_colours(list(dict.fromkeys(results["arm"])))
-    figure, panels = _rows([len(arms) for _, _, arms in parts])
+    figure, panels = rows_of_panels([len(arms) for _, _, arms in parts])
     for panel, (title, fraction, arms) in zip(panels, parts, strict=True):
         for row, arm in enumerate(arms):
             index = values.index
@@ -72,7 +72,7 @@ def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float,
                 (index.get_level_values("arm") == arm) & (index.get_level_values("fraction") == fraction)
             ].to_numpy()
             _box(panel, row, of_arm * info.factor, colours[arm])
-        _label_rows(panel, arms)
+        label_rows(panel, arms)
         panel.set_title(title, loc="left", fontsize=10)
     panels[-1].set_xlabel(f"{info.title} per subject ({info.unit})")
     return figure
@@ -88,9 +88,9 @@ def forest_plot(
     info = score_info(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
     per_seed = seed_differences(results, metric, baseline=baseline)
-    titles = _panel_titles(rows["fraction"])
+    titles = panel_titles(rows["fraction"])
     most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
-    figure, panels = _rows([most] * max(len(titles), 1))
+    figure, panels = rows_of_panels([most] * max(len(titles), 1))
     for panel, (fraction, title) in zip(panels, titles.items(), strict=False):
         part = rows[rows["fraction"] == fraction]
         panel.axvline(0, color="#222222", linewidth=1)
@@ -102,7 +102,7 @@ def forest_plot(
             panel.plot(difference.mean * info.factor, height, "o", color=colour, markersize=7)
             seeds = per_seed[[key[:2] == (row["arm"], fraction) for key in per_seed.index]].to_numpy() * info.factor
             panel.plot(seeds, np.full(seeds.size, height + 0.28), "|", color=colour, markersize=7, alpha=0.8)
-        _label_rows(panel, part["arm"].tolist())
+        label_rows(panel, part["arm"].tolist())
         panel.set_title(title, loc="left", fontsize=10)
     better = {True: "right is better", False: "left is better", None: "0 is no change"}[info.higher_is_better]
     panels[-1].set_xlabel(f"{info.title} minus that of {baseline} ({info.unit}); {better}")
@@ -131,7 +131,7 @@ def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-def _rows(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
+def rows_of_panels(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel below the other, each with room for so many rows."""
     inches = [0.35 + ROW_INCHES * rows for rows in heights]
     figure = Figure(figsize=(7.2, 0.9 + sum(inches)), dpi=130, layout="constrained")
@@ -139,7 +139,8 @@ def _rows(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
     return figure, list(panels[:, 0])
 
 
-def _label_rows(panel: Axes, names: Sequence[str]) -> None:
+def label_rows(panel: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel, the first on top."""
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.45, -0.55)
     panel.tick_params(axis="y", length=0)
@@ -148,7 +149,8 @@ def _label_rows(panel: Axes, names: Sequence[str]) -> None:
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _panel_titles(fractions: Iterable[float]) -> dict[float, str]:
+def panel_titles(fractions: Iterable[float]) -> dict[float, str]:
+    """Return a panel's title for each size of the training set; empty where there is one."""
     sizes = fraction_names(fractions)
     return {size: f"real training subjects: {name}" if len(sizes) > 1 else "" for size, name in sizes.items()}
 

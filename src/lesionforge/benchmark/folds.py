@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from lesionforge.benchmark.control import LENGTHS
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.report import read_results, write_report
-from lesionforge.benchmark.run import NO_CONTROL, SIMULATED, Say, run_benchmark
+from lesionforge.benchmark.report import REFERENCE, read_results, write_report
+from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
@@ -49,18 +51,19 @@ def cross_validate(
     }
     tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
     claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
-    tables = []
     for name, one in plans.items():
         say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say)}")
-        tables.append(read_results(out / name / "results.csv").assign(fold=name))
-    write_text(out / "results.csv", pd.concat(tables).to_csv(index=False))
+    for table in ("results.csv", REFERENCE):
+        tables = [read_results(out / name / table).assign(fold=name) for name in plans]
+        write_text(out / table, pd.concat(tables).to_csv(index=False))
+    doubts = {name: json.loads((out / name / LENGTHS).read_text(encoding="utf-8"))["doubt"] for name in plans}
     simulated = any(case.origin == "simulated" for test in tests.values() for case in test)
     return write_report(
         out,
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
-        undertrained=NO_CONTROL if plan.control is None else None,
+        undertrained="; ".join(f"{name}: {doubt}" for name, doubt in doubts.items() if doubt) or None,
         title=plan.name,
         notes={
             "Cross-validation": f"{len(plans)} folds by subject; {', '.join(plans)} hold a report and figures each",

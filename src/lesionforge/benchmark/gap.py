@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 from lesionforge.benchmark.collapse import collapsed_trainings
 from lesionforge.benchmark.wording import amount, fraction_names, signed
-from lesionforge.scores import score_info
+from lesionforge.scores import ScoreInfo, score_info
 from lesionforge.scores.intervals import components, limits, mean_interval
 from lesionforge.scores.statistics import trainings
 
 WIDEST = 5.0
 """Ends of an interval beyond ± 500 % are not followed."""
 SHARES = np.linspace(-WIDEST, WIDEST, 4001)
+
+
+NO_GAP = dict.fromkeys(
+    ("baseline_mean", "reference_mean", "gap", "gap_low", "gap_high", "gain", "share", "share_low", "share_high"),
+    math.nan,
+)
 
 
 class Share(NamedTuple):
@@ -56,7 +62,7 @@ def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, 
         whole = reference[~reference["seed"].isin(dropped)]
         tables = [_by_training(t, metric) for t in (part[part["arm"] == baseline], part[part["arm"] == arm], whole)]
         row: dict[str, Any] = {"arm": arm, "fraction": fraction, "metric": metric, "n_seeds": part["seed"].nunique()}
-        rows.append(row | (_row(*tables) if all(len(table) for table in tables) else {}))
+        rows.append(NO_GAP | row | _row(*tables))
     return pd.DataFrame(rows)
 
 
@@ -67,15 +73,15 @@ def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _row(few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
-    subjects = few.index.intersection(arm.index).intersection(whole.index)
-    columns = few.columns.intersection(arm.columns).intersection(whole.columns)
-    base, drawn, all_of_them = (table.loc[subjects, columns].to_numpy() for table in (few, arm, whole))
-    gains, gaps = drawn - base, all_of_them - base
+    there = (few + arm + whole).notna()
+    few, arm, whole = (table.where(there).dropna(how="all").dropna(axis=1, how="all") for table in (few, arm, whole))
+    if few.empty:
+        return {}
+    gains, gaps = (arm - few).to_numpy(), (whole - few).to_numpy()
     gap, share = mean_interval(gaps), share_of_gap(gains, gaps)
-    means = {"baseline_mean": np.nanmean(base), "reference_mean": np.nanmean(all_of_them), "gain": np.nanmean(gains)}
     return {
-        **{name: float(value) for name, value in means.items()},
-        **{"gap": gap.mean, "gap_low": gap.low, "gap_high": gap.high},
+        **{"baseline_mean": mean_interval(few).mean, "reference_mean": mean_interval(whole).mean},
+        **{"gap": gap.mean, "gap_low": gap.low, "gap_high": gap.high, "gain": mean_interval(gains).mean},
         **{"share": share.share, "share_low": share.low, "share_high": share.high},
     }
 
@@ -87,32 +93,28 @@ def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share
     holds 0 there is no gap to close, and no share.
 
     Args:
-        gains: ``(subject, training)``.
-        gaps: the same shape.
+        gains: ``(subject, training)``; NaN where a value is missing, but not for all of a subject or a training.
+        gaps: the same shape, with the same values missing.
     """
     gap = mean_interval(gaps)
     if math.isnan(gap.low) or gap.low <= 0 <= gap.high:
         return Share(math.nan, math.nan, math.nan)
-    there = ~np.isnan(gains + gaps)
-    kept = there.any(1)[:, None] & there.any(0)[None]
-    shape = (int(there.any(1).sum()), int(there.any(0).sum()))
-    gains, gaps = (np.where(there, values, np.nan)[kept].reshape(shape) for values in (gains, gaps))
     low, high = limits(components(gains - SHARES[:, None, None] * gaps))
     possible = SHARES[(low <= 0) & (high >= 0)]
-    share = float(np.nanmean(gains) / np.nanmean(gaps))
+    share = mean_interval(gains).mean / gap.mean
     if not possible.size:
         return Share(share, math.nan, math.nan)
     ends = float(possible[0]), float(possible[-1])
     return Share(share, *(math.copysign(math.inf, end) if abs(end) >= WIDEST else end for end in ends))
 
 
-def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: int) -> list[str]:
+def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]:
     """Return a sentence for each arm and size.
 
     Args:
         table: as :func:`gap_table` makes it.
         baseline: its name.
-        pool: how many subjects the reference is trained on.
+        pool: the subjects that the reference is trained on, in words.
     """
     if table.empty:
         return []
@@ -120,15 +122,15 @@ def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: int) -> list[str]
     return [_sentence(row, info, sizes, baseline, pool) for row in table.to_dict("records")]
 
 
-def _sentence(row: Mapping[Any, Any], info: Any, sizes: Mapping[float, str], baseline: str, pool: int) -> str:
+def _sentence(row: Mapping[Any, Any], info: ScoreInfo, sizes: Mapping[float, str], baseline: str, pool: str) -> str:
     place = f"{row['arm']}, {sizes[row['fraction']]}" if len(sizes) > 1 else str(row["arm"])
-    if math.isnan(row.get("gap", math.nan)):
+    if math.isnan(row["gap"]):
         return f"{place}: no gap can be given, since in no seed did all of its trainings find something."
     few, whole = amount(row["baseline_mean"], info), amount(row["reference_mean"], info)
-    between = f"{few} with these subjects, {whole} {info.unit} with all {pool}"
+    between = f"{few} with these subjects, {whole} {info.unit} with {pool}"
     if math.isnan(row["share"]):
         ends = f"{signed(row['gap_low'], info)} to {signed(row['gap_high'], info)}"
-        return f"{place}: no gap between {baseline} on these subjects and on all could be shown ({between}; {ends})."
+        return f"{place}: no gap between {baseline} on these subjects and on {pool} could be shown ({between}; {ends})."
     gain = f"{signed(row['gain'], info)} {info.unit}"
     return f"{place}: {gain}, {percent_interval(row)} of the gap ({between})."
 

@@ -22,6 +22,7 @@ from lesionforge.benchmark.tables import (
 )
 from lesionforge.benchmark.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.wording import fraction_names
+from lesionforge.benchmark.worth import worth
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
 from lesionforge.scores import is_score, score_info
@@ -29,6 +30,8 @@ from lesionforge.scores.statistics import compare_arms
 
 __all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
 
+REFERENCE = "reference.csv"
+"""The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
 KEYS = ("arm", "fraction", "seed", "case_id", "subject_id")
 
 
@@ -114,7 +117,13 @@ def write_report(
     with atomic(folder / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False)
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
+    gains = None
+    if (folder / REFERENCE).is_file():
+        gains = worth(results, read_results(folder / REFERENCE), baseline=baseline, primary=primary, arm=arm)
+        write_text(folder / "gap.csv", gains.table.to_csv(index=False))
+        lines += gains.lines if arm is not None else []
     figures = [
+        *(gains.figures if gains else ()),
         *_figures(
             results,
             summary,
@@ -137,6 +146,7 @@ def write_report(
         warnings=[*warnings, *reading_warnings(results, summary, baseline=baseline, primary=primary)],
         primary=score_info(primary),
         baseline=baseline,
+        worth=gains,
         sizes=fraction_names(results["fraction"]),
         arms=[
             arm_row(row, primary, undertrained=undertrained is not None)

@@ -8,25 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from lesionforge.benchmark.control import Lengths, controlled_lengths
+from lesionforge.benchmark.control import LENGTHS, Lengths, controlled_lengths
 from lesionforge.benchmark.gallery import examples, gallery
 from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer, pretrain, score_arm
 from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.pool import Pool
-from lesionforge.benchmark.report import write_report
+from lesionforge.benchmark.report import REFERENCE, write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.benchmark.targets import check_targets, target_warnings
 from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.files import write_text
+from lesionforge.files import write_json, write_text
 
 Say = Callable[[str], None]
-REFERENCE = "reference.csv"
-"""The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
 SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
@@ -63,6 +61,7 @@ def run_benchmark(
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     _collect(setting, lengths, out / "results.csv", [(*pair, name) for pair in pairs for name in plan.arms])
     _collect(setting, lengths, out / REFERENCE, [(setting.whole, seed, plan.baseline) for seed in plan.seeds])
+    write_json(out / LENGTHS, lengths.as_json())
     return report(setting, lengths)
 
 

@@ -220,7 +220,8 @@ def benchmark(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the plan, such as mask_generators.strokes.masks=DIR."),
     ] = None,
     tune_baseline: Annotated[
-        bool, typer.Option(help="Search for the best baseline on development subjects first; `tune:` in a plan does it.")
+        bool,
+        typer.Option(help="Search for the best baseline on development subjects first; `tune:` in a plan does it."),
     ] = False,
     workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
 ) -> None:
