@@ -7,6 +7,7 @@ import lesionforge
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.kinds import read_study
 from lesionforge.benchmark.plan import Plan, merged, read_plan
+from lesionforge.cli.common import nested
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.gan_training import MaskGANConfig
@@ -184,6 +185,10 @@ def test_the_mask_generator_of_the_stroke_preset_keeps_the_rest_of_its_optimiser
     optimiser = parse_options(MaskGANConfig, plan.mask_generators["strokes"].options).optimiser
     assert (optimiser.n_critic, optimiser.learning_rate) == (n_critic, rate)
     assert (optimiser.beta1, optimiser.beta2, optimiser.pool_size) == (0, 0.9, 0)
+    path = "mask_generators.strokes.options.optimiser.n_critic=3"
+    changed = read_plan(PRESETS / "stroke.yaml", scale=scale, changes=nested([path]))
+    kept = parse_options(MaskGANConfig, changed.mask_generators["strokes"].options).optimiser
+    assert kept == optimiser.model_copy(update={"n_critic": 3})
 
 
 def test_options_of_one_method_are_laid_over_those_of_all():

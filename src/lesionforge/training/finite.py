@@ -12,7 +12,6 @@ from torch import nn
 
 from lesionforge.errors import TrainingError
 from lesionforge.training.log import is_logged
-from lesionforge.training.progress import steps_done
 
 REMEDY = "lower the learning rate, or train with precision=32-true; --resume goes on from the last checkpoint"
 
@@ -50,7 +49,7 @@ class StopAtNonFinite(Callback):
         losses = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
         bad = [name.removeprefix("train/") for name, value in losses.items() if not torch.isfinite(value)]
         if bad:
-            step = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=self.batches)
+            step = trainer.current_epoch * self.epoch_steps + batch_idx // self.batches + 1
             what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite at step {step}"
             raise TrainingError(self.out, what, REMEDY)
 
