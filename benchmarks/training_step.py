@@ -29,7 +29,7 @@ from lesionforge.training.quiet import quiet
 from lesionforge.training.samples import cached_samples
 
 WINDOW, WINDOWS = 10, 30
-TRAINING = TrainingConfig(steps=WINDOW * (WINDOWS + 1), batch_size=8, device="cpu")
+TRAINING = TrainingConfig(steps=WINDOW * (WINDOWS + 1), batch_size=8, device="cpu", checkpoint_minutes=0)
 
 
 class Ready(Dataset[dict[str, Tensor]]):

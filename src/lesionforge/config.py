@@ -6,17 +6,56 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lesionforge.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class MethodConfig(BaseModel):
-    """Options of a method; an unknown one is an error."""
+class Options(BaseModel):
+    """Options; an unknown one is an error.
+
+    A group of options that is given in part is laid over the default of its place: what is left out keeps its value
+    there, which need not be what the group has elsewhere.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults of the options that have one.
+
+        Args:
+            given: what the user wrote, for defaults that depend on it.
+        """
+        fields = cls.model_fields.items()
+        return {name: field.get_default(call_default_factory=True) for name, field in fields if not field.is_required()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        return laid_over(cls.defaults(given), given) if isinstance(given, Mapping) else given
+
+
+class MethodConfig(Options):
+    """Options of a method."""
+
+
+def laid_over(base: Any, given: Any) -> Any:
+    """Return ``given`` with what it leaves out of ``base``, group by group; a group that is ``None`` is left out.
+
+    Args:
+        base: a model, a dictionary, or a value.
+        given: what takes its place; completed only where both are groups.
+    """
+    if isinstance(base, BaseModel):
+        if given is None:
+            return base
+        base = dict(base)
+    if not (isinstance(base, dict) and isinstance(given, Mapping)):
+        return given
+    return {**base, **{name: laid_over(base.get(name), value) for name, value in given.items()}}
 
 
 def parse_options(model: type[Model], options: Mapping[str, Any], *, file: Path | None = None) -> Model:

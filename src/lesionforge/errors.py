@@ -42,3 +42,7 @@ class OutputError(LesionforgeError):
 
 class PlacementError(LesionforgeError):
     """No place was found for a lesion mask in a scan."""
+
+
+class TrainingError(LesionforgeError):
+    """A training that cannot go on."""

@@ -7,7 +7,11 @@ import lesionforge
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.kinds import read_study
 from lesionforge.benchmark.plan import Plan, merged, read_plan
+from lesionforge.cli.common import nested
+from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
+from lesionforge.masks.gan_training import MaskGANConfig
+from lesionforge.synthesizers.healing_config import HealingConfig
 
 PRESETS = Path(lesionforge.__file__).parent / "presets"
 SOUND = {
@@ -176,3 +180,28 @@ def test_a_plan_cannot_be_changed():
     plan = Plan.model_validate(SOUND)
     with pytest.raises(ValueError, match="frozen"):
         plan.baseline = "mixed"
+
+
+@pytest.mark.parametrize(("scale", "n_critic", "rate"), [(None, 1, 3e-4), ("cpu", 1, 3e-4), ("paper", 5, 1e-4)])
+def test_the_mask_generator_of_the_stroke_preset_keeps_the_rest_of_its_optimiser(scale, n_critic, rate):
+    plan = read_plan(PRESETS / "stroke.yaml", scale=scale)
+    optimiser = parse_options(MaskGANConfig, plan.mask_generators["strokes"].options).optimiser
+    assert (optimiser.n_critic, optimiser.learning_rate) == (n_critic, rate)
+    assert (optimiser.beta1, optimiser.beta2, optimiser.pool_size) == (0, 0.9, 0)
+    path = "mask_generators.strokes.options.optimiser.n_critic=3"
+    changed = read_plan(PRESETS / "stroke.yaml", scale=scale, changes=nested([path]))
+    kept = parse_options(MaskGANConfig, changed.mask_generators["strokes"].options).optimiser
+    assert kept == optimiser.model_copy(update={"n_critic": 3})
+
+
+def test_options_of_one_method_are_laid_over_those_of_all():
+    methods = {"own": {"method": "healing_gan", "options": {"optimiser": {"n_critic": 2}}}}
+    plan = HealingPlan(methods=methods, options={"optimiser": {"learning_rate": 5e-4}, "width": 0.5})
+    optimiser = parse_options(HealingConfig, plan.options_of("own")).optimiser
+    assert (optimiser.learning_rate, optimiser.n_critic, optimiser.pool_size) == (5e-4, 2, 50)
+
+
+def test_the_network_that_looks_for_lesions_stays_that_of_the_study():
+    methods = {"a": {"method": "healing_gan"}}
+    plan = HealingPlan(methods=methods, f_pre={"task": {"filters": [4, 8]}, "training": {"steps": 3}})
+    assert (plan.f_pre.task.network, plan.f_pre.task.filters) == ("pseudo_healthy", (4, 8))

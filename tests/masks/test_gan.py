@@ -6,10 +6,11 @@ import torch
 
 from lesionforge.cohort.brain_shape import BrainShape
 from lesionforge.cohort.layouts.masks import read_masks
+from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, ModelError
 from lesionforge.masks import EditedMasks, make_mask_source
 from lesionforge.masks.gan import MaskGAN
-from lesionforge.masks.gan_training import MaskItems, Watch, degeneracies
+from lesionforge.masks.gan_training import MaskGANConfig, MaskItems, Watch, degeneracies
 from lesionforge.seeding import generator
 from lesionforge.training.loop import TrainingConfig
 from tests.masks.mni import ball_at, write_masks
@@ -20,7 +21,8 @@ SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.5, "latent": 8, 
 
 
 def fit(masks, out, *, steps=4, resume=False, config=None, **training):
-    options = {"steps": steps, "epoch_steps": 2, "batch_size": 4, "device": "cpu", "preview_minutes": 9} | training
+    options = {"steps": steps, "epoch_steps": 2, "batch_size": 4, "device": "cpu", "preview_minutes": 9}
+    options |= {"checkpoint_minutes": 0} | training
     return MaskGAN.fit(
         read_masks(masks), config=SMALL | (config or {}), training=TrainingConfig(**options), out=out, resume=resume
     )
@@ -199,3 +201,10 @@ def test_other_models_are_refused(tmp_path, trained):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(ModelError, match="is a model of pix2pix"):
         MaskGAN.load(tmp_path)
+
+
+def test_part_of_the_optimiser_leaves_the_rest_as_it_is():
+    whole = MaskGANConfig().optimiser
+    assert MaskGANConfig(optimiser={"n_critic": 1}).optimiser == whole.model_copy(update={"n_critic": 1})
+    with pytest.raises(ConfigError, match="pool_size is not 0"):
+        parse_options(MaskGANConfig, {"optimiser": {"pool_size": 50}})

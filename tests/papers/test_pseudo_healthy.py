@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from lesionforge.config import parse_options
+from lesionforge.errors import ConfigError
 from lesionforge.losses.game import AdversarialGame
 from lesionforge.losses.gradient_penalty import gradient_penalty
 from lesionforge.networks.discriminator import PatchGAN, receptive_field
@@ -124,17 +126,19 @@ def test_least_squares_are_those_that_the_printed_game_means():
     game = AdversarialGame("lsgan")
     real, fake = torch.tensor([[0.5], [2.0]]), torch.tensor([[-1.0], [0.25]])
     expected = 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
-    assert game.critic_loss(lambda x: x, real, fake).item() == pytest.approx(expected.item())
-    assert game.generator_loss(fake).item() == pytest.approx(0.5 * (fake - 1).square().mean().item())
+    assert game.critic_loss(lambda x: x, real, fake)[0].item() == pytest.approx(expected.item())
+    assert game.generator_loss(lambda x: x, fake).item() == pytest.approx(0.5 * (fake - 1).square().mean().item())
 
 
 def test_the_printed_game_is_a_maximum_and_its_sigmoid_bounds_it():
     game = AdversarialGame("bounded")
     real, fake = torch.tensor([[0.5], [2.0]]), torch.tensor([[-1.0], [0.25]])
     printed = 0.5 * (fake.sigmoid() - 1).square().mean() + 0.5 * real.sigmoid().square().mean()
-    assert game.critic_loss(lambda x: x, real, fake).item() == pytest.approx(-printed.item())
-    assert game.critic_loss(lambda x: x, 1e4 + real, fake - 1e4).item() == pytest.approx(-1)
-    assert game.generator_loss(fake).item() == pytest.approx(0.5 * (fake.sigmoid() - 1).square().mean().item())
+    assert game.critic_loss(lambda x: x, real, fake)[0].item() == pytest.approx(-printed.item())
+    assert game.critic_loss(lambda x: x, 1e4 + real, fake - 1e4)[0].item() == pytest.approx(-1)
+    assert game.generator_loss(lambda x: x, fake).item() == pytest.approx(
+        0.5 * (fake.sigmoid() - 1).square().mean().item()
+    )
 
 
 def test_the_wasserstein_game_has_a_penalty_and_no_halves():
@@ -146,12 +150,14 @@ def test_the_wasserstein_game_has_a_penalty_and_no_halves():
         return x.square().flatten(1).sum(1)
 
     with torch_seed(1):
-        loss = game.critic_loss(judge, real, fake)
+        loss, parts = game.critic_loss(judge, real, fake)
     with torch_seed(1):
         penalty = gradient_penalty(judge, torch.cat([real, real]), fake)
     expected = judge(fake).mean() - judge(real).mean() + 10 * penalty
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert game.generator_loss(fake).item() == pytest.approx(-fake.mean().item())
+    assert parts["penalty"].item() == pytest.approx(penalty.item(), rel=1e-5)
+    assert parts["wasserstein"].item() == pytest.approx((10 * penalty - expected).item(), rel=1e-5)
+    assert game.generator_loss(judge, fake).item() == pytest.approx(-judge(fake).mean().item())
 
 
 def module_of(method, spatial_dims, **options):
@@ -276,3 +282,30 @@ def test_cyclegan_loses_nothing_on_both_ways_round_if_it_does_nothing(spatial_di
     assert float(loss - logs["adversarial"]) == pytest.approx(7 * float(around), rel=1e-3)
     assert torch.equal(fakes, torch.cat([healthy(batch["pathological"]), pathological(batch["healthy"])], 1))
     assert float(nothing["cycle"]) == 0
+
+
+@BOTH
+@pytest.mark.parametrize("method", [PseudoHealthy, HealingGAN, HealingCycleGAN])
+def test_a_critic_whose_gradient_is_penalised_has_neither_norm_nor_pool(method, spatial_dims):
+    """Gulrajani et al. 2017, section 4: the penalty is of each item alone, and on new fakes."""
+    norms = nn.modules.batchnorm._NormBase
+    for adversarial, has_norm in (("wgan", False), ("lsgan", True)):
+        module = module_of(method, spatial_dims, adversarial=adversarial)
+        assert any(isinstance(layer, norms) for layer in module.critic.modules()) == has_norm
+        assert (module.config.pool_size > 0) == has_norm
+    given = method.Config(adversarial="wgan", optimiser={"beta1": 0.0})
+    assert (given.optimiser.pool_size, given.optimiser.beta1, given.optimiser.learning_rate) == (0, 0, 1e-4)
+    with pytest.raises(ConfigError, match="pool_size is not 0") as caught:
+        parse_options(method.Config, {"adversarial": "wgan", "optimiser": {"pool_size": 50}})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "adversarial"), PUBLISHED)
+def test_one_weight_leaves_the_others_as_published(mode, adversarial):
+    options = {"mode": mode, "adversarial": adversarial}
+    names = ("pathological", "healthy", "empty", "adversarial_ph", "adversarial_hh", "mask")
+    published = dict(zip(names, PUBLISHED[mode, adversarial], strict=True))
+    for name in names:
+        given = PseudoHealthy.Config(**options, weights={name: 7})
+        assert given.weights.model_dump() == published | {name: 7}
+    assert PseudoHealthy.Config(**options, weights=None).weights.model_dump() == published

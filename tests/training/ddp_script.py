@@ -30,13 +30,13 @@ class Keep(Callback):
 
 
 def main():
-    """Train with everything that is hard to hand to other processes: spectral norm, EMA, pool, previews."""
+    """Train with everything that is hard to hand to other processes: spectral norm, EMA, pool, further steps of the critic, previews."""
     quiet()
     out = Path(sys.argv[1])
     loop._callbacks = with_callback(loop._callbacks, Keep(out))
-    model = fit_pix2pix(
-        read_cohort(Path(sys.argv[2])), out / "model", 2, devices=2, steps=3, config={"spectral_norm": True}
-    )
+    optimiser = {"pool_size": 5, "ema_decay": 0.9, "clip_norm": 0.5, "learning_rate": 0.01, "n_critic": 2}
+    config = {"spectral_norm": True, "optimiser": optimiser}
+    model = fit_pix2pix(read_cohort(Path(sys.argv[2])), out / "model", 2, devices=2, steps=3, config=config)
     weights = sum(float(tensor.abs().sum()) for tensor in model.tensors().values())
     with (out / "report.jsonl").open("a") as file:
         file.write(json.dumps({"steps": model.info.training["steps"], "weights": weights}) + "\n")

@@ -71,9 +71,9 @@ class Recorder(lightning.LightningModule):
 
 
 def training(**options):
-    """Four epochs of two steps, each of two accumulated batches."""
-    defaults = {"steps": 8, "epoch_steps": 2, "batch_size": 2, "accumulate": 2, "device": "cpu", "preview_minutes": 9}
-    return TrainingConfig(**{**defaults, **options})
+    """Four epochs of two steps, each of two accumulated batches; a checkpoint after every epoch."""
+    defaults = {"steps": 8, "epoch_steps": 2, "batch_size": 2, "accumulate": 2, "device": "cpu"}
+    return TrainingConfig(**{**defaults, "preview_minutes": 9, "checkpoint_minutes": 0, **options})
 
 
 def fit_pix2pix(cohort, out, spatial_dims, *, resume=False, config=None, **options):
@@ -112,7 +112,8 @@ def fit_healer(method, **chosen):
     """Return a function that trains a method that removes lesions."""
 
     def fit(cohort, out, spatial_dims, *, resume=False, config=None, **options):
-        optimiser = {"pool_size": 3, "ema_decay": 0.9, "learning_rate": 0.01}
+        pool_size = 0 if chosen.get("adversarial") == "wgan" else 3
+        optimiser = {"pool_size": pool_size, "ema_decay": 0.9, "learning_rate": 0.01}
         small = healer_options(method, spatial_dims, **chosen)
         return find_trainable(method).fit(
             cohort,

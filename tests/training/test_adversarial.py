@@ -233,3 +233,55 @@ def test_each_network_learns_from_its_own_loss_alone(tmp_path):
     for name, weight in module.critic.state_dict().items():
         torch.testing.assert_close(weight, expected.critic.state_dict()[name])
         assert not torch.equal(weight, start[name])
+
+
+class Linear(AdversarialModule):
+    """Two weights; the gradient of each is the mean of the draws that it is shown."""
+
+    def __init__(self, *, accumulate, n_critic):
+        generator, critic = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        config = AdversarialConfig(pool_size=0, n_critic=n_critic)
+        super().__init__(generator, critic, config=config, seed=0, accumulate=accumulate)
+        self.gradients = []
+
+    def generator_loss(self, batch):
+        fakes = batch["draw"][:, None]
+        return self.generator(fakes).mean(), fakes, {}
+
+    def critic_loss(self, batch, fakes):
+        assert torch.equal(fakes[:, 0], batch["draw"])
+        return self.critic(fakes).mean(), {}
+
+    def on_before_optimizer_step(self, optimizer):
+        (weight,) = optimizer.param_groups[0]["params"]
+        self.gradients.append(("generator" if weight is self.generator.weight else "critic", float(weight.grad)))
+
+
+@pytest.mark.parametrize(("accumulate", "n_critic", "batch_size"), [(1, 1, 4), (2, 2, 2), (3, 2, 1), (1, 5, 1)])
+def test_each_step_of_the_critic_has_the_gradient_of_its_own_batches(accumulate, n_critic, batch_size, tmp_path):
+    module = Linear(accumulate=accumulate, n_critic=n_critic)
+    train(module, tmp_path / "run", steps=3, epoch_steps=2, batch_size=batch_size)
+    of_step = accumulate * batch_size
+    means = [sum(range(first, first + of_step)) / of_step for first in range(0, 3 * n_critic * of_step, of_step)]
+    of_critic = [gradient for name, gradient in module.gradients if name == "critic"]
+    of_generator = [gradient for name, gradient in module.gradients if name == "generator"]
+    assert of_critic == pytest.approx(means)
+    assert of_generator == pytest.approx(means[::n_critic])
+    order = ["generator", *["critic"] * n_critic] * 3
+    assert [name for name, _ in module.gradients] == order
+
+
+@pytest.mark.parametrize("n_critic", [1, 3])
+def test_small_batches_make_the_steps_of_large_ones_for_every_step_of_the_critic(n_critic, tmp_path):
+    one = train(Tiny(n_critic=n_critic), tmp_path / "one", batch_size=4, steps=2)
+    two = train(Tiny(n_critic=n_critic, accumulate=2), tmp_path / "two", batch_size=2, steps=2)
+    assert len(one.norms) == len(two.norms) == 2 * (1 + n_critic)
+    assert two.norms == pytest.approx(one.norms, rel=1e-4)
+    for name, weight in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], weight)
+
+
+def test_the_average_counts_steps_of_the_generator(tmp_path):
+    module = train(Tiny(n_critic=3, accumulate=2), tmp_path / "run", steps=4, epoch_steps=2, batch_size=1)
+    assert module.averaged.n_averaged == 4
+    assert len(set(module.drawn)) == len(module.drawn) == 4 * 3 * 2

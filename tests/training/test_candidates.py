@@ -19,8 +19,8 @@ STEPS = (2, 3, 6)
 """For three lesion slices, two of them to a step."""
 
 
-def fit_lcgan(cohort, out, *, candidates=(1, 2, 4), candidates_in="epochs", **options):
-    config = {**LCGAN, "candidates": candidates, "candidates_in": candidates_in}
+def fit_lcgan(cohort, out, *, candidates=(1, 2, 4), candidates_in="epochs", config=None, **options):
+    config = {**LCGAN, "candidates": candidates, "candidates_in": candidates_in, **(config or {})}
     return fit_pix2pix(cohort, out, 2, config=config, **{"accumulate": 1, "steps": 99, **options})
 
 
@@ -154,3 +154,11 @@ def test_epochs_that_are_none_are_refused(wrong, cohorts, tmp_path):
     with pytest.raises(ConfigError, match="candidates") as caught:
         fit_lcgan(cohorts[2], tmp_path / "run", candidates=wrong)
     assert "\n" not in str(caught.value)
+
+
+def test_further_steps_of_the_critic_are_no_steps_of_the_run(cohorts, tmp_path):
+    kept, alone, config = tmp_path / "kept", tmp_path / "alone", {"optimiser": {"n_critic": 2}}
+    for out, options in ((kept, {"candidates": (2, 3), "steps": 99}), (alone, {"candidates": (), "steps": 2})):
+        fit_lcgan(cohorts[2], out, candidates_in="steps", accumulate=2, config=config, **options)
+    assert list_candidates(kept) == ("step_0002", "step_0003")
+    assert same(weights(kept, "step_0002"), load_file(alone / "model.safetensors"))

@@ -37,10 +37,10 @@ def ranks(out):
 
 
 def test_each_process_sees_its_own_items(ranks):
-    steps, batch_size, accumulate = 3, 2, 2
+    drawn = 3 * 2 * 2 * 2  # steps, batch_size, accumulate, n_critic
     items = [rank["items"] for rank in ranks]
-    assert [len(seen) for seen in items] == [steps * batch_size * accumulate] * 2
-    assert len({*items[0], *items[1]}) == 2 * steps * batch_size * accumulate
+    assert [len(seen) for seen in items] == [drawn] * 2
+    assert len({*items[0], *items[1]}) == 2 * drawn
 
 
 def test_the_weights_of_both_agree_and_each_has_its_own_pool(ranks):
@@ -77,9 +77,9 @@ def test_processes_partition_the_draws(world, monkeypatch):
     seen = []
     for rank in range(world):
         monkeypatch.setattr(loop, "_world", lambda rank=rank: (rank, world))
-        sampler = DrawSampler(config)
+        sampler = DrawSampler(config, batches=6)
         for epoch in range(3):
             sampler.set_epoch(epoch)
-            assert len(list(sampler)) == len(sampler) == (2, 2, 1)[epoch] * 6
+            assert len(list(sampler)) == len(sampler) == (2, 2, 1)[epoch] * 12
             seen.extend(sampler)
-    assert sorted(seen) == list(range(5 * 6 * world))
+    assert sorted(seen) == list(range(5 * 12 * world))

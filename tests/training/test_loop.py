@@ -14,7 +14,7 @@ from lesionforge.errors import ConfigError, LesionforgeError, ModelError, Output
 from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.training import loop
 from lesionforge.training.checkpoint import CHECKPOINT
-from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, pick_device
+from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, loader_workers, pick_device
 from lesionforge.training.model_folder import read_info
 from tests.training.runs import (
     METHODS,
@@ -285,3 +285,20 @@ def test_a_device_that_is_not_there_is_told(monkeypatch):
     assert pick_device("auto") == pick_device("cpu") == "cpu"
     with pytest.raises(LesionforgeError, match="--device cpu"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize("method", ["pix2pix", "unpaired", "segmentation"])
+def test_strided_3d_convolutions_are_not_computed_in_bfloat16_on_a_cpu(method, cohorts, tmp_path):
+    """Some CPUs give wrong results of them where they are one voxel wide: pytorch/pytorch#169688."""
+    with pytest.raises(ConfigError, match=r"precision=bf16-mixed: .* use precision=32-true") as caught:
+        METHODS[method](cohorts[3], tmp_path / "run", 3, steps=1, precision="bf16-mixed")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("cores", "devices", "workers"), [(16, 1, 8), (4, 1, 3), (8, 2, 3), (1, 1, 0), (None, 1, 0)])
+def test_loader_processes_feed_a_gpu_as_far_as_there_are_cores(cores, devices, workers, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    config = TrainingConfig(devices=devices)
+    assert loader_workers(config, "cuda") == workers
+    assert loader_workers(config, "cpu") == 0
+    assert loader_workers(config.model_copy(update={"workers": 5}), "cpu") == 5

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from lesionforge.config import parse_options
+from lesionforge.config import Options, laid_over, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
@@ -26,10 +26,8 @@ NAME = r"[\w.+-]+"
 """Of whatever has a folder of its own."""
 
 
-class Part(BaseModel):
+class Part(Options):
     """A part of a plan."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class MaskGeneratorPlan(Part):
@@ -43,7 +41,7 @@ class MaskGeneratorPlan(Part):
     """
 
     masks: Path | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
@@ -75,7 +73,7 @@ class SynthesizerPlan(Part):
     """
 
     method: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     training: TrainingConfig = TrainingConfig()
     masks: str = Field(default="edited", pattern=r"^(bank|edited|own|ellipsoids|gan:.+)$")
     blend: Blend = "lesion"
@@ -125,7 +123,7 @@ class Arm(Part):
     share: float = Field(default=0.5, gt=0, le=1)
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
-    task: dict[str, Any] = {}
+    task: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -249,8 +247,8 @@ class Plan(Part):
     task: SegmentationConfig = SegmentationConfig()
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    mask_generators: dict[str, MaskGeneratorPlan] = {}
-    synthesizers: dict[str, SynthesizerPlan] = {}
+    mask_generators: dict[str, MaskGeneratorPlan] = Field(default={})
+    synthesizers: dict[str, SynthesizerPlan] = Field(default={})
     arms: dict[str, Arm]
     baseline: str
     primary: str = "dice"
@@ -260,7 +258,7 @@ class Plan(Part):
     budget: Literal["steps", "paper"] = "steps"
     in_plane: bool = False
     examples: int = 4
-    scales: dict[str, dict[str, Any] | None] = {}
+    scales: dict[str, dict[str, Any] | None] = Field(default={})
 
     @property
     def tuned_arms(self) -> tuple[str, ...]:
@@ -274,7 +272,7 @@ class Plan(Part):
             ConfigError: if one of the arm's own options is unknown or out of range.
         """
         own = {**self.arms[arm].task, "augment": self.arms[arm].augment}
-        return parse_options(SegmentationConfig, {**self.task.model_dump(mode="json"), **own})
+        return parse_options(SegmentationConfig, laid_over(self.task, own))
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

@@ -43,6 +43,9 @@ TimeBudget = Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Seed = Annotated[int, typer.Option(help="All randomness comes from it.")]
 Workers = Annotated[int, typer.Option(help="Helper processes; the result does not depend on it.")]
+LoaderWorkers = Annotated[
+    int | None, typer.Option("--workers", help="Loader processes; the result does not depend on it. Some on CUDA.")
+]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
 Channels = Annotated[
     list[str] | None, typer.Option("--channels", "--channel", help="Image channels to use; all unless given.")

@@ -17,6 +17,7 @@ from lesionforge.cli.common import (
     CohortFolder,
     Device,
     DeviceOption,
+    LoaderWorkers,
     ModelFolder,
     Out,
     Resume,
@@ -72,7 +73,13 @@ class BlendChoice(StrEnum):
 
 
 def training_options(
-    options: dict[str, Any], *, steps: int | None, time_budget: str | None, seed: int, device: Device, workers: int
+    options: dict[str, Any],
+    *,
+    steps: int | None,
+    time_budget: str | None,
+    seed: int,
+    device: Device,
+    workers: int | None,
 ) -> dict[str, Any]:
     """Return the training's options with those that have a flag of their own."""
     flags = {"seed": seed, "device": device.value, "workers": workers}
@@ -105,7 +112,7 @@ def train(
     resume: Resume = False,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
-    workers: Workers = 0,
+    workers: LoaderWorkers = None,
 ) -> None:
     """Fit what draws lesions, what removes them, or a generator of lesion masks (maskgan) on the cases of a cohort.
 

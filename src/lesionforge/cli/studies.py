@@ -15,6 +15,7 @@ from lesionforge.cli.common import (
     CohortFolder,
     Device,
     DeviceOption,
+    LoaderWorkers,
     ModelFolder,
     Out,
     Resume,
@@ -24,7 +25,6 @@ from lesionforge.cli.common import (
     Steps,
     Subjects,
     TimeBudget,
-    Workers,
     console,
     finish,
     nested,
@@ -59,7 +59,7 @@ def segment_train(
     resume: Resume = False,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
-    workers: Workers = 0,
+    workers: LoaderWorkers = None,
 ) -> None:
     """Train a segmentation network on the annotated cases of a cohort; the last step's weights are the result.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.losses.gradient_penalty import gradient_penalty
+
+Critic = Callable[[Tensor], Tensor]
 
 
 class AdversarialGame:
@@ -27,20 +30,34 @@ class AdversarialGame:
         self.penalised = name == "wgan"
         self.share = 1.0 if self.penalised else 0.5
 
-    def generator_loss(self, logits: Tensor) -> Tensor:
-        """Return the generator's loss on the logits of its fakes."""
-        return self.share * self.loss.generator(logits)
+    def generator_loss(self, critic: Critic, fake: Tensor) -> Tensor:
+        """Return the generator's loss on its fakes.
 
-    def critic_loss(self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-        """Return the critic's loss.
+        Args:
+            critic: gives the logits.
+            fake: ``(batch, channel, x, y[, z])``.
+        """
+        return self.share * self.loss.generator(self._judge(critic, fake))
+
+    def critic_loss(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the critic's loss and, of the Wasserstein game, the distance and the penalty that it is made of.
 
         Args:
             critic: gives the logits; it must not mix the items of a batch.
             real: ``(batch, channel, x, y[, z])``.
             fake: ``(n · batch, channel, x, y[, z])``.
         """
-        loss = 2 * self.share * self.loss.discriminator_loss(critic(real), critic(fake))
-        if self.penalised:
-            alike = real.repeat(len(fake) // len(real), *[1] * (real.dim() - 1))
-            loss = loss + self.lambda_gp * gradient_penalty(critic, alike, fake)
-        return loss
+        judged = self._judge(critic, real), self._judge(critic, fake)
+        loss = 2 * self.share * self.loss.discriminator_loss(*judged)
+        if not self.penalised:
+            return loss, {}
+        alike = real.repeat(len(fake) // len(real), *[1] * (real.dim() - 1))
+        penalty = gradient_penalty(critic, alike, fake)
+        return loss + self.lambda_gp * penalty, {"wasserstein": -loss, "penalty": penalty}
+
+    def _judge(self, critic: Critic, images: Tensor) -> Tensor:
+        """Return the logits; those of a critic whose gradient is penalised in fp32, as the penalty sees them."""
+        if not self.penalised:
+            return critic(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return critic(images.float())

@@ -93,8 +93,7 @@ class MaskGAN(MaskSource):
         parts = split_by_subject(cases, {"train": 1 - options.held_out, "held_out": options.held_out}, training.seed)
         place = {case.case_id: number for number, case in enumerate(cases)}
         train, held_out = (masks[[place[case.case_id] for case in part]] for part in parts.values())
-        n_critic = options.optimiser.n_critic
-        batch_size = (training.batch_size or BATCH_SIZE) * n_critic
+        training = training.or_batch_size(BATCH_SIZE)
         module = MaskGANModule(options, int(masks.max()), seed=training.seed, accumulate=training.accumulate)
         items = MaskItems(train, int(masks.max()), mirror=options.mirror, seed=training.seed)
         info = describe(
@@ -102,7 +101,7 @@ class MaskGAN(MaskSource):
             options,
             Preprocessing(spatial_dims=3, channels=cohort.channels),
             parts["train"],
-            training=training.model_dump(include={"steps", "accumulate", "seed"}) | {"batch_size": batch_size},
+            training=training.model_dump(include={"steps", "batch_size", "accumulate", "seed"}),
         )
         draw = partial(_draw, module, seed=training.seed)
         shown = Preview(lambda: picture(draw(8), train), out / "previews", minutes=training.preview_minutes)
@@ -110,7 +109,7 @@ class MaskGAN(MaskSource):
             module,
             items,
             out=out,
-            config=training.model_copy(update={"batch_size": batch_size}),
+            config=training,
             resume=resume,
             callbacks=(shown, Watch(partial(draw, LOOKED_AT), grid.brain_voxels)),
         )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import MethodConfig
-from lesionforge.losses.gradient_penalty import gradient_penalty
+from lesionforge.losses.game import AdversarialGame
 from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
 from lesionforge.seeding import generator
 from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, Batch, Logs
@@ -54,6 +54,12 @@ class MaskGANConfig(MethodConfig):
     min_voxels: int = Field(default=20, ge=1)
     optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta1=0.0, beta2=0.9, pool_size=0, n_critic=5)
 
+    @model_validator(mode="after")
+    def _no_pool(self) -> Self:
+        if self.optimiser.pool_size:
+            raise ValueError("optimiser.pool_size is not 0, but a critic under wgan judges new fakes alone")
+        return self
+
 
 def make_generator(config: MaskGANConfig, classes: int) -> MaskGenerator:
     """Return the generator that the options ask for: a channel for the background and one for each class."""
@@ -77,19 +83,17 @@ class MaskGANModule(AdversarialModule):
             drawer = make_generator(config, classes)
             critic = MaskCritic(spatial_dims=3, size=config.size, in_channels=1 + classes, width=config.width)
         super().__init__(drawer, critic, config=config.optimiser, seed=seed, accumulate=accumulate)
-        self.latent, self.lambda_gp = config.latent, config.lambda_gp
+        self.latent, self.game = config.latent, AdversarialGame("wgan", lambda_gp=config.lambda_gp)
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
         """The critic's mean answer to drawn masks, negated."""
         real = batch["mask"]
         fake = self.generator(torch.randn(len(real), self.latent, device=real.device)).softmax(1)
-        return -self.critic(fake).mean(), fake.detach(), {}
+        return self.game.generator_loss(self.critic, fake), fake.detach(), {}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
         """The difference of the critic's answers plus the gradient penalty."""
-        distance = self.critic(batch["mask"]).mean() - self.critic(fakes).mean()
-        penalty = gradient_penalty(self.critic, batch["mask"], fakes)
-        return self.lambda_gp * penalty - distance, {"wasserstein": distance, "penalty": penalty}
+        return self.game.critic_loss(self.critic, batch["mask"], fakes)
 
 
 class MaskItems(Dataset[dict[str, Tensor]]):

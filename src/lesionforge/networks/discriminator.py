@@ -32,7 +32,7 @@ class PatchGAN(nn.Module):
         keep_size: pad the last convolution so that it keeps the size of its map, as in Xia et al. 2019 (table 4).
         width: factor on all ``channels``.
         norm: ``"instance"`` after every hidden convolution, or ``"batch"`` after all but the first, as in Isola et al.
-            2017 (section 6.1.2).
+            2017 (section 6.1.2), or ``"none"``, for a critic whose gradient is penalised.
         affine: whether instance norm learns a scale and a shift.
         spectral_norm: bound every convolution's largest singular value to 1, without another norm
             (Miyato et al. 2018).
@@ -50,7 +50,7 @@ class PatchGAN(nn.Module):
         strides: Sequence[int] = STRIDES,
         keep_size: bool = False,
         width: float = 1.0,
-        norm: Literal["instance", "batch"] = "instance",
+        norm: Literal["instance", "batch", "none"] = "instance",
         affine: bool = True,
         spectral_norm: bool = False,
     ) -> None:

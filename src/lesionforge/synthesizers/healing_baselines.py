@@ -53,12 +53,12 @@ class HealingGANModule(AdversarialModule):
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
         """The discriminator's answer to healed images."""
         healed = self.generator["healthy"](batch["pathological"])
-        return self.game.generator_loss(self.critic["healthy"](healed)), healed.detach(), {}
+        return self.game.generator_loss(self.critic["healthy"], healed), healed.detach(), {}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
         """Every discriminator judges real and fake images of its domain."""
         losses = {
-            f"d_{name}": self.game.critic_loss(critic, batch[name], fake)
+            f"d_{name}": self.game.critic_loss(critic, batch[name], fake)[0]
             for (name, critic), fake in zip(self.critic.items(), fakes.chunk(len(self.critic), 1), strict=True)
         }
         return torch.stack(list(losses.values())).sum(), losses
@@ -76,7 +76,7 @@ class HealingCycleGANModule(HealingGANModule):
         to_healthy, to_pathological = self.generator["healthy"], self.generator["pathological"]
         ways = both_ways(to_healthy, to_pathological, batch["pathological"], batch["healthy"], norm=l1_loss)
         fakes = {"healthy": ways.second, "pathological": ways.first}
-        answers = [self.game.generator_loss(self.critic[name](fake)) for name, fake in fakes.items()]
+        answers = [self.game.generator_loss(self.critic[name], fake) for name, fake in fakes.items()]
         adversarial = torch.stack(answers).sum()
         logs = {"adversarial": adversarial, "cycle": ways.cycle}
         return adversarial + self.lambda_cycle * ways.cycle, torch.cat(list(fakes.values()), 1).detach(), logs

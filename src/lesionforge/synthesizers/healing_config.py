@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -32,8 +33,8 @@ class HealingConfig(MethodConfig):
             the preprocessing is given, as by a plan with arms, its spacing counts.
         roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
             slices (2D) or the fingerprint's crop (3D).
-        adversarial: ``lsgan``, ``wgan`` (with gradient penalty) or ``bounded`` (as printed in the paper, with a
-            sigmoid).
+        adversarial: ``lsgan``, ``wgan`` (with gradient penalty; its critics have no norm and no pool) or ``bounded``
+            (as printed in the paper, with a sigmoid).
         lambda_gp: weight of the gradient penalty.
         margin_mm: how far beyond a lesion a scan may change where only lesions are replaced.
         augment: mirror left and right, and turn by up to 5°.
@@ -60,6 +61,14 @@ class HealingConfig(MethodConfig):
     level_bins: int | None = Field(default=20, ge=1)
     optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4)
 
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults; ``wgan`` has no pool."""
+        defaults = super().defaults(given)
+        if given.get("adversarial") == "wgan":
+            defaults["optimiser"] = defaults["optimiser"].model_copy(update={"pool_size": 0})
+        return defaults
+
     @property
     def divisor(self) -> int:
         """What the networks need each side of their input to be a multiple of."""
@@ -69,6 +78,12 @@ class HealingConfig(MethodConfig):
     def smallest(self) -> int:
         """The smallest side, in voxels, that the networks can take."""
         return max(2 * self.divisor, int(2 ** len(self.critic_channels)))
+
+    @model_validator(mode="after")
+    def _wgan_has_no_pool(self) -> Self:
+        if self.adversarial == "wgan" and self.optimiser.pool_size:
+            raise ValueError("optimiser.pool_size is not 0, but a critic under wgan judges new fakes alone")
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -96,7 +111,7 @@ class HealingConfig(MethodConfig):
         return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator
 
     def critic(self, in_channels: int) -> nn.Module:
-        """Return a discriminator: table 4; its output is linear."""
+        """Return a discriminator: table 4; its output is linear. A gradient penalty allows it no norm."""
         return PatchGAN(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,
@@ -104,4 +119,5 @@ class HealingConfig(MethodConfig):
             strides=(2,) * len(self.critic_channels),
             keep_size=True,
             width=self.width,
+            norm="none" if self.adversarial == "wgan" else "instance",
         )

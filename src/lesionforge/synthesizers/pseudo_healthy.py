@@ -17,16 +17,18 @@ reconstructor R draws it again. With x_p, x_h a pathological and a healthy image
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from monai.losses import DiceLoss
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from lesionforge.cohort.scan import LabelArray
+from lesionforge.config import Options
 from lesionforge.losses.game import AdversarialGame
 from lesionforge.networks.segmentor import CHANNELS, ResidualSegmentor
 from lesionforge.preprocessing.pipeline import Sample
@@ -41,7 +43,7 @@ from lesionforge.training.model_folder import ModelInfo
 from lesionforge.training.rng import torch_seed
 
 
-class Weights(BaseModel):
+class Weights(Options):
     """Weights of the terms of the loss.
 
     Attributes:
@@ -52,8 +54,6 @@ class Weights(BaseModel):
         adversarial_hh: of its answer to healthy images that went through R.
         mask: of L_Seg or L_GAN2.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pathological: float = Field(default=10.0, ge=0)
     healthy: float = Field(default=10.0, ge=0)
@@ -81,23 +81,26 @@ class PseudoHealthyConfig(HealingConfig):
             other subjects.
         segmentor_channels: widths of S from its finest resolution, times ``width``.
         segmentor_dropout: probability after every convolution of S.
-        weights: of the loss's terms; the paper's unless given, with ``wgan`` those of the authors' later code.
+        weights: of the loss's terms; those of the paper for ``mode`` unless given, with ``wgan`` those of the
+            authors' later code.
     """
 
     mode: Literal["paired", "unpaired"] = "paired"
     segmentor_channels: tuple[int, ...] = Field(default=CHANNELS, min_length=2)
     segmentor_dropout: float = Field(default=0.0, ge=0, lt=1)
-    weights: Weights | None = None
+    weights: Weights = PAPER["paired"]
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults; the weights depend on ``mode`` and ``adversarial``."""
+        published = RELEASED_CODE if given.get("adversarial") == "wgan" else PAPER
+        unpaired = given.get("mode") == "unpaired"
+        return super().defaults(given) | {"weights": published["unpaired" if unpaired else "paired"]}
 
     @property
     def divisor(self) -> int:
         """What the networks need each side of their input to be a multiple of."""
         return max(super().divisor, int(2 ** (len(self.segmentor_channels) - 1)))
-
-    @property
-    def chosen_weights(self) -> Weights:
-        """The weights, or those that belong to the other options."""
-        return self.weights or (RELEASED_CODE if self.adversarial == "wgan" else PAPER)[self.mode]
 
     def segmentor(self, in_channels: int, out_channels: int) -> nn.Module:
         """Return the segmentor."""
@@ -143,7 +146,7 @@ class PseudoHealthyModule(AdversarialModule):
         super().__init__(generators, critics, config=config.optimiser, seed=seed, accumulate=accumulate)
         self.game = AdversarialGame(config.adversarial, lambda_gp=config.lambda_gp)
         self.dice = DiceLoss(smooth_nr=0.1, smooth_dr=0.1)
-        self.mode, self.weights = config.mode, config.chosen_weights
+        self.mode, self.weights = config.mode, config.weights
         self.channels, self.classes = channels, classes
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
@@ -160,8 +163,8 @@ class PseudoHealthyModule(AdversarialModule):
             "pathological": l1_loss(drawn, pathological),
             "healthy": l1_loss(again, healthy),
             "empty": found_in_healthy.float().abs().mean(),
-            "adversarial_ph": self.game.generator_loss(self.critic["image"](healed)),
-            "adversarial_hh": self.game.generator_loss(self.critic["image"](kept)),
+            "adversarial_ph": self.game.generator_loss(self.critic["image"], healed),
+            "adversarial_hh": self.game.generator_loss(self.critic["image"], kept),
             "mask": self._mask_loss(found, batch["mask"]),
         }
         loss = torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
@@ -171,14 +174,14 @@ class PseudoHealthyModule(AdversarialModule):
         """D_x, in both cycles, and unpaired D_m: the mean over the fakes of two cycles, twice, is the sum of both."""
         healed, kept, found = fakes.split([self.channels, self.channels, self.classes], 1)
         both = torch.cat([healed, kept])
-        losses = {"d_image": 2 * self.game.critic_loss(self.critic["image"], batch["healthy"], both)}
+        losses = {"d_image": 2 * self.game.critic_loss(self.critic["image"], batch["healthy"], both)[0]}
         if self.mode == "unpaired":
-            losses["d_mask"] = self.game.critic_loss(self.critic["mask"], batch["mask"], found)
+            losses["d_mask"], _ = self.game.critic_loss(self.critic["mask"], batch["mask"], found)
         return torch.stack(list(losses.values())).sum(), losses
 
     def _mask_loss(self, found: Tensor, mask: Tensor) -> Tensor:
         if self.mode == "unpaired":
-            return self.game.generator_loss(self.critic["mask"](found))
+            return self.game.generator_loss(self.critic["mask"], found)
         return torch.as_tensor(self.dice(found.float(), mask))
 
 

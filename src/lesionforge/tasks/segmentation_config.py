@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 from monai.networks.nets import UNet
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
+from lesionforge.config import Options
 from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
@@ -18,7 +19,7 @@ from lesionforge.training.model_folder import ModelInfo
 Augment = Literal["none", "classical", "ct"]
 
 
-class SegmentationConfig(BaseModel):
+class SegmentationConfig(Options):
     """Options of the segmentation task.
 
     Attributes:
@@ -41,8 +42,6 @@ class SegmentationConfig(BaseModel):
         lesion_share: share of training items that are taken from a lesion.
         min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial_dims: Literal[2, 3] = 2
     network: Literal["residual", "stroke", "pseudo_healthy", "fcn8s"] = "residual"

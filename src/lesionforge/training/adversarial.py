@@ -9,10 +9,11 @@ from typing import Any
 
 import lightning
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from lesionforge.config import Options
 from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
@@ -20,7 +21,7 @@ Batch = dict[str, Tensor]
 Logs = dict[str, Tensor]
 
 
-class AdversarialConfig(BaseModel):
+class AdversarialConfig(Options):
     """Optimisation of two networks against each other.
 
     Attributes:
@@ -31,10 +32,8 @@ class AdversarialConfig(BaseModel):
         ema_decay: decay of the averaged generator that synthesizes; 0 takes the last weights.
         pool_size: earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
         clip_norm: bound on the norm of each network's gradient, or ``None``.
-        n_critic: critic steps for each of the generator's; a batch is shared out among them.
+        n_critic: critic steps for each of the generator's; each takes whole batches of its own.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(default=2e-4, gt=0)
     critic_learning_rate: float | None = Field(default=None, gt=0)
@@ -83,6 +82,8 @@ class ImagePool(nn.Module):
 class AdversarialModule(lightning.LightningModule):
     """One step: the generator against the critic, then the critic on real and pooled fakes, once or several times.
 
+    A step takes ``n_critic · accumulate`` batches. The generator and the critic's first step share the first
+    ``accumulate`` of them, and the fakes; each further step of the critic takes the next ones, with new fakes.
     A method says what its two losses are; the order, accumulation, clipping, averaging and randomness are here.
     All randomness of a step comes from (seed, epoch, batch), so a resumed run repeats an uninterrupted one.
     """
@@ -115,27 +116,33 @@ class AdversarialModule(lightning.LightningModule):
             for network, rate in zip((self.generator, self.critic), rates, strict=True)
         ]
 
-    def training_step(self, batch: Batch, batch_index: int) -> None:
-        """Update both networks; gradients add up over ``accumulate`` batches."""
-        first, last = batch_index % self.accumulate == 0, (batch_index + 1) % self.accumulate == 0
-        of_generator, of_critic = self.optimizers()
-        n_critic = self.config.n_critic
-        parts = [{name: values[part::n_critic] for name, values in batch.items()} for part in range(n_critic)]
-        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
-            self.toggle_optimizer(of_generator)
-            loss_g, fakes, logs_g = self.generator_loss(parts[0])
-            self._descend(of_generator, loss_g, self.generator.parameters(), first=first, last=last)
-            self.untoggle_optimizer(of_generator)
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of an optimiser step of the generator: ``accumulate`` for each step of the critic."""
+        return self.accumulate * self.config.n_critic
 
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """Take one batch of a step: of the generator and the critic's first step, or of one of its further steps.
+
+        A network's gradient is the mean over the ``accumulate`` batches of its step.
+        """
+        critic_step, part = divmod(batch_index % self.batches_per_step, self.accumulate)
+        ends = {"first": part == 0, "last": part == self.accumulate - 1}
+        of_generator, of_critic = self.optimizers()
+        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
+            if critic_step == 0:
+                self.toggle_optimizer(of_generator)
+                loss_g, fakes, logs_g = self.generator_loss(batch)
+                self._descend(of_generator, loss_g, self.generator.parameters(), **ends)
+                self.untoggle_optimizer(of_generator)
+            else:
+                with torch.no_grad():
+                    loss_g, fakes, logs_g = self.generator_loss(batch)
             self.toggle_optimizer(of_critic)
-            for number, part in enumerate(parts):
-                if number > 0:
-                    with torch.no_grad():
-                        _, fakes, _ = self.generator_loss(part)
-                loss_d, logs_d = self.critic_loss(part, self.pool.exchange(fakes))
-                self._descend(of_critic, loss_d, self.critic.parameters(), first=first, last=last)
+            loss_d, logs_d = self.critic_loss(batch, self.pool.exchange(fakes))
+            self._descend(of_critic, loss_d, self.critic.parameters(), **ends)
             self.untoggle_optimizer(of_critic)
-        if last:
+        if (batch_index + 1) % self.batches_per_step == 0:
             self.averaged.update_parameters(self.generator)
         if is_logged(self.trainer):
             losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}

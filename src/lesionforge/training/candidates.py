@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lesionforge.training.adversarial import AdversarialModule
+from lesionforge.training.finite import check_weights
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import CANDIDATES, save_tensors
 from lesionforge.training.preview import save_figure
+from lesionforge.training.progress import steps_done
 
 CandidateUnit = Literal["epochs", "steps"]
 
@@ -60,8 +62,7 @@ class Candidates(Callback):
         also: Mapping[str, Tensor],
         draw: Callable[[], Figure],
     ) -> None:
-        self.batches = {name: step * config.accumulate for name, step in steps.items()}
-        self.folder, self.epoch_batches = out / CANDIDATES, config.epoch_steps * config.accumulate
+        self.steps, self.out, self.epoch_steps = dict(steps), out, config.epoch_steps
         self.also, self.draw = dict(also), draw
 
     def on_train_batch_end(
@@ -74,8 +75,11 @@ class Candidates(Callback):
     ) -> None:
         """Keep the generator if a candidate's last batch is done."""
         assert isinstance(pl_module, AdversarialModule)
-        done = trainer.current_epoch * self.epoch_batches + batch_idx + 1
-        for name, batches in self.batches.items():
-            if batches == done and trainer.is_global_zero:
-                save_tensors(self.folder / f"{name}.safetensors", {**pl_module.result.state_dict(), **self.also})
-                save_figure(self.folder / f"{name}.png", self.draw())
+        batches, folder = pl_module.batches_per_step, self.out / CANDIDATES
+        if (batch_idx + 1) % batches or not trainer.is_global_zero:
+            return
+        done = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=batches)
+        for name in (name for name, step in self.steps.items() if step == done):
+            check_weights(pl_module, self.out)
+            save_tensors(folder / f"{name}.safetensors", {**pl_module.result.state_dict(), **self.also})
+            save_figure(folder / f"{name}.png", self.draw())

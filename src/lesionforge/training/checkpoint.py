@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 
 from lesionforge.errors import ConfigError, ModelError
 
@@ -30,8 +32,31 @@ class RunRecord(Callback):
         return dict(self.options)
 
 
+class Checkpoints(CheckpointCallback):
+    """Writes ``last.ckpt`` at the ends of epochs, at most every ``minutes``, and at the end of the run.
+
+    Args:
+        out: the run's folder.
+        minutes: between two checkpoints; a killed run loses as much.
+    """
+
+    def __init__(self, out: Path, *, minutes: float) -> None:
+        self.path, self.seconds, self.last = out / CHECKPOINT, 60 * minutes, monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.last = monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a checkpoint if it is time; of several processes the first one says so."""
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.strategy.broadcast(ends or monotonic() - self.last >= self.seconds):
+            trainer.save_checkpoint(self.path)
+            self.last = monotonic()
+
+
 def epochs_done(out: Path) -> int:
-    """Return how many epochs the run in ``out`` has finished.
+    """Return how many epochs the checkpoint of the run in ``out`` has behind it.
 
     Raises:
         ModelError: if its checkpoint is damaged.

@@ -18,16 +18,20 @@ from typing import Any, Literal, Self
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer
+from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lesionforge.config import Options
 from lesionforge.errors import ConfigError, OutputError
 from lesionforge.files import claim_output
-from lesionforge.training.checkpoint import CHECKPOINT, RunRecord, check_fits, epochs_done
+from lesionforge.training.adversarial import AdversarialModule
+from lesionforge.training.checkpoint import CHECKPOINT, Checkpoints, RunRecord, check_fits, epochs_done
+from lesionforge.training.finite import StopAtNonFinite
 from lesionforge.training.log import ContinuingCSVLogger
 from lesionforge.training.progress import PlainProgress
 
@@ -35,25 +39,26 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Options):
     """How long and on what to train.
 
     Attributes:
         steps: optimiser steps (of the generator, where there are two networks).
         batch_size: draws per step and device; ``None`` takes it from the fingerprint.
         accumulate: batches whose gradients are summed up to one step.
-        epoch_steps: steps between two checkpoints; an epoch is nothing else here.
+        epoch_steps: steps of an epoch; a checkpoint or a preview can be written at the end of one, and it is nothing
+            else here.
         seed: all randomness of the run comes from it.
         device: ``"auto"`` takes CUDA where there is one.
         devices: number of processes for distributed training; each takes ``batch_size`` draws a step.
         precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA.
-        workers: loader processes.
+        workers: loader processes, on which no result depends; ``None`` takes up to 8 on CUDA, as many as there are
+            cores to spare, and none on a CPU.
         time_budget: seconds after which the run ends at the next epoch, or ``None``.
         preview_minutes: minutes between two preview pictures.
+        checkpoint_minutes: minutes between two checkpoints; one is also written at the end of the run.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(default=2000, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
@@ -63,9 +68,10 @@ class TrainingConfig(BaseModel):
     device: Device = "auto"
     devices: int = Field(default=1, ge=1)
     precision: Precision = "auto"
-    workers: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=0)
     time_budget: float | None = None
     preview_minutes: float = 2.0
+    checkpoint_minutes: float = Field(default=5.0, ge=0)
     tensorboard: bool = False
 
     def or_batch_size(self, batch_size: int) -> Self:
@@ -78,13 +84,14 @@ class DrawSampler(Sampler[int]):
 
     Args:
         config: of the run.
+        batches: of a step; ``accumulate`` unless given.
         epoch: the first one; loader processes ask for it before Lightning sets it.
     """
 
-    def __init__(self, config: TrainingConfig, *, epoch: int = 0) -> None:
+    def __init__(self, config: TrainingConfig, *, batches: int | None = None, epoch: int = 0) -> None:
         assert config.batch_size is not None
         self.config, self.epoch = config, epoch
-        self.per_step = config.batch_size * config.accumulate
+        self.per_step = config.batch_size * (batches or config.accumulate)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -115,7 +122,7 @@ def fit(
 ) -> int:
     """Train ``module`` on ``dataset`` and return how many steps were made; a time budget may end it early.
 
-    Writes ``metrics.csv`` and ``checkpoints/last.ckpt`` into ``out`` at the end of every epoch.
+    Writes ``metrics.csv`` and, every few minutes and at the end, ``checkpoints/last.ckpt`` into ``out``.
 
     Args:
         module: what to train; its last weights are its result.
@@ -127,19 +134,25 @@ def fit(
 
     Raises:
         OutputError: if ``out`` holds anything already and ``resume`` is off.
+        TrainingError: if a loss or a weight is not finite any more.
         KeyboardInterrupt: if the user stopped it.
     """
     claim_run(out, resume=resume)
     accelerator = pick_device(config.device)
     epochs, done = math.ceil(config.steps / config.epoch_steps), epochs_done(out)
     record = RunRecord(config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices"}))
+    batches = config.accumulate
+    if isinstance(module, AdversarialModule):
+        batches = module.batches_per_step
+        record.options["n_critic"] = module.config.n_critic
     check_fits(out, module, record)
+    workers = loader_workers(config, accelerator)
     loader = DataLoader(
         dataset,
         batch_size=config.batch_size,
-        sampler=DrawSampler(config, epoch=min(done, epochs - 1)),
-        num_workers=config.workers,
-        persistent_workers=config.workers > 0,
+        sampler=DrawSampler(config, batches=batches, epoch=min(done, epochs - 1)),
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=accelerator == "cuda",
     )
     channels_last(module, spatial_dims=(2, 3) if accelerator == "cuda" else (3,))
@@ -147,15 +160,15 @@ def fit(
         accelerator=accelerator,
         devices=config.devices,
         strategy=_strategy(config.devices),
-        precision=_precision(config.precision, accelerator),
+        precision=_precision(config.precision, accelerator, module),
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
         logger=_loggers(out, config, epochs=done),
-        callbacks=[record, *_callbacks(out, config), *callbacks],
+        callbacks=[record, *_callbacks(out, config, batches), *callbacks],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=_interactive(),
-        log_every_n_steps=min(10, config.epoch_steps, config.steps),
+        log_every_n_steps=min(10, config.epoch_steps, config.steps) * (1 if module.automatic_optimization else batches),
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -192,6 +205,13 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def loader_workers(config: TrainingConfig, accelerator: str) -> int:
+    """Return the number of loader processes of each training process."""
+    if config.workers is not None:
+        return config.workers
+    return min(8, ((os.cpu_count() or 1) - 1) // config.devices) if accelerator == "cuda" else 0
+
+
 def channels_last(module: torch.nn.Module, *, spatial_dims: Collection[int] = (2, 3)) -> None:
     """Lay out convolution weights, and so images, channel by channel.
 
@@ -218,16 +238,26 @@ def _strategy(devices: int) -> Strategy | str:
     return DDPStrategy(start_method="spawn", find_unused_parameters=True, broadcast_buffers=False)
 
 
-def _precision(precision: Precision, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if accelerator == "cuda" else "32-true"
+def _precision(precision: Precision, accelerator: str, module: nn.Module) -> Literal["32-true", "bf16-mixed"]:
+    """Return the precision to train in.
+
+    Raises:
+        ConfigError: if a CPU is to compute strided 3D convolutions in bfloat16. Some CPUs do that wrongly where the
+            result is one voxel wide (pytorch/pytorch#169688).
+    """
+    if precision == "auto":
+        return "bf16-mixed" if accelerator == "cuda" else "32-true"
+    strided = any(isinstance(layer, nn.Conv3d) and max(layer.stride) > 1 for layer in module.modules())
+    if precision == "bf16-mixed" and accelerator == "cpu" and strided:
+        what = "cannot be trusted with 3D convolutions of stride 2 on a CPU"
+        raise ConfigError("precision=bf16-mixed", what, "use precision=32-true, or a CUDA device")
+    return precision
 
 
-def _callbacks(out: Path, config: TrainingConfig) -> list[Callback]:
-    path = out / CHECKPOINT
+def _callbacks(out: Path, config: TrainingConfig, batches: int) -> list[Callback]:
     callbacks: list[Callback] = [
-        ModelCheckpoint(path.parent, filename=path.stem, save_top_k=1, enable_version_counter=False)
+        StopAtNonFinite(out, epoch_steps=config.epoch_steps, batches=batches),
+        Checkpoints(out, minutes=config.checkpoint_minutes),
     ]
     if config.time_budget is not None:
         callbacks.append(Timer(timedelta(seconds=config.time_budget), interval="epoch"))
@@ -235,9 +265,7 @@ def _callbacks(out: Path, config: TrainingConfig) -> list[Callback]:
         callbacks.append(RichProgressBar())
     else:
         steps = None if config.time_budget is not None else config.steps
-        callbacks.append(
-            PlainProgress(out.name, steps=steps, epoch_steps=config.epoch_steps, accumulate=config.accumulate)
-        )
+        callbacks.append(PlainProgress(out.name, steps=steps, epoch_steps=config.epoch_steps, batches=batches))
     return callbacks
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from lesionforge.benchmark.plan import NAME, Part, Split
-from lesionforge.config import parse_options
+from lesionforge.config import laid_over, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.scores.healed import REFERENCES
 from lesionforge.synthesizers.registry import HEALERS
@@ -73,7 +73,9 @@ class HealingPlan(Part):
 
     def options_of(self, name: str) -> dict[str, Any]:
         """Return the options of a method."""
-        return {**self.options, "fraction": self.fraction, **self.methods[name].options}
+        own = {"fraction": self.fraction, **self.methods[name].options}
+        options: dict[str, Any] = laid_over(self.options, own)
+        return options
 
     @model_validator(mode="after")
     def _methods_fit(self) -> Self:

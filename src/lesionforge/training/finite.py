@@ -1,0 +1,70 @@
+"""An end to runs that compute with numbers no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from lesionforge.errors import TrainingError
+from lesionforge.training.log import is_logged
+
+REMEDY = "lower the learning rate, or train with precision=32-true; --resume goes on from the last checkpoint"
+
+
+class StopAtNonFinite(Callback):
+    """Ends a run with one line: once a loss in the log is not finite, or a weight at the end of an epoch.
+
+    Only logged losses are looked at, since a GPU would have to wait for each; after a loss that is not finite all later
+    ones are not, either.
+
+    Args:
+        out: the run's folder.
+        epoch_steps: optimiser steps of an epoch.
+        batches: of a step.
+    """
+
+    def __init__(self, out: Path, *, epoch_steps: int, batches: int) -> None:
+        self.out, self.epoch_steps, self.batches = out, epoch_steps, batches
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the losses if they were logged.
+
+        Raises:
+            TrainingError: naming those that are not finite.
+        """
+        if not is_logged(trainer):
+            return
+        losses = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        bad = [name.removeprefix("train/") for name, value in losses.items() if not torch.isfinite(value)]
+        if bad:
+            step = trainer.current_epoch * self.epoch_steps + batch_idx // self.batches + 1
+            what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite at step {step}"
+            raise TrainingError(self.out, what, REMEDY)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Look at the weights, before anything is saved."""
+        check_weights(pl_module, self.out)
+
+
+def check_weights(module: nn.Module, out: Path) -> None:
+    """See that all weights are finite.
+
+    Raises:
+        TrainingError: if one is not.
+    """
+    finite = torch.stack([weight.detach().isfinite().all() for weight in module.parameters()])
+    if not finite.all():
+        names = [name for (name, _), fine in zip(module.named_parameters(), finite.tolist(), strict=True) if not fine]
+        raise TrainingError(out, f"{len(names)} weights are not finite, first {names[0]}", REMEDY)
