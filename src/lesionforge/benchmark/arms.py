@@ -176,10 +176,9 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
-        device = drawing_device(setting.plan.training)
-        in_slices = task.spatial_dims == 2
-        masks = (
-            slice_masks(plan.masks, samples) if in_slices else mask_source(setting, number, seed, plan, device=device)
-        )
+        if task.spatial_dims == 2:
+            masks = slice_masks(plan.masks, samples)
+        else:
+            masks = mask_source(setting, number, seed, plan, device=drawing_device(setting.plan.training))
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)

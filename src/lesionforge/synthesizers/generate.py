@@ -250,8 +250,9 @@ def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeErro
         yield from (draw_case(job, index, n) for index in range(n))
         return
     models: list[FittedModel | MaskSource | None] = [job.model, job.masks, job.targets.healer]
-    for model in filter(None, models):
-        model.to("cpu")
+    for model in models:
+        if model is not None:
+            model.to("cpu")
     with ProcessPoolExecutor(workers, get_context("spawn"), _remember, (job,)) as pool:
         yield from pool.map(_draw_remembered, range(n), [n] * n, chunksize=max(1, min(16, n // workers)))
 
