@@ -32,9 +32,7 @@ KINDS = [(2, 2), (2, 3), (3, 3)]
 def segmentation_items(samples, spatial_dims, roi_size):
     augment = classical_augmentation(spatial_dims, background=-1.0)
     sources = [Source(samples=samples)]
-    return TrainingSet(
-        sources, spatial_dims=spatial_dims, roi_size=roi_size, background=-1.0, augment=augment, seed=3
-    )
+    return TrainingSet(sources, spatial_dims=spatial_dims, roi_size=roi_size, background=-1.0, augment=augment, seed=3)
 
 
 def translation_items(samples, spatial_dims, roi_size, *, condition):
@@ -138,7 +136,9 @@ def test_a_slice_of_a_volume_in_the_file_lies_in_one_piece(both):
 def test_every_scan_is_read_once_however_many_items_are_drawn(tmp_path, monkeypatch, memory):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=5)
     read, original = [], module.load_scan
-    monkeypatch.setattr(module, "load_scan", lambda case, channels: read.append(case.case_id) or original(case, channels))
+    monkeypatch.setattr(
+        module, "load_scan", lambda case, channels: read.append(case.case_id) or original(case, channels)
+    )
     samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=cohort.channels), memory=memory)
     items = segmentation_items(samples, 2, (16, 16))
     for draw in range(50):

@@ -207,7 +207,7 @@ def _segmentor(
 ) -> SegmentationTask:
     """Train the segmentation network in the spacing that the generator draws in, or read it where that is done."""
     if (out / "model.json").is_file():
-        return SegmentationTask.load(out)
+        return SegmentationTask.load(out, device=device)
     same_grid = info.preprocessing.spatial_dims == config.segmentor.spatial_dims
     return SegmentationTask.fit(
         cases,
