@@ -77,7 +77,7 @@ def scoring(drawn: Cohort, preprocessing: Preprocessing) -> Callable[[], None]:
     classifier, options = GoogLeNet(in_channels=1, width=RealismConfig().width).eval(), RealismConfig()
 
     def score() -> None:
-        segmentability(task, drawn, device="cpu")
+        segmentability(task, drawn)
         cohort_sharpness(drawn)
         for case in drawn:
             probability_real(classifier, read_views(case, preprocessing, options.look_at), options.side)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from lesionforge.benchmark.healing.figures import flows
+from lesionforge.benchmark.healing.jobs import score
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.report import sentence
 from lesionforge.benchmark.healing.run import run_healing
@@ -18,6 +20,7 @@ from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.scores.healed import REFERENCES
 from lesionforge.scores.healed_summary import summarize_healed
+from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
 from tests.synthesizers.healers import SMALL
 
@@ -70,6 +73,19 @@ def test_every_method_is_scored_on_every_test_case_beside_the_scan_itself_and_no
     assert known.loc["paired", ["identity", "healthiness", "change_outside", "map_dice"]].all()
     assert not known.loc[["gan", "cycle"], "map_dice"].any()
     assert results.set_index("method").loc["gan", "displacement_mm"].isna().all()
+
+
+def test_methods_and_f_pre_compute_on_the_device_of_the_run(study, cohort, tmp_path, monkeypatch):
+    out = shutil.copytree(study, tmp_path / "study")
+    changed = HealingPlan.model_validate({**CONTENT, "training": {**TRAINING, "device": "cuda"}})
+    setting = make_healing_setting(changed, cohort, {}, out)
+    setting.results_file(3).unlink()
+    asked = pretend_cuda(monkeypatch)
+    score(setting, 3)
+    assert len(asked) == len(PLAN.methods) + 1
+    flows(setting)
+    assert len(asked) == len(PLAN.methods) + 1 + 2
+    assert {device for _, device in asked} == {"cuda"}
 
 
 def test_the_report_shows_subjects_flows_reconstructions_scores_and_losses(study):

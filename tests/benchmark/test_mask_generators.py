@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.jobs import fit_synthesizer
 from lesionforge.benchmark.masks import describe_mask_generators, mask_warnings
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
@@ -15,6 +16,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import LeakError
 from lesionforge.files import write_json
 from lesionforge.training.model_folder import read_info
+from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
@@ -66,6 +68,16 @@ def study(masks, cohort, tmp_path_factory):
     run_benchmark(settings, cohort, out=out, say=said.append)
     assert any(line.startswith("shapes, n = 3, seed 3: fitted") for line in said)
     return make_setting(settings, cohort, {}, out)
+
+
+def test_a_mask_generator_draws_on_the_device_of_the_run(study, masks, cohort, tmp_path, monkeypatch):
+    out = shutil.copytree(study.out, tmp_path / "study")
+    settings = Plan.model_validate(plan(masks, training={**TRAINING, "device": "cuda"}))
+    setting = make_setting(settings, cohort, {}, out)
+    shutil.rmtree(setting.cohort_folder(3, 3, "paste"))
+    asked = pretend_cuda(monkeypatch)
+    fit_synthesizer(setting, 3, 3, "paste")
+    assert asked == [("MaskGenerator", "cuda")]
 
 
 def test_a_mask_generator_says_where_the_lesions_of_an_arm_go(study):

@@ -283,9 +283,9 @@ def test_a_segmentation_task_is_f_pre_and_keeps_the_scale_of_the_original(tmp_pa
         training=TrainingConfig(steps=1, batch_size=2, seed=0, device="cpu"),
         out=tmp_path / "model",
     )
-    find = segmentor(task, device="cpu")
+    find = segmentor(task)
     scan = load_scan(cohort.cases[0], ("FLAIR",))
-    np.testing.assert_array_equal(find(scan, scan.image), task.predict(scan, device="cpu"))
+    np.testing.assert_array_equal(find(scan, scan.image), task.predict(scan))
     darker = replace(scan, image=scan.image / 2)
     forward = task.info.preprocessing.forward
     usual, own, other = forward(scan), forward(scan, image=darker.image), forward(darker)

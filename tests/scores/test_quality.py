@@ -35,8 +35,8 @@ def test_the_fcn_score_of_copies_is_the_segmentors_own_dice(real, task, tmp_path
     own = {}
     for case in real.with_lesions():
         scan = load_scan(case, real.channels)
-        own[case.case_id] = dice(task.predict(scan, device="cpu") > 0, scan.label > 0)
-    copies = segmentability(task, drawn_from(real.with_lesions(), tmp_path), device="cpu")
+        own[case.case_id] = dice(task.predict(scan) > 0, scan.label > 0)
+    copies = segmentability(task, drawn_from(real.with_lesions(), tmp_path))
     assert copies["fcn_score"].tolist() == list(own.values())
     assert 0.2 < copies["fcn_score"].mean() < 1
 
@@ -68,7 +68,7 @@ def test_every_image_has_a_row_and_every_cohort_its_means(real, task, tmp_path):
     rows = [(name, case.case_id, case.subject_id, 0.3) for name, part in cohorts.items() for case in part]
     rows += [(CONTROL, case.case_id, case.subject_id, 0.6) for case in cases]
     realism = pd.DataFrame(rows, columns=["cohort", "case_id", "subject_id", "realism"])
-    images = image_scores(cohorts, task, realism, device="cpu")
+    images = image_scores(cohorts, task, realism)
     assert images.groupby("cohort").size().to_dict() == dict.fromkeys((*cohorts, CONTROL), 4)
     summary = summarize_images(images)
     assert list(summary.index) == ["late", "early", REAL, CONTROL]

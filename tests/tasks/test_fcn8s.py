@@ -42,9 +42,9 @@ def test_slices_of_any_size_and_number_of_channels_and_classes_are_segmented(of_
     task = fit(cohort, tmp_path / "model")
     assert task.info.config["roi_size"] == [64, 64]
     scan = load_scan(cohort.cases[0], cohort.channels)
-    found = SegmentationTask.load(tmp_path / "model").predict(scan, device="cpu")
+    found = SegmentationTask.load(tmp_path / "model").predict(scan)
     assert found.shape == shape
-    assert np.array_equal(found, task.predict(scan, device="cpu"))
+    assert np.array_equal(found, task.predict(scan))
 
 
 def test_a_window_smaller_than_the_slice_slides_over_it(tmp_path):
@@ -52,7 +52,7 @@ def test_a_window_smaller_than_the_slice_slides_over_it(tmp_path):
     task = fit(cohort, tmp_path / "model", roi_size=(32, 32))
     seen = []
     task.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    assert task.predict(load_scan(cohort.cases[0], cohort.channels), device="cpu").shape == (64, 64)
+    assert task.predict(load_scan(cohort.cases[0], cohort.channels)).shape == (64, 64)
     assert set(seen) == {(32, 32)}
 
 
@@ -89,7 +89,7 @@ def test_training_begins_with_the_weights_of_a_file_that_prediction_does_not_nee
         assert torch.allclose(task.network.state_dict()[name], encoder[name], atol=1e-6)
     (tmp_path / "vgg16.pth").unlink()
     loaded, scan = SegmentationTask.load(tmp_path / "model"), load_scan(cohort.cases[0], cohort.channels)
-    assert np.array_equal(loaded.predict(scan, device="cpu"), task.predict(scan, device="cpu"))
+    assert np.array_equal(loaded.predict(scan), task.predict(scan))
     tuned = fit(cohort, tmp_path / "tuned", steps=1, pretrained=loaded, **options)
     assert torch.allclose(tuned.network.features[28].weight, task.network.features[28].weight, atol=1e-6)
     with pytest.raises(ModelError, match=r"vgg16\.pth: there is no such file"):

@@ -57,7 +57,7 @@ def mean_dice(task, cohort, value=None):
     scores = []
     for case in cohort.with_lesions():
         scan = load_scan(case, task.info.preprocessing.channels)
-        found = task.predict(scan, device="cpu")
+        found = task.predict(scan)
         pair = (found > 0, scan.label > 0) if value is None else (found == value, scan.label == value)
         scores.append(dice(*pair))
     return np.mean(scores)
@@ -85,7 +85,7 @@ def test_an_easy_cohort_is_learnt(tmp_path, spatial_dims, of_cohort, channels, l
     loaded = SegmentationTask.load(tmp_path / "model")
     assert loaded.info == task.info
     scan = load_scan(others.cases[0], channels)
-    assert np.array_equal(loaded.predict(scan, device="cpu"), task.predict(scan, device="cpu"))
+    assert np.array_equal(loaded.predict(scan), task.predict(scan))
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -97,7 +97,7 @@ def test_a_prediction_lies_on_the_grid_of_its_scan(tmp_path, spatial_dims, affin
     roi_size = (24, 24) if spatial_dims == 2 else (24, 24, 16)
     task = fit(cohort, tmp_path / "model", spatial_dims, steps=200, roi_size=roi_size)
     for case in cohort:
-        path = task.predict_case(case, tmp_path / "found", device="cpu")
+        path = task.predict_case(case, tmp_path / "found")
         label, written = read_label(path)
         scan = load_scan(case, cohort.channels)
         assert label.shape == shape
@@ -114,14 +114,14 @@ def test_the_network_sees_windows_of_the_size_it_was_trained_on(tmp_path, spatia
     seen = []
     task.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape[2:])))
     scan = load_scan(cohort.cases[0], cohort.channels)
-    assert task.predict(scan, device="cpu").shape == scan.spatial_shape
+    assert task.predict(scan).shape == scan.spatial_shape
     assert set(seen) == {roi_size}
 
 
 def test_a_prediction_of_a_png_is_a_png_of_its_size(tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3, shape=(50, 38))
     task = fit(cohort, tmp_path / "model", 2)
-    path = task.predict_case(cohort.cases[0], tmp_path / "found", device="cpu")
+    path = task.predict_case(cohort.cases[0], tmp_path / "found")
     assert path.name == "case_000.png"
     assert read_label(path)[0].shape == (50, 38)
 
@@ -139,9 +139,9 @@ def test_the_label_of_a_scan_has_no_part_in_its_prediction(tmp_path, spatial_dim
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=2)
     task = fit(cohort, tmp_path / "model", spatial_dims)
     scan = load_scan(cohort.cases[0], cohort.channels)
-    found = task.predict(scan, device="cpu")
+    found = task.predict(scan)
     for label in (None, np.ones_like(scan.label)):
-        assert np.array_equal(task.predict(replace(scan, label=label), device="cpu"), found)
+        assert np.array_equal(task.predict(replace(scan, label=label)), found)
 
 
 def test_the_weights_of_the_last_step_are_the_result(tmp_path, monkeypatch):
@@ -259,7 +259,7 @@ def test_beyond_a_scan_the_network_sees_air(normalise, output, tmp_path, spatial
     seen = []
     task.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0][0]))
     scan = load_scan(cohort.cases[0], cohort.channels)
-    task.predict(scan, device="cpu")
+    task.predict(scan)
     for image in (handed_over[0][1][0]["image"], seen[0]):
         assert image.shape[1:] == (24,) * spatial_dims
         air = int((image == image.min()).sum())
@@ -354,7 +354,7 @@ def test_a_volume_model_refuses_slices(tmp_path):
     slices = tiny_cohort(tmp_path / "s", spatial_dims=2, n_subjects=2)
     task = fit(volumes, tmp_path / "model", 3)
     with pytest.raises(CohortError, match="case_000: is a slice, but the model takes volumes"):
-        task.predict_case(slices.cases[0], tmp_path / "found", device="cpu")
+        task.predict_case(slices.cases[0], tmp_path / "found")
     with pytest.raises(LesionforgeError, match="slice"):
         fit(slices, tmp_path / "other", 3)
 

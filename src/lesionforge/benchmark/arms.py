@@ -23,6 +23,7 @@ from lesionforge.synthesizers.carvemix import CarveMix
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
+from lesionforge.training.loop import Device, TrainingConfig
 from lesionforge.training.model_folder import read_info
 from lesionforge.training.samples import cached_samples
 
@@ -60,7 +61,7 @@ def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingre
     model: Synthesizer | None = None
     synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
-        model = load_fitted(setting, number, seed, arm.synthesizer)
+        model = load_fitted(setting, number, seed, arm.synthesizer, device=drawing_device(setting.plan.training))
         if arm.use == "offline":
             synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
         else:
@@ -110,11 +111,14 @@ def pretrain_arm(setting: Setting, number: Number, seed: int, name: str, steps: 
 def _fit(
     setting: Setting, number: Number, seed: int, name: str, cohort: Cohort, steps: int, out: Path, **options: Any
 ) -> None:
+    training = setting.training_of(number, seed=seed, steps=steps)
+    if isinstance(options.get("synthetic"), Source) and training.workers is None:
+        training = training.model_copy(update={"workers": 0})  # see drawing_device
     SegmentationTask.fit(
         cohort,
         channels=setting.channels,
         config=setting.task_of(number, name),
-        training=setting.training_of(number, seed=seed, steps=steps),
+        training=training,
         out=out,
         preprocessing=setting.preprocessing[number, seed],
         resume=True,
@@ -156,17 +160,28 @@ def _fitted(
     return fitted
 
 
+def drawing_device(training: TrainingConfig) -> Device:
+    """Return where lesions are drawn while a network trains: on its own device, if its own process draws them.
+
+    Loader processes are forks, which cannot use CUDA, and processes that train together would all draw on one device;
+    both draw on the CPU. Unless loader processes are asked for, an arm that draws on the fly has none.
+    """
+    return "cpu" if training.workers or training.devices > 1 else training.device
+
+
 def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: Synthesizer) -> Source:
     """Return the real samples with synthesis in front."""
     task, synthesizer = setting.task_of(number, name), setting.plan.arms[name].synthesizer
     assert synthesizer is not None
     plan = setting.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    samples = list(cached_samples(setting.train[number, seed], setting.preprocessing[number, seed], prepare=prepare))
+    samples = cached_samples(setting.train[number, seed], setting.preprocessing[number, seed], prepare=prepare)
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
-        in_slices = task.spatial_dims == 2
-        masks = slice_masks(plan.masks, samples) if in_slices else mask_source(setting, number, seed, plan)
+        if task.spatial_dims == 2:
+            masks = slice_masks(plan.masks, samples)
+        else:
+            masks = mask_source(setting, number, seed, plan, device=drawing_device(setting.plan.training))
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)

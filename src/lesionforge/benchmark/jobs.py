@@ -110,11 +110,11 @@ def development_score(setting: Setting, number: Number, seed: int, name: str, st
 
 def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:
     """Return a row of scores for each case; the predictions are written to ``keep``."""
-    task, rows = SegmentationTask.load(folder), []
+    task, rows = SegmentationTask.load(folder, device=setting.plan.training.device), []
     for case in cohort:
         scan = load_scan(case, setting.channels)
         assert scan.label is not None
-        found, _ = read_label(task.predict_case(case, keep, device=setting.plan.training.device))
+        found, _ = read_label(task.predict_case(case, keep))
         scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=setting.plan.in_plane)
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
     return pd.DataFrame(rows)

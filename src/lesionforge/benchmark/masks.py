@@ -14,13 +14,25 @@ from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.scores.masks import replays
+from lesionforge.training.loop import Device
 
 
-def mask_source(setting: Setting, number: Number, seed: int, plan: SynthesizerPlan) -> MaskSource:
-    """Return where the lesions of a synthesizer go."""
+def mask_source(
+    setting: Setting, number: Number, seed: int, plan: SynthesizerPlan, *, device: Device | None = None
+) -> MaskSource:
+    """Return where the lesions of a synthesizer go.
+
+    Args:
+        setting: of the run.
+        number: size of the training set.
+        seed: of the run.
+        plan: of the synthesizer.
+        device: where a mask generator draws; the run's unless given.
+    """
+    device = device or setting.plan.training.device
     if plan.mask_generator is not None:
-        return MaskGAN.load(setting.mask_generator_folder(number, seed, plan.mask_generator))
-    return make_mask_source(plan.masks, setting.train[number, seed])
+        return MaskGAN.load(setting.mask_generator_folder(number, seed, plan.mask_generator), device=device)
+    return make_mask_source(plan.masks, setting.train[number, seed], device=device)
 
 
 def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:

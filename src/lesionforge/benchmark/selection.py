@@ -8,6 +8,7 @@ from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.select import RECOMMENDED, select_candidates
+from lesionforge.training.loop import Device
 
 
 def choose(setting: Setting, number: Number, seed: int, name: str) -> None:
@@ -25,10 +26,19 @@ def choose(setting: Setting, number: Number, seed: int, name: str) -> None:
     )
 
 
-def load_fitted(setting: Setting, number: Number, seed: int, name: str) -> Synthesizer:
-    """Return a fitted synthesizer: the recommended candidate where there was a choice, else the last."""
+def load_fitted(setting: Setting, number: Number, seed: int, name: str, *, device: Device | None = None) -> Synthesizer:
+    """Return a fitted synthesizer: the recommended candidate where there was a choice, else the last.
+
+    Args:
+        setting: of the run.
+        number: size of the training set.
+        seed: of the run.
+        name: of the synthesizer.
+        device: where to draw; the run's unless given.
+    """
     candidate = None
     if setting.plan.synthesizers[name].selection is not None:
         facts = (setting.selection_folder(number, seed, name) / RECOMMENDED).read_text(encoding="utf-8")
         candidate = json.loads(facts)["recommended"]
-    return load_synthesizer(setting.model_folder(number, seed, name), candidate=candidate)
+    device = device or setting.plan.training.device
+    return load_synthesizer(setting.model_folder(number, seed, name), candidate=candidate, device=device)

@@ -47,11 +47,10 @@ def heal(
     from lesionforge.cohort.sheet import contact_sheet
     from lesionforge.synthesizers.heal import heal_cohort
     from lesionforge.synthesizers.registry import load_healer
-    from lesionforge.training.loop import pick_device
     from lesionforge.training.quiet import quiet
 
     quiet()
-    healer = load_healer(model).to(pick_device(device.value))
+    healer = load_healer(model, device=device.value)
     scans = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     with progress_bar("healing") as progress:
         result = heal_cohort(healer, scans, out=out, blend=blend.value, progress=progress)

@@ -215,7 +215,6 @@ def synthesize(
     from lesionforge.synthesizers.keep_best import KeepBest, synthesize_best
     from lesionforge.synthesizers.registry import load_healer, load_synthesizer
     from lesionforge.tasks.segmentation import SegmentationTask
-    from lesionforge.training.loop import pick_device
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -225,9 +224,9 @@ def synthesize(
         )
     if device is Device.CUDA and workers:
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
-    computes_on = pick_device(device.value) if not workers else "cpu"
-    drawer = load_synthesizer(model, candidate=candidate).to(computes_on)
-    healer = None if heal is None else load_healer(heal).to(computes_on)
+    computes_on = Device.CPU if workers else device
+    drawer = load_synthesizer(model, candidate=candidate, device=computes_on.value)
+    healer = None if heal is None else load_healer(heal, device=computes_on.value)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
     source, skipped = None, list[CohortError]()
     lesions = targets if masks_from is None else read_selection(masks_from, role=masks_role)
@@ -235,7 +234,7 @@ def synthesize(
         of_lesions = not masks.startswith(("ellipsoids", "gan:"))
         if of_lesions and dict(lesions.labels) != drawer.info.labels:
             raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
-        source = make_mask_source(masks, lesions, on_problem=skipped.append)
+        source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value)
     draw: Callable[..., Synthesis] = synthesize_cohort
     if keep_best is not None:
         task = None if segmentor is None else SegmentationTask.load(segmentor)

@@ -112,7 +112,7 @@ def segment_predict(
     from lesionforge.training.quiet import quiet
 
     quiet()
-    task = SegmentationTask.load(model)
+    task = SegmentationTask.load(model, device=device.value)
     problems: list[LesionforgeError] = []
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
     chosen.having(task.info.preprocessing.channels)
@@ -120,7 +120,7 @@ def segment_predict(
     with progress_bar("segmenting") as progress:
         for done, case in enumerate(chosen, start=1):
             try:
-                task.predict_case(case, out, device=device.value)
+                task.predict_case(case, out)
             except CohortError as error:
                 problems.append(error)
             progress(done, len(chosen))
@@ -185,6 +185,7 @@ def score(
     cases: CaseList = None,
     role: Role = None,
     seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
 ) -> None:
     """Say how like real cases a synthetic cohort is; beside each number stands the same between real cases.
 
@@ -201,7 +202,9 @@ def score(
 
     quiet()
     real = read_selection(against, subjects=subjects, cases=cases, role=role, seed=seed)
-    scores = fidelity(read_cohort(cohort), real, channels=tuple(channels) if channels else None, seed=seed)
+    scores = fidelity(
+        read_cohort(cohort), real, channels=tuple(channels) if channels else None, seed=seed, device=device.value
+    )
     if out is not None:
         write_text(out, scores.to_csv(index=False))
     table = Table("score", "drawn", "real", "better", "what it is")

@@ -14,6 +14,7 @@ from lesionforge.masks.given import GivenMasks
 from lesionforge.masks.own import OwnMasks
 from lesionforge.masks.place import allowed_region, place
 from lesionforge.preprocessing.region import with_region
+from lesionforge.training.loop import Device
 
 MASK_SOURCES = "bank, edited, own, ellipsoids, files:DIR or gan:MODEL"
 
@@ -36,7 +37,12 @@ __all__ = [
 
 
 def make_mask_source(
-    spec: str, cohort: Cohort | None = None, *, channel: str | None = None, on_problem: OnProblem = fail
+    spec: str,
+    cohort: Cohort | None = None,
+    *,
+    channel: str | None = None,
+    on_problem: OnProblem = fail,
+    device: Device = "cpu",
 ) -> MaskSource:
     """Return the mask source that a user named.
 
@@ -48,6 +54,7 @@ def make_mask_source(
         channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
         on_problem: called with the error of a case of ``cohort`` that cannot be read and is left out; raises unless
             given.
+        device: where a mask generator draws.
 
     Raises:
         ConfigError: if the name is unknown, or needs a cohort with lesions and there is none.
@@ -57,7 +64,7 @@ def make_mask_source(
     if kind == "files" and folder:
         return GivenMasks(Path(folder), cohort=cohort)
     if kind == "gan" and folder:
-        return MaskGAN.load(Path(folder))
+        return MaskGAN.load(Path(folder), device=device)
     if spec == "own":
         return OwnMasks()
     if spec == "ellipsoids":

@@ -1,6 +1,7 @@
 """What every mask source offers."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 
@@ -21,6 +22,10 @@ class MaskSource(ABC):
     """
 
     subjects: frozenset[str]
+
+    def to(self, device: str) -> Self:
+        """Move what computes to ``device``."""
+        return self
 
     @abstractmethod
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:

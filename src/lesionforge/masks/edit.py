@@ -1,6 +1,7 @@
 """Masks of another source, moved, grown or shrunk, turned, mirrored and bent."""
 
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,11 @@ class EditedMasks(MaskSource):
         self.source, self.subjects = source, source.subjects
         self.shift_mm, self.scale, self.rotation_deg = shift_mm, scale, rotation_deg
         self.mirror, self.elastic_mm = mirror, elastic_mm
+
+    def to(self, device: str) -> Self:
+        """Move the source."""
+        self.source.to(device)
+        return self
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw a mask from the source and edit it."""

@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lesionforge.cohort.brain_shape import BrainShape
 from lesionforge.cohort.case import Cohort
@@ -38,8 +38,8 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.scores.masks import compare_masks
 from lesionforge.seeding import generator as random_generator
-from lesionforge.training.inference import one_thread
-from lesionforge.training.loop import TrainingConfig, claim_run, fit
+from lesionforge.training.inference import in_sub_batches
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.preview import Preview
 
@@ -114,7 +114,7 @@ class MaskGAN(MaskSource):
             callbacks=(shown, Watch(partial(draw, LOOKED_AT), grid.brain_voxels)),
         )
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        model = cls(info, cast(MaskGenerator, module.result), grid)
+        model = cls(info, cast(MaskGenerator, module.result), grid).to(pick_device(training.device))
         drawn = model.generate(COMPARED, random_generator(training.seed, "compare"))
         scores = compare_masks(drawn, held_out, train, spacing=grid.spacing)
         write_text(out / "mask_scores.csv", scores.to_csv(index=False))
@@ -129,8 +129,7 @@ class MaskGAN(MaskSource):
             rng: all randomness comes from it.
         """
         latent = rng.standard_normal((n, self.config.latent), np.float32)
-        parts = [self._shares(latent[first : first + SUB_BATCH]) for first in range(0, n, SUB_BATCH)]
-        return np.stack([_classes(shares[1:]) for part in parts for shares in part])
+        return np.stack([_classes(shares[1:]) for shares in self._shares(latent)])
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw a mask and bring it into the scan by the affine between the two brains.
@@ -155,6 +154,11 @@ class MaskGAN(MaskSource):
         least = self.config.min_voxels * self.grid.voxel_mm3 / shrunk
         return super().sample(scan, rng, **{**options, "min_volume": max(least, options.get("min_volume", 0.0))})
 
+    def to(self, device: str) -> Self:
+        """Move the generator."""
+        self.generator.to(device)
+        return self
+
     def save(self, folder: Path) -> None:
         """Write the model folder."""
         tensors = {f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()}
@@ -163,8 +167,12 @@ class MaskGAN(MaskSource):
         save_model(folder, self.info, {**tensors, **kept})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, device: Device = "cpu") -> Self:
         """Read a model folder.
+
+        Args:
+            folder: the model folder.
+            device: where to draw.
 
         Raises:
             ModelError: if it is none, or one of another kind.
@@ -180,13 +188,12 @@ class MaskGAN(MaskSource):
             kept = {name: tensor.numpy() for name, tensor in _under("grid.", tensors).items()}
             brain = BrainShape(mean=kept["mean"], covariance=kept["covariance"])
             grid = TemplateGrid(size=config.size, affine=kept["affine"], brain=brain)
-        return cls(info, network, grid)
+        return cls(info, network, grid).to(pick_device(device))
 
     def _shares(self, latent: FloatArray) -> FloatArray:
         """Return ``(n, background and classes, x, y, z)`` from 0 to 1."""
-        with one_thread(), torch.inference_mode():
-            shares: FloatArray = self.generator(torch.from_numpy(latent)).softmax(1).numpy()
-        return shares
+        shares = nn.Sequential(self.generator, nn.Softmax(1))
+        return in_sub_batches(shares, latent, size=SUB_BATCH)
 
 
 def _classes(shares: FloatArray) -> LabelArray:

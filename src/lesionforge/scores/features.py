@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchmetrics.image.kid import maximum_mean_discrepancy, poly_mmd
 
 from lesionforge.cohort.scan import FloatArray
-from lesionforge.training.inference import one_thread
+from lesionforge.training.inference import in_sub_batches
+from lesionforge.training.loop import Device, pick_device
 from lesionforge.training.rng import torch_seed
 
 WIDTHS, REPEATS, BATCH = (16, 32, 32), 20, 32
@@ -54,12 +55,10 @@ class RandomFeatures(nn.Module):
         return torch.cat(found, 1)
 
 
-def describe_images(images: FloatArray) -> NDArray[np.float64]:
-    """Return ``(n, 160)`` features of ``(n, channel, x, y)`` images."""
-    network = RandomFeatures(images.shape[1])
-    with one_thread(), torch.inference_mode():
-        parts = [network(part) for part in torch.split(torch.from_numpy(images.astype(np.float32)), BATCH)]
-    return np.asarray(torch.cat(parts), np.float64)
+def describe_images(images: FloatArray, *, device: Device = "cpu") -> NDArray[np.float64]:
+    """Return ``(n, 160)`` features of ``(n, channel, x, y)`` images, computed on a device."""
+    network = RandomFeatures(images.shape[1]).to(pick_device(device))
+    return in_sub_batches(network, images, size=BATCH).astype(np.float64)
 
 
 def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from lesionforge.scores.features import against_real, describe_images
 from lesionforge.scores.sharpness import SHARPNESS, scan_sharpness
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.lesion_intensity import measure, relative, surroundings
+from lesionforge.training.loop import Device
 
 HEIGHTS = (0.35, 0.45, 0.55, 0.65)
 SIDE, LESION_SIDE, MARGIN_MM, FEWEST = 128, 48, 2.0, 8
@@ -60,7 +61,14 @@ class Views:
     problems: list[CohortError] = field(default_factory=list)
 
 
-def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None = None, seed: int = 0) -> pd.DataFrame:
+def fidelity(
+    drawn: Cohort,
+    against: Cohort,
+    *,
+    channels: tuple[str, ...] | None = None,
+    seed: int = 0,
+    device: Device = "cpu",
+) -> pd.DataFrame:
     """Compare a synthetic cohort with real cases, best of subjects that are not behind it.
 
     Args:
@@ -68,6 +76,7 @@ def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None
         against: real cases, at least eight with a lesion, of two subjects or more.
         channels: image channels; all of ``drawn`` unless given.
         seed: of the sets that distances are taken between.
+        device: where the features of images are computed.
 
     Returns:
         a row per score: ``score``, ``drawn``, ``real`` (the same between or within real cases), ``better``
@@ -87,7 +96,7 @@ def fidelity(drawn: Cohort, against: Cohort, *, channels: tuple[str, ...] | None
     preprocessing = Preprocessing.fit(facts[1], spatial_dims=2)
     ours, theirs = (_look(cohort, preprocessing) for cohort in cohorts)
     rng = generator(seed, "fidelity")
-    rows = [*_images(ours, theirs, rng), *_intensities(ours, theirs, rng)]
+    rows = [*_images(ours, theirs, rng, device), *_intensities(ours, theirs, rng)]
     rows += [*_lesions(facts[0], facts[1], rng), *_variety(ours, theirs, rng)]
     rows += [*_sharpness(ours, theirs), *_pairs(cohorts[0], cohorts[1], channels)]
     return pd.DataFrame(rows, columns=["score", "drawn", "real", "better", "description"])
@@ -174,14 +183,14 @@ def _coherence(volume: FloatArray) -> float:
     return float(np.mean(pairs)) if pairs else np.nan
 
 
-def _images(drawn: Views, real: Views, rng: np.random.Generator) -> list[tuple[Any, ...]]:
+def _images(drawn: Views, real: Views, rng: np.random.Generator, device: Device) -> list[tuple[Any, ...]]:
     rows = []
     kinds = {
         "slices": (drawn.whole, real.whole, real.whole_of),
         "lesions": (drawn.lesions, real.lesions, real.lesions_of),
     }
     for kind, (ours, theirs, subjects) in kinds.items():
-        found, expected = (describe_images(np.stack(images)) for images in (ours, theirs))
+        found, expected = (describe_images(np.stack(images), device=device) for images in (ours, theirs))
         for name, pair in against_real(found, expected, subjects, rng).items():
             text = f"{name.upper()} of {kind}, by fixed random features; real: between halves of the real subjects"
             rows.append((f"{name}_{kind}", *pair, "lower", text))

@@ -9,7 +9,7 @@ if f_pre finds the lesions) and h of a blank image (1).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ Segmentor = Callable[[Scan, FloatArray], NDArray[Any]]
 image, as classes or probabilities."""
 
 
-def segmentor(task: SegmentationTask, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Segmentor:
+def segmentor(task: SegmentationTask) -> Segmentor:
     """Return f_pre from a trained task; it sees every image on the scale of intensities of the original scan.
 
     The segmentor raises ``ConfigError`` for scans with other channels than the task's.
@@ -40,7 +40,7 @@ def segmentor(task: SegmentationTask, *, device: Literal["auto", "cpu", "cuda"] 
         if scan.channels != channels:
             what = f"was trained on {', '.join(channels)}, but the scans have {', '.join(scan.channels)}"
             raise ConfigError("f_pre", what, "score the channels that it knows")
-        return task.predict(scan, image=image, device=device)
+        return task.predict(scan, image=image)
 
     return find
 

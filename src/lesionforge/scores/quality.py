@@ -11,7 +11,6 @@ from lesionforge.scores.realism import CONTROL, REAL, THRESHOLDS, share_called_r
 from lesionforge.scores.segmentability import segmentability
 from lesionforge.scores.sharpness import SHARPNESS, cohort_sharpness
 from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.training.loop import Device
 
 CALLED_REAL = {f"called_real_{round(100 * threshold)}": threshold for threshold in THRESHOLDS}
 RANKED = ("fcn_score", "laplacian_variance", "realism")
@@ -25,16 +24,13 @@ RULE = (
 is so unsure that all pass, nor where it is so sure that none does; the mean probability does."""
 
 
-def image_scores(
-    cohorts: Mapping[str, Cohort], task: SegmentationTask, realism: pd.DataFrame | None, *, device: Device = "auto"
-) -> pd.DataFrame:
+def image_scores(cohorts: Mapping[str, Cohort], task: SegmentationTask, realism: pd.DataFrame | None) -> pd.DataFrame:
     """Return the scores of every image.
 
     Args:
         cohorts: name → drawn cases; :data:`~lesionforge.scores.realism.REAL` → the real ones.
         task: finds lesions.
         realism: what :func:`~lesionforge.scores.realism.judge_realism` found, if anything.
-        device: where to compute.
 
     Returns:
         a row per case and cohort: ``cohort, case_id, subject_id, fcn_score, laplacian_variance, spectrum_mean,
@@ -43,7 +39,7 @@ def image_scores(
     key = ["case_id", "subject_id"]
     parts = []
     for name, cohort in cohorts.items():
-        found = segmentability(task, cohort, device=device)
+        found = segmentability(task, cohort)
         sharp = cohort_sharpness(cohort, channels=task.info.preprocessing.channels)
         parts.append(found.merge(sharp, on=key).assign(cohort=name))
     table = pd.concat(parts, ignore_index=True)

@@ -20,6 +20,7 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.realism_classifier import RealismConfig, View, fit_classifier, probability_real, read_views
 from lesionforge.seeding import generator
+from lesionforge.training.inference import side_by_side
 from lesionforge.training.loop import Device
 from lesionforge.training.model_folder import describe
 
@@ -60,7 +61,7 @@ def judge_realism(
             ``real`` unless given.
         control: whether to train and judge the control.
         seed: of the halves and the training.
-        device: where to train.
+        device: where to train and to judge. On a CPU each case is judged on one thread, many at once.
 
     Returns:
         a row per case that shows something to judge: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`),
@@ -153,9 +154,8 @@ class _Classifiers:
         training = {"seed": self.seed, "drawn": {group: len(part) for group, part in train.items() if group != REAL}}
         info = describe("realism", self.config, self.preprocessing, on, training=training)
         network = fit_classifier(real, drawn, info, out=self.out / name, device=self.device)
-        for group, part in test.items():
-            for one in part:
-                yield one, group, probability_real(network, one.views, self.config.side)
+        judged = [(one, group) for group, part in test.items() for one in part]
+        yield from side_by_side(lambda of: (*of, probability_real(network, of[0].views, self.config.side)), judged)
 
 
 def _halves(real: Cohort, drawn: Mapping[str, Cohort], seed: int) -> list[frozenset[str]]:

@@ -31,9 +31,9 @@ from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
-from lesionforge.training.inference import one_thread
+from lesionforge.training.inference import device_of, one_thread
 from lesionforge.training.log import is_logged
-from lesionforge.training.loop import Device, TrainingConfig, fit
+from lesionforge.training.loop import Device, TrainingConfig, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 
@@ -170,14 +170,14 @@ class RealismModule(lightning.LightningModule):
 def fit_classifier(
     real: Sequence[View], drawn: Sequence[Sequence[View]], info: ModelInfo, *, out: Path, device: Device
 ) -> nn.Module:
-    """Train on equal numbers of real and drawn slices, or read what was trained in ``out`` before.
+    """Return what was trained on equal numbers of real and drawn slices, now or before, on its device.
 
     Args:
         real: slices.
         drawn: slices of each drawn cohort.
         info: options, and in ``training`` the seed.
         out: the model folder; a stopped run in it goes on.
-        device: where to train.
+        device: where to train and to judge.
 
     Raises:
         OutputError: if ``out`` holds a classifier of other images.
@@ -191,20 +191,20 @@ def fit_classifier(
             raise OutputError(out, "holds a classifier of other images", "name a new folder")
         with must_fit(out):
             network.load_state_dict(read_tensors(out))
-        return network.eval()
+        return network.eval().to(pick_device(device))
     items = RealOrDrawn(real, drawn, side=config.side, seed=seed)
     module = RealismModule(network, learning_rate=config.learning_rate, seed=seed)
     training = TrainingConfig(steps=config.steps, batch_size=config.batch_size, seed=seed, device=device)
     fit(module, items, out=out, config=training, resume=True)
     save_model(out, info, dict(network.state_dict()))
-    return network.eval()
+    return network.eval().to(pick_device(device))
 
 
 def probability_real(network: nn.Module, views: Sequence[View], side: int) -> float:
     """Return how probable it is that slices are real: the mean over the crops that cover them, then over the slices."""
-    found = []
+    found, device = [], device_of(network)
     with one_thread(), torch.inference_mode():
         for view in views:
             crops = torch.from_numpy(np.stack(list(view.tiles(side))))
-            found.append(float(torch.sigmoid(network.cpu()(crops)).mean()))
+            found.append(float(torch.sigmoid(network(crops.to(device))).mean()))
     return float(np.mean(found))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -14,9 +12,7 @@ from lesionforge.scores.overlap import dice
 from lesionforge.tasks.segmentation import SegmentationTask
 
 
-def segmentability(
-    task: SegmentationTask, cohort: Cohort, *, device: Literal["auto", "cpu", "cuda"] = "auto"
-) -> pd.DataFrame:
+def segmentability(task: SegmentationTask, cohort: Cohort) -> pd.DataFrame:
     """Return the FCN score of every case: the Dice of a segmentation network with the mask that the case was drawn for.
 
     Two sets of images may have one score and look very different: read it with sharpness and realism. A network that
@@ -25,9 +21,8 @@ def segmentability(
     Source: the paper of the lesion-conditional GAN, whose network was an FCN-8s trained on all its data.
 
     Args:
-        task: trained on real cases.
+        task: trained on real cases; computes where it lies.
         cohort: drawn cases, or real ones, which give the network's own Dice; those without a lesion are left out.
-        device: where to compute.
 
     Returns:
         a row per case: ``case_id, subject_id, fcn_score`` (0 to 1).
@@ -44,7 +39,7 @@ def segmentability(
     for case in cohort.having(channels).with_lesions():
         scan = load_scan(case, channels)
         assert scan.label is not None
-        score = mask_dice(task.predict(scan, device=device), scan.label)
+        score = mask_dice(task.predict(scan), scan.label)
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, "fcn_score": score})
     return pd.DataFrame(rows, columns=["case_id", "subject_id", "fcn_score"])
 

@@ -20,7 +20,7 @@ from lesionforge.masks import MASK_SOURCES, OwnMasks
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.base import FittedModel, Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.drawing import Drawing, draw_into
 from lesionforge.synthesizers.healing import Healer
@@ -90,7 +90,8 @@ def synthesize_cohort(
             image that was drawn.
         seed: each case's randomness comes from it and the case's id.
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
-        workers: processes; 0 draws in this one. The files do not depend on it.
+        workers: processes; 0 draws in this one, where the models lie, others on the CPU. On the CPU the files do not
+            depend on it.
         healer: removes the lesions that a scan has before another one is drawn elsewhere.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of cases done and ``n``.
@@ -248,6 +249,10 @@ def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeErro
     if workers == 0:
         yield from (draw_case(job, index, n) for index in range(n))
         return
+    models: list[FittedModel | MaskSource | None] = [job.model, job.masks, job.targets.healer]
+    for model in models:
+        if model is not None:
+            model.to("cpu")
     with ProcessPoolExecutor(workers, get_context("spawn"), _remember, (job,)) as pool:
         yield from pool.map(_draw_remembered, range(n), [n] * n, chunksize=max(1, min(16, n // workers)))
 

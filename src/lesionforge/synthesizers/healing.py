@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -71,7 +70,6 @@ class Healer(FittedModel):
         super().__init__(info)
         self.config = self.Config.model_validate(info.config)
         self.networks: Any = networks.eval().requires_grad_(False)
-        self.device = torch.device("cpu")
 
     @classmethod
     def fit(
@@ -174,7 +172,7 @@ class Healer(FittedModel):
         assert self.config.roi_size is not None
         network, sliced = self.networks[name], inputs.ndim - 1 > self.config.spatial_dims
         batch = np.moveaxis(inputs, -1, 0) if sliced else inputs[None]
-        made = in_windows(network, batch, roi_size=self.config.roi_size, device=self.device)
+        made = in_windows(network, batch, roi_size=self.config.roi_size)
         return np.ascontiguousarray(np.moveaxis(made, 0, -1)) if sliced else made[0]
 
     def as_unit(self, image: FloatArray) -> FloatArray:
@@ -193,8 +191,7 @@ class Healer(FittedModel):
 
     def to(self, device: str) -> Self:
         """Move the networks."""
-        self.device = torch.device(device)
-        self.networks.to(self.device)
+        self.networks.to(device)
         return self
 
     def tensors(self) -> dict[str, Tensor]:

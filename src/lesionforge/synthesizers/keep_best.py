@@ -25,7 +25,7 @@ from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
 from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
 from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.training.loop import Device
+from lesionforge.training.loop import Device, pick_device
 
 By = Literal["realism", "segmentability", "sharpness"]
 
@@ -132,7 +132,7 @@ def _scores(drawn: Cohort, keep: KeepBest, look_at: LookAt, out: Path, seed: int
         return cohort_sharpness(drawn).set_index("case_id")["laplacian_variance"]
     if keep.by == "segmentability":
         assert keep.segmentor is not None
-        return segmentability(keep.segmentor, drawn, device=device).set_index("case_id")["fcn_score"]
+        return segmentability(keep.segmentor.to(pick_device(device)), drawn).set_index("case_id")["fcn_score"]
     assert keep.real is not None
     config = keep.classifier.model_copy(update={"look_at": look_at})
     real = keep.real.having(drawn.channels).with_channels(drawn.channels)

@@ -39,7 +39,7 @@ from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of,
 from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
 from lesionforge.training.candidates import Candidates, candidate_steps
-from lesionforge.training.inference import one_thread, sub_batch
+from lesionforge.training.inference import in_sub_batches
 from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
@@ -107,7 +107,6 @@ class Pix2Pix(Synthesizer):
         self.config = self.Config.model_validate(info.config)
         self.condition = condition_of(self.config, info)
         self.generator = generator.eval().requires_grad_(False)
-        self.device = torch.device("cpu")
 
     @classmethod
     def fit(
@@ -207,7 +206,7 @@ class Pix2Pix(Synthesizer):
                 )
                 jobs.setdefault(crop.size, []).append((place, crop, inputs, crop.cut(weight) * own))
         for group in jobs.values():
-            drawn = self._generate(np.stack([inputs for _, _, inputs, _ in group]))
+            drawn = in_sub_batches(self.generator, np.stack([inputs for _, _, inputs, _ in group]))
             for (place, crop, _, weight), fake in zip(group, drawn, strict=True):
                 target = image[place]
                 before = crop.cut(target, fill=-1)
@@ -241,7 +240,7 @@ class Pix2Pix(Synthesizer):
                     self._intensities(plane, new[place], spacing, others, multiples),
                 )
             )
-        for place, drawn in zip(planes, self._generate(np.stack(inputs)), strict=True):
+        for place, drawn in zip(planes, in_sub_batches(self.generator, np.stack(inputs)), strict=True):
             crop.paste(drawn, image[place])
         return image
 
@@ -270,11 +269,6 @@ class Pix2Pix(Synthesizer):
         )
         return Crop.around([(s.start + s.stop) / 2 for s in box], size, shape)
 
-    def _generate(self, inputs: Any) -> Any:
-        with one_thread(), torch.inference_mode():
-            parts = torch.from_numpy(inputs.astype(np.float32)).split(sub_batch(inputs.shape[2:], self.device))
-            return torch.cat([self.generator(part.to(self.device)).float().cpu() for part in parts]).numpy()
-
     @property
     def draws_whole_image(self) -> bool:
         """``label`` and ``scan`` draw everything."""
@@ -291,8 +285,7 @@ class Pix2Pix(Synthesizer):
 
     def to(self, device: str) -> Self:
         """Move the generator."""
-        self.device = torch.device(device)
-        self.generator.to(self.device)
+        self.generator.to(device)
         return self
 
     def tensors(self) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
 from lesionforge.synthesizers.spade import Spade
 from lesionforge.synthesizers.transformed_copy import TransformedCopy
+from lesionforge.training.loop import Device, pick_device
 from lesionforge.training.model_folder import must_fit, read_info, read_tensors
 
 Kind = TypeVar("Kind", bound=FittedModel)
@@ -59,26 +60,32 @@ def find_trainable(name: str) -> type[FittedModel]:
     return known[name]
 
 
-def load_synthesizer(folder: Path, *, candidate: str | None = None) -> Synthesizer:
+def load_synthesizer(folder: Path, *, candidate: str | None = None, device: Device = "cpu") -> Synthesizer:
     """Load the model folder of what draws lesions; only JSON and safetensors are read.
 
     Args:
         folder: the model folder.
         candidate: name of one of those that were kept while it trained, such as ``epoch_050``.
+        device: where to draw. A process that loads data cannot use the CUDA device of the process that started it, so
+            what draws in loader processes stays on the CPU.
 
     Raises:
         ModelError: if it is unfinished, damaged, of another version, of something else, or has no such candidate.
     """
-    return _load(folder, SYNTHESIZERS, candidate)
+    return _load(folder, SYNTHESIZERS, candidate).to(pick_device(device))
 
 
-def load_healer(folder: Path) -> Healer:
+def load_healer(folder: Path, *, device: Device = "cpu") -> Healer:
     """Load the model folder of what removes lesions; only JSON and safetensors are read.
+
+    Args:
+        folder: the model folder.
+        device: where to heal.
 
     Raises:
         ModelError: if it is unfinished, damaged, of another version, or of something else.
     """
-    return _load(folder, HEALERS)
+    return _load(folder, HEALERS).to(pick_device(device))
 
 
 def _load(folder: Path, methods: Mapping[str, type[Kind]], candidate: str | None = None) -> Kind:

@@ -115,17 +115,18 @@ def select_candidates(
     made = dict[str, Synthesis]()
     for name in digests:
         say(f"{name}: {len(cases)} masks to draw")
-        model = load_synthesizer(run, candidate=name).to(pick_device(device))
+        model = load_synthesizer(run, candidate=name, device=device)
         made[name] = _draw(model, cases, out / "drawn" / name, seed)
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
         say("training of the segmentation network")
         segmentor = _segmentor(cohorts[REAL], info, config, out / "segmentor", seed, device)
+    segmentor.to(pick_device(device))
     say("training of the realism classifiers")
     options = _looking_at(config.realism, whole=model.draws_whole_image)
     realism = _realism(cohorts, options, info, out / "realism", seed, device)
     say("scores")
-    images = image_scores(cohorts, segmentor, realism, device=device)
+    images = image_scores(cohorts, segmentor, realism)
     summary = summarize_images(images)
     ranked = recommend(summary)
     selection = Selection(
@@ -206,7 +207,7 @@ def _segmentor(
 ) -> SegmentationTask:
     """Train the segmentation network in the spacing that the generator draws in, or read it where that is done."""
     if (out / "model.json").is_file():
-        return SegmentationTask.load(out)
+        return SegmentationTask.load(out, device=device)
     same_grid = info.preprocessing.spatial_dims == config.segmentor.spatial_dims
     return SegmentationTask.fit(
         cases,

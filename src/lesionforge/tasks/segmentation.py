@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from lesionforge.tasks.training_cases import (
 )
 from lesionforge.tasks.training_set import Source
 from lesionforge.tasks.windows import segment_slices, segment_windows
-from lesionforge.training.loop import TrainingConfig, claim_run, fit, pick_device
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
@@ -120,9 +120,8 @@ class SegmentationTask:
         items = make_training_set(sources, config, preprocessing, seed=training.seed)
         steps = fit(module, items, out=out, config=training, resume=resume)
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        task = cls(info=info, network=network.eval())
         save_model(out, info, dict(network.state_dict()))
-        return task
+        return cls(info=info, network=network.eval())
 
     def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
         """Return the preprocessing and, with this task's window, the options with which training goes on.
@@ -143,8 +142,12 @@ class SegmentationTask:
         return self.info.preprocessing, config.model_copy(update={"roi_size": own.roi_size})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, device: Device = "cpu") -> Self:
         """Read a model folder.
+
+        Args:
+            folder: the model folder.
+            device: where to predict.
 
         Raises:
             ModelError: if it is none, or one of another kind.
@@ -156,22 +159,26 @@ class SegmentationTask:
         with must_fit(folder):
             network = make_network(SegmentationConfig.model_validate(info.config), info)
             network.load_state_dict(tensors)
-        return cls(info=info, network=network.eval())
+        return cls(info=info, network=network.eval()).to(pick_device(device))
 
-    def predict(
-        self, scan: Scan, *, image: FloatArray | None = None, device: Literal["auto", "cpu", "cuda"] = "auto"
-    ) -> LabelArray:
-        """Return the lesion classes on the scan's own grid.
+    def to(self, device: str) -> Self:
+        """Move the network."""
+        self.network.to(device)
+        return self
+
+    def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
+        """Return the lesion classes on the scan's own grid, computed where the network lies.
+
+        On a CPU all threads compute. Their number may change the last bit of a logit, so where two classes are as
+        likely it may change the class.
 
         Args:
             scan: with exactly the model's channels; its label is not looked at.
             image: ``(channel, x, y[, z])`` to look at in place of the scan's own, in its units and on its scale of
                 intensities, such as the scan with its lesion removed.
-            device: where to compute.
         """
         preprocessing = self.info.preprocessing
         sample = preprocessing.forward(scan, image=image)
-        network = self.network.to(pick_device(device))
         config = SegmentationConfig.model_validate(self.info.config)
         with torch.inference_mode():
             image = sample.image
@@ -179,12 +186,12 @@ class SegmentationTask:
                 image = sample.relative_to_tissue(image, preprocessing.output)
             background = background_of(config, preprocessing)
             if config.spatial_dims == 2:
-                found = segment_slices(network, image, config, background)
+                found = segment_slices(self.network, image, config, background)
             else:
-                (found,) = segment_windows(network, torch.from_numpy(image[None]), config, background)
+                (found,) = segment_windows(self.network, torch.from_numpy(image[None]), config, background)
         return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
 
-    def predict_case(self, case: Case, out: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Path:
+    def predict_case(self, case: Case, out: Path) -> Path:
         """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
 
         Raises:
@@ -195,7 +202,7 @@ class SegmentationTask:
         path = out / f"{case.case_id}{ending}"
         if not path.is_file():
             scan = load_scan(case, channels)
-            save_label(path, self.predict(scan, device=device), scan.affine)
+            save_label(path, self.predict(scan), scan.affine)
         return path
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lesionforge.cohort.scan import FloatArray
 from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.training.inference import device_of
 
 SLICES_AT_ONCE, WINDOWS_AT_ONCE = 16, {2: 16, 3: 2}
 
@@ -31,7 +32,7 @@ def segment_windows(network: nn.Module, images: Tensor, config: SegmentationConf
     are alike.
     """
     assert config.roi_size is not None
-    device, at_once = next(network.parameters()).device, WINDOWS_AT_ONCE[config.spatial_dims]
+    device, at_once = device_of(network), WINDOWS_AT_ONCE[config.spatial_dims]
     logits = sliding_window_inference(
         images.to(device), config.roi_size, at_once, network, overlap=0.5, mode="gaussian", cval=background
     )

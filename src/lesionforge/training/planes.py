@@ -30,6 +30,10 @@ class Planes:
         before = known or [None] * len(samples)
         found = [_find(*pair, spatial_dims) for pair in zip(samples, before, strict=True)]
         self.slices = {True: [lesion for lesion, _ in found], False: [free for _, free in found]}
+        self.having = {
+            lesion: [number for number, slices in enumerate(of_samples) if len(slices)]
+            for lesion, of_samples in self.slices.items()
+        }
 
     def count(self, *, lesion: bool) -> int:
         """Return how many there are with or without a lesion."""
@@ -37,10 +41,9 @@ class Planes:
 
     def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
         """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
-        having = [number for number, slices in enumerate(self.slices[lesion]) if len(slices)]
-        if not having:
+        if not self.having[lesion]:
             return self.pick(not lesion, rng)
-        number = int(rng.choice(having))
+        number = int(rng.choice(self.having[lesion]))
         sample, z = self.samples[number], int(rng.choice(self.slices[lesion][number]))
         return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
 

@@ -1,59 +1,153 @@
-"""Scans brought to model space once and kept in memory, and how much of them an item takes."""
+"""Scans brought to model space once, kept in memory or in a file; and how much of them an item takes.
+
+MONAI's caches do not serve here: ``CacheDataset`` has no limit in bytes, and ``PersistentDataset`` pickles each case
+and reads all of it for every draw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
-from monai.data import CacheDataset
-from monai.transforms import Transform
+from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import Scan, load_scan
+from lesionforge.errors import OutputError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 
-CACHED_CASES = 500
-
-
-class ToSample(Transform):
-    """Reads a case and brings it to model space."""
-
-    def __init__(self, preprocessing: Preprocessing, prepare: Callable[[Scan], Scan] | None = None) -> None:
-        self.preprocessing, self.prepare = preprocessing, prepare
-
-    def __call__(self, case: Case) -> Sample:
-        """Read one case."""
-        scan = load_scan(case, self.preprocessing.channels)
-        return self.preprocessing.forward(scan if self.prepare is None else self.prepare(scan))
+MEMORY_BYTES = 4 * 2**30
+"""What the samples of one call keep in memory. The system caches the file of the others as far as there is room."""
+ALIGNMENT = 64
 
 
 def cached_samples(
     cases: Iterable[Case],
     preprocessing: Preprocessing,
     *,
-    limit: int = CACHED_CASES,
-    progress: bool = False,
+    memory: int = MEMORY_BYTES,
     prepare: Callable[[Scan], Scan] | None = None,
 ) -> Sequence[Sample]:
-    """Return the samples of ``cases``; the first ``limit`` are read now and kept, others are read when asked for.
+    """Return the samples of ``cases``; each case is read and prepared once, now.
+
+    Samples beyond ``memory`` are written to a file in the folder for temporary files (``TMPDIR``), which is mapped into
+    memory: a draw reads no more of it than the slice or crop that it takes. The file has no name, so it is gone with
+    the process, however that ends.
 
     Args:
         cases: what to read.
         preprocessing: brings them to model space.
-        limit: how many are kept in memory.
-        progress: show a bar.
+        memory: bytes that the arrays in memory may take.
         prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.region.with_region`.
+
+    Raises:
+        CohortError: if a case cannot be read.
+        OutputError: if the folder for temporary files has no room.
     """
-    samples: Sequence[Sample] = CacheDataset(
-        list(cases),
-        ToSample(preprocessing, prepare),
-        cache_num=limit,
-        num_workers=None,
-        progress=progress,
-        copy_cache=False,
-    )
-    return samples
+    spill, lock, left = SpillFile(), Lock(), memory
+
+    def read(case: Case) -> Sample | Spilled:
+        nonlocal left
+        scan = load_scan(case, preprocessing.channels)
+        sample = preprocessing.forward(scan if prepare is None else prepare(scan))
+        with lock:
+            left -= sum(array.nbytes for array in _arrays(sample).values())
+            return sample if left >= 0 else spill.write(sample, slices=preprocessing.spatial_dims == 2)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return spill.mapped(list(pool.map(read, cases)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where in the file an array lies, and what it is like."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spilled:
+    """A sample whose arrays lie in the file; until that is mapped, the sample has ``None`` in their place."""
+
+    sample: Sample
+    places: dict[str, Place]
+
+
+class SpillFile:
+    """Arrays of samples in a temporary file without a name."""
+
+    def __init__(self) -> None:
+        self.file: Any = None
+
+    def write(self, sample: Sample, *, slices: bool) -> Spilled:
+        """Write the arrays of a sample.
+
+        Args:
+            sample: whose arrays.
+            slices: whether volumes are read slice by slice, which then lie in one piece each.
+
+        Raises:
+            OutputError: if there is no room.
+        """
+        arrays = _arrays(sample)
+        with _room():
+            self.file = self.file or tempfile.TemporaryFile()  # noqa: SIM115
+            places = {name: self._append(array, "F" if slices else "C") for name, array in arrays.items()}
+        nothing: dict[str, Any] = dict.fromkeys(arrays)
+        return Spilled(sample=replace(sample, **nothing), places=places)
+
+    def _append(self, array: NDArray[Any], order: Literal["C", "F"]) -> Place:
+        self.file.write(bytes(-self.file.tell() % ALIGNMENT))
+        place = Place(offset=self.file.tell(), shape=array.shape, dtype=array.dtype, order=order)
+        self.file.write(array.tobytes(order))
+        return place
+
+    def mapped(self, samples: Sequence[Sample | Spilled]) -> list[Sample]:
+        """Return the samples, those that were written with arrays that are mapped from the file.
+
+        Raises:
+            OutputError: if there is no room.
+        """
+        if self.file is None:
+            return [sample for sample in samples if isinstance(sample, Sample)]
+        with _room(), self.file:
+            self.file.flush()
+            memory = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return [sample if isinstance(sample, Sample) else _from_memory(sample, memory) for sample in samples]
+
+
+def _from_memory(spilled: Spilled, memory: mmap.mmap) -> Sample:
+    arrays: dict[str, Any] = {
+        name: np.ndarray(place.shape, place.dtype, memory, place.offset, order=place.order)
+        for name, place in spilled.places.items()
+    }
+    return replace(spilled.sample, **arrays)
+
+
+def _arrays(sample: Sample) -> dict[str, NDArray[Any]]:
+    arrays = {"image": sample.image, "label": sample.label, "anatomy": sample.anatomy, "region": sample.region}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot hold the prepared scans ({error.strerror})"
+        raise OutputError(tempfile.gettempdir(), what, "set TMPDIR to a folder on a larger disk") from error
 
 
 def training_size(

@@ -124,7 +124,8 @@ def flows(setting: HealingSetting) -> list[Illustration]:
 
 
 def _flow(setting: HealingSetting, name: str) -> Illustration:
-    model = load_healer(setting.model_folder(setting.plan.seeds[0], name))
+    plan = setting.plan
+    model = load_healer(setting.model_folder(plan.seeds[0], name), device=plan.training.device)
     scan = _views(setting, 3)[-1].scan
     sample = model.info.preprocessing.forward(scan)
     image = model.as_unit(sample.image)

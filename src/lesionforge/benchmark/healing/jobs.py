@@ -11,7 +11,6 @@ from lesionforge.scores.healthiness import segmentor
 from lesionforge.synthesizers.heal import HEALED, MAPS, RECONSTRUCTED, heal_cohort
 from lesionforge.synthesizers.registry import HEALERS, load_healer
 from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.training.loop import pick_device
 
 F_PRE = "f_pre"
 
@@ -54,7 +53,7 @@ def score(setting: HealingSetting, seed: int) -> str:
     if not table.is_file():
         healings = {
             name: heal_cohort(
-                load_healer(setting.model_folder(seed, name)).to(pick_device(device)),
+                load_healer(setting.model_folder(seed, name), device=device),
                 setting.test,
                 out=setting.healed_folder(seed, name),
             )
@@ -64,11 +63,11 @@ def score(setting: HealingSetting, seed: int) -> str:
             kind: {name: healing.cohorts[kind] for name, healing in healings.items() if kind in healing.cohorts}
             for kind in (HEALED, RECONSTRUCTED, MAPS)
         }
-        f_pre = SegmentationTask.load(setting.f_pre_folder)
+        f_pre = SegmentationTask.load(setting.f_pre_folder, device=device)
         scores = score_healed(
             setting.test,
             of_kind[HEALED],
-            segmentor(f_pre, device=device),
+            segmentor(f_pre),
             reconstructions=of_kind[RECONSTRUCTED],
             maps=of_kind[MAPS],
             fraction=setting.plan.fraction,
