@@ -20,6 +20,7 @@ from lesionforge.cohort.splits import take_subjects
 from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
+from lesionforge.synthesizers.generate import lesion_free_scans
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
@@ -162,11 +163,15 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
     assert synthesizer is not None
     plan = setting.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    samples = list(cached_samples(setting.train[number], setting.preprocessing[number], prepare=prepare))
+    train = setting.train[number]
+    samples = list(cached_samples(train, setting.preprocessing[number], prepare=prepare))
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
         in_slices = task.spatial_dims == 2
         masks = slice_masks(plan.masks, samples) if in_slices else mask_source(setting, number, seed, plan)
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
+    if plan.lesion_free:
+        free = lesion_free_scans(train).cases
+        samples = [sample for case, sample in zip(train, samples, strict=True) if case in free]
     return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)
