@@ -1,5 +1,6 @@
 # make demo   the whole way once on the built-in cohort: about 5 minutes on 2 cores
-# make test   what CI runs: lint, types, import contracts, tests
+# make test   what CI runs: lint, types, import contracts, all tests but the slow ones: at most 12 minutes on 2 cores
+# make test-all   the slow tests too
 # make benchmarks   speed and memory, as ratios
 # Needs Python 3.11 to 3.13 and nothing else; everything goes into .venv. Another Python: make PYTHON=/path/to/python test
 
@@ -15,7 +16,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test lint benchmarks format clean
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: help install demo test test-all lint benchmarks format clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -39,7 +42,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

@@ -161,7 +161,12 @@ def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("subjects", "what"),
     [
-        ({"train": 0.5}, "mixes roles and shares"),
+        ({"train": 0.5}, "mixes roles, shares and numbers"),
+        ({"train": {"lesion": 2}}, "mixes roles, shares and numbers"),
+        (
+            {part: {"lesion": 9} for part in ("train", "development", "test")},
+            "27 subjects with lesions are asked for",
+        ),
         ({"train": "test"}, "role test: is not in the roles file"),
         ({"numbers": [5]}, "5 of 4 subjects"),
         ({"numbers": [0.01]}, "leaves 0 of them"),
@@ -171,3 +176,18 @@ def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
 def test_subjects_that_are_not_there_are_told(cohort, tmp_path, subjects, what):
     with pytest.raises(ConfigError, match=what):
         make_setting(plan(subjects=subjects), cohort, ROLES, tmp_path)
+
+
+def test_subjects_may_be_counted_by_kind(tmp_path):
+    """As the stroke paper splits: positives into training and test, negatives for drawing and for false alarms."""
+    cohort = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=9, n_healthy=4)
+    subjects = {
+        "train": {"lesion": 3, "lesion_free": 2},
+        "development": {"lesion": 1},
+        "test": {"lesion": 1, "lesion_free": 2},
+        "numbers": [1.0],
+    }
+    setting = make_setting(plan(subjects=subjects), cohort, {}, tmp_path)
+    parts = (setting.train[1.0], setting.development, setting.test)
+    assert [(len(part.with_lesions()), len(part.healthy())) for part in parts] == [(3, 2), (1, 0), (1, 2)]
+    assert len({subject for part in parts for subject in part.subjects}) == 9

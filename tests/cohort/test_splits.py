@@ -14,6 +14,7 @@ from lesionforge.cohort.splits import (
     of_role,
     read_roles,
     read_splits_final,
+    split_by_count,
     split_by_subject,
     take_subjects,
     write_splits_final,
@@ -233,3 +234,44 @@ def test_roles_that_overlap_or_have_another_form_are_refused(tmp_path):
         read_roles(write(tmp_path / "roles.json", {"pool": ["s00"], "final": ["s00"]}))
     with pytest.raises(CohortError, match="mapping of roles"):
         read_roles(write(tmp_path / "roles.json", ["s00"]))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_split_by_count_has_as_many_subjects_of_each_kind_as_asked_for_and_all_loads_alike(graded, seed):
+    counts = {"train": (10, 8), "development": (2, 0), "test": (6, 7)}
+    parts = split_by_count(graded, counts, seed)
+    found = {name: loads(part) for name, part in parts.items()}
+    assert {name: (sum(x > 0 for x in of), sum(x == 0 for x in of)) for name, of in found.items()} == counts
+    everyone = [subject for part in parts.values() for subject in part.subjects]
+    assert len(everyone) == len(set(everyone))
+    assert all(len(part) == 2 * len(part.subjects) for part in parts.values()), "all cases of a subject stay together"
+    for name in ("train", "test"):
+        assert np.mean([load for load in found[name] if load]) == pytest.approx(10.5, abs=3)
+
+
+def test_a_split_by_count_depends_on_the_seed_alone(graded):
+    def trained(seed):
+        return split_by_count(graded, {"train": (5, 5), "test": (5, 5)}, seed)["train"].subjects
+
+    assert trained(0) == trained(0)
+    assert len({trained(seed) for seed in SEEDS}) > 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "what"),
+    [
+        ({"train": (15, 0), "test": (6, 0)}, "21 subjects with lesions are asked for, but graded has 20"),
+        ({"train": (1, 15), "test": (0, 6)}, "21 subjects without lesions are asked for, but graded has 20"),
+        ({"train": (1, 1), "test": (0, 0)}, "the part test has no subject"),
+    ],
+)
+def test_a_split_by_count_that_cannot_be_is_refused(graded, counts, what):
+    with pytest.raises(ConfigError, match=what):
+        split_by_count(graded, counts, 0)
+
+
+def test_what_was_drawn_from_others_does_not_count(graded):
+    both = graded.with_cases((*graded, *(drawn(case, case.subject_id) for case in graded)))
+    parts = split_by_count(both, {"train": (10, 10), "test": (10, 10)}, 0)
+    assert len(parts["train"].subjects) == len(parts["test"].subjects) == 20
+    assert not any(case.derived for case in parts["test"])

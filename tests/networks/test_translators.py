@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
+from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.residual_generator import ResidualGenerator
 from lesionforge.networks.spade import SpadeGenerator
 from lesionforge.networks.stroke_unet import StrokeUNet
+from lesionforge.training.rng import torch_seed
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 STYLES = pytest.mark.parametrize("style", [{}, {"hidden_channels": 4, "shortcut": True}], ids=["stroke", "Park"])
@@ -110,3 +113,32 @@ def test_the_stroke_unet_drops_two_percent_while_it_trains():
     x = torch.randn(1, 1, 8, 8)
     network.eval()
     assert torch.equal(network(x), network(x))
+
+
+GENERATORS = {
+    "unet": (UNetGenerator, {"channels": (8, 8, 8)}, 2),
+    "resnet": (ResidualGenerator, {"channels": (8, 8), "blocks": 2}, 2),
+    "spade": (SpadeGenerator, {"channels": (8, 8, 8), "latent": 16}, 3),
+}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_dropout_is_in_every_step_of_the_decoder_in_training_alone_and_adds_no_parameter(name, spatial_dims):
+    kind, options, places = GENERATORS[name]
+    size = (16,) * spatial_dims
+    if name == "spade":
+        options = {**options, "size": size}
+
+    def made(dropout):
+        with torch_seed(0, "weights"):
+            return kind(spatial_dims=spatial_dims, in_channels=3, out_channels=1, dropout=dropout, **options)
+
+    plain, dropping = made(0.0), made(0.3)
+    layers = [layer for layer in dropping.modules() if isinstance(layer, nn.Dropout)]
+    assert [layer.p for layer in layers] == [0.3] * places
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in dropping.parameters()]
+    x = torch.randn(1, 3, *size)
+    assert not torch.equal(dropping(x), dropping(x))
+    assert torch.equal(plain(x), plain(x))
+    assert torch.equal(dropping.eval()(x), plain.eval()(x))

@@ -9,9 +9,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.conditions import Condition
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.training_crops import TrainingCrops
-from lesionforge.tasks.ct_augmentation import RandHeadd, ct_augmentation
+from lesionforge.tasks.augmentation import RandTurnedScaledd, classical_augmentation
+from lesionforge.tasks.ct_augmentation import RandHeadd, ct_augmentation, published_ct_augmentation
 from lesionforge.tasks.segmentation_config import SegmentationConfig
-from lesionforge.tasks.training_cases import make_training_set
+from lesionforge.tasks.training_cases import augmentation, make_training_set
 from lesionforge.tasks.training_set import apply_seeded
 from tests.synthesizers.models import make_sample
 
@@ -82,7 +83,7 @@ def test_half_of_the_images_are_blurred_and_half_are_brighter_by_up_to_half(spat
     image = np.full((2, 72, 72, 3)[: spatial_dims + 1], 0.4, np.float32)
     image[1] = 0
     image[1, 36, 36] = 1
-    augment = ct_augmentation(spatial_dims, background=0.0, spacing=None)
+    augment = published_ct_augmentation(spatial_dims, background=0.0, spacing=None)
     gains, blurred = [], 0
     for seed in range(120):
         found = np.asarray(apply_seeded(augment, {"image": image, "label": image[:1]}, seed)["image"])
@@ -98,7 +99,7 @@ def test_half_of_the_images_are_blurred_and_half_are_brighter_by_up_to_half(spat
 @DIMS
 @pytest.mark.parametrize(("spacing", "sigma"), [(None, (0, 2, 2, 0)), ((1.0, 1.25, 5.0), (0, 2, 1.6, 0))])
 def test_the_blur_is_a_gaussian_of_two_millimetres_within_slices(spatial_dims, spacing, sigma):
-    blur = ct_augmentation(spatial_dims, background=0.0, spacing=spacing).transforms[2]
+    blur = published_ct_augmentation(spatial_dims, background=0.0, spacing=spacing).transforms[2]
     blur.prob = 1.0
     image = np.random.default_rng(0).random((1, *SHAPES[spatial_dims])).astype(np.float32)
     found = np.asarray(blur({"image": image})["image"])
@@ -112,7 +113,7 @@ def test_the_blur_is_a_gaussian_of_two_millimetres_within_slices(spatial_dims, s
 def test_air_stays_air_and_the_label_keeps_its_intensity_but_for_the_contrast(background, spatial_dims):
     label = np.zeros((1, *SHAPES[spatial_dims]), np.float32)
     label[0, 20:44, 14:34] = 1
-    augment = ct_augmentation(spatial_dims, background=background, spacing=None)
+    augment = published_ct_augmentation(spatial_dims, background=background, spacing=None)
     for seed in range(20):
         found = apply_seeded(augment, {"image": label + background, "label": label}, seed)
         image, moved = np.asarray(found["image"]) - background, np.asarray(found["label"])
@@ -127,11 +128,39 @@ def test_training_gives_the_blur_the_spacing_of_its_grid():
     """Of a segmentation network and of a generator."""
     spacing = (4.0, 0.5)
     preprocessing = Preprocessing(spatial_dims=2, channels=("CT",), spacing=spacing)
-    items = make_training_set([], SegmentationConfig(augment="ct", roi_size=(32, 32)), preprocessing, seed=0)
+    items = make_training_set([], SegmentationConfig(augment="ct_published", roi_size=(32, 32)), preprocessing, seed=0)
     sample = make_sample((32, 32), spacing=spacing)
     shown = Condition(name="label", image_channels=1, classes=(1,), noise_channels=0)
-    options = Pix2PixConfig(condition="label", augment="ct", roi_size=(32, 32))
+    options = Pix2PixConfig(condition="label", augment="ct_published", roi_size=(32, 32))
     crops = TrainingCrops([sample], options, shown, seed=0)
     for augment in (items.augment, crops.augment):
         (blur,) = [one for one in augment.flatten().transforms if isinstance(one, RandGaussianSmoothd)]
         assert (blur.rand_smooth.sigma_x, blur.rand_smooth.sigma_y) == ((0.5, 0.5), (4.0, 4.0))
+
+
+@DIMS
+def test_ct_adds_nnunets_list_to_the_published_transforms(spatial_dims):
+    """Without nnU-Net's own turns and scalings: the published ones are for every item."""
+    added = ct_augmentation(spatial_dims, background=-1.0, spacing=None).flatten().transforms
+    published = published_ct_augmentation(spatial_dims, background=-1.0, spacing=None).transforms
+    nnunet = classical_augmentation(spatial_dims, background=-1.0).transforms
+    assert [type(one) for one in added[: len(published)]] == [type(one) for one in published]
+    rest = [one for one in nnunet if not isinstance(one, RandTurnedScaledd)]
+    assert [type(one) for one in added[len(published) :]] == [type(one) for one in rest]
+    probabilities = [[one.prob for one in list_ if hasattr(one, "prob")] for list_ in (added[len(published) :], rest)]
+    assert probabilities[0] == probabilities[1]
+
+
+@DIMS
+def test_ct_varies_intensities_that_the_published_transforms_leave_alone(spatial_dims):
+    """A plate of one intensity: noise alone makes it uneven; published, it is at most brighter."""
+    plate = np.full((1, *SHAPES[spatial_dims]), 0.4, np.float32)
+    inner = (0, slice(28, 36), slice(20, 28))
+    uneven = dict.fromkeys(("ct", "ct_published"), 0)
+    for kind in uneven:
+        vary = augmentation(kind, spatial_dims, background=0.0, spacing=None)
+        for seed in range(60):
+            found = np.asarray(apply_seeded(vary, {"image": plate, "label": plate}, seed)["image"])[inner]
+            uneven[kind] += bool(np.ptp(found) > 1e-3)
+    assert uneven["ct_published"] == 0
+    assert 1 <= uneven["ct"] <= 18

@@ -445,3 +445,19 @@ def test_healthy_scans_get_lesions(spatial_dims, cohorts, tmp_path):
         assert case.annotation is Annotation.LESION
         assert load_scan(case, ("FLAIR",)).label.any()
     assert all(not sample.label.any() for sample in read_samples(healthy))
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_lesion_free_scans_alone_are_drawn_into_if_that_is_asked_for(spatial_dims, tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=5, n_healthy=2)
+    model = fit_library("injection", cohort, tmp_path / "m")
+    result = synthesize(model, cohort, MaskBank(cohort), tmp_path / "out", n=4, lesion_free=True)
+    free = {case.case_id for case in cohort.healthy()}
+    assert {case.source_case for case in result.cohort} == free
+    assert len(result.cohort) == 4
+    with pytest.raises(CohortError, match="has no lesion-free scan to draw into; add some, or draw into all scans"):
+        synthesize(model, cohort.with_lesions(), MaskBank(cohort), tmp_path / "none", lesion_free=True)
+    with pytest.raises(ConfigError, match="--lesion-free: lesion-free scans have no lesion of their own to draw"):
+        synthesize(model, cohort, OwnMasks(), tmp_path / "own", lesion_free=True)
+    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "own").exists()

@@ -88,7 +88,7 @@ def test_mirroring_exchanges_left_and_right_of_both(spatial_dims):
 
 @BOTH
 def test_published_augmentation_moves_label_and_image_alike_and_stays_in_the_range(spatial_dims):
-    label, crops = crops_of(spatial_dims, augment="ct")
+    label, crops = crops_of(spatial_dims, augment="ct_published")
     sizes = []
     for item in (crops[draw] for draw in range(12)):
         lesion = item["condition"][1:].sum(0).numpy()

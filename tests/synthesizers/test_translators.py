@@ -15,6 +15,7 @@ from lesionforge.synthesizers.cyclegan import CycleGAN, CycleGANConfig, CycleGAN
 from lesionforge.synthesizers.pix2pix import Pix2Pix
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, default_roi_size
 from lesionforge.synthesizers.registry import find_method, load_synthesizer
+from lesionforge.synthesizers.spade import SpadeConfig
 from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
@@ -227,3 +228,10 @@ def test_a_cyclegan_keeps_the_generator_of_images_alone(anatomies, tmp_path):
     assert isinstance(model, CycleGAN)
     assert isinstance(model, Pix2Pix)
     assert not any(name.startswith(("image.", "label.")) for name in model.tensors())
+
+
+@pytest.mark.parametrize("options", [Pix2PixConfig, CycleGANConfig, SpadeConfig])
+def test_every_translator_has_the_dropout_that_its_options_name(options):
+    config = options(condition="label", roi_size=(32, 32), channels=(8, 8, 8, 8), dropout=0.3)
+    rates = {layer.p for layer in config.generator(3, 1).modules() if isinstance(layer, torch.nn.Dropout)}
+    assert rates == {0.3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.splits import take_subjects
+from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.preprocessing.region import with_region
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.carvemix import CarveMix
+from lesionforge.synthesizers.generate import lesion_free_scans
 from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.training_set import Source
@@ -175,7 +178,8 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
     assert synthesizer is not None
     plan = setting.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    samples = cached_samples(setting.train[number, seed], setting.preprocessing[number, seed], prepare=prepare)
+    train = setting.train[number, seed]
+    samples: Sequence[Sample] = cached_samples(train, setting.preprocessing[number, seed], prepare=prepare)
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
@@ -184,4 +188,7 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
         else:
             masks = mask_source(setting, number, seed, plan, device=drawing_device(setting.plan.training))
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
+    if plan.lesion_free:
+        free = lesion_free_scans(train).cases
+        samples = [sample for case, sample in zip(train, samples, strict=True) if case in free]
     return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)

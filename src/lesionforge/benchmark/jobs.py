@@ -71,6 +71,7 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
             blend=plan.blend,
             seed=seed,
             min_volume=plan.min_volume,
+            lesion_free=plan.lesion_free,
         )
         return (
             f"{name}, n = {number:g}, seed {seed}: {len(result.cohort)} cases, {len(result.problems)} without a place"

@@ -11,7 +11,13 @@ from lesionforge.benchmark.targets import describe_targets
 from lesionforge.benchmark.tune import describe_tuning
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 
-AUGMENTATIONS = {"none": "no augmentation", "classical": "classical augmentation", "ct": "augmentation of head CT"}
+AUGMENTATIONS = {
+    "none": "no augmentation",
+    "classical": "classical augmentation",
+    "affine": "small affine moves",
+    "ct": "classical augmentation and that of head CT",
+    "ct_published": "augmentation of head CT",
+}
 
 
 def method_notes(setting: Setting, lengths: Lengths) -> dict[str, str]:

@@ -67,6 +67,7 @@ class SynthesizerPlan(Part):
             each that has a lesion).
         targets: a cohort whose lesion-free scans the offline cases are drawn into, in place of the training cases.
             They are made like these first, see :func:`~lesionforge.preprocessing.matching.match_cohort`.
+        lesion_free: draw into the lesion-free scans among the training cases alone.
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
         selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),
             made on the training subjects alone; ``None`` takes the last.
@@ -79,6 +80,7 @@ class SynthesizerPlan(Part):
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
     targets: Path | None = None
+    lesion_free: bool = False
     min_volume: float = 200.0
     selection: SelectionConfig | None = None
 
@@ -95,8 +97,8 @@ class SynthesizerPlan(Part):
             parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
-        if self.targets is not None and self.masks == "own":
-            raise ValueError("targets are lesion-free, so they have no lesion of their own to draw: take other masks")
+        if self.masks == "own" and (self.targets is not None or self.lesion_free):
+            raise ValueError("lesion-free scans have no lesion of their own to draw: take other masks")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
@@ -106,7 +108,7 @@ class Arm(Part):
     """One composition of the training set.
 
     Attributes:
-        augment: ``none``, ``classical`` (nnU-Net's list) or ``ct`` (that of the paper on haemorrhage CT).
+        augment: what varies the training items, see :class:`~lesionforge.tasks.segmentation_config.SegmentationConfig`.
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
         share: of every batch that is synthetic; with ``on_the_fly`` the probability of an item.
@@ -132,17 +134,30 @@ class Arm(Part):
         return self
 
 
-class Split(Part):
-    """Who is trained on and who is tested on: roles of ``roles.json``, or shares of a random split.
+class Count(Part):
+    """So many subjects.
 
     Attributes:
-        train: role or share of the subjects that are trained on.
+        lesion: who have a lesion.
+        lesion_free: who have none.
+    """
+
+    lesion: int = Field(default=0, ge=0)
+    lesion_free: int = Field(default=0, ge=0)
+
+
+class Split(Part):
+    """Who is trained on and who is tested on: roles of ``roles.json``, or shares or numbers of a random split.
+
+    Attributes:
+        train: role, share or number of the subjects that are trained on, such as ``pool``, ``0.5`` or
+            ``{lesion: 365, lesion_free: 2027}``.
         test: of those who are scored.
         seed: of the split.
     """
 
-    train: str | float = "pool"
-    test: str | float = "final"
+    train: str | float | Count = "pool"
+    test: str | float | Count = "final"
     seed: int = 0
 
 
@@ -164,7 +179,7 @@ class Subjects(Split):
 
     folds: int | None = Field(default=None, ge=3)
     fold: int | None = Field(default=None, ge=0)
-    development: str | float = "development"
+    development: str | float | Count = "development"
     numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
     draws: int | None = Field(default=None, ge=1)
 
@@ -315,7 +330,9 @@ class Plan(Part):
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
             if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
-                raise ValueError(f"arm {name!r} copies on the fly: use offline, or augment: ct without a synthesizer")
+                raise ValueError(
+                    f"arm {name!r} copies on the fly: use offline, or augment: ct_published without a synthesizer"
+                )
             if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} draws into healthy scans on the fly: use offline, or drop the targets")
             if of_arm and of_arm.masks == "own" and arm.use == "on_the_fly":

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lesionforge.benchmark.choice import Choice
-from lesionforge.benchmark.plan import Plan, Split, Subjects
+from lesionforge.benchmark.plan import Count, Plan, Split, Subjects
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_subject
+from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_count, split_by_subject
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
@@ -206,16 +205,18 @@ def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[s
     """Return the parts of a split, by name.
 
     Raises:
-        ConfigError: if roles and shares are mixed, or a role is not there.
+        ConfigError: if roles, shares and numbers are mixed, a role is not there, or there are too few subjects.
     """
-    given = subjects.model_dump()
-    named: dict[str, Any] = {part: given[part] for part in ("train", "development", "test") if part in given}
-    shares = {part: value for part, value in named.items() if not isinstance(value, str)}
-    if not shares:
+    named = {part: getattr(subjects, part) for part in ("train", "development", "test") if hasattr(subjects, part)}
+    kinds = {type(value) for value in named.values()}
+    if len(kinds) > 1:
+        raise ConfigError("subjects", "mixes roles, shares and numbers", "give roles only, shares only or numbers only")
+    if kinds == {str}:
         return {part: of_role(cases, roles, role) for part, role in named.items()}
-    if len(shares) < len(named):
-        raise ConfigError("subjects", "mixes roles and shares", "name roles only, or give shares only")
-    return split_by_subject(cases, shares, subjects.seed)
+    if kinds == {Count}:
+        counts = {part: (count.lesion, count.lesion_free) for part, count in named.items()}
+        return split_by_count(cases, counts, subjects.seed)
+    return split_by_subject(cases, named, subjects.seed)
 
 
 def _check_primary(primary: str, cohort: Cohort, spatial_dims: int) -> None:

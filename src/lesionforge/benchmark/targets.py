@@ -11,19 +11,23 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.matching import FACTS, Auc, describe_auc, match_cohort, told_apart
+from lesionforge.synthesizers.generate import lesion_free_scans
 
 
 def check_targets(setting: Setting, cohort: Cohort) -> None:
-    """Read all healthy cohorts of a plan, before anything is trained.
+    """Read all healthy cohorts of a plan, and look for the lesion-free scans it needs, before anything is trained.
 
     Args:
         setting: of the run.
         cohort: the cohort of the benchmark.
 
     Raises:
-        CohortError: if one cannot be read.
+        CohortError: if one cannot be read, or a training set without lesion-free scans is to be drawn into.
         ConfigError: if one names a case like the cohort does.
     """
+    if any(plan.lesion_free and plan.targets is None for plan in setting.plan.synthesizers.values()):
+        for train in setting.train.values():
+            lesion_free_scans(train)
     known = {case.case_id for case in cohort}
     for path in dict.fromkeys(filter(None, (plan.targets for plan in setting.plan.synthesizers.values()))):
         both = sorted(known & {case.case_id for case in read_cohort(path)})

@@ -187,6 +187,9 @@ def synthesize(
     heal: Annotated[
         Path | None, typer.Option(help="A model that removes the lesions of each scan before another one is drawn.")
     ] = None,
+    lesion_free: Annotated[
+        bool, typer.Option("--lesion-free", help="Draw into lesion-free scans alone, so no scan has two lesions.")
+    ] = False,
     candidate: Annotated[
         str | None, typer.Option(help="Draw with the generator of an earlier epoch that was kept, such as epoch_050.")
     ] = None,
@@ -252,6 +255,7 @@ def synthesize(
             min_volume=min_volume,
             workers=workers,
             healer=healer,
+            lesion_free=lesion_free,
             problems=skipped,
             progress=progress,
         )

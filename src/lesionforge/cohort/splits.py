@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError, LeakError
@@ -96,6 +96,39 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
             raise ConfigError("split", what, "give it a larger fraction")
         part = _training_part if name == "train" else _test_part
         parts[name] = part(cohort, order[start:end])
+    return parts
+
+
+def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: int) -> dict[str, Cohort]:
+    """Split into named parts of so many subjects with and without lesions, each stratified by lesion load.
+
+    Args:
+        cohort: what to split; cases drawn from others only go to the part ``train``, and only where all of their
+            parents are in it.
+        counts: part → subjects with a lesion in any case, and lesion-free ones.
+        seed: of the order; see :func:`nested_subjects`.
+
+    Raises:
+        ConfigError: if there are fewer subjects of a kind, or a part would get none at all.
+    """
+    lesions = {case.subject_id for case in cohort if case.annotation is not Annotation.LESION_FREE}
+    order = nested_subjects(cohort, seed)
+    left = {
+        "with lesions": [subject for subject in order if subject in lesions],
+        "without lesions": [subject for subject in order if subject not in lesions],
+    }
+    for (kind, subjects), numbers in zip(left.items(), zip(*counts.values(), strict=True), strict=True):
+        if sum(numbers) > len(subjects):
+            what = f"{sum(numbers)} subjects {kind} are asked for, but {cohort.name} has {len(subjects)}"
+            raise ConfigError("split", what, "ask for fewer")
+    parts: dict[str, Cohort] = {}
+    for name, numbers in counts.items():
+        if not any(numbers):
+            raise ConfigError("split", f"the part {name} has no subject", "ask for one at least")
+        chosen = [
+            subjects.pop(0) for subjects, number in zip(left.values(), numbers, strict=True) for _ in range(number)
+        ]
+        parts[name] = (_training_part if name == "train" else _test_part)(cohort, chosen)
     return parts
 
 

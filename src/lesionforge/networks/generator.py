@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout
+from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from lesionforge.networks.convolution import output_activation, same_convolution
@@ -53,7 +53,7 @@ class UNetGenerator(SkipNetwork):
         channels: width after each step down; the number of steps is its length.
         width: factor on all ``channels``, for small machines.
         affine: whether instance norm learns a scale and a shift.
-        dropout: probability in the decoder's inner half.
+        dropout: probability in every step up.
         activation: output range: ``"tanh"`` for [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"``.
 
     Shapes:
@@ -84,8 +84,8 @@ class UNetGenerator(SkipNetwork):
         mirrored = widths[-2::-1]
         below = (widths[-1], *(2 * c for c in mirrored[:-1]))
         self.up = nn.ModuleList(
-            _up(spatial_dims, before, after, affine=affine, dropout=dropout if i < len(mirrored) // 2 else 0.0)
-            for i, (before, after) in enumerate(zip(below, mirrored, strict=True))
+            _up(spatial_dims, before, after, affine=affine, dropout=dropout)
+            for before, after in zip(below, mirrored, strict=True)
         )
         self.head = nn.Sequential(
             nn.Upsample(scale_factor=2),
@@ -110,5 +110,5 @@ def _up(spatial_dims: int, in_channels: int, out_channels: int, *, affine: bool,
         nn.LeakyReLU(0.2),
     ]
     if dropout:
-        layers.append(Dropout[Dropout.DROPOUT, spatial_dims](dropout))
+        layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)

@@ -38,6 +38,7 @@ class ResidualGenerator(nn.Module):
         channels: width at each resolution, from the finest; each further one is half as fine.
         blocks: residual blocks at the coarsest.
         width: factor on all ``channels``.
+        dropout: probability within every residual block.
         head_kernel: width of the last convolution.
         slope: of the residual blocks' activation for negative values; with 0 it is a ReLU.
         activation: output range: ``"tanh"`` for [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"``.
@@ -56,6 +57,7 @@ class ResidualGenerator(nn.Module):
         channels: Sequence[int] = (64, 128, 256),
         blocks: int = 9,
         width: float = 1.0,
+        dropout: float = 0.0,
         head_kernel: int = 7,
         slope: float = 0.0,
         activation: str = "tanh",
@@ -67,7 +69,7 @@ class ResidualGenerator(nn.Module):
         self.layers = nn.Sequential(
             _step(spatial_dims, in_channels, widths[0], 7),
             *(_step(spatial_dims, fine, coarse, 3, stride=2) for fine, coarse in steps),
-            *(_Residual(spatial_dims, widths[-1], slope) for _ in range(blocks)),
+            *(_Residual(spatial_dims, widths[-1], slope, dropout) for _ in range(blocks)),
             *(
                 nn.Sequential(nn.Upsample(scale_factor=2), _step(spatial_dims, coarse, fine, 3))
                 for fine, coarse in reversed(steps)
@@ -83,10 +85,11 @@ class ResidualGenerator(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, spatial_dims: int, channels: int, slope: float) -> None:
+    def __init__(self, spatial_dims: int, channels: int, slope: float, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             _step(spatial_dims, channels, channels, 3, slope=slope),
+            *([nn.Dropout(dropout)] if dropout else []),
             Conv[Conv.CONV, spatial_dims](channels, channels, 3, padding=1),
             instance_norm(spatial_dims, channels),
         )

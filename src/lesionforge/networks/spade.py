@@ -37,6 +37,7 @@ class SpadeGenerator(nn.Module):
             the stroke system has none.
         shortcut: a learned 1-wide shortcut around each block, as in Park et al. 2019.
         width: factor on all ``channels``.
+        dropout: probability before the second convolution of every block.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;
@@ -55,6 +56,7 @@ class SpadeGenerator(nn.Module):
         hidden_channels: int | None = None,
         shortcut: bool = False,
         width: float = 1.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         widths = scale_widths(channels, width)
@@ -62,7 +64,7 @@ class SpadeGenerator(nn.Module):
         self.start = tuple(math.ceil(n / self.divisor) for n in size)
         self.linear = nn.Linear(latent, widths[0] * math.prod(self.start))
         self.blocks = nn.ModuleList(
-            _Block(spatial_dims, before, after, in_channels - 1, hidden_channels, shortcut)
+            _Block(spatial_dims, before, after, in_channels - 1, hidden_channels, shortcut, dropout)
             for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.head = nn.Sequential(Conv[Conv.CONV, spatial_dims](widths[-1], out_channels, 3, padding=1), nn.Tanh())
@@ -95,6 +97,7 @@ class _Block(nn.Module):
         labels: int,
         hidden_channels: int | None,
         shortcut: bool,
+        dropout: float,
     ) -> None:
         super().__init__()
         conv = Conv[Conv.CONV, spatial_dims]
@@ -104,14 +107,15 @@ class _Block(nn.Module):
         self.around_norm = _norm(spatial_dims, in_channels, labels, hidden_channels) if learned else None
         self.around = conv(in_channels, out_channels, 1, bias=False) if learned else None
         self.shortcut = shortcut
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """``(batch, in_channels, …)`` to ``(batch, out_channels, …)``."""
         beside = x
         if self.around is not None and self.around_norm is not None:
             beside = self.around(self.around_norm(x, labels))
-        for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = conv(leaky_relu(norm(x, labels), SLOPE))
+        x = self.convs[0](leaky_relu(self.norms[0](x, labels), SLOPE))
+        x = self.convs[1](self.dropout(leaky_relu(self.norms[1](x, labels), SLOPE)))
         return x + beside if self.shortcut else x
 
 

@@ -72,6 +72,7 @@ def synthesize_cohort(
     min_volume: float = 200.0,
     workers: int = 0,
     healer: Healer | None = None,
+    lesion_free: bool = False,
     problems: Sequence[LesionforgeError] = (),
     progress: Progress | None = None,
 ) -> Synthesis:
@@ -93,18 +94,21 @@ def synthesize_cohort(
         workers: processes; 0 draws in this one, where the models lie, others on the CPU. On the CPU the files do not
             depend on it.
         healer: removes the lesions that a scan has before another one is drawn elsewhere.
+        lesion_free: draw into scans that are annotated as lesion-free alone.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of cases done and ``n``.
 
     Raises:
         ConfigError: if method, masks and blend do not fit each other.
-        CohortError: if there is no target scan.
+        CohortError: if there is no target scan, or none that is lesion-free where these are asked for.
         OutputError: if ``out`` holds something else.
     """
     targets = cohort.having(model.info.preprocessing.channels).annotated()
-    if isinstance(masks, OwnMasks):
+    if lesion_free:
+        targets = lesion_free_scans(targets)
+    elif isinstance(masks, OwnMasks):
         targets = targets.with_lesions()
-    _check_request(model, masks, targets, blend, healer)
+    _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
     n = n or len(targets)
     ending = targets.cases[0].file_ending
     job = Job(
@@ -134,6 +138,18 @@ def synthesize_cohort(
     found += [problem for problem in problems if str(problem) not in told]
     finish_run_folder(out, result, found, file_ending=ending)
     return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)
+
+
+def lesion_free_scans(cohort: Cohort) -> Cohort:
+    """Return the scans that are annotated as lesion-free.
+
+    Raises:
+        CohortError: if there is none.
+    """
+    found = cohort.healthy()
+    if not len(found):
+        raise CohortError(cohort.name, "has no lesion-free scan to draw into", "add some, or draw into all scans")
+    return found
 
 
 def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
@@ -217,12 +233,21 @@ def _check_classes(label: LabelArray, job: Job, where: str) -> None:
 
 
 def _check_request(
-    model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend, healer: Healer | None
+    model: Synthesizer,
+    masks: MaskSource | None,
+    targets: Cohort,
+    blend: Blend,
+    healer: Healer | None,
+    *,
+    lesion_free: bool,
 ) -> None:
     if not len(targets):
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
         raise ConfigError("--masks", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
+    if lesion_free and isinstance(masks, OwnMasks):
+        what = "lesion-free scans have no lesion of their own to draw"
+        raise ConfigError("--lesion-free", what, "use other masks, such as bank")
     if isinstance(masks, OwnMasks) and model.sees_lesions and healer is None:
         what = "the model is shown the scan, and so the lesion that it is to draw"
         raise ConfigError("--masks own", what, "use other masks, or --heal to remove the lesion before")

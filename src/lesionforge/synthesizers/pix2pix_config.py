@@ -42,9 +42,12 @@ class Pix2PixConfig(MethodConfig):
         lesion_intensity: show both networks the lesion's mean intensity (``scan`` and ``inpaint``); for a new lesion it
             is that of a random training crop, relative to typical tissue.
         spectral_norm: in the critic, instead of another norm.
-        dropout: in the generator's inner decoder.
-        augment: flip, turn and scale training crops; ``ct`` varies them as the paper on haemorrhage CT varies what it
-            segments, see :func:`~lesionforge.tasks.ct_augmentation.ct_augmentation`.
+        dropout: probability in the generator's decoder: in every step up of ``unet``, in the innermost three of
+            ``lcgan``; in every block of ``resnet`` and of ``spade``.
+        augment: flip, turn and scale training crops; ``ct_published`` varies them as the paper on haemorrhage CT varies
+            what it segments, ``affine`` as the stroke system does, see
+            :func:`~lesionforge.tasks.ct_augmentation.published_ct_augmentation` and
+            :func:`~lesionforge.tasks.affine_augmentation.affine_augmentation`.
         mirror: show half of the training crops with left and right exchanged.
         jitter: enlarge training crops by 286/256 and cut them back at random.
         lesion_share: ``label``: share of the training crops that show a lesion; with 1, slices and scans without one
@@ -71,7 +74,7 @@ class Pix2PixConfig(MethodConfig):
     lesion_intensity: bool = True
     spectral_norm: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    augment: bool | Literal["ct"] = True
+    augment: bool | Literal["affine", "ct_published"] = True
     mirror: bool = False
     jitter: bool = False
     lesion_share: float = Field(default=0.5, ge=0, le=1)
@@ -109,7 +112,7 @@ class Pix2PixConfig(MethodConfig):
             "width": self.width,
         }
         if self.network == "resnet":
-            return ResidualGenerator(**sizes)
+            return ResidualGenerator(**sizes, dropout=self.dropout)
         if self.network == "lcgan":
             return LcganGenerator(**sizes, dropout=self.dropout)
         return UNetGenerator(**sizes, dropout=self.dropout)

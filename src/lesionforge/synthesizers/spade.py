@@ -56,6 +56,7 @@ class SpadeConfig(Pix2PixConfig):
             hidden_channels=self.hidden_channels,
             shortcut=self.shortcut,
             width=self.width,
+            dropout=self.dropout,
         )
 
 

@@ -17,7 +17,8 @@ from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import Condition, hole_around, without_lesion
 from lesionforge.synthesizers.lesion_intensity import Intensities, measure, relative, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
-from lesionforge.tasks.ct_augmentation import ct_augmentation
+from lesionforge.tasks.affine_augmentation import affine_augmentation
+from lesionforge.tasks.ct_augmentation import published_ct_augmentation
 from lesionforge.training.planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
@@ -110,9 +111,12 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:
     """Return what varies a crop of this spacing, with its maps, as the options say; the size stays."""
     steps: list[Transform] = []
-    if config.augment == "ct":
-        steps.append(ct_augmentation(config.spatial_dims, background=AIR, spacing=spacing, maps=KEYS[1:]))
-        steps.append(ScaleIntensityRanged("image", AIR, BRIGHTEST, AIR, BRIGHTEST, clip=True))
+    if isinstance(config.augment, str):
+        vary = affine_augmentation(background=AIR, maps=KEYS[1:])
+        if config.augment == "ct_published":
+            dims = config.spatial_dims
+            vary = published_ct_augmentation(dims, background=AIR, spacing=spacing, maps=KEYS[1:])
+        steps += [vary, ScaleIntensityRanged("image", AIR, BRIGHTEST, AIR, BRIGHTEST, clip=True)]
     elif config.augment:
         steps += _flipped_turned_scaled(config.spatial_dims)
     if config.mirror:

@@ -1,7 +1,7 @@
 """``transformed_copy``: the scan itself, turned, scaled, sheared, cropped, blurred or brighter, with its own lesions.
 
 Classical augmentation as a cohort on disk: a copy of each case doubles a training set, as in the paper on haemorrhage
-CT (LcGAN, section 4.3). The transforms are those of :func:`~lesionforge.tasks.ct_augmentation.ct_augmentation`.
+CT (LcGAN, section 4.3). The transforms are those of :func:`~lesionforge.tasks.ct_augmentation.published_ct_augmentation`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import MethodConfig, parse_options
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
-from lesionforge.tasks.ct_augmentation import ct_augmentation
+from lesionforge.tasks.ct_augmentation import published_ct_augmentation
 from lesionforge.tasks.training_set import apply_seeded
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig, claim_run
@@ -71,7 +71,7 @@ class TransformedCopy(Synthesizer):
         """Return a transformed copy; its label is the sample's, moved with the image."""
         assert sample.label is not None
         air = self.info.preprocessing.output[0]
-        transform = ct_augmentation(sample.image.ndim - 1, background=air, spacing=sample.spacing)
+        transform = published_ct_augmentation(sample.image.ndim - 1, background=air, spacing=sample.spacing)
         before = {"image": sample.image, "label": sample.label[None]}
         with one_thread():
             after = apply_seeded(transform, before, int(rng.integers(2**32)))

@@ -1,7 +1,7 @@
-"""Classical augmentation of head CT as published with a lesion-conditional GAN; the transforms are MONAI's.
+"""Augmentation of head CT: as published with a lesion-conditional GAN, and with nnU-Net's list added.
 
 Source: the paper on haemorrhage CT (LcGAN), section 4.3. How much is cropped, and over how many rows a shear is
-counted, it does not say.
+counted, it does not say. The transforms are MONAI's.
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ from typing import Any
 import numpy as np
 from monai.transforms import Affined, Compose, MapTransform, RandGaussianSmoothd, Randomizable, RandScaleIntensityd
 
-from lesionforge.tasks.augmentation import IMAGE, Shift
+from lesionforge.tasks.augmentation import BOTH, IMAGE, Shift, intensity_transforms, mirroring
 
 ROTATION_DEG, SCALE, SHEAR = 25.0, 0.15, 10 / 256
 BLUR_MM, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
 
 
-def ct_augmentation(
-    spatial_dims: int, *, background: float, spacing: Sequence[float] | None, maps: Sequence[str] = ("label",)
+def ct_augmentation(spatial_dims: int, *, background: float, spacing: Sequence[float] | None) -> Compose:
+    """Return the published transforms, and nnU-Net's list without its own turns and scalings.
+
+    See :func:`published_ct_augmentation` and :func:`~lesionforge.tasks.augmentation.classical_augmentation`.
+    """
+    published = published_ct_augmentation(spatial_dims, background=background, spacing=spacing)
+    steps = [*intensity_transforms(), *mirroring(spatial_dims)]
+    return Compose([published, Shift(-background), *steps, Shift(background)])
+
+
+def published_ct_augmentation(
+    spatial_dims: int, *, background: float, spacing: Sequence[float] | None, maps: Sequence[str] = BOTH[1:]
 ) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 

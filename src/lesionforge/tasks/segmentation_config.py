@@ -16,7 +16,7 @@ from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.model_folder import ModelInfo
 
-Augment = Literal["none", "classical", "ct"]
+Augment = Literal["none", "classical", "affine", "ct", "ct_published"]
 
 
 class SegmentationConfig(Options):
@@ -38,7 +38,8 @@ class SegmentationConfig(Options):
         normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
             the preprocessing.
         learning_rate: of Adam, at the first step.
-        augment: ``none``, ``classical`` (nnU-Net's list) or ``ct`` (that of the paper on haemorrhage CT).
+        augment: ``none``, ``classical`` (nnU-Net's list), ``affine`` (small moves, as in the stroke system),
+            ``ct_published`` (that of the paper on haemorrhage CT) or ``ct`` (the same and nnU-Net's list).
         lesion_share: share of training items that are taken from a lesion.
         min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
     """

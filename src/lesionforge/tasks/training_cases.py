@@ -13,9 +13,10 @@ from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.tasks.affine_augmentation import affine_augmentation
 from lesionforge.tasks.augmentation import classical_augmentation
-from lesionforge.tasks.ct_augmentation import ct_augmentation
-from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of
+from lesionforge.tasks.ct_augmentation import ct_augmentation, published_ct_augmentation
+from lesionforge.tasks.segmentation_config import Augment, SegmentationConfig, background_of
 from lesionforge.tasks.training_set import Source, TrainingSet
 
 
@@ -88,12 +89,18 @@ def make_training_set(
     )
 
 
-def augmentation(kind: str, spatial_dims: int, *, background: float, spacing: Sequence[float] | None) -> Compose | None:
-    """Return what varies a training item, ``none``, ``classical`` or ``ct``; see the functions of these names."""
+def augmentation(
+    kind: Augment, spatial_dims: int, *, background: float, spacing: Sequence[float] | None
+) -> Compose | None:
+    """Return what varies a training item; see the functions of these names."""
     if kind == "classical":
         return classical_augmentation(spatial_dims, background=background)
+    if kind == "affine":
+        return affine_augmentation(background=background)
     if kind == "ct":
         return ct_augmentation(spatial_dims, background=background, spacing=spacing)
+    if kind == "ct_published":
+        return published_ct_augmentation(spatial_dims, background=background, spacing=spacing)
     return None
 
 
