@@ -209,3 +209,25 @@ def test_the_seed_of_the_demo_is_that_of_its_cohort(tmp_path, monkeypatch, seed)
 
     monkeypatch.setattr("lesionforge.benchmark.demo.make_template_cohort", simulate)
     assert error("demo", "--out", tmp_path / "demo", "--seed", seed) == f"error: seed: {seed}; stop"
+
+
+@pytest.mark.parametrize(
+    ("options", "learning_rate"),
+    [
+        ([], None),
+        (["--tune-baseline"], (1 / 3, 3.0)),
+        (["--tune-baseline", "--set", "tune.learning_rate=[2.0]"], (2.0,)),
+        (["--set", "tune.learning_rate=[2.0]"], (2.0,)),
+    ],
+)
+def test_the_search_for_the_best_baseline_is_asked_for_by_flag_or_plan(
+    slices, tmp_path, monkeypatch, options, learning_rate
+):
+    asked = []
+    monkeypatch.setattr("lesionforge.benchmark.kinds.run_benchmark", lambda plan, *_, **__: asked.append(plan) or "")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("{arms: {real: {}}, baseline: real, training: {batch_size: 4}}")
+    typed("benchmark", plan, "--data", slices, "--out", tmp_path / "out", *options)
+    tune = asked[0].tune
+    assert (tune and tune.learning_rate) == learning_rate
+    assert tune is None or tune.augment == ("none", "classical", "ct")
