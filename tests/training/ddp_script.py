@@ -30,7 +30,7 @@ class Keep(Callback):
 
 
 def main():
-    """Train with everything that is hard to hand to other processes: spectral norm, EMA, pool, further steps of the critic, previews."""
+    """Train with all that is hard to hand to other processes: spectral norm, EMA, pool, critic steps, previews."""
     quiet()
     out = Path(sys.argv[1])
     loop._callbacks = with_callback(loop._callbacks, Keep(out))

@@ -10,7 +10,7 @@ from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.training.adversarial import AdversarialConfig, AdversarialModule, ImagePool
 from lesionforge.training.loop import fit
 from lesionforge.training.rng import torch_seed
-from tests.training.runs import Numbers, training
+from tests.training.runs import Numbers, read_metrics, training
 
 SHAPES = {2: (1, 4, 4), 3: (1, 4, 4, 4)}
 
@@ -285,3 +285,8 @@ def test_the_average_counts_steps_of_the_generator(tmp_path):
     module = train(Tiny(n_critic=3, accumulate=2), tmp_path / "run", steps=4, epoch_steps=2, batch_size=1)
     assert module.averaged.n_averaged == 4
     assert len(set(module.drawn)) == len(module.drawn) == 4 * 3 * 2
+
+
+def test_the_log_counts_steps_of_the_generator(tmp_path):
+    train(Tiny(n_critic=3, accumulate=2), tmp_path / "run", steps=6, epoch_steps=2, batch_size=1)
+    assert [int(row["step"]) for row in read_metrics(tmp_path / "run")] == [1, 3, 5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import lightning
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
@@ -47,12 +48,17 @@ class ContinuingCSVLogger(CSVLogger):
     Args:
         folder: of the run.
         epochs: how many of them an earlier, interrupted run has finished.
+        batches: of an optimiser step, where Lightning counts batches; the log counts steps.
     """
 
-    def __init__(self, folder: Path, *, epochs: int) -> None:
+    def __init__(self, folder: Path, *, epochs: int, batches: int = 1) -> None:
         self._experiment: ExperimentWriter | None = None
-        self.epochs = epochs
+        self.epochs, self.batches = epochs, batches
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=50)
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        super().log_metrics(metrics, None if step is None else step // self.batches)
 
     @property
     def experiment(self) -> ExperimentWriter:

@@ -146,6 +146,7 @@ def fit(
         batches = module.batches_per_step
         record.options["n_critic"] = module.config.n_critic
     check_fits(out, module, record)
+    counted = 1 if module.automatic_optimization else batches
     workers = loader_workers(config, accelerator)
     loader = DataLoader(
         dataset,
@@ -163,12 +164,12 @@ def fit(
         precision=_precision(config.precision, accelerator, module),
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
-        logger=_loggers(out, config, epochs=done),
+        logger=_loggers(out, config, epochs=done, batches=counted),
         callbacks=[record, *_callbacks(out, config, batches), *callbacks],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=_interactive(),
-        log_every_n_steps=min(10, config.epoch_steps, config.steps) * (1 if module.automatic_optimization else batches),
+        log_every_n_steps=min(10, config.epoch_steps, config.steps) * counted,
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -269,8 +270,8 @@ def _callbacks(out: Path, config: TrainingConfig, batches: int) -> list[Callback
     return callbacks
 
 
-def _loggers(out: Path, config: TrainingConfig, *, epochs: int) -> list[Logger]:
-    loggers: list[Logger] = [ContinuingCSVLogger(out, epochs=epochs)]
+def _loggers(out: Path, config: TrainingConfig, *, epochs: int, batches: int) -> list[Logger]:
+    loggers: list[Logger] = [ContinuingCSVLogger(out, epochs=epochs, batches=batches)]
     if config.tensorboard:
         from lightning.pytorch.loggers import TensorBoardLogger
 
