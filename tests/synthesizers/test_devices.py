@@ -100,7 +100,6 @@ def test_items_are_computed_in_order_each_on_one_thread(threads):
 
 
 def test_nothing_in_the_package_loads_a_model_without_saying_where():
-    """Of what only passes on weights, :class:`SegmentationTask` in fine-tuning stays on the CPU."""
     package = Path(__file__).parents[2] / "src" / "lesionforge"
     loaders = ("load_synthesizer(", "load_healer(", "MaskGAN.load(", "make_mask_source(", "describe_images(")
     for path in package.rglob("*.py"):

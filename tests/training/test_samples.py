@@ -1,6 +1,5 @@
 """Samples are read once, and are the same in memory and in the file of what does not fit there."""
 
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -150,12 +149,12 @@ def test_the_file_has_no_name_and_ends_with_the_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=3)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     samples = cached_samples(cohort, Preprocessing(spatial_dims=3, channels=cohort.channels), memory=0)
     assert not list((tmp_path / "temporary").iterdir())
     mapped = str(tmp_path / "temporary")
     assert mapped in Path("/proc/self/maps").read_text()
-    assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
+    assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1
     del samples
     assert mapped not in Path("/proc/self/maps").read_text()
 
