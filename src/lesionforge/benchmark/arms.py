@@ -111,13 +111,17 @@ def pretrain_arm(setting: Setting, number: Number, seed: int, name: str, steps: 
 def _fit(
     setting: Setting, number: Number, seed: int, name: str, cohort: Cohort, steps: int, out: Path, **options: Any
 ) -> None:
+    plan = setting.plan
+    watched = {"training": cohort, "test": setting.test} if plan.learning_curves else None
     SegmentationTask.fit(
         cohort,
         channels=setting.channels,
-        config=setting.plan.task_of(name),
-        training=setting.plan.training.model_copy(update={"seed": seed, "steps": steps}),
+        config=plan.task_of(name),
+        training=plan.training.model_copy(update={"seed": seed, "steps": steps}),
         out=out,
         preprocessing=setting.preprocessing[number],
+        watched=watched,
+        watch_every=plan.learning_curves or 1,
         resume=True,
         **options,
     )
