@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.curves import LOSS
+from lesionforge.benchmark.curves import LOSS, TEST_DICE, TRAINING_DICE
 from lesionforge.benchmark.gallery import arm_log, examples, gallery
 from lesionforge.benchmark.jobs import fit_synthesizer
 from lesionforge.benchmark.plan import Plan
@@ -234,3 +234,18 @@ def test_the_steps_of_fine_tuning_follow_those_of_pretraining(tmp_path):
     assert arm_log(tmp_path).index.tolist() == [9]
     (tmp_path / "pretraining" / "metrics.csv").write_text(f"epoch,step,{LOSS}\n0,9,4.0\n0,19,3.0\n")
     assert arm_log(tmp_path)[LOSS].to_dict() == {9: 4.0, 19: 3.0, 29: 2.0}
+
+
+def test_dice_on_the_way_is_shown_where_it_was_logged(copied):
+    assert "dice_curves.png" not in figures_of(copied)
+    for arm, best in (("classical", 0.6), ("few", 0.3)):
+        log = copied.arm_folder(3, 5, arm, STEPS) / "metrics.csv"
+        log.write_text(
+            f"epoch,step,{LOSS},{TRAINING_DICE},{TEST_DICE}\n0,9,2.0,,\n0,9,,0.1,0.2\n0,19,1.0,,\n0,19,,0.9,{best}\n"
+        )
+    figures = figures_of(copied)
+    training, test = [panel for panel in figures["dice_curves.png"].axes if panel.lines]
+    assert [line.get_ydata().tolist() for line in training.lines] == [[0.1, 0.9]] * 2
+    assert [line.get_ydata().tolist() for line in test.lines] == [[0.2, 0.6], [0.2, 0.3]]
+    assert [line.get_xdata().tolist() for line in test.lines] == [[9, 19]] * 2
+    assert "learning_curves.png" in figures

@@ -268,7 +268,6 @@ def test_the_same_seed_gives_the_same_bytes(spatial_dims):
     for seed in range(10):
         found = []
         for _ in range(2):
-            np.random.random()
             augment.set_random_state(seed)
             found.append(np.asarray(augment({"image": image.copy(), "label": image[:1].copy()})["image"]).tobytes())
         assert found[0] == found[1]

@@ -6,7 +6,7 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.scores import QUALITY_SCORES, score_info
 from lesionforge.scores.overlap import dice
-from lesionforge.scores.quality import CALLED_REAL, RANKED, image_scores, recommend, summarize_images
+from lesionforge.scores.quality import CALLED_REAL, COUNTED, RANKED, image_scores, recommend, rule, summarize_images
 from lesionforge.scores.realism import CONTROL, REAL
 from lesionforge.scores.segmentability import mask_dice, segmentability
 from lesionforge.scores.sharpness import SHARPNESS
@@ -83,7 +83,7 @@ def test_every_image_has_a_row_and_every_cohort_its_means(real, task, tmp_path):
 def table(**columns):
     """Return a summary of three candidates, the real images and the control."""
     names = ["a", "b", "c", REAL, CONTROL]
-    filled = {name: columns.get(name, [0.1, 0.1, 0.1, 1.0]) for name in RANKED}
+    filled = {name: columns.get(name, [0.1, 0.1, 0.1, 1.0]) for name in (*RANKED, *COUNTED)}
     return pd.DataFrame({name: [*values, np.nan] for name, values in filled.items()}, index=names)
 
 
@@ -115,3 +115,17 @@ def test_of_equal_sums_realism_decides_then_the_fcn_score_and_then_the_order():
 def test_without_realism_the_other_two_decide():
     none = [np.nan] * 4
     assert chosen(table(fcn_score=[0.5, 0.6, 0.5, 1], realism=none)) == "b"
+
+
+def test_realism_may_count_by_the_published_threshold():
+    """The mean probability prefers a, the share called real at 10 % prefers c."""
+    summary = table(realism=[0.5, 0.4, 0.3, 1], called_real_10=[0.5, 0.6, 0.9, 1])
+    assert chosen(summary) == "a"
+    ranked = recommend(summary, "called_real_10")
+    assert ranked.index[ranked["recommended"]].tolist() == ["c"]
+    assert "10 %" in rule("called_real_10")
+    assert "mean probability" in rule()
+
+
+def test_every_way_to_count_realism_is_a_column_of_the_summary():
+    assert {*COUNTED} - {"realism"} == {*CALLED_REAL}

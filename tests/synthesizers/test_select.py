@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
-from lesionforge.scores.quality import RULE
+from lesionforge.scores.quality import rule
 from lesionforge.scores.realism import CONTROL, REAL
 from lesionforge.synthesizers import select
 from lesionforge.synthesizers.candidate_grid import alike, same_score_grid
@@ -125,7 +125,7 @@ def test_the_rule_is_written_beside_the_choice_with_all_whom_it_knows(selected, 
     facts = json.loads((out / "recommended.json").read_text())
     assert facts == {
         "recommended": result.recommended,
-        "rule": RULE,
+        "rule": rule(),
         "notes": list(result.notes),
         "subjects": sorted(real.subjects),
     }

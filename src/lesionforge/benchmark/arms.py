@@ -114,9 +114,10 @@ def pretrain_arm(setting: Setting, number: Number, seed: int, name: str, steps: 
 def _fit(
     setting: Setting, number: Number, seed: int, name: str, cohort: Cohort, steps: int, out: Path, **options: Any
 ) -> None:
-    training = setting.training_of(number, seed=seed, steps=steps)
+    plan, training = setting.plan, setting.training_of(number, seed=seed, steps=steps)
     if isinstance(options.get("synthetic"), Source) and training.workers is None:
         training = training.model_copy(update={"workers": 0})  # see drawing_device
+    watched = {"training": cohort, "test": setting.test} if plan.learning_curves else None
     SegmentationTask.fit(
         cohort,
         channels=setting.channels,
@@ -124,6 +125,8 @@ def _fit(
         training=training,
         out=out,
         preprocessing=setting.preprocessing[number, seed],
+        watched=watched,
+        watch_every=plan.learning_curves or 1,
         resume=True,
         **options,
     )

@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesionforge.benchmark.curves import CRITIC_LOSS, GENERATOR_LOSS, LOSS, learning_curves, read_log
+from lesionforge.benchmark.curves import (
+    CRITIC_LOSS,
+    GENERATOR_LOSS,
+    LOSS,
+    TEST_DICE,
+    TRAINING_DICE,
+    curve_sheet,
+    learning_curves,
+    read_log,
+)
 from lesionforge.benchmark.drawn import histograms, placement, side_by_side
 from lesionforge.benchmark.figures import Illustration, group_plot
 from lesionforge.benchmark.finished import FinishedRun
@@ -56,6 +65,7 @@ def gallery(setting: Setting, *, steps: int) -> Gallery:
         partial(augmentations, run),
         *(partial(choice, run, name) for name in run.choices),
         partial(_learning_curves, run),
+        partial(_dice_curves, run),
     ]
     figures: list[Illustration] = []
     for make in makers:
@@ -117,11 +127,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
 
 def _learning_curves(run: FinishedRun) -> Illustration | None:
     """The losses of all seeds, as far as their logs are there."""
-    setting, seeds = run.setting, run.setting.plan.seeds
-    arms = {
-        name: [arm_log(setting.arm_folder(run.number, seed, name, run.steps)) for seed in seeds]
-        for name in setting.plan.arms
-    }
+    setting, seeds, arms = run.setting, run.setting.plan.seeds, _arm_logs(run)
     synthesizers = {
         name: [read_log(setting.model_folder(run.number, seed, name) / "metrics.csv") for seed in seeds]
         for name in run.synthesizers
@@ -134,6 +140,28 @@ def _learning_curves(run: FinishedRun) -> Illustration | None:
     caption += " They say whether training settled, not which arm is better: each arm has other training data."
     shown = learning_curves(of_arms, _with(synthesizers, GENERATOR_LOSS, CRITIC_LOSS), run.colours)
     return Illustration("learning_curves.png", caption, shown)
+
+
+def _dice_curves(run: FinishedRun) -> Illustration | None:
+    """Dice on training and on test cases against the step, where the plan had them logged."""
+    logs = _with(_arm_logs(run), TRAINING_DICE, TEST_DICE)
+    if not logs:
+        return None
+    panels = {
+        title: {name: [log[column].dropna() for log in of_arm] for name, of_arm in logs.items()}
+        for title, column in (("Dice on the training cases", TRAINING_DICE), ("Dice on the test cases", TEST_DICE))
+    }
+    caption = "Mean Dice of the cases with lesions while the arms were trained; nothing was chosen by it."
+    return Illustration("dice_curves.png", caption, curve_sheet(panels, run.colours))
+
+
+def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
+    """Return arm → its log for each seed."""
+    setting = run.setting
+    return {
+        name: [arm_log(setting.arm_folder(run.number, seed, name, run.steps)) for seed in setting.plan.seeds]
+        for name in setting.plan.arms
+    }
 
 
 def arm_log(folder: Path) -> pd.DataFrame | None:

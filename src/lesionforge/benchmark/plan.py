@@ -250,6 +250,8 @@ class Plan(Part):
         control: of the arms' length; without it the report says that the baseline may be undertrained.
         budget: ``steps`` gives every arm the same; ``paper`` the epochs of Platscher et al. 2020: 500 on real cases,
             300 where synthetic ones are among them, 150 of fine-tuning.
+        learning_curves: steps after which the Dice of every arm on its training and on the test cases is logged, again
+            and again, for the report to show; nothing depends on it. ``None`` saves the time.
         in_plane: HD95 within slices, where the slice spacing is unsure.
         examples: test cases shown in the report.
         scales: name → changes to this plan, such as ``cpu`` and ``paper``.
@@ -271,6 +273,7 @@ class Plan(Part):
     tune: Tune | None = None
     control: Control | None = None
     budget: Literal["steps", "paper"] = "steps"
+    learning_curves: int | None = Field(default=None, ge=1)
     in_plane: bool = False
     examples: int = 4
     scales: dict[str, dict[str, Any] | None] = Field(default={})
@@ -330,9 +333,8 @@ class Plan(Part):
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
             if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
-                raise ValueError(
-                    f"arm {name!r} copies on the fly: use offline, or augment: ct_published without a synthesizer"
-                )
+                remedy = "use offline, or augment: ct_published without a synthesizer"
+                raise ValueError(f"arm {name!r} copies on the fly: {remedy}")
             if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} draws into healthy scans on the fly: use offline, or drop the targets")
             if of_arm and of_arm.masks == "own" and arm.use == "on_the_fly":

@@ -51,6 +51,7 @@ def select(
     Example: lesionforge select model --against Dataset001_CT --out selection
     """
     from lesionforge.config import parse_options
+    from lesionforge.scores.quality import rule
     from lesionforge.synthesizers.select import SelectionConfig, select_candidates
     from lesionforge.tasks.segmentation import SegmentationTask
     from lesionforge.training.quiet import quiet
@@ -59,17 +60,19 @@ def select(
     real = read_selection(against, subjects=subjects, cases=cases, role=role, seed=seed)
     if subjects is None and cases is None and role is None:
         real = _training_cases(run, real)
+    config = parse_options(SelectionConfig, nested(settings))
     result = select_candidates(
         run,
         real,
         out=out,
         segmentor=None if segmentor is None else SegmentationTask.load(segmentor),
-        config=parse_options(SelectionConfig, nested(settings)),
+        config=config,
         seed=seed,
         device=device.value,
         say=console.print,
     )
     _show(result)
+    console.print(f"recommended: {result.recommended}. {rule(config.counted)}")
     console.print(f"table: {out / 'candidates.csv'}\npicture: {out / 'candidates.png'}")
     finish(result.problems, out / "problems.csv")
 
@@ -94,7 +97,6 @@ def _show(result: Selection) -> None:
     from rich.table import Table
 
     from lesionforge.scores import QUALITY_SCORES
-    from lesionforge.scores.quality import RULE
 
     table = Table("score", *map(str, result.summary.index))
     for name, info in QUALITY_SCORES.items():
@@ -103,7 +105,6 @@ def _show(result: Selection) -> None:
     console.print(table)
     for note in result.notes:
         console.print(f"note: {note}", style="yellow")
-    console.print(f"recommended: {result.recommended}. {RULE}")
 
 
 def _number(value: float) -> str:

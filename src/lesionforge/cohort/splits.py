@@ -125,9 +125,10 @@ def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: 
     for name, numbers in counts.items():
         if not any(numbers):
             raise ConfigError("split", f"the part {name} has no subject", "ask for one at least")
-        chosen = [
-            subjects.pop(0) for subjects, number in zip(left.values(), numbers, strict=True) for _ in range(number)
-        ]
+        chosen: list[str] = []
+        for kind, number in zip(left, numbers, strict=True):
+            chosen += left[kind][:number]
+            left[kind] = left[kind][number:]
         parts[name] = (_training_part if name == "train" else _test_part)(cohort, chosen)
     return parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 
@@ -13,15 +14,28 @@ from lesionforge.scores.sharpness import SHARPNESS, cohort_sharpness
 from lesionforge.tasks.segmentation import SegmentationTask
 
 CALLED_REAL = {f"called_real_{round(100 * threshold)}": threshold for threshold in THRESHOLDS}
-RANKED = ("fcn_score", "laplacian_variance", "realism")
-RULE = (
-    "Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, the mean probability of "
-    "being real. No score counts for more than that of the real images: sharper than real is noise, easier to segment "
-    "than real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the "
-    "largest FCN score."
-)
-"""The paper looks at the same three and names no rule. Its share called real at 10 % says nothing where the classifier
-is so unsure that all pass, nor where it is so sure that none does; the mean probability does."""
+RANKED = ("fcn_score", "laplacian_variance")
+Realism = Literal["realism", "called_real_50", "called_real_10"]
+"""How realism is counted: the mean probability of being real, or the share of images called real at 50 or 10 %."""
+COUNTED: dict[Realism, str] = {
+    "realism": "the mean probability of being real",
+    "called_real_50": "the share of images whose probability of being real is 50 % or more",
+    "called_real_10": "the share of images whose probability of being real is 10 % or more",
+}
+
+
+def rule(realism: Realism = "realism") -> str:
+    """Return the rule of the choice in words.
+
+    The paper looks at the same three scores and names no rule. Its share called real at 10 % says nothing where the
+    classifier is so unsure that all pass, nor where it is so sure that none does; the mean probability does.
+    """
+    return (
+        f"Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, {COUNTED[realism]}. "
+        "No score counts for more than that of the real images: sharper than real is noise, easier to segment than "
+        "real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the largest "
+        "FCN score."
+    )
 
 
 def image_scores(cohorts: Mapping[str, Cohort], task: SegmentationTask, realism: pd.DataFrame | None) -> pd.DataFrame:
@@ -70,19 +84,20 @@ def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def recommend(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the candidates of a summary with ``rank_sum`` and ``recommended``, by :data:`RULE`.
+def recommend(summary: pd.DataFrame, realism: Realism = "realism") -> pd.DataFrame:
+    """Return the candidates of a summary with ``rank_sum`` and ``recommended``, as :func:`rule` says.
 
     A score that none of them has is left out.
 
     Args:
         summary: of :func:`summarize_images`, with the row of the real images.
+        realism: the column that counts.
     """
     candidates = summary.drop(index=[REAL, CONTROL], errors="ignore")
-    most = {name: float(summary[name].to_dict()[REAL]) for name in RANKED}
-    counted = pd.DataFrame({name: candidates[name].clip(upper=most[name]) for name in RANKED})
+    most = {name: float(summary[name].to_dict()[REAL]) for name in (*RANKED, realism)}
+    counted = pd.DataFrame({name: candidates[name].clip(upper=value) for name, value in most.items()})
     rank_sum = counted.dropna(axis=1, how="all").rank(ascending=False, na_option="bottom").sum(axis=1)
     order = candidates.assign(rank_sum=rank_sum).sort_values(
-        ["rank_sum", "realism", "fcn_score"], ascending=[True, False, False], kind="stable"
+        ["rank_sum", realism, "fcn_score"], ascending=[True, False, False], kind="stable"
     )
     return candidates.assign(rank_sum=rank_sum, recommended=candidates.index == order.index[0])

@@ -20,7 +20,7 @@ from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, ModelError
 from lesionforge.files import atomic, write_json, write_text
 from lesionforge.masks import OwnMasks
-from lesionforge.scores.quality import RULE, image_scores, recommend, summarize_images
+from lesionforge.scores.quality import Realism, image_scores, recommend, rule, summarize_images
 from lesionforge.scores.realism import FEWEST_SUBJECTS, REAL, judge_realism
 from lesionforge.scores.realism_classifier import RealismConfig
 from lesionforge.synthesizers.base import Synthesizer
@@ -46,12 +46,15 @@ class SelectionConfig(MethodConfig):
         segmentor: options of the segmentation network, if none is given.
         segmentor_steps: of its training.
         realism: options of the classifier. Where models draw around the mask only, it looks at the lesions.
+        counted: how realism enters the ranks: ``realism`` by the mean probability of being real, ``called_real_10`` by
+            the share of images called real at the published threshold of 10 %, ``called_real_50`` at 50 %.
         shown: rows of the picture.
     """
 
     segmentor: SegmentationConfig = SegmentationConfig()
     segmentor_steps: int = Field(default=1000, ge=1)
     realism: RealismConfig = RealismConfig()
+    counted: Realism = "realism"
     shown: int = Field(default=6, ge=1)
 
 
@@ -128,14 +131,14 @@ def select_candidates(
     say("scores")
     images = image_scores(cohorts, segmentor, realism)
     summary = summarize_images(images)
-    ranked = recommend(summary)
+    ranked = recommend(summary, config.counted)
     selection = Selection(
         summary=summary.join(ranked[["rank_sum", "recommended"]]),
         recommended=str(ranked.index[ranked["recommended"]][0]),
         notes=_notes(info, cohorts[REAL], segmentor, summary),
         problems=_problems(made),
     )
-    _write(selection, images, cohorts, {*info.training_subjects, *segmentor.info.training_subjects}, out, config.shown)
+    _write(selection, images, cohorts, {*info.training_subjects, *segmentor.info.training_subjects}, out, config)
     return selection
 
 
@@ -254,12 +257,17 @@ def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, summary: 
 
 
 def _write(
-    selection: Selection, images: pd.DataFrame, cohorts: Mapping[str, Cohort], known: Set[str], out: Path, rows: int
+    selection: Selection,
+    images: pd.DataFrame,
+    cohorts: Mapping[str, Cohort],
+    known: Set[str],
+    out: Path,
+    config: SelectionConfig,
 ) -> None:
     drawn = {name: cohort for name, cohort in cohorts.items() if name != REAL}
     figures = {
-        "candidates.png": candidate_grid(cohorts[REAL], drawn, recommended=selection.recommended, rows=rows),
-        "same_score.png": same_score_grid(cohorts[REAL], drawn, images, rows=rows),
+        "candidates.png": candidate_grid(cohorts[REAL], drawn, recommended=selection.recommended, rows=config.shown),
+        "same_score.png": same_score_grid(cohorts[REAL], drawn, images, rows=config.shown),
     }
     for name, figure in figures.items():
         if figure is not None:
@@ -268,5 +276,5 @@ def _write(
     write_problems(out / "problems.csv", selection.problems)
     write_text(out / "images.csv", images.to_csv(index=False))
     write_text(out / "candidates.csv", selection.summary.to_csv())
-    facts = {"recommended": selection.recommended, "rule": RULE, "notes": list(selection.notes)}
+    facts = {"recommended": selection.recommended, "rule": rule(config.counted), "notes": list(selection.notes)}
     write_json(out / RECOMMENDED, {**facts, "subjects": sorted(known | cohorts[REAL].ancestry)})

@@ -1,7 +1,8 @@
 """``transformed_copy``: the scan itself, turned, scaled, sheared, cropped, blurred or brighter, with its own lesions.
 
 Classical augmentation as a cohort on disk: a copy of each case doubles a training set, as in the paper on haemorrhage
-CT (LcGAN, section 4.3). The transforms are those of :func:`~lesionforge.tasks.ct_augmentation.published_ct_augmentation`.
+CT (LcGAN, section 4.3). The transforms are those of
+:func:`~lesionforge.tasks.ct_augmentation.published_ct_augmentation`.
 """
 
 from __future__ import annotations

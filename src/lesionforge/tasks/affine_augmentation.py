@@ -41,10 +41,9 @@ class RandSmallAffined(Randomizable, MapTransform):
         shape = data[self.first_key(dict(data))].shape[1:]
         dims = len(shape)
         rotation, stretch, shift, shear, zoom, flip = self._draw(1 if dims == 2 else 3, dims, dims, dims, 1, 1)
-        zeros = np.zeros(dims) if dims == 3 else []
         moves = {
             "rotate_params": np.deg2rad(ROTATION_DEG * rotation).tolist(),
-            "shear_params": [*SHEAR * shear, *zeros],
+            "shear_params": [*SHEAR * shear, *[0.0] * (3 * dims - 6)],
             "translate_params": (SHIFT * shift * shape).tolist(),
             "scale_params": ((1 + STRETCH * stretch) * (1 + ZOOM * zoom)).tolist(),
         }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ from lesionforge.errors import ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
 from lesionforge.networks.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.tasks.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of, make_network
 from lesionforge.tasks.training_cases import (
     annotated_cases,
@@ -62,6 +65,8 @@ class SegmentationTask:
         share: float = 0.5,
         preprocessing: Preprocessing | None = None,
         pretrained: SegmentationTask | None = None,
+        watched: Mapping[str, Cohort] | None = None,
+        watch_every: int = 100,
         resume: bool = False,
     ) -> Self:
         """Train on the annotated cases of ``cohort``; the last step's weights are the result.
@@ -78,6 +83,9 @@ class SegmentationTask:
             preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
             pretrained: a task of the same network, whose weights this one begins with and whose preprocessing and
                 window it keeps; its training subjects become this one's too.
+            watched: name → cases whose mean Dice goes to the log on the way, see
+                :class:`~lesionforge.tasks.learning_curve.DiceCurve`; the weights do not depend on it.
+            watch_every: steps between two of them.
             resume: go on with the run in ``out``.
 
         Raises:
@@ -118,7 +126,11 @@ class SegmentationTask:
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
         items = make_training_set(sources, config, preprocessing, seed=training.seed)
-        steps = fit(module, items, out=out, config=training, resume=resume)
+        curves = ()
+        if watched:
+            predict = partial(cls(info=info, network=network).predict, device=training.device)
+            curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
+        steps = fit(module, items, out=out, config=training, resume=resume, callbacks=curves)
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())

@@ -1,0 +1,192 @@
+"""One optimiser step of every network of every preset's scale ``paper``, at its size and through its own ``fit``.
+
+All batches are those of the plans but one: the mask generators take one mask, since eight of 128×128×32 and the
+gradient penalty of five critic steps need more than 24 GB. The two cohorts are made here, of as many channels, anatomy
+labels and voxels as the networks take. A preset that is added is found by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.plan import PRESETS, Plan, SynthesizerPlan
+from lesionforge.cohort.scan import read_label
+from lesionforge.masks import MaskGAN
+from lesionforge.synthesizers.registry import HEALERS, SYNTHESIZERS
+from lesionforge.synthesizers.select import SelectionConfig, select_candidates
+from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import read_tensors
+from tests.helpers import tiny_cohort, write_array
+
+SCALE = "paper"
+STRUCTURES = 27
+"""Of the stroke system's anatomy maps, so that its networks see 29 labels."""
+WITHOUT_PAPER = {"demo"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A network of a preset, or networks that are trained together.
+
+    Attributes:
+        kind: what is fitted.
+        name: in the plan.
+        config: its options, or its part of the plan.
+        training: of the plan.
+    """
+
+    kind: str
+    name: str
+    config: Any
+    training: TrainingConfig
+
+
+def one_step(training: TrainingConfig, **changes: Any) -> TrainingConfig:
+    return training.model_copy(update={"steps": 1, "epoch_steps": 1, "device": "cpu", **changes})
+
+
+def plan_of(preset: Path) -> Plan | HealingPlan:
+    plan: Plan | HealingPlan = read_study(preset, scale=SCALE).args[0]
+    return plan
+
+
+def steps_of(plan: Plan | HealingPlan) -> list[Step]:
+    """Return everything that a plan trains; arms that differ in their training items alone share a network."""
+    if isinstance(plan, HealingPlan):
+        healers = [
+            Step("healer", name, one.model_copy(update={"options": plan.options_of(name)}), plan.training)
+            for name, one in plan.methods.items()
+        ]
+        return [Step("segmentation", "f_pre", plan.f_pre.task, plan.f_pre.training), *healers]
+    items = {"augment": "none", "lesion_share": 1.0, "min_lesion_voxels": 0}
+    tasks = {name: plan.task_of(name).model_copy(update=items) for name in plan.arms}
+    networks = {repr(task): (name, task) for name, task in reversed(tasks.items())}
+    found = [Step("segmentation", name, task, plan.training) for name, task in networks.values()]
+    for name, one in plan.mask_generators.items():
+        found.append(Step("mask generator", name, one.options, one.training))
+    for name, drawer in plan.synthesizers.items():
+        if "optimiser" not in SYNTHESIZERS[drawer.method].Config.model_fields:
+            continue  # it trains no network
+        kind = "synthesizer" if drawer.selection is None else "selection"
+        found.append(Step(kind, name, drawer, drawer.training))
+    return found
+
+
+def scales() -> list[tuple[str, Path]]:
+    contents = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in PRESETS.items()}
+    return [(name, PRESETS[name]) for name, content in contents.items() if SCALE in (content.get("scales") or {})]
+
+
+STEPS = [
+    pytest.param(path, step, id=f"{name}-{step.kind}-{step.name}")
+    for name, path in scales()
+    for step in steps_of(plan_of(path))
+]
+
+
+def test_every_preset_but_the_demo_has_the_papers_size():
+    assert {name for name, _ in scales()} == set(PRESETS) - WITHOUT_PAPER
+
+
+def test_every_kind_of_network_takes_part():
+    kinds = {param.values[1].kind for param in STEPS}
+    assert kinds == {"segmentation", "mask generator", "synthesizer", "selection", "healer"}
+
+
+def size_of(plan: Plan | HealingPlan) -> tuple[int, ...]:
+    """Return the size of a scan that fills the largest network."""
+    if isinstance(plan, HealingPlan):
+        sizes = [plan.f_pre.task.roi_size, plan.options.get("roi_size")]
+    else:
+        drawn = [one.options.get("roi_size") for one in plan.synthesizers.values()]
+        sizes = [plan.task.roi_size, *drawn, *(one.options.get("size") for one in plan.mask_generators.values())]
+    given = [size for size in sizes if size is not None]
+    dims = max(len(size) for size in given)
+    return tuple(int(max(size[axis] for size in given if len(size) == dims)) for axis in range(dims))
+
+
+@pytest.fixture(scope="module")
+def cohorts(tmp_path_factory):
+    """Return what makes the cohort of a plan, once for each size."""
+    made: dict[Any, Any] = {}
+
+    def make(plan):
+        channels, size = tuple(plan.channels or ("MR",)), size_of(plan)
+        if (channels, size) not in made:
+            folder = tmp_path_factory.mktemp("cohort")
+            cohort = tiny_cohort(
+                folder, spatial_dims=len(size), n_subjects=6, n_healthy=2, shape=size, channels=channels, anatomy=True
+            )
+            for case in cohort:
+                label_brain(case.anatomy)
+            made[channels, size] = cohort
+        return made[channels, size]
+
+    return make
+
+
+def label_brain(path):
+    """Give the brain of an anatomy map as many structures as the stroke system's."""
+    brain, affine = read_label(path)
+    bands = np.arange(brain.size).reshape(brain.shape) % STRUCTURES + 1
+    path.unlink()
+    write_array(path, np.where(brain > 0, bands, 0).astype(np.uint8), affine)
+
+
+def fit(step: Step, cohort: Any, out: Path) -> Path:
+    """Make the step and return the model folder."""
+    training, channels = one_step(step.training), cohort.channels
+    if step.kind == "segmentation":
+        config = step.config
+        assert isinstance(config, SegmentationConfig)
+        SegmentationTask.fit(cohort, channels=channels, config=config, training=training, out=out)
+    elif step.kind == "mask generator":
+        training = one_step(step.training, batch_size=1)
+        MaskGAN.fit(cohort.with_lesions(), config=step.config, training=training, out=out)
+    else:
+        method, options = (HEALERS | SYNTHESIZERS)[step.config.method], step.config.options
+        if step.kind == "selection":
+            options = {**options, "candidates": [1], "candidates_in": "steps"}
+        method.fit(cohort, channels=channels, config=options, training=training, out=out)
+    return out
+
+
+def choose(run: Path, plan: SynthesizerPlan, cohort: Any, out: Path) -> None:
+    """Train the selection's networks for a step, and let them judge."""
+    given = plan.selection
+    assert given is not None
+    realism = given.realism.model_copy(update={"steps": 1})
+    config: SelectionConfig = given.model_copy(update={"segmentor_steps": 1, "realism": realism})
+    select_candidates(run, cohort.with_lesions(), out=out, config=config, device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("preset", "step"), STEPS)
+def test_a_step_is_made_and_every_number_is_finite(preset, step, cohorts, tmp_path):
+    cohort = cohorts(plan_of(preset))
+    run = fit(step, cohort, tmp_path / "model")
+    folders = [run]
+    if step.kind == "selection":
+        choose(run, step.config, cohort, tmp_path / "selection")
+        folders += [path.parent for path in (tmp_path / "selection").rglob("model.safetensors")]
+        assert len(folders) >= 1 + 1 + 2, "a segmentation network, and two classifiers at least"
+    for folder in folders:
+        tensors = read_tensors(folder)
+        assert tensors
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point())
+        log = pd.read_csv(folder / "metrics.csv")
+        losses = log.filter(like="loss").dropna()
+        assert len(losses) == 1
+        assert np.isfinite(losses.to_numpy()).all()
