@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.provenance import RunRecord, Source, made_of, read_run
 from lesionforge.benchmark.report import read_results, write_report
-from lesionforge.benchmark.run import NO_CONTROL, SIMULATED, Say, run_benchmark
+from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
@@ -24,6 +25,7 @@ def cross_validate(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
     say: Say = lambda line: None,
+    source: Source = Source(),
 ) -> str:
     """Run a plan with every fold as the test set in turn and return the verdict over all subjects.
 
@@ -37,6 +39,7 @@ def cross_validate(
         roles: not used: folds are of all subjects.
         workers: processes; each takes one job at a time.
         say: told what is done.
+        source: of the plan, for the report.
 
     Raises:
         ConfigError: if there are fewer subjects than folds.
@@ -49,22 +52,27 @@ def cross_validate(
     }
     tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
     claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
+    record = RunRecord(out, cohort, source, device=plan.training.device)
     tables = []
     for name, one in plans.items():
-        say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say)}")
+        say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say, source=source)}")
         tables.append(read_results(out / name / "results.csv").assign(fold=name))
     write_text(out / "results.csv", pd.concat(tables).to_csv(index=False))
+    reasons = [read_run(out / name)["undertrained"] for name in plans]
+    undertrained = "; ".join(dict.fromkeys(filter(None, reasons))) or None
+    record.save(undertrained=undertrained)
     simulated = any(case.origin == "simulated" for test in tests.values() for case in test)
     return write_report(
         out,
         baseline=plan.baseline,
         primary=plan.primary,
         arm=plan.arm,
-        undertrained=NO_CONTROL if plan.control is None else None,
+        undertrained=undertrained,
         title=plan.name,
         notes={
             "Cross-validation": f"{len(plans)} folds by subject; {', '.join(plans)} hold a report and figures each",
             "Test subjects": f"{len({case.subject_id for test in tests.values() for case in test})}, each in one fold",
         },
         warnings=[SIMULATED] if simulated else [],
+        made_of=made_of(out, {}),
     )

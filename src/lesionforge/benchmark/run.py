@@ -15,6 +15,7 @@ from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.pool import Pool
+from lesionforge.benchmark.provenance import RunRecord, Source, made_of
 from lesionforge.benchmark.report import write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
@@ -37,6 +38,7 @@ def run_benchmark(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
     say: Say = lambda line: None,
+    source: Source = Source(),
 ) -> str:
     """Run a plan and return the verdict.
 
@@ -47,6 +49,7 @@ def run_benchmark(
         roles: role → subjects, where the plan names roles.
         workers: processes; each takes one job at a time.
         say: told what is done.
+        source: of the plan, for the report.
 
     Raises:
         LeakError: if a test subject is anybody's parent.
@@ -58,6 +61,7 @@ def run_benchmark(
         check_no_leak(train, setting.development)
     check_targets(setting, cohort)
     claim_study(out, plan, setting.split())
+    record = RunRecord(out, cohort, source, device=plan.training.device)
     wanted = {arm.synthesizer for arm in plan.arms.values()} - {None}
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     with Pool(workers) as run:
@@ -78,6 +82,7 @@ def run_benchmark(
     names = {"arm": str, "case_id": str, "subject_id": str}
     results = pd.concat([pd.read_csv(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
     write_text(out / "results.csv", results.to_csv(index=False))
+    record.save(undertrained=undertrained)
     return report(setting, steps=steps, control=control, undertrained=undertrained)
 
 
@@ -107,7 +112,17 @@ def report(setting: Setting, *, steps: int, control: str, undertrained: str | No
         ],
         examples=examples(setting, steps=steps),
         extras=extras.figures,
+        classes=setting.test.labels,
+        made_of=made_of(setting.out, trainings(setting, steps=steps)),
     )
+
+
+def trainings(setting: Setting, *, steps: int) -> dict[str, list[Path]]:
+    """Return synthesizer or arm → the folders of its trainings."""
+    pairs = [(number, seed) for number in setting.plan.subjects.numbers for seed in setting.plan.seeds]
+    synthesizers = {name: [setting.model_folder(*pair, name) for pair in pairs] for name in setting.plan.synthesizers}
+    arms = {name: [setting.arm_folder(*pair, name, steps) for pair in pairs] for name in setting.plan.arms}
+    return synthesizers | arms
 
 
 def _control(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[int, str, str | None]:

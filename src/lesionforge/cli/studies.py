@@ -25,6 +25,7 @@ from lesionforge.cli.common import (
     Subjects,
     TimeBudget,
     Workers,
+    command_line,
     console,
     finish,
     nested,
@@ -234,7 +235,8 @@ def benchmark(
     from lesionforge.training.quiet import quiet
 
     quiet()
-    roles, run = data / "roles.json", read_study(preset(plan), scale=scale, changes=nested(settings))
+    roles = data / "roles.json"
+    run = read_study(preset(plan), scale=scale, changes=nested(settings), command=command_line())
     verdict = run(
         read_cohort(data),
         out=out,
@@ -258,4 +260,4 @@ def demo(
     from lesionforge.training.quiet import quiet
 
     quiet()
-    run_demo(out, seed=seed, workers=workers, say=console.print)
+    run_demo(out, seed=seed, workers=workers, say=console.print, command=command_line())
