@@ -1,3 +1,4 @@
+import hashlib
 import html
 import json
 import math
@@ -114,6 +115,20 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
     charts = {"differences", "arms", "groups", "intensities", "learning_curves"}
     files = {f"{name}.{'svg' if name in charts else 'png'}" for name in expected}
     assert {path.name for path in (study / "figures").iterdir()} == files
+
+
+def test_the_report_says_what_it_is_made_of(study):
+    page = html.unescape((study / "report.html").read_text(encoding="utf-8"))
+    rows = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", page.partition("<h2>Made of</h2>")[2]))
+    assert rows["Plan"] == "given in Python"
+    assert set(re.findall(r"([a-z]\w*) [\d.]", rows["Seconds a step"])) == {"inpaint", *PLAN.arms}
+    assert rows["SHA-256 of split.json"] == hashlib.sha256((study / "split.json").read_bytes()).hexdigest()
+    assert f"<pre>{(study / 'plan.yaml').read_text()}</pre>" in page
+    assert json.loads((study / "run.json").read_text())["undertrained"] == run.NO_CONTROL
+
+
+def test_no_gain_is_claimed_without_a_control_of_the_length(study):
+    assert "baseline may be undertrained: no control of its length was made" in (study / "report.html").read_text()
 
 
 def test_all_arms_take_the_same_steps_with_the_same_network(study):
@@ -317,12 +332,22 @@ def test_arms_are_lengthened_until_doubling_no_longer_helps(
     results.write_text("arm,fraction,seed,case_id,subject_id,dice\n")
     monkeypatch.setattr(run, "development_score", development_score)
     monkeypatch.setattr(run, "score_arm", score_arm)
-    monkeypatch.setattr(run, "report", lambda setting, *, steps, control: control)
+    reasons = []
+
+    def report(setting, *, steps, control, undertrained):
+        reasons.append(undertrained)
+        return control
+
+    monkeypatch.setattr(run, "report", report)
     said = run_benchmark(Plan.model_validate(plan), cohort, out=tmp_path / "out")
     assert trained == [("real", steps), ("classical", steps)] * 2
     assert {name for name, _ in asked} == {"real"}
     assert set(dice) == {n for _, n in asked}
     assert re.search(words, said)
+    ran_out = "may still be undertrained" in words
+    assert [reason is not None and f"no arm gets more than {max_steps} steps" in reason for reason in reasons] == [
+        ran_out
+    ]
 
 
 def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_synthetic_ones(study):
@@ -338,6 +363,8 @@ def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_
     report = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     assert "one_real: real (1 subjects), classical augmentation" in report
     assert "whole_slices: real, classical augmentation, roi_size None" in report
+    assert "synthetic: 50% pix2pix (4 cases offline), the rest real, classical augmentation" in report
+    assert "synthetic_on_the_fly: real, 25% of the items with a lesion drawn by pix2pix on the fly" in report
     assert "tuned_on_one: pix2pix (4 cases offline) alone, then 50% of the steps on real (1 subjects)" in report
 
 
@@ -379,7 +406,7 @@ def test_of_a_score_where_less_is_better_a_fall_is_a_gain(monkeypatch, cohort, t
     plan = PLAN.model_copy(update={"primary": "hd95", "control": Control(arm="real", max_steps=4)})
     monkeypatch.setattr(run, "development_score", lambda setting, number, seed, name, n: score[n])
     setting = make_setting(plan, cohort, {}, tmp_path)
-    chosen, text = run._control(setting, lambda function, jobs: (function(*job) for job in jobs), lambda line: None)
+    chosen, text, _ = run._control(setting, lambda function, jobs: (function(*job) for job in jobs), lambda line: None)
     assert chosen == steps
     assert "development HD95 of real by" in text
 
