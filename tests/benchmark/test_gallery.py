@@ -37,7 +37,7 @@ PLAN = {
     "examples": 2,
 }
 STEPS = 20
-SYNTHETIC = {"placement_brighter.png", "synthesizers.png", "intensities.png"}
+SYNTHETIC = {"placement_brighter.png", "synthesizers.png", "intensities.svg"}
 
 
 def write_arms(setting):
@@ -87,7 +87,7 @@ def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
     report(copied, steps=STEPS, control="not made")
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     made = gallery(copied, steps=STEPS).figures
-    assert {one.file for one in made} == {"groups.png", "learning_curves.png", "augmentations.png", *SYNTHETIC}
+    assert {one.file for one in made} == {"groups.svg", "learning_curves.svg", "augmentations.png", *SYNTHETIC}
     for one in made:
         assert (copied.out / "figures" / one.file).stat().st_size > 1000
         assert f"<figcaption>{one.caption}</figcaption>" in page
@@ -113,10 +113,10 @@ def test_a_run_without_logs_models_and_cohorts_still_has_a_report(copied):
     shutil.rmtree(copied.folder(3, 5) / "synthesizers")
     report(copied, steps=STEPS, control="not made")
     assert {path.name for path in (copied.out / "figures").iterdir()} == {
-        "differences.png",
-        "arms.png",
+        "differences.svg",
+        "arms.svg",
         "examples.png",
-        "groups.png",
+        "groups.svg",
         "augmentations.png",
     }
 
@@ -127,7 +127,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_in_the_report(copied):
     log = copied.arm_folder(3, 5, "few", STEPS) / "metrics.csv"
     log.write_text("")
     made = gallery(copied, steps=STEPS)
-    assert {one.file for one in made.figures} == {"groups.png", "synthesizers.png", "augmentations.png"}
+    assert {one.file for one in made.figures} == {"groups.svg", "synthesizers.png", "augmentations.png"}
     report(copied, steps=STEPS, control="not made")
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     (told,) = [line for line in page.splitlines() if "Figures that could not be drawn" in line]
@@ -209,7 +209,7 @@ def test_a_synthesizer_of_label_maps_draws_the_scans_own_lesion(tmp_path, spatia
 
 
 def test_groups_are_by_the_number_of_real_subjects_in_the_colours_of_all_arms(finished):
-    panels = figures_of(finished)["groups.png"].axes
+    panels = figures_of(finished)["groups.svg"].axes
     assert [panel.get_title(loc="left") for panel in panels] == ["1 real subject", "3 real subjects"]
     assert [[label.get_text() for label in panel.get_yticklabels()] for panel in panels] == [
         ["few", "tuned"],

@@ -90,9 +90,9 @@ def test_methods_and_f_pre_compute_on_the_device_of_the_run(study, cohort, tmp_p
 
 def test_the_report_shows_subjects_flows_reconstructions_scores_and_losses(study):
     flows = {f"flow_{name}.png" for name in ("paired", "unpaired")}
-    scores = {f"{name}.png" for name in ("healthiness", "identity", "identity_beside")}
+    scores = {f"{name}.svg" for name in ("healthiness", "identity", "identity_beside")}
     drawn = {path.name for path in (study / "figures").iterdir()}
-    assert drawn - {"reconstructions.png"} == {"methods.png", "learning_curves.png", *flows, *scores}
+    assert drawn - {"reconstructions.png"} == {"methods.png", "learning_curves.svg", *flows, *scores}
     text = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     for told in ("slices are padded by reflection", "healthy slices lie at the level", "One training seed", "blank"):
         assert told in text

@@ -188,8 +188,8 @@ class TestReport:
         assert "https://" not in page
         sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,30})', page)
         assert len(sources) == 3
-        assert all(source.startswith("data:image/png;base64,") for source in sources)
-        assert "<script" not in page
+        assert all(source.startswith("data:image/svg+xml;base64") for source in sources)
+        assert re.findall("<script[^>]*>", page) == ["<script>"]
         assert "url(" not in page
 
     def test_leaves_the_figures_and_no_temporary_file(self, tmp_path):
@@ -201,12 +201,15 @@ class TestReport:
         )
         report(tmp_path, make_results({"real": 0, "mixed": 0}, fractions=(4, 8)), examples=[example, example])
         names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-        figures = {f"figures/{name}.png" for name in ("arms", "differences", "data_regime", "examples")}
+        figures = {f"figures/{name}.svg" for name in ("arms", "differences", "data_regime")} | {"figures/examples.png"}
         assert names == {"results.csv", "summary.csv", "report.html"} | figures
 
     def test_same_results_same_bytes(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0.02})
         assert report(tmp_path / "a", results) == report(tmp_path / "b", results)
+        for figure in ("arms.svg", "differences.svg"):
+            contents = [(tmp_path / folder / "figures" / figure).read_bytes() for folder in "ab"]
+            assert contents[0] == contents[1]
         assert (tmp_path / "a" / "summary.csv").read_bytes() == (tmp_path / "b" / "summary.csv").read_bytes()
 
     def test_states_rules_counts_notes_and_warnings(self, tmp_path):
@@ -218,8 +221,8 @@ class TestReport:
         assert "missing" not in page
 
     def test_escapes_what_the_caller_gives(self, tmp_path):
-        _, page = report(tmp_path, make_results({"real": 0, "<b>": 0}), title="a < b", notes={"x": "<script>"})
-        assert "<script>" not in page
+        _, page = report(tmp_path, make_results({"real": 0, "<b>": 0}), title="a < b", notes={"x": "<script>alert"})
+        assert "<script>alert" not in page
         assert "<b>" not in page
         assert "a &lt; b" in page
 
@@ -394,6 +397,41 @@ class TestDistances:
         assert "HD95 has no value" not in report(tmp_path, make_results({"real": 0, "mixed": 0.1}))[1]
 
 
+class TestSubjects:
+    def test_every_subject_has_a_row_with_the_score_of_each_arm(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        results.loc[(results["arm"] == "mixed") & (results["subject_id"] == "subject3"), "dice"] = np.nan
+        _, page = report(tmp_path, results)
+        table = re.search(r'<table class="sortable">(.*?)</table>', page, re.DOTALL)[1]
+        assert re.findall(r'<button type="button">(\w+)</button>', table) == ["Subject", "real", "mixed"]
+        rows = re.findall(r'<tr><td>(\w+)</td><td data-value="(.*?)">.*?</td><td data-value="(.*?)">(.*?)</td>', table)
+        assert {row[0] for row in rows} == set(results["subject_id"])
+        means = results.groupby(["arm", "subject_id"])["dice"].mean()
+        for subject, real, mixed, shown in rows:
+            assert float(real) == pytest.approx(means["real", subject])
+            assert (mixed, shown) == ("", "–") if subject == "subject3" else f"{100 * float(mixed):.1f}" == shown
+
+    def test_of_every_size(self, tmp_path):
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}, fractions=(4, 8)))
+        assert page.count('<table class="sortable">') == 2
+
+
+class TestMadeOf:
+    def test_says_what_it_is_made_of_and_shows_the_plan(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        (tmp_path / "plan.yaml").write_text("name: <a plan>\n")
+        _, page = report(tmp_path, results, made_of={"Command": "lesionforge benchmark"})
+        assert "<tr><th>Command</th><td>lesionforge benchmark</td></tr>" in page
+        assert "<pre>name: &lt;a plan&gt;" in page
+        assert "Made of" not in report(tmp_path / "bare", results)[1]
+
+    def test_colours_of_classes_are_named_where_there_are_several(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1})
+        several = report(tmp_path, results, classes={"background": 0, "core": 1, "oedema": 2})[1]
+        assert re.search(r'<p class="legend">.*core.*oedema</p>', several)
+        assert 'class="legend"' not in report(tmp_path, results, classes={"background": 0, "core": 1})[1]
+
+
 class TestFigures:
     def test_differences_are_drawn_in_the_units_of_the_score(self):
         results = make_results({"real": 0, "good": 0.1, "bad": -0.1})
@@ -446,9 +484,9 @@ class TestFigures:
 
     def test_further_figures_are_shown_with_their_captions(self, tmp_path):
         results = make_results({"real": 0, "mixed": 0.1})
-        extra = Illustration("more.png", "More <than> scores.", box_plot(results, "hd95"))
+        extra = Illustration("more.svg", "More <than> scores.", box_plot(results, "hd95"))
         _, page = report(tmp_path, results, extras=[extra])
-        assert (tmp_path / "figures" / "more.png").is_file()
+        assert (tmp_path / "figures" / "more.svg").is_file()
         assert "<figcaption>More &lt;than&gt; scores.</figcaption>" in page
         assert page.count("<figure>") == 3
 

@@ -1,6 +1,8 @@
+import hashlib
 import html
 import json
 import math
+import re
 import shutil
 import time
 from threading import Timer
@@ -83,7 +85,8 @@ def study(cohort, tmp_path_factory):
     verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
     assert len(said) == len(PLAN.synthesizers) + 1 + len(PLAN.arms) + 1
     assert sum("pretrained" in line for line in said) == 1
-    assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert all(f'<p class="main">{line}</p>' in page for line in verdict.splitlines())
     return out
 
 
@@ -108,7 +111,23 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
         assert (study / name).stat().st_size > 0
     drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "augmentations", "learning_curves"}
     expected = {"differences", "arms", "examples", *drawn}
-    assert {path.name for path in (study / "figures").iterdir()} == {f"{name}.png" for name in expected}
+    charts = {"differences", "arms", "groups", "intensities", "learning_curves"}
+    files = {f"{name}.{'svg' if name in charts else 'png'}" for name in expected}
+    assert {path.name for path in (study / "figures").iterdir()} == files
+
+
+def test_the_report_says_what_it_is_made_of(study):
+    page = html.unescape((study / "report.html").read_text(encoding="utf-8"))
+    rows = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", page.partition("<h2>Made of</h2>")[2]))
+    assert rows["Plan"] == "given in Python"
+    assert set(re.findall(r"([a-z]\w*) [\d.]", rows["Seconds a step"])) == {"inpaint", *PLAN.arms}
+    assert rows["SHA-256 of split.json"] == hashlib.sha256((study / "split.json").read_bytes()).hexdigest()
+    assert f"<pre>{(study / 'plan.yaml').read_text()}</pre>" in page
+    assert json.loads((study / "run.json").read_text())["sessions"]
+
+
+def test_no_gain_is_claimed_without_a_control_of_the_length(study):
+    assert "baseline may be undertrained: no control of its length was made" in (study / "report.html").read_text()
 
 
 def test_all_arms_take_the_same_steps_with_the_same_network(study):
@@ -327,6 +346,8 @@ def test_an_arm_of_few_real_subjects_sees_no_other_and_a_tuned_one_has_seen_the_
     report = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     assert "one_real: real (1 subjects), classical augmentation" in report
     assert "whole_slices: real, classical augmentation, roi_size None" in report
+    assert "synthetic: 50% pix2pix (4 cases offline), the rest real, classical augmentation" in report
+    assert "synthetic_on_the_fly: real, 25% of the items with a lesion drawn by pix2pix on the fly" in report
     assert "tuned_on_one: pix2pix (4 cases offline) alone, then 50% of the steps on real (1 subjects)" in report
 
 

@@ -54,7 +54,7 @@ def test_points_are_as_far_apart_as_asked_and_the_last_is_that_of_the_result(spa
     assert log["step"].tolist() == [2, 5, 6]
     for name, cases in (("training", cohort), ("test", others)):
         scans = [load_scan(case, cases.channels) for case in cases.with_lesions()]
-        scores = [dice(task.predict(scan, device="cpu") > 0, scan.label > 0) for scan in scans]
+        scores = [dice(task.predict(scan) > 0, scan.label > 0) for scan in scans]
         assert log[f"dice/{name}"].iloc[-1] == pytest.approx(np.mean(scores))
 
 

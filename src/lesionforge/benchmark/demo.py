@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionforge.benchmark.plan import preset, read_plan
+from lesionforge.benchmark.provenance import Source
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.sheet import contact_sheet
@@ -15,7 +16,9 @@ from lesionforge.cohort.template import make_template_cohort
 SUBJECTS = 40
 
 
-def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str], None] = print) -> str:
+def run_demo(
+    out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str], None] = print, command: str | None = None
+) -> str:
     """Simulate a cohort, run the preset ``demo`` on it, and return the verdict.
 
     A demo that was stopped goes on when it is started again on the same folder.
@@ -25,6 +28,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str],
         seed: of the cohort; the benchmark's seeds are in its plan.
         workers: processes.
         say: told what is done and where it lies.
+        command: the command line, for the report.
     """
     start = time.monotonic()
     folder = out / "Dataset001_Simulated"
@@ -33,7 +37,8 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str],
     say(f"  picture: {contact_sheet(cohort, out / 'cohort.png', n_cases=8)}")
     plan = read_plan(preset("demo"))
     study = out / "benchmark"
-    verdict = run_benchmark(plan, cohort, out=study, workers=workers, say=lambda line: say(f"  {line}"))
+    source = Source(plan="demo", command=command)
+    verdict = run_benchmark(plan, cohort, out=study, workers=workers, say=lambda line: say(f"  {line}"), source=source)
     synthetic = sorted(study.glob("runs/*/seed*/cohorts/*"))
     for drawn in synthetic[:1]:
         say(f"synthetic cohort: {drawn}")

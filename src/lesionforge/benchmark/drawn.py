@@ -102,7 +102,7 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
         f"The same training scans and masks drawn by every synthesizer that takes a mask; the mask is {where}. "
         "A synthesizer that draws nothing where the mask is has failed."
     )
-    return Illustration("synthesizers.png", caption, side_by_side_sheet(rows, run.train.labels))
+    return Illustration("synthesizers.png", caption, side_by_side_sheet(rows))
 
 
 def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
@@ -160,7 +160,7 @@ def histograms(run: FinishedRun) -> Illustration | None:
         "Intensities within lesions and of the head outside them, of real training cases (grey) and of synthetic "
         f"ones, there within the new lesions; at most {HISTOGRAM_CASES} cases of each."
     )
-    return Illustration("intensities.png", caption, intensity_histograms(real, drawn, run.colours))
+    return Illustration("intensities.svg", caption, intensity_histograms(real, drawn, run.colours))
 
 
 def _intensities(run: FinishedRun, cases: Sequence[Case], preprocessing: Preprocessing) -> Intensities:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lesionforge.benchmark.control import LENGTHS
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.provenance import RunRecord, Source, made_of
 from lesionforge.benchmark.report import REFERENCE, read_results, write_report
 from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -26,6 +27,7 @@ def cross_validate(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
     say: Say = lambda line: None,
+    source: Source = Source(),
 ) -> str:
     """Run a plan with every fold as the test set in turn and return the verdict over all subjects.
 
@@ -39,6 +41,7 @@ def cross_validate(
         roles: not used: folds are of all subjects.
         workers: processes; each takes one job at a time.
         say: told what is done.
+        source: of the plan, for the report.
 
     Raises:
         ConfigError: if there are fewer subjects than folds.
@@ -51,12 +54,14 @@ def cross_validate(
     }
     tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
     claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
+    record = RunRecord(out, cohort, source, device=plan.training.device)
     for name, one in plans.items():
-        say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say)}")
+        say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say, source=source)}")
     for table in ("results.csv", REFERENCE):
         tables = [read_results(out / name / table).assign(fold=name) for name in plans]
         write_text(out / table, pd.concat(tables).to_csv(index=False))
     doubts = {name: json.loads((out / name / LENGTHS).read_text(encoding="utf-8"))["doubt"] for name in plans}
+    record.save()
     simulated = any(case.origin == "simulated" for test in tests.values() for case in test)
     return write_report(
         out,
@@ -70,4 +75,5 @@ def cross_validate(
             "Test subjects": f"{len({case.subject_id for test in tests.values() for case in test})}, each in one fold",
         },
         warnings=[SIMULATED] if simulated else [],
+        made_of=made_of(out, {}),
     )

@@ -122,7 +122,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
         f"{score_info(plan.primary).title} of the arms with few real subjects or with fine-tuning, and of the baseline "
         f"{plan.baseline}, by the number of real subjects that they were trained or fine-tuned on."
     )
-    return Illustration("groups.png", caption, group_plot(results, plan.primary, titles, fraction=run.number))
+    return Illustration("groups.svg", caption, group_plot(results, plan.primary, titles, fraction=run.number))
 
 
 def _learning_curves(run: FinishedRun) -> Illustration | None:
@@ -139,7 +139,7 @@ def _learning_curves(run: FinishedRun) -> Illustration | None:
     caption += ": the mean over seeds thick, single seeds thin." if len(seeds) > 1 else "."
     caption += " They say whether training settled, not which arm is better: each arm has other training data."
     shown = learning_curves(of_arms, _with(synthesizers, GENERATOR_LOSS, CRITIC_LOSS), run.colours)
-    return Illustration("learning_curves.png", caption, shown)
+    return Illustration("learning_curves.svg", caption, shown)
 
 
 def _dice_curves(run: FinishedRun) -> Illustration | None:

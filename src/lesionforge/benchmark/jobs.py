@@ -8,6 +8,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms import pretrain_arm, train_arm
 from lesionforge.benchmark.masks import mask_source
+from lesionforge.benchmark.provenance import timed
 from lesionforge.benchmark.selection import choose, load_fitted
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.benchmark.targets import target_scans
@@ -50,15 +51,16 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
     plan, train = setting.plan.synthesizers[name], setting.train[number, seed]
     folder = setting.model_folder(number, seed, name)
     if not (folder / "model.json").is_file():
-        find_method(plan.method).fit(
-            train,
-            channels=setting.channels,
-            config=plan.options,
-            training=plan.training.model_copy(update={"seed": seed}),
-            out=folder,
-            preprocessing=setting.preprocessing[number, seed],
-            resume=True,
-        )
+        with timed(folder):
+            find_method(plan.method).fit(
+                train,
+                channels=setting.channels,
+                config=plan.options,
+                training=plan.training.model_copy(update={"seed": seed}),
+                out=folder,
+                preprocessing=setting.preprocessing[number, seed],
+                resume=True,
+            )
     choose(setting, number, seed, name)
     if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
         model = load_fitted(setting, number, seed, name)
@@ -81,13 +83,15 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
 
 def pretrain(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:
     """Train what an arm fine-tunes, unless that is done."""
-    pretrain_arm(setting, number, seed, name, steps)
+    with timed(setting.pretraining_folder(number, seed, name, steps)):
+        pretrain_arm(setting, number, seed, name, steps)
     return f"{name}, n = {number:g}, seed {seed}: pretrained"
 
 
 def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:
     """Train an arm, unless that is done, and score it on the test cases: ``results.csv`` and ``predictions/``."""
-    folder = train_arm(setting, number, seed, name, steps)
+    with timed(setting.arm_folder(number, seed, name, steps)):
+        folder = train_arm(setting, number, seed, name, steps)
     table = folder / "results.csv"
     if not table.is_file():
         rows = score(setting, folder, setting.test, folder / "predictions")
@@ -102,7 +106,8 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
 
 def development_score(setting: Setting, number: Number, seed: int, name: str, steps: int) -> float:
     """Return the mean of the primary score of an arm over the development subjects."""
-    folder = train_arm(setting, number, seed, name, steps)
+    with timed(setting.arm_folder(number, seed, name, steps)):
+        folder = train_arm(setting, number, seed, name, steps)
     table = folder / "development.csv"
     if not table.is_file():
         write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))

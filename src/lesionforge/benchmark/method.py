@@ -80,9 +80,13 @@ def _describe_arm(plan: Plan, name: str) -> str:
         return f"{real}, {augment}"
     synthesizer = plan.synthesizers[arm.synthesizer]
     cases = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
-    drawn = f"{cases} offline" if arm.use == "offline" else "on the fly"
-    drawn = f"{synthesizer.method} ({drawn})"
+    lesions = plan.task_of(name).lesion_share
+    share, drawn = arm.share, f"{synthesizer.method} ({cases} offline)"
+    if arm.use == "on_the_fly":
+        share, drawn = arm.share * lesions, f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)"
     if arm.finetune is not None:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
-    rest = "" if arm.share == 1 else f", the rest {real}"
-    return f"{arm.share:.0%} {drawn}{rest}, {augment}"
+    if arm.use == "on_the_fly":
+        return f"{real}, {share:.0%} of the items with a lesion drawn by {synthesizer.method} on the fly, {augment}"
+    rest = "" if share == 1 else f", the rest {real}"
+    return f"{share:.0%} {drawn}{rest}, {augment}"

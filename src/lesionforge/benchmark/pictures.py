@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from lesionforge.cohort.sheet import CLASS_COLOURS, WINDOW_PERCENTILES, class_legend
+from lesionforge.cohort.sheet import CLASS_COLOURS, WINDOW_PERCENTILES
 from lesionforge.scores import score_info
 
 TRUTH_COLOUR, PREDICTION_COLOUR, LESION_COLOUR = "#56B4E9", "#E69F00", CLASS_COLOURS[0]
@@ -156,11 +156,8 @@ def placement_sheet(placements: Sequence[Placement]) -> Figure:
     return sheet(rows)
 
 
-def side_by_side_sheet(scans: Sequence[SideBySide], labels: Mapping[str, int]) -> Figure:
-    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing.
-
-    ``labels`` are the lesion classes of the masks; their colours are named below.
-    """
+def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
+    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing."""
     names = list(dict.fromkeys(name for scan in scans for name in scan.drawn))
     rows: list[list[Panel | None]] = []
     for number, scan in enumerate(scans):
@@ -176,9 +173,7 @@ def side_by_side_sheet(scans: Sequence[SideBySide], labels: Mapping[str, int]) -
             for name, title in zip(names, titles[2:], strict=True)
         ]
         rows.append([source, mask, *drawn])
-    figure = sheet(rows)
-    class_legend(figure, labels)
-    return figure
+    return sheet(rows)
 
 
 def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:

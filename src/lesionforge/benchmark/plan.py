@@ -111,7 +111,8 @@ class Arm(Part):
         augment: what varies the training items, see :class:`~lesionforge.tasks.segmentation_config.SegmentationConfig`.
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
-        share: of every batch that is synthetic; with ``on_the_fly`` the probability of an item.
+        share: of every batch that is synthetic; with ``on_the_fly`` a lesion is drawn into ``lesion_share`` of these
+            items, so into ``share × lesion_share`` of all.
         real: so many real subjects (or such a share of them) are trained on, all unless given; the synthesizer knows
             all of them nevertheless.
         finetune: share of the steps, at the end, that go to the real cases alone, after steps on synthetic ones alone;

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+from matplotlib import rc_context
 
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot, regime_curve
 from lesionforge.benchmark.headline import headline, seeds_against
@@ -18,11 +19,13 @@ from lesionforge.benchmark.tables import (
     css_class,
     method_rows,
     reading_warnings,
+    subject_tables,
     without_distance,
 )
 from lesionforge.benchmark.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.wording import fraction_names
 from lesionforge.benchmark.worth import worth
+from lesionforge.cohort.sheet import class_colours
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
 from lesionforge.scores import is_score, score_info
@@ -87,6 +90,8 @@ def write_report(
     warnings: Sequence[str] = (),
     examples: Sequence[Example] = (),
     extras: Sequence[Illustration] = (),
+    classes: Mapping[str, int] | None = None,
+    made_of: Mapping[str, str] | None = None,
 ) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
 
@@ -101,6 +106,8 @@ def write_report(
         warnings: what a reader must know first, such as that the data are simulated.
         examples: slices to show with outlines.
         extras: further figures, shown after these.
+        classes: lesion class → value, of which the report shows the colours if there are several.
+        made_of: name → text, the rows on version, data, machine and time.
 
     Returns:
         The verdict, in lines.
@@ -155,7 +162,11 @@ def write_report(
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
         without_distance=without_distance(results),
+        subjects=subject_tables(results, primary),
+        classes=class_colours(classes or {}),
         method=method_rows(results, notes or {}),
+        made_of=made_of or {},
+        plan=plan_text(folder),
     )
     write_text(folder / "report.html", page)
     return "\n".join(lines)
@@ -186,12 +197,12 @@ def _figures(
             "blue is a gain, orange a loss, grey neither. The ticks below are single seeds."
         )
         forest = forest_plot(results, summary, primary, baseline=baseline, undertrained=undertrained)
-        figures.append(Illustration("differences.png", caption, forest))
+        figures.append(Illustration("differences.svg", caption, forest))
     caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
-    figures.append(Illustration("arms.png", caption, box_plot(results, primary)))
+    figures.append(Illustration("arms.svg", caption, box_plot(results, primary)))
     if results["fraction"].nunique() > 1:
         caption = f"{name} against the number of real training subjects, with 95 % intervals."
-        figures.append(Illustration("data_regime.png", caption, regime_curve(summary, primary)))
+        figures.append(Illustration("data_regime.svg", caption, regime_curve(summary, primary)))
     if examples:
         caption = "Examples: outline of the truth in blue, of the prediction in orange."
         if any(example.get("dice") for example in examples):
@@ -200,12 +211,23 @@ def _figures(
     return figures
 
 
+def plan_text(folder: Path) -> str:
+    """Return the whole plan of a study, "" where there is none."""
+    path = folder / "plan.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
-    """Write a figure into ``folder`` and return its caption with its content, as a report shows it."""
+    """Write a figure into ``folder`` and return its caption with its content, as a report shows it.
+
+    The ending of its file says whether it is a chart (``.svg``) or made of scans (``.png``).
+    """
     path = folder / illustration.file
-    with atomic(path) as temporary:
-        illustration.figure.savefig(temporary)
-    return {"title": illustration.caption, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    with atomic(path) as temporary, rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
+        illustration.figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return {"title": illustration.caption, "source": f"data:image/{kind};base64,{data}"}
 
 
 def _verdict_class(

@@ -15,6 +15,7 @@ from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.pool import Pool
+from lesionforge.benchmark.provenance import RunRecord, Source, made_of
 from lesionforge.benchmark.report import REFERENCE, write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
@@ -36,6 +37,7 @@ def run_benchmark(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
     say: Say = lambda line: None,
+    source: Source = Source(),
 ) -> str:
     """Run a plan and return the verdict.
 
@@ -46,6 +48,7 @@ def run_benchmark(
         roles: role → subjects, where the plan names roles.
         workers: processes; each takes one job at a time.
         say: told what is done.
+        source: of the plan, for the report.
 
     Raises:
         LeakError: if a test subject is anybody's parent.
@@ -56,12 +59,14 @@ def run_benchmark(
         check_no_leak(setting.pool, held_out)
     check_targets(setting, cohort)
     claim_study(out, plan, setting.split())
+    record = RunRecord(out, cohort, source, device=plan.training.device)
     with Pool(workers) as run:
         setting, lengths = _train_all(setting, run, say)
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     _collect(setting, lengths, out / "results.csv", [(*pair, name) for pair in pairs for name in plan.arms])
     _collect(setting, lengths, out / REFERENCE, [(setting.whole, seed, plan.baseline) for seed in plan.seeds])
     write_json(out / LENGTHS, lengths.as_json())
+    record.save()
     return report(setting, lengths)
 
 
@@ -119,6 +124,8 @@ def report(setting: Setting, lengths: Lengths) -> str:
         ],
         examples=examples(setting, steps=steps),
         extras=extras.figures,
+        classes=setting.test.labels,
+        made_of=made_of(setting.out, trainings(setting, lengths)),
     )
 
 
@@ -136,3 +143,12 @@ def _absent_classes(setting: Setting) -> list[str]:
             for name, seeds in by_class.items()
         ]
     return lines
+
+
+def trainings(setting: Setting, lengths: Lengths) -> dict[str, list[Path]]:
+    """Return synthesizer or arm → the folders of its trainings."""
+    plan = setting.plan
+    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
+    synthesizers = {name: [setting.model_folder(*pair, name) for pair in pairs] for name in plan.synthesizers}
+    arms = {name: [setting.arm_folder(*pair, name, lengths.steps[pair[0]]) for pair in pairs] for name in plan.arms}
+    return synthesizers | arms

@@ -60,7 +60,7 @@ def scheme(run: FinishedRun) -> Illustration | None:
         f"From patients to scores, with the numbers of the largest training set and seed {run.seed}: what {name} was "
         "trained on, which of its generators was chosen and by what, and the arms' mean scores over all seeds."
     )
-    return Illustration("scheme.png", caption, _flow(texts))
+    return Illustration("scheme.svg", caption, _flow(texts))
 
 
 def _selection(run: FinishedRun, name: str) -> Path:

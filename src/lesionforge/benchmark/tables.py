@@ -12,6 +12,7 @@ from lesionforge.benchmark.collapse import collapse_rule
 from lesionforge.benchmark.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.wording import amount, count, fraction_names, p_text, signed
 from lesionforge.scores import EMPTY_MASK_RULE, HIT_RULE, score_info
+from lesionforge.scores.statistics import subject_means
 
 STATISTICS = (
     "The unit is the subject; its value is the mean over its cases and over the seeds. Subjects and seeds are taken "
@@ -77,6 +78,29 @@ def _difference(row: pd.Series[Any], metric: str) -> str:
     info = score_info(metric)
     values = [signed(row[name], info) for name in ("difference", "diff_low", "diff_high")]
     return f"{values[0]} [{values[1]}, {values[2]}]"
+
+
+def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """Return a table per fraction: a row per test subject, a column per arm, means over cases and seeds."""
+    info, sizes = score_info(metric), fraction_names(results["fraction"])
+    arms = list(dict.fromkeys(results["arm"]))
+    values = subject_means(results, metric).unstack("arm").reindex(columns=arms)
+    tables = []
+    for fraction, name in sizes.items():
+        if fraction in values.index.get_level_values("fraction"):
+            part = values.xs(fraction, level="fraction").sort_index()
+            rows = [
+                {
+                    "subject": subject,
+                    "cells": [
+                        {"text": amount(value, info), "value": "" if math.isnan(value) else f"{value:.9g}"}
+                        for value in row
+                    ],
+                }
+                for subject, row in zip(part.index, part.to_numpy(), strict=True)
+            ]
+            tables.append({"fraction": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
+    return tables
 
 
 def css_class(kind: Outcome) -> str:

@@ -53,13 +53,13 @@ def worth(
     pool = _pool(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
     of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
-    figures = [Illustration("draws.png", _draws_caption(primary), draws_figure(results, primary))]
+    figures = [Illustration("draws.svg", _draws_caption(primary), draws_figure(results, primary))]
     if (shares := gap_figure(table)) is not None:
         caption = (
             f"Share of the gap in {score_info(primary).title} between {baseline} on these subjects and on {pool} that "
             "each arm closes, with 95 % intervals; intervals are cut at the edges."
         )
-        figures.insert(0, Illustration("gap.png", caption, shares))
+        figures.insert(0, Illustration("gap.svg", caption, shares))
     spreads = [spread_table(results, metric=primary), spread_table(reference, metric=primary).assign(size=pool)]
     sizes = fraction_names(results["fraction"])
     spreads[0]["size"] = spreads[0]["fraction"].map(sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """Between two lines about progress, where there is no terminal."""
+
+
+def command_line() -> str:
+    """Return the command as it was given."""
+    return shlex.join(["lesionforge", *sys.argv[1:]])
+
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
 

@@ -25,6 +25,7 @@ from lesionforge.cli.common import (
     Steps,
     Subjects,
     TimeBudget,
+    command_line,
     console,
     finish,
     nested,
@@ -242,7 +243,8 @@ def benchmark(
 
     quiet()
     changes = merged({"tune": {}} if tune_baseline else {}, nested(settings))
-    roles, run = data / "roles.json", read_study(preset(plan), scale=scale, changes=changes)
+    roles = data / "roles.json"
+    run = read_study(preset(plan), scale=scale, changes=changes, command=command_line())
     verdict = run(
         read_cohort(data),
         out=out,
@@ -266,4 +268,4 @@ def demo(
     from lesionforge.training.quiet import quiet
 
     quiet()
-    run_demo(out, seed=seed, workers=workers, say=console.print)
+    run_demo(out, seed=seed, workers=workers, say=console.print, command=command_line())

@@ -121,10 +121,16 @@ def _colour(value: int) -> str:
     return CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)]
 
 
+def class_colours(labels: Mapping[str, int]) -> dict[str, str]:
+    """Return lesion class → its colour in pictures, empty where there is only one class to tell."""
+    colours = {name: _colour(value) for name, value in labels.items() if value}
+    return colours if len(colours) > 1 else {}
+
+
 def class_legend(figure: Figure, labels: Mapping[str, int]) -> None:
     """Say below a figure which colour is which lesion class, where there are several."""
-    handles = [Line2D([], [], color=_colour(value), label=name) for name, value in labels.items() if value]
-    if len(handles) > 1:
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in class_colours(labels).items()]
+    if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
 
 

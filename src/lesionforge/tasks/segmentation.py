@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -126,9 +125,9 @@ class SegmentationTask:
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
         items = make_training_set(sources, config, preprocessing, seed=training.seed)
-        curves = ()
+        curves: tuple[DiceCurve, ...] = ()
         if watched:
-            predict = partial(cls(info=info, network=network).predict, device=training.device)
+            predict = cls(info=info, network=network).predict
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
         steps = fit(module, items, out=out, config=training, resume=resume, callbacks=curves)
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})

@@ -125,7 +125,7 @@ def fit(
     Writes ``metrics.csv`` and, every few minutes and at the end, ``checkpoints/last.ckpt`` into ``out``.
 
     Args:
-        module: what to train; its last weights are its result.
+        module: what to train; its last weights are its result, laid out as a loaded model's, so both draw the same.
         dataset: map-style; ``dataset[draw]`` must be a function of the draw number alone.
         out: the run's folder.
         config: length, batch size (which must be given here) and machine.
@@ -179,6 +179,7 @@ def fit(
             raise
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from stop  # Lightning makes exit(1) of it
+    module.to(memory_format=torch.contiguous_format)
     return min(config.steps, epochs_done(out) * config.epoch_steps)
 
 

@@ -198,7 +198,7 @@ def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
     arms = results[~results["method"].isin(REFERENCES)].rename(columns={"method": "arm"}).assign(fraction=1.0)
     caption = "A dot is a subject, the line in the box the median, the diamond the mean."
     return [
-        Illustration(f"{score}.png", f"{score_info(score).title} by method. {caption}", box_plot(arms, score))
+        Illustration(f"{score}.svg", f"{score_info(score).title} by method. {caption}", box_plot(arms, score))
         for score in BOXES
     ]
 
@@ -212,7 +212,7 @@ def loss_curves(setting: HealingSetting) -> Illustration:
         with_it = {name: of_run for name, of_run in logs.items() if all(f"train/{column}" in log for log in of_run)}
         panels[title] = {name: [log[f"train/{column}"] for log in of_run] for name, of_run in with_it.items()}
     caption = "Training losses as moving averages: the mean over seeds thick, single seeds thin."
-    return Illustration("learning_curves.png", caption, curve_sheet(panels, arm_colours(list(plan.methods))))
+    return Illustration("learning_curves.svg", caption, curve_sheet(panels, arm_colours(list(plan.methods))))
 
 
 def _log(folder: Path) -> pd.DataFrame:

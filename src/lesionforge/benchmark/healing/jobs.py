@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lesionforge.benchmark.healing.setting import HealingSetting
+from lesionforge.benchmark.provenance import timed
 from lesionforge.files import write_text
 from lesionforge.scores.healed import score_healed
 from lesionforge.scores.healthiness import segmentor
@@ -21,14 +22,15 @@ def fit(setting: HealingSetting, seed: int, name: str) -> str:
         return fit_f_pre(setting)
     plan, folder = setting.plan, setting.model_folder(seed, name)
     if not (folder / "model.json").is_file():
-        HEALERS[plan.methods[name].method].fit(
-            setting.train,
-            channels=setting.channels,
-            config=plan.options_of(name),
-            training=plan.training.model_copy(update={"seed": seed}),
-            out=folder,
-            resume=True,
-        )
+        with timed(folder):
+            HEALERS[plan.methods[name].method].fit(
+                setting.train,
+                channels=setting.channels,
+                config=plan.options_of(name),
+                training=plan.training.model_copy(update={"seed": seed}),
+                out=folder,
+                resume=True,
+            )
     return f"{name}, seed {seed}: trained"
 
 

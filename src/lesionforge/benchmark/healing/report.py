@@ -9,7 +9,8 @@ import pandas as pd
 
 from lesionforge.benchmark.healing.figures import healing_figures
 from lesionforge.benchmark.healing.setting import HealingSetting
-from lesionforge.benchmark.report import save_figure, template
+from lesionforge.benchmark.provenance import made_of
+from lesionforge.benchmark.report import plan_text, save_figure, template
 from lesionforge.benchmark.wording import amount
 from lesionforge.cohort.levels import describe_levels
 from lesionforge.files import write_text
@@ -38,6 +39,7 @@ def write_healing_report(setting: HealingSetting) -> str:
     main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
     page = template("healing/report.html.j2").render(
         title=plan.name,
+        classes={},
         verdict=[main],
         verdict_class="neither",
         sentences=others,
@@ -47,6 +49,10 @@ def write_healing_report(setting: HealingSetting) -> str:
         tested=" and ".join(plan.baselines),
         figures=[save_figure(out / "figures", figure) for figure in healing_figures(setting, results)],
         method=_method_rows(setting, summary).items(),
+        made_of=made_of(
+            out, {name: [setting.model_folder(seed, name) for seed in plan.seeds] for name in plan.methods}
+        ),
+        plan=plan_text(out),
     )
     write_text(out / "report.html", page)
     return main

@@ -12,6 +12,7 @@ from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.report import write_healing_report
 from lesionforge.benchmark.healing.setting import make_healing_setting
 from lesionforge.benchmark.pool import Pool
+from lesionforge.benchmark.provenance import RunRecord, Source
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.files import write_text
@@ -27,6 +28,7 @@ def run_healing(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
     say: Say = lambda line: None,
+    source: Source = Source(),
 ) -> str:
     """Train methods that remove lesions, heal the test cases with each, and return what came of it in a sentence.
 
@@ -37,6 +39,7 @@ def run_healing(
         roles: role → subjects, where the plan names roles.
         workers: processes; each takes one job at a time.
         say: told what is done.
+        source: of the plan, for the report.
 
     Raises:
         LeakError: if a test subject is the parent of a training case.
@@ -44,6 +47,7 @@ def run_healing(
     """
     setting = make_healing_setting(plan, cohort, roles or {}, out)
     claim_study(out, plan, setting.split())
+    record = RunRecord(out, cohort, source, device=plan.training.device)
     fits = [(setting, seed, name) for seed in plan.seeds for name in plan.methods]
     with Pool(workers) as run:
         for line in run(fit, [(setting, plan.f_pre.training.seed, F_PRE), *fits]):
@@ -53,4 +57,5 @@ def run_healing(
     names = {"method": str, "case_id": str, "subject_id": str}
     results = pd.concat([pd.read_csv(setting.results_file(seed), dtype=names) for seed in plan.seeds])
     write_text(out / "results.csv", results.to_csv(index=False))
+    record.save()
     return write_healing_report(setting)
