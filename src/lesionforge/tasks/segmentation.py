@@ -126,7 +126,7 @@ class SegmentationTask:
             network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
         )
         items = make_training_set(sources, config, preprocessing, seed=training.seed)
-        curves = ()
+        curves: tuple[DiceCurve, ...] = ()
         if watched:
             predict = partial(cls(info=info, network=network).predict, device=training.device)
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
