@@ -1,8 +1,8 @@
 """One optimiser step of every network of every preset's scale ``paper``, at its size and through its own ``fit``.
 
-All batches are those of the plans but one: the mask generators take one mask, since eight of 128×128×32 and the
-gradient penalty of five critic steps need more than 24 GB. The two cohorts are made here, of as many channels, anatomy
-labels and voxels as the networks take. A preset that is added is found by itself.
+All batches are those of the plans but one: the mask generators take one mask, which bounds time and memory on two cores.
+The cohorts are made here, of as many channels, anatomy labels and voxels as the networks take. A preset that
+is added is found by itself.
 """
 
 from __future__ import annotations
