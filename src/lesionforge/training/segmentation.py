@@ -16,7 +16,10 @@ from lesionforge.training.rng import torch_seed
 
 
 class SegmentationModule(lightning.LightningModule):
-    """Cross-entropy plus Dice (over the batch), Adam, and a rate that falls to zero as (1 − t)^0.9.
+    """Cross-entropy plus Dice, Adam, and a rate that falls to zero as (1 − t)^0.9.
+
+    Dice is over the batch and over the lesion classes alone, as in nnU-Net. With the background among its classes, a
+    network that finds nothing has solved a part of it, and some trainings on small lesions stay there.
 
     Args:
         network: ``(batch, channel, x, y[, z])`` to logits of every class.
@@ -28,7 +31,7 @@ class SegmentationModule(lightning.LightningModule):
     def __init__(self, network: nn.Module, *, learning_rate: float, steps: int, seed: int) -> None:
         super().__init__()
         self.network, self.learning_rate, self.steps, self.seed = network, learning_rate, steps, seed
-        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True, include_background=False)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of a batch."""
