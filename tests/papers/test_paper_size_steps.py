@@ -1,7 +1,7 @@
 """One optimiser step of every network of every preset's scale ``paper``, at its size and through its own ``fit``.
 
-All batches are those of the plans but one: the mask generators take one mask, which bounds time and memory on two cores.
-The cohorts are made here, of as many channels, anatomy labels and voxels as the networks take. A preset that
+All batches are those of the plans but one: the mask generators take one mask, which bounds time and memory on two
+cores. The cohorts are made here, of as many channels, anatomy labels and voxels as the networks take. A preset that
 is added is found by itself.
 """
 
@@ -35,6 +35,7 @@ SCALE = "paper"
 STRUCTURES = 27
 """Of the stroke system's anatomy maps, so that its networks see 29 labels."""
 WITHOUT_PAPER = {"demo"}
+FEWEST_MASKS = 20
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,23 @@ def cohorts(tmp_path_factory):
     """Return what makes the cohort of a plan, once for each size."""
     made: dict[Any, Any] = {}
 
-    def make(plan):
+    def make(plan, *, n_subjects):
         channels, size = tuple(plan.channels or ("MR",)), size_of(plan)
-        if (channels, size) not in made:
+        if (channels, size, n_subjects) not in made:
             folder = tmp_path_factory.mktemp("cohort")
             cohort = tiny_cohort(
-                folder, spatial_dims=len(size), n_subjects=6, n_healthy=2, shape=size, channels=channels, anatomy=True
+                folder,
+                spatial_dims=len(size),
+                n_subjects=n_subjects,
+                n_healthy=2,
+                shape=size,
+                channels=channels,
+                anatomy=True,
             )
             for case in cohort:
                 label_brain(case.anatomy)
-            made[channels, size] = cohort
-        return made[channels, size]
+            made[channels, size, n_subjects] = cohort
+        return made[channels, size, n_subjects]
 
     return make
 
@@ -183,7 +190,7 @@ def out(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "step"), STEPS)
 def test_a_step_is_made_and_every_number_is_finite(preset, step, cohorts, out):
-    cohort = cohorts(plan_of(preset))
+    cohort = cohorts(plan_of(preset), n_subjects=FEWEST_MASKS + 2 if step.kind == "mask generator" else 6)
     run = fit(step, cohort, out / "model")
     folders = [run]
     if step.kind == "selection":
