@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.control import Lengths
 from lesionforge.benchmark.gallery import gallery
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
@@ -52,6 +53,8 @@ PLAN = Plan.model_validate(
     }
 )
 
+LENGTHS = Lengths(steps={2: 1}, found={}, undertrained={})
+
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
@@ -79,7 +82,7 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study)
     report = (study / "report.html").read_text(encoding="utf-8")
     for shown in (
         "transformed_copy (a case for each scan offline)",
-        "augmentation of head CT",
+        "classical augmentation and that of head CT",
         "Dice per image of oedema",
     ):
         assert shown in report
@@ -132,7 +135,8 @@ def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_
     out = tmp_path / "out"
     run_benchmark(plan, read_cohort(tmp_path / "Bleeds"), out=out)
     folder = out / "runs" / "n2" / "seed0"
-    drawn, train = read_cohort(folder / "cohorts" / "implant"), json.loads((out / "split.json").read_text())["train n2"]
+    drawn = read_cohort(folder / "cohorts" / "implant")
+    train = json.loads((out / "split.json").read_text())["train n2 draw0"]
     assert {case.subject_id[0] for case in drawn} == {"h"}
     people = {case_id.split("_")[0] for case_id in train}
     for case in drawn:
@@ -197,9 +201,9 @@ def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohor
     facts = json.loads((folder / "selections" / "gan" / "recommended.json").read_text(encoding="utf-8"))
     drawn = read_cohort(folder / "cohorts" / "gan")
     split = json.loads((study / "split.json").read_text(encoding="utf-8"))
-    assert sorted(case.source_case for case in drawn) == sorted(split["train n2"])
+    assert sorted(case.source_case for case in drawn) == sorted(split["train n2 draw0"])
     assert facts["recommended"] in ("epoch_001", "epoch_002")
-    assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2"]}
+    assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2 draw0"]}
     settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
     assert settings["model"]["training"]["candidate"] == facts["recommended"]
     assert (study / "figures" / "placement_gan.png").is_file()
@@ -231,7 +235,7 @@ def test_a_lesion_of_its_own_is_not_drawn_on_the_fly():
 def test_the_report_names_the_network(cohort, tmp_path):
     def network(**task):
         plan = PLAN.model_copy(update={"task": PLAN.task.model_copy(update=task)})
-        return method_notes(make_setting(plan, cohort, {}, tmp_path), steps=1, control="")["Network"]
+        return method_notes(make_setting(plan, cohort, {}, tmp_path), LENGTHS)["Network"]
 
     assert network() == "2D U-Net, widths 4, 8"
     assert network(network="fcn8s") == "FCN-8s at 0.25 of the published width"

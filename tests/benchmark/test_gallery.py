@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.control import Lengths
 from lesionforge.benchmark.curves import LOSS, TEST_DICE, TRAINING_DICE
 from lesionforge.benchmark.gallery import arm_log, examples, gallery
 from lesionforge.benchmark.jobs import fit_synthesizer
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import report
 from lesionforge.benchmark.setting import make_setting
+from lesionforge.benchmark.tune import sizes_of
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from tests.helpers import NESTED, tiny_cohort
@@ -71,6 +73,10 @@ def copied(finished, tmp_path):
     return replace(finished, out=shutil.copytree(finished.out, tmp_path / "run"))
 
 
+def lengths(setting):
+    return Lengths(steps=dict.fromkeys(sizes_of(setting), STEPS), found={}, undertrained={})
+
+
 def figures_of(setting):
     made = gallery(setting, steps=STEPS)
     assert made.problems == ()
@@ -84,7 +90,7 @@ def pictures(figure):
 
 
 def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
-    report(copied, steps=STEPS, control="not made")
+    report(copied, lengths(copied))
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     made = gallery(copied, steps=STEPS).figures
     assert {one.file for one in made} == {"groups.svg", "learning_curves.svg", "augmentations.png", *SYNTHETIC}
@@ -100,7 +106,7 @@ def test_a_report_is_the_same_when_it_is_written_again_and_trains_nothing(copied
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     pages = []
     for _ in range(2):
-        report(copied, steps=STEPS, control="not made")
+        report(copied, lengths(copied))
         pages.append((copied.out / "report.html").read_bytes())
     assert pages[0] == pages[1]
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
@@ -111,7 +117,7 @@ def test_a_run_without_logs_models_and_cohorts_still_has_a_report(copied):
         log.unlink()
     shutil.rmtree(copied.folder(3, 5) / "cohorts")
     shutil.rmtree(copied.folder(3, 5) / "synthesizers")
-    report(copied, steps=STEPS, control="not made")
+    report(copied, lengths(copied))
     assert {path.name for path in (copied.out / "figures").iterdir()} == {
         "differences.svg",
         "arms.svg",
@@ -128,7 +134,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_in_the_report(copied):
     log.write_text("")
     made = gallery(copied, steps=STEPS)
     assert {one.file for one in made.figures} == {"groups.svg", "synthesizers.png", "augmentations.png"}
-    report(copied, steps=STEPS, control="not made")
+    report(copied, lengths(copied))
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     (told,) = [line for line in page.splitlines() if "Figures that could not be drawn" in line]
     assert drawn.images["FLAIR"].name in told
@@ -179,7 +185,7 @@ def test_of_several_classes_each_is_shown_by_the_case_with_most_of_it(tmp_path):
     untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(setting.model_folder(3, 5, "label"))
     figure = figures_of(setting)["synthesizers.png"]
     notes = [panel.texts[0].get_text() for panel in figure.axes if panel.texts]
-    labels = {case.case_id: load_scan(case, setting.channels).label for case in setting.train[3]}
+    labels = {case.case_id: load_scan(case, setting.channels).label for case in setting.train[3, 5]}
     largest = {name: max(labels, key=lambda case: (labels[case] == NESTED[name]).sum()) for name in ("oedema", "core")}
     assert notes == [f"{case_id}, {name}" for name, case_id in largest.items()]
 
@@ -189,7 +195,7 @@ def test_a_scan_without_a_place_for_the_mask_is_told(finished):
     setting = replace(finished, plan=finished.plan.model_copy(update={"synthesizers": huge}))
     made = gallery(setting, steps=STEPS)
     assert "synthesizers.png" not in {one.file for one in made.figures}
-    assert sorted(problem.where for problem in made.problems) == sorted(case.case_id for case in setting.train[3])
+    assert sorted(problem.where for problem in made.problems) == sorted(case.case_id for case in setting.train[3, 5])
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)

@@ -73,7 +73,8 @@ def _describe_network(task: SegmentationConfig) -> str:
 
 def _describe_arm(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
-    augment = AUGMENTATIONS[arm.augment]
+    inherited = plan.tune is not None and arm.augment == plan.arms[plan.baseline].augment
+    augment = "the augmentation that the search chose" if inherited else AUGMENTATIONS[arm.augment]
     augment += "".join(f", {key} {value}" for key, value in arm.task.items())
     real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
     if arm.synthesizer is None:
