@@ -16,10 +16,23 @@ from lesionforge.config import parse_options
 
 
 def read_study(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Callable[..., str]:
-    """Read a plan and return what runs it.
+    """Read a plan and return what runs it; see :func:`study_plan` and :func:`runner`."""
+    return runner(study_plan(path, scale=scale, changes=changes))
+
+
+def runner(plan: Plan | HealingPlan) -> Callable[..., str]:
+    """Return what runs a plan.
 
     That is :func:`run_healing` for one with ``methods``, :func:`cross_validate` for one with folds, else
     :func:`run_benchmark`.
+    """
+    if isinstance(plan, HealingPlan):
+        return partial(run_healing, plan)
+    return partial(cross_validate if plan.cross_validated else run_benchmark, plan)
+
+
+def study_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan | HealingPlan:
+    """Read a plan: a :class:`HealingPlan` if it has ``methods``, else a :class:`Plan`.
 
     Args:
         path: the plan.
@@ -31,7 +44,5 @@ def read_study(path: Path, *, scale: str | None = None, changes: Mapping[str, An
     """
     content = plan_content(path, scale=scale, changes=changes)
     if "methods" in content:
-        return partial(run_healing, parse_options(HealingPlan, content, file=path))
-    plan = parse_options(Plan, content, file=path)
-    whole = plan.subjects.folds is not None and plan.subjects.fold is None
-    return partial(cross_validate if whole else run_benchmark, plan)
+        return parse_options(HealingPlan, content, file=path)
+    return parse_options(Plan, content, file=path)
