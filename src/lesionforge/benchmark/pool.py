@@ -65,6 +65,8 @@ def in_new_process(function: Callable[..., Any], *job: Any, threads: int) -> Any
 
 
 def _start(threads: int, parent: int, stopping: Event) -> None:
+    import lightning.pytorch  # noqa: F401, its import undoes quiet()
+
     global _stopping
     _stopping = stopping
     quiet()

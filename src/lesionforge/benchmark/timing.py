@@ -119,11 +119,11 @@ def _time_training(train: Callable[[], object], folder: Path, training: Training
         folder: where its model lies afterwards.
         training: its options.
     """
-    ticks: dict[int, list[float]] = {}
+    device, ticks = pick_device(training.device), dict[int, list[float]]()
     sizes: dict[int, int] = {}
 
     def tick(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if torch.cuda.is_initialized():
+        if device == "cuda":
             torch.cuda.synchronize()
         ticks.setdefault(id(optimizer), []).append(perf_counter())
         sizes[id(optimizer)] = sum(weight.numel() for group in optimizer.param_groups for weight in group["params"])
@@ -142,7 +142,7 @@ def _time_training(train: Callable[[], object], folder: Path, training: Training
         around=lasted - (of_generator[-1] - of_generator[0]),
         images=_images(folder, training),
         parameters=sum(sizes.values()),
-        memory=peak_memory(pick_device(training.device)),
+        memory=peak_memory(device),
     )
 
 

@@ -270,15 +270,13 @@ def _print_estimate(
     from lesionforge.benchmark.dry_run import dry_run
 
     estimate = dry_run(plan, cohort, roles=roles, workers=workers)
-    table = Table(
-        "stage", "name", "runs", "steps or cases of each", "images", "parameters", "memory", "a step", "hours"
-    )
+    table = Table("stage", "name", "runs", "steps of each", "images", "parameters", "memory", "a step", "hours")
     for row in estimate.table().to_dict("records"):
         table.add_row(
             row["stage"],
             row["name"],
             _range(row["runs_least"], row["runs_most"]),
-            ", ".join(map(str, row["each"])),
+            ", ".join(map(str, row["each"])) + (" cases" if row["cases_most"] else ""),
             _range(row["images_least"], row["images_most"]),
             f"{row['parameters']:,}",
             f"{row['memory'] / 1e9:.1f} GB",
