@@ -62,7 +62,7 @@ VOLUMES = {
     "synthesizers": {
         "inpaint": {
             **INPAINT,
-            "options": {"spatial_dims": 3, "roi_size": [16, 16, 16], "channels": [4, 8], "num_layers_d": 2},
+            "options": {"spatial_dims": 3, "roi_size": [24, 24, 24], "channels": [4, 8], "num_layers_d": 2},
             "masks": "gan:drawn",
             "min_volume": 1,
         }
@@ -211,16 +211,16 @@ def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volume
 
 
 def test_folds_and_nothing_is_left_behind(cohort, tmp_path, temporary):
-    arms = {"classical": {}, "bare": {"augment": "none", "real": 1}}
+    arms = {"classical": {}, "again": {"task": {"learning_rate": 0.1}}}
     plan = Plan.model_validate(
-        PLAN | {"subjects": {"numbers": [2], "folds": 3}, "arms": arms, "synthesizers": {}, "seeds": [0]}
+        PLAN | {"subjects": {"numbers": [1], "folds": 3}, "arms": arms, "synthesizers": {}, "seeds": [0]}
     )
     before = sorted(cohort.cases[0].images["FLAIR"].parents[1].rglob("*"))
     estimate = dry_run(plan, cohort)
     assert list(temporary.iterdir()) == []
     assert sorted(cohort.cases[0].images["FLAIR"].parents[1].rglob("*")) == before
     table = estimate.table().set_index(["stage", "name"])
-    runs = {("arm", "classical"): 3, ("arm", "bare"): 3, ("whole pool", "classical"): 3}
+    runs = {("arm", "classical"): 3, ("arm", "again"): 3, ("whole pool", "classical"): 3}
     assert table["runs_least"].to_dict() == table["runs_most"].to_dict() == runs
     assert (table["steps_least"] == 6).all()
     assert (table["images_most"] == 12).all()
@@ -234,9 +234,12 @@ def test_an_error_leaves_nothing_behind(cohort, temporary):
     too_many = PLAN | {"subjects": {**PLAN["subjects"], "numbers": [20]}}
     with pytest.raises(ConfigError):
         dry_run(Plan.model_validate(too_many), cohort)
-    parent = replace(cohort.cases[0], parents=tuple(cohort.subjects))
+    *pool, chosen_on, tested = cohort.subjects
+    roles = {"pool": pool, "development": [chosen_on], "final": [tested]}
+    child = replace(cohort.cases[0], parents=(tested,))
     with pytest.raises(LeakError):
-        dry_run(Plan.model_validate(PLAN), cohort.with_cases([parent, *cohort.cases[1:]]))
+        named = Plan.model_validate(PLAN | {"subjects": {"numbers": [2]}})
+        dry_run(named, cohort.with_cases([child, *cohort.cases[1:]]), roles=roles)
     assert list(temporary.iterdir()) == []
 
 

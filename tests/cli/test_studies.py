@@ -209,3 +209,20 @@ def test_the_seed_of_the_demo_is_that_of_its_cohort(tmp_path, monkeypatch, seed)
 
     monkeypatch.setattr("lesionforge.benchmark.demo.make_template_cohort", simulate)
     assert error("demo", "--out", tmp_path / "demo", "--seed", seed) == f"error: seed: {seed}; stop"
+
+
+def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "subjects: {train: pool, development: final, test: final, numbers: [2]}\n"
+        "task: {filters: [4, 8], res_units: 0, roi_size: [32, 32]}\n"
+        "training: {steps: 1000, batch_size: 2, device: cpu}\n"
+        "seeds: [0]\ncontrol: {max_steps: 4000}\narms: {real: {augment: none}}\nbaseline: real\n"
+    )
+    before, out = content(tmp_path), tmp_path / "out"
+    said = typed("benchmark", plan, "--data", slices, "--out", out, "--dry-run").output
+    assert content(tmp_path) == before
+    assert not out.exists()
+    last = said.strip().splitlines()[-1]
+    assert re.match(r"6,000 to 14,000 steps in all: about [\d.]+ to [\d.]+ \w+ on this machine with 1 worker", last)
+    assert "1,000, 2,000, 4,000" in said

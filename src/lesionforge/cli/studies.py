@@ -276,7 +276,7 @@ def _print_estimate(
             row["stage"],
             row["name"],
             _range(row["runs_least"], row["runs_most"]),
-            ", ".join(map(str, row["each"])) + (" cases" if row["cases_most"] else ""),
+            ", ".join(f"{count:,}" for count in row["each"]) + (" cases" if row["cases_most"] else ""),
             _range(row["images_least"], row["images_most"]),
             f"{row['parameters']:,}",
             f"{row['memory'] / 1e9:.1f} GB",
