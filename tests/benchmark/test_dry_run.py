@@ -21,6 +21,7 @@ from lesionforge.errors import ConfigError, LeakError
 from lesionforge.training.model_folder import read_info
 from tests.benchmark.test_healing import CONTENT as HEALING
 from tests.helpers import tiny_cohort
+from tests.masks.mni import write_masks
 
 TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
 GAN = {"roi_size": [32, 32], "channels": [4, 8], "width": 1.0}
@@ -70,7 +71,12 @@ VOLUMES = {
     "arms": {"real": {}, "drawn": {"synthesizer": "inpaint", "use": "on_the_fly"}, "mixed": {"synthesizer": "inpaint"}},
     "baseline": "real",
 }
-ALONE = {"training": {**TRAINING, "epoch_steps": 1}, "seeds": [3], "arms": {"classical": {}}, "synthesizers": {}}
+ALONE = {
+    "training": {**TRAINING, "epoch_steps": 500, "batch_size": 8},
+    "seeds": [3],
+    "arms": {"classical": {}},
+    "synthesizers": {},
+}
 LENGTHENED = {"arms": {name: PLAN["arms"][name] for name in ("classical", "synthetic", "tuned")}, "seeds": [3]}
 PLANS = {
     "a plan": ({"seeds": [3]}, False),
@@ -128,7 +134,8 @@ def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, changes, longes
 
 
 def test_volumes_and_mask_generators(volumes, tmp_path):
-    plan = Plan.model_validate(VOLUMES)
+    drawn = VOLUMES["mask_generators"]["drawn"] | {"masks": str(write_masks(tmp_path / "masks", 24))}
+    plan = Plan.model_validate(VOLUMES | {"mask_generators": {"drawn": drawn}})
     works = work_of(make_setting(plan, volumes, {}, tmp_path / "dry"))
     setting = make_setting(plan, volumes, {}, tmp_path / "dry")
     stages = {(work.stage, work.name): work.count for work in works}
@@ -234,12 +241,9 @@ def test_an_error_leaves_nothing_behind(cohort, temporary):
     too_many = PLAN | {"subjects": {**PLAN["subjects"], "numbers": [20]}}
     with pytest.raises(ConfigError):
         dry_run(Plan.model_validate(too_many), cohort)
-    *pool, chosen_on, tested = cohort.subjects
-    roles = {"pool": pool, "development": [chosen_on], "final": [tested]}
-    child = replace(cohort.cases[0], parents=(tested,))
+    roles = {"pool": cohort.subjects, "development": cohort.subjects[4:5], "final": cohort.subjects[6:]}
     with pytest.raises(LeakError):
-        named = Plan.model_validate(PLAN | {"subjects": {"numbers": [2]}})
-        dry_run(named, cohort.with_cases([child, *cohort.cases[1:]]), roles=roles)
+        dry_run(Plan.model_validate(PLAN | {"subjects": {"numbers": [2]}}), cohort, roles=roles)
     assert list(temporary.iterdir()) == []
 
 

@@ -225,4 +225,4 @@ def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_pa
     assert not out.exists()
     last = said.strip().splitlines()[-1]
     assert re.match(r"6,000 to 14,000 steps in all: about [\d.]+ to [\d.]+ \w+ on this machine with 1 worker", last)
-    assert "1,000, 2,000, 4,000" in said
+    assert all(length in said for length in ("1,000", "2,000", "4,000"))
