@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lesionforge.benchmark.arms import PAPER_EPOCHS
 from lesionforge.benchmark.dry_run import Estimate, dry_run, duration
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.run import run_healing
@@ -72,7 +73,7 @@ VOLUMES = {
     "baseline": "real",
 }
 ALONE = {
-    "training": {**TRAINING, "epoch_steps": 500, "batch_size": 8},
+    "training": {**TRAINING, "batch_size": 2},
     "seeds": [3],
     "arms": {"classical": {}},
     "synthesizers": {},
@@ -120,7 +121,8 @@ def counted(works):
 
 
 @pytest.mark.parametrize(("changes", "longest"), PLANS.values(), ids=PLANS)
-def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, changes, longest):
+def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, changes, longest):
+    monkeypatch.setitem(PAPER_EPOCHS, "real", 3)
     setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, tmp_path / "dry")
     works = work_of(setting, longest=longest)
     run_folder = tmp_path / "run"
