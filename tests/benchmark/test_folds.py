@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lesionforge.benchmark.folds import cross_validate
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import runner, study_plan
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
@@ -86,7 +86,7 @@ def test_what_is_done_is_not_done_again(study, cohort):
 def test_a_plan_with_folds_runs_all_of_them_or_the_one_it_names(tmp_path, subjects, runs):
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(CONTENT))), encoding="utf-8")
-    study = read_study(path, changes={"subjects": subjects})
+    study = runner(study_plan(path, changes={"subjects": subjects}))
     assert study.func is runs
 
 

@@ -243,15 +243,15 @@ def test_the_steps_of_fine_tuning_follow_those_of_pretraining(tmp_path):
 
 
 def test_dice_on_the_way_is_shown_where_it_was_logged(copied):
-    assert "dice_curves.png" not in figures_of(copied)
+    assert "dice_curves.svg" not in figures_of(copied)
     for arm, best in (("classical", 0.6), ("few", 0.3)):
         log = copied.arm_folder(3, 5, arm, STEPS) / "metrics.csv"
         log.write_text(
             f"epoch,step,{LOSS},{TRAINING_DICE},{TEST_DICE}\n0,9,2.0,,\n0,9,,0.1,0.2\n0,19,1.0,,\n0,19,,0.9,{best}\n"
         )
     figures = figures_of(copied)
-    training, test = [panel for panel in figures["dice_curves.png"].axes if panel.lines]
+    training, test = [panel for panel in figures["dice_curves.svg"].axes if panel.lines]
     assert [line.get_ydata().tolist() for line in training.lines] == [[0.1, 0.9]] * 2
     assert [line.get_ydata().tolist() for line in test.lines] == [[0.2, 0.6], [0.2, 0.3]]
     assert [line.get_xdata().tolist() for line in test.lines] == [[9, 19]] * 2
-    assert "learning_curves.png" in figures
+    assert "learning_curves.svg" in figures

@@ -15,7 +15,7 @@ from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.report import sentence
 from lesionforge.benchmark.healing.run import run_healing
 from lesionforge.benchmark.healing.setting import make_healing_setting
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import runner, study_plan
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.scores.healed import REFERENCES
@@ -181,10 +181,10 @@ def test_methods_share_options_and_the_part_of_the_head():
 def test_what_a_plan_holds_says_what_runs_it(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(CONTENT))
-    study = read_study(path, changes={"seeds": [8]})
+    study = runner(study_plan(path, changes={"seeds": [8]}))
     assert (study.func, study.args[0].seeds) == (run_healing, (8,))
     path.write_text(yaml.safe_dump({"arms": {"real": {}}, "baseline": "real"}))
-    assert read_study(path).func.__name__ == "run_benchmark"
+    assert runner(study_plan(path)).func.__name__ == "run_benchmark"
 
 
 def scores(healthiness, *, f_pre_dice):

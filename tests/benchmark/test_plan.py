@@ -5,7 +5,7 @@ import yaml
 
 import lesionforge
 from lesionforge.benchmark.healing.plan import HealingPlan
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan, merged, read_plan
 from lesionforge.cli.common import nested
 from lesionforge.config import parse_options
@@ -36,7 +36,7 @@ def scales():
 
 @pytest.mark.parametrize(("preset", "scale"), scales())
 def test_presets_are_sound_at_every_scale(preset, scale):
-    (plan,) = read_study(preset, scale=scale).args
+    plan = study_plan(preset, scale=scale)
     if isinstance(plan, HealingPlan):
         assert set(plan.baselines) < set(plan.methods)
         return

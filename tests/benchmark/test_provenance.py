@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import runner, source_of, study_plan
 from lesionforge.benchmark.plan import PRESETS
 from lesionforge.benchmark.provenance import (
     RunRecord,
@@ -89,7 +89,9 @@ class TestChanges:
 
     @pytest.mark.parametrize("name", PRESETS)
     def test_a_study_knows_its_preset(self, name):
-        study = read_study(PRESETS[name], changes={"seeds": [7]}, command="lesionforge benchmark")
+        changes = {"seeds": [7]}
+        source = source_of(PRESETS[name], changes=changes, command="lesionforge benchmark")
+        study = runner(study_plan(PRESETS[name], changes=changes), source)
         source = study.keywords["source"]
         assert (source.plan, source.command) == (name, "lesionforge benchmark")
         assert set(source.changes) == {"seeds"}

@@ -231,3 +231,20 @@ def test_the_search_for_the_best_baseline_is_asked_for_by_flag_or_plan(
     tune = asked[0].tune
     assert (tune and tune.learning_rate) == learning_rate
     assert tune is None or tune.augment == ("none", "classical", "ct")
+
+
+def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "subjects: {train: pool, development: final, test: final, numbers: [2]}\n"
+        "task: {filters: [4, 8], res_units: 0, roi_size: [32, 32]}\n"
+        "training: {steps: 1000, batch_size: 2, device: cpu}\n"
+        "seeds: [0]\ncontrol: {max_steps: 4000}\narms: {real: {augment: none}}\nbaseline: real\n"
+    )
+    before, out = content(tmp_path), tmp_path / "out"
+    said = typed("benchmark", plan, "--data", slices, "--out", out, "--dry-run").output
+    assert content(tmp_path) == before
+    assert not out.exists()
+    last = said.strip().splitlines()[-1]
+    assert re.match(r"6,000 to 14,000 steps in all: about [\d.]+ to [\d.]+ \w+ on this machine with 1 worker", last)
+    assert all(length in said for length in ("1,000", "2,000", "4,000"))

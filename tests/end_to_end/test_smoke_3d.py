@@ -2,7 +2,7 @@
 
 import pytest
 
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import runner, study_plan
 from lesionforge.benchmark.plan import preset
 from tests.helpers import tiny_cohort
 
@@ -10,7 +10,8 @@ from tests.helpers import tiny_cohort
 @pytest.mark.slow
 def test_every_method_removes_lesions_from_volumes(tmp_path):
     cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=3, n_subjects=8, n_healthy=2, shape=(32, 32, 24))
-    study = read_study(preset("pseudo_healthy"), scale="smoke_3d", changes={"subjects": {"train": 0.75, "test": 0.25}})
+    shares = {"subjects": {"train": 0.75, "test": 0.25}}
+    study = runner(study_plan(preset("pseudo_healthy"), scale="smoke_3d", changes=shares))
     (plan,) = study.args
     study(cohort, out=tmp_path / "out")
     folder = tmp_path / "out"

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from lesionforge.benchmark.healing.plan import HealingPlan
-from lesionforge.benchmark.kinds import read_study
+from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import PRESETS, Plan, SynthesizerPlan
 from lesionforge.cohort.scan import read_label
 from lesionforge.masks import MaskGAN
@@ -60,7 +60,7 @@ def one_step(training: TrainingConfig, **changes: Any) -> TrainingConfig:
 
 
 def plan_of(preset: Path) -> Plan | HealingPlan:
-    plan: Plan | HealingPlan = read_study(preset, scale=SCALE).args[0]
+    plan = study_plan(preset, scale=SCALE)
     return plan
 
 

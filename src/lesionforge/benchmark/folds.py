@@ -47,11 +47,7 @@ def cross_validate(
         ConfigError: if there are fewer subjects than folds.
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
-    assert plan.subjects.folds is not None
-    plans = {
-        f"fold{fold}": plan.model_copy(update={"subjects": plan.subjects.model_copy(update={"fold": fold})})
-        for fold in range(plan.subjects.folds)
-    }
+    plans = plans_of_folds(plan)
     tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
     claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
     record = RunRecord(out, cohort, source, device=plan.training.device)
@@ -77,3 +73,12 @@ def cross_validate(
         warnings=[SIMULATED] if simulated else [],
         made_of=made_of(out, {}),
     )
+
+
+def plans_of_folds(plan: Plan) -> dict[str, Plan]:
+    """Return the name of each fold and its plan."""
+    assert plan.subjects.folds is not None
+    return {
+        f"fold{fold}": plan.model_copy(update={"subjects": plan.subjects.model_copy(update={"fold": fold})})
+        for fold in range(plan.subjects.folds)
+    }

@@ -152,7 +152,7 @@ def _dice_curves(run: FinishedRun) -> Illustration | None:
         for title, column in (("Dice on the training cases", TRAINING_DICE), ("Dice on the test cases", TEST_DICE))
     }
     caption = "Mean Dice of the cases with lesions while the arms were trained; nothing was chosen by it."
-    return Illustration("dice_curves.png", caption, curve_sheet(panels, run.colours))
+    return Illustration("dice_curves.svg", caption, curve_sheet(panels, run.colours))
 
 
 def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:

@@ -20,7 +20,7 @@ from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
 from lesionforge.scores import score_info
 from lesionforge.scores.cases import score_case
-from lesionforge.synthesizers.generate import synthesize_cohort
+from lesionforge.synthesizers.generate import Progress, Synthesis, synthesize_cohort
 from lesionforge.synthesizers.registry import find_method
 from lesionforge.tasks.segmentation import SegmentationTask
 
@@ -63,22 +63,30 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
             )
     choose(setting, number, seed, name)
     if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
-        model = load_fitted(setting, number, seed, name)
-        result = synthesize_cohort(
-            model,
-            target_scans(setting, number, seed, name),
-            mask_source(setting, number, seed, plan) if model.needs_mask else None,
-            out=setting.cohort_folder(number, seed, name),
-            n=plan.cases,
-            blend=plan.blend,
-            seed=seed,
-            min_volume=plan.min_volume,
-            lesion_free=plan.lesion_free,
-        )
+        result = draw_cases(setting, number, seed, name)
         return (
             f"{name}, n = {number:g}, seed {seed}: {len(result.cohort)} cases, {len(result.problems)} without a place"
         )
     return f"{name}, n = {number:g}, seed {seed}: fitted"
+
+
+def draw_cases(
+    setting: Setting, number: Number, seed: int, name: str, *, progress: Progress | None = None
+) -> Synthesis:
+    """Draw the offline cases of a fitted synthesizer; ``progress`` is called after each."""
+    plan, model = setting.plan.synthesizers[name], load_fitted(setting, number, seed, name)
+    return synthesize_cohort(
+        model,
+        target_scans(setting, number, seed, name),
+        mask_source(setting, number, seed, plan) if model.needs_mask else None,
+        out=setting.cohort_folder(number, seed, name),
+        n=plan.cases,
+        blend=plan.blend,
+        seed=seed,
+        min_volume=plan.min_volume,
+        lesion_free=plan.lesion_free,
+        progress=progress,
+    )
 
 
 def pretrain(setting: Setting, number: Number, seed: int, name: str, steps: int) -> str:

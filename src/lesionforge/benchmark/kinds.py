@@ -16,29 +16,39 @@ from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 
 
-def read_study(
+def source_of(
     path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None, command: str | None = None
-) -> Callable[..., str]:
-    """Read a plan and return what runs it.
+) -> Source:
+    """Return where a plan comes from, for its report."""
+    content = plan_content(path, scale=scale, changes=changes)
+    differs = changed_options(plan_content(path, scale=scale), content)
+    name = path.stem if path in PRESETS.values() else path.name
+    return Source(plan=name, scale=scale, changes=differs, command=command)
+
+
+def runner(plan: Plan | HealingPlan, source: Source = Source()) -> Callable[..., str]:
+    """Return what runs a plan.
 
     That is :func:`run_healing` for one with ``methods``, :func:`cross_validate` for one with folds, else
     :func:`run_benchmark`.
+    """
+    if isinstance(plan, HealingPlan):
+        return partial(run_healing, plan, source=source)
+    return partial(cross_validate if plan.cross_validated else run_benchmark, plan, source=source)
+
+
+def study_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan | HealingPlan:
+    """Read a plan: a :class:`HealingPlan` if it has ``methods``, else a :class:`Plan`.
 
     Args:
         path: the plan.
         scale: one of its scales.
         changes: laid over that.
-        command: the command line, for the report.
 
     Raises:
         ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
     """
     content = plan_content(path, scale=scale, changes=changes)
-    differs = changed_options(plan_content(path, scale=scale), content)
-    name = path.stem if path in PRESETS.values() else path.name
-    source = Source(plan=name, scale=scale, changes=differs, command=command)
     if "methods" in content:
-        return partial(run_healing, parse_options(HealingPlan, content, file=path), source=source)
-    plan = parse_options(Plan, content, file=path)
-    whole = plan.subjects.folds is not None and plan.subjects.fold is None
-    return partial(cross_validate if whole else run_benchmark, plan, source=source)
+        return parse_options(HealingPlan, content, file=path)
+    return parse_options(Plan, content, file=path)

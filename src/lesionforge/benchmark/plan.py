@@ -284,6 +284,11 @@ class Plan(Part):
         """The arms that are fine-tuned."""
         return tuple(name for name, arm in self.arms.items() if arm.finetune is not None)
 
+    @property
+    def cross_validated(self) -> bool:
+        """Whether every fold is tested on in turn."""
+        return self.subjects.folds is not None and self.subjects.fold is None
+
     def task_of(self, arm: str) -> SegmentationConfig:
         """Return the segmentation network of an arm.
 

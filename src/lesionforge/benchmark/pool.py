@@ -28,7 +28,7 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.pool: ProcessPoolExecutor | None = None
         if workers > 1:
-            threads = max(1, (os.cpu_count() or 1) // workers)
+            threads = threads_of(workers)
             context = get_context("spawn")
             self.stopping = context.Event()
             self.pool = ProcessPoolExecutor(workers, context, _start, (threads, os.getpid(), self.stopping))
@@ -48,7 +48,25 @@ class Pool:
         return (future.result() for future in futures)
 
 
+def threads_of(workers: int) -> int:
+    """Return how many threads each of several processes computes with; one alone decides for itself."""
+    return torch.get_num_threads() if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
+
+
+def in_new_process(function: Callable[..., Any], *job: Any, threads: int) -> Any:
+    """Run a job in a process that begins and ends with it, and return its result.
+
+    Raises:
+        BrokenProcessPool: if the process was killed.
+    """
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, context, _start, (threads, os.getpid(), context.Event())) as pool:
+        return pool.submit(function, *job).result()
+
+
 def _start(threads: int, parent: int, stopping: Event) -> None:
+    import lightning.pytorch  # noqa: F401, its import undoes quiet()
+
     global _stopping
     _stopping = stopping
     quiet()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.files import write_json, write_text
 
 Say = Callable[[str], None]
+Run = Callable[..., Iterator[Any]]
+"""Runs jobs, several at a time, and yields what they return; see :class:`Pool`."""
 SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
@@ -54,10 +56,7 @@ def run_benchmark(
         LeakError: if a test subject is anybody's parent.
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
-    setting = make_setting(plan, cohort, roles or {}, out)
-    for held_out in (setting.test, setting.development):
-        check_no_leak(setting.pool, held_out)
-    check_targets(setting, cohort)
+    setting = checked_setting(plan, cohort, roles or {}, out)
     claim_study(out, plan, setting.split())
     record = RunRecord(out, cohort, source, device=plan.training.device)
     with Pool(workers) as run:
@@ -70,28 +69,58 @@ def run_benchmark(
     return report(setting, lengths)
 
 
-def _train_all(setting: Setting, run: Callable[..., Iterator[Any]], say: Say) -> tuple[Setting, Lengths]:
+def checked_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path) -> Setting:
+    """Split the subjects, and see that a run may begin.
+
+    Raises:
+        LeakError: if a test subject is anybody's parent.
+    """
+    setting = make_setting(plan, cohort, roles, out)
+    for held_out in (setting.test, setting.development):
+        check_no_leak(setting.pool, held_out)
+    check_targets(setting, cohort)
+    return setting
+
+
+def _train_all(setting: Setting, run: Run, say: Say) -> tuple[Setting, Lengths]:
     """Train and score everything; return the setting with the options that were found, and the arms' lengths."""
-    plan = setting.plan
-    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
-    reference = [(setting.whole, seed, plan.baseline) for seed in plan.seeds]
-    trainings = list(dict.fromkeys([*((*pair, name) for pair in pairs for name in plan.arms), *reference]))
-    used = [(number, seed, plan.arms[name].synthesizer) for number, seed, name in trainings]
-    fits = list(dict.fromkeys((number, seed, name) for number, seed, name in used if name is not None))
-    masks = [(number, seed, plan.synthesizers[name].mask_generator) for number, seed, name in fits]
-
-    def do(job: Callable[..., str], models: Iterable[tuple[Any, ...]]) -> None:
-        for line in run(job, [(setting, *model) for model in models]):
-            say(line)
-
-    do(fit_mask_generator, [model for model in dict.fromkeys(masks) if model[-1] is not None])
-    do(fit_synthesizer, fits)
+    fit_models(setting, run, say)
     setting = tuned(setting, run, say)
     lengths = controlled_lengths(setting, run, say)
-    first = {setting.pretraining_folder(*pairs[0], name, 0): name for name in plan.tuned_arms}
-    do(pretrain, [(*pair, name, lengths.steps[pair[0]]) for pair in pairs for name in first.values()])
-    do(score_arm, [(*training, lengths.steps[training[0]]) for training in trainings])
+    train_arms(setting, lengths, run, say)
     return setting, lengths
+
+
+def fit_models(setting: Setting, run: Run, say: Say) -> None:
+    """Fit the mask generators and synthesizers that arms use."""
+    plan = setting.plan
+    used = [(number, seed, plan.arms[name].synthesizer) for number, seed, name in _trainings(setting)]
+    fits = list(dict.fromkeys((number, seed, name) for number, seed, name in used if name is not None))
+    masks = [(number, seed, plan.synthesizers[name].mask_generator) for number, seed, name in fits]
+    _do(fit_mask_generator, [(setting, *model) for model in dict.fromkeys(masks) if model[-1] is not None], run, say)
+    _do(fit_synthesizer, [(setting, *model) for model in fits], run, say)
+
+
+def train_arms(setting: Setting, lengths: Lengths, run: Run, say: Say) -> None:
+    """Train and score every arm, and the baseline on the whole pool."""
+    plan = setting.plan
+    pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
+    first = {setting.pretraining_folder(*pairs[0], name, 0): name for name in plan.tuned_arms}
+    pretrainings = [(setting, *pair, name, lengths.steps[pair[0]]) for pair in pairs for name in first.values()]
+    _do(pretrain, pretrainings, run, say)
+    _do(score_arm, [(setting, *of, lengths.steps[of[0]]) for of in _trainings(setting)], run, say)
+
+
+def _trainings(setting: Setting) -> list[tuple[Number, int, str]]:
+    """Return size, seed and name of every arm, and of the baseline on the whole pool."""
+    plan = setting.plan
+    arms = [(number, seed, name) for number in plan.subjects.numbers for seed in plan.seeds for name in plan.arms]
+    return list(dict.fromkeys([*arms, *((setting.whole, seed, plan.baseline) for seed in plan.seeds)]))
+
+
+def _do(job: Callable[..., str], jobs: Sequence[tuple[Any, ...]], run: Run, say: Say) -> None:
+    for line in run(job, jobs):
+        say(line)
 
 
 def _collect(setting: Setting, lengths: Lengths, path: Path, arms: Sequence[tuple[Number, int, str]]) -> None:

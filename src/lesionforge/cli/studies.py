@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,6 +36,11 @@ from lesionforge.cli.common import (
 )
 from lesionforge.cli.models import training_options
 from lesionforge.errors import CohortError, LesionforgeError
+
+if TYPE_CHECKING:
+    from lesionforge.benchmark.healing.plan import HealingPlan
+    from lesionforge.benchmark.plan import Plan
+    from lesionforge.cohort.case import Cohort
 
 
 class BelowDice(StrEnum):
@@ -227,6 +233,10 @@ def benchmark(
         bool,
         typer.Option(help="Search for the best baseline on development subjects first; `tune:` in a plan does it."),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what it takes: trainings, memory, hours here; --out stays untouched."),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
@@ -235,7 +245,7 @@ def benchmark(
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
-    from lesionforge.benchmark.kinds import read_study
+    from lesionforge.benchmark.kinds import runner, source_of, study_plan
     from lesionforge.benchmark.plan import merged, preset
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import read_roles
@@ -243,16 +253,46 @@ def benchmark(
 
     quiet()
     changes = merged({"tune": {}} if tune_baseline else {}, nested(settings))
-    roles = data / "roles.json"
-    run = read_study(preset(plan), scale=scale, changes=changes, command=command_line())
-    verdict = run(
-        read_cohort(data),
-        out=out,
-        roles=read_roles(roles) if roles.is_file() else None,
-        workers=workers,
-        say=console.print,
-    )
+    study, file = study_plan(preset(plan), scale=scale, changes=changes), data / "roles.json"
+    cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
+    if dry_run:
+        _print_estimate(study, cohort, roles, workers)
+        return
+    source = source_of(preset(plan), scale=scale, changes=changes, command=command_line())
+    verdict = runner(study, source)(cohort, out=out, roles=roles, workers=workers, say=console.print)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
+
+
+def _print_estimate(
+    plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]] | None, workers: int
+) -> None:
+    """Time one step of every network of a plan, and print what the whole takes."""
+    from rich.table import Table
+
+    from lesionforge.benchmark.dry_run import dry_run
+
+    estimate = dry_run(plan, cohort, roles=roles, workers=workers)
+    table = Table("stage", "name", "runs", "steps of each", "images", "parameters", "memory", "a step", "hours")
+    for row in estimate.table().to_dict("records"):
+        table.add_row(
+            row["stage"],
+            row["name"],
+            _range(row["runs_least"], row["runs_most"]),
+            ", ".join(f"{count:,}" for count in row["each"]) + (" cases" if row["cases_most"] else ""),
+            _range(row["images_least"], row["images_most"]),
+            f"{row['parameters']:,}",
+            f"{row['memory'] / 1e9:.1f} GB",
+            f"{row['seconds']:.3g} s",
+            _range(row["hours_least"], row["hours_most"], ".2f"),
+        )
+    console.print(table)
+    least, most = estimate.steps
+    console.print(f"{_range(least, most)} steps in all: {estimate.sentence()}")
+
+
+def _range(least: float, most: float, form: str = ",") -> str:
+    low, high = format(least, form), format(most, form)
+    return low if low == high else f"{low} to {high}"
 
 
 def demo(

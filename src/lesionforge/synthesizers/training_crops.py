@@ -39,13 +39,12 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         assert config.roi_size is not None
         self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
         self.planes = Planes(samples, config.spatial_dims)
-        self.lesion_share = 1.0 if config.lesions_only else config.lesion_share
+        self.lesion_share = lesion_share(config)
         self.roi_size = config.roi_size
         self.augment = augmentation(config, samples[0].spacing)
 
     def __len__(self) -> int:
-        shares = {True: self.lesion_share, False: 1 - self.lesion_share}
-        return sum(self.planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
+        return epoch_items(self.planes, self.config)
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "crop", draw)
@@ -106,6 +105,17 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
             "image": torch.from_numpy(image),
             "hole": torch.from_numpy(hole[None]),
         }
+
+
+def lesion_share(config: Pix2PixConfig) -> float:
+    """Return the share of the crops that lie around a lesion."""
+    return 1.0 if config.lesions_only else config.lesion_share
+
+
+def epoch_items(planes: Planes, config: Pix2PixConfig) -> int:
+    """Return how many crops an epoch has."""
+    shares = {True: lesion_share(config), False: 1 - lesion_share(config)}
+    return sum(planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
 
 
 def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from lesionforge.benchmark.healing.jobs import F_PRE, fit, score
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.report import write_healing_report
-from lesionforge.benchmark.healing.setting import make_healing_setting
+from lesionforge.benchmark.healing.setting import HealingSetting, make_healing_setting
 from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.provenance import RunRecord, Source
 from lesionforge.benchmark.study import claim_study
@@ -48,9 +48,8 @@ def run_healing(
     setting = make_healing_setting(plan, cohort, roles or {}, out)
     claim_study(out, plan, setting.split())
     record = RunRecord(out, cohort, source, device=plan.training.device)
-    fits = [(setting, seed, name) for seed in plan.seeds for name in plan.methods]
     with Pool(workers) as run:
-        for line in run(fit, [(setting, plan.f_pre.training.seed, F_PRE), *fits]):
+        for line in run(fit, trainings(setting)):
             say(line)
         for line in run(score, [(setting, seed) for seed in plan.seeds]):
             say(line)
@@ -59,3 +58,10 @@ def run_healing(
     write_text(out / "results.csv", results.to_csv(index=False))
     record.save()
     return write_healing_report(setting)
+
+
+def trainings(setting: HealingSetting) -> list[tuple[HealingSetting, int, str]]:
+    """Return the arguments of :func:`fit` for every training: of f_pre, and of each method with each seed."""
+    plan = setting.plan
+    fits = [(setting, seed, name) for seed in plan.seeds for name in plan.methods]
+    return [(setting, plan.f_pre.training.seed, F_PRE), *fits]
