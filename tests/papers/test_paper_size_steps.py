@@ -60,8 +60,7 @@ def one_step(training: TrainingConfig, **changes: Any) -> TrainingConfig:
 
 
 def plan_of(preset: Path) -> Plan | HealingPlan:
-    plan = study_plan(preset, scale=SCALE)
-    return plan
+    return study_plan(preset, scale=SCALE)
 
 
 def steps_of(plan: Plan | HealingPlan) -> list[Step]:
