@@ -188,6 +188,6 @@ def test_subjects_may_be_counted_by_kind(tmp_path):
         "numbers": [1.0],
     }
     setting = make_setting(plan(subjects=subjects), cohort, {}, tmp_path)
-    parts = (setting.train[1.0], setting.development, setting.test)
+    parts = (setting.train[1.0, 0], setting.development, setting.test)
     assert [(len(part.with_lesions()), len(part.healthy())) for part in parts] == [(3, 2), (1, 0), (1, 2)]
     assert len({subject for part in parts for subject in part.subjects}) == 9

@@ -107,6 +107,10 @@ def _warnings(setting: HealingSetting, summary: pd.DataFrame) -> list[str]:
         warnings.append(
             f"Healthiness is invalid: f_pre does not find the lesions ({what}); what it misses may be there."
         )
+    warnings.append(
+        f"All methods are trained for {setting.plan.training.steps} steps, and whether that is enough for each was not "
+        "controlled: a baseline that is trained for longer may do better."
+    )
     if len(setting.plan.seeds) == 1:
         warnings.append("One training seed: how much comes from the training run itself cannot be told. Use three.")
     return warnings
