@@ -39,8 +39,8 @@ def plan(spatial_dims, **synthesizer):
 def test_offline_and_on_the_fly_lesions_are_drawn_into_them_alone(spatial_dims, tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=8, n_healthy=4)
     setting = make_setting(plan(spatial_dims), cohort, {}, tmp_path / "out")
-    free = {case.case_id for case in setting.train[1.0].healthy()}
-    assert 0 < len(free) < len(setting.train[1.0])
+    free = {case.case_id for case in setting.train[1.0, 0].healthy()}
+    assert 0 < len(free) < len(setting.train[1.0, 0])
     fit_synthesizer(setting, 1.0, 0, "drawn")
     drawn = read_cohort(setting.cohort_folder(1.0, 0, "drawn"))
     assert {case.source_case for case in drawn} == free
