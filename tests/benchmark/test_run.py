@@ -110,8 +110,8 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
     for name in ("summary.csv", "report.html", "plan.yaml", "split.json"):
         assert (study / name).stat().st_size > 0
     drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "augmentations", "learning_curves"}
-    expected = {"differences", "arms", "examples", *drawn}
-    charts = {"differences", "arms", "groups", "intensities", "learning_curves"}
+    expected = {"differences", "draws", "arms", "examples", *drawn}
+    charts = {"differences", "draws", "arms", "groups", "intensities", "learning_curves"}
     files = {f"{name}.{'svg' if name in charts else 'png'}" for name in expected}
     assert {path.name for path in (study / "figures").iterdir()} == files
 
@@ -127,7 +127,7 @@ def test_the_report_says_what_it_is_made_of(study):
 
 
 def test_no_gain_is_claimed_without_a_control_of_the_length(study):
-    assert "baseline may be undertrained: no control of its length was made" in (study / "report.html").read_text()
+    assert "baseline may be undertrained: its length was not controlled" in (study / "report.html").read_text()
 
 
 def test_all_arms_take_the_same_steps_with_the_same_network(study):

@@ -26,7 +26,7 @@ def real(tmp_path_factory):
 def task(real, tmp_path_factory):
     """A segmentation network that finds lesions, in part."""
     config = SegmentationConfig(filters=(4, 8), res_units=0, augment="none", lesion_share=1.0)
-    training = tiny_training(steps=30, batch_size=4, epoch_steps=30)
+    training = tiny_training(steps=60, batch_size=4, epoch_steps=60)
     out = tmp_path_factory.mktemp("task")
     return SegmentationTask.fit(real, channels=real.channels, config=config, training=training, out=out)
 

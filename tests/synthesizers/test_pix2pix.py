@@ -340,11 +340,14 @@ def shown_to_the_generator(model, sample, mask):
     """Return the inputs of every crop that is drawn; each is drawn white."""
     seen = []
 
-    def draw_white(inputs):
-        seen.extend(inputs)
-        return np.ones((len(inputs), len(sample.image), *inputs.shape[2:]), np.float32)
+    class White(torch.nn.Module):
+        divisor = model.generator.divisor
 
-    model._generate = draw_white
+        def forward(self, inputs):
+            seen.extend(inputs.numpy())
+            return torch.ones(len(inputs), len(sample.image), *inputs.shape[2:])
+
+    model.generator = White()
     return seen, model.synthesize(sample, mask, generator(0))
 
 

@@ -235,7 +235,7 @@ def test_options_reach_what_is_trained(tmp_path, handed_over):
     assert module.learning_rate == 0.02
     assert items.augment is None
     assert augmented.augment is not None
-    assert any(isinstance(transform, RandHeadd) for transform in moved.augment.transforms)
+    assert any(isinstance(transform, RandHeadd) for transform in moved.augment.flatten().transforms)
     weights = zip(module.network.parameters(), other.network.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in weights), "another seed begins with other weights"
 

@@ -42,8 +42,8 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Return where a network lies, and so where its inputs have to go."""
-    return next(network.parameters()).device
+    """Return where a network lies, and so where its inputs have to go; the CPU for one without weights."""
+    return next((weights.device for weights in network.parameters()), torch.device("cpu"))
 
 
 def sub_batch(shape: Sequence[int], device: torch.device) -> int:
