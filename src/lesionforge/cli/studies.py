@@ -267,12 +267,14 @@ def _print_estimate(
     plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]] | None, workers: int
 ) -> None:
     """Time one step of every network of a plan, and print what the whole takes."""
-    from rich.table import Table
+    from rich.box import SIMPLE
+    from rich.table import Column, Table
 
     from lesionforge.benchmark.dry_run import dry_run
 
     estimate = dry_run(plan, cohort, roles=roles, workers=workers)
-    table = Table("stage", "name", "runs", "steps of each", "images", "parameters", "memory", "a step", "hours")
+    titles = ("stage", "name", "runs", "steps of each", "images", "parameters", "memory", "a step", "hours")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=SIMPLE, padding=(0, 1, 0, 0))
     for row in estimate.table().to_dict("records"):
         table.add_row(
             row["stage"],
@@ -280,12 +282,12 @@ def _print_estimate(
             _range(row["runs_least"], row["runs_most"]),
             ", ".join(f"{count:,}" for count in row["each"]) + (" cases" if row["cases_most"] else ""),
             _range(row["images_least"], row["images_most"]),
-            f"{row['parameters']:,}",
+            f"{row['parameters'] / 1e6:.2f} M",
             f"{row['memory'] / 1e9:.1f} GB",
             f"{row['seconds']:.3g} s",
             _range(row["hours_least"], row["hours_most"], ".2f"),
         )
-    console.print(table)
+    console.print(table, width=None if console.is_terminal else 120)
     least, most = estimate.steps
     console.print(f"{_range(least, most)} steps in all: {estimate.sentence()}")
 
