@@ -121,6 +121,7 @@ def counted(works):
 
 
 @pytest.mark.parametrize(("changes", "longest"), PLANS.values(), ids=PLANS)
+@pytest.mark.slow
 def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, changes, longest):
     monkeypatch.setitem(PAPER_EPOCHS, "real", 3)
     setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, tmp_path / "dry")

@@ -56,7 +56,7 @@ def write_arms(setting):
     results.to_csv(setting.out / "results.csv", index=False)
 
 
-@pytest.fixture(scope="module", params=DIMS)
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def finished(request, tmp_path_factory):
     """What a run leaves behind, with synthesizers that need no training."""
     folder = tmp_path_factory.mktemp("finished")

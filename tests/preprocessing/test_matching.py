@@ -168,6 +168,7 @@ def test_a_matched_case_knows_all_that_its_partner_knows(healthy, reference, tmp
     assert all("x9" in case.parents for case in report.written.cohort)
 
 
+@pytest.mark.slow
 def test_both_sets_may_use_the_same_case_ids(healthy, reference, tmp_path):
     names = {case.case_id: healthy.cases[index].case_id for index, case in enumerate(reference)}
     renamed = reference.with_cases([replace(case, case_id=names[case.case_id]) for case in reference])

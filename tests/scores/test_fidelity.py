@@ -78,7 +78,7 @@ def rows(table):
     return table.set_index("score")
 
 
-@BOTH
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_cohort_of_the_same_kind_is_near_the_floor_and_another_is_not(tmp_path, spatial_dims):
     options = {"spatial_dims": spatial_dims, "n_subjects": 24}
     real = tiny_cohort(tmp_path / "real", **options)

@@ -36,7 +36,7 @@ def middle_mask(sample, *, radius=4, values=(1,)):
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", ["label", *(pytest.param(one, marks=pytest.mark.slow) for one in CONDITIONS[1:])])
 def test_a_saved_model_draws_the_same_bytes(condition, spatial_dims, rich_cohorts, tmp_path):
     cohort = rich_cohorts[spatial_dims]
     model = train_pix2pix(cohort, tmp_path / "model", spatial_dims=spatial_dims, condition=condition)
@@ -55,7 +55,7 @@ def test_a_saved_model_draws_the_same_bytes(condition, spatial_dims, rich_cohort
         assert (tmp_path / "model" / name).is_file()
 
 
-@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_training_moves_what_is_drawn(spatial_dims, cohorts, tmp_path):
     cohort = cohorts[spatial_dims]
     sample = read_samples(cohort)[0]
@@ -67,6 +67,7 @@ def test_training_moves_what_is_drawn(spatial_dims, cohorts, tmp_path):
     assert not np.array_equal(*drawn)
 
 
+@pytest.mark.slow
 def test_each_option_trains_and_counts(cohorts, tmp_path):
     weights = {
         name: train_pix2pix(cohorts[2], tmp_path / name, spatial_dims=2, **options).tensors()

@@ -67,7 +67,7 @@ def mean_dice(task, cohort, value=None):
     ("spatial_dims", "of_cohort", "channels", "labels", "steps"),
     [
         (2, 2, ("FLAIR",), LESION, 60),
-        (2, 3, ("FLAIR", "T1"), NESTED, 250),
+        pytest.param(2, 3, ("FLAIR", "T1"), NESTED, 250, marks=pytest.mark.slow),
         (3, 3, ("FLAIR", "T1"), NESTED, 250),
     ],
     ids=["slices", "slices of volumes", "volumes"],

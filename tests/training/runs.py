@@ -3,6 +3,7 @@
 import csv
 
 import lightning
+import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -150,6 +151,12 @@ METHODS = {
     "healing_cyclegan": fit_healer("healing_cyclegan", adversarial="wgan"),
     "segmentation": fit_segmentation,
 }
+
+
+EACH_METHOD = [
+    pytest.param(name, marks=() if name in ("pix2pix", "segmentation") else pytest.mark.slow) for name in METHODS
+]
+"""All of them; one adversarial method and segmentation stand for the others where time is short."""
 
 
 def interrupt(monkeypatch, run, *, epoch, batch=None):

@@ -36,6 +36,7 @@ def ranks(out):
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_each_process_sees_its_own_items(ranks):
     drawn = 3 * 2 * 2 * 2  # steps, batch_size, accumulate, n_critic
     items = [rank["items"] for rank in ranks]
@@ -43,6 +44,7 @@ def test_each_process_sees_its_own_items(ranks):
     assert len({*items[0], *items[1]}) == 2 * drawn
 
 
+@pytest.mark.slow
 def test_the_weights_of_both_agree_and_each_has_its_own_pool(ranks):
     first, second = (rank["state"] for rank in ranks)
     assert first.keys() == second.keys()
@@ -53,6 +55,7 @@ def test_the_weights_of_both_agree_and_each_has_its_own_pool(ranks):
     assert not torch.equal(first["pool.images"], second["pool.images"])
 
 
+@pytest.mark.slow
 def test_the_caller_goes_on_alone_and_saves_once(out, ranks):
     (report,) = map(json.loads, (out / "report.jsonl").read_text().splitlines())
     assert report["steps"] == 3

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from lesionforge.errors import TrainingError
 from lesionforge.training import loop
 from lesionforge.training.model_folder import list_candidates
-from tests.training.runs import METHODS, fit_pix2pix, read_checkpoint, with_callback
+from tests.training.runs import EACH_METHOD, METHODS, fit_pix2pix, read_checkpoint, with_callback
 
 
 class Poison(Callback):
@@ -46,7 +46,7 @@ def saved_is_finite(out):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_METHOD)
 def test_a_loss_that_is_not_finite_ends_the_run(method, value, cohorts, tmp_path, poison):
     poison(value)
     with pytest.raises(TrainingError, match=r"(is|are) not finite at step 4; lower the learning rate") as caught:

@@ -17,6 +17,7 @@ from lesionforge.training.checkpoint import CHECKPOINT
 from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, loader_workers, pick_device
 from lesionforge.training.model_folder import read_info
 from tests.training.runs import (
+    EACH_METHOD,
     METHODS,
     Numbers,
     Recorder,
@@ -129,7 +130,7 @@ class Clock(Callback):
                 callback._offset += 60
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_METHOD)
 def test_a_time_budget_ends_the_run_and_the_steps_made_are_kept(method, cohorts, tmp_path, monkeypatch):
     callbacks = loop._callbacks
     monkeypatch.setattr(loop, "_callbacks", lambda *args: [Clock(), *callbacks(*args)])
@@ -202,7 +203,7 @@ def test_a_damaged_checkpoint_is_told_in_one_line(part, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_METHOD)
 def test_bfloat16_trains_on_the_cpu(method, cohorts, tmp_path):
     METHODS[method](cohorts[2], tmp_path / "run", 2, steps=1, precision="bf16-mixed")
     state = read_checkpoint(tmp_path / "run")["state_dict"]
@@ -212,7 +213,7 @@ def test_bfloat16_trains_on_the_cpu(method, cohorts, tmp_path):
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_METHOD)
 def test_the_batch_size_is_the_fingerprints_unless_chosen(method, cohorts, tmp_path):
     facts = fingerprint(cohorts[3], ("FLAIR",))
     for roi_size in ((32, 32, 24), (40, 40, 40)):

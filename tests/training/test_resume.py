@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lesionforge.training import checkpoint, loop
 from lesionforge.training.loop import fit
 from tests.training.runs import (
+    EACH_METHOD,
     METHODS,
     Numbers,
     Recorder,
@@ -22,11 +23,12 @@ from tests.training.runs import (
     training,
 )
 
+KILLED = ("pix2pix", "healing_cyclegan", "segmentation")
 STATE = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "loops")
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", EACH_METHOD)
 def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(method, spatial_dims, cohorts, tmp_path, monkeypatch):
     cohort = cohorts[spatial_dims]
 
@@ -87,7 +89,7 @@ class Minutes(Callback):
         self.passed += 60
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "healing_cyclegan", "segmentation"])
+@pytest.mark.parametrize("method", [one for one in EACH_METHOD if one.values[0] in KILLED])
 @pytest.mark.parametrize("place", [{"epoch": 5}, {"epoch": 5, "batch": 2}, {"epoch": 1}], ids=str)
 def test_a_run_killed_epochs_after_its_checkpoint_ends_as_one_that_was_not(
     method, place, cohorts, tmp_path, monkeypatch
