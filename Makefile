@@ -1,4 +1,4 @@
-# make demo   the whole way once on the built-in cohort: about 5 minutes on 2 cores
+# make demo   the whole way once on the built-in cohort: 5 to 10 minutes on 2 cores
 # make test   what CI runs: lint, types, import contracts, all tests but the slow ones: at most 12 minutes on 2 cores
 # make test-all   the slow tests too
 # make benchmarks   speed and memory, as ratios

@@ -42,3 +42,24 @@ def test_dice_is_over_the_batch(spatial_dims):
     found[1] = 0
     loss, cross_entropy = loss_of(certain(found), label)
     assert float(loss - cross_entropy) == pytest.approx(1 - 2 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", [10, 200, 1001])
+def test_the_rate_rises_over_the_first_tenth_and_falls_to_zero(steps):
+    module = SegmentationModule(torch.nn.Identity(), learning_rate=1e-3, steps=steps, seed=0)
+    rates = [module.rate(step) for step in range(steps + 1)]
+    top = rates.index(max(rates))
+    assert top <= steps / 10
+    assert rates == [*sorted(rates[: top + 1]), *sorted(rates[top + 1 :], reverse=True)]
+    assert 0 < rates[0] <= 10 / steps
+    assert rates[-1] == 0
+
+
+def test_a_steep_gradient_is_bounded():
+    network = torch.nn.Linear(3, 2)
+    module = SegmentationModule(network, learning_rate=1e-3, steps=1, seed=0)
+    for weights in network.parameters():
+        weights.grad = torch.full_like(weights, 100.0)
+    module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
+    norm = torch.linalg.vector_norm(torch.cat([weights.grad.flatten() for weights in network.parameters()]))
+    assert float(norm) == pytest.approx(1, rel=1e-3)

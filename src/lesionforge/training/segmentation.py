@@ -8,15 +8,18 @@ import lightning
 import torch
 from monai.losses import DiceCELoss
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import PolynomialLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from lesionforge.errors import ConfigError
 from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
+WARM_UP, CLIP_NORM = 0.1, 1.0
+"""Share of the steps over which the rate rises, and the bound on the norm of the gradient."""
+
 
 class SegmentationModule(lightning.LightningModule):
-    """Cross-entropy plus Dice, Adam, and a rate that falls to zero as (1 − t)^0.9.
+    """Cross-entropy plus Dice, Adam, and a rate that rises over the first tenth and falls to zero as (1 − t)^0.9.
 
     Dice is over the batch and over the lesion classes alone, as in nnU-Net. With the background among its classes, a
     network that finds nothing has solved a part of it, and some trainings on small lesions stay there.
@@ -41,19 +44,32 @@ class SegmentationModule(lightning.LightningModule):
             self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bound the norm of the gradient: a few steep first steps can end where nothing is found."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the length of the run, on which the rate depends."""
+        checkpoint["steps"] = self.steps
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See that the rate falls as the resumed run began to let it fall.
 
         Raises:
             ConfigError: if that run had another length.
         """
-        before = checkpoint["lr_schedulers"][0]["total_iters"]
+        before = checkpoint["steps"]
         if before != self.steps:
             what = f"was started for {before} steps, not {self.steps}, and its learning rate depends on that"
             raise ConfigError("the run to resume", what, "resume it as it was started, or name a new folder")
 
     def configure_optimizers(self) -> Any:
-        """Adam with a polynomial decay per step."""
+        """Adam with :meth:`rate` per step."""
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
-        schedule = PolynomialLR(optimizer, total_iters=self.steps, power=0.9)
+        schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """Return the share of the learning rate at a step, counted from 0."""
+        left = max(0.0, 1 - step / self.steps)
+        return float(min(1.0, (step + 1) / (WARM_UP * self.steps)) * left**0.9)
