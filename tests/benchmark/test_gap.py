@@ -141,3 +141,17 @@ def test_on_one_draw_all_that_seeds_differ_by_is_training():
     row = spread_table(rows("real", 40, values, draws=[0] * 6), metric="lesion_dice").iloc[0]
     assert row["trainings"] == row["both"] == pytest.approx(values[0].std(ddof=1))
     assert math.isnan(row["draws"])
+
+
+def test_trainings_that_found_nothing_are_named_wherever_they_occur(tmp_path):
+    results, reference = study()
+    other = rows("other", 5, scores(0.4, seed=4))
+    other["lesion_dice"] = other["lesion_dice"].where(other["seed"] != 1, 0.0)
+    lost = reference.assign(lesion_dice=reference["lesion_dice"].where(reference["seed"] != 2, 0.0))
+    pd.concat([results, other]).to_csv(tmp_path / "results.csv", index=False)
+    lost.to_csv(tmp_path / "reference.csv", index=False)
+    said = write_report(tmp_path, baseline="real", primary="lesion_dice", arm="drawn")
+    assert "other" not in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 of 3 trainings of other found nothing (seed 1)." in page
+    assert "On all 40: 1 of 3 trainings of real found nothing (seed 2)." in page

@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 from matplotlib import rc_context
 
+from lesionforge.benchmark.collapse import collapse_lines
 from lesionforge.benchmark.figures import Illustration, box_plot, forest_plot, regime_curve
 from lesionforge.benchmark.headline import headline, seeds_against
 from lesionforge.benchmark.pictures import Example, example_sheet
@@ -124,9 +125,14 @@ def write_report(
     with atomic(folder / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False)
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
+    others = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm not in (None, name)]
+    collapsed = collapse_lines(results, baseline=baseline, metric=primary, arms=others)
     gains = None
     if (folder / REFERENCE).is_file():
-        gains = worth(results, read_results(folder / REFERENCE), baseline=baseline, primary=primary, arm=arm)
+        reference = read_results(folder / REFERENCE)
+        gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
+        found_nothing = collapse_lines(reference, baseline=baseline, metric=primary, arms=())
+        collapsed += [f"On {gains.pool}: {line}" for line in found_nothing]
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         lines += gains.lines if arm is not None else []
     figures = [
@@ -150,7 +156,11 @@ def write_report(
             for sentence in _sentences(results, summary, baseline, primary, undertrained)
             if sentence not in lines
         ],
-        warnings=[*warnings, *reading_warnings(results, summary, baseline=baseline, primary=primary)],
+        warnings=[
+            *warnings,
+            *(line for line in collapsed if line not in lines),
+            *reading_warnings(results, summary, baseline=baseline, primary=primary),
+        ],
         primary=score_info(primary),
         baseline=baseline,
         worth=gains,
