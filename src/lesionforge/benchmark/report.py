@@ -25,7 +25,7 @@ from lesionforge.benchmark.tables import (
 )
 from lesionforge.benchmark.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.wording import fraction_names
-from lesionforge.benchmark.worth import worth
+from lesionforge.benchmark.worth import pool_name, worth
 from lesionforge.cohort.sheet import class_colours
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
@@ -125,16 +125,13 @@ def write_report(
     with atomic(folder / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False)
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
-    others = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm not in (None, name)]
-    collapsed = collapse_lines(results, baseline=baseline, metric=primary, arms=others)
-    gains = None
+    gains, reference = None, None
     if (folder / REFERENCE).is_file():
         reference = read_results(folder / REFERENCE)
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
-        found_nothing = collapse_lines(reference, baseline=baseline, metric=primary, arms=())
-        collapsed += [f"On {gains.pool}: {line}" for line in found_nothing]
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         lines += gains.lines if arm is not None else []
+    collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
     figures = [
         *(gains.figures if gains else ()),
         *_figures(
@@ -180,6 +177,18 @@ def write_report(
     )
     write_text(folder / "report.html", page)
     return "\n".join(lines)
+
+
+def _collapsed_elsewhere(
+    results: pd.DataFrame, reference: pd.DataFrame | None, *, baseline: str, primary: str, arm: str | None
+) -> list[str]:
+    """Return a line on each arm beside the declared one, and on the reference, of which trainings found nothing."""
+    others = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm not in (None, name)]
+    lines = collapse_lines(results, baseline=baseline, metric=primary, arms=others)
+    if reference is None:
+        return lines
+    found_nothing = collapse_lines(reference, baseline=baseline, metric=primary, arms=())
+    return [*lines, *(f"On {pool_name(reference)}: {line}" for line in found_nothing)]
 
 
 def template(name: str) -> jinja2.Template:

@@ -50,7 +50,7 @@ def worth(
         primary: the score.
         arm: the declared arm; only its sentences are given, those of all arms without it.
     """
-    pool = _pool(reference)
+    pool = pool_name(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
     of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
     figures = [Illustration("draws.svg", _draws_caption(primary), draws_figure(results, primary))]
@@ -73,7 +73,8 @@ def worth(
     )
 
 
-def _pool(reference: pd.DataFrame) -> str:
+def pool_name(reference: pd.DataFrame) -> str:
+    """Return the subjects that the reference is trained on, in words."""
     sizes = sorted(set(reference["fraction"]))
     if sizes[-1] <= 1:
         return "the whole pool"
