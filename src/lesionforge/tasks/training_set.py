@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import Compose, Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -132,4 +134,16 @@ def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[st
     """Apply a MONAI transform whose randomness comes from ``seed`` alone."""
     assert isinstance(transform, Randomizable)
     transform.set_random_state(seed % 2**32)
-    return dict(transform(item))
+    with untracked():
+        return dict(transform(item))
+
+
+@contextmanager
+def untracked() -> Iterator[None]:
+    """Within the block, MONAI's transforms keep no record of what they did, which takes a third of their time."""
+    tracked = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(tracked)
