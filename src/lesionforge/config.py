@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -38,8 +38,24 @@ class Options(BaseModel):
         return laid_over(cls.defaults(given), given) if isinstance(given, Mapping) else given
 
 
+IntensityName = Literal["head", "percentile"]
+
+
 class MethodConfig(Options):
     """Options of a method."""
+
+
+class ScanConfig(MethodConfig):
+    """Options of a method that takes scans.
+
+    Attributes:
+        intensity: which intensities of a scan become the ends of the method's range. ``head``: those of the head, with
+            the lesions of the training cases in, and what lies beyond goes on linearly. ``percentile``: 0 and the
+            99.5th percentile of all voxels, and what lies beyond is cut, as published. Where the preprocessing is
+            given, as by a plan with arms, that of the preprocessing counts.
+    """
+
+    intensity: IntensityName = "head"
 
 
 def laid_over(base: Any, given: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
-from lesionforge.config import Options, laid_over, parse_options
+from lesionforge.config import IntensityName, Options, laid_over, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.gan_training import MaskGANConfig
 from lesionforge.scores import is_score
@@ -238,6 +238,7 @@ class Plan(Part):
         subjects: the split.
         spacing: millimetres per axis that synthesizers and networks work at; the median of the training cases unless
             given. Scores are made on the scans' own grids.
+        intensity: of scans for synthesizers and networks, see :class:`~lesionforge.config.ScanConfig`.
         task: the segmentation network, without its augmentation, which is the arms'.
         training: steps, batch size and machine of every arm; the seeds are the plan's.
         seeds: each repeats everything, the synthesizers included.
@@ -262,6 +263,7 @@ class Plan(Part):
     channels: tuple[str, ...] | None = None
     subjects: Subjects = Subjects()
     spacing: tuple[PositiveFloat, ...] | None = None
+    intensity: IntensityName = "head"
     task: SegmentationConfig = SegmentationConfig()
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)

@@ -159,7 +159,7 @@ def make_setting(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]
     facts = {of: fingerprint(cases, channels) for of, cases in distinct.items()}
     _check_primary(plan.primary, cohort, next(iter(facts.values())).spatial_dims)
     fitted = {
-        of: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing)
+        of: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing, intensity=plan.intensity)
         for of, fact in facts.items()
     }
     return replace(

@@ -88,6 +88,11 @@ class Fingerprint(Frozen):
         known = [(case.lesion_free_slices, case.slices) for case in self.cases if case.lesion_free_slices is not None]
         return sum(free for free, _ in known) / sum(slices for _, slices in known) if known else None
 
+    @property
+    def reach(self) -> tuple[float, ...]:
+        """For each channel, ``CaseMeasures.reach`` of the brightest lesion, at least 1."""
+        return tuple(max([1.0, *(case.reach.get(channel, 1.0) for case in self.cases)]) for channel in self.channels)
+
     def count(self, annotation: Annotation) -> int:
         """Return how many cases are annotated so."""
         return sum(case.annotation is annotation for case in self.cases)

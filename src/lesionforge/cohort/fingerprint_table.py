@@ -19,6 +19,9 @@ def fingerprint_table(fingerprint: Fingerprint) -> str:
             _table(("channel", "where", *(f"P{p:g}" for p in PERCENTILES)), _intensity_rows(fingerprint)),
         ]
     if fingerprint.lesions:
+        header = ("channel", "brightest lesion, × typical tissue", "lesion voxels that `intensity=percentile` cuts")
+        sections.append(_table(header, _limit_rows(fingerprint)))
+    if fingerprint.lesions:
         sections += ["## Lesions\n", _table(("", "P5", "median", "P95"), _lesion_rows(fingerprint))]
     if fingerprint.cases:
         sections += ["## Defaults for training\n", _table(("", "value"), _default_rows(fingerprint))]
@@ -52,6 +55,12 @@ def _intensity_rows(fingerprint: Fingerprint) -> Iterable[Sequence[str]]:
     for channel, intensities in fingerprint.intensities.items():
         for where, values in (("in lesions", intensities.inside), ("outside", intensities.outside)):
             yield channel, where, *([f"{value:.4g}" for value in values] if values else ["–"] * len(PERCENTILES))
+
+
+def _limit_rows(fingerprint: Fingerprint) -> Iterable[Sequence[str]]:
+    for channel, reach in zip(fingerprint.channels, fingerprint.reach, strict=True):
+        cut = [case.beyond[channel] for case in fingerprint.cases if channel in case.beyond]
+        yield channel, f"{reach:.2f}", f"{np.mean(cut):.1%}" if cut else "–"
 
 
 def _lesion_rows(fingerprint: Fingerprint) -> Iterable[Sequence[str]]:

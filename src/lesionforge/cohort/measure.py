@@ -16,6 +16,7 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 
 SAMPLES_PER_CASE = 5000
 FOREGROUND_LEVEL = 0.1
+HIGHEST = 99.5
 
 
 class Frozen(BaseModel):
@@ -50,6 +51,10 @@ class CaseMeasures(Frozen):
         slices: slices along :func:`slice_axis` (1 for 2D).
         lesion_free_slices: how many of them hold no lesion; ``None`` where the lesions are unknown.
         class_volumes: label value → mm³ or mm².
+        reach: channel → how far the brightest of the lesions' voxels (their 99.5th percentile) lie above the lower end
+            of the :class:`HeadLevels`, as a multiple of how far the typical voxel does; empty without a lesion.
+        beyond: channel → share of the lesions' voxels below 0 or above the 99.5th percentile of the whole scan, which
+            the published clipping would flatten; empty without a lesion.
         lesions: every connected lesion; empty where there is none or nothing is known.
     """
 
@@ -63,6 +68,8 @@ class CaseMeasures(Frozen):
     lesion_free_slices: int | None
     class_volumes: dict[int, float]
     lesions: tuple[LesionMeasures, ...]
+    reach: dict[str, float] = {}
+    beyond: dict[str, float] = {}
 
     @property
     def lesion_volume(self) -> float:
@@ -89,6 +96,7 @@ def measure(scan: Scan) -> Measured:
     orientation = "".join(aff2axcodes(scan.affine)) if scan.spatial_dims == 3 else ""
     across = slice_axis(scan.spacing, orientation) if orientation else None
     in_plane = tuple(axis for axis in range(scan.spatial_dims) if axis != across)
+    pairs = list(zip(scan.channels, scan.image, strict=True))
     with_lesion = np.atleast_1d(lesion.any(axis=in_plane))
     case = CaseMeasures(
         case_id=scan.case.case_id,
@@ -101,8 +109,9 @@ def measure(scan: Scan) -> Measured:
         lesion_free_slices=None if scan.label is None else int((~with_lesion).sum()),
         class_volumes={int(value): count * voxel for value, count in zip(values, counts, strict=True)},
         lesions=_measure_lesions(lesion, head, scan.spacing),
+        reach={channel: _reach(image, lesion) for channel, image in pairs if lesion.any()},
+        beyond={channel: _beyond(image, lesion) for channel, image in pairs if lesion.any()},
     )
-    pairs = list(zip(scan.channels, scan.image, strict=True))
     return Measured(
         case=case,
         inside={channel: _sample(image[lesion]) for channel, image in pairs},
@@ -134,6 +143,41 @@ def foreground(image: FloatArray) -> BoolArray:
         return np.ones(image.shape, bool)
     head: BoolArray = ndimage.binary_fill_holes(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
     return head
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadLevels:
+    """Intensities of a head, which air around it does not change.
+
+    Attributes:
+        low: 0, or the 0.5th percentile of all voxels if that is negative.
+        typical: median of what is brighter than the background, see :func:`foreground`; above ``low``.
+        high: its 99.5th percentile; ``typical`` or more.
+    """
+
+    low: float
+    typical: float
+    high: float
+
+
+def head_levels(image: FloatArray) -> HeadLevels:
+    """Return the levels of one channel ``(x, y[, z])``."""
+    low, high = (float(value) for value in np.percentile(image, (0.5, HIGHEST)))
+    bright = image[image > low + FOREGROUND_LEVEL * (high - low)]
+    typical, high = np.percentile(bright if bright.size else image, (50.0, HIGHEST))
+    low = min(low, 0.0)
+    typical = float(typical) if typical > low else low + 1.0
+    return HeadLevels(low=low, typical=typical, high=max(float(high), typical))
+
+
+def _reach(image: FloatArray, lesion: BoolArray) -> float:
+    levels = head_levels(image)
+    return (float(np.percentile(image[lesion], HIGHEST)) - levels.low) / (levels.typical - levels.low)
+
+
+def _beyond(image: FloatArray, lesion: BoolArray) -> float:
+    inside = image[lesion]
+    return float(np.mean((inside < 0) | (inside > np.percentile(image, HIGHEST))))
 
 
 def _measure_lesions(lesion: BoolArray, head: BoolArray, spacing: Sequence[float]) -> tuple[LesionMeasures, ...]:

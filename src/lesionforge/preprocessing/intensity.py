@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from skimage.filters import threshold_otsu
 
+from lesionforge.cohort.measure import head_levels
 from lesionforge.cohort.scan import FloatArray
 
 Range = tuple[float, float]
 
 
+class Head(BaseModel):
+    """Limits of a scan's own head, wide enough for lesions; what lies beyond is carried on linearly, not cut.
+
+    The lower limit is 0, or the 0.5th percentile of a scan with negative intensities. The upper one is the 99.5th
+    percentile of the head, or further where lesions are brighter: ``reach`` times as far from the lower limit as the
+    head's median. Unlike the percentile, the median is the same with and without a lesion.
+
+    Attributes:
+        reach: for each channel, that of the brightest lesion of the training cases; 1 for all channels if empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    clips: ClassVar[bool] = False
+
+    kind: Literal["head"] = "head"
+    reach: tuple[float, ...] = ()
+
+    def limits(self, image: FloatArray) -> list[Range]:
+        """Return, for each channel of ``(channel, x, y[, z])``, what becomes the ends of the model's range."""
+        pairs = zip(map(head_levels, image), self.reach or (1.0,) * len(image), strict=True)
+        return [(head.low, max(head.high, head.low + reach * (head.typical - head.low))) for head, reach in pairs]
+
+
 class Percentile(BaseModel):
-    """Clip a scan to [0, its own percentile].
+    """Clip a scan to [0, its own percentile], as published: small bright lesions lose what makes them bright.
 
     Attributes:
         upper: the percentile, in %, over all voxels of the scan; 100 clips nothing that is not negative.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    clips: ClassVar[bool] = True
 
     kind: Literal["percentile"] = "percentile"
     upper: float = Field(default=99.5, gt=0, le=100)
 
-    def limits(self, channel: FloatArray) -> Range:
-        """Return the two intensities of this channel that become the ends of the model's range."""
-        high = float(np.percentile(channel, self.upper))
-        return 0.0, high if high > 0 else float(max(channel.max(), 1.0))
+    def limits(self, image: FloatArray) -> list[Range]:
+        """Return, for each channel of ``(channel, x, y[, z])``, what becomes the ends of the model's range."""
+        highest = [float(np.percentile(channel, self.upper)) for channel in image]
+        return [(0.0, h if h > 0 else float(max(c.max(), 1.0))) for h, c in zip(highest, image, strict=True)]
 
 
 class Window(BaseModel):
@@ -40,14 +65,15 @@ class Window(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    clips: ClassVar[bool] = True
 
     kind: Literal["window"] = "window"
     lower: float
     upper: float
 
-    def limits(self, channel: FloatArray) -> Range:
-        """Return the window; it is the same for every scan."""
-        return self.lower, self.upper
+    def limits(self, image: FloatArray) -> list[Range]:
+        """Return the window for each channel; it is the same for every scan."""
+        return [(self.lower, self.upper)] * len(image)
 
 
 def tissue_level(channel: FloatArray) -> float:
@@ -56,25 +82,27 @@ def tissue_level(channel: FloatArray) -> float:
     Tissue is what lies above Otsu's threshold of the logarithm.
 
     Args:
-        channel: ``(x, y[, z])``, 0 or more; not 0 everywhere.
+        channel: ``(x, y[, z])``, 0 or more; of one that is 0 everywhere the level is 1.
     """
+    if channel.max() <= 0:
+        return 1.0
     logarithm = np.log1p(np.maximum(channel, 0) / max(float(channel.max()), 1e-6) * 255)
     tissue = channel[logarithm > threshold_otsu(logarithm)]
     return float(np.median(tissue)) if tissue.size else float(channel.max())
 
 
-Intensity = Annotated[Percentile | Window, Field(discriminator="kind")]
+Intensity = Annotated[Head | Percentile | Window, Field(discriminator="kind")]
 
 
-def to_model(values: FloatArray, limits: Range, output: Range) -> FloatArray:
-    """Clip ``values`` to ``limits`` and map these linearly to ``output``."""
+def to_model(values: FloatArray, limits: Range, output: Range, *, clip: bool = True) -> FloatArray:
+    """Map ``limits`` linearly to ``output``; values beyond are cut, or with ``clip=False`` go on linearly."""
     (low, high), (start, end) = limits, output
-    unit = (np.clip(values, low, high) - low) / (high - low)
+    unit = ((np.clip(values, low, high) if clip else values) - low) / (high - low)
     return (unit * (end - start) + start).astype(np.float32)
 
 
 def to_file(values: FloatArray, limits: Range, output: Range) -> FloatArray:
-    """Map ``output`` linearly back to ``limits``: the inverse of :func:`to_model` for values within them."""
+    """Map ``output`` linearly back to ``limits``: the inverse of :func:`to_model` where that cuts nothing."""
     (low, high), (start, end) = limits, output
     unit = (values.astype(np.float64) - start) / (end - start)
     return (unit * (high - low) + low).astype(np.float32)

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
+from lesionforge.config import IntensityName
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
-from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, tissue_level, to_file, to_model
+from lesionforge.preprocessing.intensity import Head, Intensity, Percentile, Range, tissue_level, to_file, to_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Sample:
     """A scan as a model sees it.
 
     Attributes:
-        image: ``(channel, x, y[, z])`` in the model's range; for a 2D model on a volume, slices lie along z.
+        image: ``(channel, x, y[, z])`` in the model's range, which the brightest voxels may exceed; for a 2D model on a
+            volume, slices lie along z.
         label: ``(x, y[, z])`` lesion classes, or ``None`` where unknown.
         anatomy: ``(x, y[, z])`` structures, or ``None``.
         region: ``(x, y[, z])`` where lesions may be put, or ``None`` where not worked out.
@@ -152,7 +154,7 @@ class Preprocessing(BaseModel):
     channels: tuple[str, ...]
     spacing: tuple[float, ...] | None = None
     shape: tuple[int, ...] | None = None
-    intensity: Intensity = Percentile()
+    intensity: Intensity = Head()
     output: Range = (-1.0, 1.0)
 
     @classmethod
@@ -162,20 +164,24 @@ class Preprocessing(BaseModel):
         *,
         spatial_dims: Literal[2, 3],
         spacing: tuple[float, ...] | None = None,
-        intensity: Intensity | None = None,
+        intensity: Intensity | IntensityName = "head",
     ) -> Self:
-        """Take the target spacing, unless given, from the fingerprint of the *training* cases.
+        """Take the target spacing, unless given, and the limits of ``head`` from a fingerprint of *training* cases.
 
         Raises:
             ConfigError: if a 3D model is to be fitted on slices.
         """
         if spatial_dims > fingerprint.spatial_dims:
             raise ConfigError(fingerprint.name, "is a cohort of slices, which have no third axis", "use spatial_dims=2")
+        if intensity == "head":
+            intensity = Head(reach=fingerprint.reach)
+        elif intensity == "percentile":
+            intensity = Percentile()
         return cls(
             spatial_dims=spatial_dims,
             channels=fingerprint.channels,
             spacing=spacing or _median_spacing(fingerprint, spatial_dims),
-            intensity=intensity or Percentile(),
+            intensity=intensity,
         )
 
     def geometry(self, scan: Scan) -> Geometry:
@@ -184,7 +190,7 @@ class Preprocessing(BaseModel):
 
     def limits(self, scan: Scan) -> list[Range]:
         """Return, for each channel, the file intensities that become the ends of the model's range."""
-        return [self.intensity.limits(channel) for channel in scan.image]
+        return self.intensity.limits(scan.image)
 
     def forward(self, scan: Scan, *, image: FloatArray | None = None) -> Sample:
         """Bring a scan to the model's grid and range.
@@ -217,8 +223,9 @@ class Preprocessing(BaseModel):
 
     def normalised(self, scan: Scan, image: FloatArray | None = None) -> FloatArray:
         """Return the scan's image, or another one in its units, in the model's range and on the scan's own grid."""
-        limits, shown = self.limits(scan), scan.image if image is None else image
-        return np.stack([to_model(c, limit, self.output) for c, limit in zip(shown, limits, strict=True)])
+        shown, clip = scan.image if image is None else image, self.intensity.clips
+        pairs = zip(shown, self.limits(scan), strict=True)
+        return np.stack([to_model(channel, limits, self.output, clip=clip) for channel, limits in pairs])
 
     def inverse(
         self, edited: FloatArray, scan: Scan, *, within: BoolArray | None = None

@@ -146,7 +146,7 @@ def _slices(scan: Scan, intensity: Intensity, fraction: float) -> _Slices:
         used=used,
         masks=_cut(_lesion(scan), axis),
         head=_cut(foreground(scan.image[0]), axis),
-        limits=[intensity.limits(channel) for channel in scan.image],
+        limits=intensity.limits(scan.image),
     )
 
 

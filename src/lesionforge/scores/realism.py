@@ -17,6 +17,7 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.splits import kfold
 from lesionforge.errors import CohortError
+from lesionforge.preprocessing.intensity import Head
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.realism_classifier import RealismConfig, View, fit_classifier, probability_real, read_views
 from lesionforge.seeding import generator
@@ -100,8 +101,10 @@ def judge_realism(
 def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
     if of_model is not None and of_model.spatial_dims == 2:
         return of_model
-    intensity = None if of_model is None else of_model.intensity
-    return Preprocessing.fit(fingerprint(cases, cases.channels), spatial_dims=2, intensity=intensity)
+    facts = fingerprint(cases, cases.channels)
+    if of_model is None or isinstance(of_model.intensity, Head):
+        return Preprocessing.fit(facts, spatial_dims=2)
+    return Preprocessing.fit(facts, spatial_dims=2, intensity=of_model.intensity)
 
 
 def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:

@@ -65,7 +65,8 @@ class CopyPaste(LibrarySynthesizer):
             if options.edge == "poisson":
                 texture = stretch(lesion, lesion.image_for(sample), part, ndimage.binary_dilation(hole))
                 drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
-                target[:, hole] = np.clip(drawn, -1, 1)[:, hole]
+                lowest, highest = np.minimum(texture, target).min(), np.maximum(texture, target).max()
+                target[:, hole] = np.clip(drawn, min(-1, lowest), max(1, highest))[:, hole]
             else:
                 target[...] = (1 - weight) * target + weight * stretch(lesion, lesion.image_for(sample), part, hole)
         return sample.with_lesion(image, mask)

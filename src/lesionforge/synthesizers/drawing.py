@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
+from lesionforge.errors import CohortError
 from lesionforge.preprocessing.geometry import Geometry
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.base import Synthesizer
@@ -32,7 +34,7 @@ class Drawing:
 def draw_into(
     model: Synthesizer, scan: Scan, sample: Sample, mask: LabelArray, rng: np.random.Generator, *, blend: Blend
 ) -> Drawing:
-    """Draw one lesion into one scan.
+    """Draw one lesion into one scan; a part of the mask that the image does not show is left out of the label.
 
     Args:
         model: the synthesizer.
@@ -42,24 +44,79 @@ def draw_into(
         rng: all randomness comes from it.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image, as
             is always done of a method that draws it with a label of its own.
+
+    Raises:
+        CohortError: if nothing of the mask is left on the model's grid, or nothing of it changes the image.
     """
     preprocessing = model.info.preprocessing
-    on_grid = preprocessing.geometry(scan).to_model(mask, label=True)
+    geometry = preprocessing.geometry(scan)
+    mask = _on_grid_of(mask, geometry, scan.case.case_id)
+    on_grid = geometry.to_model(mask, label=True)
     drawn = model.synthesize(sample, on_grid, rng)
-    image, within = drawn.image, None
-    label = np.where(mask > 0, mask, 0 if scan.label is None else scan.label).astype(np.int16)
-    if not model.needs_mask:
-        label = _label_of(drawn, sample, scan, preprocessing.geometry(scan))
+    if model.needs_mask:
+        label = np.where(mask > 0, mask, 0 if scan.label is None else scan.label).astype(np.int16)
+    else:
+        label = _label_of(drawn, sample, scan, geometry)
+    values, touched = _composed(model, scan, sample, drawn.image, mask, on_grid, blend)
+    return Drawing(image=values, touched=touched, label=_shown(label, mask, values, scan))
+
+
+def _composed(
+    model: Synthesizer,
+    scan: Scan,
+    sample: Sample,
+    image: FloatArray,
+    mask: LabelArray,
+    on_grid: LabelArray,
+    blend: Blend,
+) -> tuple[FloatArray, BoolArray]:
+    """Return what was drawn in the scan's units and on its grid, and the voxels that it may have changed."""
+    preprocessing, within = model.info.preprocessing, None
     if blend == "full" or (model.draws_whole_image and not model.needs_mask):
-        values, touched = preprocessing.replace(image, scan)
-        return Drawing(image=values, touched=touched, label=label)
+        return preprocessing.replace(image, scan)
     if model.draws_whole_image:
         dims = preprocessing.spatial_dims
         image = blend_lesion(sample, image, on_grid, margin_mm=model.margin_mm(), spatial_dims=dims)
     if model.needs_mask:
         within, _ = hole_around(mask, model.margin_mm(), scan.spacing)
-    values, touched = preprocessing.inverse(image, scan, within=within)
-    return Drawing(image=values, touched=touched, label=label)
+    return preprocessing.inverse(image, scan, within=within)
+
+
+def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArray:
+    """Return the lesions of a mask that have a voxel on the model's grid.
+
+    Raises:
+        CohortError: if the mask has lesions and none of them has.
+    """
+    lesions, _ = ndimage.label(mask > 0, np.ones([3] * mask.ndim))
+    kept = np.where(np.isin(lesions, np.unique(geometry.to_model(lesions, label=True))), mask, 0)
+    if mask.any() and not kept.any():
+        spacing = " × ".join(f"{mm:.3g}" for mm in geometry.spacing)
+        what = f"its mask falls between the voxels of the model, whose spacing is {spacing} mm"
+        raise CohortError(case_id, what, "use larger lesions, or a model that was trained at a finer spacing")
+    return kept.astype(np.int16)
+
+
+def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) -> LabelArray:
+    """Return a label without the new lesions that the image does not show.
+
+    Args:
+        label: ``(x, y[, z])`` old and new lesions.
+        mask: ``(x, y[, z])`` lesions that were to be drawn; all zero for a method that brings its own label.
+        values: ``(channel, x, y[, z])`` the image, in the units of the files.
+        scan: what was drawn into.
+
+    Raises:
+        CohortError: if there are new lesions and the image shows none.
+    """
+    before = np.zeros_like(label) if scan.label is None else scan.label
+    new = mask > 0 if mask.any() else (label != before) & (label > 0)
+    lesions, count = ndimage.label(new, np.ones([3] * new.ndim))
+    seen = np.unique(lesions[new & (values != scan.image).any(axis=0)])
+    if count and not len(seen):
+        what = "what was drawn into it does not change the image"
+        raise CohortError(scan.case.case_id, what, "use other masks, or another method")
+    return np.where(new & ~np.isin(lesions, seen), before, label).astype(np.int16)
 
 
 def _label_of(drawn: Sample, sample: Sample, scan: Scan, geometry: Geometry) -> LabelArray:

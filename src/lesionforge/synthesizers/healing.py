@@ -94,7 +94,9 @@ class Healer(FittedModel):
         cases = healing_cohort(cohort, channels)
         facts = fingerprint(cases, channels)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
-            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims, spacing=options.spacing)
+            preprocessing = Preprocessing.fit(
+                facts, spatial_dims=options.spatial_dims, spacing=options.spacing, intensity=options.intensity
+            )
         samples = cached_samples(cases, preprocessing)
         roi_size = options.roi_size or training_size(
             facts,

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 from torch import nn
 
-from lesionforge.config import MethodConfig
+from lesionforge.config import ScanConfig
 from lesionforge.networks.change import ChangeGenerator
 from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
@@ -17,7 +17,7 @@ from lesionforge.training.adversarial import AdversarialConfig
 CRITIC_CHANNELS = (32, 128, 256, 512)
 
 
-class HealingConfig(MethodConfig):
+class HealingConfig(ScanConfig):
     """Options of every method that heals; the widths are those of Xia et al. 2019, times ``width``.
 
     Attributes:

@@ -245,9 +245,9 @@ class HealingItems(Dataset[dict[str, Tensor]]):
 
 
 def to_unit(image: FloatArray, output: Range) -> FloatArray:
-    """Return an image of the range ``output`` as 0 to 1."""
+    """Return an image of the range ``output`` as 0 to 1; what lies beyond is cut."""
     low, high = output
-    return ((image - low) / (high - low)).astype(np.float32)
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def from_unit(image: FloatArray, output: Range) -> FloatArray:

@@ -74,7 +74,8 @@ class Injection(LibrarySynthesizer):
             weight = np.where((mask > 0) & (mask != value), 0, weight)
             factor = (wanted[number] + 1) / np.maximum(here[number] + 1, DARKEST)
             gain = 1 + weight * (factor.reshape(-1, *[1] * mask.ndim) - 1)
-            image = np.clip((image + 1) * gain - 1, -1, 1).astype(np.float32)
+            drawn = np.clip((image + 1) * gain - 1, -1, 1)
+            image = np.where(weight > 0, drawn, image).astype(np.float32)
         return sample.with_lesion(image, mask)
 
     def _contrast(self, lesion: Lesion) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -51,11 +51,14 @@ class Lesion:
         return float(-self.distance.min())
 
     def image_for(self, sample: Sample) -> FloatArray:
-        """Return the image with its tissue as bright as the sample's, where both levels are known; −1 to 1."""
+        """Return the image with its tissue as bright as the sample's, where both levels are known.
+
+        It stays within −1 and 1, or, where the image goes beyond, within what it reaches itself.
+        """
         if not (self.level and sample.level):
             return self.image
         ratio = np.divide(sample.level, self.level, dtype=np.float32).reshape(-1, *[1] * self.label.ndim)
-        return np.clip((self.image + 1) * ratio - 1, -1, 1)
+        return np.clip((self.image + 1) * ratio - 1, min(-1, self.image.min()), max(1, self.image.max()))
 
 
 def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:

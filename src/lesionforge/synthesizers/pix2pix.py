@@ -36,7 +36,7 @@ from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, hole_around
 from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, draw, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_batch_size, default_roi_size
-from lesionforge.synthesizers.training_crops import TrainingCrops
+from lesionforge.synthesizers.training_crops import AIR, TrainingCrops, in_range
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
 from lesionforge.training.candidates import Candidates, candidate_steps
 from lesionforge.training.inference import in_sub_batches
@@ -129,7 +129,7 @@ class Pix2Pix(Synthesizer):
         cases = training_cohort(cohort, channels, lesion_free=not options.lesions_only)
         facts = fingerprint(cases, channels)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
-            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims)
+            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
         samples = cached_samples(cases, preprocessing)
         roi_size = options.roi_size or default_roi_size(facts, samples, options)
         options = options.model_copy(update={"roi_size": roi_size})
@@ -194,7 +194,7 @@ class Pix2Pix(Synthesizer):
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
                 crop = self._crop_around(box, hole.shape)
                 own = crop.cut(holes) == index
-                shown, wanted = crop.cut(sample.image[place], fill=-1), crop.cut(mask[place]) * own
+                shown, wanted = in_range(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
                 others = None if sample.label is None else crop.cut(sample.label[place]) > 0
                 inputs = self.condition.encode(
                     shown,
@@ -209,7 +209,7 @@ class Pix2Pix(Synthesizer):
             drawn = in_sub_batches(self.generator, np.stack([inputs for _, _, inputs, _ in group]))
             for (place, crop, _, weight), fake in zip(group, drawn, strict=True):
                 target = image[place]
-                before = crop.cut(target, fill=-1)
+                before = crop.cut(target, fill=AIR)
                 crop.paste(before + weight * (fake - before), target)
         return image
 
@@ -228,11 +228,11 @@ class Pix2Pix(Synthesizer):
         crop = Crop(tuple(0 for _ in shape), tuple(-(-n // divisor) * divisor for n in shape))
         planes, inputs = self._planes(np.ones_like(mask)), []
         for place in planes:
-            plane = sample.image[place]
+            plane = in_range(sample.image[place])
             others = None if sample.label is None else sample.label[place] > 0
             inputs.append(
                 self.condition.encode(
-                    crop.cut(plane, fill=-1),
+                    crop.cut(plane, fill=AIR),
                     crop.cut(mask[place]),
                     None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
                     np.ones(crop.size, bool),

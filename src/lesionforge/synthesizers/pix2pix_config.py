@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from lesionforge.cohort.fingerprint import Fingerprint
-from lesionforge.config import MethodConfig
+from lesionforge.config import ScanConfig
 from lesionforge.networks.discriminator import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
@@ -22,7 +22,7 @@ from lesionforge.training.model_folder import ModelInfo
 from lesionforge.training.samples import training_size
 
 
-class Pix2PixConfig(MethodConfig):
+class Pix2PixConfig(ScanConfig):
     """Options of ``pix2pix``.
 
     Attributes:

@@ -11,6 +11,7 @@ from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, 
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lesionforge.cohort.scan import FloatArray
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
@@ -24,6 +25,13 @@ from lesionforge.training.planes import Planes
 KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256
 AIR, BRIGHTEST = -1.0, 1.0
+
+
+def in_range(image: FloatArray) -> FloatArray:
+    """Return an image as generators see and draw it: what lies beyond their range is cut."""
+    return np.clip(image, AIR, BRIGHTEST)
+
+
 """The ends of the generators' range."""
 
 
@@ -83,7 +91,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         crop = Crop.around(centre.tolist(), self.roi_size, sample.label.shape)
         anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
         parts = {
-            "image": crop.cut(sample.image, fill=AIR),
+            "image": in_range(crop.cut(sample.image, fill=AIR)),
             "mask": crop.cut(sample.label[None]).astype(np.float32),
             "anatomy": crop.cut(anatomy[None]).astype(np.float32),
         }

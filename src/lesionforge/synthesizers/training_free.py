@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.config import MethodConfig, parse_options
+from lesionforge.config import ScanConfig, parse_options
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.lesion_library import Lesion, build_library, library_from_tensors, library_tensors
@@ -20,7 +20,7 @@ from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.samples import cached_samples
 
 
-class LibraryConfig(MethodConfig):
+class LibraryConfig(ScanConfig):
     """Options of every method that keeps lesions.
 
     Attributes:
@@ -61,7 +61,7 @@ class LibrarySynthesizer(Synthesizer):
         dims: Any = options.spatial_dims or facts.spatial_dims
         options = options.model_copy(update={"spatial_dims": dims})
         if preprocessing is None or preprocessing.spatial_dims != dims:
-            preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
+            preprocessing = Preprocessing.fit(facts, spatial_dims=dims, intensity=options.intensity)
             if dims == facts.spatial_dims:
                 preprocessing = preprocessing.model_copy(update={"spacing": None})
         lesions = build_library(cached_samples(cases, preprocessing), slices=dims == 2, context_mm=options.context_mm)

@@ -17,7 +17,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.config import MethodConfig, parse_options
+from lesionforge.config import ScanConfig, parse_options
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.tasks.ct_augmentation import published_ct_augmentation
@@ -27,7 +27,7 @@ from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
 
 
-class TransformedCopyConfig(MethodConfig):
+class TransformedCopyConfig(ScanConfig):
     """``transformed_copy`` has no options: the ranges are the published ones."""
 
 
@@ -39,7 +39,7 @@ class TransformedCopy(Synthesizer):
 
     method = "transformed_copy"
     needs_mask = False
-    Config: ClassVar[type[MethodConfig]] = TransformedCopyConfig
+    Config: ClassVar[type[ScanConfig]] = TransformedCopyConfig
 
     @property
     def draws_whole_image(self) -> bool:
@@ -62,7 +62,9 @@ class TransformedCopy(Synthesizer):
         claim_run(out, resume=resume)
         options = parse_options(cls.Config, config)
         cases = training_cohort(cohort, channels)
-        preprocessing = preprocessing or Preprocessing.fit(fingerprint(cases, channels), spatial_dims=2)
+        preprocessing = preprocessing or Preprocessing.fit(
+            fingerprint(cases, channels), spatial_dims=2, intensity=options.intensity
+        )
         own_grid = preprocessing.model_copy(update={"spatial_dims": 2, "spacing": None, "shape": None})
         model = cls(describe(cls.method, options, own_grid, cases))
         model.save(out)

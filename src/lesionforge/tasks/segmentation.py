@@ -99,7 +99,9 @@ class SegmentationTask:
         cases = large_enough(cases, facts, config.min_lesion_voxels)
         if pretrained is not None:
             preprocessing, config = pretrained.continued(config, cases)
-        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=config.spatial_dims)
+        preprocessing = preprocessing or Preprocessing.fit(
+            facts, spatial_dims=config.spatial_dims, intensity=config.intensity
+        )
         samples = cached_samples(cases, preprocessing)
         roi_size = config.roi_size or default_roi_size(samples, facts, config)
         config = config.model_copy(update={"roi_size": roi_size})

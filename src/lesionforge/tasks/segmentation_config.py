@@ -9,7 +9,7 @@ from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.config import Options
+from lesionforge.config import ScanConfig
 from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
@@ -19,7 +19,7 @@ from lesionforge.training.model_folder import ModelInfo
 Augment = Literal["none", "classical", "affine", "ct", "ct_published"]
 
 
-class SegmentationConfig(Options):
+class SegmentationConfig(ScanConfig):
     """Options of the segmentation task.
 
     Attributes:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import Scan, load_scan
-from lesionforge.errors import OutputError
+from lesionforge.errors import CohortError, OutputError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 
 MEMORY_BYTES = 4 * 2**30
@@ -50,7 +50,7 @@ def cached_samples(
         prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.region.with_region`.
 
     Raises:
-        CohortError: if a case cannot be read.
+        CohortError: if a case cannot be read, or its lesions are lost on the model's grid.
         OutputError: if the folder for temporary files has no room.
     """
     spill, lock, left = SpillFile(), Lock(), memory
@@ -59,12 +59,22 @@ def cached_samples(
         nonlocal left
         scan = load_scan(case, preprocessing.channels)
         sample = preprocessing.forward(scan if prepare is None else prepare(scan))
+        _check_lesions(scan, sample)
         with lock:
             left -= sum(array.nbytes for array in _arrays(sample).values())
             return sample if left >= 0 else spill.write(sample, slices=preprocessing.spatial_dims == 2)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return spill.mapped(list(pool.map(read, cases)))
+
+
+def _check_lesions(scan: Scan, sample: Sample) -> None:
+    """See that a scan with lesions is not trained on as one without."""
+    if scan.label is None or sample.label is None or not scan.label.any() or sample.label.any():
+        return
+    spacing = " × ".join(f"{mm:.3g}" for mm in sample.spacing)
+    what = f"its lesions fall between the voxels of the model, whose spacing is {spacing} mm"
+    raise CohortError(scan.case.case_id, what, "leave it out, or train at a finer spacing")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ class View:
     def drawn_again(self, method: str) -> Panel:
         """Return the reconstruction with the true lesion outlined and what was drawn."""
         again, healed = (self._load(method, kind) for kind in (RECONSTRUCTED, HEALED))
-        high = Percentile().limits(self.scan.image[0])[1]
+        high = Percentile().limits(self.scan.image)[0][1]
         flat = [np.stack([self.plane.cut(channel / high) for channel in image]) for image in (again, healed)]
         drawn = drawn_lesion(*(image.astype(np.float32) for image in flat)).astype(np.int16)
         outlines = {**self.source().outlines, PREDICTION_COLOUR: drawn}
