@@ -213,7 +213,7 @@ class SegmentationTask:
         path = out / f"{case.case_id}{ending}"
         if not path.is_file():
             scan = load_scan(case, channels)
-            save_label(path, self.predict(scan), scan.affine)
+            save_label(path, self.predict(scan), scan.file)
         return path
 
 
