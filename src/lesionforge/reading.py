@@ -17,7 +17,7 @@ Fault = type[LesionforgeError]
 Row = dict[str, str]
 
 MOST_DEPTH = 64
-MOST_VALUES = 1_000_000
+MOST_VALUES = 300_000
 """Of a JSON or YAML file, each use of an anchor counted: plans and cohorts have thousands."""
 
 
@@ -73,7 +73,7 @@ def parse_yaml(text: str, where: str | Path, *, fault: Fault, remedy: str = "cor
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise fault(where, f"cannot be read as YAML ({_reason(error)})", remedy) from error
+        raise fault(where, f"is not YAML ({_reason(error)})", remedy) from error
     check_content(content, where, fault=fault, remedy=remedy)
     return content
 

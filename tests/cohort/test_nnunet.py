@@ -84,7 +84,7 @@ def test_writing_and_reading_keeps_everything(tmp_path, spatial_dims):
         extra={"site": 'A, "north"', "note": ""},
     )
     source = source.with_cases([first, *source.cases[1:]])
-    report = write_nnunet(source, tmp_path / "b")
+    report = write_nnunet(source, tmp_path / "b", columns=["site", "note"])
     back = read_cohort(tmp_path / "b")
     assert back == report.cohort
     assert contents(back) == contents(source)
@@ -269,9 +269,11 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     deep = tiny_cohort(tmp_path / "b", spatial_dims=3, n_subjects=1)
     with pytest.raises(OutputError, match="not empty"):
         write_nnunet(flat, tmp_path / "b")
-    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "lesion": 3})):
+    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "a": 1, "b": 1})):
         with pytest.raises(CohortError, match=r"cannot be a channel name|not consecutive"):
             write_nnunet(odd, tmp_path / "c")
+    with pytest.raises(CohortError, match="no further column 'site'"):
+        write_nnunet(flat, tmp_path / "c", columns=["site"])
     with pytest.raises(CohortError, match="no cases"):
         write_nnunet(flat.with_cases([]), tmp_path / "c")
     mixed = flat.with_cases([*flat.cases, replace(deep.cases[0], case_id="other")])

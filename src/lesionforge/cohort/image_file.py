@@ -192,8 +192,7 @@ def _read_nifti(path: Path) -> Stored:
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) != 3 or min(shape) < 1:
-            sizes = " × ".join(map(str, shape))
-            what = f"has {len(shape)} dimensions ({sizes}), expected 3"
+            what = f"has {len(shape)} dimensions, expected 3" if min(shape, default=1) > 0 else f"has the size {shape}"
             raise CohortError(path, what, "store each channel in a 3D file of its own")
         offset, size = int(header.get_data_offset()), prod(shape) * dtype.itemsize
         _check_claim(path, offset + size, voxels=prod(shape), packed=isinstance(stream, gzip.GzipFile))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ class Scan:
     def spacing(self) -> tuple[float, ...]:
         """Millimetres between voxel centres along each spatial axis."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, : self.spatial_dims], axis=0))
+
+    @property
+    def slicing_spacing(self) -> tuple[float, ...]:
+        """The spacing by which slices are told, see :func:`slicing_spacing`."""
+        return slicing_spacing(self.spacing, self.spatial_shape)
+
+
+def slicing_spacing(spacing: Sequence[float], size: Sequence[float]) -> tuple[float, ...]:
+    """Return the spacing by which the slices of a volume are told: infinite along an axis of a single voxel.
+
+    Files of one slice often hold 0 or 1 mm for its thickness, which is less than its pixels.
+    """
+    return tuple(inf if count == 1 else float(step) for step, count in zip(spacing, size, strict=True))
 
 
 def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False) -> Scan:
@@ -168,7 +182,7 @@ def _not_whole(values: NDArray[Any]) -> tuple[str, str]:
     example = values[np.abs(values - np.rint(values)) > LABEL_TOLERANCE][0]
     if values.min() >= 0 and values.max() <= 1 + LABEL_TOLERANCE:
         what = f"label values are not whole numbers: a soft mask from 0 to 1, such as {example:.3g}"
-        return what, f"threshold it; --binary-masks takes {ALL_BUT_0}"
+        return what, f"store classes as integers 0, 1, 2, …; --binary-masks takes {ALL_BUT_0}"
     return f"label values are not whole numbers, such as {example:.6g}", "store classes as integers 0, 1, 2, …"
 
 

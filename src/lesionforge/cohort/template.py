@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.image_file import write_stored
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
-from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.cohort.layouts.dataset_json import cohort_name, write_dataset_json
 from lesionforge.cohort.layouts.masks import subject_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
@@ -125,9 +125,8 @@ def make_template_cohort(
         labels=simulation.labels,
         num_training=len(cases),
         file_ending=simulation.file_ending,
-        name=simulation.name,
     )
-    return Cohort(name=simulation.name, channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
+    return Cohort(name=cohort_name(out), channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
 
 
 def _begin(out: Path, simulation: Simulation) -> None:

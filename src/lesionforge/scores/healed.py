@@ -137,7 +137,7 @@ def score_healed(
 def _slices(scan: Scan, intensity: Intensity, fraction: float) -> _Slices:
     axis, used = None, np.ones(1, bool)
     if scan.spatial_dims == 3:
-        axis = slice_axis(scan.spacing, "".join(aff2axcodes(scan.affine)))
+        axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine)))
         used = np.ones(scan.spatial_shape[axis], bool)
         if fraction < 1:
             used = central_slices(scan_heights(scan)[1], fraction)

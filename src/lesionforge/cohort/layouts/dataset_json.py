@@ -68,20 +68,18 @@ def cohort_name(folder: Path) -> str:
 def write_dataset_json(
     folder: Path,
     *,
-    name: str,
     channels: Sequence[str],
     labels: Mapping[str, int],
     num_training: int,
     file_ending: str,
 ) -> None:
-    """Write ``dataset.json``: the keys that nnU-Net requires, and the cohort's name.
+    """Write ``dataset.json``: the keys that nnU-Net requires, and no other text.
 
     Raises:
         CohortError: see :func:`check_names`.
     """
     path = folder / "dataset.json"
     content = {
-        "name": name,
         "channel_names": {str(number): channel for number, channel in enumerate(channels)},
         "labels": check_names(channels, labels, path),
         "numTraining": num_training,

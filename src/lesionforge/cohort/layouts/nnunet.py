@@ -23,7 +23,6 @@ from lesionforge.cohort.layouts.cases_csv import (
 from lesionforge.cohort.layouts.dataset_json import (
     Description,
     check_names,
-    cohort_name,
     read_dataset_json,
     write_dataset_json,
 )
@@ -223,7 +222,6 @@ def write_nnunet(
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
         folder,
-        name=cohort_name(folder),
         channels=cohort.channels,
         labels=labels,
         num_training=len(result.annotated()),
