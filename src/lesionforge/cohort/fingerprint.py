@@ -160,7 +160,7 @@ class Fingerprint(Frozen):
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
             what = f"is not a readable fingerprint ({str(error).splitlines()[0]})"
             raise CohortError(path, what, "make it again with `lesionforge check`") from error
 

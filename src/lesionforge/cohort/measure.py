@@ -117,7 +117,7 @@ def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
         spacing: mm along each axis.
         orientation: directions of the axes.
     """
-    thick = [axis for axis, step in enumerate(spacing) if step > 0.99 * max(spacing)]
+    thick = [axis for axis, step in enumerate(spacing) if step >= 0.99 * max(spacing)]
     upright = [axis for axis in thick if orientation[axis] in "SI"]
     return (upright or thick)[-1]
 

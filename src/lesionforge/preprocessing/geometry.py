@@ -142,7 +142,7 @@ def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: i
 def thickest_axis(spacing: tuple[float, ...]) -> int:
     """Return the axis with the largest spacing, the last one among equals (within 1 %)."""
     largest = max(spacing)
-    return max(axis for axis, step in enumerate(spacing) if step > 0.99 * largest)
+    return max(axis for axis, step in enumerate(spacing) if step >= 0.99 * largest)
 
 
 def _orient(array: Array, orientation: Array) -> Array:
