@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import nibabel as nib
@@ -292,3 +293,23 @@ def test_parents_are_written_sorted(tmp_path):
     row = pd.read_csv(tmp_path / "cases.csv").iloc[0]
     assert row["parents"] == "b z"
     assert row["missing_channels"] == "T1 FLAIR"
+
+
+def test_a_file_name_that_is_not_utf_8_is_refused(tmp_path):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2)
+    (tmp_path / "cases.csv").unlink()
+    image = tmp_path / "imagesTr" / "case_000_0000.png"
+    try:
+        image.rename(os.fsdecode(os.fsencode(image.parent) + b"/M\xfcller_0000.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(CohortError, match=r"M.udcfcller_0000\.png"):
+        read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, "1.5", "٣"])
+def test_a_seed_that_is_no_number_is_refused(tmp_path, seed):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1)
+    (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n", encoding="utf-8")
+    with pytest.raises(CohortError, match="use a whole number"):
+        read_cohort(tmp_path)

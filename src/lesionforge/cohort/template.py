@@ -125,6 +125,7 @@ def make_template_cohort(
         labels=simulation.labels,
         num_training=len(cases),
         file_ending=simulation.file_ending,
+        name=simulation.name,
     )
     return Cohort(name=cohort_name(out), channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
 

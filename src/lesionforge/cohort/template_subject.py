@@ -72,6 +72,11 @@ class Simulation:
             raise ConfigError("contrast", f"{self.contrasts!r} names one twice", "name each contrast once")
 
     @property
+    def name(self) -> str:
+        """What ``dataset.json`` calls the cohort."""
+        return f"Simulated_{self.lesion}_{'_'.join(self.contrasts)}"
+
+    @property
     def labels(self) -> dict[str, int]:
         """Lesion class name → integer."""
         return {name: i for i, name in enumerate(("background", *LESION_CLASSES[self.lesion]))}

@@ -12,7 +12,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box
+from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.anatomy import slice_axis
 from lesionforge.preprocessing.region import with_region
 
@@ -66,7 +66,7 @@ class EditedMasks(MaskSource):
         centre = _relative_place(drawn, scan)
         if not drawn.mask.any():
             return replace(drawn, centre=centre, corner=None)
-        shift = rng.uniform(*self.shift_mm, scan.spatial_dims)
+        shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
         mask = self._deform(drawn.mask, scan, rng)
         flip = self.mirror and rng.random() < 0.5
         axis = left_right_axis(scan)

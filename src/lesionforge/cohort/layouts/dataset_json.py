@@ -72,8 +72,9 @@ def write_dataset_json(
     labels: Mapping[str, int],
     num_training: int,
     file_ending: str,
+    name: str = "",
 ) -> None:
-    """Write ``dataset.json``: the keys that nnU-Net requires, and no other text.
+    """Write ``dataset.json``: the keys that nnU-Net requires, and a name, if one is given.
 
     Raises:
         CohortError: see :func:`check_names`.
@@ -85,7 +86,7 @@ def write_dataset_json(
         "numTraining": num_training,
         "file_ending": file_ending,
     }
-    write_json(path, content)
+    write_json(path, content | ({"name": name} if name else {}))
 
 
 def check_names(channels: Sequence[str], labels: Mapping[str, int], where: Path) -> dict[str, int]:

@@ -91,7 +91,11 @@ def _rows_from_files(folder: Path, file_ending: str) -> list[Row]:
 def _names(folder: Path) -> frozenset[str]:
     if not folder.is_dir():
         return frozenset()
-    return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    strange = sorted(name for name in names if not name.isprintable())
+    if strange:
+        raise CohortError(folder, f"holds a file with the name {strange[0]!r}", "use letters, digits, - and _ only")
+    return names
 
 
 def _read_case(
