@@ -503,7 +503,7 @@ class TestBadResults:
 
     def test_empty_file(self, tmp_path):
         (tmp_path / "results.csv").write_text("")
-        with pytest.raises(ConfigError, match="not a table"):
+        with pytest.raises(ConfigError, match="it is empty"):
             read_results(tmp_path / "results.csv")
 
     def test_missing_column(self, tmp_path):

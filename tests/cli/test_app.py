@@ -70,7 +70,7 @@ def test_without_arguments_the_commands_are_listed(command):
         ),
         (["train", "pix2pix", "COHORT", "--out", "out", "--set", "width=-1"], "width: input should be greater than 0"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--set", "width"], "'width' is not KEY=VALUE"),
-        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "roi_size=[32"], "'[32' is no YAML value"),
+        (["train", "pix2pix", "COHORT", "--out", "out", "--set", "roi_size=[32"], "--set roi_size: is not YAML"),
         (
             ["train", "pix2pix", "COHORT", "--out", "out", "--set", "optimiser=1", "--set", "optimiser.beta1=0"],
             "'optimiser' is given as a value and as a group",

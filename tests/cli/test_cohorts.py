@@ -51,7 +51,8 @@ def test_slices_with_a_table_are_imported(tmp_path):
     table = tmp_path / "scans" / "slices.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    result = typed("import", table, tmp_path / "out", "--layout", "slices", "--channel", "CT")
+    options = ["--layout", "slices", "--channel", "CT", "--keep-column", "scanner"]
+    result = typed("import", table, tmp_path / "out", *options)
     assert "3 cases of 2 subjects" in result.output
     cohort = read_cohort(tmp_path / "out")
     assert cohort.channels == ("CT",)
@@ -81,7 +82,8 @@ def test_masks_of_0_and_255_are_named_and_can_be_imported(tmp_path, table):
     if not table:
         (source / "cases.csv").unlink()
     message = error("import", source, tmp_path / "refused", "--layout", "nnunet")
-    assert "case_000.png: the mask is stored as 0 and 255; store the classes as 1, 2, …, or import it" in message
+    assert "2 × the mask is stored as 0 and 255 (first: " in message
+    assert "case_000.png; store the classes as 1, 2, …, or import it with --binary-masks)" in message
     checked = CliRunner().invoke(app, ["check", str(source)])
     assert checked.exit_code != 0
     assert "the mask is stored as 0 and 255" in checked.output

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import nibabel as nib
@@ -84,7 +85,7 @@ def test_writing_and_reading_keeps_everything(tmp_path, spatial_dims):
         extra={"site": 'A, "north"', "note": ""},
     )
     source = source.with_cases([first, *source.cases[1:]])
-    report = write_nnunet(source, tmp_path / "b")
+    report = write_nnunet(source, tmp_path / "b", columns=["site", "note"])
     back = read_cohort(tmp_path / "b")
     assert back == report.cohort
     assert contents(back) == contents(source)
@@ -269,9 +270,11 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     deep = tiny_cohort(tmp_path / "b", spatial_dims=3, n_subjects=1)
     with pytest.raises(OutputError, match="not empty"):
         write_nnunet(flat, tmp_path / "b")
-    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "lesion": 3})):
+    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "a": 1, "b": 1})):
         with pytest.raises(CohortError, match=r"cannot be a channel name|not consecutive"):
             write_nnunet(odd, tmp_path / "c")
+    with pytest.raises(CohortError, match="no further column 'site'"):
+        write_nnunet(flat, tmp_path / "c", columns=["site"])
     with pytest.raises(CohortError, match="no cases"):
         write_nnunet(flat.with_cases([]), tmp_path / "c")
     mixed = flat.with_cases([*flat.cases, replace(deep.cases[0], case_id="other")])
@@ -290,3 +293,23 @@ def test_parents_are_written_sorted(tmp_path):
     row = pd.read_csv(tmp_path / "cases.csv").iloc[0]
     assert row["parents"] == "b z"
     assert row["missing_channels"] == "T1 FLAIR"
+
+
+def test_a_file_name_that_is_not_utf_8_is_refused(tmp_path):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2)
+    (tmp_path / "cases.csv").unlink()
+    image = tmp_path / "imagesTr" / "case_000_0000.png"
+    try:
+        image.rename(os.fsdecode(os.fsencode(image.parent) + b"/M\xfcller_0000.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(CohortError, match=r"M.udcfcller_0000\.png"):
+        read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, "1.5", "٣"])
+def test_a_seed_that_is_no_number_is_refused(tmp_path, seed):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1)
+    (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n", encoding="utf-8")
+    with pytest.raises(CohortError, match="use a whole number"):
+        read_cohort(tmp_path)

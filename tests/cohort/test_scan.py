@@ -196,9 +196,8 @@ def test_a_4d_file(case):
 @pytest.mark.parametrize(
     ("mode", "message"), [("I;16", "16-bit"), ("RGB", "colour"), ("RGBA", "colour"), ("LA", "colour"), ("P", "colour")]
 )
-@pytest.mark.parametrize("which", ["image", "label"])
-def test_pngs_that_are_not_8_bit_grey(png, which, mode, message):
-    path = png.images["FLAIR"] if which == "image" else png.label
+def test_images_that_are_not_8_bit_grey(png, mode, message):
+    path = png.images["FLAIR"]
     if mode == "I;16":
         Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(path)
     else:
@@ -206,12 +205,23 @@ def test_pngs_that_are_not_8_bit_grey(png, which, mode, message):
     assert refused(png, message).where == str(path)
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, 1e6])
-def test_labels_that_are_not_whole_numbers(case, value):
-    label = read_raw(case.label)[0].astype(np.float32)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.5, "soft mask"),
+        (2.5, "not whole numbers, such as 2.5"),
+        (np.nan, "NaN"),
+        (np.inf, "infinite"),
+        (1e6, r"label value 1e\+06, but classes go up to 32767"),
+        (-4e4, "-40000"),
+        (1e300, r"1e\+300"),
+    ],
+)
+def test_labels_that_are_no_classes(case, value, message):
+    label = read_raw(case.label)[0].astype(np.float64)
     label[0, 0, 0] = value
     nib.save(nib.Nifti1Image(label, OBLIQUE_FLIPPED), case.label)
-    refused(case, "not whole numbers")
+    refused(case, message)
 
 
 def test_two_cases_with_one_id(case):

@@ -45,7 +45,7 @@ def test_slices_become_a_cohort(tmp_path):
 
 def test_slices_survive_the_import(tmp_path):
     cohort = read_slices(write_slices(tmp_path / "ct", [mask_of(1, 2), mask_of(), None], px=["2", "0", "9"]))
-    write_nnunet(cohort, tmp_path / "out")
+    write_nnunet(cohort, tmp_path / "out", columns=["px"])
     back = read_cohort(tmp_path / "out")
     for before, after in zip(cohort, back, strict=True):
         assert (before.annotation, before.subject_id, before.extra) == (

@@ -109,7 +109,7 @@ def test_anatomy_maps_are_made_while_a_cohort_is_written(tmp_path, spatial_dims)
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("no json", "does not name structures"),
+        ("no json", "cannot be read as JSON"),
         ('{"structures": {"a": 1}}', "does not name structures"),
         ('{"structures": ["a"], "parenchyma": [1]}', "does not name structures"),
         ('{"structures": {"a": 1}, "parenchyma": [1, 7]}', r"parenchyma names the values \[7\]"),

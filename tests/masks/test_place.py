@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionforge.masks import DrawnMask, allowed_region, place, with_region
+from lesionforge.masks import DrawnMask, EditedMasks, allowed_region, place, with_region
+from lesionforge.masks.base import MaskSource
 from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box
 from tests.masks.scans import ball, make_scan
 
@@ -153,3 +154,32 @@ def test_the_region_is_worked_out_once_and_never_changed(spatial_dims):
 def test_an_empty_region_has_no_box():
     with pytest.raises(ValueError, match="empty"):
         region_box(np.zeros((4, 4), bool))
+
+
+class Same(MaskSource):
+    """Draws one and the same mask."""
+
+    def __init__(self, drawn):
+        self.drawn, self.subjects = drawn, drawn.subjects
+
+    def draw(self, scan, rng):
+        return self.drawn
+
+
+@pytest.mark.parametrize("thickness", [0.5, 1.0, 6.0])
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_volume_of_one_slice_has_no_place_beside_it(thickness, edited):
+    region = np.zeros((40, 50, 1), bool)
+    region[2:38, 2:48] = True
+    affine = np.diag([3.0, 3.0, thickness, 1])
+    scan = replace(
+        make_scan(3, affine=affine), image=region[None] * np.float32(9), label=np.zeros(region.shape), region=region
+    )
+    mask = np.ones((3, 4, 1), np.int16)
+    drawn = DrawnMask(mask=mask, mask_id="a", subjects=frozenset({"a"}), centre=(0.5, 0.5, 0.5))
+    source = EditedMasks(Same(drawn), scale=(1, 1), rotation_deg=0, elastic_mm=0) if edited else Same(drawn)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        placed = place(source.draw(scan, rng), scan, rng, min_volume=0)
+        assert placed is not None
+        assert np.count_nonzero(placed) == mask.size

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.measure import measure
 from lesionforge.cohort.scan import Scan, load_scan, read_raw, save_edited
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.intensity import Percentile, Window, to_file, to_model
@@ -446,3 +447,16 @@ def test_a_new_lesion_joins_the_old_one(spatial_dims):
     assert {0, 1, 2} == set(np.unique(joined.label))
     assert np.array_equal(replace(sample, label=None).with_lesion(sample.image, mask).label, mask)
     assert (joined.case_id, joined.spacing) == (sample.case_id, sample.spacing)
+
+
+@pytest.mark.parametrize("thickness", [0.1, 1.0, 3.0, 6.0])
+@pytest.mark.parametrize("codes", ["RAS", "LIA", "SPL"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_is_that_slice_whatever_its_thickness_says(thickness, codes, axis):
+    shape, spacing = [30, 40, 20], [3.0, 3.0, 3.0]
+    shape[axis], spacing[axis] = 1, thickness
+    scan = make_scan(3, shape=tuple(shape), affine=oriented(codes, tuple(spacing)))
+    sample = preprocessing(2).forward(scan)
+    assert sample.image.shape[-1] == 1
+    assert sorted(sample.image.shape[1:3]) == sorted(size for size in shape if size > 1)
+    assert measure(scan).case.slices == 1

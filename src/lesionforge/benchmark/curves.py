@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lesionforge.benchmark.figures import PALETTE
 from lesionforge.errors import ConfigError
+from lesionforge.reading import read_frame
 
 SMOOTHED_SHARE, BINS = 0.05, 60
 LOSS, GENERATOR_LOSS, CRITIC_LOSS = "train/loss", "train/loss_g", "train/loss_d"
@@ -40,9 +41,9 @@ def read_log(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        return pd.read_csv(path).drop(columns="epoch").groupby("step").last()
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, KeyError) as error:
-        raise ConfigError(path, f"is no training log ({error})".replace("\n", " "), "train again") from error
+        return read_frame(path).drop(columns="epoch").groupby("step").last()
+    except KeyError as error:
+        raise ConfigError(path, f"is no training log ({error})", "train again") from error
 
 
 def smoothed(values: pd.Series[float]) -> pd.Series[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.files import write_text
+from lesionforge.reading import read_json
 
 
 def cross_validate(
@@ -56,7 +56,7 @@ def cross_validate(
     for table in ("results.csv", REFERENCE):
         tables = [read_results(out / name / table).assign(fold=name) for name in plans]
         write_text(out / table, pd.concat(tables).to_csv(index=False))
-    doubts = {name: json.loads((out / name / LENGTHS).read_text(encoding="utf-8"))["doubt"] for name in plans}
+    doubts = {name: read_json(out / name / LENGTHS)["doubt"] for name in plans}
     record.save()
     simulated = any(case.origin == "simulated" for test in tests.values() for case in test)
     return write_report(

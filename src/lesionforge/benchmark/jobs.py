@@ -18,6 +18,7 @@ from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
+from lesionforge.reading import read_frame
 from lesionforge.scores import score_info
 from lesionforge.scores.cases import score_case
 from lesionforge.synthesizers.generate import Progress, Synthesis, synthesize_cohort
@@ -108,7 +109,7 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         rows.insert(2, "seed", seed)
         rows.insert(3, "draw", setting.draw(seed))
         write_text(table, rows.to_csv(index=False))
-    info, values = score_info(setting.plan.primary), pd.read_csv(table)[setting.plan.primary]
+    info, values = score_info(setting.plan.primary), read_frame(table)[setting.plan.primary]
     return f"{name}, n = {number:g}, seed {seed}: mean {info.title} {values.mean() * info.factor:.1f}"
 
 
@@ -119,7 +120,7 @@ def development_score(setting: Setting, number: Number, seed: int, name: str, st
     table = folder / "development.csv"
     if not table.is_file():
         write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))
-    return float(pd.read_csv(table).groupby("subject_id")[setting.plan.primary].mean().mean())
+    return float(read_frame(table).groupby("subject_id")[setting.plan.primary].mean().mean())
 
 
 def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:

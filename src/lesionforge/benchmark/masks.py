@@ -13,6 +13,7 @@ from lesionforge.masks.edit import EditedMasks
 from lesionforge.masks.ellipsoid import Ellipsoids
 from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.reading import read_frame
 from lesionforge.scores.masks import replays
 from lesionforge.training.loop import Device
 
@@ -75,7 +76,7 @@ def _mask_scores(setting: Setting) -> dict[str, pd.DataFrame]:
     number, found = max(setting.plan.subjects.numbers), {}
     for name in setting.plan.mask_generators:
         files = [setting.mask_generator_folder(number, seed, name) / "mask_scores.csv" for seed in setting.plan.seeds]
-        tables = [pd.read_csv(file) for file in files if file.is_file()]
+        tables = [read_frame(file) for file in files if file.is_file()]
         if tables:
             found[name] = pd.concat(tables).groupby("score")[["drawn", "real"]].mean().reset_index()
     return found

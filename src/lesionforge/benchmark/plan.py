@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.gan_training import MaskGANConfig
+from lesionforge.reading import read_yaml
 from lesionforge.scores import is_score
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
@@ -374,10 +374,7 @@ def plan_content(path: Path, *, scale: str | None = None, changes: Mapping[str, 
     """
     if not path.is_file():
         raise ConfigError(path, "there is no such plan", f"name a YAML file, or a preset: {', '.join(PRESETS)}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(path, f"is not YAML ({error})".replace("\n", " "), "correct it") from error
+    content = read_yaml(path, fault=ConfigError)
     if not isinstance(content, dict):
         raise ConfigError(path, "holds no plan", "write `arms:` and `baseline:`, or `methods:`")
     if scale is not None:

@@ -29,6 +29,7 @@ from lesionforge.benchmark.worth import pool_name, worth
 from lesionforge.cohort.sheet import class_colours
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_text
+from lesionforge.reading import read_frame
 from lesionforge.scores import is_score, score_info
 from lesionforge.scores.statistics import compare_arms
 
@@ -47,12 +48,8 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ConfigError(path, "there is no such file", "run the benchmark first")
-    try:
-        results = pd.read_csv(
-            path, dtype={"arm": str, "case_id": str, "subject_id": str}, keep_default_na=False, na_values=["", "nan"]
-        )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise ConfigError(path, f"is not a table ({error})".replace("\n", " "), "run the benchmark again") from error
+    names = {"arm": str, "case_id": str, "subject_id": str}
+    results = read_frame(path, dtype=names, keep_default_na=False, na_values=["", "nan"])
     missing = [key for key in KEYS if key not in results]
     if missing:
         raise ConfigError(path, f"lacks the columns {', '.join(missing)}", "run the benchmark again")

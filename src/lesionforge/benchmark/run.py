@@ -24,6 +24,7 @@ from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.files import write_json, write_text
+from lesionforge.reading import read_frame
 
 Say = Callable[[str], None]
 Run = Callable[..., Iterator[Any]]
@@ -127,7 +128,7 @@ def _collect(setting: Setting, lengths: Lengths, path: Path, arms: Sequence[tupl
     """Write the scores of some trainings into one table."""
     names = {"arm": str, "case_id": str, "subject_id": str}
     tables = [setting.arm_folder(*arm, lengths.steps[arm[0]]) / "results.csv" for arm in arms]
-    results = pd.concat([pd.read_csv(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
+    results = pd.concat([read_frame(t, dtype=names, keep_default_na=False, na_values=[""]) for t in tables])
     write_text(path, results.to_csv(index=False))
 
 

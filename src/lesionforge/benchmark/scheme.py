@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from lesionforge.benchmark.figures import Illustration
 from lesionforge.benchmark.finished import FinishedRun
 from lesionforge.benchmark.report import read_results
 from lesionforge.cohort.layouts import read_cohort
+from lesionforge.reading import read_frame, read_json
 from lesionforge.scores import score_info
 from lesionforge.scores.realism import REAL
 from lesionforge.scores.statistics import subject_means
@@ -28,7 +28,7 @@ def choice(run: FinishedRun, name: str) -> Illustration | None:
     folder = _selection(run, name)
     cohorts = {path.name: read_cohort(path) for path in sorted((folder / "drawn").iterdir())}
     text = {"cohort": str, "case_id": str, "subject_id": str}
-    images = pd.read_csv(folder / "images.csv", dtype=text)
+    images = read_frame(folder / "images.csv", dtype=text)
     judged = set(images[images["cohort"] == REAL]["case_id"])
     real = run.train.with_cases([case for case in run.train if case.case_id in judged])
     figure = same_score_grid(real, cohorts, images, rows=SHOWN_PAIRS)
@@ -46,7 +46,7 @@ def scheme(run: FinishedRun) -> Illustration | None:
     if not run.choices:
         return None
     name = run.choices[0]
-    facts = json.loads((_selection(run, name) / RECOMMENDED).read_text(encoding="utf-8"))
+    facts = read_json(_selection(run, name) / RECOMMENDED)
     cohort = run.cohorts.get(name)
     drawn = "" if cohort is None else f"\n{len(read_cohort(cohort))} images drawn with it"
     texts = [
@@ -68,7 +68,7 @@ def _selection(run: FinishedRun, name: str) -> Path:
 
 
 def _candidates(run: FinishedRun, name: str) -> pd.DataFrame:
-    table = pd.read_csv(_selection(run, name) / "candidates.csv", index_col="cohort")
+    table = read_frame(_selection(run, name) / "candidates.csv", index_col="cohort")
     return table[table["rank_sum"].notna()]
 
 

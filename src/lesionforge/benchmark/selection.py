@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.reading import read_json
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.select import RECOMMENDED, select_candidates
@@ -38,7 +37,6 @@ def load_fitted(setting: Setting, number: Number, seed: int, name: str, *, devic
     """
     candidate = None
     if setting.plan.synthesizers[name].selection is not None:
-        facts = (setting.selection_folder(number, seed, name) / RECOMMENDED).read_text(encoding="utf-8")
-        candidate = json.loads(facts)["recommended"]
+        candidate = read_json(setting.selection_folder(number, seed, name) / RECOMMENDED)["recommended"]
     device = device or setting.plan.training.device
     return load_synthesizer(setting.model_folder(number, seed, name), candidate=candidate, device=device)

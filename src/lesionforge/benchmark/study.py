@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 
 from lesionforge.errors import OutputError
 from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.reading import read_json
 
 
 def claim_study(out: Path, plan: BaseModel, split: Mapping[str, Sequence[str]]) -> None:
@@ -33,5 +33,5 @@ def claim_study(out: Path, plan: BaseModel, split: Mapping[str, Sequence[str]]) 
         raise OutputError(out, "holds the results of another plan", "name a new folder")
     if not split_file.is_file():
         write_json(split_file, split)
-    elif json.loads(split_file.read_text(encoding="utf-8")) != split:
+    elif read_json(split_file) != split:
         raise OutputError(out, "holds the results of this plan on other cases", "name a new folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.matching import FACTS, Auc, describe_auc, match_cohort, told_apart
+from lesionforge.reading import read_json
 from lesionforge.synthesizers.generate import lesion_free_scans
 
 
@@ -96,5 +96,5 @@ def _aucs(setting: Setting) -> dict[tuple[str, Number, int], Auc]:
 
 
 def _read_auc(file: Path) -> Auc:
-    auc: Auc = json.loads(file.read_text(encoding="utf-8"))["auc"]
+    auc: Auc = read_json(file)["auc"]
     return auc

@@ -15,6 +15,7 @@ from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.plan import Tune
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.files import write_text
+from lesionforge.reading import read_frame
 from lesionforge.scores import score_info
 
 TABLE = "tuning.csv"
@@ -87,7 +88,7 @@ def describe_tuning(setting: Setting) -> dict[str, str]:
     """Return a row of the report that tells what was tried and what was kept."""
     if setting.plan.tune is None:
         return {"Search for the best baseline": "not made"}
-    table, info = pd.read_csv(setting.out / TABLE), score_info(setting.plan.primary)
+    table, info = read_frame(setting.out / TABLE), score_info(setting.plan.primary)
     parts = []
     for number, rows in table.groupby("fraction", sort=False):
         means = rows.groupby("options", sort=False)["score"].mean() * info.factor

@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lesionforge.cli.common import Channels, CohortFolder, console, finish, key_value, progress_bar
+from lesionforge.cli.common import (
+    Channels,
+    CohortFolder,
+    Columns,
+    console,
+    finish,
+    key_value,
+    progress_bar,
+    tell_dropped,
+)
 from lesionforge.errors import CohortError, ConfigError
 
 
@@ -66,20 +75,26 @@ def import_cohort(
     ] = None,
     mask: Annotated[str | None, typer.Option(help="folders: pattern of the lesion mask.")] = None,
     anatomy: Annotated[str | None, typer.Option(help="folders: pattern of an anatomy label map.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of each lesion class.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of each lesion class; values other than 1, 2, … become these.")
+    ] = None,
     no_mask: Annotated[NoMask, typer.Option(help="What a case without a mask is.")] = NoMask.UNKNOWN,
-    binary_masks: Annotated[bool, typer.Option(help="Take every mask value but 0 as lesion.")] = False,
+    binary_masks: Annotated[
+        bool, typer.Option(help="Take every mask value but 0 as lesion, of soft masks and 0/255 ones too.")
+    ] = False,
     missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
     window: Annotated[
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
     ] = None,
+    keep_column: Columns = None,
 ) -> None:
-    """Bring scans into a cohort folder that nnU-Net reads, too.
+    """Bring scans into a cohort folder that nnU-Net reads, too: voxels, geometry, ids and named columns, nothing else.
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
     from lesionforge.cohort.splits import copy_roles
+    from lesionforge.cohort.structures import read_structures
 
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
@@ -95,8 +110,17 @@ def import_cohort(
     found = LAYOUTS[layout.value](src, **options)
     fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
     ends = None if window is None else _window(window)
-    report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems, window=ends)
-    copy_roles(src, cohort)
+    report = write_nnunet(
+        found,
+        cohort,
+        missing=fill,
+        binary_masks=binary_masks,
+        problems=problems,
+        structures=read_structures(src),
+        window=ends,
+        columns=keep_column or (),
+    )
+    copy_roles(src, cohort, report.cohort.subjects)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
@@ -104,6 +128,10 @@ def import_cohort(
         console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
     if report.converted:
         console.print(f"warning: ADC was in another unit and was brought to 10⁻³ mm²/s: {', '.join(report.converted)}")
+    if report.renumbered:
+        told = (f"{name} {value} → {report.cohort.labels[name]}" for name, value in report.renumbered.items())
+        console.print(f"label values were renumbered: {', '.join(told)}")
+    tell_dropped(report.dropped_columns)
     finish(report.problems, cohort / "problems.csv")
 
 
@@ -149,6 +177,7 @@ def anatomy(
     parenchyma: Annotated[
         str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; all but fluid unless given.")
     ] = None,
+    keep_column: Columns = None,
 ) -> None:
     """Give the cases of a cohort anatomy maps: lesions then lie in parenchyma only, and label maps can be translated.
 
@@ -181,9 +210,12 @@ def anatomy(
             known = ", ".join(f"{value} {name}" for name, value in names.items())
             raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
         structures = Structures(names=names, parenchyma=values)
-    report = write_nnunet(read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures)
-    copy_roles(cohort, out)
+    report = write_nnunet(
+        read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures, columns=keep_column or ()
+    )
+    copy_roles(cohort, out, report.cohort.subjects)
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
+    tell_dropped(report.dropped_columns)
     finish(report.problems, out / "problems.csv")
 
 
@@ -196,6 +228,7 @@ def align(
         str, typer.Option(help="Intensities below this become 0: a number such as 35, auto, or none.")
     ] = "none",
     registration: Annotated[Registration, typer.Option(help="ants needs antspyx.")] = Registration.MOMENTS,
+    keep_column: Columns = None,
 ) -> None:
     """Bring all scans of a cohort onto one grid over the MNI152 brain, with labels and anatomy maps.
 
@@ -211,12 +244,14 @@ def align(
             drop=drop,
             background=_background(background),
             registration=registration.value,
+            columns=keep_column or (),
             progress=progress,
         )
     console.print(f"{out}: {len(report.written.cohort)} cases on one grid; how well they fit: {out / 'alignment.csv'}")
     if report.poor:
         cases = ", ".join(f"{case} {dice:.2f}" for case, dice in report.poor.items())
         console.print(f"warning: Dice with the template's brain below {LEAST_DICE}, look at these: {cases}")
+    tell_dropped(report.written.dropped_columns)
     finish(report.written.problems, out / "problems.csv")
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lesionforge.errors import ConfigError, LesionforgeError
+from lesionforge.reading import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
@@ -56,6 +56,10 @@ LoaderWorkers = Annotated[
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
 Channels = Annotated[
     list[str] | None, typer.Option("--channels", "--channel", help="Image channels to use; all unless given.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--keep-column", help="A further column of the table to take along; no other one is."),
 ]
 Subjects = Annotated[str | None, typer.Option(help="Use so many subjects (8), or a share of them (0.1).")]
 CaseList = Annotated[Path | None, typer.Option("--cases", help="A text file with a case id in each line.")]
@@ -99,9 +103,7 @@ def read_selection(
             raise ConfigError(roles, "there is no such file", 'write {"pool": [subject ids]} there, or drop --role')
         cohort = of_role(cohort, read_roles(roles), role)
     if cases is not None:
-        if not cases.is_file():
-            raise ConfigError(cases, "there is no such file", "write one case id in each line")
-        cohort = cohort.subset(cases.read_text(encoding="utf-8").split())
+        cohort = cohort.subset(read_text(cases, fault=ConfigError, remedy="write one case id in each line").split())
     if subjects is not None:
         try:
             amount = float(subjects) if "." in subjects else int(subjects)
@@ -122,10 +124,7 @@ def nested(settings: Sequence[str] | None) -> dict[str, Any]:
         key, sign, value = text.partition("=")
         if not sign:
             raise ConfigError("--set", f"{text!r} is not KEY=VALUE", "write, for example, --set lambda_l1=100")
-        try:
-            content = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError("--set", f"{value!r} is no YAML value", "quote it, or close its brackets") from error
+        content = parse_yaml(value, f"--set {key}", fault=ConfigError, remedy="quote it, or close its brackets")
         *path, last = key.strip().split(".")
         group = result
         for part in path:
@@ -197,6 +196,12 @@ def _line_every(what: str, seconds: float) -> Callable[[int, int], None]:
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
     return report
+
+
+def tell_dropped(columns: Sequence[str]) -> None:
+    """Say which columns of the table were not taken along, if there are any."""
+    if columns:
+        console.print(f"columns left out: {', '.join(columns)}; keep one with --keep-column {shlex.quote(columns[0])}")
 
 
 def finish(problems: Sequence[LesionforgeError], where: Path) -> None:

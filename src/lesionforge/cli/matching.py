@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from lesionforge.cli.common import CaseList, CohortFolder, Role, Seed, Subjects, console, finish, progress_bar
+from lesionforge.cli.common import (
+    CaseList,
+    CohortFolder,
+    Columns,
+    Role,
+    Seed,
+    Subjects,
+    console,
+    finish,
+    progress_bar,
+    tell_dropped,
+)
 
 
 def match(
@@ -18,6 +29,7 @@ def match(
     cases: CaseList = None,
     role: Role = None,
     seed: Seed = 0,
+    keep_column: Columns = None,
 ) -> None:
     """Choose lesion-free scans at the levels of another cohort's and give them its intensities, to draw lesions into.
 
@@ -31,7 +43,9 @@ def match(
 
     reference = read_selection(to, subjects=subjects, cases=cases, role=role, seed=seed)
     with progress_bar("matching") as progress:
-        report = match_cohort(read_cohort(cohort), reference, out=out, seed=seed, progress=progress)
+        report = match_cohort(
+            read_cohort(cohort), reference, out=out, seed=seed, columns=keep_column or (), progress=progress
+        )
     matched = report.written.cohort
     console.print(f"{out}: {len(matched)} cases of {len(matched.subjects)} subjects; look at {out / 'match.png'}")
     if report.height_error is not None:
@@ -39,4 +53,5 @@ def match(
     console.print(describe_auc(report.auc))
     if told_apart(report.auc):
         console.print("warning: a network could tell the sets apart, and lesions drawn here from those there")
+    tell_dropped(report.written.dropped_columns)
     finish(report.written.problems, out / "problems.csv")

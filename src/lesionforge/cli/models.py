@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -36,6 +35,7 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.reading import read_json
 
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
@@ -160,7 +160,7 @@ def train(
         )
     levels = out / "levels.json"
     if levels.is_file():
-        console.print(describe_levels(json.loads(levels.read_text(encoding="utf-8"))))
+        console.print(describe_levels(read_json(levels)))
     console.print(f"{out}: {method}, fitted on {len(fitted.info.training_cases)} cases; see {out / 'model_card.md'}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")

@@ -10,6 +10,19 @@ from typing import Literal
 
 from lesionforge.errors import CohortError
 
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
+
+
+def ending_of(file: str | Path) -> str:
+    """Return ``.nii.gz``, ``.nii`` or ``.png``, however the name of a file spells it; ``""`` for any other file."""
+    name = str(file).lower()
+    return next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), "")
+
+
+def stem_of(file: Path) -> str:
+    """Return the name of an image file without its ending."""
+    return file.name[: len(file.name) - len(ending_of(file))]
+
 
 class Annotation(StrEnum):
     """What is known about the lesions of a case."""
@@ -80,7 +93,7 @@ class Case:
     @property
     def file_ending(self) -> str:
         """``.png`` for a slice, ``.nii.gz`` for a volume, whose ``.nii`` is compressed when it is written."""
-        return ".png" if any(path.name.endswith(".png") for path in self.images.values()) else ".nii.gz"
+        return ".png" if any(ending_of(path) == ".png" for path in self.images.values()) else ".nii.gz"
 
     def has_channels(self, channels: Collection[str]) -> bool:
         """Return whether every channel has a file."""

@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
 from lesionforge.cohort.fingerprint import Fingerprint, Progress, collect
 from lesionforge.cohort.fingerprint_table import fingerprint_table
 from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.layouts.labels import check_label_values
 from lesionforge.cohort.layouts.nnunet import read_nnunet
 from lesionforge.cohort.measure import CaseMeasures, Measured, measure
-from lesionforge.cohort.scan import IMAGE_ENDINGS, Scan, load_scan
+from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, LesionforgeError, OutputError
 from lesionforge.files import claim_output, write_text
 
@@ -231,7 +231,7 @@ def _unused_files(cohort: Cohort, ignored: set[str]) -> Iterator[CohortError]:
     roots = {path.parent.parent for case in cohort for path in case.images.values()}
     for folder in sorted(root / name for root in roots for name in COHORT_FOLDERS):
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        unused = [f.name for f in files if f.name.endswith(IMAGE_ENDINGS) and _stem(f.name) not in used]
+        unused = [f.name for f in files if ending_of(f) and _stem(f.name) not in used]
         if unused:
             named = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
             yield CohortError(folder, f"{len(unused)} files belong to no case ({named})", "list them in cases.csv")

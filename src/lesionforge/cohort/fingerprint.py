@@ -12,8 +12,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from lesionforge.cohort.case import Annotation, Cohort
-from lesionforge.cohort.measure import CaseMeasures, Frozen, LesionMeasures, Measured, measure, slice_axis
-from lesionforge.cohort.scan import FloatArray, load_scan
+from lesionforge.cohort.measure import (
+    CaseMeasures,
+    Frozen,
+    LesionMeasures,
+    Measured,
+    measure,
+    slice_axis,
+)
+from lesionforge.cohort.scan import FloatArray, load_scan, slicing_spacing
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.files import write_json
 
@@ -127,7 +134,8 @@ class Fingerprint(Frozen):
             raise ConfigError(self.name, "is a cohort of slices, which have no third axis", "set spatial_dims to 2")
         grid = np.asarray(self.spacing if spacing is None else spacing)
         image_mm = np.asarray(self.size) * self.spacing
-        across = slice_axis(self.spacing, self.orientation) if self.spatial_dims == 3 else None
+        thickness = slicing_spacing(self.spacing, self.size)
+        across = slice_axis(thickness, self.orientation) if self.spatial_dims == 3 else None
         in_plane = [axis for axis in range(self.spatial_dims) if axis != across]
         extent = self.lesion_extent_mm()
         wanted_mm = image_mm if extent is None else np.asarray(extent) * (1 + CONTEXT)
@@ -157,7 +165,7 @@ class Fingerprint(Frozen):
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
             what = f"is not a readable fingerprint ({str(error).splitlines()[0]})"
             raise CohortError(path, what, "make it again with `lesionforge check`") from error
 

@@ -93,7 +93,7 @@ def scan_heights(scan: Scan) -> tuple[int, Heights]:
     if scan.spatial_dims == 2:
         raise CohortError(scan.case.case_id, "is a slice, whose level in the head is not known", "match volumes")
     codes = "".join(aff2axcodes(scan.affine))
-    axis = slice_axis(scan.spacing, codes)
+    axis = slice_axis(scan.slicing_spacing, codes)
     head = foreground(scan.image[0]) if scan.region is None or not scan.region.any() else scan.region
     return axis, slice_heights(head, axis=axis, upwards=codes[axis] in "RAS")
 

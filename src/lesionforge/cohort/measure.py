@@ -46,7 +46,7 @@ class CaseMeasures(Frozen):
 
     Attributes:
         size: voxels along each axis.
-        spacing: mm along each axis.
+        spacing: mm along each axis; see :func:`~lesionforge.cohort.scan.slicing_spacing`.
         orientation: directions of the axes, such as ``RAS``; empty for 2D.
         slices: slices along :func:`slice_axis` (1 for 2D).
         lesion_free_slices: how many of them hold no lesion; ``None`` where the lesions are unknown.
@@ -94,7 +94,7 @@ def measure(scan: Scan) -> Measured:
     voxel = prod(scan.spacing)
     values, counts = np.unique(label[lesion], return_counts=True)
     orientation = "".join(aff2axcodes(scan.affine)) if scan.spatial_dims == 3 else ""
-    across = slice_axis(scan.spacing, orientation) if orientation else None
+    across = slice_axis(scan.slicing_spacing, orientation) if orientation else None
     in_plane = tuple(axis for axis in range(scan.spatial_dims) if axis != across)
     pairs = list(zip(scan.channels, scan.image, strict=True))
     with_lesion = np.atleast_1d(lesion.any(axis=in_plane))
@@ -126,7 +126,7 @@ def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
         spacing: mm along each axis.
         orientation: directions of the axes.
     """
-    thick = [axis for axis, step in enumerate(spacing) if step > 0.99 * max(spacing)]
+    thick = [axis for axis, step in enumerate(spacing) if step >= 0.99 * max(spacing)]
     upright = [axis for axis in thick if orientation[axis] in "SI"]
     return (upright or thick)[-1]
 

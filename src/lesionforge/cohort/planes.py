@@ -47,7 +47,7 @@ def key_plane(scan: Scan) -> Plane:
     if scan.spatial_dims == 2:
         return _only_plane(scan)
     turn = io_orientation(scan.affine)
-    axis = int(turn[slice_axis(scan.spacing, "".join(aff2axcodes(scan.affine))), 0])
+    axis = int(turn[slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine))), 0])
     lesion = np.zeros(scan.spatial_shape, bool) if scan.label is None else scan.label > 0
     area = apply_orientation(lesion, turn).sum(axis=tuple(other for other in range(3) if other != axis))
     return _plane(scan, axis, int(np.argmax(area)) if area.any() else len(area) // 2)

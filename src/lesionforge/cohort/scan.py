@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
-from PIL import Image
 
-from lesionforge.cohort.case import Case
+from lesionforge.cohort.case import Case, ending_of
+from lesionforge.cohort.grid import Affine, same_grid
+from lesionforge.cohort.image_file import Stored, read_stored, write_stored
 from lesionforge.errors import CohortError
-from lesionforge.files import atomic
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.int16]
 BoolArray = NDArray[np.bool_]
 
-UNREADABLE = (ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, ValueError, zlib.error)
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
+LABEL_TOLERANCE = 1e-3
+"""How far a label value may lie from a whole number: scaled files hold 2.9999999993 for 3."""
+ALL_BUT_0 = "every value but 0 for the lesion"
+STORED_0_TOP = "store the classes as 1, 2, …, or import it with --binary-masks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +37,8 @@ class Scan:
         image: ``(channel, x, y[, z])``, in the units of the files.
         label: ``(x, y[, z])`` lesion classes; all zero for a lesion-free case, ``None`` where unknown.
         anatomy: ``(x, y[, z])`` tissue or structure labels, or ``None``.
-        affine: 4×4, voxel indices to millimetres (RAS+); for PNG the identity, so 1 pixel = 1 mm.
+        affine: 4×4, voxel indices to millimetres (RAS+), see :mod:`lesionforge.cohort.grid`; for PNG the identity, so
+            1 pixel = 1 mm.
         region: where lesions may be put, if it has been worked out already.
         height: of a slice cut from a volume, its relative position along it, 0 to 1.
     """
@@ -64,14 +62,37 @@ class Scan:
         """Size along each spatial axis, in voxels."""
         return self.image.shape[1:]
 
+    @property
+    def file(self) -> Path:
+        """The file of the first channel, whose geometry the labels and images made of this scan take whole."""
+        return self.case.images[self.channels[0]]
+
     @cached_property
     def spacing(self) -> tuple[float, ...]:
         """Millimetres between voxel centres along each spatial axis."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, : self.spatial_dims], axis=0))
 
+    @property
+    def slicing_spacing(self) -> tuple[float, ...]:
+        """The spacing by which slices are told, see :func:`slicing_spacing`."""
+        return slicing_spacing(self.spacing, self.spatial_shape)
 
-def load_scan(case: Case, channels: Sequence[str]) -> Scan:
+
+def slicing_spacing(spacing: Sequence[float], size: Sequence[float]) -> tuple[float, ...]:
+    """Return the spacing by which the slices of a volume are told: infinite along an axis of a single voxel.
+
+    Files of one slice often hold 0 or 1 mm for its thickness, which is less than its pixels.
+    """
+    return tuple(inf if count == 1 else float(step) for step, count in zip(spacing, size, strict=True))
+
+
+def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False) -> Scan:
     """Read and check the named channels of a case with its label and anatomy.
+
+    Args:
+        case: what to read.
+        channels: the image channels, in the order of the result.
+        binary_masks: take every label value but 0 for class 1.
 
     Raises:
         CohortError: if a file is missing, truncated or has the wrong kind of content, if an image
@@ -93,87 +114,88 @@ def load_scan(case: Case, channels: Sequence[str]) -> Scan:
     grid = (first, arrays[0].shape, affine)
     label = None if not case.outlined else np.zeros(arrays[0].shape, np.int16)
     if case.label is not None and label is not None:
-        label = _read_on_grid(case.label, *grid)
+        label = _read_on_grid(case.label, *grid, binary=binary_masks)
     anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)
     return Scan(
         case=case, channels=tuple(channels), image=np.stack(arrays), label=label, affine=affine, anatomy=anatomy
     )
 
 
-def read_image(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
+def read_image(path: Path) -> tuple[FloatArray, Affine]:
     """Read one image channel as float32 with its affine.
 
     Raises:
         CohortError: see :func:`load_scan`.
     """
-    raw, affine, slope, inter = read_raw(path)
-    values = raw.astype(np.float32) if (slope, inter) == (1, 0) else (raw * slope + inter).astype(np.float32)
+    stored = read_stored(path)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = _scaled(stored).astype(np.float32)
     if not np.isfinite(values).all():
-        raise CohortError(path, "holds NaN or infinite intensities", "replace them, or leave the case out")
+        what = "holds NaN or infinite intensities, or some beyond 3·10³⁸"
+        raise CohortError(path, what, "replace them, or leave the case out")
     if not values.any():
         raise CohortError(path, "is zero everywhere", "check the export of this scan, or leave the case out")
-    return values, affine
+    return values, stored.affine
 
 
-def read_label(path: Path) -> tuple[LabelArray, NDArray[np.float64]]:
-    """Read a label map as int16 with its affine.
+def read_label(path: Path, *, binary: bool = False) -> tuple[LabelArray, Affine]:
+    """Read a label map as int16 with its affine; values within 0.001 of a whole number are rounded.
+
+    Args:
+        path: the label file.
+        binary: take every value but 0 for class 1, whole number or not.
 
     Raises:
-        CohortError: if the file cannot be read or holds values that are not whole numbers.
+        CohortError: if the file cannot be read, or holds values that are not whole numbers or beyond int16.
     """
-    raw, affine, slope, inter = read_raw(path)
-    values = raw if (slope, inter) == (1, 0) else raw * slope + inter
-    with np.errstate(invalid="ignore"):
-        label = np.asarray(values).astype(np.int16)
-    if not np.array_equal(label, values):
-        raise CohortError(path, "label values are not whole numbers", "store classes as integers 0, 1, 2, …")
-    return label, affine
+    stored = read_stored(path, label=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = _scaled(stored)
+    if not np.isfinite(values).all():
+        raise CohortError(path, "label values are not whole numbers: some are NaN or infinite", "set them to a class")
+    if binary:
+        return (values != 0).astype(np.int16), stored.affine
+    limits = np.iinfo(np.int16)
+    if values.max() > limits.max or values.min() < limits.min:
+        raise CohortError(path, *_beyond(values))
+    if values.dtype.kind == "f" and np.abs(values - np.rint(values)).max() > LABEL_TOLERANCE:
+        raise CohortError(path, *_not_whole(values))
+    return np.rint(values).astype(np.int16), stored.affine
 
 
-def read_raw(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], float, float]:
+def _scaled(stored: Stored) -> NDArray[Any]:
+    plain = (stored.slope, stored.inter) == (1, 0)
+    return stored.array if plain else stored.array * np.float64(stored.slope) + np.float64(stored.inter)
+
+
+def _beyond(values: NDArray[Any]) -> tuple[str, str]:
+    """Return what is wrong with a label of great values, and what to do."""
+    top = values.max()
+    if set(np.unique(values)) <= {0, top} and top == np.iinfo(np.uint16).max:
+        return f"the mask is stored as 0 and {top:g}", STORED_0_TOP
+    far = top if top > np.iinfo(np.int16).max else values.min()
+    return f"holds the label value {far:g}, but classes go up to {np.iinfo(np.int16).max}", "renumber the classes"
+
+
+def _not_whole(values: NDArray[Any]) -> tuple[str, str]:
+    """Return what is wrong with a label of broken values, and what to do."""
+    example = values[np.abs(values - np.rint(values)) > LABEL_TOLERANCE][0]
+    if values.min() >= 0 and values.max() <= 1 + LABEL_TOLERANCE:
+        what = f"label values are not whole numbers: a soft mask from 0 to 1, such as {example:.3g}"
+        return what, f"store classes as integers 0, 1, 2, …; --binary-masks takes {ALL_BUT_0}"
+    return f"label values are not whole numbers, such as {example:.6g}", "store classes as integers 0, 1, 2, …"
+
+
+def read_raw(path: Path) -> tuple[NDArray[Any], Affine, float, float]:
     """Read a file's stored array, its affine, and the slope and intercept that scale it to intensities."""
-    if not path.is_file():
-        raise CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
-    if path.name.endswith(".png"):
-        return _read_png(path), np.eye(4), 1.0, 0.0
-    try:
-        image = _open_nifti(path)
-        proxy = image.dataobj
-        raw = np.asarray(proxy.get_unscaled())
-        affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)
-    except UNREADABLE as error:
-        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "copy or export it again") from error
-    if raw.ndim == 4 and raw.shape[-1] == 1:
-        raw = raw[..., 0]
-    if raw.ndim != 3:
-        raise CohortError(path, f"has {raw.ndim} dimensions, expected 3", "store each channel in a 3D file of its own")
-    return raw, affine, float(proxy.slope), float(proxy.inter)
+    stored = read_stored(path)
+    return stored.array, stored.affine, stored.slope, stored.inter
 
 
-def _open_nifti(path: Path) -> Any:
-    """Open a NIfTI file; a compressed one is read to its end, so that its checksum is verified."""
-    if not path.name.endswith(".gz"):
-        return nib.load(path)
-    content = gzip.decompress(path.read_bytes())
-    second = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
-
-
-def _read_png(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "copy or export it again") from error
-    if mode not in ("L", "1"):
-        kind = "a 16-bit or 32-bit" if mode.startswith(("I", "F")) else f"a colour ({mode})"
-        raise CohortError(path, f"is {kind} PNG", "convert it to 8-bit grey, or keep its range in a .nii.gz")
-    return array.astype(np.uint8)
-
-
-def _read_on_grid(path: Path, first: Path, shape: tuple[int, ...], affine: NDArray[np.float64]) -> LabelArray:
-    label, label_affine = read_label(path)
+def _read_on_grid(
+    path: Path, first: Path, shape: tuple[int, ...], affine: Affine, *, binary: bool = False
+) -> LabelArray:
+    label, label_affine = read_label(path, binary=binary)
     _check_same_grid(path, label.shape, label_affine, first, shape, affine)
     return label
 
@@ -181,14 +203,14 @@ def _read_on_grid(path: Path, first: Path, shape: tuple[int, ...], affine: NDArr
 def _check_same_grid(
     path: Path,
     shape: tuple[int, ...],
-    affine: NDArray[np.float64],
+    affine: Affine,
     first: Path,
     first_shape: tuple[int, ...],
-    first_affine: NDArray[np.float64],
+    first_affine: Affine,
 ) -> None:
     if shape != first_shape:
         raise CohortError(path, f"has size {shape} but {first.name} has {first_shape}", "resample it to that grid")
-    if not np.allclose(affine, first_affine, atol=1e-2):
+    if not same_grid(shape, affine, first_affine):
         raise CohortError(path, f"its affine differs from {first.name}", "resample it to that grid")
 
 
@@ -196,39 +218,53 @@ def save_edited(source: Path, target: Path, values: FloatArray, touched: BoolArr
     """Write ``source`` to ``target`` with the touched voxels replaced, all others bit-identical.
 
     Args:
-        source: the original image; its header, affine and data type are kept.
+        source: the original image; its geometry, data type and scaling are kept, and nothing else of its header.
         target: where to write; another image format than the source's is not converted.
         values: ``(x, y[, z])`` new intensities, in the units of the source; rounded for integer types.
         touched: ``(x, y[, z])`` voxels to replace.
+
+    Raises:
+        CohortError: if a new intensity is not finite.
     """
-    raw, affine, slope, inter = read_raw(source)
-    new = (values[touched].astype(np.float64) - inter) / slope
-    if np.issubdtype(raw.dtype, np.integer):
-        limits = np.iinfo(raw.dtype)
+    stored = read_stored(source)
+    new = (values[touched].astype(np.float64) - stored.inter) / stored.slope
+    if not np.isfinite(new).all():
+        raise CohortError(source, "was to get intensities that are not finite", "train the model again")
+    if stored.array.dtype.kind in "iu":
+        limits = np.iinfo(stored.array.dtype)
         new = np.clip(np.rint(new), limits.min, limits.max)
-    edited = raw.copy()
-    edited[touched] = new.astype(raw.dtype)
-    with atomic(target) as temporary:
-        if target.name.endswith(".png"):
-            Image.fromarray(edited).save(temporary)
-            return
-        original = _open_nifti(source)
-        image = type(original)(edited, affine, original.header)
-        image.header.set_slope_inter(slope, inter)
-        nib.save(image, temporary)
+    edited = stored.array.copy()
+    edited[touched] = new.astype(edited.dtype)
+    _save(target, replace(stored, array=edited))
 
 
-def save_label(target: Path, label: LabelArray, affine: NDArray[np.float64]) -> None:
-    """Write a label map, as 8-bit PNG or as NIfTI (uint8 where the classes fit, else int16)."""
-    with atomic(target) as temporary:
-        if target.name.endswith(".png"):
-            Image.fromarray(label.astype(np.uint8)).save(temporary)
-        else:
-            small = label.min(initial=0) >= 0 and label.max(initial=0) < 256
-            nib.save(nib.Nifti1Image(label.astype(np.uint8 if small else np.int16), affine), temporary)
+def save_copy(source: Path, target: Path) -> None:
+    """Write an image as NIfTI or PNG: its stored values, data type, scaling and geometry, and nothing else of it."""
+    _save(target, read_stored(source))
 
 
-def save_image(target: Path, image: FloatArray, affine: NDArray[np.float64]) -> None:
-    """Write an image channel as float32 NIfTI."""
-    with atomic(target) as temporary:
-        nib.save(nib.Nifti1Image(image.astype(np.float32), affine), temporary)
+def _save(target: Path, stored: Stored) -> None:
+    scaling = {"slope": stored.slope, "inter": stored.inter}
+    write_stored(target, stored.array, stored.header, simulated=stored.simulated, **scaling)
+
+
+def save_label(target: Path, label: LabelArray, place: Affine | Path) -> None:
+    """Write a label map, as 8-bit PNG or as NIfTI (uint8 where the classes fit, else int16).
+
+    Args:
+        target: the file.
+        label: ``(x, y[, z])``.
+        place: the image whose geometry it takes whole; or the affine, in mm, of a grid that is made here.
+
+    Raises:
+        CohortError: if a PNG is to hold a class above 255, or a negative one.
+    """
+    small = label.min(initial=0) >= 0 and label.max(initial=0) < 256
+    if ending_of(target) == ".png" and not small:
+        raise CohortError(target, "cannot hold label values below 0 or above 255", "renumber the classes")
+    write_stored(target, label.astype(np.uint8 if small else np.int16), place)
+
+
+def save_image(target: Path, image: FloatArray, place: Affine | Path) -> None:
+    """Write an image channel as float32 NIfTI; ``place`` as in :func:`save_label`."""
+    write_stored(target, image.astype(np.float32), place)

@@ -1,7 +1,5 @@
 """Splits by subject, stratified by lesion load; nested fractions; nnU-Net's ``splits_final.json``; roles."""
 
-import json
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError, LeakError
-from lesionforge.files import atomic, write_json
+from lesionforge.files import write_json
+from lesionforge.reading import read_json
 from lesionforge.seeding import generator
 
 Fold = tuple[Cohort, Cohort]
@@ -175,7 +174,7 @@ def read_splits_final(path: Path, cohort: Cohort) -> list[Fold]:
         CohortError: if the file is not such a list, or names a case that the cohort does not have.
         LeakError: if a subject stands on both sides, or a validation case was drawn from others.
     """
-    content = _read_json(path)
+    content = read_json(path, remedy="name a JSON file")
     if not isinstance(content, list) or not all(
         isinstance(fold, dict) and _is_names(fold.get("train")) and _is_names(fold.get("val")) for fold in content
     ):
@@ -198,7 +197,7 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
         CohortError: if the file is not such a mapping.
         LeakError: if a subject has two roles.
     """
-    content = _read_json(path)
+    content = read_json(path, remedy="name a JSON file")
     if not isinstance(content, dict) or not all(_is_names(subjects) for subjects in content.values()):
         raise CohortError(path, "is not a mapping of roles", 'write {"pool": [subject ids], "final": [subject ids]}')
     role_of: dict[str, str] = {}
@@ -209,11 +208,15 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
     return {role: tuple(subjects) for role, subjects in content.items()}
 
 
-def copy_roles(source: Path, target: Path) -> None:
-    """Copy ``roles.json`` from one cohort folder to another, if there is one."""
-    if (roles := source / "roles.json").is_file():
-        with atomic(target / "roles.json") as copy:
-            shutil.copyfile(roles, copy)
+def copy_roles(source: Path, target: Path, subjects: Collection[str]) -> None:
+    """Write ``roles.json`` of one cohort folder into another, if there is one, with these subjects alone.
+
+    Raises:
+        CohortError: see :func:`read_roles`.
+    """
+    if (file := source / "roles.json").is_file():
+        roles = {role: [name for name in names if name in subjects] for role, names in read_roles(file).items()}
+        write_json(target / "roles.json", roles)
 
 
 def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> Cohort:
@@ -270,10 +273,3 @@ def _test_part(cohort: Cohort, subjects: Collection[str]) -> Cohort:
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "name a JSON file") from error

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lesionforge.cohort.scan import IMAGE_ENDINGS, LabelArray, Scan, read_label
+from lesionforge.cohort.case import IMAGE_ENDINGS
+from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.scan import LabelArray, Scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_json
+from lesionforge.reading import read_json
 
 FILE = "anatomy.json"
 
@@ -112,7 +114,7 @@ def given_anatomy(scan: Scan, *, folder: Path, group: bool) -> LabelArray:
     if path is None:
         raise CohortError(files[0], "there is no anatomy map of this case", "add it, or leave the case out")
     anatomy, affine = read_label(path)
-    if anatomy.shape != scan.spatial_shape or not np.allclose(affine, scan.affine, atol=1e-2):
+    if anatomy.shape != scan.spatial_shape or not same_grid(anatomy.shape, affine, scan.affine):
         raise CohortError(path, f"is not on the grid of the scan {scan.case.case_id}", "resample it to that grid")
     return group_freesurfer(anatomy, str(path)) if group else anatomy
 
@@ -126,12 +128,12 @@ def read_structures(folder: Path) -> Structures | None:
     path = folder / FILE
     if not path.is_file():
         return None
+    remedy = 'write {"structures": {"white matter": 1}, "parenchyma": [1]}'
+    content = read_json(path, remedy=remedy)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         names = {str(name): int(value) for name, value in content["structures"].items()}
         parenchyma = tuple(int(value) for value in content["parenchyma"])
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        remedy = 'write {"structures": {"white matter": 1}, "parenchyma": [1]}'
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise CohortError(path, f"does not name structures and parenchyma ({error!r})", remedy) from error
     if strange := sorted(set(parenchyma) - set(names.values())):
         raise CohortError(path, f"parenchyma names the values {strange}, which no structure has", "correct it")

@@ -13,15 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.image_file import write_stored
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
-from lesionforge.cohort.layouts.dataset_json import write_dataset_json
+from lesionforge.cohort.layouts.dataset_json import cohort_name, write_dataset_json
 from lesionforge.cohort.layouts.masks import subject_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
@@ -30,7 +28,8 @@ from lesionforge.cohort.template_contrast import Contrast
 from lesionforge.cohort.template_lesions import LesionKind
 from lesionforge.cohort.template_maps import label_files
 from lesionforge.cohort.template_subject import Simulated, Simulation, simulate_subject
-from lesionforge.files import atomic, claim_output, write_json, write_text
+from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.reading import read_json
 
 README = """\
 This cohort is simulated. {heads}
@@ -128,14 +127,14 @@ def make_template_cohort(
         file_ending=simulation.file_ending,
         name=simulation.name,
     )
-    return Cohort(name=simulation.name, channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
+    return Cohort(name=cohort_name(out), channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
 
 
 def _begin(out: Path, simulation: Simulation) -> None:
     """Claim the output folder, or go on in one that was begun with the same settings."""
     settings = out / "simulation.json"
     content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
-    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) == content:
+    if settings.is_file() and read_json(settings) == content:
         return
     claim_output(out)
     write_json(settings, content)
@@ -161,7 +160,7 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
         _write_array(label, subject.label.astype(np.uint8), subject)
         _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
     source = simulation.map_of(number)
-    mask_id = json.loads(record.read_text(encoding="utf-8"))["mask_id"] if record.is_file() else ""
+    mask_id = read_json(record)["mask_id"] if record.is_file() else ""
     return Case(
         case_id=case_id,
         subject_id=case_id if source is None else Path(source).name.split(".")[0],
@@ -186,13 +185,4 @@ def _write_image(path: Path, channel: NDArray[np.float32], subject: Simulated) -
 
 
 def _write_array(path: Path, array: NDArray[Any], subject: Simulated) -> None:
-    with atomic(path) as temporary:
-        if path.suffix == ".png":
-            info = PngInfo()
-            info.add_text("Description", "simulated")
-            Image.fromarray(np.ascontiguousarray(array)).save(temporary, pnginfo=info)
-            return
-        image = nib.Nifti1Image(array, subject.affine)
-        image.header["descrip"] = b"simulated"
-        image.header.set_xyzt_units("mm")
-        nib.save(image, temporary)
+    write_stored(path, array, subject.affine, simulated=True)

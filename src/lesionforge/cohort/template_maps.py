@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from lesionforge.cohort.brain_shape import BrainShape, Matrix, mni_brain
-from lesionforge.cohort.scan import IMAGE_ENDINGS, BoolArray, FloatArray, LabelArray, read_label
+from lesionforge.cohort.case import ending_of
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, read_label
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES, group_freesurfer
 from lesionforge.cohort.template_anatomy import FIELD_CENTRE_MM, Anatomy, Deformation, Grid
 from lesionforge.errors import CohortError, ConfigError
@@ -34,7 +35,7 @@ def label_files(folder: Path) -> tuple[str, ...]:
         ConfigError: if there is none.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = tuple(str(path) for path in files if path.name.endswith(IMAGE_ENDINGS))
+    found = tuple(str(path) for path in files if ending_of(path))
     if not found:
         raise ConfigError(folder, "holds no label map", "name a folder of .nii.gz files")
     return found

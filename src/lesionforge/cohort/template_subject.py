@@ -73,7 +73,7 @@ class Simulation:
 
     @property
     def name(self) -> str:
-        """Name of the cohort."""
+        """What ``dataset.json`` calls the cohort."""
         return f"Simulated_{self.lesion}_{'_'.join(self.contrasts)}"
 
     @property

@@ -12,7 +12,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box
+from lesionforge.masks.place import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.anatomy import slice_axis
 from lesionforge.preprocessing.region import with_region
 
@@ -66,8 +66,8 @@ class EditedMasks(MaskSource):
         centre = _relative_place(drawn, scan)
         if not drawn.mask.any():
             return replace(drawn, centre=centre, corner=None)
-        shift = rng.uniform(*self.shift_mm, scan.spatial_dims)
-        mask = self._deform(drawn.mask, np.array(scan.spacing), rng)
+        shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
+        mask = self._deform(drawn.mask, scan, rng)
         flip = self.mirror and rng.random() < 0.5
         axis = left_right_axis(scan)
         if flip:
@@ -77,10 +77,10 @@ class EditedMasks(MaskSource):
             centre = tuple(float(c) for c in mirrored + shift / _box_size_mm(scan))
         return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
 
-    def _deform(self, mask: LabelArray, spacing: NDArray[np.float64], rng: np.random.Generator) -> LabelArray:
-        """Return the mask scaled, turned and bent; empty if nothing of it hits a voxel."""
-        factor = rng.uniform(*self.scale)
-        rotation = _rotation(spacing, np.deg2rad(self.rotation_deg), rng)
+    def _deform(self, mask: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
+        """Return the mask scaled, turned and bent on the grid of a scan; empty if nothing of it hits a voxel."""
+        spacing, factor = np.array(scan.spacing), rng.uniform(*self.scale)
+        rotation = _rotation(np.array(scan.slicing_spacing), np.deg2rad(self.rotation_deg), rng)
         size_mm = np.array(mask.shape) * spacing
         reach = np.abs(rotation) @ size_mm * factor + 4 * self.elastic_mm
         shape = tuple(int(n) for n in np.maximum(1, np.ceil(reach / spacing)))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.scan import IMAGE_ENDINGS, Scan, read_label
+from lesionforge.cohort.case import Cohort, ending_of, stem_of
+from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import Lesion, read_lesion
 from lesionforge.masks.base import MaskSource
@@ -33,7 +34,7 @@ class GivenMasks(MaskSource):
         if not folder.is_dir():
             raise ConfigError(folder, "there is no such folder of masks", "check the path after files:")
         subject_of = {} if cohort is None else {case.case_id: case.subject_id for case in cohort}
-        self._paths = {_stem(path): path for path in sorted(folder.iterdir()) if path.name.endswith(IMAGE_ENDINGS)}
+        self._paths = {stem_of(path): path for path in sorted(folder.iterdir()) if ending_of(path)}
         lesions: dict[str, Lesion] = {}
         for name, path in self._paths.items():
             lesion = read_lesion(path, mask_id=name, subject=subject_of.get(name, name))
@@ -56,14 +57,7 @@ class GivenMasks(MaskSource):
             return self.lesions[names[rng.integers(len(names))]].drawn_for(scan)
         path = self._paths[own.mask_id]
         label, affine = read_label(path)
-        if label.shape != scan.spatial_shape or not np.allclose(affine, scan.affine, atol=1e-2):
+        if label.shape != scan.spatial_shape or not same_grid(label.shape, affine, scan.affine):
             raise ConfigError(path, f"is not on the grid of the scan {own.mask_id}", "resample it to that grid")
         mask, corner = crop_to_lesion(label)
         return DrawnMask(mask=mask, mask_id=own.mask_id, subjects=frozenset({own.subject}), corner=corner, clip=False)
-
-
-def _stem(path: Path) -> str:
-    for ending in IMAGE_ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
-    return path.stem

@@ -133,7 +133,13 @@ def _near_origin(
         mask = np.flip(mask, axis)
         centre[axis] = 1 - centre[axis]
     low, high = region_box(scan.region)
-    return mask, low + centre * (high - low) + rng.normal(0, jitter_mm, centre.size) / np.array(scan.spacing)
+    shift = within_grid(rng.normal(0, jitter_mm, centre.size), scan)
+    return mask, low + centre * (high - low) + shift / np.array(scan.spacing)
+
+
+def within_grid(shift: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
+    """Return a shift that stays 0 along axes of one voxel: a volume of one slice has no place beside it."""
+    return np.where(np.array(scan.spatial_shape) > 1, shift, 0.0)
 
 
 def random_voxel(allowed: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:

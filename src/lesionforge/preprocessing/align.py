@@ -7,7 +7,7 @@ either end, background cut at an intensity of 35. Its clipping and scaling are d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,14 +19,15 @@ from scipy import ndimage
 from lesionforge.cohort.brain_shape import Matrix, inverse
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts import WriteReport, case_files, read_cohort, write_nnunet
-from lesionforge.cohort.layouts.cases_csv import Row, write_table
+from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_image, save_label
 from lesionforge.cohort.splits import copy_roles
 from lesionforge.cohort.structures import read_structures
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
 from lesionforge.preprocessing.region import with_region
 from lesionforge.preprocessing.template_grid import TemplateGrid
+from lesionforge.reading import Row
 
 Background = float | Literal["auto", "none"]
 Registration = Literal["moments", "ants"]
@@ -135,6 +136,7 @@ def align_cohort(
     drop: int = 4,
     background: Background = "none",
     registration: Registration = "moments",
+    columns: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AlignReport:
     """Write a cohort of volumes anew, all on one grid over the MNI152 brain, with ``alignment.csv``.
@@ -147,6 +149,7 @@ def align_cohort(
         background: intensities below this become 0; ``auto``: below 35, but in channels that end at 255 or lower
             those no higher than the air in the scan's corners; ``none``: they stay.
         registration: by the ``moments`` of the brains, or from there on by ``ants``, if antspyx is installed.
+        columns: further ones of ``cases.csv`` to take along.
         progress: called with the cases that are done, and their number.
 
     Raises:
@@ -171,13 +174,18 @@ def align_cohort(
             except CohortError as problem:
                 problems.append(problem)
         if not cases:
-            raise CohortError(folder, "no case could be aligned", f"first problem: {problems[0]}")
+            raise CohortError(folder, f"no case could be aligned: {causes(problems)}", "correct these")
         structures = read_structures(folder)
         report = write_nnunet(
-            cohort.with_cases(cases), out, missing="zero_fill", problems=problems, structures=structures
+            cohort.with_cases(cases),
+            out,
+            missing="zero_fill",
+            problems=problems,
+            structures=structures,
+            columns=columns,
         )
     write_table(out / "alignment.csv", rows, columns=list(rows[0]))
-    copy_roles(folder, out)
+    copy_roles(folder, out, report.cohort.subjects)
     dice = {row["case_id"]: float(row["brain_dice"]) for row in rows}
     return AlignReport(written=report, poor={case: value for case, value in dice.items() if value < LEAST_DICE})
 

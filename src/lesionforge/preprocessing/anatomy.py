@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from lesionforge.cohort.scan import BoolArray, FloatArray
+from lesionforge.cohort.scan import BoolArray, FloatArray, slicing_spacing
 from lesionforge.preprocessing.skull import inner_contour
 
 HEAD_WIDTH_MM = 150.0
@@ -46,7 +46,7 @@ def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolAr
     volume = np.asarray(image, np.float32)
     if volume.ndim == 2:
         return _find(volume[..., None])[..., 0]
-    axis = slice_axis(spacing)
+    axis = slice_axis(slicing_spacing(spacing, volume.shape))
     return np.ascontiguousarray(np.moveaxis(_find(np.moveaxis(volume, axis, -1)), -1, axis))
 
 

@@ -15,7 +15,7 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 from skimage.transform import resize
 
-from lesionforge.cohort.scan import Scan
+from lesionforge.cohort.scan import Scan, slicing_spacing
 from lesionforge.errors import CohortError
 
 Array = NDArray[Any]
@@ -96,7 +96,7 @@ def plan_geometry(
     turned, source_spacing = tuple(range(scan.spatial_dims)), scan.spacing
     if scan.spatial_dims == 3:
         orientation = ornt_transform(io_orientation(scan.affine), axcodes2ornt("RAS"))
-        turned, slice_axis = _turned_axes(source_spacing, orientation, spatial_dims)
+        turned, slice_axis = _turned_axes(scan.slicing_spacing, orientation, spatial_dims)
     turned_shape = tuple(scan.spatial_shape[axis] for axis in turned)
     source_spacing = tuple(source_spacing[axis] for axis in turned)
     factors = [1.0] * len(turned_shape)
@@ -115,18 +115,21 @@ def plan_geometry(
     )
 
 
-def turned_spacing(spacing: tuple[float, ...], orientation: str, spatial_dims: int) -> tuple[float, ...]:
+def turned_spacing(
+    spacing: tuple[float, ...], orientation: str, spatial_dims: int, *, size: tuple[int, ...]
+) -> tuple[float, ...]:
     """Return the spacing of a file's axes in the order that a model has them.
 
     Args:
         spacing: millimetres along the axes of the file.
         orientation: their directions, such as ``"LPS"``; empty for a slice.
         spatial_dims: of the model.
+        size: voxels along the axes of the file.
     """
     if not orientation:
         return spacing
     turn = ornt_transform(axcodes2ornt(orientation), axcodes2ornt("RAS"))
-    return tuple(spacing[axis] for axis in _turned_axes(spacing, turn, spatial_dims)[0])
+    return tuple(spacing[axis] for axis in _turned_axes(slicing_spacing(spacing, size), turn, spatial_dims)[0])
 
 
 def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: int) -> tuple[tuple[int, ...], int]:
@@ -139,7 +142,7 @@ def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: i
 def thickest_axis(spacing: tuple[float, ...]) -> int:
     """Return the axis with the largest spacing, the last one among equals (within 1 %)."""
     largest = max(spacing)
-    return max(axis for axis, step in enumerate(spacing) if step > 0.99 * largest)
+    return max(axis for axis, step in enumerate(spacing) if step >= 0.99 * largest)
 
 
 def _orient(array: Array, orientation: Array) -> Array:

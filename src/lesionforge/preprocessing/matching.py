@@ -8,7 +8,7 @@ partner's first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,7 +63,13 @@ class MatchReport:
 
 
 def match_cohort(
-    cohort: Cohort, reference: Cohort, *, out: Path, seed: int = 0, progress: Progress = lambda done, total: None
+    cohort: Cohort,
+    reference: Cohort,
+    *,
+    out: Path,
+    seed: int = 0,
+    columns: Collection[str] = (),
+    progress: Progress = lambda done, total: None,
 ) -> MatchReport:
     """Write the lesion-free scans of ``cohort`` that lie at the levels of ``reference``, with its intensities.
 
@@ -76,6 +82,7 @@ def match_cohort(
         reference: annotated cases that they are to look like beside lesions: those that will be trained on.
         out: a new folder.
         seed: of the classifiers, and of who is whose partner where no levels say.
+        columns: further ones of ``cases.csv`` to take along.
         progress: called with the cases that are done, and their number.
 
     Raises:
@@ -94,7 +101,7 @@ def match_cohort(
     claim_output(out)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         changed = list(_changed(matches, healthy.channels, Path(temporary), progress))
-        written = write_nnunet(healthy.with_cases(changed), out, problems=problems)
+        written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
     judge = _Judge(partners, heights, seed)
@@ -232,7 +239,7 @@ def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, pr
                     changed = match_intensities(image, *sample)
                     save_edited(match.case.images[channel], file, changed, tissue(image, head))
                 else:
-                    save_image(file, match_intensities(image, *sample, beyond="scales"), scan.affine)
+                    save_image(file, match_intensities(image, *sample, beyond="scales"), match.case.images[channel])
             images = dict(zip(channels, files, strict=True))
             parents = tuple(sorted({*match.case.parents, *match.partner.ancestry}))
             yield replace(match.case, images=images, parents=parents)

@@ -267,5 +267,7 @@ class Preprocessing(BaseModel):
 
 
 def _median_spacing(fingerprint: Fingerprint, spatial_dims: int) -> tuple[float, ...]:
-    turned = [turned_spacing(case.spacing, case.orientation, spatial_dims) for case in fingerprint.cases]
+    turned = [
+        turned_spacing(case.spacing, case.orientation, spatial_dims, size=case.size) for case in fingerprint.cases
+    ]
     return tuple(float(s) for s in np.median(turned, axis=0)[:spatial_dims])

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.scan import IMAGE_ENDINGS, LabelArray, read_label, read_raw
+from lesionforge.cohort.case import IMAGE_ENDINGS, Case, Cohort
+from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.scan import LabelArray, read_label, read_raw
 from lesionforge.errors import CohortError
 from lesionforge.scores.images import NoiseFilter, image_detections, image_dice
 from lesionforge.scores.lesionwise import lesion_wise
@@ -114,7 +115,7 @@ def _read_maps(predictions: Path, case: Case, labels: Mapping[str, int]) -> tupl
     path = prediction_file(predictions, case.case_id)
     prediction, affine = read_label(path)
     truth, truth_affine = _read_truth(case)
-    if prediction.shape != truth.shape or not np.allclose(affine, truth_affine, atol=1e-2):
+    if prediction.shape != truth.shape or not same_grid(truth.shape, affine, truth_affine):
         raise CohortError(path, f"is not on the grid of case {case.case_id}", "resample it to the scan")
     _check_classes(path, prediction, labels)
     _check_classes(case.label or case.case_id, truth, labels)

@@ -13,6 +13,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.levels import central_slices, scan_heights
 from lesionforge.cohort.measure import foreground, slice_axis
@@ -136,7 +137,7 @@ def score_healed(
 def _slices(scan: Scan, intensity: Intensity, fraction: float) -> _Slices:
     axis, used = None, np.ones(1, bool)
     if scan.spatial_dims == 3:
-        axis = slice_axis(scan.spacing, "".join(aff2axcodes(scan.affine)))
+        axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine)))
         used = np.ones(scan.spatial_shape[axis], bool)
         if fraction < 1:
             used = central_slices(scan_heights(scan)[1], fraction)
@@ -178,7 +179,7 @@ def _image_of(healed: Healed, scan: Scan, name: str) -> FloatArray:
         image, affine = drawn.image, drawn.affine
     else:
         image, affine = np.asarray(found, np.float32), scan.affine
-    if image.shape != scan.image.shape or not np.allclose(affine, scan.affine, atol=1e-2):
+    if image.shape != scan.image.shape or not same_grid(scan.spatial_shape, affine, scan.affine):
         raise CohortError(f"{case_id} of {name}", "is not on the grid of the original", "write it in original space")
     return image
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesionforge.cohort.scan import LabelArray
+from lesionforge.cohort.scan import LabelArray, slicing_spacing
 from lesionforge.preprocessing.geometry import thickest_axis
 
 COUNTS = ("image_hits", "image_false_alarms", "image_misses")
@@ -140,7 +140,9 @@ def class_average(table: pd.DataFrame) -> float:
 
 def _images(label: LabelArray, spacing: Sequence[float]) -> LabelArray:
     """Return ``(image, x, y)``."""
-    return label[None] if label.ndim == 2 else np.moveaxis(label, thickest_axis(tuple(spacing)), 0)
+    if label.ndim == 2:
+        return label[None]
+    return np.moveaxis(label, thickest_axis(slicing_spacing(spacing, label.shape)), 0)
 
 
 def _of_class(found: LabelArray, true: LabelArray, value: int) -> _Areas:

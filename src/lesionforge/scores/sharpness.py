@@ -105,7 +105,7 @@ def scan_sharpness(scan: Scan) -> dict[str, float]:
 
     Of a volume these are the slices that show a lesion, or all that show the head where none does.
     """
-    axis = slice_axis(scan.spacing, "".join(aff2axcodes(scan.affine))) if scan.spatial_dims == 3 else None
+    axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine))) if scan.spatial_dims == 3 else None
     head = _cut(foreground(scan.image[0]), axis)
     shown = head.any((1, 2))
     if scan.label is not None and scan.label.any():

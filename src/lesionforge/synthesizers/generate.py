@@ -221,7 +221,7 @@ def _write(job: Job, target: Target, drawing: Drawing, placed: PlacedMask, case_
     for number, channel in enumerate(channels):
         touched = drawing.touched | target.touched
         save_edited(target.scan.case.images[channel], files[number], drawing.image[number], touched)
-    save_label(label_file, drawing.label, target.scan.affine)
+    save_label(label_file, drawing.label, target.scan.file)
 
 
 def _check_classes(label: LabelArray, job: Job, where: str) -> None:

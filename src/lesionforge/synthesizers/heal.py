@@ -176,7 +176,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         for number, channel in enumerate(preprocessing.channels):
             save_edited(scan.case.images[channel], files[number], image[number], touched)
         if label_file is not None:
-            save_label(label_file, label, scan.affine)
+            save_label(label_file, label, scan.file)
     return {
         "source_case": case.case_id,
         "annotation": str(case.annotation),

@@ -42,7 +42,6 @@ def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeE
         leftover.unlink(missing_ok=True)
     write_dataset_json(
         out,
-        name=result.name,
         channels=result.channels,
         labels=result.labels,
         num_training=len(result.annotated()),

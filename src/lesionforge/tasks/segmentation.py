@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from lesionforge.errors import ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, write_json
 from lesionforge.networks.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.reading import read_json
 from lesionforge.tasks.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation_config import SegmentationConfig, background_of, make_network
 from lesionforge.tasks.training_cases import (
@@ -215,7 +215,7 @@ class SegmentationTask:
         path = out / f"{case.case_id}{ending}"
         if not path.is_file():
             scan = load_scan(case, channels)
-            save_label(path, self.predict(scan), scan.affine)
+            save_label(path, self.predict(scan), scan.file)
         return path
 
 
@@ -232,5 +232,5 @@ def claim_predictions(out: Path, task: SegmentationTask) -> None:
     if not record.is_file():
         claim_output(out)
         write_json(record, model)
-    elif json.loads(record.read_text(encoding="utf-8")) != model:
+    elif read_json(record) != model:
         raise OutputError(out, "holds the predictions of another model", "name a new folder")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from lesionforge.benchmark.healing.setting import HealingSetting
 from lesionforge.benchmark.provenance import timed
 from lesionforge.files import write_text
+from lesionforge.reading import read_frame
 from lesionforge.scores.healed import score_healed
 from lesionforge.scores.healthiness import segmentor
 from lesionforge.synthesizers.heal import HEALED, MAPS, RECONSTRUCTED, heal_cohort
@@ -77,5 +76,5 @@ def score(setting: HealingSetting, seed: int) -> str:
             seed=seed,
         )
         write_text(table, scores.to_csv(index=False))
-    means = pd.read_csv(table).groupby("method", sort=False)["healthiness"].mean()
+    means = read_frame(table).groupby("method", sort=False)["healthiness"].mean()
     return f"seed {seed}: mean healthiness " + ", ".join(f"{name} {value:.2f}" for name, value in means.items())

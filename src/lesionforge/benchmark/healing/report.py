@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from lesionforge.benchmark.report import plan_text, save_figure, template
 from lesionforge.benchmark.wording import amount
 from lesionforge.cohort.levels import describe_levels
 from lesionforge.files import write_text
+from lesionforge.reading import read_frame, read_json
 from lesionforge.scores import score_info
 from lesionforge.scores.healed_summary import summarize_healed
 from lesionforge.scores.healthiness import LEAST_DICE
@@ -33,7 +33,7 @@ def write_healing_report(setting: HealingSetting) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return what came of it."""
     plan, out = setting.plan, setting.out
     names = {"method": str, "case_id": str, "subject_id": str}
-    results = pd.read_csv(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
+    results = read_frame(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
     summary = summarize_healed(results, baselines=plan.baselines)
     write_text(out / "summary.csv", summary.to_csv(index=False))
     main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
@@ -132,5 +132,5 @@ def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, st
     }
     levels = setting.model_folder(plan.seeds[0], next(iter(plan.methods))) / "levels.json"
     if levels.is_file():
-        rows["Levels in training"] = describe_levels(json.loads(levels.read_text(encoding="utf-8")))
+        rows["Levels in training"] = describe_levels(read_json(levels))
     return rows

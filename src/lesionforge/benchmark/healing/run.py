@@ -16,6 +16,7 @@ from lesionforge.benchmark.provenance import RunRecord, Source
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.files import write_text
+from lesionforge.reading import read_frame
 
 Say = Callable[[str], None]
 
@@ -54,7 +55,7 @@ def run_healing(
         for line in run(score, [(setting, seed) for seed in plan.seeds]):
             say(line)
     names = {"method": str, "case_id": str, "subject_id": str}
-    results = pd.concat([pd.read_csv(setting.results_file(seed), dtype=names) for seed in plan.seeds])
+    results = pd.concat([read_frame(setting.results_file(seed), dtype=names) for seed in plan.seeds])
     write_text(out / "results.csv", results.to_csv(index=False))
     record.save()
     return write_healing_report(setting)

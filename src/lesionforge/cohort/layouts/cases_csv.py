@@ -1,6 +1,7 @@
 """The table ``cases.csv``: what an nnU-Net folder does not say about its cases."""
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import pandas as pd
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.errors import CohortError, LesionforgeError
 from lesionforge.files import write_text
+from lesionforge.reading import Row, read_rows
 
 COLUMNS = (
     "case_id",
@@ -23,12 +25,13 @@ COLUMNS = (
     "seed",
     "parents",
 )
+SYNTHETIC_COLUMNS = ("redraws", "healed_by", "kept_by", "score")
+"""Further columns of the cases that a synthesizer drew."""
 ORIGINS: dict[str, Literal["real", "simulated", "synthetic"]] = {
     "real": "real",
     "simulated": "simulated",
     "synthetic": "synthetic",
 }
-Row = dict[str, str]
 
 
 def read_table(path: Path, required: Iterable[str]) -> list[Row]:
@@ -39,16 +42,10 @@ def read_table(path: Path, required: Iterable[str]) -> list[Row]:
     """
     if not path.is_file():
         raise CohortError(path, "the file is missing", "name the folder or table that holds the cases")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "save it as CSV in UTF-8") from error
-    for column in required:
-        if column not in table.columns:
-            raise CohortError(path, f"has no column {column}", f"its columns are {', '.join(table.columns)}")
-    if table.empty:
+    rows = read_rows(path, required)
+    if not rows:
         raise CohortError(path, "lists no cases", "add a row for each case")
-    return [{str(key): value.strip() for key, value in row.items()} for row in table.to_dict("records")]
+    return rows
 
 
 def check_ids(rows: Iterable[Mapping[str, str]], path: Path, column: str = "case_id") -> None:
@@ -61,7 +58,7 @@ def check_ids(rows: Iterable[Mapping[str, str]], path: Path, column: str = "case
     for row in rows:
         case_id, subject_id = row[column], row.get("subject_id", row[column])
         for kind, value in (("case", case_id), ("subject", subject_id)):
-            if not value or "/" in value or any(letter.isspace() for letter in value):
+            if not value or "/" in value or any(letter.isspace() or not letter.isprintable() for letter in value):
                 raise CohortError(path, f"{value!r} cannot be a {kind} id", "use letters, digits, - and _ only")
         if case_id in seen:
             raise CohortError(path, f"lists the case {case_id} twice", "give every case its own id")
@@ -80,7 +77,7 @@ def read_cases_csv(path: Path) -> list[Row]:
         row.setdefault("subject_id", row["case_id"])
         check_choice(path, row, "annotation", ("", *(str(a) for a in Annotation)))
         check_choice(path, row, "origin", ("", *ORIGINS))
-        if row.get("seed") and not row["seed"].lstrip("-").isdecimal():
+        if row.get("seed") and re.fullmatch(r"-?[0-9]{1,20}", row["seed"]) is None:
             raise CohortError(path, f"case {row['case_id']} has the seed {row['seed']!r}", "use a whole number")
     check_ids(rows, path)
     return rows

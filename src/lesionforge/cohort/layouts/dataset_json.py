@@ -1,6 +1,5 @@
 """The file ``dataset.json`` of nnU-Net v2: channels, lesion classes and file ending of a cohort."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from lesionforge.errors import CohortError
 from lesionforge.files import write_json
+from lesionforge.reading import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Description:
     """The content of a ``dataset.json``.
 
     Attributes:
-        name: of the cohort.
+        name: see :func:`cohort_name`.
         channels: names in the order of the suffixes ``_0000``, ``_0001``, …
         labels: class name → integer, consecutive from ``background`` = 0.
         file_ending: ``.nii.gz``, ``.nii`` or ``.png``.
@@ -37,11 +37,15 @@ def read_dataset_json(folder: Path) -> Description:
     path = folder / "dataset.json"
     if not path.is_file():
         raise CohortError(folder, "has no dataset.json", "name a cohort folder, or make one with lesionforge import")
+    content = read_json(path, remedy="give it channel_names, labels and file_ending")
+    if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
+        what = "is of the Medical Segmentation Decathlon, or of nnU-Net v1"
+        remedy = "convert it with nnUNetv2_convert_MSD_dataset or nnUNetv2_convert_old_nnUNet_dataset"
+        raise CohortError(path, what, remedy)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         channel_names = {int(number): str(name) for number, name in content["channel_names"].items()}
         labels, file_ending = content["labels"], str(content["file_ending"])
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         what = f"does not describe a dataset of nnU-Net v2 ({error!r})"
         raise CohortError(path, what, "give it channel_names, labels and file_ending") from error
     if sorted(channel_names) != list(range(len(channel_names))) or not channel_names:
@@ -49,36 +53,40 @@ def read_dataset_json(folder: Path) -> Description:
     if file_ending not in (".nii.gz", ".nii", ".png"):
         raise CohortError(path, f"the file ending {file_ending!r} is unknown", "use .nii.gz (3D) or .png (2D)")
     return Description(
-        name=str(content.get("name") or re.sub(r"^Dataset\d+_", "", folder.resolve().name)),
+        name=cohort_name(folder),
         channels=tuple(channel_names[number] for number in sorted(channel_names)),
         labels=_checked_labels(labels, path),
         file_ending=file_ending,
     )
 
 
+def cohort_name(folder: Path) -> str:
+    """Return the name of a cohort: that of its folder without ``DatasetNNN_``, whatever ``dataset.json`` says."""
+    return re.sub(r"^Dataset\d+_", "", folder.resolve().name)
+
+
 def write_dataset_json(
     folder: Path,
     *,
-    name: str,
     channels: Sequence[str],
     labels: Mapping[str, int],
     num_training: int,
     file_ending: str,
+    name: str = "",
 ) -> None:
-    """Write ``dataset.json``: the keys that nnU-Net requires, and the cohort's name.
+    """Write ``dataset.json``: the keys that nnU-Net requires, and a name, if one is given.
 
     Raises:
         CohortError: see :func:`check_names`.
     """
     path = folder / "dataset.json"
     content = {
-        "name": name,
         "channel_names": {str(number): channel for number, channel in enumerate(channels)},
         "labels": check_names(channels, labels, path),
         "numTraining": num_training,
         "file_ending": file_ending,
     }
-    write_json(path, content)
+    write_json(path, content | ({"name": name} if name else {}))
 
 
 def check_names(channels: Sequence[str], labels: Mapping[str, int], where: Path) -> dict[str, int]:

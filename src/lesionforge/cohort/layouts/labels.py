@@ -7,15 +7,14 @@ from typing import Literal, NoReturn
 import numpy as np
 
 from lesionforge.cohort.case import Annotation
-from lesionforge.cohort.scan import LabelArray, read_label
+from lesionforge.cohort.scan import ALL_BUT_0, STORED_0_TOP, LabelArray, read_label
 from lesionforge.errors import CohortError
 
 NoMask = Literal["unknown", "lesion_free"]
 OnProblem = Callable[[CohortError], None]
 """Called with the error of a case that a reader cannot use and then leaves out."""
 
-STORED_0_255 = "store the classes as 1, 2, …, or import it with --binary-masks"
-SMOOTHED = "save it without anti-aliasing; --binary-masks takes every value but 0 for the lesion"
+SMOOTHED = f"save it without anti-aliasing; --binary-masks takes {ALL_BUT_0}"
 
 
 def fail(problem: CohortError) -> NoReturn:
@@ -49,6 +48,22 @@ def check_classes(label: LabelArray, path: Path, labels: Mapping[str, int]) -> N
         raise CohortError(path, f"holds the label values {strange}, known are {known}", "correct it or name the class")
 
 
+def consecutive(labels: Mapping[str, int]) -> dict[str, int]:
+    """Return the classes numbered 0, 1, 2, … in the order of their values, as nnU-Net wants them.
+
+    Args:
+        labels: class name → the value that the files hold.
+    """
+    numbers = {value: number for number, value in enumerate(sorted(set(labels.values())))}
+    return {name: numbers[value] for name, value in labels.items()}
+
+
+def renumber(label: LabelArray, labels: Mapping[str, int]) -> LabelArray:
+    """Return a label map with the numbers of :func:`consecutive` for the values of ``labels``."""
+    values, numbers = sorted(labels.values()), np.arange(len(labels), dtype=np.int16)
+    return label if values == numbers.tolist() else numbers[np.searchsorted(values, label)]
+
+
 def derive_annotation(path: Path, labels: Mapping[str, int], *, binary_masks: bool = False) -> Annotation:
     """Return *lesion* where the label file has any non-zero voxel, else *lesion_free*.
 
@@ -60,7 +75,7 @@ def derive_annotation(path: Path, labels: Mapping[str, int], *, binary_masks: bo
     Raises:
         CohortError: see :func:`check_label_values`.
     """
-    label = read_label(path)[0] if binary_masks else check_label_values(path, labels)
+    label = read_label(path, binary=True)[0] if binary_masks else check_label_values(path, labels)
     return Annotation.LESION if label.any() else Annotation.LESION_FREE
 
 
@@ -100,11 +115,13 @@ def _values(path: Path, labels: Mapping[str, int] | None, *, binary_masks: bool)
     """Return the non-zero values of a mask."""
     if labels is not None and not binary_masks:
         return set(np.unique(check_label_values(path, labels)).tolist()) - {0}
-    label, _ = read_label(path)
+    label, _ = read_label(path, binary=binary_masks)
     if binary_masks:
         return {1} if label.any() else set()
     values = set(np.unique(label).tolist())
     _refuse_grey_values(path, values, set())
+    if min(values) < 0:
+        raise CohortError(path, f"holds the label value {min(values)}, below 0", "set it to a class, or to 0")
     return values - {0}
 
 
@@ -112,14 +129,15 @@ def _refuse_grey_values(path: Path, values: set[int], known: set[int]) -> None:
     if 255 not in values - known:
         return
     if values <= {0, 255}:
-        raise CohortError(path, "the mask is stored as 0 and 255", STORED_0_255)
+        raise CohortError(path, "the mask is stored as 0 and 255", STORED_0_TOP)
     raise CohortError(path, f"the mask has smoothed edges: {len(values)} values from 0 to 255", SMOOTHED)
 
 
 def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]:
     if values and values != set(range(1, max(values) + 1)):
-        where = next(iter(masks.values())).parent
-        raise CohortError(where, f"the masks hold the values {sorted(values)}, not 1 … k", "name the classes in labels")
+        where, named = next(iter(masks.values())).parent, " ".join(f"--label NAME={value}" for value in sorted(values))
+        what = f"the masks hold the values {sorted(values)}, not 1 … k"
+        raise CohortError(where, what, f"name each class, {named}, and they are renumbered")
     if len(values) <= 1:
         return {"background": 0, "lesion": 1}
     return {"background": 0, **{f"lesion_{value}": value for value in sorted(values)}}

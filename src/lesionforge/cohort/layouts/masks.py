@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, fail
-from lesionforge.cohort.scan import IMAGE_ENDINGS, read_label
+from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError
 
 BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -31,14 +31,14 @@ def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
         raise CohortError(folder, "there is no such folder", "check the path")
     cases, greatest = [], 0
     for path in sorted(folder.iterdir()):
-        if not path.name.endswith(IMAGE_ENDINGS):
+        if not ending_of(path):
             continue
         try:
             greatest = max(greatest, _greatest_class(path))
         except CohortError as problem:
             on_problem(problem)
             continue
-        name = path.name.removesuffix(next(filter(path.name.endswith, IMAGE_ENDINGS)))
+        name = stem_of(path)
         cases.append(
             Case(
                 case_id=name,

@@ -1,19 +1,17 @@
 """The nnU-Net v2 raw layout: the cohort on disk."""
 
-import gzip
 import re
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.layouts.cases_csv import (
-    Row,
+    SYNTHETIC_COLUMNS,
     case_from_row,
     check_ids,
     read_cases_csv,
@@ -22,13 +20,19 @@ from lesionforge.cohort.layouts.cases_csv import (
     write_problems,
     write_table,
 )
-from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
+from lesionforge.cohort.layouts.dataset_json import (
+    Description,
+    check_names,
+    read_dataset_json,
+    write_dataset_json,
+)
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
-from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_image, save_label
+from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_copy, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
-from lesionforge.errors import CohortError
-from lesionforge.files import atomic, claim_output
+from lesionforge.errors import CohortError, causes
+from lesionforge.files import claim_output
+from lesionforge.reading import Row
 
 Missing = Literal["leave_out", "zero_fill"]
 
@@ -63,8 +67,7 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
             problems.append(problem)
             on_problem(problem)
     if problems and not cases:
-        what = f"holds no usable case, {len(problems)} bad ones; the first: {problems[0].where}: {problems[0].what}"
-        raise CohortError(folder, what, problems[0].remedy)
+        raise CohortError(folder, f"holds no usable case: {causes(problems)}", "correct these")
     if not cases:
         raise CohortError(folder, "holds no usable case", "put images into imagesTr, named CASE_0000 and so on")
     return Cohort(name=description.name, channels=description.channels, labels=description.labels, cases=tuple(cases))
@@ -88,7 +91,11 @@ def _rows_from_files(folder: Path, file_ending: str) -> list[Row]:
 def _names(folder: Path) -> frozenset[str]:
     if not folder.is_dir():
         return frozenset()
-    return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    strange = sorted(name for name in names if not name.isprintable())
+    if strange:
+        raise CohortError(folder, f"holds a file with the name {strange[0]!r}", "use letters, digits, - and _ only")
+    return names
 
 
 def _read_case(
@@ -132,6 +139,8 @@ class WriteReport:
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
         converted: cases whose ADC map was brought to 10⁻³ mm²/s.
+        renumbered: lesion class → its value in the source, of the classes that got another one.
+        dropped_columns: the further columns of ``cases.csv`` that were not asked for.
         problems: the errors of the cases that could not be used and were left out.
     """
 
@@ -139,6 +148,8 @@ class WriteReport:
     left_out: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
+    renumbered: Mapping[str, int] = field(default_factory=dict)
+    dropped_columns: tuple[str, ...] = ()
     problems: tuple[CohortError, ...] = ()
 
 
@@ -152,31 +163,39 @@ def write_nnunet(
     anatomy: Callable[[Scan], LabelArray] | None = None,
     structures: Structures | None = None,
     window: Window | None = None,
+    columns: Collection[str] = (),
 ) -> WriteReport:
     """Write a cohort in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr``.
 
-    Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Files are copied
-    as they are (``.nii`` is compressed), so data type, affine and every bit stay. A lesion-free case gets an
-    all-zero label; a case whose lesions are not outlined goes to ``imagesTs`` and has no label. Cases with missing
-    channels are listed in ``missing.csv``. A channel named ADC is written in 10⁻³ mm²/s, whatever unit its file has.
-    ``dataset.json`` is written last.
+    Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Of an image the stored
+    values, data type, scaling and geometry are written, and nothing else that its file says; whatever is written is
+    read back. Label and anatomy take the geometry of the image; where the classes are not 1 … k, they are numbered so
+    in the order of their values. A lesion-free case gets an all-zero label; a case whose lesions are not outlined goes
+    to ``imagesTs`` and has no label. Cases with missing channels are listed in ``missing.csv``. A channel named ADC is
+    written in 10⁻³ mm²/s, whatever unit its file has. ``dataset.json`` is written last.
 
     Args:
         cohort: what to write.
         folder: a new or empty folder, by custom ``DatasetNNN_Name``.
         missing: leave cases with missing channels out, or fill those channels with zeros.
-        binary_masks: store every non-zero value of a mask as class 1.
+        binary_masks: store every value of a mask but 0 as class 1.
         problems: errors of cases that were left out already on reading, to be listed with the others.
         anatomy: makes the anatomy map of each case, from all its channels, instead of the one that it has.
         structures: what the values of the anatomy maps mean.
         window: of channels named CT, in Hounsfield units; they are clipped to it, and its lower end becomes 0.
+        columns: which of the further columns of ``cases.csv`` to write, besides those that a synthesizer makes.
 
     Raises:
         OutputError: if the folder is not empty.
         CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
     """
+    if problems and not cohort.cases:
+        raise CohortError(cohort.name, f"no case can be used: {causes([*problems])}", "correct these")
     _check_cohort(cohort, folder)
     file_ending = _file_ending(cohort)
+    for column in columns:
+        if not any(column in case.extra for case in cohort):
+            raise CohortError(cohort.name, f"its table has no further column {column!r}", "see its first line")
     if window is not None and (file_ending == ".png" or "CT" not in cohort.channels):
         what = "has no channel CT in Hounsfield units, which are those of NIfTI files"
         raise CohortError(cohort.name, what, "leave the window out")
@@ -195,16 +214,20 @@ def write_nnunet(
             found.append(problem)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
-        raise CohortError(folder, "no case could be written", f"first problem: {found[0]}" if found else "zero-fill")
+        remedy = "correct these" if found else "add --missing zero_fill, or the channels that are missing"
+        raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
     if structures is not None:
         write_structures(folder, structures)
-    result = replace(cohort, cases=tuple(written))
+    kept_columns, dropped = {*columns, *SYNTHETIC_COLUMNS}, dict[str, None]()
+    for number, case in enumerate(written):
+        dropped |= dict.fromkeys(name for name in case.extra if name not in kept_columns)
+        written[number] = replace(case, extra={k: v for k, v in case.extra.items() if k in kept_columns})
+    result, labels = replace(cohort, cases=tuple(written)), consecutive(cohort.labels)
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
         folder,
-        name=cohort.name,
         channels=cohort.channels,
-        labels=cohort.labels,
+        labels=labels,
         num_training=len(result.annotated()),
         file_ending=file_ending,
     )
@@ -213,6 +236,8 @@ def write_nnunet(
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
         converted=tuple(converted),
+        renumbered={name: value for name, value in cohort.labels.items() if labels[name] != value},
+        dropped_columns=tuple(dropped),
         problems=tuple(found),
     )
 
@@ -221,11 +246,11 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
     if not cohort.cases:
         raise CohortError(cohort.name, "the cohort has no cases", "check the folder, the patterns or the selection")
     check_ids(({"case_id": case.case_id, "subject_id": case.subject_id} for case in cohort), folder)
-    check_names(cohort.channels, cohort.labels, folder)
+    check_names(cohort.channels, consecutive(cohort.labels), folder)
 
 
 def _file_ending(cohort: Cohort) -> str:
-    png = {path.name.endswith(".png") for case in cohort for path in case.images.values()}
+    png = {ending_of(path) == ".png" for case in cohort for path in case.images.values() if ending_of(path)}
     if len(png) > 1:
         raise CohortError(cohort.name, "mixes PNG slices and NIfTI volumes", "make a cohort of each")
     return ".png" if png == {True} else ".nii.gz"
@@ -242,10 +267,9 @@ def _write_case(
     window: Window | None,
 ) -> Case:
     """Check a case, write its files, and return it with the new paths."""
-    scan = load_scan(case, [channel for channel in cohort.channels if channel in case.images])
-    if binary_masks and scan.label is not None:
-        scan = replace(scan, label=(scan.label != 0).astype(np.int16))
-    _check_annotation(case, scan, cohort)
+    channels = [channel for channel in cohort.channels if channel in case.images]
+    scan = load_scan(case, channels, binary_masks=binary_masks)
+    _check_annotation(case, scan, consecutive(cohort.labels) if binary_masks else cohort.labels)
     made = None if anatomy is None else anatomy(scan)
     clipped = None
     if window is not None and "CT" in case.images:
@@ -255,50 +279,31 @@ def _write_case(
     images = dict(zip(cohort.channels, files, strict=True))
     for channel, target in images.items():
         if channel == "CT" and clipped is not None:
-            save_image(target, clipped, scan.affine)
+            save_image(target, clipped, case.images["CT"])
         elif channel in case.images:
-            _copy(case.images[channel], target)
+            save_copy(case.images[channel], target)
         else:
-            save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.affine)
-    if case.label is not None and case.outlined and not binary_masks:
-        _copy(case.label, label)
-    elif scan.label is not None:
-        save_label(label, scan.label, scan.affine)
-    anatomy_file = folder / "anatomyTr" / label.name
-    if made is not None:
-        save_label(anatomy_file, made, scan.affine)
-    elif case.anatomy is not None:
-        _copy(case.anatomy, anatomy_file)
+            save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.file)
+    if scan.label is not None:
+        save_label(label, scan.label if binary_masks else renumber(scan.label, cohort.labels), scan.file)
+    anatomy_file, anatomy_map = folder / "anatomyTr" / label.name, scan.anatomy if made is None else made
+    if anatomy_map is not None:
+        save_label(anatomy_file, anatomy_map, scan.file)
     return replace(
         case,
         images={channel: target for channel, target in images.items() if channel in case.images},
         label=label if case.outlined else None,
-        anatomy=anatomy_file if made is not None or case.anatomy is not None else None,
+        anatomy=anatomy_file if anatomy_map is not None else None,
     )
 
 
-def _check_annotation(case: Case, scan: Scan, cohort: Cohort) -> None:
+def _check_annotation(case: Case, scan: Scan, labels: Mapping[str, int]) -> None:
     if scan.label is None or case.label is None:
         return
-    check_classes(scan.label, case.label, cohort.labels)
+    check_classes(scan.label, case.label, labels)
     if bool(scan.label.any()) is not (case.annotation is Annotation.LESION):
         state = "no lesion" if case.annotation is Annotation.LESION else "a lesion"
         raise CohortError(case.label, f"holds {state} but the case is annotated as {case.annotation}", "correct one")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file bit by bit; compress a ``.nii`` that becomes a ``.nii.gz``."""
-    with atomic(target) as temporary:
-        if source.name.endswith(".nii") and target.name.endswith(".nii.gz"):
-            with source.open("rb") as plain, temporary.open("wb") as file, _gzip(file) as packed:
-                shutil.copyfileobj(plain, packed)
-        else:
-            shutil.copyfile(source, temporary)
-
-
-def _gzip(file: BinaryIO) -> gzip.GzipFile:
-    """Return a compressor whose output depends on the content alone, not on the time or the name."""
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
 
 
 def _write_lists(

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Cohort
-from lesionforge.cohort.layouts.cases_csv import Row, case_from_row, check_choice, check_ids, read_table
+from lesionforge.cohort.layouts.cases_csv import case_from_row, check_choice, check_ids, read_table
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
+from lesionforge.reading import Row
 
 COLUMNS = ("slice_id", "image", "mask")
 

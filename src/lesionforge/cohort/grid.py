@@ -1,0 +1,93 @@
+"""Where the voxels of an image lie, as its NIfTI header says it, and how that is carried to other files.
+
+A header can say it three ways. Here the sform counts where its code is above 0, else the qform where its code is above
+0, else the spacing alone: as nibabel, and so MONAI, read it. Other readers choose otherwise where the forms differ, so
+whatever is made of an image carries both forms, both codes, spacing and unit as they are.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+Header = Any
+"""A header of nibabel: ``Nifti1Header`` or ``Nifti2Header``."""
+
+MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+SPACINGS = (1e-6, 1e6)
+"""In mm: a nanometre to a kilometre."""
+LEAST_VOLUME = 1e-3
+"""Of a voxel, as a share of the block with the same edges: below, two axes run nearly along each other."""
+GRID_TOLERANCE = 0.1
+"""Voxels: how far the corners of two grids may lie apart that count as one."""
+
+_FORMS = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_ROWS = ("srow_x", "srow_y", "srow_z")
+
+
+def bare_header(header: Header) -> Header:
+    """Return a header that has the geometry of another one, its byte order and its version, and nothing else."""
+    bare = type(header)(endianness=header.endianness)
+    for name in (*_FORMS, *_ROWS):
+        bare[name] = header[name]
+    bare["pixdim"][:4] = header["pixdim"][:4]
+    bare.set_xyzt_units(_unit(header))
+    return bare
+
+
+def made_header(affine: Affine) -> Header:
+    """Return the header of a grid that is made here, in mm: both forms say the same; a qform cannot say shear."""
+    header = nib.Nifti1Header()
+    header.set_data_shape((1, 1, 1))
+    header.set_xyzt_units("mm")
+    header.set_qform(affine, "aligned")
+    if not np.allclose(header.get_qform(), affine, atol=1e-4):
+        header["qform_code"] = 0
+    header.set_sform(affine, "aligned")
+    return header
+
+
+def affine_of(header: Header) -> Affine:
+    """Return the affine that counts, voxel indices to millimetres (RAS+).
+
+    Raises:
+        ValueError: if the form that counts is not finite, cannot be inverted, or its voxels are below 10⁻⁶ or above
+            10⁶ mm wide.
+    """
+    form = next((name for name in ("sform", "qform") if header[f"{name}_code"] > 0), "pixdim")
+    try:
+        affine = np.asarray(header.get_best_affine(), np.float64).copy()
+    except HeaderDataError as error:
+        raise ValueError(f"its {form} cannot be understood") from error
+    affine[:3] *= MM_PER_UNIT[_unit(header)]
+    if not np.isfinite(affine).all():
+        raise ValueError(f"its {form} is not finite")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.min() > 0 and not (SPACINGS[0] <= spacing.min() and spacing.max() <= SPACINGS[1]):
+        raise ValueError(f"its {form} says that voxels are {' × '.join(f'{step:.3g}' for step in spacing)} mm wide")
+    if spacing.min() == 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < LEAST_VOLUME:
+        raise ValueError(f"its {form} is singular")
+    return affine
+
+
+def same_grid(shape: tuple[int, ...], affine: Affine, other: Affine) -> bool:
+    """Return whether two affines put the corners of a grid at the same places, within a tenth of a voxel."""
+    ends = [(0, size - 1) for size in (*shape, *[1] * (3 - len(shape)))]
+    corners = np.array([(*corner, 1) for corner in product(*ends)])
+    apart = np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max()
+    return bool(apart <= GRID_TOLERANCE * np.linalg.norm(affine[:3, : len(shape)], axis=0).min())
+
+
+def _unit(header: Header) -> str:
+    """Return the unit of a header's space; one that NIfTI does not know counts as unknown."""
+    try:
+        unit = str(header.get_xyzt_units()[0])
+    except KeyError:
+        return "unknown"
+    return unit if unit in MM_PER_UNIT else "unknown"
