@@ -10,6 +10,9 @@ from typing import Literal
 
 from lesionforge.errors import CohortError
 
+SIMULATED = "simulated"
+"""The origin of a case of the built-in cohort, and the name of what drew it."""
+
 
 class Annotation(StrEnum):
     """What is known about the lesions of a case."""
@@ -40,6 +43,7 @@ class Case:
         seed: the seed it was drawn with.
         parents: subjects of its scan, of its mask, and of all that the models behind it were fitted on.
         extra: further columns of ``cases.csv``, kept as they are.
+        classes: class name → value that the label may hold, background included; none given = any.
     """
 
     case_id: str
@@ -56,6 +60,7 @@ class Case:
     seed: int | None = None
     parents: tuple[str, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def ancestry(self) -> frozenset[str]:
@@ -66,9 +71,11 @@ class Case:
     def derived(self) -> bool:
         """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on.
 
-        A simulated case is not, even if the mask of a person says where its lesion lies.
+        A simulated case is not, even if the mask of a person says where its lesion lies. A case that names a method
+        or a source case is, whatever its origin is said to be.
         """
-        return self.origin == "synthetic" or (self.origin == "real" and bool(self.source_case or self.parents))
+        drawn = self.synthesizer not in ("", SIMULATED) or bool(self.source_case)
+        return self.origin == "synthetic" or drawn or (self.origin == "real" and bool(self.parents))
 
     @property
     def outlined(self) -> bool:

@@ -135,6 +135,7 @@ def check_cohort(
 
 def inspect_case(case: Case, labels: Mapping[str, int]) -> tuple[Scan | None, list[CohortError]]:
     """Return a case's scan and everything that is wrong with its files; the scan is ``None`` if it cannot be read."""
+    case = replace(case, classes={})
     try:
         scan = load_scan(case, tuple(case.images))
     except CohortError:

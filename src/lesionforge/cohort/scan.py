@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +75,8 @@ def load_scan(case: Case, channels: Sequence[str]) -> Scan:
 
     Raises:
         CohortError: if a file is missing, truncated or has the wrong kind of content, if an image
-            holds NaN or infinity or is zero everywhere, or if the files of the case differ in size or affine.
+            holds NaN or infinity or is zero everywhere, if the label holds a value that is no class, or if the files of
+            the case differ in size or affine.
     """
     arrays: list[FloatArray] = []
     affine, first = None, None
@@ -94,10 +95,18 @@ def load_scan(case: Case, channels: Sequence[str]) -> Scan:
     label = None if not case.outlined else np.zeros(arrays[0].shape, np.int16)
     if case.label is not None and label is not None:
         label = _read_on_grid(case.label, *grid)
+        _check_classes(label, case.label, case.classes)
     anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)
     return Scan(
         case=case, channels=tuple(channels), image=np.stack(arrays), label=label, affine=affine, anatomy=anatomy
     )
+
+
+def _check_classes(label: LabelArray, path: Path, classes: Mapping[str, int]) -> None:
+    strange = sorted(set(np.unique(label).tolist()) - set(classes.values())) if classes else []
+    if strange:
+        known = ", ".join(f"{value} {name}" for name, value in classes.items())
+        raise CohortError(path, f"holds the label values {strange}, known are {known}", "correct it or name the class")
 
 
 def read_image(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:

@@ -25,6 +25,7 @@ from lesionforge.cohort.layouts.cases_csv import (
 from lesionforge.cohort.layouts.dataset_json import Description, check_names, read_dataset_json, write_dataset_json
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, derive_annotation, fail
+from lesionforge.cohort.layouts.provenance import check_made, check_record
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError
@@ -38,7 +39,8 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
 
     Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject. An annotation that the
     table does not give comes from the label file: *lesion* where it has any non-zero voxel, *lesion_free* where it
-    has none, *unknown* where there is no file. Images are not opened.
+    has none, *unknown* where there is no file. Images are not opened. What a synthesizer drew must be called so: a
+    table that is gone, or says less than the records in ``provenance``, is an error.
 
     Args:
         folder: holds ``dataset.json``.
@@ -50,6 +52,8 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
     """
     description = read_dataset_json(folder)
     table = folder / "cases.csv"
+    if not table.is_file():
+        check_made(folder)
     rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
     structures = read_structures(folder)
     parenchyma = () if structures is None else structures.parenchyma
@@ -58,7 +62,8 @@ def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProbl
     for row in rows:
         try:
             case = _read_case(folder, row, description, folders, binary_masks=binary_masks)
-            cases.append(replace(case, parenchyma=parenchyma))
+            check_record(folder, case)
+            cases.append(replace(case, parenchyma=parenchyma, classes={} if binary_masks else description.labels))
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)
