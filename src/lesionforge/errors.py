@@ -1,5 +1,9 @@
 """The exceptions a user sees. Each message is one line: which file, what is wrong, what to do."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -13,11 +17,32 @@ class LesionforgeError(Exception):
     """
 
     def __init__(self, where: str | Path, what: str, remedy: str) -> None:
-        self.where, self.what, self.remedy = str(where), what, remedy
-        super().__init__(f"{where}: {what}; {remedy}")
+        self.where, self.what, self.remedy = _one_line(str(where)), _one_line(what), _one_line(remedy)
+        super().__init__(f"{self.where}: {self.what}; {self.remedy}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.where, self.what, self.remedy)
+
+
+def _one_line(text: str) -> str:
+    """Return a text without line breaks, and with what no terminal can show written out."""
+    return text.replace("\r", " ").replace("\n", " ").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def causes(problems: Sequence[LesionforgeError], most: int = 3) -> str:
+    """Say in one line what is wrong, the most frequent first, how often and where at first, whatever the numbers in it.
+
+    Args:
+        problems: at least one.
+        most: name at most so many different causes.
+    """
+    groups: dict[str, list[LesionforgeError]] = {}
+    for problem in problems:
+        groups.setdefault(re.sub(r"\d[\d.]*", "", problem.what), []).append(problem)
+    common = sorted(groups.values(), key=len, reverse=True)
+    told = [f"{len(group)} × {group[0].what} (first: {group[0].where}; {group[0].remedy})" for group in common[:most]]
+    more = len(common) - most
+    return " | ".join(told) + (f" | and {more} more causes" if more > 0 else "")
 
 
 class CohortError(LesionforgeError):
@@ -46,3 +71,8 @@ class PlacementError(LesionforgeError):
 
 class TrainingError(LesionforgeError):
     """A training that cannot go on."""
+
+
+def told(what: str, problems: Sequence[LesionforgeError]) -> str:
+    """Return what is wrong with a batch, and the :func:`causes` if its members have problems."""
+    return f"{what}: {causes(problems)}" if problems else what

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lesionforge.errors import CohortError, OutputError
+from lesionforge.errors import OutputError
 
 
 @contextmanager
@@ -34,25 +34,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` to ``path`` atomically as indented JSON with a stable key order."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Args:
-        path: the file.
-        remedy: what a user can do if it is damaged.
-
-    Raises:
-        CohortError: if it is not there, is no JSON, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), remedy) from error
-    if not isinstance(content, dict):
-        raise CohortError(path, "is damaged: it holds no JSON object", remedy)
-    return content
 
 
 def claim_output(folder: Path) -> Path:

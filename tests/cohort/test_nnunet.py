@@ -194,7 +194,7 @@ def edit_json(folder, **changes):
     [
         ({"labels": {"background": 0, "lesion": 2}}, "not consecutive"),
         ({"labels": {"lesion": 1}}, "not consecutive"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, "not consecutive"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "labels are regions"),
         ({"channel_names": {"1": "T1"}}, "channel numbers"),
         ({"channel_names": ["T1"]}, "does not describe"),
         ({"file_ending": ".mha"}, "file ending"),
@@ -269,7 +269,7 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     deep = tiny_cohort(tmp_path / "b", spatial_dims=3, n_subjects=1)
     with pytest.raises(OutputError, match="not empty"):
         write_nnunet(flat, tmp_path / "b")
-    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "lesion": 3})):
+    for odd in (replace(flat, channels=("T;1",)), replace(flat, labels={"background": 0, "lesion": 3})):
         with pytest.raises(CohortError, match=r"cannot be a channel name|not consecutive"):
             write_nnunet(odd, tmp_path / "c")
     with pytest.raises(CohortError, match="no cases"):

@@ -70,6 +70,10 @@ def import_cohort(
     no_mask: Annotated[NoMask, typer.Option(help="What a case without a mask is.")] = NoMask.UNKNOWN,
     binary_masks: Annotated[bool, typer.Option(help="Take every mask value but 0 as lesion.")] = False,
     missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
+    subject_pattern: Annotated[
+        str | None,
+        typer.Option(help="folders, nnunet: regular expression of the subject's id in a case's, such as 'p\\d+'."),
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
     ] = None,
@@ -84,6 +88,10 @@ def import_cohort(
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
     _check_layout(layout, {"--channel": channel, "--mask": mask, "--anatomy": anatomy, "--label": label})
+    if layout is not Layout.SLICES:
+        options["subject_pattern"] = subject_pattern
+    elif subject_pattern is not None:
+        raise ConfigError("--subject-pattern", "the table names the subjects of slices", "leave it out")
     if layout is not Layout.NNUNET:
         labels = {name: _whole(value, "--label") for name, value in key_value(label, "--label").items()}
         options |= {"no_mask": no_mask.value}

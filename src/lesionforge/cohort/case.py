@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 
 SIMULATED = "simulated"
 """The origin of a case of the built-in cohort, and the name of what drew it."""
@@ -176,6 +176,8 @@ class Cohort:
     def having(self, channels: Collection[str]) -> Cohort:
         """Return the cases that have a file for every named channel."""
         for channel in channels:
+            if list(channels).count(channel) > 1:
+                raise ConfigError("channels", f"{channel} is named twice", "name every channel once")
             if channel not in self.channels:
                 raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
         return self.with_cases([case for case in self if case.has_channels(channels)])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.scan import FloatArray, read_image
 from lesionforge.errors import CohortError
-from lesionforge.files import read_json, write_json
+from lesionforge.files import write_json
+from lesionforge.reading import read_json
 
 SEPARATOR = re.compile(r"[-_.\s]")
 VISIT = re.compile(
@@ -57,7 +58,8 @@ def recall_hashes(folder: Path) -> None:
     """Take the hashes that :func:`keep_hashes` left in a folder, so that unchanged images are not read again."""
     if (folder / VOXELS).is_file():
         content = read_json(folder / VOXELS, remedy="delete it: it is made again")
-        _hashes.update({str(state): str(value) for state, value in content.items()})
+        if isinstance(content, dict):
+            _hashes.update({state: value for state, value in content.items() if isinstance(value, str)})
 
 
 def keep_hashes(folder: Path, cohorts: Iterable[Cohort]) -> None:

@@ -290,5 +290,5 @@ def _is_names(value: Any) -> bool:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CohortError(path, f"cannot be read ({error})".replace("\n", " "), "name a JSON file") from error

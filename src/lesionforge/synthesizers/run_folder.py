@@ -9,7 +9,8 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_problems
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.errors import LesionforgeError, OutputError
-from lesionforge.files import read_json, write_json
+from lesionforge.files import write_json
+from lesionforge.reading import read_json
 
 SETTINGS = "synthesis.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.errors import CohortError
-from lesionforge.files import read_json
+from lesionforge.reading import read_json
 
 MADE_BY = ("synthesis.json", "filter.json", "simulation.json", "match.json")
 """Files that say that a cohort was not measured, but made."""
@@ -27,7 +27,7 @@ def read_record(path: Path, *facts: str) -> dict[str, Any]:
     Raises:
         CohortError: if it is damaged.
     """
-    record = read_json(path, remedy=REDRAW)
+    record = _read(path)
     parents = record.get("parents")
     sound = all(isinstance(record.get(fact), str) for fact in FACTS) and all(fact in record for fact in facts)
     named = isinstance(parents, list) and all(isinstance(parent, str) for parent in parents)
@@ -57,7 +57,7 @@ def check_record(folder: Path, case: Case) -> None:
         CohortError: if the case is not called synthetic there, or a parent is missing.
     """
     path = _record_of(folder, case.case_id)
-    if path is None or "method" not in (record := read_json(path, remedy=REDRAW)):
+    if path is None or "method" not in _read(path):
         return
     record = read_record(path)
     lost = sorted(set(record["parents"]) - case.ancestry)
@@ -66,6 +66,13 @@ def check_record(folder: Path, case: Case) -> None:
     what = f"cases.csv lacks its parents {', '.join(lost[:3])}" if lost else f"cases.csv calls it {case.origin}"
     source = f"{path.name} says that {record['method']} drew it"
     raise CohortError(case.case_id, f"{source}, but {what}", "restore cases.csv: repeat the command that made it")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path, remedy=REDRAW)
+    if not isinstance(content, dict):
+        raise CohortError(path, "is damaged: it holds no JSON object", REDRAW)
+    return content
 
 
 def _record_of(folder: Path, case_id: str) -> Path | None:
