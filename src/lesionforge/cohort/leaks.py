@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.identity import People, alike_across, same_scans
-from lesionforge.errors import LeakError
+from lesionforge.cohort.identity import People, across, alike, same_scans, visits
+from lesionforge.errors import DoubtWarning, LeakError
 
 REMEDY = "leave it out of training, or the subject out of testing"
 
@@ -64,12 +64,17 @@ def check_no_copy(parts: Mapping[str, Cohort]) -> None:
 
 
 def look_alikes(parts: Sequence[Cohort]) -> list[str]:
-    """Return a line for each group of subjects that stand in different parts and whose names read alike."""
-    return [
-        f"{' and '.join(group)} read alike, but are subjects in different parts of the split; if they are one person, "
-        "give them the same subject_id in cases.csv"
-        for group in alike_across(parts)
+    """Return a line for each group of subjects in different parts whose names read alike, and one for all visits."""
+    remedy = "if they are one person, give them the same subject_id in cases.csv"
+    lines = [
+        f"{' and '.join(group)} read alike, but are subjects in different parts of the split; {remedy}"
+        for group in across(alike, parts)
     ]
+    found = across(lambda names: list(visits(names).values()), parts)
+    if found:
+        which = f"{', '.join(found[0][:3])}" + (f", and {len(found) - 1} more people" if len(found) > 1 else "")
+        lines.append(f"{which} look like visits of one person, but are subjects in different parts; {remedy}")
+    return lines
 
 
 def checked_split(parts: Mapping[str, Cohort]) -> None:
@@ -80,7 +85,7 @@ def checked_split(parts: Mapping[str, Cohort]) -> None:
     """
     check_no_copy(parts)
     for doubt in look_alikes(list(parts.values())):
-        warnings.warn(doubt, stacklevel=3)
+        warnings.warn(doubt, DoubtWarning, stacklevel=3)
 
 
 def leaving_out(cohort: Cohort, held_out: Collection[str], people: People, *, bare: bool = False) -> Cohort:
