@@ -53,6 +53,10 @@ class ConfigError(LesionforgeError):
     """An option or configuration file that does not fit."""
 
 
+class DoubtWarning(UserWarning):
+    """Something that can be used, and is worth looking at first."""
+
+
 class LeakError(LesionforgeError):
     """A subject stands on both sides of a split."""
 

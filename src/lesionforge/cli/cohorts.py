@@ -82,6 +82,7 @@ def import_cohort(
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
+    from lesionforge.cohort.doubts import name_doubts
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
     from lesionforge.cohort.splits import copy_roles
 
@@ -106,6 +107,10 @@ def import_cohort(
     report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems, window=ends)
     copy_roles(src, cohort)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
+    if all(case.annotation == NoMask.UNKNOWN for case in report.cohort):
+        console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
+    for doubt in name_doubts(report.cohort):
+        console.print(f"warning: {doubt}")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)

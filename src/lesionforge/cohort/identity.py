@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -105,12 +105,16 @@ def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def alike_across(parts: Sequence[Cohort]) -> list[tuple[str, ...]]:
-    """Return groups of subjects in different parts, or of their ancestors, whose names are the same when folded."""
-    part_of = [dict.fromkeys(part.ancestry, number) for number, part in enumerate(parts)]
-    names = sorted({name for names in part_of for name in names})
-    groups = alike(names)
-    return [group for group in groups if len({n for n, names in enumerate(part_of) if names.keys() & set(group)}) > 1]
+def across(grouped: Callable[[Iterable[str]], list[tuple[str, ...]]], parts: Sequence[Cohort]) -> list[tuple[str, ...]]:
+    """Return the groups whose members, subjects and their ancestors, stand in more than one part.
+
+    Args:
+        grouped: returns groups of names, such as :func:`alike`.
+        parts: of a split.
+    """
+    names = [part.ancestry for part in parts]
+    groups = grouped(sorted(frozenset[str]().union(*names)))
+    return [group for group in groups if sum(bool(of_part.intersection(group)) for of_part in names) > 1]
 
 
 def visits(subjects: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.identity import alike
 from lesionforge.cohort.leaks import check_no_leak, checked_split
 from lesionforge.cohort.scan import read_label
-from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from lesionforge.files import atomic, write_json
 from lesionforge.seeding import generator
 
@@ -220,7 +220,8 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
     for group in alike(role_of):
         if len(roles_of_group := {role_of[subject] for subject in group}) > 1:
             what = f"{' and '.join(group)} read alike, but have the roles {' and '.join(sorted(roles_of_group))}"
-            warnings.warn(f"{path}: {what}; if they are one person, give it one role", stacklevel=2)
+            doubt = f"{path}: {what}; if they are one person, give it one role"
+            warnings.warn(doubt, DoubtWarning, stacklevel=2)
     return {role: tuple(subjects) for role, subjects in content.items()}
 
 
