@@ -257,7 +257,8 @@ def forge_case(column):
     def forge(folder, case):
         table = pd.read_csv(folder / "cohorts" / "inpaint" / "cases.csv", dtype=str, keep_default_na=False)
         value = case.subject_id if column in ("parents", "subject_id") else case.case_id
-        table.loc[1, column] = f"{value}+edited" if column == "mask_id" else value
+        before = table.loc[1, column]
+        table.loc[1, column] = {"mask_id": f"{value}+edited", "parents": f"{before} {value}"}.get(column, value)
         table.to_csv(folder / "cohorts" / "inpaint" / "cases.csv", index=False)
 
     return forge

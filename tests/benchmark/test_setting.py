@@ -63,8 +63,8 @@ def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
 
 def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
     fine, coarse = (
-        tiny_cohort(tmp_path / name, spatial_dims=3, n_subjects=3, affine=np.diag([size, size, size, 1.0]), seed=int(size))
-        for name, size in (("fine", 1.0), ("coarse", 3.0))
+        tiny_cohort(tmp_path / name, spatial_dims=3, n_subjects=3, affine=np.diag([size, size, size, 1]), seed=size)
+        for name, size in (("fine", 1), ("coarse", 3))
     )
     coarse = [replace(case, case_id=f"{case.case_id}c", subject_id=f"{case.subject_id}c") for case in coarse]
     mixed = fine.with_cases((*fine, *coarse))

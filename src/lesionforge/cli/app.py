@@ -56,12 +56,14 @@ def _complain(text: str, style: str = "red") -> None:
     Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     """Show a warning of this package in one line, another one as Python does."""
     if issubclass(category, DoubtWarning):
         _complain(f"warning: {message}", style="yellow")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 app = typer.Typer(

@@ -107,7 +107,7 @@ def import_cohort(
     report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems, window=ends)
     copy_roles(src, cohort)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
-    if all(case.annotation == NoMask.UNKNOWN for case in report.cohort):
+    if all(case.annotation.value == NoMask.UNKNOWN.value for case in report.cohort):
         console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
     for doubt in name_doubts(report.cohort):
         console.print(f"warning: {doubt}")
