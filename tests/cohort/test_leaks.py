@@ -6,7 +6,7 @@ import pytest
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.identity import People
 from lesionforge.cohort.leaks import check_no_leak, leaving_out
-from lesionforge.errors import LeakError
+from lesionforge.errors import DoubtWarning, LeakError
 
 
 def real(number: int) -> Case:
@@ -139,3 +139,13 @@ def test_who_knows_somebody_held_out_is_left_out_bare_masks_by_their_file_names(
     sources = ("case_1", "case_4_healed")
     drawn = TRAIN.with_cases([replace(SYNTHETIC, case_id=source, source_case=source) for source in sources])
     assert [case.source_case for case in leaving_out(drawn, {"sub_4"}, people)] == ["case_1"]
+
+
+@pytest.mark.parametrize("name", ["SUB_4", "sub_04", "ｓｕｂ＿４"])
+def test_a_parent_whose_name_reads_like_a_test_subjects_is_a_warning(name):
+    with pytest.warns(DoubtWarning, match="read alike, but one is behind training") as warned:
+        check_no_leak(with_synthetic(parents=(*SYNTHETIC.parents, name)), TEST)
+    assert name in str(warned[0].message)
+    assert "sub_4" in str(warned[0].message)
+    with pytest.warns(DoubtWarning, match="read alike"):
+        check_no_leak(TRAIN, TEST, models={"synthesizer": [name]})

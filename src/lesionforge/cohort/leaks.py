@@ -8,6 +8,7 @@ from lesionforge.cohort.identity import People, across, alike, same_scans, visit
 from lesionforge.errors import DoubtWarning, LeakError
 
 REMEDY = "leave it out of training, or the subject out of testing"
+ONE_PERSON = "if they are one person, give them the same subject_id in cases.csv"
 
 
 def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collection[str]] | None = None) -> None:
@@ -17,6 +18,8 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
     mask source were fitted on. Its ``parents`` hold them all; ``models`` says which belong to which model, also for
     models that draw during training and leave no case behind. Names count for the subjects that they lead to, see
     :meth:`~lesionforge.cohort.identity.People.behind`.
+
+    A parent whose name only reads like that of a test subject is a :class:`DoubtWarning`.
 
     Args:
         train: the cases that are trained on.
@@ -43,6 +46,13 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
         if case.derived:
             what = f"was drawn by {case.synthesizer or 'a synthesizer'} and stands among the test cases"
             raise LeakError(case.case_id, what, "test on scans that were not drawn from others")
+    parents = frozenset[str]().union(*(case.parents for case in train), *fitted.values()) - frozenset(train.subjects)
+    for group in alike(sorted(parents | subjects)):
+        if parents.intersection(group) and subjects.intersection(group):
+            doubt = (
+                f"{' and '.join(group)} read alike, but one is behind training and another is tested on; {ONE_PERSON}"
+            )
+            warnings.warn(doubt, DoubtWarning, stacklevel=2)
 
 
 def check_no_copy(parts: Mapping[str, Cohort]) -> None:
@@ -65,15 +75,14 @@ def check_no_copy(parts: Mapping[str, Cohort]) -> None:
 
 def look_alikes(parts: Sequence[Cohort]) -> list[str]:
     """Return a line for each group of subjects in different parts whose names read alike, and one for all visits."""
-    remedy = "if they are one person, give them the same subject_id in cases.csv"
     lines = [
-        f"{' and '.join(group)} read alike, but are subjects in different parts of the split; {remedy}"
+        f"{' and '.join(group)} read alike, but are subjects in different parts of the split; {ONE_PERSON}"
         for group in across(alike, parts)
     ]
     found = across(lambda names: list(visits(names).values()), parts)
     if found:
         which = f"{', '.join(found[0][:3])}" + (f", and {len(found) - 1} more people" if len(found) > 1 else "")
-        lines.append(f"{which} look like visits of one person, but are subjects in different parts; {remedy}")
+        lines.append(f"{which} look like visits of one person, but are subjects in different parts; {ONE_PERSON}")
     return lines
 
 
