@@ -53,6 +53,10 @@ class ConfigError(LesionforgeError):
     """An option or configuration file that does not fit."""
 
 
+class DoubtWarning(UserWarning):
+    """Something that can be used, and is worth looking at first."""
+
+
 class LeakError(LesionforgeError):
     """A subject stands on both sides of a split."""
 
@@ -71,3 +75,8 @@ class PlacementError(LesionforgeError):
 
 class TrainingError(LesionforgeError):
     """A training that cannot go on."""
+
+
+def told(what: str, problems: Sequence[LesionforgeError]) -> str:
+    """Return what is wrong with a batch, and the :func:`causes` if its members have problems."""
+    return f"{what}: {causes(problems)}" if problems else what

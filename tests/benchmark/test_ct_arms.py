@@ -15,7 +15,7 @@ from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.targets import target_scans, target_warnings
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
-from lesionforge.errors import LesionforgeError
+from lesionforge.errors import LeakError, LesionforgeError
 from lesionforge.scores.images import class_average
 from tests.heads import bleeds, stacks
 from tests.helpers import NESTED, tiny_cohort
@@ -240,3 +240,15 @@ def test_the_report_names_the_network(cohort, tmp_path):
     assert network() == "2D U-Net, widths 4, 8"
     assert network(network="fcn8s") == "FCN-8s at 0.25 of the published width"
     assert network(network="fcn8s", width=1.0, weights="vgg16.pth").endswith("begun with the encoder of a file")
+
+
+def test_healthy_scans_that_are_test_scans_under_other_names_are_refused(tmp_path):
+    cohort, healthy = bleeds(tmp_path / "b", 4), stacks(tmp_path / "h", 2)
+    plan = implant_plan(tmp_path / "Healthy")
+    tested = make_setting(plan, cohort, {}, tmp_path / "out").test.cases[0]
+    channel = cohort.channels[0]
+    healthy.cases[0].images[channel].write_bytes(tested.images[channel].read_bytes())
+    write_nnunet(healthy, tmp_path / "Healthy")
+    with pytest.raises(LeakError, match=f"{healthy.cases[0].case_id} and {tested.case_id}: hold the same image"):
+        run_benchmark(plan, cohort, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

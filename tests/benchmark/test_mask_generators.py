@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms import train_arm
-from lesionforge.benchmark.jobs import fit_synthesizer
+from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer
 from lesionforge.benchmark.masks import describe_mask_generators, mask_warnings
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
@@ -15,6 +15,7 @@ from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import LeakError
 from lesionforge.files import write_json
+from lesionforge.masks import MaskGAN
 from lesionforge.training.model_folder import read_info
 from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
@@ -145,3 +146,20 @@ def test_volumes_are_not_drawn_into_slices_on_the_fly(masks):
     content["arms"]["synthetic"]["use"] = "on_the_fly"
     with pytest.raises(ValueError, match="its mask generator draws volumes: use offline"):
         Plan.model_validate(content)
+
+
+@pytest.mark.parametrize("name", ["{}_mask", "{}", "lesion-{}", "sub-000+{}"])
+def test_bare_masks_whose_names_lead_to_somebody_held_out_are_not_fitted_on(name, masks, cohort, tmp_path, monkeypatch):
+    setting = make_setting(Plan.model_validate(plan(tmp_path / "bare")), cohort, {}, tmp_path / "out")
+    held_out = [*setting.test.cases, *setting.development.cases]
+    (tmp_path / "bare").mkdir()
+    files = sorted(masks.iterdir())
+    for file, case in zip(files, held_out, strict=False):
+        for known in (case.case_id, case.subject_id):
+            shutil.copy(file, tmp_path / "bare" / f"{name.format(known)}.nii.gz")
+    for file in files[-3:]:
+        shutil.copy(file, tmp_path / "bare")
+    fitted = []
+    monkeypatch.setattr(MaskGAN, "fit", lambda cases, **_: fitted.extend(case.case_id for case in cases))
+    fit_mask_generator(setting, 3, 3, "shapes")
+    assert fitted == [file.name.removesuffix(".nii.gz") for file in files[-3:]]

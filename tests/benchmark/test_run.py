@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark import run
 from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
 from lesionforge.benchmark.gallery import examples
 from lesionforge.benchmark.jobs import development_score
@@ -208,7 +209,7 @@ def test_no_test_subject_is_behind_anything(study, cohort):
     assert not train & test
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_results(copied, cohort):
+def test_a_run_that_was_stopped_ends_with_the_same_results(copied, cohort, monkeypatch):
     before = (copied / "results.csv").read_bytes()
     summary = (copied / "summary.csv").read_bytes()
     untouched = copied / FOLDER / "arms" / "real_2" / "model.safetensors"
@@ -222,7 +223,13 @@ def test_a_run_that_was_stopped_ends_with_the_same_results(copied, cohort):
     (copied / FOLDER / "arms" / "copy_paste_2" / "model.json").unlink()
     (copied / FOLDER / "arms" / "copy_paste_2" / "results.csv").unlink()
     shutil.rmtree(copied / FOLDER / "cohorts")
+    doubts = []
+    monkeypatch.setattr(run, "look_alikes", lambda parts: doubts.append(parts) or ["p05 and P5 read alike"])
     run_benchmark(PLAN, cohort, out=copied)
+    ((pool, development, test),) = doubts
+    assert [len(part) for part in (pool, development, test)] == [8, 4, 4]
+    assert "p05 and P5 read alike" in (copied / "report.html").read_text(encoding="utf-8")
+    assert len(json.loads((copied / "voxels.json").read_text())) == len(cohort)
     assert (copied / "results.csv").read_bytes() == before
     assert (copied / "summary.csv").read_bytes() == summary
     assert untouched.stat().st_mtime_ns == written
@@ -257,7 +264,8 @@ def forge_case(column):
     def forge(folder, case):
         table = pd.read_csv(folder / "cohorts" / "inpaint" / "cases.csv", dtype=str, keep_default_na=False)
         value = case.subject_id if column in ("parents", "subject_id") else case.case_id
-        table.loc[1, column] = f"{value}+edited" if column == "mask_id" else value
+        before = table.loc[1, column]
+        table.loc[1, column] = {"mask_id": f"{value}+edited", "parents": f"{before} {value}"}.get(column, value)
         table.to_csv(folder / "cohorts" / "inpaint" / "cases.csv", index=False)
 
     return forge

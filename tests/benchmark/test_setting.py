@@ -6,7 +6,7 @@ import pytest
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from tests.helpers import tiny_cohort
 
@@ -63,8 +63,8 @@ def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
 
 def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
     fine, coarse = (
-        tiny_cohort(tmp_path / name, spatial_dims=3, n_subjects=3, affine=np.diag([size, size, size, 1.0]))
-        for name, size in (("fine", 1.0), ("coarse", 3.0))
+        tiny_cohort(tmp_path / name, spatial_dims=3, n_subjects=3, affine=np.diag([size, size, size, 1]), seed=size)
+        for name, size in (("fine", 1), ("coarse", 3))
     )
     coarse = [replace(case, case_id=f"{case.case_id}c", subject_id=f"{case.subject_id}c") for case in coarse]
     mixed = fine.with_cases((*fine, *coarse))
@@ -191,3 +191,28 @@ def test_subjects_may_be_counted_by_kind(tmp_path):
     parts = (setting.train[1.0, 0], setting.development, setting.test)
     assert [(len(part.with_lesions()), len(part.healthy())) for part in parts] == [(3, 2), (1, 0), (1, 2)]
     assert len({subject for part in parts for subject in part.subjects}) == 9
+
+
+BY_ROLE = {"train": "pool", "development": "development", "test": "final", "numbers": [1]}
+
+
+@pytest.mark.parametrize("part", ["development", "final"])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_scan_under_two_names_in_two_roles_is_refused(spatial_dims, part, tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims)
+    roles = {"pool": cohort.subjects[:2], "development": cohort.subjects[2:3], "final": cohort.subjects[3:]}
+    made = make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*"))
+    other = {"development": made.development, "final": made.test}[part].cases[0]
+    other.images["FLAIR"].write_bytes(made.pool.cases[0].images["FLAIR"].read_bytes())
+    with pytest.raises(LeakError, match=f"case_000 and {other.case_id}: hold the same image"):
+        make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
+
+
+def test_names_that_read_alike_in_two_roles_are_a_warning_that_names_both(tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2)
+    names = ("p05", "p06", "q", "sub-P5")
+    cohort = cohort.with_cases([replace(case, subject_id=name) for case, name in zip(cohort, names, strict=True)])
+    roles = {"pool": names[:2], "development": names[2:3], "final": names[3:]}
+    with pytest.warns(DoubtWarning, match="p05 and sub-P5 read alike"):
+        make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")

@@ -251,3 +251,53 @@ def test_show_draws_a_sheet(cohort, tmp_path, request):
     typed("show", request.getfixturevalue(cohort), "--out", tmp_path / "one.png", "--n", 1, "--channels", "FLAIR")
     widths = [Image.open(tmp_path / name).width for name in ("one.png", "sheet.png")]
     assert widths[0] < widths[1]
+
+
+def folders_of(folder, *names, masks=True):
+    for number, name in enumerate(names):
+        scan = np.random.default_rng(number).integers(1, 100, (8, 8, 4))
+        write_array(folder / name / "flair.nii.gz", scan)
+        if masks:
+            write_array(folder / name / "lesion.nii.gz", (scan > 95).astype(np.uint8))
+
+
+FLAIR = ["--layout", "folders", "--channel", "FLAIR=flair.nii.gz"]
+
+
+def test_visits_are_warned_of_and_a_pattern_makes_them_one_subject(tmp_path):
+    folders_of(tmp_path / "scans", "GLI-05-100", "GLI-05-101", "GLI-06-100")
+    options = [*FLAIR, "--mask", "lesion.nii.gz"]
+    result = typed("import", tmp_path / "scans", tmp_path / "a", *options)
+    assert "3 cases of 3 subjects" in result.output
+    assert "warning: scans: 2 subjects look like visits of one person" in result.output
+    assert "--subject-pattern" in result.output
+    result = typed("import", tmp_path / "scans", tmp_path / "b", *options, "--subject-pattern", r"(GLI-\d+)-\d+")
+    assert "3 cases of 2 subjects" in result.output
+    assert "warning" not in result.output
+    assert typed("check", tmp_path / "b").output.splitlines()[-1] == "0 problems, 0 warnings"
+
+
+@pytest.mark.parametrize("no_mask", ["unknown", "lesion_free"])
+def test_a_mask_pattern_that_matches_nobody_stops_the_import(no_mask, tmp_path):
+    folders_of(tmp_path / "scans", "p1", "p2")
+    options = [*FLAIR, "--mask", "masks.nii.gz", "--no-mask", no_mask]
+    assert "has a file that matches it" in error("import", tmp_path / "scans", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_of_which_nothing_is_known_says_so(tmp_path):
+    folders_of(tmp_path / "scans", "p1", "p2", masks=False)
+    result = typed("import", tmp_path / "scans", tmp_path / "out", *FLAIR)
+    assert "warning: the lesions of all 2 cases are unknown" in result.output
+
+
+def test_a_channel_that_is_given_twice_is_refused(tmp_path):
+    folders_of(tmp_path / "scans", "p1")
+    line = error("import", tmp_path / "scans", tmp_path / "out", *FLAIR, "--channel", "FLAIR=lesion.nii.gz")
+    assert "FLAIR is given twice, as flair.nii.gz and as lesion.nii.gz" in line
+
+
+def test_one_scan_of_two_subjects_fails_the_check(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2)
+    cohort.cases[0].images["FLAIR"].write_bytes(cohort.cases[1].images["FLAIR"].read_bytes())
+    assert "case_000 and case_001: hold the same image" in typed("check", tmp_path, code=1).output

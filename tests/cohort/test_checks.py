@@ -214,3 +214,119 @@ def test_progress_counts_every_case(tmp_path):
     calls = []
     check_folder(tmp_path, progress=lambda *call: calls.append(call))
     assert calls == [(1, 2), (2, 2)]
+
+
+def copied(source, target):
+    target.write_bytes(source.read_bytes())
+
+
+@both_dims
+def test_a_scan_of_two_subjects_is_a_problem_and_of_one_a_warning(spatial_dims, tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=spatial_dims, cases_per_subject=2, n_subjects=3)
+    copied(cohort.cases[0].images["FLAIR"], cohort.cases[1].images["FLAIR"])
+    copied(cohort.cases[2].images["FLAIR"], cohort.cases[4].images["FLAIR"])
+    report = check_folder(tmp_path)
+    (problem,), (warning,) = report.problems, report.warnings
+    assert str(problem).startswith(
+        "case_002 and case_004: hold the same image, but are of two subjects (sub_01, sub_02)"
+    )
+    assert str(warning).startswith("case_000 and case_001: hold the same image, which counts twice")
+
+
+def renamed(folder, names):
+    table = folder / "cases.csv"
+    text = table.read_text()
+    for old, new in names.items():
+        text = text.replace(f",{old},", f",{new},")
+    table.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (("p05", "P5", "q1", "q2"), "p05 and P5: read alike, but are different subjects; if they are one person"),
+        (("p05", "sub-p05.", "ｐ０５", "q"), "p05 and sub-p05. and ｐ０５: read alike"),
+        (
+            ("BRATS-7-100", "BRATS-7-101", "BRATS-8-100", "BRATS-8-101"),
+            "4 subjects look like visits of 2 people (BRATS-7-100, BRATS-7-101: BRATS-7?); give",
+        ),
+        (("anna_pre", "anna_post", "bert", "carl"), "2 subjects look like visits of one person (anna_pre, anna_post"),
+    ],
+)
+def test_subjects_that_may_be_one_person_are_a_warning(names, what, tmp_path):
+    tiny_cohort(tmp_path, spatial_dims=2)
+    renamed(tmp_path, {f"sub_{number:02d}": name for number, name in enumerate(names)})
+    report = check_folder(tmp_path)
+    (warning,) = report.warnings
+    assert what in str(warning)
+    assert report.problems == ()
+
+
+def hounsfield(values):
+    return np.where(values < 20, -1000, np.where(values > 120, 1200, values)).astype(np.int16)
+
+
+DOUBTS = {
+    "constant": (lambda v: v * 0 + 7, "T1 is the same value everywhere (7) in 2 cases (case_001, case_003)"),
+    "all below 0": (lambda v: v.astype(np.int16) - 3000, "T1 is nowhere above 0 (-3000 … "),
+    "z-scored": (lambda v: np.where(v > 0, v - v[v > 0].mean(), 0), "T1 is below 0 in up to "),
+    "Hounsfield": (hounsfield, "T1 is in Hounsfield units, of which lesions are a small part (-1000 … 1200)"),
+}
+
+
+@pytest.mark.parametrize("fault", DOUBTS)
+def test_intensities_that_training_minds_are_a_warning_that_names_channel_and_cases(fault, tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=3, channels=("FLAIR", "T1"))
+    edit, what = DOUBTS[fault]
+    for case in (cohort.cases[1], cohort.cases[3]):
+        change(case.images["T1"], edit, dtype=np.float32)
+    report = check_folder(tmp_path)
+    lines = [str(warning) for warning in report.warnings]
+    assert any(what in line and "in 2 cases (case_001, case_003); " in line for line in lines), lines
+    assert report.problems == ()
+
+
+def test_ct_without_a_window_is_told_the_option_and_small_undershoot_is_nothing(tmp_path):
+    cohort = tiny_cohort(tmp_path / "ct", spatial_dims=3, channels=("CT",))
+    for case in cohort:
+        change(case.images["CT"], hounsfield)
+    (warning,) = check_folder(tmp_path / "ct").warnings
+    assert warning.remedy == "import it through a window, such as --window 0,80"
+    ripple = -3 * (np.indices((32, 32, 16)).sum(0) % 2)
+    for case in tiny_cohort(tmp_path / "mr", spatial_dims=3):
+        change(case.images["FLAIR"], lambda values: np.where(values == 0, ripple, values), dtype=np.int16)
+    assert check_folder(tmp_path / "mr").findings == ()
+
+
+@both_dims
+def test_labels_named_like_channels_belong_to_no_case_and_leave_everybody_unknown(spatial_dims, tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=spatial_dims)
+    (tmp_path / "cases.csv").unlink()
+    for case in cohort:
+        case.label.rename(case.label.with_name(case.images["FLAIR"].name))
+    report = check_folder(tmp_path)
+    unknown, unused = report.warnings
+    assert "the lesions of all 4 cases are unknown" in unknown.what
+    assert unused.where == str(tmp_path / "labelsTr")
+    assert "4 files belong to no case" in unused.what
+    assert "without _0000" in unused.remedy
+
+
+def test_slices_stored_as_volumes_are_a_warning(tmp_path):
+    for case in tiny_cohort(tmp_path, spatial_dims=3, n_healthy=4):
+        for path in (*case.images.values(), case.label):
+            change(path, lambda values: values[..., 7:8])
+    lines = [warning.what for warning in check_folder(tmp_path).warnings]
+    assert "4 cases (case_000, case_001, case_002, …) of one slice, stored as volumes" in lines
+
+
+@both_dims
+def test_names_show_as_they_are_in_the_report(spatial_dims, tmp_path):
+    labels = {"background": 0, "<img src=x>": 1, "*core* | edge": 2}
+    tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, channels=("[T1](http://x)", "`T2`"), labels=labels)
+    check_folder(tmp_path / "c", out=tmp_path / "report")
+    text = (tmp_path / "report" / "fingerprint.md").read_text()
+    assert "<img" not in text
+    assert "[T1](" not in text
+    header, ruler, *rows = (line.replace("\\|", "") for line in text.splitlines() if line.startswith("|"))
+    assert {line.count("|") for line in (header, ruler, *rows)} <= {3, 5, 8}

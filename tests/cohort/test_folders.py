@@ -98,3 +98,62 @@ def test_folders_without_patients_are_refused(tmp_path):
         read_folders(tmp_path, channels=PATTERNS)
     with pytest.raises(CohortError, match="is not a folder"):
         read_folders(tmp_path / "nowhere", channels=PATTERNS)
+
+
+def bids(folder, *subjects, masks="", sessions=("1", "2")):
+    for subject in subjects:
+        for session in sessions:
+            name = f"sub-{subject}_ses-{session}"
+            write_array(folder / f"sub-{subject}" / f"ses-{session}" / "dwi" / f"{name}_dwi.nii.gz", IMAGE)
+            if masks:
+                place = folder / masks / f"sub-{subject}" / f"ses-{session}"
+                write_array(place / f"{name}_msk.nii.gz", LESION)
+
+
+@pytest.mark.parametrize("masks", ["derivatives", "derivatives/manual"])
+def test_masks_among_the_derivatives_of_a_bids_folder_are_found(masks, tmp_path):
+    bids(tmp_path, "01", "02", masks=masks, sessions=("1",))
+    problems = []
+    cohort = read_folders(
+        tmp_path, channels={"DWI": "**/*_dwi.nii.gz"}, mask="**/*_msk.nii.gz", on_problem=problems.append
+    )
+    assert [case.case_id for case in cohort.with_lesions()] == ["sub-01", "sub-02"]
+    assert not problems
+
+
+@pytest.mark.parametrize("no_mask", ["unknown", "lesion_free"])
+@pytest.mark.parametrize("part", ["mask", "anatomy", "T1"])
+def test_a_pattern_that_matches_nobody_is_an_error_and_makes_nobody_healthy(part, no_mask, tmp_path):
+    for patient in ("p1", "p2"):
+        write_patient(tmp_path / patient, "flair.nii.gz", mask=LESION)
+    patterns = {"mask": "lesion.nii.gz", "anatomy": None, "T1": None, part: "no_such.nii.gz"}
+    channels = {"FLAIR": "flair.nii.gz", **({"T1": patterns["T1"]} if patterns["T1"] else {})}
+    with pytest.raises(ConfigError, match=r"'no_such\.nii\.gz': no patient in .* has a file that matches it; correct"):
+        read_folders(tmp_path, channels=channels, mask=patterns["mask"], anatomy=patterns["anatomy"], no_mask=no_mask)
+
+
+def test_a_session_of_a_bids_name_is_of_the_subject(tmp_path):
+    for name in ("sub-01_ses-1", "sub-01_ses-2", "sub-02", "p_1"):
+        write_patient(tmp_path / name, "flair.nii.gz")
+    cohort = read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"})
+    assert {case.case_id: case.subject_id for case in cohort} == {
+        "p_1": "p_1",
+        "sub-01_ses-1": "sub-01",
+        "sub-01_ses-2": "sub-01",
+        "sub-02": "sub-02",
+    }
+
+
+@pytest.mark.parametrize("pattern", [r".*-\d+(?=-)", r"(.*-\d+)-\d+"])
+def test_a_pattern_finds_the_subject_in_the_name(pattern, tmp_path):
+    for name in ("GLI-05-100", "GLI-05-101", "GLI-06-100"):
+        write_patient(tmp_path / name, "flair.nii.gz")
+    cohort = read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern=pattern)
+    assert [case.subject_id for case in cohort] == ["GLI-05", "GLI-05", "GLI-06"]
+    assert write_nnunet(cohort, tmp_path / "out").cohort.subjects == ("GLI-05", "GLI-06")
+    write_patient(tmp_path / "other", "flair.nii.gz")
+    problems = []
+    read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern=pattern, on_problem=problems.append)
+    assert any("other: the subject pattern" in str(problem) for problem in problems)
+    with pytest.raises(ConfigError, match=r"--subject-pattern: .* is no regular expression"):
+        read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern="(")

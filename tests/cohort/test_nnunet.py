@@ -11,8 +11,9 @@ from PIL import Image
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.checks import check_folder
 from lesionforge.cohort.layouts import case_files, read_cohort, write_cases_csv, write_nnunet
-from lesionforge.cohort.scan import load_scan
-from lesionforge.errors import CohortError, OutputError
+from lesionforge.cohort.layouts.nnunet import read_nnunet
+from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.errors import CohortError, ConfigError, OutputError
 from tests.helpers import NESTED, tiny_cohort, write_array
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -195,7 +196,7 @@ def edit_json(folder, **changes):
     [
         ({"labels": {"background": 0, "lesion": 2}}, "not consecutive"),
         ({"labels": {"lesion": 1}}, "not consecutive"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, "not consecutive"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "labels are regions"),
         ({"channel_names": {"1": "T1"}}, "channel numbers"),
         ({"channel_names": ["T1"]}, "does not describe"),
         ({"file_ending": ".mha"}, "file ending"),
@@ -270,7 +271,7 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     deep = tiny_cohort(tmp_path / "b", spatial_dims=3, n_subjects=1)
     with pytest.raises(OutputError, match="not empty"):
         write_nnunet(flat, tmp_path / "b")
-    for odd in (replace(flat, channels=("T 1",)), replace(flat, labels={"background": 0, "a": 1, "b": 1})):
+    for odd in (replace(flat, channels=("T;1",)), replace(flat, labels={"background": 0, "a": 1, "b": 1})):
         with pytest.raises(CohortError, match=r"cannot be a channel name|not consecutive"):
             write_nnunet(odd, tmp_path / "c")
     with pytest.raises(CohortError, match="no further column 'site'"):
@@ -307,9 +308,71 @@ def test_a_file_name_that_is_not_utf_8_is_refused(tmp_path):
         read_cohort(tmp_path)
 
 
-@pytest.mark.parametrize("seed", ["9" * 5000, "1.5", "٣"])
-def test_a_seed_that_is_no_number_is_refused(tmp_path, seed):
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("missing", [(), ("T1 Gd",), ("T1", "rescale to 0_1"), ("T1",)])
+def test_channels_may_have_spaces_in_their_names(spatial_dims, missing, tmp_path):
+    channels = ("T1", "T1 Gd", "rescale to 0_1", "FLAIR")
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=spatial_dims, channels=channels, n_subjects=2)
+    images = {name: path for name, path in cohort.cases[0].images.items() if name not in missing}
+    cohort = cohort.with_cases([replace(cohort.cases[0], images=images), cohort.cases[1]])
+    report = write_nnunet(cohort, tmp_path / "b", missing="zero_fill")
+    again = read_nnunet(tmp_path / "b")
+    assert again.channels == channels
+    assert [set(case.images) for case in again] == [set(channels) - set(missing), set(channels)]
+    assert report.filled == (("case_000",) if missing else ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "has an ignore label (2)"),
+        (
+            {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}},
+            "regions (whole, core), which are not supported; write the classes that the files hold: "
+            '{"background": 0, "class_1": 1, "class_2": 2, "enhancing": 3}',
+        ),
+        ({"channel_names": {"0": "T1", "1": "T1"}}, "two channels are named T1; give every channel its own name"),
+        ({"channel_names": {"0": ""}}, "'' cannot be a channel name"),
+        ({"channel_names": {"0": "T1\n"}}, "cannot be a channel name"),
+        ({"channel_names": {"0": "T1;T2"}}, "cannot be a channel name"),
+    ],
+)
+def test_labels_and_channels_that_cannot_be_used_are_refused_on_reading(changes, what, tmp_path):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2)
+    edit_json(tmp_path, **changes)
+    with pytest.raises(CohortError) as caught:
+        read_nnunet(tmp_path)
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_value_without_a_class_is_refused_wherever_the_case_is_read(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=2)
+    write_array(cohort.cases[1].label, read_label(cohort.cases[1].label)[0] * 7, np.diag([2.0, 2, 2, 1]))
+    good, bad = read_nnunet(tmp_path)
+    load_scan(good, ["FLAIR"])
+    with pytest.raises(CohortError, match=r"case_001.*holds the label values \[7\], known are 0 background, 1 lesion"):
+        load_scan(bad, ["FLAIR"])
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, "1e3", "٣", "--3"])
+def test_a_seed_that_is_no_number_is_refused(seed, tmp_path):
     tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1)
-    (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n", encoding="utf-8")
+    (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n")
     with pytest.raises(CohortError, match="use a whole number"):
-        read_cohort(tmp_path)
+        read_nnunet(tmp_path)
+
+
+def test_without_a_table_bids_names_and_a_pattern_tell_the_subjects(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=3)
+    for case, name in zip(cohort, ("sub-1_ses-1", "sub-1_ses-2", "sub-2_ses-1"), strict=True):
+        case.images["FLAIR"].rename(tmp_path / "imagesTr" / f"{name}_0000.png")
+        case.label.rename(tmp_path / "labelsTr" / f"{name}.png")
+    with pytest.raises(ConfigError, match=r"--subject-pattern: .*cases\.csv names the subjects"):
+        read_nnunet(tmp_path, subject_pattern="sub")
+    (tmp_path / "cases.csv").unlink()
+    assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
+    assert {case.subject_id for case in read_nnunet(tmp_path, subject_pattern="sub")} == {"sub"}
+    ids = "sub-1_ses-1", "sub-1_ses-2", "sub-2_ses-1"
+    (tmp_path / "cases.csv").write_text("\n".join(["case_id", *ids]) + "\n")
+    assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]

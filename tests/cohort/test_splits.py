@@ -19,7 +19,7 @@ from lesionforge.cohort.splits import (
     take_subjects,
     write_splits_final,
 )
-from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from tests.helpers import tiny_cohort, write_array
 
 SEEDS = range(5)
@@ -275,3 +275,59 @@ def test_what_was_drawn_from_others_does_not_count(graded):
     parts = split_by_count(both, {"train": (10, 10), "test": (10, 10)}, 0)
     assert len(parts["train"].subjects) == len(parts["test"].subjects) == 20
     assert not any(case.derived for case in parts["test"])
+
+
+SPLITS = {
+    "by subject": lambda cohort: split_by_subject(cohort, {"train": 0.5, "test": 0.5}, 0),
+    "by count": lambda cohort: split_by_count(cohort, {"train": (2, 0), "test": (2, 0)}, 0),
+    "folds": lambda cohort: kfold(cohort, 4, 0),
+}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_scan_under_two_names_in_two_parts_is_refused(split, spatial_dims, tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=spatial_dims)
+    SPLITS[split](cohort)
+    one, other = _of_two_parts(SPLITS[split](cohort))
+    other.images["FLAIR"].write_bytes(one.images["FLAIR"].read_bytes())
+    with pytest.raises(LeakError, match="hold the same image") as caught:
+        SPLITS[split](cohort)
+    assert all(case.case_id in str(caught.value) for case in (one, other))
+    assert "; give both the same subject_id" in str(caught.value)
+
+
+def _of_two_parts(split):
+    parts = list(split.values()) if isinstance(split, dict) else [held_out for _, held_out in split]
+    return parts[0].cases[0], parts[1].cases[0]
+
+
+def test_a_scan_on_both_sides_of_a_file_is_refused(tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2)
+    train, val = cohort.with_cases(cohort.cases[:2]), cohort.with_cases(cohort.cases[2:])
+    path = tmp_path / "splits_final.json"
+    write_splits_final(path, [(train, val)])
+    assert read_splits_final(path, cohort) == [(train, val)]
+    val.cases[0].images["FLAIR"].write_bytes(train.cases[0].images["FLAIR"].read_bytes())
+    with pytest.raises(LeakError, match=r"splits_final\.json: fold 0: case_000 and case_002 hold the same image"):
+        read_splits_final(path, cohort)
+    with pytest.raises(LeakError, match="hold the same image"):
+        write_splits_final(path, [(train, val)])
+
+
+@pytest.mark.parametrize("names", [("p05", "P5"), ("p05", "sub-p05"), ("BRATS-01-100", "BRATS-01-101")])
+def test_one_person_under_two_names_in_two_parts_is_a_warning_that_names_both(names, tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2)
+    named = [replace(case, subject_id=name) for case, name in zip(cohort, names, strict=True)]
+    with pytest.warns(DoubtWarning) as warned:
+        kfold(cohort.with_cases(named), 2, 0)
+    (line,) = [str(warning.message) for warning in warned]
+    assert all(name in line for name in names)
+    assert "subject_id in cases.csv" in line
+
+
+def test_roles_of_names_that_read_alike_are_a_warning(tmp_path):
+    path = tmp_path / "roles.json"
+    path.write_text(json.dumps({"pool": ["p05", "p06"], "final": ["P5", "P07"]}))
+    with pytest.warns(DoubtWarning, match=r"roles\.json: p05 and P5 read alike, but have the roles final and pool"):
+        read_roles(path)

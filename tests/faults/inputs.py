@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lesionforge.cohort.layouts import write_nnunet
-from tests.cli.commands import GAN, UNET, sets
+from tests.cli.commands import GAN, sets
 from tests.heads import bleeds, stacks
 from tests.helpers import tiny_cohort
 

@@ -163,3 +163,32 @@ def test_given_masks_leave_existing_lesions_alone(tmp_path, spatial_dims):
     save_label(tmp_path / "own" / cohort.cases[0].label.name, drawing, scan.affine)
     placed = GivenMasks(tmp_path / "own").sample(scan, np.random.default_rng(0))
     assert np.array_equal(placed.mask > 0, (drawing > 0) & (scan.label == 0))
+
+
+@both
+def test_the_names_of_given_masks_lead_to_the_people_they_are_of(tmp_path, spatial_dims):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=3, n_healthy=1)
+    ending = "png" if spatial_dims == 2 else "nii.gz"
+    scan = load_scan(cohort.healthy().cases[0], ["FLAIR"])
+    label = load_scan(cohort.cases[0], ["FLAIR"]).label
+    for name, subjects in {
+        "case_000_mask": {"sub_00"},
+        "case_000+case_001": {"sub_00", "sub_01"},
+        "stranger": {"stranger"},
+    }.items():
+        save_label(tmp_path / name / f"{name}.{ending}", label, scan.affine)
+        source = GivenMasks(tmp_path / name, cohort=cohort)
+        assert source.subjects == subjects
+        drawn = source.draw(scan, np.random.default_rng(0))
+        assert (drawn.mask_id, drawn.subjects) == (name, subjects)
+
+
+def test_of_masks_that_can_all_not_be_read_the_causes_are_told(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=3)
+    for case in cohort.cases[:2]:
+        case.images["FLAIR"].unlink()
+    cohort.cases[2].label.write_bytes(b"nonsense")
+    problems = []
+    with pytest.raises(ConfigError, match=r"no case has a lesion to take as mask: 2 × .* \| 1 × "):
+        MaskBank(cohort, on_problem=problems.append)
+    assert len(problems) == 3

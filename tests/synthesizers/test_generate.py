@@ -461,3 +461,21 @@ def test_lesion_free_scans_alone_are_drawn_into_if_that_is_asked_for(spatial_dim
         synthesize(model, cohort, OwnMasks(), tmp_path / "own", lesion_free=True)
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"mask_id": 3}', "\x00"])
+@pytest.mark.parametrize("file", ["synthesis.json", "provenance/case_000_s00000.json"])
+def test_a_damaged_file_of_a_run_is_one_line_with_its_name(file, damage, cohorts, tmp_path):
+    cohort, out = cohorts[2], tmp_path / "out"
+    model = fit_library("copy_paste", cohort, tmp_path / "m")
+    synthesize(model, cohort, EditedMasks(MaskBank(cohort)), out, n=2)
+    (out / file).write_text(damage)
+    if file == "synthesis.json":
+        with pytest.raises((CohortError, OutputError), match=r"; name a new folder"):
+            synthesize(model, cohort, EditedMasks(MaskBank(cohort)), out, n=2)
+        return
+    (problem,) = synthesize(model, cohort, EditedMasks(MaskBank(cohort)), out, n=2).problems
+    assert str(problem).startswith(f"{out / file}: ")
+    assert problem.remedy.startswith("delete it and repeat the command")
+    (out / file).unlink()
+    assert not synthesize(model, cohort, EditedMasks(MaskBank(cohort)), out, n=2).problems

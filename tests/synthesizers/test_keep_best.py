@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from lesionforge.cohort.case import Case
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
@@ -75,6 +76,17 @@ def test_realism_is_judged_by_real_lesions_and_their_subjects_become_parents(tmp
     assert {path.name for path in (tmp_path / "out" / "realism").iterdir()} == {"half0", "half1"}
     info = json.loads((tmp_path / "out" / "realism" / "half0" / "model.json").read_text())
     assert info["config"]["look_at"] == "lesion"
+
+
+def test_whom_the_realism_classifier_saw_in_drawn_images_become_parents(tmp_path):
+    real = tiny_cohort(tmp_path / "real", spatial_dims=2, n_subjects=4)
+    targets = tiny_cohort(tmp_path / "targets", spatial_dims=2, n_subjects=4, seed=1)
+    renamed = [{**vars(case), "case_id": f"t_{case.case_id}", "subject_id": f"t_{case.subject_id}"} for case in targets]
+    targets = targets.with_cases([Case(**facts) for facts in renamed])
+    result = draw(real, tmp_path / "out", n=24, targets=targets, masks=real, real=real)
+    assert all(set(case.parents) == {*real.subjects, *targets.subjects} for case in result.cohort)
+    with pytest.raises(LeakError):
+        check_no_leak(result.cohort.with_cases(result.cohort.cases[:1]), targets.with_cases(targets.cases[-1:]))
 
 
 def test_of_wholly_drawn_images_the_head_is_judged(cohorts, tmp_path, monkeypatch):

@@ -129,3 +129,16 @@ def test_the_commit_of_a_checkout_is_recorded():
     root = Path(model_folder.__file__).parents[3]
     expected = 40 if (root / ".git").exists() else 0
     assert len(model_folder.git_revision()) == expected
+
+
+def test_names_show_as_they_are_in_the_card(info):
+    named = info.model_copy(
+        update={
+            "labels": {"background": 0, "<img src=x>": 1, "core | *edge*": 2},
+            "preprocessing": info.preprocessing.model_copy(update={"channels": ("[T1](http://x)",)}),
+        }
+    )
+    card = model_card(named)
+    assert "<img" not in card
+    assert "[T1](" not in card
+    assert {line.replace("\\|", "").count("|") for line in card.splitlines() if line.startswith("|")} == {3}

@@ -15,6 +15,8 @@ from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.identity import keep_hashes, recall_hashes
+from lesionforge.cohort.leaks import look_alikes
 from lesionforge.files import write_text
 from lesionforge.reading import read_json
 
@@ -47,9 +49,11 @@ def cross_validate(
         ConfigError: if there are fewer subjects than folds.
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
+    recall_hashes(out)
     plans = plans_of_folds(plan)
     tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
     claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
+    keep_hashes(out, tests.values())
     record = RunRecord(out, cohort, source, device=plan.training.device)
     for name, one in plans.items():
         say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say, source=source)}")
@@ -70,7 +74,7 @@ def cross_validate(
             "Cross-validation": f"{len(plans)} folds by subject; {', '.join(plans)} hold a report and figures each",
             "Test subjects": f"{len({case.subject_id for test in tests.values() for case in test})}, each in one fold",
         },
-        warnings=[SIMULATED] if simulated else [],
+        warnings=[*([SIMULATED] if simulated else []), *look_alikes(list(tests.values()))],
         made_of=made_of(out, {}),
     )
 

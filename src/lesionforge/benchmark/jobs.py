@@ -14,6 +14,7 @@ from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.benchmark.targets import target_scans
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_masks
+from lesionforge.cohort.leaks import leaving_out
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
@@ -31,12 +32,11 @@ def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -
     plan, folder = setting.plan.mask_generators[name], setting.mask_generator_folder(number, seed, name)
     problems: list[CohortError] = []
     if not (folder / "model.json").is_file():
-        held_out = setting.test.ancestry | setting.development.ancestry
         cases = (
             setting.train[number, seed] if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
         )
         MaskGAN.fit(
-            cases.with_cases([case for case in cases if not case.ancestry & held_out]),
+            leaving_out(cases, setting.held_out, setting.people, bare=plan.masks is not None),
             config=plan.options,
             training=plan.training.model_copy(update={"seed": seed}),
             out=folder,

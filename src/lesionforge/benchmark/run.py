@@ -22,7 +22,8 @@ from lesionforge.benchmark.study import claim_study
 from lesionforge.benchmark.targets import check_targets, target_warnings
 from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.identity import keep_hashes, recall_hashes
+from lesionforge.cohort.leaks import check_no_leak, look_alikes
 from lesionforge.files import write_json, write_text
 from lesionforge.reading import read_frame
 
@@ -57,8 +58,10 @@ def run_benchmark(
         LeakError: if a test subject is anybody's parent.
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
+    recall_hashes(out)
     setting = checked_setting(plan, cohort, roles or {}, out)
     claim_study(out, plan, setting.split())
+    keep_hashes(out, [setting.pool, setting.development, setting.test])
     record = RunRecord(out, cohort, source, device=plan.training.device)
     with Pool(workers) as run:
         setting, lengths = _train_all(setting, run, say)
@@ -148,6 +151,7 @@ def report(setting: Setting, lengths: Lengths) -> str:
         notes=method_notes(setting, lengths) | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
         warnings=[
             *([SIMULATED] if simulated else []),
+            *look_alikes([setting.pool, setting.development, setting.test]),
             *_absent_classes(setting),
             *mask_warnings(setting),
             *target_warnings(setting),

@@ -12,6 +12,8 @@ from lesionforge.benchmark.choice import Choice
 from lesionforge.benchmark.plan import Count, Plan, Split, Subjects
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.identity import People
+from lesionforge.cohort.leaks import checked_split
 from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_count, split_by_subject
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
@@ -56,6 +58,16 @@ class Setting:
     def channels(self) -> tuple[str, ...]:
         """The channels in use."""
         return self.test.channels
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """Everybody who is tested or chosen on, and whom these descend from."""
+        return self.test.ancestry | self.development.ancestry
+
+    @property
+    def people(self) -> People:
+        """Finds the subjects of all parts."""
+        return People((*self.pool, *self.development, *self.test), self.held_out)
 
     @property
     def whole(self) -> Number:
@@ -206,13 +218,16 @@ def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[s
 
     Raises:
         ConfigError: if roles, shares and numbers are mixed, a role is not there, or there are too few subjects.
+        LeakError: if two parts hold the same image.
     """
     named = {part: getattr(subjects, part) for part in ("train", "development", "test") if hasattr(subjects, part)}
     kinds = {type(value) for value in named.values()}
     if len(kinds) > 1:
         raise ConfigError("subjects", "mixes roles, shares and numbers", "give roles only, shares only or numbers only")
     if kinds == {str}:
-        return {part: of_role(cases, roles, role) for part, role in named.items()}
+        parts = {part: of_role(cases, roles, role) for part, role in named.items()}
+        checked_split(parts)
+        return parts
     if kinds == {Count}:
         counts = {part: (count.lesion, count.lesion_free) for part, count in named.items()}
         return split_by_count(cases, counts, subjects.seed)

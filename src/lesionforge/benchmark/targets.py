@@ -8,6 +8,7 @@ from pathlib import Path
 from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.leaks import check_no_copy, leaving_out
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.matching import FACTS, Auc, describe_auc, match_cohort, told_apart
 from lesionforge.reading import read_json
@@ -24,18 +25,22 @@ def check_targets(setting: Setting, cohort: Cohort) -> None:
     Raises:
         CohortError: if one cannot be read, or a training set without lesion-free scans is to be drawn into.
         ConfigError: if one names a case like the cohort does.
+        LeakError: if one holds an image of a subject that is tested or chosen on.
     """
     if any(plan.lesion_free and plan.targets is None for plan in setting.plan.synthesizers.values()):
         for train in setting.train.values():
             lesion_free_scans(train)
     known = {case.case_id for case in cohort}
+    tested = setting.test.with_cases((*setting.test, *setting.development))
     for path in dict.fromkeys(filter(None, (plan.targets for plan in setting.plan.synthesizers.values()))):
-        both = sorted(known & {case.case_id for case in read_cohort(path)})
+        targets = read_cohort(path)
+        both = sorted(known & {case.case_id for case in targets})
         if both:
             what = f"has a case {both[0]}, as {cohort.name} has"
             raise ConfigError(
                 path, what, "give its cases other ids, or leave the targets out: training cases are drawn into"
             )
+        check_no_copy({str(path): targets, "held out": tested})
 
 
 def target_scans(setting: Setting, number: Number, seed: int, name: str) -> Cohort:
@@ -50,8 +55,7 @@ def target_scans(setting: Setting, number: Number, seed: int, name: str) -> Coho
     if not (out / FACTS).is_file():
         for unfinished in (out, *out.parent.glob(f".{out.name}.*")):
             shutil.rmtree(unfinished, ignore_errors=True)
-        held_out, healthy = setting.test.ancestry | setting.development.ancestry, read_cohort(targets)
-        allowed = healthy.with_cases([case for case in healthy if not case.ancestry & held_out])
+        allowed = leaving_out(read_cohort(targets), setting.held_out, setting.people)
         match_cohort(allowed, train, out=out, seed=seed)
     return read_cohort(out)
 

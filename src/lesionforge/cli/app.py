@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import typer
@@ -15,7 +16,7 @@ from lesionforge.cli.healing import heal
 from lesionforge.cli.matching import match
 from lesionforge.cli.selection import select
 from lesionforge.cli.simulate import simulate
-from lesionforge.errors import LesionforgeError
+from lesionforge.errors import DoubtWarning, LesionforgeError
 
 GOES_ON = dict.fromkeys(
     ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command goes on where it was"
@@ -51,8 +52,18 @@ def _one_line(error: Exception) -> str:
     return f"{place}{error.strerror or error}; check the path, the space and your rights there"
 
 
-def _complain(text: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+def _complain(text: str, style: str = "red") -> None:
+    Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
+
+
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Show a warning of this package in one line, another one as Python does."""
+    if issubclass(category, DoubtWarning):
+        _complain(f"warning: {message}", style="yellow")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 app = typer.Typer(
@@ -93,6 +104,7 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 def main() -> None:
     """Run the command line; ``--debug`` may stand anywhere."""
+    warnings.showwarning = _warn
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]

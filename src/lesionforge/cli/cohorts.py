@@ -83,6 +83,10 @@ def import_cohort(
         bool, typer.Option(help="Take every mask value but 0 as lesion, of soft masks and 0/255 ones too.")
     ] = False,
     missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
+    subject_pattern: Annotated[
+        str | None,
+        typer.Option(help="folders, nnunet: regular expression of the subject's id in a case's, such as 'p\\d+'."),
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
     ] = None,
@@ -92,6 +96,7 @@ def import_cohort(
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
+    from lesionforge.cohort.doubts import name_doubts
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
@@ -99,6 +104,10 @@ def import_cohort(
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
     _check_layout(layout, {"--channel": channel, "--mask": mask, "--anatomy": anatomy, "--label": label})
+    if layout is not Layout.SLICES:
+        options["subject_pattern"] = subject_pattern
+    elif subject_pattern is not None:
+        raise ConfigError("--subject-pattern", "the table names the subjects of slices", "leave it out")
     if layout is not Layout.NNUNET:
         labels = {name: _whole(value, "--label") for name, value in key_value(label, "--label").items()}
         options |= {"no_mask": no_mask.value}
@@ -122,6 +131,10 @@ def import_cohort(
     )
     copy_roles(src, cohort, report.cohort.subjects)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
+    if all(case.annotation.value == NoMask.UNKNOWN.value for case in report.cohort):
+        console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
+    for doubt in name_doubts(report.cohort):
+        console.print(f"warning: {doubt}")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)

@@ -164,13 +164,17 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
     """Return ``NAME=VALUE`` options as a dictionary.
 
     Raises:
-        ConfigError: if one is not of that form.
+        ConfigError: if one is not of that form, or a name is given twice.
     """
     pairs = [option.partition("=") for option in options or ()]
     for key, sign, value in pairs:
         if not (key and sign and value):
             raise ConfigError(name, f"{key!r} is not NAME=VALUE", f"write, for example, {name} FLAIR=flair.nii.gz")
-    return {key: value for key, _, value in pairs}
+    found = dict[str, str]()
+    for key, _, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ConfigError(name, f"{key} is given twice, as {found[key]} and as {value}", "give it once")
+    return found
 
 
 @contextmanager

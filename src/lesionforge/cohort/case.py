@@ -8,7 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
+
+SIMULATED = "simulated"
+"""The origin of a case of the built-in cohort, and the name of what drew it."""
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
 
@@ -53,6 +56,7 @@ class Case:
         seed: the seed it was drawn with.
         parents: subjects of its scan, of its mask, and of all that the models behind it were fitted on.
         extra: further columns of ``cases.csv``, kept as they are.
+        classes: class name → value that the label may hold, background included; none given = any.
     """
 
     case_id: str
@@ -69,6 +73,7 @@ class Case:
     seed: int | None = None
     parents: tuple[str, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def ancestry(self) -> frozenset[str]:
@@ -79,9 +84,11 @@ class Case:
     def derived(self) -> bool:
         """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on.
 
-        A simulated case is not, even if the mask of a person says where its lesion lies.
+        A simulated case is not, even if the mask of a person says where its lesion lies. A case that names a method
+        or a source case is, whatever its origin is said to be.
         """
-        return self.origin == "synthetic" or (self.origin == "real" and bool(self.source_case or self.parents))
+        drawn = self.synthesizer not in ("", SIMULATED) or bool(self.source_case)
+        return self.origin == "synthetic" or drawn or (self.origin == "real" and bool(self.parents))
 
     @property
     def outlined(self) -> bool:
@@ -182,6 +189,8 @@ class Cohort:
     def having(self, channels: Collection[str]) -> Cohort:
         """Return the cases that have a file for every named channel."""
         for channel in channels:
+            if list(channels).count(channel) > 1:
+                raise ConfigError("channels", f"{channel} is named twice", "name every channel once")
             if channel not in self.channels:
                 raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
         return self.with_cases([case for case in self if case.has_channels(channels)])

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
+from lesionforge.cohort.doubts import Look, copies, doubts, look_at
 from lesionforge.cohort.fingerprint import Fingerprint, Progress, collect
 from lesionforge.cohort.fingerprint_table import fingerprint_table
 from lesionforge.cohort.layouts.cases_csv import write_table
@@ -114,20 +115,25 @@ def check_cohort(
     if not len(cohort):
         empty = CohortError(cohort.name, "has no cases", "check the folder, or the selection that led to it")
         findings.append(_finding("problem", "", empty))
-    measured: list[Measured] = []
+    measured, looks = list[Measured](), list[Look]()
     for done, case in enumerate(cohort, start=1):
         scan, errors = inspect_case(case, cohort.labels)
         findings += [_finding("problem", case.case_id, error) for error in errors]
         if scan is not None and not errors:
             measured.append(measure(scan))
+            looks.append(look_at(scan))
         if progress:
             progress(done, len(cohort))
     fingerprint = collect(cohort, cohort.channels, measured, [str(f) for f in findings])
+    findings += [_finding("problem", "", error) for error in copies(looks)]
     ignored = {_stem(Path(error.where).name) for error in unreadable}
     findings += [
         _finding("warning", "", warning)
         for warning in chain(
-            _mixed_grids(cohort.name, fingerprint.cases), _mixed_units(cohort, measured), _unused_files(cohort, ignored)
+            doubts(cohort, looks),
+            _mixed_grids(cohort.name, fingerprint.cases),
+            _mixed_units(cohort, measured),
+            _unused_files(cohort, ignored),
         )
     ]
     return CheckReport(findings=tuple(findings), fingerprint=fingerprint)
@@ -135,6 +141,7 @@ def check_cohort(
 
 def inspect_case(case: Case, labels: Mapping[str, int]) -> tuple[Scan | None, list[CohortError]]:
     """Return a case's scan and everything that is wrong with its files; the scan is ``None`` if it cannot be read."""
+    case = replace(case, classes={})
     try:
         scan = load_scan(case, tuple(case.images))
     except CohortError:
@@ -227,14 +234,16 @@ def _unused_files(cohort: Cohort, ignored: set[str]) -> Iterator[CohortError]:
     """Yield a warning for each folder of the layout that holds files of no case."""
     ids = {case.case_id for case in cohort} | ignored
     numbers = range(len(cohort.channels))
-    used = ids | {f"{case_id}_{number:04d}" for case_id in ids for number in numbers}
+    images = {f"{case_id}_{number:04d}" for case_id in ids for number in numbers}
     roots = {path.parent.parent for case in cohort for path in case.images.values()}
     for folder in sorted(root / name for root in roots for name in COHORT_FOLDERS):
         files = sorted(folder.iterdir()) if folder.is_dir() else []
+        used = images if folder.name.startswith("images") else ids
         unused = [f.name for f in files if ending_of(f) and _stem(f.name) not in used]
         if unused:
             named = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
-            yield CohortError(folder, f"{len(unused)} files belong to no case ({named})", "list them in cases.csv")
+            remedy = "list them in cases.csv" if used is images else "name them like their cases, without _0000"
+            yield CohortError(folder, f"{len(unused)} files belong to no case ({named})", remedy)
 
 
 def _stem(name: str) -> str:

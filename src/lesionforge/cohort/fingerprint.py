@@ -12,16 +12,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from lesionforge.cohort.case import Annotation, Cohort
-from lesionforge.cohort.measure import (
-    CaseMeasures,
-    Frozen,
-    LesionMeasures,
-    Measured,
-    measure,
-    slice_axis,
-)
+from lesionforge.cohort.measure import CaseMeasures, Frozen, LesionMeasures, Measured, measure, slice_axis
 from lesionforge.cohort.scan import FloatArray, load_scan, slicing_spacing
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.files import write_json
 
 Progress = Callable[[int, int], None]
@@ -129,7 +122,8 @@ class Fingerprint(Frozen):
             CohortError: if no case could be read.
         """
         if not self.cases:
-            raise CohortError(self.name, "has no readable case", "see `lesionforge check`")
+            problems = [CohortError(*_parts(problem)) for problem in self.problems]
+            raise CohortError(self.name, told("has no readable case", problems), "see `lesionforge check`")
         if spatial_dims > self.spatial_dims:
             raise ConfigError(self.name, "is a cohort of slices, which have no third axis", "set spatial_dims to 2")
         grid = np.asarray(self.spacing if spacing is None else spacing)
@@ -213,6 +207,13 @@ def collect(
         },
         problems=(*problems, *odd),
     )
+
+
+def _parts(problem: str) -> tuple[str, str, str]:
+    """Return where, what and remedy of a problem's line."""
+    where, _, rest = problem.partition(": ")
+    what, _, remedy = rest.partition("; ")
+    return where, what, remedy
 
 
 def _percentiles(samples: Sequence[FloatArray]) -> tuple[float, ...] | None:

@@ -8,11 +8,12 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.fingerprint import PERCENTILES, Fingerprint
+from lesionforge.markup import markdown
 
 
 def fingerprint_table(fingerprint: Fingerprint) -> str:
     """Return a fingerprint in Markdown: the cohort, its intensities, its lesions and the derived defaults."""
-    sections = [f"# {fingerprint.name}\n", _table(("", "value"), _cohort_rows(fingerprint))]
+    sections = [f"# {markdown(fingerprint.name)}\n", _table(("", "value"), _cohort_rows(fingerprint))]
     if fingerprint.cases:
         sections += [
             "## Intensities\n",
@@ -26,7 +27,7 @@ def fingerprint_table(fingerprint: Fingerprint) -> str:
     if fingerprint.cases:
         sections += ["## Defaults for training\n", _table(("", "value"), _default_rows(fingerprint))]
     if fingerprint.problems:
-        sections += ["## Left out\n", "\n".join(f"- {problem}" for problem in fingerprint.problems) + "\n"]
+        sections += ["## Left out\n", "\n".join(f"- {markdown(problem)}" for problem in fingerprint.problems) + "\n"]
     return "\n".join(sections)
 
 
@@ -103,4 +104,4 @@ def _quantiles(values: Sequence[float]) -> list[str]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines) + "\n"

@@ -1,11 +1,14 @@
 """The leak guard: no test subject, and nobody behind a simulated one, may have taken part in what training sees."""
 
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.errors import LeakError
+from lesionforge.cohort.identity import People, across, alike, same_scans, visits
+from lesionforge.errors import DoubtWarning, LeakError
 
 REMEDY = "leave it out of training, or the subject out of testing"
+ONE_PERSON = "if they are one person, give them the same subject_id in cases.csv"
 
 
 def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collection[str]] | None = None) -> None:
@@ -13,7 +16,10 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
 
     A training case knows the subjects of its scan and of its mask, and every subject that its synthesizer and its
     mask source were fitted on. Its ``parents`` hold them all; ``models`` says which belong to which model, also for
-    models that draw during training and leave no case behind.
+    models that draw during training and leave no case behind. Names count for the subjects that they lead to, see
+    :meth:`~lesionforge.cohort.identity.People.behind`.
+
+    A parent whose name only reads like that of a test subject is a :class:`DoubtWarning`.
 
     Args:
         train: the cases that are trained on.
@@ -25,12 +31,13 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
     """
     fitted = models or {}
     subjects = frozenset(test.subjects).union(*(case.ancestry for case in test if not case.derived))
+    people = People((*train, *test), subjects)
     for name, model_subjects in fitted.items():
-        for subject in sorted(subjects.intersection(model_subjects)):
+        known = frozenset[str]().union(*(people.behind(subject) for subject in model_subjects))
+        for subject in sorted(subjects & known):
             raise LeakError(name, f"was fitted on the test subject {subject}", "fit it on training subjects only")
-    subject_of = {case.case_id: case.subject_id for case in (*train, *test)}
     for case in train:
-        ways = _ways(case, subject_of)
+        ways = _ways(case, people)
         for subject in sorted(subjects.intersection(ways)):
             raise LeakError(
                 case.case_id, f"has the test subject {subject} as a parent through its {ways[subject]}", REMEDY
@@ -39,13 +46,81 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
         if case.derived:
             what = f"was drawn by {case.synthesizer or 'a synthesizer'} and stands among the test cases"
             raise LeakError(case.case_id, what, "test on scans that were not drawn from others")
+    parents = frozenset[str]().union(*(case.parents for case in train), *fitted.values()) - frozenset(train.subjects)
+    for group in alike(sorted(parents | subjects)):
+        if parents.intersection(group) and subjects.intersection(group):
+            doubt = (
+                f"{' and '.join(group)} read alike, but one is behind training and another is tested on; {ONE_PERSON}"
+            )
+            warnings.warn(doubt, DoubtWarning, stacklevel=2)
 
 
-def _ways(case: Case, subject_of: Mapping[str, str]) -> dict[str, str]:
+def check_no_copy(parts: Mapping[str, Cohort]) -> None:
+    """Refuse a split with one image in two of its parts, under two subjects.
+
+    Args:
+        parts: name → the cases of a part.
+
+    Raises:
+        LeakError: naming both cases.
+    """
+    for one, other in same_scans(list(parts.values())):
+        raise LeakError(
+            f"{one.case_id} and {other.case_id}",
+            f"hold the same image, but are of two subjects ({one.subject_id}, {other.subject_id}) in two parts of the "
+            "split",
+            "give both the same subject_id in cases.csv, or leave one out",
+        )
+
+
+def look_alikes(parts: Sequence[Cohort]) -> list[str]:
+    """Return a line for each group of subjects in different parts whose names read alike, and one for all visits."""
+    lines = [
+        f"{' and '.join(group)} read alike, but are subjects in different parts of the split; {ONE_PERSON}"
+        for group in across(alike, parts)
+    ]
+    found = across(lambda names: list(visits(names).values()), parts)
+    if found:
+        which = f"{', '.join(found[0][:3])}" + (f", and {len(found) - 1} more people" if len(found) > 1 else "")
+        lines.append(f"{which} look like visits of one person, but are subjects in different parts; {ONE_PERSON}")
+    return lines
+
+
+def checked_split(parts: Mapping[str, Cohort]) -> None:
+    """Refuse one image in two parts, and warn of subjects in two parts whose names read alike.
+
+    Raises:
+        LeakError: see :func:`check_no_copy`.
+    """
+    check_no_copy(parts)
+    for doubt in look_alikes(list(parts.values())):
+        warnings.warn(doubt, DoubtWarning, stacklevel=3)
+
+
+def leaving_out(cohort: Cohort, held_out: Collection[str], people: People, *, bare: bool = False) -> Cohort:
+    """Return the cases that know nobody who is held out.
+
+    Args:
+        cohort: what may be trained on.
+        held_out: subjects.
+        people: finds all subjects of the split.
+        bare: whether the cases are masks without scans, whose file names say whose they are.
+    """
+
+    def known(case: Case) -> frozenset[str]:
+        named = people.behind(case.case_id) | people.behind(case.subject_id) if bare else frozenset()
+        return people.behind_case(case) | case.ancestry | named
+
+    return cohort.with_cases([case for case in cohort if not known(case).intersection(held_out)])
+
+
+def _ways(case: Case, people: People) -> dict[str, str]:
     """Return subject → how the case knows it, as far as its provenance says."""
     drawer = f" {case.synthesizer}" if case.synthesizer else ""
-    ways = dict.fromkeys(case.parents, f"synthesizer{drawer} or mask source, which were fitted on it")
-    mask_case = case.mask_id.split("+")[0]
-    ways |= dict.fromkeys((mask_case, subject_of.get(mask_case, "")), f"mask {case.mask_id}")
-    ways |= dict.fromkeys((case.subject_id, subject_of.get(case.source_case, "")), "scan")
+    ways: dict[str, str] = {}
+    for parent in case.parents:
+        way = f"synthesizer{drawer} or mask source, which were fitted on it"
+        ways |= dict.fromkeys(people.behind(parent) | {parent}, way)
+    ways |= dict.fromkeys(people.behind(case.mask_id), f"mask {case.mask_id}")
+    ways |= dict.fromkeys((case.subject_id, *people.behind(case.source_case)), "scan")
     return ways

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
@@ -96,7 +96,8 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
 
     Raises:
         CohortError: if a file is missing, truncated or has the wrong kind of content, if an image
-            holds NaN or infinity or is zero everywhere, or if the files of the case differ in size or affine.
+            holds NaN or infinity or is zero everywhere, if the label holds a value that is no class, or if the files of
+            the case differ in size or affine.
     """
     arrays: list[FloatArray] = []
     affine, first = None, None
@@ -115,10 +116,18 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
     label = None if not case.outlined else np.zeros(arrays[0].shape, np.int16)
     if case.label is not None and label is not None:
         label = _read_on_grid(case.label, *grid, binary=binary_masks)
+        _check_classes(label, case.label, {} if binary_masks else case.classes)
     anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)
     return Scan(
         case=case, channels=tuple(channels), image=np.stack(arrays), label=label, affine=affine, anatomy=anatomy
     )
+
+
+def _check_classes(label: LabelArray, path: Path, classes: Mapping[str, int]) -> None:
+    strange = sorted(set(np.unique(label).tolist()) - set(classes.values())) if classes else []
+    if strange:
+        known = ", ".join(f"{value} {name}" for name, value in classes.items())
+        raise CohortError(path, f"holds the label values {strange}, known are {known}", "correct it or name the class")
 
 
 def read_image(path: Path) -> tuple[FloatArray, Affine]:

@@ -1,5 +1,6 @@
 """Splits by subject, stratified by lesion load; nested fractions; nnU-Net's ``splits_final.json``; roles."""
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.identity import alike
+from lesionforge.cohort.leaks import check_no_leak, checked_split
 from lesionforge.cohort.scan import read_label
-from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from lesionforge.files import write_json
 from lesionforge.reading import read_json
 from lesionforge.seeding import generator
@@ -83,6 +85,7 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
 
     Raises:
         ConfigError: if the fractions are negative or above 1 together, or a part would get no subject.
+        LeakError: if two parts hold the same image.
     """
     if any(share < 0 for share in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
         raise ConfigError("split", f"the fractions are {dict(fractions)}", "give fractions that add up to at most 1")
@@ -95,6 +98,7 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
             raise ConfigError("split", what, "give it a larger fraction")
         part = _training_part if name == "train" else _test_part
         parts[name] = part(cohort, order[start:end])
+    checked_split(parts)
     return parts
 
 
@@ -109,6 +113,7 @@ def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: 
 
     Raises:
         ConfigError: if there are fewer subjects of a kind, or a part would get none at all.
+        LeakError: if two parts hold the same image.
     """
     lesions = {case.subject_id for case in cohort if case.annotation is not Annotation.LESION_FREE}
     order = nested_subjects(cohort, seed)
@@ -129,6 +134,7 @@ def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: 
             chosen += left[kind][:number]
             left[kind] = left[kind][number:]
         parts[name] = (_training_part if name == "train" else _test_part)(cohort, chosen)
+    checked_split(parts)
     return parts
 
 
@@ -137,6 +143,7 @@ def kfold(cohort: Cohort, k: int, seed: int) -> list[Fold]:
 
     Raises:
         ConfigError: if k is below 2 or above the number of subjects.
+        LeakError: if two folds hold the same image.
     """
     rng = generator(seed, "folds")
     subjects = _by_load(cohort, rng)
@@ -146,23 +153,26 @@ def kfold(cohort: Cohort, k: int, seed: int) -> list[Fold]:
     for start in range(0, len(subjects), k):
         block = subjects[start : start + k]
         fold_of |= dict(zip(block, rng.permutation(k).tolist(), strict=False))
-    return [
+    folds = [
         (
             _training_part(cohort, [subject for subject in subjects if fold_of[subject] != fold]),
             _test_part(cohort, [subject for subject in subjects if fold_of[subject] == fold]),
         )
         for fold in range(k)
     ]
+    checked_split({f"fold {number}": held_out for number, (_, held_out) in enumerate(folds)})
+    return folds
 
 
 def write_splits_final(path: Path, folds: Sequence[Fold]) -> None:
     """Write folds as nnU-Net's ``splits_final.json``, a list of ``{"train": [case ids], "val": [case ids]}``.
 
     Raises:
-        LeakError: if a validation subject is a parent of a training case.
+        LeakError: if a validation subject is a parent of a training case, or both hold the same image.
     """
     for train, val in folds:
         check_no_leak(train, val)
+        checked_split({"train": train, "val": val})
     ids = [{"train": [case.case_id for case in train], "val": [case.case_id for case in val]} for train, val in folds]
     write_json(path, ids)
 
@@ -172,7 +182,7 @@ def read_splits_final(path: Path, cohort: Cohort) -> list[Fold]:
 
     Raises:
         CohortError: if the file is not such a list, or names a case that the cohort does not have.
-        LeakError: if a subject stands on both sides, or a validation case was drawn from others.
+        LeakError: if a subject or an image stands on both sides, or a validation case was drawn from others.
     """
     content = read_json(path, remedy="name a JSON file")
     if not isinstance(content, list) or not all(
@@ -184,6 +194,7 @@ def read_splits_final(path: Path, cohort: Cohort) -> list[Fold]:
         try:
             train, val = cohort.subset(fold["train"]), cohort.subset(fold["val"])
             check_no_leak(train, val)
+            checked_split({"train": train, "val": val})
         except (CohortError, LeakError) as error:
             raise type(error)(path, f"fold {number}: {error.where} {error.what}", error.remedy) from error
         folds.append((train, val))
@@ -205,6 +216,11 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
         for subject in subjects:
             if role_of.setdefault(subject, role) != role:
                 raise LeakError(path, f"subject {subject} is in {role_of[subject]} and {role}", "give it one role")
+    for group in alike(role_of):
+        if len(roles_of_group := {role_of[subject] for subject in group}) > 1:
+            what = f"{' and '.join(group)} read alike, but have the roles {' and '.join(sorted(roles_of_group))}"
+            doubt = f"{path}: {what}; if they are one person, give it one role"
+            warnings.warn(doubt, DoubtWarning, stacklevel=2)
     return {role: tuple(subjects) for role, subjects in content.items()}
 
 

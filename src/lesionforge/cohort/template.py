@@ -20,8 +20,8 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.image_file import write_stored
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import cohort_name, write_dataset_json
-from lesionforge.cohort.layouts.masks import subject_of
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.layouts.subjects import subject_of
 from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
 from lesionforge.cohort.template_anatomy import ANATOMY_LABELS, template_head
 from lesionforge.cohort.template_contrast import Contrast

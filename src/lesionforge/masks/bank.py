@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read_label
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.place import centroid, crop_to_lesion, region_box
@@ -85,15 +85,17 @@ class MaskBank(MaskSource):
     """
 
     def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
-        found: list[Lesion | None] = []
+        found, problems = list[Lesion | None](), list[CohortError]()
         for case in cohort.with_lesions():
             try:
                 found.append(_read_case(case, channel))
             except CohortError as problem:
+                problems.append(problem)
                 on_problem(problem)
         self.lesions: tuple[Lesion, ...] = tuple(lesion for lesion in found if lesion is not None)
         if not self.lesions:
-            raise ConfigError(cohort.name, "no case has a lesion to take as mask", "name a cohort with lesion labels")
+            what, remedy = "no case has a lesion to take as mask", "name a cohort with lesion labels"
+            raise ConfigError(cohort.name, told(what, problems), remedy)
         self.subjects = frozenset(lesion.subject for lesion in self.lesions)
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:

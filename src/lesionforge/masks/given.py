@@ -1,11 +1,13 @@
 """Masks from label files: drawings, or the output of another program."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.identity import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import Lesion, read_lesion
@@ -23,7 +25,8 @@ class GivenMasks(MaskSource):
 
     Args:
         folder: the label files; empty ones are passed over.
-        cohort: tells which subject a file named like one of its cases is of; any other file is its own subject.
+        cohort: tells which subjects a file's name leads to (``CASE_mask``, ``CASE+CASE``, see
+            :meth:`~lesionforge.cohort.identity.People.behind`); any other file is its own subject.
 
     Raises:
         ConfigError: if the folder is missing or holds no lesion.
@@ -33,17 +36,18 @@ class GivenMasks(MaskSource):
     def __init__(self, folder: Path, *, cohort: Cohort | None = None) -> None:
         if not folder.is_dir():
             raise ConfigError(folder, "there is no such folder of masks", "check the path after files:")
-        subject_of = {} if cohort is None else {case.case_id: case.subject_id for case in cohort}
+        people = People(() if cohort is None else cohort)
         self._paths = {stem_of(path): path for path in sorted(folder.iterdir()) if ending_of(path)}
         lesions: dict[str, Lesion] = {}
         for name, path in self._paths.items():
-            lesion = read_lesion(path, mask_id=name, subject=subject_of.get(name, name))
+            lesion = read_lesion(path, mask_id=name, subject=name)
             if lesion is not None:
                 lesions[name] = lesion
         if not lesions:
             raise ConfigError(folder, "holds no mask with a lesion", "put .nii.gz or .png label files there")
         self.lesions = lesions
-        self.subjects = frozenset(lesion.subject for lesion in lesions.values())
+        self._subjects_of = {name: people.behind(name) or frozenset({name}) for name in lesions}
+        self.subjects = frozenset[str]().union(*self._subjects_of.values())
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the scan's own file if there is one, else any.
@@ -53,11 +57,12 @@ class GivenMasks(MaskSource):
         """
         own = self.lesions.get(scan.case.case_id)
         if own is None:
-            names = list(self.lesions)
-            return self.lesions[names[rng.integers(len(names))]].drawn_for(scan)
+            name = list(self.lesions)[rng.integers(len(self.lesions))]
+            return replace(self.lesions[name].drawn_for(scan), subjects=self._subjects_of[name])
         path = self._paths[own.mask_id]
         label, affine = read_label(path)
         if label.shape != scan.spatial_shape or not same_grid(label.shape, affine, scan.affine):
             raise ConfigError(path, f"is not on the grid of the scan {own.mask_id}", "resample it to that grid")
         mask, corner = crop_to_lesion(label)
-        return DrawnMask(mask=mask, mask_id=own.mask_id, subjects=frozenset({own.subject}), corner=corner, clip=False)
+        subjects = self._subjects_of[own.mask_id]
+        return DrawnMask(mask=mask, mask_id=own.mask_id, subjects=subjects, corner=corner, clip=False)

@@ -8,7 +8,7 @@ from lesionforge.cohort.brain_shape import Matrix
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import LabelArray, load_scan, read_label
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, told
 from lesionforge.preprocessing.template_grid import TemplateGrid
 
 FEWEST_MASKS = 20
@@ -31,7 +31,7 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
     Raises:
         CohortError: if fewer than 20 masks are left, or all of them are alike.
     """
-    cases, masks = [], []
+    cases, masks, problems = [], [], list[CohortError]()
     for case in cohort.with_lesions():
         try:
             assert case.label is not None
@@ -45,13 +45,14 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
             if not mask.any():
                 raise CohortError(case.label, "lies outside the MNI152 brain", "bring it to MNI space, or add scans")
         except CohortError as problem:
+            problems.append(problem)
             on_problem(problem)
             continue
         cases.append(case)
         masks.append(mask)
     if len(masks) < FEWEST_MASKS:
         what = f"has {len(masks)} usable lesion masks, fewer than {FEWEST_MASKS}"
-        raise CohortError(cohort.name, what, "add masks, or draw them with --masks edited instead")
+        raise CohortError(cohort.name, told(what, problems), "add masks, or draw them with --masks edited instead")
     if all(np.array_equal(mask, masks[0]) for mask in masks[1:]):
         raise CohortError(cohort.name, "all its lesion masks are alike", "name a folder of different masks")
     return cohort.with_cases(cases), np.stack(masks)

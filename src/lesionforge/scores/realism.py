@@ -15,6 +15,7 @@ import pandas as pd
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.identity import People
 from lesionforge.cohort.splits import kfold
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.intensity import Head
@@ -80,9 +81,9 @@ def judge_realism(
         raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
     preprocessing = _in_slices(cases, preprocessing)
     classifiers = _Classifiers(cases, preprocessing, config, out=out, seed=seed, device=device)
-    subject_of = {case.case_id: case.subject_id for case in cases}
+    people = People(cases)
     shown = {
-        name: [_Shown.read(case, subject_of, preprocessing, config) for case in part.with_lesions()]
+        name: [_Shown.read(case, people, preprocessing, config) for case in part.with_lesions()]
         for name, part in {REAL: cases, **drawn}.items()
     }
     shown = {name: [one for one in part if one.views] for name, part in shown.items()}
@@ -122,14 +123,11 @@ class _Shown:
     views: Sequence[View]
 
     @classmethod
-    def read(
-        cls, case: Case, subject_of: Mapping[str, str], preprocessing: Preprocessing, config: RealismConfig
-    ) -> Self:
-        mask_of = subject_of.get(case.mask_id.split("+")[0], case.subject_id)
+    def read(cls, case: Case, people: People, preprocessing: Preprocessing, config: RealismConfig) -> Self:
         return cls(
             case_id=case.case_id,
             subject=case.subject_id,
-            subjects=frozenset((case.subject_id, mask_of)),
+            subjects=people.behind(case.mask_id) | {case.subject_id},
             views=read_views(case, preprocessing, config.look_at),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
@@ -159,7 +159,7 @@ def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
     record = job.out / "provenance" / f"{case_id}.json"
     try:
         if record.is_file():
-            facts = json.loads(record.read_text(encoding="utf-8"))
+            facts = read_record(record, "mask_id", "redraws")
         else:
             facts = _draw(job, source, case_id)
             write_json(record, facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import write_json
@@ -156,8 +156,7 @@ def _heal_case(
     record = out / "provenance" / f"{case.case_id}.json"
     if not record.is_file():
         write_json(record, _write(model, case, out, kinds, blend, ending))
-    facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    return facts
+    return read_record(record, "has_lesion", "resampled")
 
 
 def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str) -> dict[str, Any]:

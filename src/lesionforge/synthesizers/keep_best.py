@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import pandas as pd
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, write_json
 from lesionforge.masks.base import MaskSource
@@ -37,7 +37,7 @@ class KeepBest:
     Attributes:
         share: of the drawn cases, above 0, at most 1.
         by: ``realism`` needs ``real``, ``segmentability`` a ``segmentor``, ``sharpness`` nothing.
-        real: real cases with lesions, whose subjects become parents of what is kept.
+        real: real cases with lesions; their subjects, and those behind all drawn cases, become parents of what is kept.
         segmentor: finds lesions; its training subjects become parents of what is kept.
         classifier: options of the realism classifier.
     """
@@ -56,12 +56,11 @@ class KeepBest:
         if self.by == "segmentability" and self.segmentor is None:
             raise ConfigError("--by segmentability", "needs a segmentation network", "name one with --segmentor")
 
-    @property
-    def subjects(self) -> Set[str]:
-        """All whom the score knows."""
+    def subjects(self, drawn: Cohort) -> Set[str]:
+        """Return all whom the score knows: the realism classifier learns from real cases and from drawn ones."""
         if self.by == "realism":
             assert self.real is not None
-            return self.real.with_lesions().ancestry
+            return self.real.with_lesions().ancestry | drawn.ancestry
         if self.by == "segmentability":
             assert self.segmentor is not None
             return frozenset(self.segmentor.info.training_subjects)
@@ -148,7 +147,7 @@ def _keep(case: Case, score: float, keep: KeepBest, drawn: Cohort, out: Path) ->
         case,
         images=dict(zip(drawn.channels, files, strict=True)),
         label=label,
-        parents=tuple(sorted({*case.parents, *keep.subjects})),
+        parents=tuple(sorted({*case.parents, *keep.subjects(drawn)})),
         extra={**case.extra, **facts},
     )
     record = out / "provenance" / f"{case.case_id}.json"
@@ -158,6 +157,6 @@ def _keep(case: Case, score: float, keep: KeepBest, drawn: Cohort, out: Path) ->
     for source, target in zip([*case.images.values(), case.label], [*files, label], strict=True):
         with atomic(target) as temporary:
             shutil.copyfile(source, temporary)
-    before = json.loads((out / "drawn" / "provenance" / record.name).read_text(encoding="utf-8"))
+    before = read_record(out / "drawn" / "provenance" / record.name)
     write_json(record, {**before, **facts, "parents": list(kept.parents)})
     return kept

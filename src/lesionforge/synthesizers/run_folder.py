@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_problems
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.errors import LesionforgeError, OutputError
 from lesionforge.files import write_json
+from lesionforge.reading import read_json
 
 SETTINGS = "synthesis.json"
 
@@ -25,10 +25,11 @@ def claim_run_folder(out: Path, settings: Mapping[str, object], *, file: str = S
 
     Raises:
         OutputError: if the folder holds another run, or something else.
+        CohortError: if the settings of the run that is there are damaged.
     """
     path = out / file
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
+        if read_json(path, remedy="name a new folder") != settings:
             raise OutputError(out, "holds another run's cases", "name a new folder, or repeat that run's arguments")
         return
     if out.is_file() or (out.exists() and any(out.iterdir())):

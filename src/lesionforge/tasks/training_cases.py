@@ -26,9 +26,15 @@ def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
     Raises:
         CohortError: if there is none.
     """
-    cases = cohort.having(channels).annotated().with_channels(channels)
+    complete = cohort.having(channels)
+    cases = complete.annotated().with_channels(channels)
     if not len(cases):
-        raise CohortError(cohort.name, f"has no annotated case with {', '.join(channels)}", "check the cohort")
+        counts = f"{len(cohort) - len(complete)} of {len(cohort)} cases lack a channel, {len(complete)} have no mask"
+        raise CohortError(
+            cohort.name,
+            f"has no annotated case with {', '.join(channels)}: {counts}",
+            "add masks to labelsTr, named like the cases, or say lesion_free in cases.csv",
+        )
     return cases
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.errors import ModelError
 from lesionforge.files import atomic, write_json, write_text
+from lesionforge.markup import markdown
 from lesionforge.preprocessing.pipeline import Preprocessing
 
 CANDIDATES = "candidates"
@@ -184,9 +185,9 @@ def model_card(info: ModelInfo) -> str:
         "Training": ", ".join(f"{key}={value}" for key, value in info.training.items()) or "none needed",
         "Versions": ", ".join(f"{key} {value}" for key, value in info.versions.items()),
     }
-    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+    table = "\n".join(f"| {name} | {markdown(text)} |" for name, text in rows.items())
     return (
-        f"# Model card: {info.method}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"# Model card: {markdown(info.method)}\n\n| | |\n|---|---|\n{table}\n\n"
         "What it draws is for training and testing image analysis, not for diagnosis. The subjects it was fitted on "
         "(listed in `model.json`) are parents of every case it draws: test on others. A generator may reproduce parts "
         "of its training scans; its output is not anonymous.\n"

@@ -15,6 +15,7 @@ from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.provenance import RunRecord, Source
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.identity import keep_hashes, recall_hashes
 from lesionforge.files import write_text
 from lesionforge.reading import read_frame
 
@@ -46,8 +47,10 @@ def run_healing(
         LeakError: if a test subject is the parent of a training case.
         OutputError: if ``out`` holds another plan, or this one on other cases.
     """
+    recall_hashes(out)
     setting = make_healing_setting(plan, cohort, roles or {}, out)
     claim_study(out, plan, setting.split())
+    keep_hashes(out, [setting.train, setting.test])
     record = RunRecord(out, cohort, source, device=plan.training.device)
     with Pool(workers) as run:
         for line in run(fit, trainings(setting)):

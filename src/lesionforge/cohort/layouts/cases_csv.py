@@ -66,7 +66,7 @@ def check_ids(rows: Iterable[Mapping[str, str]], path: Path, column: str = "case
 
 
 def read_cases_csv(path: Path) -> list[Row]:
-    """Read and check the rows of a ``cases.csv``; without ``subject_id`` each case is its own subject.
+    """Read and check the rows of a ``cases.csv``.
 
     Raises:
         CohortError: for a missing ``case_id`` column, an id that is doubled or cannot be a file name, or a cell
@@ -74,7 +74,6 @@ def read_cases_csv(path: Path) -> list[Row]:
     """
     rows = read_table(path, ["case_id"])
     for row in rows:
-        row.setdefault("subject_id", row["case_id"])
         check_choice(path, row, "annotation", ("", *(str(a) for a in Annotation)))
         check_choice(path, row, "origin", ("", *ORIGINS))
         if row.get("seed") and re.fullmatch(r"-?[0-9]{1,20}", row["seed"]) is None:
@@ -124,7 +123,7 @@ def row_from_case(case: Case, channels: Sequence[str]) -> Row:
         "case_id": case.case_id,
         "subject_id": case.subject_id,
         "annotation": str(case.annotation),
-        "missing_channels": " ".join(missing),
+        "missing_channels": list_channels(missing),
         "origin": case.origin,
         "source_case": case.source_case,
         "mask_id": case.mask_id,
@@ -133,6 +132,19 @@ def row_from_case(case: Case, channels: Sequence[str]) -> Row:
         "parents": " ".join(sorted(case.parents)),
         **{key: value for key, value in case.extra.items() if key not in COLUMNS},
     }
+
+
+def list_channels(channels: Sequence[str]) -> str:
+    """Return a cell of ``missing_channels``: names with spaces between them, or with ``;`` where a name has spaces."""
+    if any(" " in channel for channel in channels):
+        return "".join(f"{channel};" for channel in channels)
+    return " ".join(channels)
+
+
+def listed_channels(cell: str) -> list[str]:
+    """Return the names in a cell of ``missing_channels``."""
+    names = cell.split(";") if ";" in cell else cell.split()
+    return [name.strip() for name in names if name.strip()]
 
 
 def write_cases_csv(folder: Path, cases: Iterable[Case], *, channels: Sequence[str]) -> None:

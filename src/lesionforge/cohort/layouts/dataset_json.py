@@ -1,5 +1,6 @@
 """The file ``dataset.json`` of nnU-Net v2: channels, lesion classes and file ending of a cohort."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ def read_dataset_json(folder: Path) -> Description:
     """Read and check ``dataset.json``.
 
     Raises:
-        CohortError: if it is missing, is not JSON, or lacks channels, labels or the file ending.
+        CohortError: if it is missing, is not JSON, lacks channels, labels or the file ending, or if these cannot be
+            used, see :func:`check_names`.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -52,6 +54,7 @@ def read_dataset_json(folder: Path) -> Description:
         raise CohortError(path, f"the channel numbers are {sorted(channel_names)}", "number them 0, 1, 2, …")
     if file_ending not in (".nii.gz", ".nii", ".png"):
         raise CohortError(path, f"the file ending {file_ending!r} is unknown", "use .nii.gz (3D) or .png (2D)")
+    check_names(tuple(channel_names.values()), labels, path)
     return Description(
         name=cohort_name(folder),
         channels=tuple(channel_names[number] for number in sorted(channel_names)),
@@ -89,21 +92,46 @@ def write_dataset_json(
     write_json(path, content | ({"name": name} if name else {}))
 
 
-def check_names(channels: Sequence[str], labels: Mapping[str, int], where: Path) -> dict[str, int]:
+def check_names(channels: Sequence[str], labels: Any, where: Path) -> dict[str, int]:
     """Return the labels, sorted, if a ``dataset.json`` can hold them and the channels.
 
     Raises:
-        CohortError: if the labels are not consecutive integers from ``background`` = 0, or a channel name holds
-            a space (``missing_channels`` could not list it).
+        CohortError: if the labels are not consecutive integers from ``background`` = 0, one of them is nnU-Net's ignore
+            label, two channels have one name, or a name is empty or holds a semicolon or a line break
+            (``missing_channels`` could not list it).
     """
     for channel in channels:
-        if not channel or any(letter.isspace() for letter in channel):
-            raise CohortError(where, f"{channel!r} cannot be a channel name", "use a name without spaces")
+        if not channel.strip() or channel != channel.strip() or ";" in channel or not channel.isprintable():
+            remedy = "use a name without semicolons, line breaks, and spaces at its ends"
+            raise CohortError(where, f"{channel!r} cannot be a channel name", remedy)
+        if channels.count(channel) > 1:
+            raise CohortError(where, f"two channels are named {channel}", "give every channel its own name")
     return _checked_labels(labels, where)
 
 
 def _checked_labels(labels: Any, path: Path) -> dict[str, int]:
+    if isinstance(labels, Mapping):
+        _refuse_regions(labels, path)
+        ignored = [name for name in labels if str(name).casefold() == "ignore"]
+        if ignored:
+            what = f"has an ignore label ({labels[ignored[0]]}), which is no lesion class and is not supported"
+            remedy = "set these voxels to 0 in the label files, or leave their cases out, and take it out of labels"
+            raise CohortError(path, what, remedy)
     whole = isinstance(labels, Mapping) and all(type(value) is int for value in labels.values())
     if not whole or sorted(labels.values()) != list(range(len(labels))) or labels.get("background") != 0:
         raise CohortError(path, "labels are not consecutive integers", 'use {"background": 0, "lesion": 1, …}')
     return {str(name): value for name, value in sorted(labels.items(), key=lambda item: item[1])}
+
+
+def _refuse_regions(labels: Mapping[Any, Any], path: Path) -> None:
+    """Raise ``CohortError`` for nnU-Net's region-based labels, with the labels to write instead."""
+    regions = {name: value for name, value in labels.items() if isinstance(value, list | tuple)}
+    if not regions:
+        return
+    listed = {value for region in regions.values() for value in region if type(value) is int}
+    single = {value: str(name) for name, value in labels.items() if type(value) is int and name != "ignore"}
+    values = sorted((listed | set(single)) - {0})
+    instead = {"background": 0, **{single.get(value, f"class_{value}"): value for value in values}}
+    what = f"labels are regions ({', '.join(map(str, regions))}), which are not supported"
+    remedy = f"write the classes that the files hold: {json.dumps(instead, ensure_ascii=False)}, without "
+    raise CohortError(path, what, remedy + "regions_class_order, with names of your own")

@@ -1,12 +1,16 @@
 """A folder per patient, with a file-name pattern for each channel and mask."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
+from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
+
+BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
+"""Folders beside the patients' in a BIDS folder."""
 
 
 def read_folders(
@@ -19,13 +23,17 @@ def read_folders(
     labels: Mapping[str, int] | None = None,
     no_mask: NoMask = "unknown",
     binary_masks: bool = False,
+    subject_pattern: str | None = None,
     on_problem: OnProblem = fail,
 ) -> Cohort:
     """Read a folder whose sub-folders are patients; patient, case and folder have the same name.
 
+    Folders named ``sub-01_ses-1`` and ``sub-01_ses-2``, in BIDS' manner, are cases of the subject ``sub-01``.
+
     A pattern is a file name or a glob relative to the patient's folder: ``flair.nii.gz``, ``anat/*_T1w.nii.gz``,
     ``**/*_dwi.nii.gz``. Where a channel's pattern matches a file that lies directly in ``folder``, that folder is
-    the one patient. A patient without any file of a channel has that channel missing.
+    the one patient. A patient without any file of a channel has that channel missing. In a BIDS folder masks and
+    anatomy maps are looked for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``, too.
 
     Args:
         folder: holds the patients' folders.
@@ -36,16 +44,19 @@ def read_folders(
         labels: lesion classes; named after the masks' values (``lesion``, or ``lesion_1`` …) unless given.
         no_mask: what a patient without a mask is.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
+        subject_pattern: a regular expression that finds the subject's id at the beginning of the case's, see
+            :func:`~lesionforge.cohort.layouts.subjects.subject_finder`.
         on_problem: called with the error of each patient that cannot be used and is left out; raises unless given.
 
     Raises:
         CohortError: if no patient is found.
-        ConfigError: if no channel is asked for, or a pattern is not a relative path.
+        ConfigError: if no channel is asked for, a pattern is not a relative path, or matches nobody's file.
     """
     _check_patterns(channels, mask, anatomy)
-    patients = _patients(folder, channels)
+    patients, subject = _patients(folder, channels), subject_finder(subject_pattern)
     masks: dict[str, Path] = {}
     found: dict[str, tuple[dict[str, Path], Path | None]] = {}
+    subject_of: dict[str, str] = {}
     for patient in patients:
         patient_id = patient.resolve().name
         try:
@@ -54,19 +65,25 @@ def read_folders(
             if not present:
                 what = f"no file matches {', '.join(channels.values())}"
                 raise CohortError(patient, what, "correct the pattern, or move this folder away")
-            lesion = _match(patient, mask) if mask else None
-            found[patient_id] = present, _match(patient, anatomy) if anatomy else None
+            lesion = _match_map(patient, mask) if mask else None
+            structures = _match_map(patient, anatomy) if anatomy else None
+            subject_of[patient_id] = subject(patient_id)
+            found[patient_id] = present, structures
         except CohortError as problem:
             on_problem(problem)
             continue
         if lesion is not None:
             masks[patient_id] = lesion
+    for channel, pattern in channels.items():
+        _check_matched(folder, pattern, [images.get(channel) for images, _ in found.values()])
+    _check_matched(folder, mask, [masks.get(patient_id) for patient_id in found])
+    _check_matched(folder, anatomy, [structures for _, structures in found.values()])
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
-    check_ids(({"case_id": patient_id} for patient_id in found), folder)
+    check_ids(({"case_id": patient_id, "subject_id": subject_of[patient_id]} for patient_id in found), folder)
     cases = [
         Case(
             case_id=patient_id,
-            subject_id=patient_id,
+            subject_id=subject_of[patient_id],
             images=images,
             annotation=annotations.get(patient_id, Annotation(no_mask)),
             label=masks.get(patient_id),
@@ -86,15 +103,35 @@ def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str 
             raise ConfigError(repr(pattern), "is not a pattern inside a patient's folder", "give one, as flair.nii.gz")
 
 
+def _check_matched(folder: Path, pattern: str | None, files: Sequence[Path | None]) -> None:
+    """Raise ``ConfigError`` for a pattern that matches no patient's file: nothing would be known, or all be healthy."""
+    if pattern is not None and files and not any(files):
+        what = f"no patient in {folder} has a file that matches it"
+        raise ConfigError(repr(pattern), what, "correct the pattern, which begins in the patient's folder, or drop it")
+
+
 def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
     if not folder.is_dir():
         raise CohortError(folder, "is not a folder", "name the folder that holds the patients' folders")
     if any(path.parent == folder for pattern in channels.values() for path in _glob(folder, pattern)):
         return [folder]
     patients = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if any(path.name.startswith("sub-") for path in patients):
+        patients = [path for path in patients if path.name not in BIDS_OTHERS]
     if not patients:
         raise CohortError(folder, "holds no folders of patients", "name the folder that holds them")
     return patients
+
+
+def _match_map(patient: Path, pattern: str) -> Path | None:
+    """Return the one mask or map of a patient, which may lie among the derivatives of a BIDS folder."""
+    made = patient.parent / "derivatives"
+    return next(filter(None, (_match(place, pattern) for place in (patient, *_derived(made, patient.name)))), None)
+
+
+def _derived(folder: Path, patient: str) -> list[Path]:
+    pipelines = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [place for place in (folder / patient, *(pipeline / patient for pipeline in pipelines)) if place.is_dir()]
 
 
 def _match(patient: Path, pattern: str) -> Path | None:

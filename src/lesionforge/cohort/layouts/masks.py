@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, fail
+from lesionforge.cohort.layouts.subjects import subject_of
 from lesionforge.cohort.scan import read_label
-from lesionforge.errors import CohortError
-
-BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+from lesionforge.errors import CohortError, told
 
 
 def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
@@ -29,13 +27,14 @@ def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
     """
     if not folder.is_dir():
         raise CohortError(folder, "there is no such folder", "check the path")
-    cases, greatest = [], 0
+    cases, problems, greatest = [], list[CohortError](), 0
     for path in sorted(folder.iterdir()):
         if not ending_of(path):
             continue
         try:
             greatest = max(greatest, _greatest_class(path))
         except CohortError as problem:
+            problems.append(problem)
             on_problem(problem)
             continue
         name = stem_of(path)
@@ -49,15 +48,9 @@ def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
             )
         )
     if not cases:
-        raise CohortError(folder, "holds no lesion mask", "put .nii.gz label files there")
+        raise CohortError(folder, told("holds no lesion mask", problems), "put .nii.gz label files there")
     names = {"lesion": 1} if greatest == 1 else {f"lesion_{value}": value for value in range(1, greatest + 1)}
     return Cohort(name=folder.name, channels=(), labels={"background": 0, **names}, cases=tuple(cases))
-
-
-def subject_of(name: str) -> str:
-    """Return ``sub-LABEL`` of a name that begins so, else the name."""
-    match = BIDS_SUBJECT.match(name)
-    return match[0] if match else name
 
 
 def _greatest_class(path: Path) -> int:

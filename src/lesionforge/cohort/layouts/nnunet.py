@@ -14,6 +14,7 @@ from lesionforge.cohort.layouts.cases_csv import (
     SYNTHETIC_COLUMNS,
     case_from_row,
     check_ids,
+    listed_channels,
     read_cases_csv,
     row_from_case,
     write_cases_csv,
@@ -28,41 +29,56 @@ from lesionforge.cohort.layouts.dataset_json import (
 )
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
+from lesionforge.cohort.layouts.provenance import check_made, check_record
+from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_copy, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
-from lesionforge.errors import CohortError, causes
+from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
 from lesionforge.reading import Row
 
 Missing = Literal["leave_out", "zero_fill"]
 
 
-def read_nnunet(folder: Path, *, binary_masks: bool = False, on_problem: OnProblem = fail) -> Cohort:
+def read_nnunet(
+    folder: Path, *, binary_masks: bool = False, subject_pattern: str | None = None, on_problem: OnProblem = fail
+) -> Cohort:
     """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` where they exist.
 
-    Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject. An annotation that the
+    Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject, unless its name is one of
+    BIDS, ``sub-01_ses-1``, or ``subject_pattern`` says more. An annotation that the
     table does not give comes from the label file: *lesion* where it has any non-zero voxel, *lesion_free* where it
-    has none, *unknown* where there is no file. Images are not opened.
+    has none, *unknown* where there is no file. Images are not opened. What a synthesizer drew must be called so: a
+    table that is gone, or says less than the records in ``provenance``, is an error.
 
     Args:
         folder: holds ``dataset.json``.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
+        subject_pattern: a regular expression that finds the subject's id at the beginning of the case's, see
+            :func:`~lesionforge.cohort.layouts.subjects.subject_finder`; for folders without subjects in ``cases.csv``.
         on_problem: called with the error of each case that cannot be used and is left out; raises unless given.
 
     Raises:
+        ConfigError: if ``cases.csv`` names subjects and there is a pattern, too.
         CohortError: if ``dataset.json`` or ``cases.csv`` cannot be used, or there is no case.
     """
     description = read_dataset_json(folder)
     table = folder / "cases.csv"
+    if not table.is_file():
+        check_made(folder)
     rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
     structures = read_structures(folder)
     parenchyma = () if structures is None else structures.parenchyma
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
-    cases, problems = [], []
+    if subject_pattern is not None and any("subject_id" in row for row in rows):
+        raise ConfigError("--subject-pattern", f"{table} names the subjects", "leave it out, or correct the table")
+    subject, cases, problems = subject_finder(subject_pattern), [], []
     for row in rows:
         try:
+            row.setdefault("subject_id", subject(row["case_id"]))
             case = _read_case(folder, row, description, folders, binary_masks=binary_masks)
-            cases.append(replace(case, parenchyma=parenchyma))
+            check_record(folder, case)
+            cases.append(replace(case, parenchyma=parenchyma, classes={} if binary_masks else description.labels))
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)
@@ -85,7 +101,7 @@ def _rows_from_files(folder: Path, file_ending: str) -> list[Row]:
     pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(file_ending)}")
     matches = (pattern.fullmatch(name) for name in _names(folder / "imagesTr"))
     case_ids = sorted({match[1] for match in matches if match})
-    return [{"case_id": case_id, "subject_id": case_id} for case_id in case_ids]
+    return [{"case_id": case_id} for case_id in case_ids]
 
 
 def _names(folder: Path) -> frozenset[str]:
@@ -102,7 +118,7 @@ def _read_case(
     folder: Path, row: Row, description: Description, folders: Mapping[str, frozenset[str]], *, binary_masks: bool
 ) -> Case:
     case_id, channels, ending = row["case_id"], description.channels, description.file_ending
-    missing = row.get("missing_channels", "").split()
+    missing = listed_channels(row.get("missing_channels", ""))
     for channel in missing:
         if channel not in channels:
             raise CohortError(case_id, f"missing_channels names {channel!r}", f"the channels are {', '.join(channels)}")
@@ -201,7 +217,7 @@ def write_nnunet(
         raise CohortError(cohort.name, what, "leave the window out")
     claim_output(folder)
     incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
-    kept = [case for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
     written, converted, found = [], [], list(problems)
     how: Any = {"binary_masks": binary_masks, "anatomy": anatomy, "window": window}
     for case in kept:

@@ -1,0 +1,194 @@
+"""Who is who: the same scan under two names, names that read alike, and whom the name of a file leads to."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.scan import FloatArray, read_image
+from lesionforge.errors import CohortError
+from lesionforge.files import write_json
+from lesionforge.reading import read_json
+
+SEPARATOR = re.compile(r"[-_.\s]")
+VISIT = re.compile(
+    r"(?P<person>.+?)[-_. ]+(?P<visit>(ses|session|visit|v|tp|timepoint|time|scan|run|day|week|month|year|d|w|m|y)"
+    r"[-_]?\d+|baseline|followup|follow-up|fu\d*|pre|post|preop|postop|\d+)"
+)
+VOXELS = "voxels.json"
+"""Where the folder of a study keeps the hashes of its images."""
+
+_hashes: dict[str, str] = {}
+"""State of an image file → hash of its voxels; each is read once in a process."""
+
+
+def voxel_hash(path: Path) -> str:
+    """Return a hash of what an image shows, empty where that is nothing or the file cannot be read.
+
+    Equal intensities have equal hashes, whatever type, scaling, compression and order of axes they are stored with.
+    The file is read again only if its size or time has changed.
+    """
+    state = _state(path)
+    if state not in _hashes:
+        _hashes[state] = _hash_file(path) if state else ""
+    return _hashes[state]
+
+
+def hash_voxels(image: FloatArray, affine: NDArray[np.float64]) -> str:
+    """Return the hash of an image ``(x, y[, z])``, empty where all of its voxels are equal."""
+    if image.min() == image.max():
+        return ""
+    if image.ndim == 3:
+        turn = io_orientation(affine)
+        image = image if np.isnan(turn).any() else apply_orientation(image, turn)
+    content = np.ascontiguousarray(image, np.float32) + np.float32(0)
+    return hashlib.blake2b(repr(content.shape).encode() + content.tobytes(), digest_size=16).hexdigest()
+
+
+def recall_hashes(folder: Path) -> None:
+    """Take the hashes that :func:`keep_hashes` left in a folder, so that unchanged images are not read again."""
+    if (folder / VOXELS).is_file():
+        content = read_json(folder / VOXELS, remedy="delete it: it is made again")
+        if isinstance(content, dict):
+            _hashes.update({state: value for state, value in content.items() if isinstance(value, str)})
+
+
+def keep_hashes(folder: Path, cohorts: Iterable[Cohort]) -> None:
+    """Write the hashes of the cohorts' images into a folder; the file names no path."""
+    states = [_state(path) for cohort in cohorts for case in cohort for path in case.images.values()]
+    write_json(folder / VOXELS, {state: _hashes[state] for state in states if state in _hashes})
+
+
+def same_scans(parts: Sequence[Iterable[Case]]) -> Iterator[tuple[Case, Case]]:
+    """Yield pairs of cases of two parts, and of two subjects, of which an image is equal, voxel by voxel.
+
+    Args:
+        parts: each is compared with those before it, not with itself; cases drawn from others are passed over.
+    """
+    seen: dict[str, tuple[int, Case]] = {}
+    for number, part in enumerate(parts):
+        for case in part:
+            if case.derived:
+                continue
+            for value in {voxel_hash(path) for path in case.images.values()} - {""}:
+                of_part, other = seen.setdefault(value, (number, case))
+                if of_part != number and other.subject_id != case.subject_id:
+                    yield other, case
+
+
+@cache
+def folded(name: str) -> str:
+    """Return what is left of an id without what people write differently for one and the same subject.
+
+    Case, leading zeros of numbers, full-width and decomposed letters, dots at the end and BIDS' ``sub-`` say nothing:
+    ``P05``, ``p5``, ``sub-p05`` and ``p05.`` are ``p5``.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = unicodedata.normalize("NFKC", text).rstrip(". ").removeprefix("sub-")
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
+
+
+def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return groups of different names that are the same when :func:`folded`."""
+    groups: dict[str, dict[str, None]] = {}
+    for name in names:
+        groups.setdefault(folded(name), {})[name] = None
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def across(grouped: Callable[[Iterable[str]], list[tuple[str, ...]]], parts: Sequence[Cohort]) -> list[tuple[str, ...]]:
+    """Return the groups whose members, subjects and their ancestors, stand in more than one part.
+
+    Args:
+        grouped: returns groups of names, such as :func:`alike`.
+        parts: of a split.
+    """
+    names = [part.ancestry for part in parts]
+    groups = grouped(sorted(frozenset[str]().union(*names)))
+    return [group for group in groups if sum(bool(of_part.intersection(group)) for of_part in names) > 1]
+
+
+def visits(subjects: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return person → subjects that look like visits of that person: ``p01_ses-1``, ``p01_post``, ``glioma-05-100``.
+
+    A number alone at the end counts only behind a name with a number of its own, and only if there are two of them.
+    """
+    groups: dict[str, list[str]] = {}
+    for subject in dict.fromkeys(subjects):
+        match = VISIT.fullmatch(subject)
+        numbered = match is not None and match["visit"].isdecimal()
+        if match is not None and (not numbered or re.search(r"\d", match["person"])):
+            groups.setdefault(match["person"], []).append(subject)
+    return {person: tuple(found) for person, found in groups.items() if len(found) > 1}
+
+
+class People:
+    """Finds the subjects that a name leads to, such as that of a mask file.
+
+    Args:
+        cases: whose subjects can be found, by their own ids and by those of their cases.
+        others: further subjects.
+    """
+
+    def __init__(self, cases: Iterable[Case], others: Iterable[str] = ()) -> None:
+        self._subjects: dict[str, set[str]] = {}
+        for case in cases:
+            for name in (case.case_id, case.subject_id):
+                self._subjects.setdefault(_composed(name), set()).add(case.subject_id)
+        for subject in others:
+            self._subjects.setdefault(_composed(subject), set()).add(subject)
+        self._found: dict[str, frozenset[str]] = {}
+
+    def behind(self, name: str) -> frozenset[str]:
+        """Return the subjects behind a name, none where it leads to nobody.
+
+        ``p05`` is found in ``p05_mask``, ``p05_healed``, ``lesion-p05`` and ``p01+p05``: a known id is looked for at
+        the beginning of each part of the name, the longest first, then at its end. A number alone is an id only where
+        it is the whole name.
+        """
+        if name not in self._found:
+            whole = self._subjects.get(_composed(name))
+            parts = [whole] if whole else [self._part(_composed(part)) for part in name.split("+")]
+            self._found[name] = frozenset[str]().union(*parts)
+        return self._found[name]
+
+    def behind_case(self, case: Case) -> frozenset[str]:
+        """Return the subjects behind a case: its own, and all that its provenance leads to."""
+        names = (*case.parents, case.mask_id, case.source_case)
+        return frozenset[str]((case.subject_id,)).union(*(self.behind(name) for name in names))
+
+    def _part(self, part: str) -> set[str]:
+        cuts = [match.start() for match in SEPARATOR.finditer(part)]
+        starts, ends = [part[:cut] for cut in reversed(cuts)], [part[cut + 1 :] for cut in cuts]
+        names = [part, *(name for name in (*starts, *ends) if not name.isdecimal())]
+        return next((self._subjects[name] for name in names if name in self._subjects), set())
+
+
+def _composed(name: str) -> str:
+    """Return a name with composed letters; file systems may hand out decomposed ones."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _state(path: Path) -> str:
+    """Return what changes when a file does, without naming it; empty where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return hashlib.blake2b(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        return hash_voxels(*read_image(path))
+    except CohortError:
+        return ""

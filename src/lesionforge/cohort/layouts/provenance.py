@@ -1,0 +1,82 @@
+"""The records that a run leaves of what it drew: what ``cases.csv`` must not contradict, nor be without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lesionforge.cohort.case import Annotation, Case
+from lesionforge.errors import CohortError
+from lesionforge.reading import read_json
+
+MADE_BY = ("synthesis.json", "filter.json", "simulation.json", "match.json")
+"""Files that say that a cohort was not measured, but made."""
+HEALED_KINDS = ("healed", "maps", "reconstructed")
+"""Cohorts whose records lie one folder above."""
+FACTS = ("method", "source_case")
+REDRAW = "delete it and repeat the command that made the folder: the case is made again"
+
+
+def read_record(path: Path, *facts: str) -> dict[str, Any]:
+    """Read ``provenance/CASE.json``.
+
+    Args:
+        path: the file.
+        facts: what it must hold besides method, source case and parents.
+
+    Raises:
+        CohortError: if it is damaged.
+    """
+    record = _read(path)
+    parents = record.get("parents")
+    sound = all(isinstance(record.get(fact), str) for fact in FACTS) and all(fact in record for fact in facts)
+    named = isinstance(parents, list) and all(isinstance(parent, str) for parent in parents)
+    if not (sound and named and record.get("annotation", Annotation.LESION) in list(Annotation)):
+        raise CohortError(path, f"does not hold {', '.join((*FACTS, 'parents', *facts))}", REDRAW)
+    return record
+
+
+def check_made(folder: Path) -> None:
+    """Refuse a cohort folder without ``cases.csv`` whose other files say that its scans were made, not measured.
+
+    Raises:
+        CohortError: naming the file that says so.
+    """
+    above = folder.parent if folder.name in HEALED_KINDS else folder
+    signs = [folder / "provenance", *(folder / name for name in MADE_BY), above / "provenance"]
+    found = next((sign for sign in signs if sign.exists()), None)
+    if found is not None:
+        what = f"has no cases.csv, which says from whom its scans were made, but {found.name} says that they were"
+        raise CohortError(folder, what, "repeat the command that made it, or restore the table")
+
+
+def check_record(folder: Path, case: Case) -> None:
+    """Refuse a case that ``cases.csv`` says less of than the record of the run that drew it.
+
+    Raises:
+        CohortError: if the case is not called synthetic there, or a parent is missing.
+    """
+    path = _record_of(folder, case.case_id)
+    if path is None or "method" not in _read(path):
+        return
+    record = read_record(path)
+    lost = sorted(set(record["parents"]) - case.ancestry)
+    if case.origin == "synthetic" and not lost:
+        return
+    what = f"cases.csv lacks its parents {', '.join(lost[:3])}" if lost else f"cases.csv calls it {case.origin}"
+    source = f"{path.name} says that {record['method']} drew it"
+    raise CohortError(case.case_id, f"{source}, but {what}", "restore cases.csv: repeat the command that made it")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path, remedy=REDRAW)
+    if not isinstance(content, dict):
+        raise CohortError(path, "is damaged: it holds no JSON object", REDRAW)
+    return content
+
+
+def _record_of(folder: Path, case_id: str) -> Path | None:
+    paths = [folder / "provenance" / f"{case_id}.json"]
+    if folder.name in HEALED_KINDS:
+        paths.append(folder.parent / "provenance" / f"{case_id.removesuffix(f'_{folder.name}')}.json")
+    return next((path for path in paths if path.is_file()), None)
