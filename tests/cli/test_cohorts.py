@@ -269,7 +269,7 @@ def test_visits_are_warned_of_and_a_pattern_makes_them_one_subject(tmp_path):
     options = [*FLAIR, "--mask", "lesion.nii.gz"]
     result = typed("import", tmp_path / "scans", tmp_path / "a", *options)
     assert "3 cases of 3 subjects" in result.output
-    assert "warning: scans: 2 subjects look like visits of one person" in result.output
+    assert "warning: a: 2 subjects look like visits of one person" in result.output
     assert "--subject-pattern" in result.output
     result = typed("import", tmp_path / "scans", tmp_path / "b", *options, "--subject-pattern", r"(GLI-\d+)-\d+")
     assert "3 cases of 2 subjects" in result.output
