@@ -313,3 +313,12 @@ def test_a_seed_that_is_no_number_is_refused(tmp_path, seed):
     (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n", encoding="utf-8")
     with pytest.raises(CohortError, match="use a whole number"):
         read_cohort(tmp_path)
+
+
+def test_a_case_that_fails_half_way_leaves_no_file(tmp_path):
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=2, n_subjects=2, anatomy=True)
+    made = {"case_000": 300, "case_001": 3}
+    write_nnunet(cohort, tmp_path / "b", anatomy=lambda scan: scan.anatomy * made[scan.case.case_id])
+    names = sorted(path.name for path in (tmp_path / "b").rglob("*.png"))
+    assert names == ["case_001.png", "case_001.png", "case_001_0000.png"]
+    assert "above 255" in (tmp_path / "b" / "problems.csv").read_text()
