@@ -376,3 +376,12 @@ def test_without_a_table_bids_names_and_a_pattern_tell_the_subjects(tmp_path):
     ids = "sub-1_ses-1", "sub-1_ses-2", "sub-2_ses-1"
     (tmp_path / "cases.csv").write_text("\n".join(["case_id", *ids]) + "\n")
     assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
+
+
+def test_a_case_that_fails_half_way_leaves_no_file(tmp_path):
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=2, n_subjects=2, anatomy=True)
+    made = {"case_000": 300, "case_001": 3}
+    write_nnunet(cohort, tmp_path / "b", anatomy=lambda scan: scan.anatomy * made[scan.case.case_id])
+    names = sorted(path.name for path in (tmp_path / "b").rglob("*.png"))
+    assert names == ["case_001.png", "case_001.png", "case_001_0000.png"]
+    assert "above 255" in (tmp_path / "b" / "problems.csv").read_text()

@@ -55,7 +55,7 @@ class Case:
         synthesizer: the method or model that drew it.
         seed: the seed it was drawn with.
         parents: subjects of its scan, of its mask, and of all that the models behind it were fitted on.
-        extra: further columns of ``cases.csv``, kept as they are.
+        extra: further columns of ``cases.csv``.
         classes: class name → value that the label may hold, background included; none given = any.
     """
 

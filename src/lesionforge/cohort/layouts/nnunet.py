@@ -228,6 +228,7 @@ def write_nnunet(
                 converted.append(case.case_id)
         except CohortError as problem:
             found.append(problem)
+            _remove(case, folder, len(cohort.channels), file_ending)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
         remedy = "correct these" if found else "add --missing zero_fill, or the channels that are missing"
@@ -311,6 +312,14 @@ def _write_case(
         label=label if case.outlined else None,
         anatomy=anatomy_file if anatomy_map is not None else None,
     )
+
+
+def _remove(case: Case, folder: Path, n_channels: int, file_ending: str) -> None:
+    """Delete what was written of a case before it turned out that it cannot be used."""
+    for images in ("imagesTr", "imagesTs"):
+        files, label = case_files(folder, case.case_id, n_channels, file_ending, images=images)
+        for path in (*files, label, folder / "anatomyTr" / label.name):
+            path.unlink(missing_ok=True)
 
 
 def _check_annotation(case: Case, scan: Scan, labels: Mapping[str, int]) -> None:
