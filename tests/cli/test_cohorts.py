@@ -190,6 +190,8 @@ def test_ct_in_hounsfield_units_is_clipped_to_a_window(tmp_path):
     assert set(np.unique(image)) == {0, 45, 75, 100}
     source, _ = read_image(tmp_path / "scans" / "p1" / "ct.nii.gz")
     assert source.min() == -1000
+    result = typed("import", tmp_path / "scans", tmp_path / "all", *options)
+    assert "warning: p1: CT is in Hounsfield units, of which lesions are a small part (-1000 … 1500)" in result.output
 
 
 def test_a_window_that_fits_nothing_is_said(tmp_path):

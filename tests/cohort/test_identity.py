@@ -104,6 +104,8 @@ def test_visits_of_one_person_are_told_by_their_names():
     }
     assert visits(["anna_pre", "anna_post", "bert_pre"]) == {"anna": ("anna_pre", "anna_post")}
     assert visits(["case_1", "case_10", "case_1_0000", "sub_2021", "p1", "p2", "sub-01", "sub-02"]) == {}
+    assert visits([f"BraTS2021_{number:05d}" for number in range(20)]) == {}
+    assert visits([f"ADNI_{site:03d}_S_{number}" for site in range(3) for number in range(9)]) == {}
 
 
 def test_a_name_leads_to_the_subjects_that_it_is_made_of(tmp_path):

@@ -96,8 +96,9 @@ def import_cohort(
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
-    from lesionforge.cohort.doubts import name_doubts
+    from lesionforge.cohort.doubts import intensity_doubts, look_at, name_doubts
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
+    from lesionforge.cohort.scan import load_scan
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
 
@@ -133,7 +134,9 @@ def import_cohort(
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if all(case.annotation.value == NoMask.UNKNOWN.value for case in report.cohort):
         console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
-    for doubt in name_doubts(report.cohort):
+    first = report.cohort.cases[0]
+    look = look_at(load_scan(first, tuple(first.images)))
+    for doubt in (*name_doubts(report.cohort), *intensity_doubts(report.cohort, [look])):
         console.print(f"warning: {doubt}")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"

@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What a check found. Cases with a problem are not part of the fingerprint."""
+    """What a check found. Cases with a problem of their own are not part of the fingerprint."""
 
     findings: tuple[Finding, ...]
     fingerprint: Fingerprint

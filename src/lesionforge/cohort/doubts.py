@@ -92,6 +92,11 @@ def doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
     if thin:
         what = f"{_ids(thin)} of one slice, stored as volumes"
         yield CohortError(cohort.name, what, "train in 2D, or bring the slices of a scan together in one file")
+    yield from intensity_doubts(cohort, looks)
+
+
+def intensity_doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
+    """Yield a warning for each channel whose intensities training minds; see :func:`doubts`."""
     for channel in cohort.channels:
         yield from _intensities(cohort.name, channel, [look for look in looks if channel in look.channels])
 
@@ -150,7 +155,11 @@ def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[Coh
             low = min(look.channels[channel].low for look in found)
             high = max(look.channels[channel].high for look in found)
             span = f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
-            yield CohortError(name, f"{channel} {what} ({span}) in {_ids(found)}", remedy)
+            text = f"{channel} {what} ({span})"
+            if len(looks) > 1:
+                yield CohortError(name, f"{text} in {_ids(found)}", remedy)
+            else:
+                yield CohortError(found[0].case.case_id, text, remedy)
 
 
 def _ids(looks: Sequence[Look]) -> str:

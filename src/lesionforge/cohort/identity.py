@@ -24,6 +24,8 @@ VISIT = re.compile(
     r"(?P<person>.+?)[-_. ]+(?P<visit>(ses|session|visit|v|tp|timepoint|time|scan|run|day|week|month|year|d|w|m|y)"
     r"[-_]?\d+|baseline|followup|follow-up|fu\d*|pre|post|preop|postop|\d+)"
 )
+MOST_VISITS = 8
+"""Of a person, on average; what has more of them is a site or a study."""
 VOXELS = "voxels.json"
 """Where the folder of a study keeps the hashes of its images."""
 
@@ -120,15 +122,20 @@ def across(grouped: Callable[[Iterable[str]], list[tuple[str, ...]]], parts: Seq
 def visits(subjects: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return person → subjects that look like visits of that person: ``p01_ses-1``, ``p01_post``, ``glioma-05-100``.
 
-    A number alone at the end counts only behind a name with a number of its own, and only if there are two of them.
+    A number alone at the end counts only behind a name with a number of its own, and only if such names have few of
+    them: ``site1_01`` … ``site1_50`` are people.
     """
-    groups: dict[str, list[str]] = {}
+    worded, numbered = dict[str, list[str]](), dict[str, list[str]]()
     for subject in dict.fromkeys(subjects):
         match = VISIT.fullmatch(subject)
-        numbered = match is not None and match["visit"].isdecimal()
-        if match is not None and (not numbered or re.search(r"\d", match["person"])):
-            groups.setdefault(match["person"], []).append(subject)
-    return {person: tuple(found) for person, found in groups.items() if len(found) > 1}
+        if match is not None and not match["visit"].isdecimal():
+            worded.setdefault(match["person"], []).append(subject)
+        elif match is not None and re.search(r"\d", match["person"]):
+            numbered.setdefault(match["person"], []).append(subject)
+    if sum(map(len, numbered.values())) > MOST_VISITS * len(numbered):
+        numbered = {}
+    groups = (*worded.items(), *numbered.items())
+    return {person: tuple(found) for person, found in groups if len(found) > 1}
 
 
 class People:

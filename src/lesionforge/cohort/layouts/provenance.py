@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ def read_record(path: Path, *facts: str) -> dict[str, Any]:
     Raises:
         CohortError: if it is damaged.
     """
-    record = _read(path)
+    return _checked(_read(path), path, facts)
+
+
+def _checked(record: dict[str, Any], path: Path, facts: Sequence[str] = ()) -> dict[str, Any]:
     parents = record.get("parents")
     sound = all(isinstance(record.get(fact), str) for fact in FACTS) and all(fact in record for fact in facts)
     named = isinstance(parents, list) and all(isinstance(parent, str) for parent in parents)
@@ -57,10 +61,9 @@ def check_record(folder: Path, case: Case) -> None:
         CohortError: if the case is not called synthetic there, or a parent is missing.
     """
     path = _record_of(folder, case.case_id)
-    if path is None or "method" not in _read(path):
+    if path is None or "method" not in (record := _read(path)):
         return
-    record = read_record(path)
-    lost = sorted(set(record["parents"]) - case.ancestry)
+    lost = sorted(set(_checked(record, path)["parents"]) - case.ancestry)
     if case.origin == "synthetic" and not lost:
         return
     what = f"cases.csv lacks its parents {', '.join(lost[:3])}" if lost else f"cases.csv calls it {case.origin}"
