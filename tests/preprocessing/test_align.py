@@ -98,7 +98,9 @@ def test_everything_beside_the_files_is_kept(tmp_path):
     (folder / "roles.json").write_text(json.dumps({"pool": ["sub_00"]}))
     structures = Structures(names={"rim": 1, "inside": 2}, parenchyma=(2,))
     write_structures(folder, structures)
-    written = align(folder, tmp_path / "out").written.cohort
+    report = align(folder, tmp_path / "out", columns=["centre"]).written
+    written = report.cohort
+    assert report.dropped_columns == ()
     assert [(case.case_id, case.subject_id, case.annotation) for case in written] == [
         (case.case_id, case.subject_id, case.annotation) for case in cohort
     ]
