@@ -7,17 +7,20 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lesionforge.errors import CohortError, LesionforgeError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Fault = type[LesionforgeError]
 Row = dict[str, str]
 
 MOST_DEPTH = 64
-MOST_VALUES = 1_000_000
+MOST_VALUES = 300_000
 """Of a JSON or YAML file, each use of an anchor counted: plans and cohorts have thousands."""
 
 
@@ -73,7 +76,7 @@ def parse_yaml(text: str, where: str | Path, *, fault: Fault, remedy: str = "cor
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise fault(where, f"cannot be read as YAML ({_reason(error)})", remedy) from error
+        raise fault(where, f"is not YAML ({_reason(error)})", remedy) from error
     check_content(content, where, fault=fault, remedy=remedy)
     return content
 
@@ -134,6 +137,26 @@ def read_rows(path: Path, required: Iterable[str] = (), *, fault: Fault = Cohort
         if column not in columns:
             raise fault(path, f"has no column {column}", _separator(columns) or f"its columns are {', '.join(columns)}")
     return rows
+
+
+def read_frame(path: Path, *, fault: Fault = ConfigError, **options: Any) -> pd.DataFrame:
+    """Return a CSV file as a table, once :func:`read_rows` has found nothing wrong with it.
+
+    Args:
+        path: the table.
+        fault: what is raised.
+        options: of ``pandas.read_csv``.
+
+    Raises:
+        LesionforgeError: ``fault``, see :func:`read_rows`; and if a column has another type than ``options`` say.
+    """
+    import pandas as pd
+
+    read_rows(path, fault=fault)
+    try:
+        return pd.read_csv(path, encoding="utf-8-sig", **options)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise fault(path, f"is not such a table ({_reason(error)})", "make it again") from error
 
 
 def _columns(cells: list[str], path: Path, fault: Fault) -> list[str]:
