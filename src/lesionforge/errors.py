@@ -44,5 +44,9 @@ class PlacementError(LesionforgeError):
     """No place was found for a lesion mask in a scan."""
 
 
+class WorkerError(LesionforgeError):
+    """A helper process that ended before its work was done."""
+
+
 class TrainingError(LesionforgeError):
     """A training that cannot go on."""

@@ -1,39 +1,102 @@
-"""Writing files so that they appear complete or not at all."""
+"""Writing files so that they appear complete or not at all, by one process at a time."""
 
+import errno
+import gzip
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from lesionforge.errors import OutputError
+from filelock import FileLock, Timeout
+
+from lesionforge.errors import LesionforgeError, OutputError
+
+LOCK = ".lock"
+PATIENCE = 5.0
+"""Seconds in which the helper processes of a killed run notice that it is gone, and end."""
+PARTIAL = re.compile(r"\.\d+\.partial\..+")
+CHUNK = 2**20
+P = ParamSpec("P")
+R = TypeVar("R")
+_held: dict[Path, bool] = {}
+"""The folders in which this process works alone; whether a run that was stopped or failed had worked there before."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds and the disk has it.
 
     The temporary name keeps the file's suffixes, so writers that look at them (``.nii.gz``) work.
+
+    Raises:
+        OSError: naming ``path``, if it could not be written whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        check_whole(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def check_whole(path: Path) -> None:
+    """See that a compressed file or a PNG ends where it should: some writers keep silent on a disk that is full.
+
+    Raises:
+        OSError: if it does not.
+    """
+    try:
+        if path.name.endswith(".gz"):
+            with gzip.open(path) as file:
+                while file.read(CHUNK):
+                    pass
+        elif path.name.endswith(".png") and b"IEND" not in _end(path):
+            raise EOFError
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise OSError(errno.EIO, "could not be written whole", str(path)) from error
+
+
+def _end(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(12, path.stat().st_size), os.SEEK_END)
+        return file.read()
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` to ``path`` atomically as indented JSON with a stable key order."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def claim_output(folder: Path) -> Path:
@@ -42,7 +105,122 @@ def claim_output(folder: Path) -> Path:
     Raises:
         OutputError: if it holds anything already, or is a file.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if folder.is_file() or contents(folder):
         raise OutputError(folder, "the output folder is not empty", "name a new folder, or move this one away")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def claim_file(path: Path) -> Path:
+    """Return ``path`` if nothing is there.
+
+    Raises:
+        OutputError: if something is.
+    """
+    if path.exists():
+        raise OutputError(path, "is there already", "name a new file, or move this one away")
+    return path
+
+
+def contents(folder: Path) -> set[str]:
+    """Return the names of what a folder holds, its lock left out; nothing of a folder that is not there."""
+    return {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete the half-written files that a killed process left in ``folder``, in which this one works alone."""
+    for path in folder.rglob(".*.partial.*"):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def clear(folder: Path, names: Collection[str]) -> None:
+    """Delete files and folders by name."""
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within the block, no other process that asks for it works in ``folder``, which is made if it is not there.
+
+    The lock ends with the process that holds it, however that ends. Its file stays where the work was not done.
+
+    Raises:
+        OutputError: if another process works there.
+    """
+    place = folder.resolve()
+    if place in _held or place.is_file():
+        yield
+        return
+    new, before = not place.exists(), (place / LOCK).exists()
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / LOCK)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout as error:
+        remedy = "wait until it is done, or name a new folder"
+        raise OutputError(folder, "another process works in this folder", remedy) from error
+    _held[place] = before
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        del _held[place]
+        if done or not contents(place):
+            (place / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if new and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def was_unfinished(folder: Path) -> bool:
+    """Return whether a run that did not come to its end left what ``folder`` holds, in which this process is alone."""
+    return _held.get(folder.resolve(), False)
+
+
+def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function with an argument ``out`` run only while no other process works there; see :func:`alone_in`."""
+    parameters = signature(function)
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with alone_in(parameters.bind(*args, **kwargs).arguments["out"]):
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``folder``, which becomes ``folder`` when the block succeeds.
+
+    What a killed run left there is cleared first, so the same command works again.
+
+    Raises:
+        OutputError: if ``folder`` holds anything already, or another process is building it.
+    """
+    if folder.is_file() or contents(folder):
+        claim_output(folder)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    with alone_in(unfinished):
+        clear(unfinished, contents(unfinished))
+        try:
+            yield unfinished
+        except LesionforgeError as error:
+            where, what, remedy = (
+                text.replace(str(unfinished), str(folder)) for text in (error.where, error.what, error.remedy)
+            )
+            clear(unfinished, contents(unfinished))
+            raise type(error)(where, what, remedy) from error
+        except BaseException:
+            clear(unfinished, contents(unfinished))
+            raise
+        if folder.is_dir():
+            folder.rmdir()
+        unfinished.rename(folder)
+        (folder / LOCK).unlink(missing_ok=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 PARENT = """
 import sys
-from lesionforge.benchmark.pool import Pool
+from lesionforge.training.pool import Pool
 from tests.faults.test_workers import wait
 
 if __name__ == "__main__":
-    with Pool(2) as run:
+    with Pool(2, threads=1) as run:
         list(run(wait, [(sys.argv[1],)]))
 """
 

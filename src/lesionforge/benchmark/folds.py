@@ -16,9 +16,10 @@ from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
-from lesionforge.files import write_text
+from lesionforge.files import one_at_a_time, write_text
 
 
+@one_at_a_time
 def cross_validate(
     plan: Plan,
     cohort: Cohort,

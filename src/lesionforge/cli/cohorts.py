@@ -80,6 +80,7 @@ def import_cohort(
     """
     from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
     from lesionforge.cohort.splits import copy_roles
+    from lesionforge.files import building
 
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
@@ -95,8 +96,11 @@ def import_cohort(
     found = LAYOUTS[layout.value](src, **options)
     fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
     ends = None if window is None else _window(window)
-    report = write_nnunet(found, cohort, missing=fill, binary_masks=binary_masks, problems=problems, window=ends)
-    copy_roles(src, cohort)
+    with building(cohort) as unfinished:
+        report = write_nnunet(
+            found, unfinished, missing=fill, binary_masks=binary_masks, problems=problems, window=ends
+        )
+        copy_roles(src, unfinished)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"

@@ -35,7 +35,6 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.cli.models import training_options
-from lesionforge.errors import CohortError, LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.plan import HealingPlan
@@ -115,22 +114,14 @@ def segment_predict(
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
     from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.tasks.segmentation import SegmentationTask, claim_predictions
+    from lesionforge.tasks.segmentation import SegmentationTask
     from lesionforge.training.quiet import quiet
 
     quiet()
     task = SegmentationTask.load(model, device=device.value)
-    problems: list[LesionforgeError] = []
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
-    chosen.having(task.info.preprocessing.channels)
-    claim_predictions(out, task)
     with progress_bar("segmenting") as progress:
-        for done, case in enumerate(chosen, start=1):
-            try:
-                task.predict_case(case, out)
-            except CohortError as error:
-                problems.append(error)
-            progress(done, len(chosen))
+        problems = task.predict_cohort(chosen, out=out, progress=progress)
     console.print(f"{out}: {len(chosen) - len(problems)} label maps")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")

@@ -146,6 +146,10 @@ class Cohort:
             self[case_id]
         return self.with_cases([case for case in self if case.case_id in case_ids])
 
+    def in_order(self) -> Cohort:
+        """Return the cases ordered by id: results must not depend on the order of the rows in a table."""
+        return self.with_cases(sorted(self.cases, key=lambda case: case.case_id))
+
     def of_subjects(self, subjects: Collection[str]) -> Cohort:
         """Return all cases of the named subjects."""
         return self.with_cases([case for case in self if case.subject_id in subjects])

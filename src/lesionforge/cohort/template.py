@@ -30,7 +30,7 @@ from lesionforge.cohort.template_contrast import Contrast
 from lesionforge.cohort.template_lesions import LesionKind
 from lesionforge.cohort.template_maps import label_files
 from lesionforge.cohort.template_subject import Simulated, Simulation, simulate_subject
-from lesionforge.files import atomic, claim_output, write_json, write_text
+from lesionforge.files import atomic, claim_output, one_at_a_time, write_json, write_text
 
 README = """\
 This cohort is simulated. {heads}
@@ -49,6 +49,7 @@ Its heads are random deformations of label maps that were given, with drawn inte
 where given masks say. What the maps and masks tell about people, it tells, too."""
 
 
+@one_at_a_time
 def make_template_cohort(
     out: Path,
     *,
@@ -135,10 +136,9 @@ def _begin(out: Path, simulation: Simulation) -> None:
     """Claim the output folder, or go on in one that was begun with the same settings."""
     settings = out / "simulation.json"
     content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
-    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) == content:
-        return
-    claim_output(out)
-    write_json(settings, content)
+    if not settings.is_file() or json.loads(settings.read_text(encoding="utf-8")) != content:
+        claim_output(out)
+        write_json(settings, content)
     names = FREESURFER_STRUCTURES.names if simulation.maps else ANATOMY_LABELS
     anatomy = ", ".join(f"{value} {name}" for name, value in names.items())
     heads = HEADS_OF_MAPS if simulation.maps else HEADS

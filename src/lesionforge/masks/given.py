@@ -1,5 +1,7 @@
 """Masks from label files: drawings, or the output of another program."""
 
+import hashlib
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import IMAGE_ENDINGS, Scan, read_label
 from lesionforge.errors import ConfigError
+from lesionforge.files import sha256_of
 from lesionforge.masks.bank import Lesion, read_lesion
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
@@ -43,6 +46,12 @@ class GivenMasks(MaskSource):
             raise ConfigError(folder, "holds no mask with a lesion", "put .nii.gz or .png label files there")
         self.lesions = lesions
         self.subjects = frozenset(lesion.subject for lesion in lesions.values())
+
+    @cached_property
+    def digest(self) -> str:  # type: ignore[override]
+        """The SHA-256 of all files, with the subjects they are of."""
+        files = [(name, lesion.subject, sha256_of(self._paths[name])) for name, lesion in self.lesions.items()]
+        return hashlib.sha256(repr(files).encode()).hexdigest()
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the scan's own file if there is one, else any.

@@ -24,7 +24,7 @@ from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.measure import foreground
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
 from lesionforge.errors import CohortError
-from lesionforge.files import claim_output, write_json
+from lesionforge.files import claim_output, one_at_a_time, write_json
 from lesionforge.preprocessing.heights import Heights, estimate_heights, stack_order
 from lesionforge.preprocessing.match_sheet import match_sheet
 from lesionforge.preprocessing.set_classifier import set_auc, tissue, tissue_histogram
@@ -62,6 +62,7 @@ class MatchReport:
     height_error: float | None
 
 
+@one_at_a_time
 def match_cohort(
     cohort: Cohort, reference: Cohort, *, out: Path, seed: int = 0, progress: Progress = lambda done, total: None
 ) -> MatchReport:

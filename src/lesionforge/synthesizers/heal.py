@@ -14,12 +14,12 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
-from lesionforge.files import write_json
+from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.blend import Blend, blend_lesion
 from lesionforge.synthesizers.conditions import hole_around
 from lesionforge.synthesizers.healing import Healed, Healer
-from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
+from lesionforge.synthesizers.run_folder import case_settings, claim_run_folder, finish_run_folder, model_settings
 
 Progress = Callable[[int, int], None]
 HEALED, MAPS, RECONSTRUCTED = "healed", "maps", "reconstructed"
@@ -55,6 +55,7 @@ class Healing:
     problems: tuple[LesionforgeError, ...]
 
 
+@one_at_a_time
 def heal_cohort(
     model: Healer,
     cohort: Cohort,
@@ -89,11 +90,12 @@ def heal_cohort(
     _check_request(model, scans, blend)
     ending = scans.cases[0].file_ending
     model.check_dimensions(2 if ending == ".png" else 3)
+    unlabelled = [replace(case, label=None, anatomy=None) for case in scans]
     settings = {
         "heals": True,
         "blend": blend,
-        "model": model.info.model_dump(mode="json"),
-        "scans": [case.case_id for case in scans],
+        **model_settings("model", model),
+        **case_settings("scans", unlabelled),
     }
     claim_run_folder(out, settings)
     kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
