@@ -20,6 +20,17 @@ class LesionforgeError(Exception):
         return type(self), (self.where, self.what, self.remedy)
 
 
+def own_error(error: BaseException | None) -> LesionforgeError | None:
+    """Return the error of ours that ``error`` is, or that is among its causes: libraries raise their own from it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, LesionforgeError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
 class CohortError(LesionforgeError):
     """A scan, label map or cohort folder that cannot be used as it is."""
 

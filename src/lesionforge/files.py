@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -67,7 +68,7 @@ def check_whole(path: Path) -> None:
                     pass
         elif path.name.endswith(".png") and b"IEND" not in _end(path):
             raise EOFError
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise OSError(errno.EIO, "could not be written whole", str(path)) from error
 
 
@@ -147,7 +148,7 @@ def clear(folder: Path, names: Collection[str]) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Within the block, no other process that asks for it works in ``folder``, which is made if it is not there.
 
-    The lock ends with the process that holds it, however that ends. Its file stays where the work was not done.
+    The lock ends with the process that holds it, however that ends. Its file stays where work was begun and not done.
 
     Raises:
         OutputError: if another process works there.
@@ -157,6 +158,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
         return
     new, before = not place.exists(), (place / LOCK).exists()
+    ours = before or not contents(place)
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place / LOCK)
     try:
@@ -165,13 +167,12 @@ def alone_in(folder: Path) -> Iterator[None]:
         remedy = "wait until it is done, or name a new folder"
         raise OutputError(folder, "another process works in this folder", remedy) from error
     _held[place] = before
-    done = False
     try:
         yield
-        done = True
+        ours = False
     finally:
         del _held[place]
-        if done or not contents(place):
+        if not (ours and contents(place)):
             (place / LOCK).unlink(missing_ok=True)
         lock.release()
         if new and place.is_dir() and not any(place.iterdir()):

@@ -24,6 +24,11 @@ def wait(file):
     time.sleep(600)
 
 
+def environment():
+    """Return this process's environment, with the tests among what can be imported."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+
+
 def alive(pid):
     try:
         os.kill(pid, 0)
@@ -42,7 +47,7 @@ def until(what, seconds=60):
 def test_workers_end_with_their_parent(tmp_path):
     script, file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, script, file], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    parent = subprocess.Popen([sys.executable, script, file], env=environment())
     until(lambda: file.is_file() and file.read_text())
     worker = int(file.read_text())
     assert alive(worker)

@@ -46,12 +46,13 @@ CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort f
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder for the result.")]
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
-TimeBudget = Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.")]
+TimeBudget = Annotated[str | None, typer.Option(help="Train for 90s, 10m or 2h at most; reading scans comes on top.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Seed = Annotated[int, typer.Option(help="All randomness comes from it.")]
-Workers = Annotated[int, typer.Option(help="Helper processes; the result does not depend on it.")]
+Workers = Annotated[int, typer.Option(min=0, help="Helper processes; the result does not depend on it.")]
 LoaderWorkers = Annotated[
-    int | None, typer.Option("--workers", help="Loader processes; the result does not depend on it. Some on CUDA.")
+    int | None,
+    typer.Option("--workers", min=0, help="Loader processes; the result does not depend on it. Some on CUDA."),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
 Channels = Annotated[
@@ -156,7 +157,7 @@ def parse_duration(text: str) -> float:
         ConfigError: if the text is not of that form.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if match is None:
+    if match is None or not 0 < float(match[1]) < 1e9:
         raise ConfigError("--time-budget", f"{text!r} is no duration", "write 90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
@@ -23,7 +24,7 @@ from lesionforge.synthesizers.base import FittedModel, Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.drawing import Drawing, draw_into
 from lesionforge.synthesizers.healing import Healer
-from lesionforge.synthesizers.run_folder import case_settings, claim_run_folder, finish_run_folder, model_settings
+from lesionforge.synthesizers.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.synthesizers.targets import Target, Targets
 from lesionforge.training.pool import Pool
 
@@ -129,6 +130,7 @@ def synthesize_cohort(
     if workers < 0:
         raise ConfigError("--workers", f"{workers} is no number of processes", "give 0 or more")
     claim_run_folder(out, _settings(job, n))
+    check_sources(out, targets)
     written, found, redraws = [], [], 0
     for done, outcome in enumerate(_outcomes(job, n, workers), start=1):
         if isinstance(outcome, LesionforgeError):
@@ -203,6 +205,7 @@ def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
         "case_id": case_id,
         "annotation": (Annotation.LESION if drawing.label.any() else Annotation.LESION_FREE).value,
         "source_case": source.case_id,
+        "source_sha256": digest_of([source]),
         "mask_id": placed.mask_id,
         "redraws": placed.redraws,
         "parents": sorted(parents),
@@ -271,7 +274,7 @@ def _settings(job: Job, n: int) -> dict[str, object]:
         **model_settings("model", job.model),
         "masks": None if job.masks is None else [type(job.masks).__name__, *sorted(job.masks.subjects)],
         "masks_sha256": None if job.masks is None else job.masks.digest,
-        **case_settings("targets", job.cohort),
+        "targets": [case.case_id for case in job.cohort],
         **({} if healer is None else model_settings("healer", healer)),
     }
 

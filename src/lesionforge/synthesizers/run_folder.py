@@ -73,6 +73,22 @@ def case_settings(name: str, cases: Iterable[Case]) -> dict[str, object]:
     return {name: [case.case_id for case in cases], f"{name}_sha256": digest_of(cases)}
 
 
+def check_sources(out: Path, cases: Iterable[Case]) -> None:
+    """See that what is done in ``out`` was made from these very scans, as the records of the done cases say.
+
+    Raises:
+        OutputError: naming the first scan that has changed.
+    """
+    known = {case.case_id: case for case in cases}
+    digests: dict[str, str] = {}
+    for record in sorted((out / "provenance").glob("[!.]*.json")):
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        name = facts["source_case"]
+        if name in known and digests.setdefault(name, digest_of([known[name]])) != facts["source_sha256"]:
+            what = f"holds cases that were made from another scan, or another label, named {name}"
+            raise OutputError(out, what, "name a new folder")
+
+
 def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeError], *, file_ending: str) -> None:
     """Write ``dataset.json``, ``cases.csv``, and ``problems.csv`` if there are any; clear away what a kill left."""
     clear_leftovers(out)

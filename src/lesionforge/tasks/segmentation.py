@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -258,12 +257,15 @@ class SegmentationTask:
             CohortError: if the case cannot be read, or lacks a channel.
         """
         channels = self.info.preprocessing.channels
-        ending = case.file_ending
-        path = out / f"{case.case_id}{ending}"
+        path = _prediction(out, case)
         if not path.is_file():
             scan = load_scan(case, channels)
             save_label(path, self.predict(scan), scan.affine)
         return path
+
+
+def _prediction(out: Path, case: Case) -> Path:
+    return out / f"{case.case_id}{case.file_ending}"
 
 
 def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
@@ -282,14 +284,12 @@ def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
         before = json.loads(record.read_text(encoding="utf-8"))
         if before["model"] != model:
             raise OutputError(out, "holds the predictions of another model", "name a new folder")
-    images = {}
-    for case in cases.with_channels(info.preprocessing.channels):
-        with suppress(CohortError):
-            images[case.case_id] = digest_of([replace(case, label=None, anatomy=None)])
     known = before.get("images", {})
-    for case_id, found in images.items():
-        if known.get(case_id, found) != found:
-            what = f"holds the prediction of another image, or another subject, with the id {case_id}"
+    for case in cases.with_channels(info.preprocessing.channels):
+        found = digest_of([replace(case, label=None, anatomy=None)])
+        if _prediction(out, case).is_file() and known.get(case.case_id) != found:
+            what = f"holds the prediction of another image, or another subject, with the id {case.case_id}"
             raise OutputError(out, what, "name a new folder")
-    write_json(record, {"model": model, "images": {**known, **images}})
+        known[case.case_id] = found
+    write_json(record, {"model": model, "images": known})
     clear_leftovers(out)

@@ -27,7 +27,7 @@ def import_libraries() -> None:
         ConfigError: if they cannot be imported.
     """
     try:
-        import lightning.pytorch
+        import lightning.pytorch  # noqa: F401
         import monai.transforms  # noqa: F401
     except (ImportError, RuntimeError, OSError) as error:
         first = str(error).strip().partition("\n")[0]
