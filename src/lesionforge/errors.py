@@ -21,14 +21,10 @@ class LesionforgeError(Exception):
 
 
 def own_error(error: BaseException | None) -> LesionforgeError | None:
-    """Return the error of ours that ``error`` is, or that is among its causes: libraries raise their own from it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, LesionforgeError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+    """Return the error of ours that ``error`` is or was raised from, as MONAI raises its own from what it meets."""
+    while error is not None and not isinstance(error, LesionforgeError):
+        error = error.__cause__
+    return error
 
 
 class CohortError(LesionforgeError):

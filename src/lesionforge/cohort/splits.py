@@ -65,12 +65,8 @@ def nested_sets(cohort: Cohort, amounts: Iterable[int | float], seed: int) -> di
     for amount in amounts:
         number = round(amount * len(order)) if isinstance(amount, float) else amount
         if not 1 <= number <= len(order):
-            asked = (
-                f"{amount:g} of {len(order)} subjects is {number}"
-                if isinstance(amount, float)
-                else f"asks for {amount}"
-            )
-            what = f"{asked}, but there are {len(order)}" if number > len(order) else f"{asked}, which is none"
+            end = "leaves 0 of them" if number < 1 else "are asked for, which are more than there are"
+            what = f"{amount} of {len(order)} subjects {end}"
             raise ConfigError(
                 f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one"
             )

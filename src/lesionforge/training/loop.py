@@ -46,6 +46,7 @@ from lesionforge.training.checkpoint import (
     epochs_done,
 )
 from lesionforge.training.finite import StopAtNonFinite
+from lesionforge.training.loading import OwnErrors, RaiseOwnErrors, collate
 from lesionforge.training.log import ContinuingCSVLogger
 from lesionforge.training.model_folder import CANDIDATES, ModelInfo
 from lesionforge.training.progress import PlainProgress, ProgressBar, TimeBudget
@@ -172,10 +173,11 @@ def fit(
     counted = 1 if module.automatic_optimization else batches
     workers = loader_workers(config, accelerator)
     loader = DataLoader(
-        dataset,
+        OwnErrors(dataset),
         batch_size=config.batch_size,
         sampler=DrawSampler(config, batches=batches, epoch=min(done, epochs - 1)),
         num_workers=workers,
+        collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=accelerator == "cuda",
     )
@@ -188,7 +190,7 @@ def fit(
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
         logger=_loggers(out, config, epochs=done, batches=counted),
-        callbacks=[record, *_callbacks(out, config, batches), *callbacks],
+        callbacks=[record, RaiseOwnErrors(), *_callbacks(out, config, batches), *callbacks],
         plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
         enable_model_summary=False,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lesionforge.errors import WorkerError
+from lesionforge.errors import WorkerError, own_error
 from lesionforge.training.inference import with_threads
 from lesionforge.training.loop import Device, pick_device
 from lesionforge.training.quiet import quiet
@@ -121,7 +121,11 @@ def _unless_stopping(function: Callable[..., Any], *job: Any) -> Any:
     """Run a job; the executor hands one more to its workers than run, and does not take it back."""
     if _stopping.is_set():
         raise CancelledError
-    return function(*job)
+    try:
+        return function(*job)
+    except Exception as error:
+        own = own_error(error)  # causes are not handed over to the other process
+        raise error if own is None else own from error
 
 
 def _end_with(parent: int) -> None:
