@@ -197,6 +197,21 @@ def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``folder``, in which this process works alone; it goes at the end of the block.
+
+    Its name is always the same, so what a killed run left there goes, too.
+    """
+    place = folder.with_name(f".{folder.name.lstrip('.')}.scratch")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder beside ``folder``, which becomes ``folder`` when the block succeeds.
 

@@ -161,6 +161,7 @@ def anatomy(
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
+    from lesionforge.files import building
 
     if sum(option is not None for option in (given, kmeans, atropos)) != 1:
         raise ConfigError("--from, --kmeans, --atropos", "one of them says where the maps come from", "give one")
@@ -185,8 +186,9 @@ def anatomy(
             known = ", ".join(f"{value} {name}" for name, value in names.items())
             raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
         structures = Structures(names=names, parenchyma=values)
-    report = write_nnunet(read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures)
-    copy_roles(cohort, out)
+    with building(out) as unfinished:
+        report = write_nnunet(read_cohort(cohort), unfinished, missing="zero_fill", anatomy=make, structures=structures)
+        copy_roles(cohort, unfinished)
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
     finish(report.problems, out / "problems.csv")
 
@@ -205,12 +207,13 @@ def align(
 
     Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
     """
+    from lesionforge.files import building
     from lesionforge.preprocessing.align import LEAST_DICE, align_cohort
 
-    with progress_bar("aligning") as progress:
+    with building(out) as unfinished, progress_bar("aligning") as progress:
         report = align_cohort(
             cohort,
-            out,
+            unfinished,
             size=[_whole(part.strip(), "--size") for part in size.split(",")],
             drop=drop,
             background=_background(background),

@@ -35,6 +35,7 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.cli.models import training_options
+from lesionforge.errors import LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.plan import HealingPlan
@@ -248,6 +249,8 @@ def benchmark(
     from lesionforge.benchmark.kinds import runner, source_of, study_plan
     from lesionforge.benchmark.plan import merged, preset
     from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.layouts.cases_csv import write_problems
+    from lesionforge.cohort.readable import readable
     from lesionforge.cohort.splits import read_roles
     from lesionforge.training.quiet import quiet
 
@@ -259,8 +262,12 @@ def benchmark(
         _print_estimate(study, cohort, roles, workers)
         return
     source = source_of(preset(plan), scale=scale, changes=changes, command=command_line())
+    problems: list[LesionforgeError] = []
+    cohort = readable(cohort, on_problem=problems.append)
     verdict = runner(study, source)(cohort, out=out, roles=roles, workers=workers, say=console.print)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
+    write_problems(out / "problems.csv", problems)
+    finish(problems, out / "problems.csv")
 
 
 def _print_estimate(

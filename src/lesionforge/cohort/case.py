@@ -174,7 +174,11 @@ class Cohort:
         """Return the cases that have a file for every named channel."""
         for channel in channels:
             if channel not in self.channels:
-                raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
+                raise CohortError(
+                    self.name,
+                    f"has no channel {channel!r}",
+                    f"choose from {', '.join(self.channels) or 'none: it has no channels'}",
+                )
         return self.with_cases([case for case in self if case.has_channels(channels)])
 
     def with_channels(self, channels: Collection[str]) -> Cohort:
