@@ -1,5 +1,6 @@
 """The exceptions a user sees. Each message is one line: which file, what is wrong, what to do."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -18,6 +19,11 @@ class LesionforgeError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.where, self.what, self.remedy)
+
+
+def choose_from(names: Iterable[object]) -> str:
+    """Return the remedy for a name that is unknown: those that are known."""
+    return f"choose from {known}" if (known := ", ".join(map(str, names))) else "there is none to choose from"
 
 
 def own_error(error: BaseException | None) -> LesionforgeError | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, choose_from
 
 
 class Annotation(StrEnum):
@@ -177,7 +177,7 @@ class Cohort:
                 raise CohortError(
                     self.name,
                     f"has no channel {channel!r}",
-                    f"choose from {', '.join(self.channels) or 'none: it has no channels'}",
+                    choose_from(self.channels),
                 )
         return self.with_cases([case for case in self if case.has_channels(channels)])
 

@@ -11,7 +11,7 @@ import numpy as np
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import read_label
-from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.errors import CohortError, ConfigError, LeakError, choose_from
 from lesionforge.files import atomic, write_json
 from lesionforge.seeding import generator
 
@@ -224,7 +224,7 @@ def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> 
         ConfigError: if there is no such role, or none of its subjects is in the cohort.
     """
     if role not in roles:
-        raise ConfigError(f"role {role}", "is not in the roles file", f"choose from {', '.join(roles)}")
+        raise ConfigError(f"role {role}", "is not in the roles file", choose_from(roles))
     part = _training_part(cohort, roles[role])
     if not part.cases:
         raise ConfigError(f"role {role}", f"none of its subjects is in {cohort.name}", "check the roles file")
