@@ -24,6 +24,7 @@ PATIENCE = 5.0
 """Seconds in which the helper processes of a killed run notice that it is gone, and end."""
 PARTIAL = re.compile(r"\.\d+\.partial\..+")
 CHUNK = 2**20
+PNG_END = b"IEND\xaeB`\x82"
 P = ParamSpec("P")
 R = TypeVar("R")
 _held: dict[Path, bool] = {}
@@ -64,18 +65,14 @@ def check_whole(path: Path) -> None:
     try:
         if path.name.endswith(".gz"):
             with gzip.open(path) as file:
+                if not file.read(CHUNK):
+                    raise EOFError
                 while file.read(CHUNK):
                     pass
-        elif path.name.endswith(".png") and b"IEND" not in _end(path):
+        elif path.name.endswith(".png") and not path.read_bytes().endswith(PNG_END):
             raise EOFError
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise OSError(errno.EIO, "could not be written whole", str(path)) from error
-
-
-def _end(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-min(12, path.stat().st_size), os.SEEK_END)
-        return file.read()
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
