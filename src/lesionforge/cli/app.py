@@ -62,12 +62,21 @@ def _one_line(error: Exception) -> str | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}; check the path, the space and your rights there"
+    if _is_torchvisions(error):
+        what = f"does not fit the installed torch ({str(error).partition('\n')[0]})"
+        return f"torchvision: {what}; install both from the same place, see https://pytorch.org, or uninstall it"
     if isinstance(error, ImportError):
         return f"{error.name or 'a package'}: cannot be imported ({error.msg}); install it, or install lesionforge anew"
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         what = str(error).strip().partition("\n")[0].removesuffix(".") or "an array did not fit"
         return f"memory: does not suffice ({what}); take smaller scans, roi_size or batch_size, or another machine"
     return None
+
+
+def _is_torchvisions(error: Exception) -> bool:
+    """Return whether torchvision raised it; nothing of ours calls it, but libraries import it where it is installed."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] == "torchvision" for name in modules)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
