@@ -63,8 +63,9 @@ def _one_line(error: Exception) -> str | None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}; check the path, the space and your rights there"
     if _is_torchvisions(error):
-        what = f"does not fit the installed torch ({str(error).partition('\n')[0]})"
-        return f"torchvision: {what}; install both from the same place, see https://pytorch.org, or uninstall it"
+        (first, *_) = str(error).splitlines() or [type(error).__name__]
+        remedy = "install both from the same place, see https://pytorch.org, or uninstall torchvision"
+        return f"torchvision: does not fit the installed torch ({first}); {remedy}"
     if isinstance(error, ImportError):
         return f"{error.name or 'a package'}: cannot be imported ({error.msg}); install it, or install lesionforge anew"
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
