@@ -22,7 +22,8 @@ from lesionforge.errors import own_error
 GOES_ON = dict.fromkeys(
     ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command goes on where it was"
 )
-GOES_ON["segment"] = "the same command goes on where it was"
+GOES_ON["train"] = "the same command begins anew, or with --resume goes on from the last checkpoint"
+GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume if there is a checkpoint)"
 
 
 class Commands(TyperGroup):

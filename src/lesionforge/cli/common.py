@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,15 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lesionforge.errors import ConfigError, LesionforgeError
+from lesionforge.progress import progress_bar as progress_bar
 
 if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
-
-SECONDS = 30.0
-"""Between two lines about progress, where there is no terminal."""
 
 
 def command_line() -> str:
@@ -173,31 +168,6 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
         if not (key and sign and value):
             raise ConfigError(name, f"{key!r} is not NAME=VALUE", f"write, for example, {name} FLAIR=flair.nii.gz")
     return {key: value for key, _, value in pairs}
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, a line now and then elsewhere; yield the function that moves it."""
-    terminal = Console(stderr=True)
-    if not terminal.is_terminal:
-        yield _line_every(what, SECONDS)
-        return
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=terminal, transient=True) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-def _line_every(what: str, seconds: float) -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    return report
 
 
 def finish(problems: Sequence[LesionforgeError], where: Path) -> None:

@@ -7,10 +7,8 @@ item and depends on nothing else. So a run that is killed and resumed sees the s
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,6 +34,7 @@ from lesionforge.files import (
     one_at_a_time,
     was_unfinished,
 )
+from lesionforge.progress import interactive
 from lesionforge.training.adversarial import AdversarialModule
 from lesionforge.training.checkpoint import (
     CHECKPOINT,
@@ -305,7 +304,7 @@ def _callbacks(out: Path, config: TrainingConfig, batches: int) -> list[Callback
     ]
     if config.time_budget is not None:
         callbacks.insert(0, TimeBudget(config.time_budget))
-    shown = ProgressBar if _interactive() else PlainProgress
+    shown = ProgressBar if interactive() else PlainProgress
     steps = None if config.time_budget is not None else config.steps
     callbacks.append(shown(out.name, steps=steps, epoch_steps=config.epoch_steps, batches=batches))
     return callbacks
@@ -322,11 +321,6 @@ def _loggers(out: Path, config: TrainingConfig, *, epochs: int, batches: int) ->
             remedy = "install it: pip install 'lesionforge[tensorboard]'; or leave the option out"
             raise ConfigError("training.tensorboard", "needs the package tensorboard", remedy) from error
     return loggers
-
-
-def _interactive() -> bool:
-    """Whether a bar may be drawn: on a terminal, by a process that has it to itself."""
-    return sys.stderr.isatty() and "CI" not in os.environ and multiprocessing.parent_process() is None
 
 
 def _world() -> tuple[int, int]:

@@ -13,11 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def announce(name: str, what: str) -> None:
-    """Say on stderr what a run is about to do, where nothing else will show it for a while."""
-    print(f"{name}: {what}", file=sys.stderr, flush=True)
-
-
 def steps_done(trainer: lightning.Trainer, batch_index: int, *, epoch_steps: int, batches: int) -> int:
     """Return how many optimiser steps a run has made after a batch of its epoch.
 

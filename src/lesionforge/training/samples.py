@@ -25,7 +25,7 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, OutputError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.training.progress import announce
+from lesionforge.progress import progress_bar
 
 MEMORY_BYTES = 4 * 2**30
 """What the samples of one call keep in memory. The system caches the file of the others as far as there is room."""
@@ -45,10 +45,10 @@ def measured_cases(
     Raises:
         CohortError: if none can be read.
     """
-    announce(cases.name, f"reading {len(cases)} cases")
     problems: list[CohortError] = []
     cases = cases.in_order()
-    facts = fingerprint(cases, channels, on_problem=problems.append)
+    with progress_bar(f"reading {cases.name}") as progress:
+        facts = fingerprint(cases, channels, progress=progress, on_problem=problems.append)
     read = {measures.case_id for measures in facts.cases}
     if problems and not read:
         raise CohortError(cases.name, f"none of its {len(cases)} cases can be read", f"first problem: {problems[0]}")
