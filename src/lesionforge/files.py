@@ -49,8 +49,9 @@ def atomic(path: Path) -> Iterator[Path]:
         check_whole(temporary)
         temporary.replace(path)
     except OSError as error:
-        if error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)
+        named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        if not named or str(temporary) in named:
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -224,16 +225,20 @@ def building(folder: Path) -> Iterator[Path]:
         clear(unfinished, contents(unfinished))
         try:
             yield unfinished
-        except LesionforgeError as error:
-            where, what, remedy = (
-                text.replace(str(unfinished), str(folder)) for text in (error.where, error.what, error.remedy)
-            )
+        except BaseException as error:
             clear(unfinished, contents(unfinished))
-            raise type(error)(where, what, remedy) from error
-        except BaseException:
-            clear(unfinished, contents(unfinished))
-            raise
+            raise _renamed(error, unfinished, folder) from error
         if folder.is_dir():
             folder.rmdir()
         unfinished.rename(folder)
         (folder / LOCK).unlink(missing_ok=True)
+
+
+def _renamed(error: BaseException, before: Path, now: Path) -> BaseException:
+    """Return an error that names a folder as the user knows it."""
+    if isinstance(error, LesionforgeError):
+        where, what, remedy = (text.replace(str(before), str(now)) for text in (error.where, error.what, error.remedy))
+        return type(error)(where, what, remedy)
+    if isinstance(error, OSError) and error.filename is not None:
+        error.filename = str(error.filename).replace(str(before), str(now))
+    return error

@@ -7,6 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
+from lesionforge.errors import WorkerError
+from lesionforge.training.pool import Pool, threads_of
+
 PARENT = """
 import sys
 from lesionforge.training.pool import Pool
@@ -54,3 +60,27 @@ def test_workers_end_with_their_parent(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until(lambda: not alive(worker))
+
+
+def die():
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told_in_one_line():
+    with pytest.raises(WorkerError, match="goes on where it was") as caught, Pool(2, threads=1) as run:
+        list(run(die, [()]))
+    assert "\n" not in str(caught.value)
+
+
+def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch):
+    """The order of sums depends on threads, so the bytes of a benchmark would depend on its workers."""
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [1, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [3, 3, 3]
+    before = torch.get_num_threads()
+    with Pool(1, threads=1) as run:
+        assert list(run(os.getpid, [()])) == [os.getpid()]
+    assert torch.get_num_threads() == before
