@@ -28,9 +28,13 @@ def choose_from(names: Iterable[object]) -> str:
 
 def own_error(error: BaseException | None) -> LesionforgeError | None:
     """Return the error of ours that ``error`` is or was raised from, as MONAI raises its own from what it meets."""
-    while error is not None and not isinstance(error, LesionforgeError):
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, LesionforgeError):
+            return error
+        seen.append(error)
         error = error.__cause__
-    return error
+    return None
 
 
 class CohortError(LesionforgeError):

@@ -227,18 +227,18 @@ def building(folder: Path) -> Iterator[Path]:
             yield unfinished
         except BaseException as error:
             clear(unfinished, contents(unfinished))
-            raise _renamed(error, unfinished, folder) from error
+            _rename(error, unfinished, folder)
+            raise
         if folder.is_dir():
             folder.rmdir()
         unfinished.rename(folder)
         (folder / LOCK).unlink(missing_ok=True)
 
 
-def _renamed(error: BaseException, before: Path, now: Path) -> BaseException:
-    """Return an error that names a folder as the user knows it."""
+def _rename(error: BaseException, before: Path, now: Path) -> None:
+    """Let an error name a folder as the user knows it."""
     if isinstance(error, LesionforgeError):
-        where, what, remedy = (text.replace(str(before), str(now)) for text in (error.where, error.what, error.remedy))
-        return type(error)(where, what, remedy)
-    if isinstance(error, OSError) and error.filename is not None:
+        parts = (error.where, error.what, error.remedy)
+        error.__init__(*(part.replace(str(before), str(now)) for part in parts))  # type: ignore[misc]
+    elif isinstance(error, OSError) and error.filename is not None:
         error.filename = str(error.filename).replace(str(before), str(now))
-    return error

@@ -52,7 +52,6 @@ def test_a_number_of_processes_is_one(command, cohort, tmp_path, monkeypatch):
         (["train", "pix2pix", "COHORT", "--out", "o", "--set", "training.time_budget=.nan"], "time_budget"),
         (["train", "pix2pix", "COHORT", "--out", "o", "--set", "lambda_l1=.inf"], "lambda_l1"),
         (["train", "pix2pix", "COHORT", "--out", "o", "--set", "roi_size=[1000000,1000000]"], "roi_size"),
-        (["segment", "train", "COHORT", "--out", "o", "--share", "nan"], "--share"),
         (["train", "pix2pix", "COHORT", "--out", "o", "--time-budget", "0s"], "--time-budget"),
     ],
 )

@@ -557,3 +557,39 @@ def test_a_cohort_says_what_a_resumed_benchmark_was_run_on(tmp_path):
     RunRecord(out, cohort, Source())
     with pytest.raises(OutputError, match="other images or labels"):
         RunRecord(out, Cohort(**{**vars(other), "name": cohort.name}), Source())
+
+
+# Our own error inside somebody else's
+
+
+class Bad(Numbers):
+    """Its third item cannot be made; MONAI says so in words of its own."""
+
+    def __getitem__(self, draw):
+        from monai.transforms import Compose, Lambda
+
+        def fail(item):
+            if draw == 2:
+                raise CohortError("case_7", "has no place for a lesion", "leave it out")
+            return item
+
+        return Compose([Lambda(fail)])(super().__getitem__(draw))
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_error_of_ours_gets_out_of_transforms_and_loader_processes(workers, tmp_path):
+    with pytest.raises(CohortError) as caught:
+        fit(Recorder(), Bad(), out=tmp_path / "run", config=training(steps=4, workers=workers))
+    assert str(caught.value) == "case_7: has no place for a lesion; leave it out"
+
+
+def test_only_causes_are_looked_into_and_a_ring_of_them_ends():
+    from lesionforge.errors import own_error
+
+    ours, theirs, fault = CohortError("a", "b", "c"), RuntimeError("theirs"), TypeError("a fault of the program")
+    theirs.__cause__ = ours
+    assert own_error(theirs) is ours
+    fault.__context__ = ours
+    assert own_error(fault) is None
+    fault.__cause__ = fault
+    assert own_error(fault) is None

@@ -125,7 +125,9 @@ def _unless_stopping(function: Callable[..., Any], *job: Any) -> Any:
         return function(*job)
     except Exception as error:
         own = own_error(error)  # causes are not handed over to the other process
-        raise error if own is None else own from error
+        if own is None or own is error:
+            raise
+        raise own from error
 
 
 def _end_with(parent: int) -> None:
