@@ -576,7 +576,7 @@ class Bad(Numbers):
         return Compose([Lambda(fail)])(super().__getitem__(draw))
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_ours_gets_out_of_transforms_and_loader_processes(workers, tmp_path):
     with pytest.raises(CohortError) as caught:
         fit(Recorder(), Bad(), out=tmp_path / "run", config=training(steps=4, workers=workers))
