@@ -1,6 +1,7 @@
 # make demo   the whole way once on the built-in cohort: 5 to 10 minutes on 2 cores
 # make test   what CI runs: lint, types, import contracts, all tests but the slow ones: at most 12 minutes on 2 cores
 # make test-all   the slow tests too
+# make test-extras   each optional extra in an environment of its own (.venv-NAME), with the tests that need it
 # make benchmarks   speed and memory, as ratios
 # Needs Python 3.11 to 3.13 and nothing else; everything goes into .venv. Another Python: make PYTHON=/path/to/python test
 
@@ -18,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help install demo test test-all lint benchmarks format clean
+.PHONY: help install demo test test-all test-extras lint benchmarks format clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	OMP_NUM_THREADS=$(WORKERS) $(BIN)/lesionforge demo --out demo
+	$(BIN)/lesionforge demo --out demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -47,6 +48,16 @@ test: lint
 test-all: lint
 	$(PYTEST)
 
+EXTRAS := registration tensorboard nnunet
+pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
+
+test-extras: $(EXTRAS:%=test-extra-%)
+
+test-extra-%:
+	"$(PYTHON)" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c $(call pins,$*) -e ".[dev,$*]"
+	.venv-$*/bin/pytest -m "not slow" tests/test_extras.py tests/preprocessing/test_with_ants.py tests/training/test_loop.py
+
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
 
@@ -55,4 +66,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -7,12 +7,12 @@ from lesionforge.files import atomic, claim_output, write_json, write_text
 
 
 def test_a_file_appears_complete_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "scan.nii.gz"
+    path = tmp_path / "deep" / "scan.json.txt"
 
     def write(text, fail):
         with atomic(path) as temporary:
             assert temporary.parent == path.parent
-            assert temporary.name.endswith(".nii.gz")
+            assert temporary.name.endswith(".json.txt")
             temporary.write_text(text[:3])
             assert not path.exists() or path.read_text() == "before"
             if fail:

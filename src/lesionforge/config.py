@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lesionforge.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_VOXELS = 2**29
+"""Of a training item; more is beyond the memory of any machine."""
+
+
+def _fits_into_memory(size: tuple[int, ...]) -> tuple[int, ...]:
+    if prod(size) > MOST_VOXELS:
+        raise ValueError(f"roi_size is {size}, which no memory holds")
+    return size
+
+
+Millimetres = Annotated[float, Field(ge=1e-4, le=1e4)]
+"""Spacing along an axis."""
+RoiSize = Annotated[tuple[int, ...], AfterValidator(_fits_into_memory)]
+"""Sides of a training item, in voxels."""
 
 
 class Options(BaseModel):
-    """Options; an unknown one is an error.
+    """Options; an unknown one is an error, and so is a number that is not finite.
 
     A group of options that is given in part is laid over the default of its place: what is left out keeps its value
     there, which need not be what the group has elsewhere.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:

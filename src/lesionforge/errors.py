@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -22,6 +22,22 @@ class LesionforgeError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.where, self.what, self.remedy)
+
+
+def choose_from(names: Iterable[object]) -> str:
+    """Return the remedy for a name that is unknown: those that are known."""
+    return f"choose from {known}" if (known := ", ".join(map(str, names))) else "there is none to choose from"
+
+
+def own_error(error: BaseException | None) -> LesionforgeError | None:
+    """Return the error of ours that ``error`` is or was raised from, as MONAI raises its own from what it meets."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, LesionforgeError):
+            return error
+        seen.append(error)
+        error = error.__cause__
+    return None
 
 
 def _one_line(text: str) -> str:
@@ -71,6 +87,10 @@ class OutputError(LesionforgeError):
 
 class PlacementError(LesionforgeError):
     """No place was found for a lesion mask in a scan."""
+
+
+class WorkerError(LesionforgeError):
+    """A helper process that ended before its work was done."""
 
 
 class TrainingError(LesionforgeError):

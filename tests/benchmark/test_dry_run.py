@@ -13,13 +13,13 @@ from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.run import run_healing
 from lesionforge.benchmark.healing.setting import make_healing_setting
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.pool import Pool, in_new_process
 from lesionforge.benchmark.run import _train_all
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.timing import STEPS, Timing, peak_memory, time_units
 from lesionforge.benchmark.work import Unit, Work, work_of
 from lesionforge.errors import ConfigError, LeakError
 from lesionforge.training.model_folder import read_info
+from lesionforge.training.pool import Pool, in_new_process
 from tests.benchmark.test_healing import CONTENT as HEALING
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
@@ -127,7 +127,7 @@ def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, ch
     setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, tmp_path / "dry")
     works = work_of(setting, longest=longest)
     run_folder = tmp_path / "run"
-    with Pool(1) as run:
+    with Pool(1, threads=1) as run:
         _train_all(replace(setting, out=run_folder), run, lambda line: None)
     assert counted(works) == trained(run_folder)
     drawn = sum(work.count for work in works if work.stage == "offline cases")

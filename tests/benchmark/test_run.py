@@ -17,7 +17,6 @@ from lesionforge.benchmark.gallery import examples
 from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Plan, Subjects
-from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
@@ -30,6 +29,7 @@ from lesionforge.masks.slices import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.training.model_folder import read_info, read_tensors
+from lesionforge.training.pool import Pool
 from lesionforge.training.samples import cached_samples
 from tests.helpers import tiny_cohort
 
@@ -417,7 +417,7 @@ def refuse(number):
 
 
 def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
-    with Pool(2) as run_there:
+    with Pool(2, threads=1) as run_there:
         assert list(run_there(divmod, [(n, 3) for n in range(7)])) == [divmod(n, 3) for n in range(7)]
         with pytest.raises(ConfigError, match="number: 5; take another"):
             list(run_there(refuse, [(5,)]))
@@ -431,7 +431,7 @@ def write_once_allowed(path):
 
 
 def take_one_and_leave(jobs, go):
-    with Pool(2) as run_there:
+    with Pool(2, threads=1) as run_there:
         next(run_there(write_once_allowed, jobs))
         Timer(2, go.touch).start()
         raise KeyboardInterrupt

@@ -176,7 +176,7 @@ def test_brackets_in_names_are_shown(slices, tmp_path):
     ("command", "remedy"),
     [
         (["train", "pix2pix", "c", "--out", "o"], "with --resume goes on from the last checkpoint"),
-        (["segment", "train", "c", "--out", "o"], "segment train: add --resume"),
+        (["segment", "train", "c", "--out", "o"], "segment train: add --resume if there is a checkpoint"),
         (["synthesize", "m", "c", "--out", "o", "--n", "1"], "the same command goes on where it was"),
         (["benchmark", "demo", "--data", "c", "--out", "o"], "the same command goes on where it was"),
         (["demo", "--out", "o"], "the same command goes on where it was"),

@@ -1,6 +1,5 @@
 import pytest
 
-from lesionforge.cli import common
 from lesionforge.cli.common import Device, parse_duration, parse_settings, progress_bar
 from lesionforge.cli.models import training_options
 from lesionforge.errors import ConfigError
@@ -40,7 +39,7 @@ def test_a_time_budget_leaves_the_steps_that_were_asked_for():
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal(slices, monkeypatch):
-    monkeypatch.setattr(common, "SECONDS", 0.0)
+    monkeypatch.setattr("lesionforge.progress.SECONDS", 0.0)
     lines = typed("check", slices).stderr.splitlines()
     assert lines == [f"checking: {done} of 6" for done in range(1, 7)]
 

@@ -177,7 +177,7 @@ def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypat
         patch.setattr(SegmentationModule, "training_step", stopped)
         start = ["segment", "train", slices, "--out", tmp_path / "run", "--steps", 8, *sets(UNET)]
         result = typed(*start, code=130)
-    assert "add --resume" in result.stderr
+    assert "there was no checkpoint yet, so the same command begins anew" in result.stderr
     assert signal.getsignal(signal.SIGINT) is listens_to_ctrl_c
     assert not (tmp_path / "run" / "model.json").exists()
     typed(*start, "--resume")

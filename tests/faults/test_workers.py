@@ -7,13 +7,19 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
+from lesionforge.errors import WorkerError
+from lesionforge.training.pool import Pool, threads_of
+
 PARENT = """
 import sys
-from lesionforge.benchmark.pool import Pool
+from lesionforge.training.pool import Pool
 from tests.faults.test_workers import wait
 
 if __name__ == "__main__":
-    with Pool(2) as run:
+    with Pool(2, threads=1) as run:
         list(run(wait, [(sys.argv[1],)]))
 """
 
@@ -22,6 +28,11 @@ def wait(file):
     """A job that never ends; it says in which process it is."""
     Path(file).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def environment():
+    """Return this process's environment, with the tests among what can be imported."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
 
 
 def alive(pid):
@@ -42,10 +53,34 @@ def until(what, seconds=60):
 def test_workers_end_with_their_parent(tmp_path):
     script, file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, script, file], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    parent = subprocess.Popen([sys.executable, script, file], env=environment())
     until(lambda: file.is_file() and file.read_text())
     worker = int(file.read_text())
     assert alive(worker)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until(lambda: not alive(worker))
+
+
+def die():
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told_in_one_line():
+    with pytest.raises(WorkerError, match="goes on where it was") as caught, Pool(2, threads=1) as run:
+        list(run(die, [()]))
+    assert "\n" not in str(caught.value)
+
+
+def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch):
+    """The order of sums depends on threads, so the bytes of a benchmark would depend on its workers."""
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [1, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [3, 3, 3]
+    before = torch.get_num_threads()
+    with Pool(1, threads=1) as run:
+        assert list(run(os.getpid, [()])) == [os.getpid()]
+    assert torch.get_num_threads() == before

@@ -77,6 +77,7 @@ def test_a_scan_full_of_lesion_is_refused_and_not_tried_for_ever(tmp_path, spec,
 class Stubborn(MaskSource):
     """Draws a mask that is too small a few times before one that fits."""
 
+    digest = ""
     subjects = frozenset({"a"})
 
     def __init__(self, failures):

@@ -197,6 +197,7 @@ def test_the_global_generators_are_left_alone(kind, spatial_dims, models, sample
 class NoPlace(MaskSource):
     """Draws what never fits."""
 
+    digest = ""
     subjects = frozenset()
 
     def __init__(self):

@@ -181,7 +181,7 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
     assert synthesizer is not None
     plan = setting.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    train = setting.train[number, seed]
+    train = setting.train[number, seed].in_order()
     samples: Sequence[Sample] = cached_samples(train, setting.preprocessing[number, seed], prepare=prepare)
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)

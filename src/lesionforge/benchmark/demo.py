@@ -12,10 +12,12 @@ from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.sheet import contact_sheet
 from lesionforge.cohort.template import make_template_cohort
+from lesionforge.files import one_at_a_time
 
 SUBJECTS = 40
 
 
+@one_at_a_time
 def run_demo(
     out: Path, *, seed: int = 0, workers: int = 2, say: Callable[[str], None] = print, command: str | None = None
 ) -> str:

@@ -17,10 +17,11 @@ from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.identity import keep_hashes, recall_hashes
 from lesionforge.cohort.leaks import look_alikes
-from lesionforge.files import write_text
+from lesionforge.files import one_at_a_time, write_text
 from lesionforge.reading import read_json
 
 
+@one_at_a_time
 def cross_validate(
     plan: Plan,
     cohort: Cohort,

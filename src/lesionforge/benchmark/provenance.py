@@ -21,10 +21,12 @@ import torch
 import lesionforge
 from lesionforge.benchmark.curves import read_log
 from lesionforge.cohort.case import Cohort
-from lesionforge.files import write_json
-from lesionforge.training.loop import Device, pick_device
+from lesionforge.cohort.digest import digest_of, files_of
+from lesionforge.errors import OutputError
+from lesionforge.files import sha256_of, write_json
+from lesionforge.training.loop import TIMING, Device, pick_device
 
-RUN, TIMING = "run.json", "timing.json"
+RUN = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +66,23 @@ class RunRecord:
         cohort: real (or simulated) cases.
         source: of the plan.
         device: that was asked for.
+
+    Raises:
+        OutputError: if the study was begun on other images or labels.
     """
 
     def __init__(self, out: Path, cohort: Cohort, source: Source, *, device: Device = "auto") -> None:
         self.path, self.start = out / RUN, perf_counter()
         earlier = read_run(out)
+        hashes = _cohort_hash(cohort, earlier.get("cohort", {}))
+        if earlier and hashes["sha256"] != earlier["cohort"]["sha256"]:
+            what = "holds the results of this plan on a cohort with other images or labels"
+            raise OutputError(out, what, "name a new folder, or take that cohort")
         self.content: dict[str, Any] = {
             "schema_version": 1,
             "plan": {"name": source.plan, "scale": source.scale, "changes": dict(source.changes)},
-            "cohort": _cohort_hash(cohort, earlier.get("cohort", {})),
-            "split": _sha256(out / "split.json"),
+            "cohort": hashes,
+            "split": sha256_of(out / "split.json"),
             "sessions": [
                 *earlier.get("sessions", []),
                 {
@@ -114,31 +123,15 @@ def describe_machine(device: Device = "auto") -> str:
 
 
 def _cohort_hash(cohort: Cohort, earlier: Mapping[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of ids, images and labels; files are read again only if a size or a time has changed."""
-    parts = [
-        (case.case_id, case.subject_id, *case.images, *_files(case.images.values(), case.label)) for case in cohort
-    ]
-    files = {Path(part) for row in parts for part in row if isinstance(part, Path)}
-    stats = {path: path.stat() for path in files}
+    """Return the SHA-256 of ids and files; these are read again only if a size or a time has changed."""
     state = hashlib.sha256()
-    for row in parts:
-        seen = [(stats[p].st_size, stats[p].st_mtime_ns) if isinstance(p, Path) else p for p in row]
+    for case in cohort:
+        stats = [path.stat() for path in files_of(case)]
+        seen = [case.case_id, case.subject_id, *case.images, *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
         state.update(repr(seen).encode())
     if earlier.get("state") == state.hexdigest():
         return dict(earlier)
-    content = hashlib.sha256()
-    for row in parts:
-        content.update(repr([_sha256(part) if isinstance(part, Path) else part for part in row]).encode())
-    return {"sha256": content.hexdigest(), "state": state.hexdigest()}
-
-
-def _files(images: Iterable[Path], label: Path | None) -> list[Path]:
-    return [*images, *([] if label is None else [label])]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest_of(cohort), "state": state.hexdigest()}
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from lesionforge.benchmark.verdict import comparisons, difference_of, outcome, v
 from lesionforge.benchmark.wording import fraction_names
 from lesionforge.benchmark.worth import pool_name, worth
 from lesionforge.cohort.sheet import class_colours
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, choose_from
 from lesionforge.files import atomic, write_text
 from lesionforge.reading import read_frame
 from lesionforge.scores import is_score, score_info
@@ -115,7 +115,7 @@ def write_report(
     """
     results = read_results(folder / "results.csv")
     if arm is not None and arm not in set(results["arm"]):
-        raise ConfigError(arm, "is not an arm of the results", f"choose from {', '.join(results['arm'].unique())}")
+        raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
     if primary not in results or not is_score(primary):
         raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
     summary = summarize(results, baseline=baseline)

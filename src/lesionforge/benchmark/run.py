@@ -14,7 +14,6 @@ from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer, pret
 from lesionforge.benchmark.masks import mask_warnings
 from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.provenance import RunRecord, Source, made_of
 from lesionforge.benchmark.report import REFERENCE, write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
@@ -24,8 +23,9 @@ from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.identity import keep_hashes, recall_hashes
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
-from lesionforge.files import write_json, write_text
+from lesionforge.files import one_at_a_time, write_json, write_text
 from lesionforge.reading import read_frame
+from lesionforge.training.pool import Pool, threads_of
 
 Say = Callable[[str], None]
 Run = Callable[..., Iterator[Any]]
@@ -33,6 +33,7 @@ Run = Callable[..., Iterator[Any]]
 SIMULATED = "All scans are simulated: this says nothing about patients."
 
 
+@one_at_a_time
 def run_benchmark(
     plan: Plan,
     cohort: Cohort,
@@ -63,7 +64,7 @@ def run_benchmark(
     claim_study(out, plan, setting.split())
     keep_hashes(out, [setting.pool, setting.development, setting.test])
     record = RunRecord(out, cohort, source, device=plan.training.device)
-    with Pool(workers) as run:
+    with Pool(workers, threads=threads_of(workers, plan.training.device)) as run:
         setting, lengths = _train_all(setting, run, say)
     pairs = [(number, seed) for number in plan.subjects.numbers for seed in plan.seeds]
     _collect(setting, lengths, out / "results.csv", [(*pair, name) for pair in pairs for name in plan.arms])

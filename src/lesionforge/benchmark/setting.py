@@ -15,7 +15,7 @@ from lesionforge.cohort.fingerprint import fingerprint
 from lesionforge.cohort.identity import People
 from lesionforge.cohort.leaks import checked_split
 from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_count, split_by_subject
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, choose_from
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cases import score_case
 from lesionforge.seeding import derive_seed
@@ -240,4 +240,4 @@ def _check_primary(primary: str, cohort: Cohort, spatial_dims: int) -> None:
     known = score_case(nothing, nothing, (1.0,) * spatial_dims, cohort.labels)
     if primary not in known:
         what = f"{primary!r} is not a score of {cohort.name}"
-        raise ConfigError("primary", what, f"choose from {', '.join(known)}")
+        raise ConfigError("primary", what, choose_from(known))

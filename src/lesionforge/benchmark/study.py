@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from lesionforge.errors import OutputError
-from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.files import claim_output, clear_leftovers, write_json, write_text
 from lesionforge.reading import read_json
 
 
@@ -35,3 +35,4 @@ def claim_study(out: Path, plan: BaseModel, split: Mapping[str, Sequence[str]]) 
         write_json(split_file, split)
     elif read_json(split_file) != split:
         raise OutputError(out, "holds the results of this plan on other cases", "name a new folder")
+    clear_leftovers(out)

@@ -24,12 +24,12 @@ from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.setting import HealingSetting
 from lesionforge.benchmark.jobs import draw_cases, fit_mask_generator, fit_synthesizer
 from lesionforge.benchmark.plan import Arm, Plan, SynthesizerPlan
-from lesionforge.benchmark.pool import in_new_process, threads_of
 from lesionforge.benchmark.setting import Setting
 from lesionforge.benchmark.work import CASES, MASK_GENERATOR, SYNTHESIZER, Unit
 from lesionforge.errors import TrainingError
 from lesionforge.training.loop import TrainingConfig, pick_device
 from lesionforge.training.model_folder import read_info
+from lesionforge.training.pool import in_new_process, threads_of
 
 STEPS = 4
 """Of a timed training. The first one warms up; the median of the others counts."""
@@ -82,7 +82,9 @@ def time_units(setting: Setting | HealingSetting, units: Iterable[Unit], *, work
 
 def _in_new_process(setting: Setting | HealingSetting, workers: int, unit: Unit) -> Timing:
     try:
-        timing: Timing = in_new_process(time_unit, setting, unit, threads=threads_of(workers))
+        timing: Timing = in_new_process(
+            time_unit, setting, unit, threads=threads_of(workers, setting.plan.training.device)
+        )
     except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
         what = "a step of it was ended, most likely because the memory does not suffice"
         remedy = "take a smaller batch_size, roi_size or width, or another machine"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -16,13 +18,13 @@ from lesionforge.cli.healing import heal
 from lesionforge.cli.matching import match
 from lesionforge.cli.selection import select
 from lesionforge.cli.simulate import simulate
-from lesionforge.errors import DoubtWarning, LesionforgeError
+from lesionforge.errors import DoubtWarning, own_error
 
 GOES_ON = dict.fromkeys(
     ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command goes on where it was"
 )
-GOES_ON["train"] = "the same command with --resume goes on from the last checkpoint"
-GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume)"
+GOES_ON["train"] = "the same command begins anew, or with --resume goes on from the last checkpoint"
+GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume if there is a checkpoint)"
 
 
 class Commands(TyperGroup):
@@ -32,24 +34,59 @@ class Commands(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except (LesionforgeError, OSError) as error:
-            if isinstance(error, BrokenPipeError):
+        except KeyboardInterrupt as stop:
+            _complain("; ".join(filter(None, ("stopped", str(stop) or GOES_ON.get(ctx.invoked_subcommand)))))
+            raise typer.Exit(130) from stop
+        except Exception as error:
+            message = None if isinstance(error, BrokenPipeError) else _one_line(error)
+            if message is None:
                 raise
             if ctx.params["debug"]:
                 traceback.print_exc()
-            _complain(f"error: {_one_line(error)}")
+            _complain(f"error: {message}")
             raise typer.Exit(2) from error
-        except KeyboardInterrupt as stop:
-            _complain("; ".join(filter(None, ("stopped", GOES_ON.get(ctx.invoked_subcommand)))))
-            raise typer.Exit(130) from stop
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty value before anything is read or written: an empty path is the current folder."""
+        for before, argument in pairwise(["", *args]):
+            option, _, value = argument.partition("=")
+            if not argument.strip() or (option.startswith("--") and "=" in argument and not value.strip()):
+                name = option.strip() or (before if before.startswith("-") else "an argument")
+                _complain(f"error: {name}: is empty; give it a value, or leave it out")
+                raise typer.Exit(2)
+        return super().parse_args(ctx, args)
 
 
-def _one_line(error: Exception) -> str:
-    """Return the message of an error; one of the operating system gets a remedy."""
-    if not isinstance(error, OSError):
-        return str(error)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}; check the path, the space and your rights there"
+def _one_line(error: Exception) -> str | None:
+    """Return what a person needs to know of an error, with a remedy; nothing of one that is a fault of this program."""
+    if (own := own_error(error)) is not None:
+        return str(own)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; check the path, the space and your rights there"
+    if _is_torchvisions(error):
+        (first, *_) = str(error).splitlines() or [type(error).__name__]
+        remedy = "install both from the same place, see https://pytorch.org, or uninstall torchvision"
+        return f"torchvision: does not fit the installed torch ({first}); {remedy}"
+    if isinstance(error, ImportError):
+        return f"{error.name or 'a package'}: cannot be imported ({error.msg}); install it, or install lesionforge anew"
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        what = str(error).strip().partition("\n")[0].removesuffix(".") or "an array did not fit"
+        return f"memory: does not suffice ({what}); take smaller scans, roi_size or batch_size, or another machine"
+    return None
+
+
+def _is_torchvisions(error: Exception) -> bool:
+    """Return whether torchvision raised it; nothing of ours calls it, but libraries import it where it is installed."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] == "torchvision" for name in modules)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether torch did not get the memory that it asked for, on a CPU or a GPU; it may not be imported yet."""
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    )
 
 
 def _complain(text: str, style: str = "red") -> None:
@@ -108,4 +145,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
+    signal.signal(signal.SIGTERM, _stop)
     app(args=arguments, prog_name="lesionforge")
+
+
+def _stop(*signal: object) -> None:
+    """End as Ctrl-C does, so that half-written files go."""
+    raise KeyboardInterrupt

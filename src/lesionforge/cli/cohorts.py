@@ -101,6 +101,7 @@ def import_cohort(
     from lesionforge.cohort.scan import load_scan
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
+    from lesionforge.files import building
 
     problems: list[CohortError] = []
     options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
@@ -120,17 +121,18 @@ def import_cohort(
     found = LAYOUTS[layout.value](src, **options)
     fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
     ends = None if window is None else _window(window)
-    report = write_nnunet(
-        found,
-        cohort,
-        missing=fill,
-        binary_masks=binary_masks,
-        problems=problems,
-        structures=read_structures(src),
-        window=ends,
-        columns=keep_column or (),
-    )
-    copy_roles(src, cohort, report.cohort.subjects)
+    with building(cohort) as unfinished:
+        report = write_nnunet(
+            found,
+            unfinished,
+            missing=fill,
+            binary_masks=binary_masks,
+            problems=problems,
+            structures=read_structures(src),
+            window=ends,
+            columns=keep_column or (),
+        )
+        copy_roles(src, unfinished, report.cohort.subjects)
     console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
     if all(case.annotation.value == NoMask.UNKNOWN.value for case in report.cohort):
         console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
@@ -202,6 +204,7 @@ def anatomy(
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
+    from lesionforge.files import building
 
     if sum(option is not None for option in (given, kmeans, atropos)) != 1:
         raise ConfigError("--from, --kmeans, --atropos", "one of them says where the maps come from", "give one")
@@ -226,10 +229,16 @@ def anatomy(
             known = ", ".join(f"{value} {name}" for name, value in names.items())
             raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
         structures = Structures(names=names, parenchyma=values)
-    report = write_nnunet(
-        read_cohort(cohort), out, missing="zero_fill", anatomy=make, structures=structures, columns=keep_column or ()
-    )
-    copy_roles(cohort, out, report.cohort.subjects)
+    with building(out) as unfinished:
+        report = write_nnunet(
+            read_cohort(cohort),
+            unfinished,
+            missing="zero_fill",
+            anatomy=make,
+            structures=structures,
+            columns=keep_column or (),
+        )
+        copy_roles(cohort, unfinished, report.cohort.subjects)
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
     tell_dropped(report.dropped_columns)
     finish(report.problems, out / "problems.csv")
@@ -250,12 +259,13 @@ def align(
 
     Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
     """
+    from lesionforge.files import building
     from lesionforge.preprocessing.align import LEAST_DICE, align_cohort
 
-    with progress_bar("aligning") as progress:
+    with building(out) as unfinished, progress_bar("aligning") as progress:
         report = align_cohort(
             cohort,
-            out,
+            unfinished,
             size=[_whole(part.strip(), "--size") for part in size.split(",")],
             drop=drop,
             background=_background(background),

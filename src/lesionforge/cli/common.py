@@ -5,25 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lesionforge.errors import ConfigError, LesionforgeError
+from lesionforge.progress import progress_bar as progress_bar
 from lesionforge.reading import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
-
-SECONDS = 30.0
-"""Between two lines about progress, where there is no terminal."""
 
 
 def command_line() -> str:
@@ -46,12 +41,13 @@ CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort f
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder for the result.")]
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
-TimeBudget = Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.")]
+TimeBudget = Annotated[str | None, typer.Option(help="Train for 90s, 10m or 2h at most; reading scans comes on top.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Seed = Annotated[int, typer.Option(help="All randomness comes from it.")]
-Workers = Annotated[int, typer.Option(help="Helper processes; the result does not depend on it.")]
+Workers = Annotated[int, typer.Option(min=0, help="Helper processes; the result does not depend on it.")]
 LoaderWorkers = Annotated[
-    int | None, typer.Option("--workers", help="Loader processes; the result does not depend on it. Some on CUDA.")
+    int | None,
+    typer.Option("--workers", min=0, help="Loader processes; the result does not depend on it. Some on CUDA."),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
 Channels = Annotated[
@@ -155,7 +151,7 @@ def parse_duration(text: str) -> float:
         ConfigError: if the text is not of that form.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if match is None:
+    if match is None or not 0 < float(match[1]) < 1e9:
         raise ConfigError("--time-budget", f"{text!r} is no duration", "write 90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
@@ -175,31 +171,6 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
         if found.setdefault(key, value) != value:
             raise ConfigError(name, f"{key} is given twice, as {found[key]} and as {value}", "give it once")
     return found
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, a line now and then elsewhere; yield the function that moves it."""
-    terminal = Console(stderr=True)
-    if not terminal.is_terminal:
-        yield _line_every(what, SECONDS)
-        return
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=terminal, transient=True) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-def _line_every(what: str, seconds: float) -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    return report
 
 
 def tell_dropped(columns: Sequence[str]) -> None:

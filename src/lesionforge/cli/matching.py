@@ -39,12 +39,13 @@ def match(
     """
     from lesionforge.cli.common import read_selection
     from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.files import building
     from lesionforge.preprocessing.matching import describe_auc, match_cohort, told_apart
 
     reference = read_selection(to, subjects=subjects, cases=cases, role=role, seed=seed)
-    with progress_bar("matching") as progress:
+    with building(out) as unfinished, progress_bar("matching") as progress:
         report = match_cohort(
-            read_cohort(cohort), reference, out=out, seed=seed, columns=keep_column or (), progress=progress
+            read_cohort(cohort), reference, out=unfinished, seed=seed, columns=keep_column or (), progress=progress
         )
     matched = report.written.cohort
     console.print(f"{out}: {len(matched)} cases of {len(matched.subjects)} subjects; look at {out / 'match.png'}")

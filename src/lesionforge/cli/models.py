@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from lesionforge.synthesizers.generate import Synthesis
 
 ENDLESS = 10_000_000
+TIMED_EPOCH = 10
+"""Steps of an epoch where time ends the run, which it does between two epochs."""
 METHODS = (
     "pix2pix, spade, cyclegan, copy_paste, carvemix, transformed_copy, injection or pseudo_healthy draw lesions; "
     "pseudo_healthy, healing_gan or healing_cyclegan remove them; maskgan draws masks."
@@ -91,6 +93,7 @@ def training_options(
     if time_budget is not None:
         options["time_budget"] = parse_duration(time_budget)
         options.setdefault("steps", ENDLESS)
+        options.setdefault("epoch_steps", TIMED_EPOCH)
     return options
 
 
@@ -157,6 +160,7 @@ def train(
             training=training,
             out=out,
             resume=resume,
+            on_problem=problems.append,
         )
     levels = out / "levels.json"
     if levels.is_file():

@@ -40,7 +40,7 @@ def simulate(
     masks: Annotated[Path | None, typer.Option(help="Stroke masks in MNI space to use, with --maps.")] = None,
     skull: Annotated[bool, typer.Option(help="Whether skull, scalp and face are seen.")] = True,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Threads.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
 ) -> None:
     """Make a cohort of simulated heads with simulated lesions. Nothing in it is a patient.
 

@@ -35,7 +35,7 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.cli.models import training_options
-from lesionforge.errors import CohortError, LesionforgeError
+from lesionforge.errors import LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.plan import HealingPlan
@@ -73,6 +73,7 @@ def segment_train(
     Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
     """
     from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
     from lesionforge.tasks.segmentation import SegmentationTask
     from lesionforge.tasks.segmentation_config import SegmentationConfig
@@ -85,6 +86,7 @@ def segment_train(
     training = training_options(
         training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
     )
+    problems: list[LesionforgeError] = []
     SegmentationTask.fit(
         chosen,
         channels=tuple(channels or chosen.channels),
@@ -95,8 +97,11 @@ def segment_train(
         share=share,
         pretrained=None if pretrained is None else SegmentationTask.load(pretrained),
         resume=resume,
+        on_problem=problems.append,
     )
     console.print(f"{out}: see {out / 'model_card.md'}")
+    write_problems(out / "problems.csv", problems)
+    finish(problems, out / "problems.csv")
 
 
 def segment_predict(
@@ -115,22 +120,14 @@ def segment_predict(
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
     from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.tasks.segmentation import SegmentationTask, claim_predictions
+    from lesionforge.tasks.segmentation import SegmentationTask
     from lesionforge.training.quiet import quiet
 
     quiet()
     task = SegmentationTask.load(model, device=device.value)
-    problems: list[LesionforgeError] = []
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
-    chosen.having(task.info.preprocessing.channels)
-    claim_predictions(out, task)
     with progress_bar("segmenting") as progress:
-        for done, case in enumerate(chosen, start=1):
-            try:
-                task.predict_case(case, out)
-            except CohortError as error:
-                problems.append(error)
-            progress(done, len(chosen))
+        problems = task.predict_cohort(chosen, out=out, progress=progress)
     console.print(f"{out}: {len(chosen) - len(problems)} label maps")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")
@@ -153,13 +150,15 @@ def evaluate(
 
     Example: lesionforge evaluate predictions Dataset002_Test --out scores.csv
     """
-    from lesionforge.files import write_text
+    from lesionforge.files import claim_file, write_text
     from lesionforge.scores import is_score, score_info
     from lesionforge.scores.cases import evaluate as evaluate_cases
     from lesionforge.scores.images import NoiseFilter, class_average, precision_recall
     from lesionforge.training.quiet import quiet
 
     quiet()
+    if out is not None:
+        claim_file(out)
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
     counted = None if noise_filter is None else NoiseFilter(below_dice=noise_filter.value)
     table = evaluate_cases(predictions, chosen, in_plane=in_plane, noise_filter=counted)
@@ -203,11 +202,13 @@ def score(
     from rich.table import Table
 
     from lesionforge.cohort.layouts import read_cohort
-    from lesionforge.files import write_text
+    from lesionforge.files import claim_file, write_text
     from lesionforge.scores.fidelity import fidelity
     from lesionforge.training.quiet import quiet
 
     quiet()
+    if out is not None:
+        claim_file(out)
     real = read_selection(against, subjects=subjects, cases=cases, role=role, seed=seed)
     scores = fidelity(
         read_cohort(cohort), real, channels=tuple(channels) if channels else None, seed=seed, device=device.value
@@ -237,7 +238,7 @@ def benchmark(
         bool,
         typer.Option("--dry-run", help="Only say what it takes: trainings, memory, hours here; --out stays untouched."),
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes; each trains one arm at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each trains one arm at a time.")] = 1,
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
 
@@ -248,6 +249,8 @@ def benchmark(
     from lesionforge.benchmark.kinds import runner, source_of, study_plan
     from lesionforge.benchmark.plan import merged, preset
     from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.cohort.layouts.cases_csv import write_problems
+    from lesionforge.cohort.readable import readable
     from lesionforge.cohort.splits import read_roles
     from lesionforge.training.quiet import quiet
 
@@ -259,8 +262,12 @@ def benchmark(
         _print_estimate(study, cohort, roles, workers)
         return
     source = source_of(preset(plan), scale=scale, changes=changes, command=command_line())
+    problems: list[LesionforgeError] = []
+    cohort = readable(cohort, on_problem=problems.append)
     verdict = runner(study, source)(cohort, out=out, roles=roles, workers=workers, say=console.print)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
+    write_problems(out / "problems.csv", problems)
+    finish(problems, out / "problems.csv")
 
 
 def _print_estimate(
@@ -300,7 +307,7 @@ def _range(least: float, most: float, form: str = ",") -> str:
 def demo(
     out: Annotated[Path, typer.Option(help="A new folder, or that of a demo that was stopped.")] = Path("demo"),
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Run the whole way once on simulated scans: cohort, synthesizer, synthetic cohort, benchmark, report.
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, choose_from
 
 SIMULATED = "simulated"
 """The origin of a case of the built-in cohort, and the name of what drew it."""
@@ -166,6 +166,10 @@ class Cohort:
             self[case_id]
         return self.with_cases([case for case in self if case.case_id in case_ids])
 
+    def in_order(self) -> Cohort:
+        """Return the cases ordered by id: results must not depend on the order of the rows in a table."""
+        return self.with_cases(sorted(self.cases, key=lambda case: case.case_id))
+
     def of_subjects(self, subjects: Collection[str]) -> Cohort:
         """Return all cases of the named subjects."""
         return self.with_cases([case for case in self if case.subject_id in subjects])
@@ -192,7 +196,11 @@ class Cohort:
             if list(channels).count(channel) > 1:
                 raise ConfigError("channels", f"{channel} is named twice", "name every channel once")
             if channel not in self.channels:
-                raise CohortError(self.name, f"has no channel {channel!r}", f"choose from {', '.join(self.channels)}")
+                raise CohortError(
+                    self.name,
+                    f"has no channel {channel!r}",
+                    choose_from(self.channels),
+                )
         return self.with_cases([case for case in self if case.has_channels(channels)])
 
     def with_channels(self, channels: Collection[str]) -> Cohort:

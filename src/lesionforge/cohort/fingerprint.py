@@ -164,10 +164,22 @@ class Fingerprint(Frozen):
             raise CohortError(path, what, "make it again with `lesionforge check`") from error
 
 
-def fingerprint(cohort: Cohort, channels: Sequence[str], *, progress: Progress | None = None) -> Fingerprint:
+def fingerprint(
+    cohort: Cohort,
+    channels: Sequence[str],
+    *,
+    progress: Progress | None = None,
+    on_problem: Callable[[CohortError], None] = lambda error: None,
+) -> Fingerprint:
     """Measure a cohort; a case that cannot be read is listed in ``problems`` and left out.
 
     A case that lacks one of the channels contributes the others.
+
+    Args:
+        cohort: what to measure.
+        channels: which of its channels.
+        progress: called after each case.
+        on_problem: called with the error of each case that is left out.
     """
     measured, problems = [], []
     for done, case in enumerate(cohort, start=1):
@@ -175,23 +187,34 @@ def fingerprint(cohort: Cohort, channels: Sequence[str], *, progress: Progress |
             measured.append(measure(load_scan(case, [channel for channel in channels if channel in case.images])))
         except CohortError as error:
             problems.append(str(error))
+            on_problem(error)
         if progress:
             progress(done, len(cohort))
-    return collect(cohort, channels, measured, problems)
+    return collect(cohort, channels, measured, problems, on_problem=on_problem)
 
 
 def collect(
-    cohort: Cohort, channels: Sequence[str], measured: Sequence[Measured], problems: Sequence[str]
+    cohort: Cohort,
+    channels: Sequence[str],
+    measured: Sequence[Measured],
+    problems: Sequence[str],
+    *,
+    on_problem: Callable[[CohortError], None] = lambda error: None,
 ) -> Fingerprint:
     """Make the fingerprint of measured cases; volumes among slices (or the reverse) become problems."""
     spatial_dims = len(measured[0].case.size) if measured else 0
     alike = [item for item in measured if len(item.case.size) == spatial_dims]
     odd = [
-        f"{item.case.case_id}: has {len(item.case.size)} axes, the cases before it {spatial_dims}; "
-        "keep slices and volumes in separate cohorts"
+        CohortError(
+            item.case.case_id,
+            f"has {len(item.case.size)} axes, the cases before it {spatial_dims}",
+            "keep slices and volumes in separate cohorts",
+        )
         for item in measured
         if len(item.case.size) != spatial_dims
     ]
+    for error in odd:
+        on_problem(error)
     return Fingerprint(
         name=cohort.name,
         channels=tuple(channels),
@@ -205,7 +228,7 @@ def collect(
             )
             for channel in channels
         },
-        problems=(*problems, *odd),
+        problems=(*problems, *map(str, odd)),
     )
 
 

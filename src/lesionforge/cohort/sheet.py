@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.planes import key_plane
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, choose_from
 from lesionforge.files import atomic
 
 PANELS_ACROSS = 8
@@ -160,7 +160,7 @@ def _check_request(cohort: Cohort, out: Path, channels: Sequence[str], n_cases: 
     if not len(cohort):
         raise CohortError(cohort.name, "has no cases to show", "check the folder, or the selection that led to it")
     if not channels:
-        raise ConfigError("channels", "names no channel", f"choose from {', '.join(cohort.channels)}")
+        raise ConfigError("channels", "names no channel", choose_from(cohort.channels))
     cohort.having(channels)
     if n_cases < 1:
         raise ConfigError("n_cases", f"is {n_cases}", "show at least one case")

@@ -11,7 +11,7 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.identity import alike
 from lesionforge.cohort.leaks import check_no_leak, checked_split
 from lesionforge.cohort.scan import read_label
-from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError, choose_from
 from lesionforge.files import write_json
 from lesionforge.reading import read_json
 from lesionforge.seeding import generator
@@ -66,7 +66,8 @@ def nested_sets(cohort: Cohort, amounts: Iterable[int | float], seed: int) -> di
     for amount in amounts:
         number = round(amount * len(order)) if isinstance(amount, float) else amount
         if not 1 <= number <= len(order):
-            what = f"{amount} of {len(order)} subjects leaves {number} of them"
+            end = "leaves 0 of them" if number < 1 else "are asked for, which are more than there are"
+            what = f"{amount} of {len(order)} subjects {end}"
             raise ConfigError(
                 f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one"
             )
@@ -242,7 +243,7 @@ def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> 
         ConfigError: if there is no such role, or none of its subjects is in the cohort.
     """
     if role not in roles:
-        raise ConfigError(f"role {role}", "is not in the roles file", f"choose from {', '.join(roles)}")
+        raise ConfigError(f"role {role}", "is not in the roles file", choose_from(roles))
     part = _training_part(cohort, roles[role])
     if not part.cases:
         raise ConfigError(f"role {role}", f"none of its subjects is in {cohort.name}", "check the roles file")

@@ -28,7 +28,7 @@ from lesionforge.cohort.template_contrast import Contrast
 from lesionforge.cohort.template_lesions import LesionKind
 from lesionforge.cohort.template_maps import label_files
 from lesionforge.cohort.template_subject import Simulated, Simulation, simulate_subject
-from lesionforge.files import claim_output, write_json, write_text
+from lesionforge.files import claim_output, one_at_a_time, write_json, write_text
 from lesionforge.reading import read_json
 
 README = """\
@@ -48,6 +48,7 @@ Its heads are random deformations of label maps that were given, with drawn inte
 where given masks say. What the maps and masks tell about people, it tells, too."""
 
 
+@one_at_a_time
 def make_template_cohort(
     out: Path,
     *,
@@ -134,10 +135,9 @@ def _begin(out: Path, simulation: Simulation) -> None:
     """Claim the output folder, or go on in one that was begun with the same settings."""
     settings = out / "simulation.json"
     content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
-    if settings.is_file() and read_json(settings) == content:
-        return
-    claim_output(out)
-    write_json(settings, content)
+    if not settings.is_file() or read_json(settings) != content:
+        claim_output(out)
+        write_json(settings, content)
     names = FREESURFER_STRUCTURES.names if simulation.maps else ANATOMY_LABELS
     anatomy = ", ".join(f"{value} {name}" for name, value in names.items())
     heads = HEADS_OF_MAPS if simulation.maps else HEADS

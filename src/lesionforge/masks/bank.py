@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class MaskBank(MaskSource):
 
     def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
         found, problems = list[Lesion | None](), list[CohortError]()
-        for case in cohort.with_lesions():
+        for case in cohort.with_lesions().in_order():
             try:
                 found.append(_read_case(case, channel))
             except CohortError as problem:
@@ -97,6 +98,15 @@ class MaskBank(MaskSource):
             what, remedy = "no case has a lesion to take as mask", "name a cohort with lesion labels"
             raise ConfigError(cohort.name, told(what, problems), remedy)
         self.subjects = frozenset(lesion.subject for lesion in self.lesions)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all lesion maps, with where they come from."""
+        content = hashlib.sha256()
+        for lesion in self.lesions:
+            content.update(repr((lesion.mask_id, lesion.subject, lesion.spacing, lesion.centre)).encode())
+            content.update(repr(lesion.mask.shape).encode() + np.ascontiguousarray(lesion.mask).tobytes())
+        return content.hexdigest()
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the lesion map of a random case."""

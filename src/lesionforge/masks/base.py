@@ -23,6 +23,11 @@ class MaskSource(ABC):
 
     subjects: frozenset[str]
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What the masks depend on beside the scan and the random numbers, as a hash or in words."""
+
     def to(self, device: str) -> Self:
         """Move what computes to ``device``."""
         return self

@@ -54,6 +54,12 @@ class EditedMasks(MaskSource):
         self.shift_mm, self.scale, self.rotation_deg = shift_mm, scale, rotation_deg
         self.mirror, self.elastic_mm = mirror, elastic_mm
 
+    @property
+    def digest(self) -> str:
+        """That of the source, with the ranges of the edits."""
+        ranges = (self.shift_mm, self.scale, self.rotation_deg, self.mirror, self.elastic_mm)
+        return f"{self.source.digest}, edited {ranges}"
+
     def to(self, device: str) -> Self:
         """Move the source."""
         self.source.to(device)

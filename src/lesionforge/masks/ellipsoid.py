@@ -53,6 +53,12 @@ class Ellipsoids(MaskSource):
         self.prior = None if prior is None else MaskBank(prior, channel=channel, on_problem=on_problem)
         self.subjects = frozenset() if self.prior is None else self.prior.subjects
 
+    @property
+    def digest(self) -> str:
+        """The ranges, and the hash of the lesions that say where."""
+        ranges = (self.count, self.diameter_mm, self.irregularity, self.label)
+        return f"{ranges} {None if self.prior is None else self.prior.digest}"
+
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the ellipsoids of one mask.
 

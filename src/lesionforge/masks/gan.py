@@ -27,7 +27,7 @@ from lesionforge.cohort.scan import FloatArray, LabelArray, Scan
 from lesionforge.cohort.splits import split_by_subject
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, ModelError
-from lesionforge.files import write_text
+from lesionforge.files import one_at_a_time, write_text
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.gan_training import MaskGANConfig, MaskGANModule, MaskItems, Watch, make_generator, picture
 from lesionforge.masks.mask import DrawnMask, PlacedMask
@@ -40,7 +40,15 @@ from lesionforge.scores.masks import compare_masks
 from lesionforge.seeding import generator as random_generator
 from lesionforge.training.inference import in_sub_batches
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
-from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
+from lesionforge.training.model_folder import (
+    ModelInfo,
+    describe,
+    digest_of_tensors,
+    must_fit,
+    read_info,
+    read_tensors,
+    save_model,
+)
 from lesionforge.training.preview import Preview
 
 METHOD, BATCH_SIZE, SUB_BATCH, LOOKED_AT, COMPARED = "maskgan", 8, 16, 32, 200
@@ -62,6 +70,7 @@ class MaskGAN(MaskSource):
         self.subjects = frozenset(info.training_subjects)
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -110,6 +119,7 @@ class MaskGAN(MaskSource):
             items,
             out=out,
             config=training,
+            info=info,
             resume=resume,
             callbacks=(shown, Watch(partial(draw, LOOKED_AT), grid.brain_voxels)),
         )
@@ -154,17 +164,26 @@ class MaskGAN(MaskSource):
         least = self.config.min_voxels * self.grid.voxel_mm3 / shrunk
         return super().sample(scan, rng, **{**options, "min_volume": max(least, options.get("min_volume", 0.0))})
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that is kept."""
+        return digest_of_tensors(self.tensors())
+
     def to(self, device: str) -> Self:
         """Move the generator."""
         self.generator.to(device)
         return self
 
-    def save(self, folder: Path) -> None:
-        """Write the model folder."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what ``model.safetensors`` keeps."""
         tensors = {f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()}
         grid = {"affine": self.grid.affine, "mean": self.grid.brain.mean, "covariance": self.grid.brain.covariance}
         kept = {f"grid.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in grid.items()}
-        save_model(folder, self.info, {**tensors, **kept})
+        return {**tensors, **kept}
+
+    def save(self, folder: Path) -> None:
+        """Write the model folder."""
+        save_model(folder, self.info, self.tensors())
 
     @classmethod
     def load(cls, folder: Path, *, device: Device = "cpu") -> Self:

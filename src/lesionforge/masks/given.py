@@ -1,6 +1,8 @@
 """Masks from label files: drawings, or the output of another program."""
 
+import hashlib
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.identity import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
+from lesionforge.files import sha256_of
 from lesionforge.masks.bank import Lesion, read_lesion
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
@@ -48,6 +51,12 @@ class GivenMasks(MaskSource):
         self.lesions = lesions
         self._subjects_of = {name: people.behind(name) or frozenset({name}) for name in lesions}
         self.subjects = frozenset[str]().union(*self._subjects_of.values())
+
+    @cached_property
+    def digest(self) -> str:  # type: ignore[override]
+        """The SHA-256 of all files, with the subjects they are of."""
+        files = [(name, lesion.subject, sha256_of(self._paths[name])) for name, lesion in self.lesions.items()]
+        return hashlib.sha256(repr(files).encode()).hexdigest()
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the scan's own file if there is one, else any.

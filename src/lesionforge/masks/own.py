@@ -16,6 +16,7 @@ class OwnMasks(MaskSource):
     """
 
     subjects = frozenset()
+    digest = "the label of each scan"
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Return the scan's mask.

@@ -32,7 +32,7 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
         CohortError: if fewer than 20 masks are left, or all of them are alike.
     """
     cases, masks, problems = [], [], list[CohortError]()
-    for case in cohort.with_lesions():
+    for case in cohort.with_lesions().in_order():
         try:
             assert case.label is not None
             label, affine = read_label(case.label)

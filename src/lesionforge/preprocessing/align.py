@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, loa
 from lesionforge.cohort.splits import copy_roles
 from lesionforge.cohort.structures import read_structures
 from lesionforge.errors import CohortError, ConfigError, causes
-from lesionforge.files import claim_output
+from lesionforge.files import claim_output, one_at_a_time, scratch
 from lesionforge.preprocessing.region import with_region
 from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.reading import Row
@@ -128,6 +127,7 @@ class Aligner:
         return aligned
 
 
+@one_at_a_time
 def align_cohort(
     folder: Path,
     out: Path,
@@ -164,12 +164,12 @@ def align_cohort(
         raise CohortError(folder, "is a cohort of slices, but volumes are aligned", "name a cohort of volumes")
     claim_output(out)
     cases, rows = [], []
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with scratch(out) as temporary:
         for done, case in enumerate(cohort):
             progress(done, len(cohort))
             try:
                 aligned = aligner.align(load_scan(case, [name for name in cohort.channels if name in case.images]))
-                cases.append(_save(aligned, cohort, Path(temporary)))
+                cases.append(_save(aligned, cohort, temporary))
                 rows.append({"case_id": case.case_id, "registration": registration, **_measure(aligned, aligner)})
             except CohortError as problem:
                 problems.append(problem)

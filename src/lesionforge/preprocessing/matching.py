@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.measure import foreground
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
 from lesionforge.errors import CohortError
-from lesionforge.files import claim_output, write_json
+from lesionforge.files import claim_output, one_at_a_time, scratch, write_json
 from lesionforge.preprocessing.heights import Heights, estimate_heights, stack_order
 from lesionforge.preprocessing.match_sheet import match_sheet
 from lesionforge.preprocessing.set_classifier import set_auc, tissue, tissue_histogram
@@ -62,6 +61,7 @@ class MatchReport:
     height_error: float | None
 
 
+@one_at_a_time
 def match_cohort(
     cohort: Cohort,
     reference: Cohort,
@@ -99,8 +99,8 @@ def match_cohort(
     partners = _partners(healthy, reference, heights, seed)
     matches = _matches(healthy, reference, heights, partners)
     claim_output(out)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        changed = list(_changed(matches, healthy.channels, Path(temporary), progress))
+    with scratch(out) as temporary:
+        changed = list(_changed(matches, healthy.channels, temporary, progress))
         written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]

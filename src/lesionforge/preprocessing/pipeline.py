@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
-from lesionforge.config import IntensityName
+from lesionforge.config import IntensityName, Millimetres, RoiSize
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.geometry import Geometry, plan_geometry, turned_spacing
 from lesionforge.preprocessing.intensity import Head, Intensity, Percentile, Range, tissue_level, to_file, to_model
@@ -148,12 +148,12 @@ class Preprocessing(BaseModel):
         output: the model's range, (0, 1) or (−1, 1).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     spatial_dims: Literal[2, 3]
     channels: tuple[str, ...]
-    spacing: tuple[float, ...] | None = None
-    shape: tuple[int, ...] | None = None
+    spacing: tuple[Millimetres, ...] | None = None
+    shape: RoiSize | None = None
     intensity: Intensity = Head()
     output: Range = (-1.0, 1.0)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.healed import REFERENCES
 from lesionforge.scores.healthiness import healthiness, is_valid
 from lesionforge.scores.info import HEALED_SCORES
@@ -39,7 +39,7 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
     methods = list(dict.fromkeys(scores["method"]))
     for name in baselines:
         if name not in methods or name in REFERENCES:
-            raise ConfigError(name, "is no method that was scored", f"choose from {', '.join(methods)}")
+            raise ConfigError(name, "is no method that was scored", choose_from(methods))
     results = scores.rename(columns={"method": "arm"}).assign(fraction=1.0)
     parts = []
     for score in HEALED_SCORES:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.intervals import Interval, detectable, mean_interval, p_value
 
 __all__ = ["Interval", "compare_arms", "holm", "paired_differences", "seed_differences", "seed_means", "subject_means"]
@@ -92,10 +92,10 @@ def compare_arms(results: pd.DataFrame, *, baseline: str, metric: str) -> pd.Dat
         ConfigError: if there is no such arm or metric.
     """
     if metric not in results:
-        raise ConfigError(metric, "is not a column of the results", f"choose from {', '.join(results.columns)}")
+        raise ConfigError(metric, "is not a column of the results", choose_from(results.columns))
     if baseline not in set(results["arm"]):
-        arms = ", ".join(map(str, results["arm"].unique()))
-        raise ConfigError(baseline, "the baseline is not an arm of the results", f"choose from {arms}")
+        what = "the baseline is not an arm of the results"
+        raise ConfigError(baseline, what, choose_from(results["arm"].unique()))
     values = results.assign(training=trainings(results))
     values = values.groupby(["arm", "fraction", "training", "subject_id"], sort=False)[metric].mean().reset_index()
     seeds, pairs = seed_means(results, metric), paired_differences(results, metric, baseline=baseline)

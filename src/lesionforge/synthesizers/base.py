@@ -11,12 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.loop import TrainingConfig
-from lesionforge.training.model_folder import ModelInfo, save_model
+from lesionforge.training.model_folder import ModelInfo, digest_of_tensors, save_model
 
 
 class FittedModel(ABC):
@@ -48,6 +49,7 @@ class FittedModel(ABC):
         out: Path,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Fit on the lesion cases of ``cohort`` and save the model into ``out``.
 
@@ -59,6 +61,7 @@ class FittedModel(ABC):
             out: the model folder.
             preprocessing: to share with a task; fitted on the lesion cases unless given.
             resume: go on with the run in ``out``.
+            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
 
         Raises:
             ConfigError: if an option is unknown or out of range.
@@ -89,6 +92,11 @@ class FittedModel(ABC):
     def to(self, device: str) -> Self:
         """Move what computes to ``device``."""
         return self
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what ``model.safetensors`` keeps."""
+        return digest_of_tensors(self.tensors())
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``model_card.md`` into ``folder``."""

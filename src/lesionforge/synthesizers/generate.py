@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
-from lesionforge.files import write_json
+from lesionforge.files import one_at_a_time, write_json
 from lesionforge.masks import MASK_SOURCES, OwnMasks
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
@@ -24,8 +24,9 @@ from lesionforge.synthesizers.base import FittedModel, Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.drawing import Drawing, draw_into
 from lesionforge.synthesizers.healing import Healer
-from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
+from lesionforge.synthesizers.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.synthesizers.targets import Target, Targets
+from lesionforge.training.pool import Pool
 
 Progress = Callable[[int, int], None]
 
@@ -60,6 +61,7 @@ class Job:
     file_ending: str
 
 
+@one_at_a_time
 def synthesize_cohort(
     model: Synthesizer,
     cohort: Cohort,
@@ -103,7 +105,7 @@ def synthesize_cohort(
         CohortError: if there is no target scan, or none that is lesion-free where these are asked for.
         OutputError: if ``out`` holds something else.
     """
-    targets = cohort.having(model.info.preprocessing.channels).annotated()
+    targets = cohort.having(model.info.preprocessing.channels).annotated().in_order()
     if lesion_free:
         targets = lesion_free_scans(targets)
     elif isinstance(masks, OwnMasks):
@@ -123,7 +125,12 @@ def synthesize_cohort(
         file_ending=ending,
     )
     model.check_dimensions(2 if ending == ".png" else 3)
+    if not (math.isfinite(min_volume) and min_volume >= 0):
+        raise ConfigError("--min-volume", f"{min_volume} is no volume", "give 0 mm³ or more")
+    if workers < 0:
+        raise ConfigError("--workers", f"{workers} is no number of processes", "give 0 or more")
     claim_run_folder(out, _settings(job, n))
+    check_sources(out, targets)
     written, found, redraws = [], [], 0
     for done, outcome in enumerate(_outcomes(job, n, workers), start=1):
         if isinstance(outcome, LesionforgeError):
@@ -198,6 +205,7 @@ def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
         "case_id": case_id,
         "annotation": (Annotation.LESION if drawing.label.any() else Annotation.LESION_FREE).value,
         "source_case": source.case_id,
+        "source_sha256": digest_of([source]),
         "mask_id": placed.mask_id,
         "redraws": placed.redraws,
         "parents": sorted(parents),
@@ -263,10 +271,11 @@ def _settings(job: Job, n: int) -> dict[str, object]:
         "seed": job.seed,
         "blend": job.blend,
         "min_volume": job.min_volume,
-        "model": job.model.info.model_dump(mode="json"),
+        **model_settings("model", job.model),
         "masks": None if job.masks is None else [type(job.masks).__name__, *sorted(job.masks.subjects)],
+        "masks_sha256": None if job.masks is None else job.masks.digest,
         "targets": [case.case_id for case in job.cohort],
-        **({} if healer is None else {"healer": healer.info.model_dump(mode="json")}),
+        **({} if healer is None else model_settings("healer", healer)),
     }
 
 
@@ -278,8 +287,10 @@ def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeErro
     for model in models:
         if model is not None:
             model.to("cpu")
-    with ProcessPoolExecutor(workers, get_context("spawn"), _remember, (job,)) as pool:
-        yield from pool.map(_draw_remembered, range(n), [n] * n, chunksize=max(1, min(16, n // workers)))
+    with Pool(workers, threads=1, here=False, prepare=_remember, arguments=(job,)) as run:
+        size = max(1, min(16, n // workers))
+        for outcomes in run(_draw_remembered, [(range(first, min(first + size, n)), n) for first in range(0, n, size)]):
+            yield from outcomes
 
 
 _job: list[Job] = []
@@ -289,8 +300,8 @@ def _remember(job: Job) -> None:
     _job[:] = [job]
 
 
-def _draw_remembered(index: int, n: int) -> Case | LesionforgeError:
-    return draw_case(_job[0], index, n)
+def _draw_remembered(indices: Sequence[int], n: int) -> list[Case | LesionforgeError]:
+    return [draw_case(_job[0], index, n) for index in indices]
 
 
 def _empty(job: Job) -> Cohort:

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_edited, save_label
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
-from lesionforge.files import write_json
+from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.blend import Blend, blend_lesion
 from lesionforge.synthesizers.conditions import hole_around
 from lesionforge.synthesizers.healing import Healed, Healer
-from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
+from lesionforge.synthesizers.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 
 Progress = Callable[[int, int], None]
 HEALED, MAPS, RECONSTRUCTED = "healed", "maps", "reconstructed"
@@ -55,6 +56,7 @@ class Healing:
     problems: tuple[LesionforgeError, ...]
 
 
+@one_at_a_time
 def heal_cohort(
     model: Healer,
     cohort: Cohort,
@@ -92,10 +94,11 @@ def heal_cohort(
     settings = {
         "heals": True,
         "blend": blend,
-        "model": model.info.model_dump(mode="json"),
+        **model_settings("model", model),
         "scans": [case.case_id for case in scans],
     }
     claim_run_folder(out, settings)
+    check_sources(out, [_unlabelled(case) for case in scans])
     kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
     written: dict[str, list[Case]] = {kind: [] for kind, made in kinds.items() if made}
     found, resampled = list(problems), []
@@ -161,7 +164,7 @@ def _heal_case(
 
 def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str) -> dict[str, Any]:
     preprocessing = model.info.preprocessing
-    scan = load_scan(replace(case, annotation=Annotation.UNKNOWN, label=None, anatomy=None), preprocessing.channels)
+    scan = load_scan(_unlabelled(case), preprocessing.channels)
     sample = preprocessing.forward(scan)
     healed, made = heal_scan(model, scan, sample, blend=blend)
     nothing = np.zeros(scan.spatial_shape, np.int16)
@@ -178,6 +181,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
             save_label(label_file, label, scan.file)
     return {
         "source_case": case.case_id,
+        "source_sha256": digest_of([_unlabelled(case)]),
         "annotation": str(case.annotation),
         "method": model.method,
         "blend": blend,
@@ -186,6 +190,10 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         "resampled": preprocessing.geometry(scan).resamples,
         "parents": sorted(case.ancestry | set(model.info.training_subjects)),
     }
+
+
+def _unlabelled(case: Case) -> Case:
+    return replace(case, annotation=Annotation.UNKNOWN, label=None, anatomy=None)
 
 
 def _case_of(model: Healer, case: Case, out: Path, kind: str, facts: dict[str, Any], ending: str) -> Case:

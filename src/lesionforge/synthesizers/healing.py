@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
-from lesionforge.files import write_json
+from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import FittedModel
 from lesionforge.synthesizers.healing_config import HealingConfig
@@ -28,7 +28,7 @@ from lesionforge.training.inference import in_windows
 from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
-from lesionforge.training.samples import cached_samples, training_size
+from lesionforge.training.samples import cached_samples, measured_cases, training_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Healer(FittedModel):
         self.networks: Any = networks.eval().requires_grad_(False)
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -82,6 +83,7 @@ class Healer(FittedModel):
         out: Path,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Train on the annotated cases of ``cohort``, with and without lesions; see :meth:`FittedModel.fit`.
 
@@ -92,7 +94,7 @@ class Healer(FittedModel):
         options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
         cases = healing_cohort(cohort, channels)
-        facts = fingerprint(cases, channels)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
             preprocessing = Preprocessing.fit(
                 facts, spatial_dims=options.spatial_dims, spacing=options.spacing, intensity=options.intensity
@@ -116,7 +118,7 @@ class Healer(FittedModel):
         module = cls.module(info, training)
         draw = partial(cls.picture, info, module, items)
         preview = Preview(draw, out / "previews", minutes=training.preview_minutes)
-        steps = fit(module, items, out=out, config=training, resume=resume, callbacks=(preview,))
+        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=(preview,))
         model = cls(info.model_copy(update={"training": {**info.training, "steps": steps}}), module.result)
         if levels is not None:
             write_json(out / "levels.json", levels)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.config import ScanConfig
+from lesionforge.config import Millimetres, RoiSize, ScanConfig
 from lesionforge.networks.change import ChangeGenerator
 from lesionforge.networks.discriminator import PatchGAN
 from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
@@ -51,8 +51,8 @@ class HealingConfig(ScanConfig):
     draws: Literal["image", "change"] = "image"
     critic_channels: tuple[int, ...] = Field(default=CRITIC_CHANNELS, min_length=1)
     width: float = Field(default=0.25, gt=0)
-    spacing: tuple[PositiveFloat, ...] | None = None
-    roi_size: tuple[int, ...] | None = None
+    spacing: tuple[Millimetres, ...] | None = None
+    roi_size: RoiSize | None = None
     adversarial: Literal["lsgan", "wgan", "bounded"] = "lsgan"
     lambda_gp: float = Field(default=10.0, ge=0)
     margin_mm: float = Field(default=6.0, ge=0)

@@ -14,7 +14,7 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.layouts.provenance import read_record
 from lesionforge.errors import ConfigError
-from lesionforge.files import atomic, write_json
+from lesionforge.files import atomic, one_at_a_time, write_json
 from lesionforge.masks.base import MaskSource
 from lesionforge.scores.realism import judge_realism
 from lesionforge.scores.realism_classifier import LookAt, RealismConfig
@@ -23,7 +23,7 @@ from lesionforge.scores.sharpness import cohort_sharpness
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
-from lesionforge.synthesizers.run_folder import claim_run_folder, finish_run_folder
+from lesionforge.synthesizers.run_folder import case_settings, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.training.loop import Device, pick_device
 
@@ -67,6 +67,7 @@ class KeepBest:
         return frozenset()
 
 
+@one_at_a_time
 def synthesize_best(
     model: Synthesizer,
     cohort: Cohort,
@@ -119,8 +120,8 @@ def _settings(keep: KeepBest) -> dict[str, object]:
     return {
         "keep_best": keep.share,
         "by": keep.by,
-        "real": None if keep.real is None else [case.case_id for case in keep.real],
-        "segmentor": None if keep.segmentor is None else keep.segmentor.info.model_dump(mode="json"),
+        **({"real": None} if keep.real is None else case_settings("real", keep.real)),
+        **({"segmentor": None} if keep.segmentor is None else model_settings("segmentor", keep.segmentor)),
         "classifier": keep.classifier.model_dump(mode="json"),
     }
 

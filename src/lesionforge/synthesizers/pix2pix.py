@@ -25,10 +25,11 @@ from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
 from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
+from lesionforge.files import one_at_a_time
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -44,7 +45,7 @@ from lesionforge.training.loop import TrainingConfig, claim_run, fit
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.preview import Preview, montage
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.samples import cached_samples, measured_cases
 
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
@@ -109,6 +110,7 @@ class Pix2Pix(Synthesizer):
         self.generator = generator.eval().requires_grad_(False)
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -119,6 +121,7 @@ class Pix2Pix(Synthesizer):
         out: Path,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Train on crops around the lesions of ``cohort``, for label maps also elsewhere; see :meth:`Synthesizer.fit`.
 
@@ -127,7 +130,7 @@ class Pix2Pix(Synthesizer):
         options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
         cases = training_cohort(cohort, channels, lesion_free=not options.lesions_only)
-        facts = fingerprint(cases, channels)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
         if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
             preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
         samples = cached_samples(cases, preprocessing)
@@ -152,7 +155,9 @@ class Pix2Pix(Synthesizer):
         preview = Preview(shown, out / "previews", minutes=training.preview_minutes)
         also = {INTENSITIES: torch.from_numpy(intensities)}
         candidates = Candidates(kept, out, training, also=also, draw=shown)
-        steps = fit(module, cls.items(crops), out=out, config=training, resume=resume, callbacks=(preview, candidates))
+        callbacks = (preview, candidates)
+        items = cls.items(crops)
+        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=callbacks)
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         model = cls(info, module.result, intensities)
         model.save(out)

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from lesionforge.cohort.fingerprint import Fingerprint
-from lesionforge.config import ScanConfig
+from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.networks.discriminator import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
@@ -64,7 +64,7 @@ class Pix2PixConfig(ScanConfig):
     spatial_dims: Literal[2, 3] = 2
     network: Literal["unet", "resnet", "lcgan"] = "unet"
     channels: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=2)
-    roi_size: tuple[int, ...] | None = None
+    roi_size: RoiSize | None = None
     width: float = Field(default=0.25, gt=0)
     adversarial: Literal["lsgan", "log", "hinge"] = "lsgan"
     lambda_l1: float = Field(default=10.0, ge=0)

@@ -6,7 +6,6 @@ on the real cases at hand rather than on all there are, and the classifier judge
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_problems
 from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, ModelError
-from lesionforge.files import atomic, write_json, write_text
+from lesionforge.files import atomic, one_at_a_time, sha256_of, write_json, write_text
 from lesionforge.masks import OwnMasks
 from lesionforge.scores.quality import Realism, image_scores, recommend, rule, summarize_images
 from lesionforge.scores.realism import FEWEST_SUBJECTS, REAL, judge_realism
@@ -28,7 +27,7 @@ from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.candidate_grid import candidate_grid, same_score_grid
 from lesionforge.synthesizers.generate import Synthesis, synthesize_cohort
 from lesionforge.synthesizers.registry import load_synthesizer
-from lesionforge.synthesizers.run_folder import claim_run_folder
+from lesionforge.synthesizers.run_folder import case_settings, claim_run_folder, model_settings
 from lesionforge.tasks.segmentation import SegmentationTask
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.training.loop import Device, TrainingConfig, pick_device
@@ -75,6 +74,7 @@ class Selection:
     problems: tuple[LesionforgeError, ...]
 
 
+@one_at_a_time
 def select_candidates(
     run: Path,
     real: Cohort,
@@ -151,12 +151,7 @@ def _digests(run: Path) -> dict[str, str]:
     names = list_candidates(run)
     if not names:
         raise ModelError(run, "has no candidates to choose from", "train it with, for example, candidates=[10,50]")
-    return {name: _digest(run / CANDIDATES / f"{name}.safetensors") for name in names}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: sha256_of(run / CANDIDATES / f"{name}.safetensors") for name in names}
 
 
 def _settings(
@@ -171,8 +166,8 @@ def _settings(
     return {
         "model": info.model_dump(mode="json"),
         "candidates": dict(digests),
-        "cases": [case.case_id for case in cases],
-        "segmentor": None if segmentor is None else segmentor.info.model_dump(mode="json"),
+        **case_settings("cases", cases),
+        **({"segmentor": None} if segmentor is None else model_settings("segmentor", segmentor)),
         "config": config.model_dump(mode="json"),
         "seed": seed,
     }

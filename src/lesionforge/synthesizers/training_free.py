@@ -10,14 +10,16 @@ from pydantic import Field
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.config import ScanConfig, parse_options
+from lesionforge.files import one_at_a_time
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.lesion_library import Lesion, build_library, library_from_tensors, library_tensors
+from lesionforge.training.checkpoint import check_same_model
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.samples import cached_samples, measured_cases
 
 
 class LibraryConfig(ScanConfig):
@@ -42,6 +44,7 @@ class LibrarySynthesizer(Synthesizer):
         self.lesions = lesions
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -52,20 +55,23 @@ class LibrarySynthesizer(Synthesizer):
         out: Path,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Cut the lesions out of the training cases; see :meth:`Synthesizer.fit`."""
         claim_run(out, resume=resume)
         options = parse_options(cls.Config, config)
         cases = training_cohort(cohort, channels)
-        facts = fingerprint(cases, channels)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
         dims: Any = options.spatial_dims or facts.spatial_dims
         options = options.model_copy(update={"spatial_dims": dims})
         if preprocessing is None or preprocessing.spatial_dims != dims:
             preprocessing = Preprocessing.fit(facts, spatial_dims=dims, intensity=options.intensity)
             if dims == facts.spatial_dims:
                 preprocessing = preprocessing.model_copy(update={"spacing": None})
+        info = describe(cls.method, options, preprocessing, cases)
+        check_same_model(out, info)
         lesions = build_library(cached_samples(cases, preprocessing), slices=dims == 2, context_mm=options.context_mm)
-        model = cls(describe(cls.method, options, preprocessing, cases), lesions)
+        model = cls(info, lesions)
         model.save(out)
         return model
 

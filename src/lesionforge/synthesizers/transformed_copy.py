@@ -15,16 +15,19 @@ import numpy as np
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import ScanConfig, parse_options
+from lesionforge.files import one_at_a_time
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.tasks.ct_augmentation import published_ct_augmentation
 from lesionforge.tasks.training_set import apply_seeded
+from lesionforge.training.checkpoint import check_same_model
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
+from lesionforge.training.samples import measured_cases
 
 
 class TransformedCopyConfig(ScanConfig):
@@ -47,6 +50,7 @@ class TransformedCopy(Synthesizer):
         return True
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -57,16 +61,18 @@ class TransformedCopy(Synthesizer):
         out: Path,
         preprocessing: Preprocessing | None = None,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Save what the cohort's scans are like; see :meth:`FittedModel.fit`."""
         claim_run(out, resume=resume)
         options = parse_options(cls.Config, config)
         cases = training_cohort(cohort, channels)
-        preprocessing = preprocessing or Preprocessing.fit(
-            fingerprint(cases, channels), spatial_dims=2, intensity=options.intensity
-        )
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
+        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
         own_grid = preprocessing.model_copy(update={"spatial_dims": 2, "spacing": None, "shape": None})
-        model = cls(describe(cls.method, options, own_grid, cases))
+        info = describe(cls.method, options, own_grid, cases)
+        check_same_model(out, info)
+        model = cls(info)
         model.save(out)
         return model
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.digest import digest_of
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
-from lesionforge.errors import ConfigError, ModelError, OutputError
-from lesionforge.files import claim_output, write_json
+from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
 from lesionforge.networks.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.reading import read_json
@@ -33,9 +34,17 @@ from lesionforge.tasks.training_cases import (
 from lesionforge.tasks.training_set import Source
 from lesionforge.tasks.windows import segment_slices, segment_windows
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
-from lesionforge.training.model_folder import ModelInfo, describe, must_fit, read_info, read_tensors, save_model
+from lesionforge.training.model_folder import (
+    ModelInfo,
+    describe,
+    digest_of_tensors,
+    must_fit,
+    read_info,
+    read_tensors,
+    save_model,
+)
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.samples import cached_samples, measured_cases
 from lesionforge.training.segmentation import SegmentationModule
 
 
@@ -52,6 +61,7 @@ class SegmentationTask:
     network: nn.Module
 
     @classmethod
+    @one_at_a_time
     def fit(
         cls,
         cohort: Cohort,
@@ -67,6 +77,7 @@ class SegmentationTask:
         watched: Mapping[str, Cohort] | None = None,
         watch_every: int = 100,
         resume: bool = False,
+        on_problem: OnProblem = fail,
     ) -> Self:
         """Train on the annotated cases of ``cohort``; the last step's weights are the result.
 
@@ -86,16 +97,19 @@ class SegmentationTask:
                 :class:`~lesionforge.tasks.learning_curve.DiceCurve`; the weights do not depend on it.
             watch_every: steps between two of them.
             resume: go on with the run in ``out``.
+            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
 
         Raises:
             CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
-            ConfigError: if ``pretrained`` has another network, other channels or other classes.
+            ConfigError: if ``share`` is none, or ``pretrained`` has another network, other channels or other classes.
             ModelError: if the file of weights does not fit the network.
             OutputError: if ``out`` holds anything already and ``resume`` is off.
         """
+        if not 0 <= share <= 1:
+            raise ConfigError("--share", f"{share} is no share", "give a number from 0 to 1")
         claim_run(out, resume=resume)
         cases = annotated_cases(cohort, channels)
-        facts = fingerprint(cases, channels)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
         cases = large_enough(cases, facts, config.min_lesion_voxels)
         if pretrained is not None:
             preprocessing, config = pretrained.continued(config, cases)
@@ -108,13 +122,17 @@ class SegmentationTask:
         training = training.or_batch_size(facts.batch_size(roi_size))
         sources, parents = [Source(samples=samples, lesion_share=config.lesion_share)], cases
         if isinstance(synthetic, Cohort):
-            drawn = synthetic_cases(synthetic, cohort, channels)
+            drawn, _ = measured_cases(synthetic_cases(synthetic, cohort, channels), channels, on_problem=on_problem)
             parents = cases.with_cases((*cases, *drawn))
             known = known_before(drawn, cases, samples)
             synthetic = replace(sources[0], samples=cached_samples(drawn, preprocessing), known=known)
         if synthetic is not None:
             sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
         facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        if synthetic is not None:
+            facts_of_run["share"] = share
+        if pretrained is not None:
+            facts_of_run["pretrained"] = pretrained.digest
         info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
         with torch_seed(training.seed, "weights"):
             network = make_network(config, info)
@@ -131,7 +149,7 @@ class SegmentationTask:
         if watched:
             predict = cls(info=info, network=network).predict
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
-        steps = fit(module, items, out=out, config=training, resume=resume, callbacks=curves)
+        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=curves)
         info = info.model_copy(update={"training": {**info.training, "steps": steps}})
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())
@@ -179,6 +197,11 @@ class SegmentationTask:
         self.network.to(device)
         return self
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the weights."""
+        return digest_of_tensors(self.network.state_dict())
+
     def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
         """Return the lesion classes on the scan's own grid, computed where the network lies.
 
@@ -204,6 +227,32 @@ class SegmentationTask:
                 (found,) = segment_windows(self.network, torch.from_numpy(image[None]), config, background)
         return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
 
+    @one_at_a_time
+    def predict_cohort(
+        self, cohort: Cohort, *, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[CohortError]:
+        """Write the prediction of every case into ``out``, but for those that are there, and return what went wrong.
+
+        Args:
+            cohort: cases with the model's channels.
+            out: a new folder, or one with predictions of this model.
+            progress: called with the number of cases done and of all cases.
+
+        Raises:
+            CohortError: if the cohort has no such channels.
+            OutputError: if ``out`` holds something else, or predictions of other images with the same ids.
+        """
+        cohort.having(self.info.preprocessing.channels)
+        claim_predictions(out, self, cohort)
+        problems = []
+        for done, case in enumerate(cohort, start=1):
+            try:
+                self.predict_case(case, out)
+            except CohortError as error:
+                problems.append(error)
+            progress(done, len(cohort))
+        return problems
+
     def predict_case(self, case: Case, out: Path) -> Path:
         """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
 
@@ -211,26 +260,39 @@ class SegmentationTask:
             CohortError: if the case cannot be read, or lacks a channel.
         """
         channels = self.info.preprocessing.channels
-        ending = case.file_ending
-        path = out / f"{case.case_id}{ending}"
+        path = _prediction(out, case)
         if not path.is_file():
             scan = load_scan(case, channels)
             save_label(path, self.predict(scan), scan.file)
         return path
 
 
-def claim_predictions(out: Path, task: SegmentationTask) -> None:
-    """See that ``out`` is new, or holds predictions of this very model, which then need not be made again.
+def _prediction(out: Path, case: Case) -> Path:
+    return out / f"{case.case_id}{case.file_ending}"
+
+
+def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
+    """See that ``out`` is new, or holds predictions of this very model and these very images, to which others may come.
 
     Raises:
         OutputError: if it holds anything else.
     """
-    digest = hashlib.sha256()
-    for _, tensor in sorted(task.network.state_dict().items()):
-        digest.update(tensor.cpu().numpy().tobytes())
-    record, model = out / "segmentation.json", {"model": digest.hexdigest()}
+    info, record = task.info, out / "segmentation.json"
+    how = {"config": info.config, "preprocessing": info.preprocessing.model_dump(mode="json")}
+    model = json.loads(json.dumps({"weights": task.digest, **how}))
+    before: dict[str, Any] = {}
     if not record.is_file():
         claim_output(out)
-        write_json(record, model)
-    elif read_json(record) != model:
-        raise OutputError(out, "holds the predictions of another model", "name a new folder")
+    else:
+        before = read_json(record)
+        if before["model"] != model:
+            raise OutputError(out, "holds the predictions of another model", "name a new folder")
+    known = before.get("images", {})
+    for case in cases.with_channels(info.preprocessing.channels):
+        found = digest_of([replace(case, label=None, anatomy=None)])
+        if _prediction(out, case).is_file() and known.get(case.case_id) != found:
+            what = f"holds the prediction of another image, or another subject, with the id {case.case_id}"
+            raise OutputError(out, what, "name a new folder")
+        known[case.case_id] = found
+    write_json(record, {"model": model, "images": known})
+    clear_leftovers(out)

@@ -9,7 +9,7 @@ from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.config import ScanConfig
+from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
@@ -51,7 +51,7 @@ class SegmentationConfig(ScanConfig):
     res_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     weights: Path | None = None
-    roi_size: tuple[int, ...] | None = None
+    roi_size: RoiSize | None = None
     normalise: Literal["tissue", "none"] = "tissue"
     learning_rate: float = Field(default=3e-3, gt=0)
     augment: Augment = "classical"

@@ -13,7 +13,7 @@ from torch import nn
 from lesionforge.errors import TrainingError
 from lesionforge.training.log import is_logged
 
-REMEDY = "lower the learning rate, or train with precision=32-true; --resume goes on from the last checkpoint"
+REMEDY = "lower the learning rate, or train with precision=32-true, in a new folder"
 
 
 class StopAtNonFinite(Callback):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from typing import TypeVar
 
@@ -19,14 +19,19 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Within the block, torch computes on one CPU thread, so sums are taken in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def with_threads(threads: int) -> Iterator[None]:
+    """Within the block, torch computes on so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Within the block, torch computes on one CPU thread, so sums are taken in one order."""
+    return with_threads(1)
 
 
 def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

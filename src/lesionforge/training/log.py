@@ -28,14 +28,14 @@ class _ContinuingWriter(ExperimentWriter):
         super().__init__(log_dir)
 
     def _check_log_dir_exists(self) -> None:
-        """Keep the rows of the epochs that are done; the run makes later ones again."""
+        """Keep the rows of the epochs that are done; the run makes later ones again, and those that were cut off."""
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
-        with path.open(newline="") as file:
-            rows = csv.DictReader(file)
-            self.metrics_keys = list(rows.fieldnames or ())
-            kept = [row for row in rows if int(row["epoch"] or self.epochs) < self.epochs]
+        whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        rows = csv.DictReader(whole)
+        self.metrics_keys = list(rows.fieldnames or ())
+        kept = [row for row in rows if int(row["epoch"] or self.epochs) < self.epochs]
         with atomic(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()

@@ -7,18 +7,15 @@ item and depends on nothing else. So a run that is killed and resumed sees the s
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Collection, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -28,15 +25,36 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lesionforge.config import Options
 from lesionforge.errors import ConfigError, OutputError
-from lesionforge.files import claim_output
+from lesionforge.files import (
+    PARTIAL,
+    claim_output,
+    clear,
+    clear_leftovers,
+    contents,
+    one_at_a_time,
+    was_unfinished,
+)
+from lesionforge.progress import interactive
 from lesionforge.training.adversarial import AdversarialModule
-from lesionforge.training.checkpoint import CHECKPOINT, Checkpoints, RunRecord, check_fits, epochs_done
+from lesionforge.training.checkpoint import (
+    CHECKPOINT,
+    AtomicCheckpoints,
+    Checkpoints,
+    RunRecord,
+    check_fits,
+    epochs_done,
+)
 from lesionforge.training.finite import StopAtNonFinite
+from lesionforge.training.loading import OwnErrors, RaiseOwnErrors, collate
 from lesionforge.training.log import ContinuingCSVLogger
-from lesionforge.training.progress import PlainProgress
+from lesionforge.training.model_folder import CANDIDATES, ModelInfo
+from lesionforge.training.progress import PlainProgress, ProgressBar, TimeBudget
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
+TIMING = "timing.json"
+OF_A_RUN = {"metrics.csv", "previews", CANDIDATES, CHECKPOINT.parts[0], "tensorboard", TIMING}
+"""What a run that has not come to its first checkpoint may leave."""
 
 
 class TrainingConfig(Options):
@@ -54,7 +72,7 @@ class TrainingConfig(Options):
         precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA.
         workers: loader processes, on which no result depends; ``None`` takes up to 8 on CUDA, as many as there are
             cores to spare, and none on a CPU.
-        time_budget: seconds after which the run ends at the next epoch, or ``None``.
+        time_budget: seconds of training; the run ends at the last epoch that fits, or ``None``.
         preview_minutes: minutes between two preview pictures.
         checkpoint_minutes: minutes between two checkpoints; one is also written at the end of the run.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
@@ -69,8 +87,8 @@ class TrainingConfig(Options):
     devices: int = Field(default=1, ge=1)
     precision: Precision = "auto"
     workers: int | None = Field(default=None, ge=0)
-    time_budget: float | None = None
-    preview_minutes: float = 2.0
+    time_budget: float | None = Field(default=None, gt=0)
+    preview_minutes: float = Field(default=2.0, ge=0)
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     tensorboard: bool = False
 
@@ -111,12 +129,14 @@ class DrawSampler(Sampler[int]):
         return range(first * per_step, max(first, last) * per_step)
 
 
+@one_at_a_time
 def fit(
     module: lightning.LightningModule,
     dataset: Dataset[Any],
     *,
     out: Path,
     config: TrainingConfig,
+    info: ModelInfo | None = None,
     resume: bool = False,
     callbacks: tuple[Callback, ...] = (),
 ) -> int:
@@ -129,18 +149,21 @@ def fit(
         dataset: map-style; ``dataset[draw]`` must be a function of the draw number alone.
         out: the run's folder.
         config: length, batch size (which must be given here) and machine.
+        info: what the weights depend on beside the steps: a run is resumed with the same alone.
         resume: go on from the checkpoint in ``out``, if there is one.
         callbacks: further Lightning callbacks, such as previews.
 
     Raises:
-        OutputError: if ``out`` holds anything already and ``resume`` is off.
+        ConfigError: if the run to resume was started on other cases or with other options.
+        OutputError: if ``out`` holds anything already and ``resume`` is off, or another process trains there.
         TrainingError: if a loss or a weight is not finite any more.
-        KeyboardInterrupt: if the user stopped it.
+        KeyboardInterrupt: if the user stopped it; it says how to go on.
     """
     claim_run(out, resume=resume)
     accelerator = pick_device(config.device)
     epochs, done = math.ceil(config.steps / config.epoch_steps), epochs_done(out)
-    record = RunRecord(config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices"}))
+    shared = config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices", "precision"})
+    record = RunRecord(shared, info)
     batches = config.accumulate
     if isinstance(module, AdversarialModule):
         batches = module.batches_per_step
@@ -149,10 +172,11 @@ def fit(
     counted = 1 if module.automatic_optimization else batches
     workers = loader_workers(config, accelerator)
     loader = DataLoader(
-        dataset,
+        OwnErrors(dataset),
         batch_size=config.batch_size,
         sampler=DrawSampler(config, batches=batches, epoch=min(done, epochs - 1)),
         num_workers=workers,
+        collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=accelerator == "cuda",
     )
@@ -165,10 +189,11 @@ def fit(
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
         logger=_loggers(out, config, epochs=done, batches=counted),
-        callbacks=[record, *_callbacks(out, config, batches), *callbacks],
+        callbacks=[record, RaiseOwnErrors(), *_callbacks(out, config, batches), *callbacks],
+        plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=_interactive(),
+        enable_progress_bar=False,
         log_every_n_steps=min(10, config.epoch_steps, config.steps) * counted,
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -178,7 +203,7 @@ def fit(
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from stop  # Lightning makes exit(1) of it
+        raise KeyboardInterrupt(_way_on(out, config)) from stop  # Lightning makes exit(1) of it
     module.to(memory_format=torch.contiguous_format)
     return min(config.steps, epochs_done(out) * config.epoch_steps)
 
@@ -186,14 +211,30 @@ def fit(
 def claim_run(out: Path, *, resume: bool) -> None:
     """See that a run may write into ``out``; of several processes the first one looks.
 
+    A run that died before its first checkpoint, by a full disk for example, begins anew.
+
     Raises:
-        OutputError: if it holds anything already and ``resume`` is off.
+        OutputError: if it holds a run already and ``resume`` is off, or anything else.
     """
-    if resume or rank_zero_only.rank > 0:
+    if rank_zero_only.rank > 0:
         return
-    if (out / CHECKPOINT).exists():
+    begun = (out / CHECKPOINT).exists() or (out / "model.json").exists()
+    if begun and not resume:
         raise OutputError(out, "holds a training run already", "add --resume to go on, or name a new folder")
-    claim_output(out)
+    if begun:
+        clear_leftovers(out)
+        return
+    left = {name for name in contents(out) if not PARTIAL.fullmatch(name)} - {TIMING}
+    if left and not (was_unfinished(out) and left <= OF_A_RUN):
+        claim_output(out)
+    clear(out, contents(out) - {TIMING})
+
+
+def _way_on(out: Path, config: TrainingConfig) -> str:
+    """Say how a run that was stopped goes on."""
+    if done := epochs_done(out):
+        return f"the same command with --resume goes on from the checkpoint at step {done * config.epoch_steps}"
+    return "there was no checkpoint yet, so the same command begins anew"
 
 
 def pick_device(device: Device) -> Literal["cpu", "cuda"]:
@@ -262,12 +303,10 @@ def _callbacks(out: Path, config: TrainingConfig, batches: int) -> list[Callback
         Checkpoints(out, minutes=config.checkpoint_minutes),
     ]
     if config.time_budget is not None:
-        callbacks.append(Timer(timedelta(seconds=config.time_budget), interval="epoch"))
-    if _interactive():
-        callbacks.append(RichProgressBar())
-    else:
-        steps = None if config.time_budget is not None else config.steps
-        callbacks.append(PlainProgress(out.name, steps=steps, epoch_steps=config.epoch_steps, batches=batches))
+        callbacks.insert(0, TimeBudget(config.time_budget))
+    shown = ProgressBar if interactive() else PlainProgress
+    steps = None if config.time_budget is not None else config.steps
+    callbacks.append(shown(out.name, steps=steps, epoch_steps=config.epoch_steps, batches=batches))
     return callbacks
 
 
@@ -276,13 +315,12 @@ def _loggers(out: Path, config: TrainingConfig, *, epochs: int, batches: int) ->
     if config.tensorboard:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        loggers.append(TensorBoardLogger(out, name="tensorboard", version=""))
+        try:
+            loggers.append(TensorBoardLogger(out, name="tensorboard", version=""))
+        except ModuleNotFoundError as error:
+            remedy = "install it: pip install 'lesionforge[tensorboard]'; or leave the option out"
+            raise ConfigError("training.tensorboard", "needs the package tensorboard", remedy) from error
     return loggers
-
-
-def _interactive() -> bool:
-    """Whether a bar may be drawn: on a terminal, by a process that has it to itself."""
-    return sys.stderr.isatty() and "CI" not in os.environ and multiprocessing.parent_process() is None
 
 
 def _world() -> tuple[int, int]:

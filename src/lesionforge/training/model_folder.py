@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.digest import digest_of
 from lesionforge.errors import ModelError
-from lesionforge.files import atomic, write_json, write_text
+from lesionforge.files import write_bytes, write_json, write_text
 from lesionforge.markup import markdown
 from lesionforge.preprocessing.pipeline import Preprocessing
 
 CANDIDATES = "candidates"
+REMEDY = "copy the model folder again, or use the version of lesionforge that wrote it"
 PACKAGES = ("lesionforge", "torch", "monai", "lightning", "numpy")
 
 
@@ -36,6 +40,7 @@ class ModelInfo(BaseModel):
         anatomy: values of the anatomy maps it was trained with, if it takes any.
         training_cases: ids of the cases it was fitted on.
         training_subjects: those whom these cases show or descend from.
+        data: SHA-256 of the training cases' ids, images, labels and anatomy maps.
         training: length, batch size and seed of the run.
         versions: of the packages it was made with.
         revision: git commit of the checkout that lesionforge ran from; empty for an installed package.
@@ -52,6 +57,7 @@ class ModelInfo(BaseModel):
     anatomy: tuple[int, ...] = ()
     training_cases: tuple[str, ...]
     training_subjects: tuple[str, ...]
+    data: str = ""
     training: dict[str, Any] = {}
     versions: dict[str, str] = {}
     revision: str = ""
@@ -86,8 +92,17 @@ def save_model(folder: Path, info: ModelInfo, tensors: dict[str, Tensor]) -> Non
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file atomically."""
-    with atomic(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes and values, the same wherever they lie."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(repr((name, tuple(values.shape), str(values.dtype))).encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -98,12 +113,20 @@ def read_info(folder: Path) -> ModelInfo:
     """
     path = folder / "model.json"
     if not path.is_file():
-        raise ModelError(folder, "is not a finished model folder (no model.json)", "train it, or add --resume")
+        raise ModelError(folder, "is not a finished model folder (no model.json)", "train it to its end")
     try:
         return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[-2].strip() if isinstance(error, ValidationError) else str(error)
-        raise ModelError(path, f"cannot be read ({first})", "use the version of lesionforge that wrote it") from error
+        raise ModelError(path, f"cannot be read ({_first(error)})", REMEDY) from error
+
+
+def _first(error: Exception) -> str:
+    """Return what is wrong, with the first place where it is."""
+    if not isinstance(error, ValidationError):
+        return str(error).partition("\n")[0]
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def list_candidates(folder: Path) -> tuple[str, ...]:
@@ -116,7 +139,7 @@ def read_tensors(folder: Path, *, candidate: str | None = None) -> dict[str, Ten
     """Read ``model.safetensors``, or the weights of a candidate.
 
     Raises:
-        ModelError: if there is no such file, or it is damaged.
+        ModelError: if there is no such file, it is damaged, or it holds anything but finite real numbers.
     """
     path = folder / "model.safetensors"
     if candidate is not None:
@@ -125,10 +148,16 @@ def read_tensors(folder: Path, *, candidate: str | None = None) -> dict[str, Ten
             known = f"choose from {', '.join(kept)}" if kept else "train it with, for example, candidates=[10,50]"
             raise ModelError(folder, f"has no candidate {candidate}", known)
         path = folder / CANDIDATES / f"{candidate}.safetensors"
+    remedy = "copy the model folder again, or train it anew"
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(path, f"cannot be read ({error})", "copy the model folder again, or train it anew") from error
+        raise ModelError(path, f"cannot be read ({error})", remedy) from error
+    bad = [name for name, tensor in tensors.items() if tensor.is_complex() or not tensor.isfinite().all()]
+    if bad:
+        what = f"holds {len(bad)} tensors that are complex, NaN or infinite, first {bad[0]}"
+        raise ModelError(path, what, remedy)
+    return tensors
 
 
 @contextmanager
@@ -140,9 +169,10 @@ def must_fit(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, KeyError, ValidationError) as error:
-        what = "model.safetensors does not fit model.json"
-        raise ModelError(folder, what, "copy the model folder again, or use the version that wrote it") from error
+    except ValidationError as error:
+        raise ModelError(folder / "model.json", f"cannot be read ({_first(error)})", REMEDY) from error
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(folder, "model.safetensors does not fit model.json", REMEDY) from error
 
 
 def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohort: Cohort, **more: Any) -> ModelInfo:
@@ -154,6 +184,7 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
         labels=dict(cohort.labels),
         training_cases=tuple(case.case_id for case in cohort),
         training_subjects=tuple(sorted(cohort.ancestry)),
+        data=digest_of(cohort),
         versions={name: version(name) for name in PACKAGES},
         revision=git_revision(),
         simulated=all(case.origin != "real" for case in cohort),

@@ -1,13 +1,16 @@
-"""How far a run has come, in plain lines: for logs, and wherever no bar can be drawn."""
+"""How far a run has come: a bar on a terminal, plain lines in logs and where no bar can be drawn; and when it ends."""
 
 from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 def steps_done(trainer: lightning.Trainer, batch_index: int, *, epoch_steps: int, batches: int) -> int:
@@ -59,6 +62,83 @@ class PlainProgress(Callback):
         self.last = now
         step = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=self.batches)
         done = f"step {step}" if self.steps is None else f"step {step} of {self.steps}"
-        losses = [f"{name.removeprefix('train/')} {float(v):.3g}" for name, v in trainer.callback_metrics.items()]
-        line = ", ".join([done, f"{(now - self.start) / 60:.1f} min", *losses])
+        line = ", ".join([done, f"{(now - self.start) / 60:.1f} min", *_losses(trainer)])
         print(f"{self.name}: {line}", file=sys.stderr, flush=True)
+
+
+class ProgressBar(Callback):
+    """Shows a bar of optimiser steps on the terminal.
+
+    Args:
+        name: of the run.
+        steps: of the whole run; ``None`` where time ends it.
+        epoch_steps: optimiser steps of an epoch.
+        batches: of a step.
+    """
+
+    def __init__(self, name: str, *, steps: int | None, epoch_steps: int, batches: int = 1) -> None:
+        self.name, self.steps, self.epoch_steps, self.batches = name, steps, epoch_steps, batches
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draw the bar."""
+        if not trainer.is_global_zero:
+            return
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("step"), MofNCompleteColumn()
+        times = TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[losses]}")
+        self.progress = Progress(*columns, *times, console=Console(stderr=True))
+        done = trainer.current_epoch * self.epoch_steps
+        self.bar = self.progress.add_task(self.name, total=self.steps, completed=done, losses="")
+        self.progress.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar."""
+        if self.progress is not None:
+            step = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=self.batches)
+            self.progress.update(self.bar, completed=step, losses=", ".join(_losses(trainer)))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leave the bar as it is."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the terminal back before the message comes."""
+        if self.progress is not None:
+            self.progress.stop()
+
+
+def _losses(trainer: lightning.Trainer) -> list[str]:
+    return [f"{name.removeprefix('train/')} {float(value):.3g}" for name, value in trainer.callback_metrics.items()]
+
+
+class TimeBudget(Timer):
+    """Ends a run at the last epoch that fits into its budget; a resumed run has what the one before left.
+
+    Args:
+        seconds: of training.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(timedelta(seconds=seconds), interval="epoch", verbose=False)
+        self.longest = self.began = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the clock of an epoch."""
+        self.began = self.time_elapsed()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
+        """End the run if another epoch as long as the longest would not fit."""
+        self.longest = max(self.longest, self.time_elapsed() - self.began)
+        left = self.time_remaining()
+        assert left is not None
+        trainer.should_stop = trainer.should_stop or trainer.strategy.broadcast(left < self.longest)

@@ -19,15 +19,42 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.case import Case
-from lesionforge.cohort.fingerprint import Fingerprint
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, OutputError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.progress import progress_bar
 
 MEMORY_BYTES = 4 * 2**30
 """What the samples of one call keep in memory. The system caches the file of the others as far as there is room."""
 ALIGNMENT = 64
+
+
+def measured_cases(
+    cases: Cohort, channels: Sequence[str], *, on_problem: OnProblem = fail
+) -> tuple[Cohort, Fingerprint]:
+    """Return the cases that can be read, ordered by id, and what they look like in numbers.
+
+    Args:
+        cases: to be trained on.
+        channels: that they are trained with.
+        on_problem: called with the error of each case that is left out; raises unless given.
+
+    Raises:
+        CohortError: if none can be read.
+    """
+    problems: list[CohortError] = []
+    cases = cases.in_order()
+    with progress_bar(f"reading {cases.name}") as progress:
+        facts = fingerprint(cases, channels, progress=progress, on_problem=problems.append)
+    read = {measures.case_id for measures in facts.cases}
+    if problems and not read:
+        raise CohortError(cases.name, f"none of its {len(cases)} cases can be read", f"first problem: {problems[0]}")
+    for problem in problems:
+        on_problem(problem)
+    return cases.with_cases([case for case in cases if case.case_id in read]), facts
 
 
 def cached_samples(

@@ -11,17 +11,18 @@ from lesionforge.benchmark.healing.jobs import F_PRE, fit, score
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.healing.report import write_healing_report
 from lesionforge.benchmark.healing.setting import HealingSetting, make_healing_setting
-from lesionforge.benchmark.pool import Pool
 from lesionforge.benchmark.provenance import RunRecord, Source
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.identity import keep_hashes, recall_hashes
-from lesionforge.files import write_text
+from lesionforge.files import one_at_a_time, write_text
 from lesionforge.reading import read_frame
+from lesionforge.training.pool import Pool, threads_of
 
 Say = Callable[[str], None]
 
 
+@one_at_a_time
 def run_healing(
     plan: HealingPlan,
     cohort: Cohort,
@@ -52,7 +53,7 @@ def run_healing(
     claim_study(out, plan, setting.split())
     keep_hashes(out, [setting.train, setting.test])
     record = RunRecord(out, cohort, source, device=plan.training.device)
-    with Pool(workers) as run:
+    with Pool(workers, threads=threads_of(workers, plan.training.device)) as run:
         for line in run(fit, trainings(setting)):
             say(line)
         for line in run(score, [(setting, seed) for seed in plan.seeds]):

@@ -1,0 +1,30 @@
+"""The cases of a cohort whose files can be read."""
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem
+from lesionforge.cohort.scan import load_scan
+from lesionforge.errors import CohortError
+
+
+def readable(cohort: Cohort, *, on_problem: OnProblem) -> Cohort:
+    """Return the cases that can be read.
+
+    Args:
+        cohort: whose cases are all read once.
+        on_problem: called with the error of each of the others.
+
+    Raises:
+        CohortError: if no case can be read.
+    """
+    kept, problems = [], []
+    for case in cohort:
+        try:
+            load_scan(case, list(case.images))
+            kept.append(case)
+        except CohortError as problem:
+            problems.append(problem)
+            on_problem(problem)
+    if problems and not kept:
+        what = f"none of its {len(cohort)} cases can be read"
+        raise CohortError(cohort.name, what, f"first problem: {problems[0]}")
+    return cohort.with_cases(kept)
