@@ -159,13 +159,19 @@ def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
 
 
 def library_from_tensors(tensors: dict[str, Tensor]) -> list[Lesion]:
-    """Return the library that :func:`library_tensors` kept."""
+    """Return the library that :func:`library_tensors` kept.
+
+    Raises:
+        ValueError: if the images and labels of a lesion are not of one size.
+    """
     lesions = []
     for number in range(len(tensors) // 4):
         image, label, place, scale = (
             tensors[f"{number:05d}.{part}"].numpy() for part in ("image", "label", "place", "scale")
         )
         dims = label.ndim
+        if image.shape[1:] != label.shape:
+            raise ValueError(f"the image of lesion {number} has another size than its label")
         lesions.append(
             make_lesion(
                 image,

@@ -97,4 +97,5 @@ def _load(folder: Path, methods: Mapping[str, type[Kind]], candidate: str | None
     if candidate is not None:
         info = info.model_copy(update={"training": {**info.training, "candidate": candidate}})
     with must_fit(folder):
+        methods[info.method].Config.model_validate(info.config)
         return methods[info.method].from_tensors(info, tensors)
