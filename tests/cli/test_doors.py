@@ -75,10 +75,10 @@ def test_an_import_that_fails_leaves_nothing_and_works_when_it_is_mended(cohort,
     new = tmp_path / "new"
 
     def full(source, target):
-        raise OSError(28, "No space left on device", str(source), None, str(target))
+        raise OSError(28, "No space left on device", str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr(nnunet.shutil, "copyfile", full)
+        patch.setattr(nnunet, "save_copy", full)
         said = error("import", cohort, new, "--layout", "nnunet")
     assert "No space left" in said
     assert str(new / "imagesTr") in said

@@ -336,7 +336,7 @@ def test_where_no_case_can_be_read_the_first_cause_is_told(tmp_path):
     cohort = cohort_of(tmp_path / "c", 2)
     for case in cohort:
         case.images["FLAIR"].write_bytes(b"")
-    with pytest.raises(CohortError, match=r"none of its 4 cases can be read; first problem: .*case_000") as caught:
+    with pytest.raises(CohortError, match=r"none of its 4 cases can be read: 4 × .*case_000") as caught:
         fit_segmentation(cohort, tmp_path / "net", 2, steps=1)
     one_line(caught)
 

@@ -159,8 +159,10 @@ def test_an_empty_region_has_no_box():
 class Same(MaskSource):
     """Draws one and the same mask."""
 
+    digest = ""
+
     def __init__(self, drawn):
-        self.drawn, self.subjects = drawn, drawn.subjects
+        self.drawn, self.subjects, self.digest = drawn, drawn.subjects, "same"
 
     def draw(self, scan, rng):
         return self.drawn

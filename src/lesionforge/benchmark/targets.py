@@ -31,7 +31,7 @@ def check_targets(setting: Setting, cohort: Cohort) -> None:
         for train in setting.train.values():
             lesion_free_scans(train)
     known = {case.case_id for case in cohort}
-    tested = setting.test.with_cases((*setting.test, *setting.development))
+    tested = setting.test.with_cases({case.case_id: case for case in (*setting.test, *setting.development)}.values())
     for path in dict.fromkeys(filter(None, (plan.targets for plan in setting.plan.synthesizers.values()))):
         targets = read_cohort(path)
         both = sorted(known & {case.case_id for case in targets})

@@ -97,7 +97,7 @@ def import_cohort(
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
     from lesionforge.cohort.doubts import intensity_doubts, look_at, name_doubts
-    from lesionforge.cohort.layouts import LAYOUTS, write_nnunet
+    from lesionforge.cohort.layouts import LAYOUTS, read_cohort, write_nnunet
     from lesionforge.cohort.scan import load_scan
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
@@ -133,12 +133,12 @@ def import_cohort(
             columns=keep_column or (),
         )
         copy_roles(src, unfinished, report.cohort.subjects)
-    console.print(f"{cohort}: {len(report.cohort)} cases of {len(report.cohort.subjects)} subjects")
-    if all(case.annotation.value == NoMask.UNKNOWN.value for case in report.cohort):
-        console.print(f"warning: the lesions of all {len(report.cohort)} cases are unknown: no masks were found")
-    first = report.cohort.cases[0]
-    look = look_at(load_scan(first, tuple(first.images)))
-    for doubt in (*name_doubts(report.cohort), *intensity_doubts(report.cohort, [look])):
+    made = read_cohort(cohort)
+    console.print(f"{cohort}: {len(made)} cases of {len(made.subjects)} subjects")
+    if all(case.annotation.value == NoMask.UNKNOWN.value for case in made):
+        console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
+    look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
+    for doubt in (*name_doubts(made), *intensity_doubts(made, [look])):
         console.print(f"warning: {doubt}")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"

@@ -3,7 +3,7 @@
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem
 from lesionforge.cohort.scan import load_scan
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, told
 
 
 def readable(cohort: Cohort, *, on_problem: OnProblem) -> Cohort:
@@ -25,6 +25,6 @@ def readable(cohort: Cohort, *, on_problem: OnProblem) -> Cohort:
             problems.append(problem)
             on_problem(problem)
     if problems and not kept:
-        what = f"none of its {len(cohort)} cases can be read"
-        raise CohortError(cohort.name, what, f"first problem: {problems[0]}")
+        what = told(f"none of its {len(cohort)} cases can be read", problems)
+        raise CohortError(cohort.name, what, "correct them; `lesionforge check` lists all")
     return cohort.with_cases(kept)

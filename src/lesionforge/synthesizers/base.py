@@ -27,12 +27,14 @@ class FittedModel(ABC):
         method: its name in the dictionary of its kind.
         Config: its options.
         slice_by_slice: whether it takes volumes when it was fitted for slices.
+        with_gaps: its tensors in which NaN stands for what is not known.
         info: what it was fitted on and how.
     """
 
     method: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
     slice_by_slice: ClassVar[bool] = True
+    with_gaps: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info

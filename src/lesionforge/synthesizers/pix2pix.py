@@ -99,6 +99,8 @@ class Pix2Pix(Synthesizer):
         intensities: ``(crop, class, channel)`` of training lesions, which new ones are drawn with.
     """
 
+    with_gaps = (INTENSITIES,)
+
     method = "pix2pix"
     Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
 

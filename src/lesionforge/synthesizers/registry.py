@@ -93,7 +93,7 @@ def _load(folder: Path, methods: Mapping[str, type[Kind]], candidate: str | None
     if info.method not in methods:
         remedy = f"name a model that `lesionforge train` made of {', '.join(methods)}"
         raise ModelError(folder, f"is a model of {info.method}", remedy)
-    tensors = read_tensors(folder, candidate=candidate)
+    tensors = read_tensors(folder, candidate=candidate, with_gaps=methods[info.method].with_gaps)
     if candidate is not None:
         info = info.model_copy(update={"training": {**info.training, "candidate": candidate}})
     with must_fit(folder):

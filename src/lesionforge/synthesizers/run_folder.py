@@ -10,7 +10,8 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv, write_problems
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
-from lesionforge.errors import LesionforgeError, OutputError
+from lesionforge.cohort.layouts.provenance import read_record
+from lesionforge.errors import CohortError, LesionforgeError, OutputError
 from lesionforge.files import claim_output, clear_leftovers, write_json
 from lesionforge.reading import read_json
 from lesionforge.training.model_folder import ModelInfo
@@ -78,13 +79,18 @@ def case_settings(name: str, cases: Iterable[Case]) -> dict[str, object]:
 def check_sources(out: Path, cases: Iterable[Case]) -> None:
     """See that what is done in ``out`` was made from these very scans, as the records of the done cases say.
 
+    A record that is damaged is told of when its case is due.
+
     Raises:
         OutputError: naming the first scan that has changed.
     """
     known = {case.case_id: case for case in cases}
     digests: dict[str, str] = {}
     for record in sorted((out / "provenance").glob("[!.]*.json")):
-        facts = read_json(record, remedy="name a new folder")
+        try:
+            facts = read_record(record, "source_case", "source_sha256")
+        except CohortError:
+            continue
         name = facts["source_case"]
         if name in known and digests.setdefault(name, digest_of([known[name]])) != facts["source_sha256"]:
             what = f"holds cases that were made from another scan, or another label, named {name}"

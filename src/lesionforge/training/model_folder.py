@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -135,8 +135,17 @@ def list_candidates(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (len(name), name)))
 
 
-def read_tensors(folder: Path, *, candidate: str | None = None) -> dict[str, Tensor]:
+def _is_sound(tensor: Tensor, *, gaps: bool) -> bool:
+    return not tensor.is_complex() and bool((tensor.isfinite() | (tensor.isnan() & gaps)).all())
+
+
+def read_tensors(folder: Path, *, candidate: str | None = None, with_gaps: Collection[str] = ()) -> dict[str, Tensor]:
     """Read ``model.safetensors``, or the weights of a candidate.
+
+    Args:
+        folder: the model folder.
+        candidate: name of the candidate.
+        with_gaps: tensors in which NaN stands for what is not known.
 
     Raises:
         ModelError: if there is no such file, it is damaged, or it holds anything but finite real numbers.
@@ -153,7 +162,7 @@ def read_tensors(folder: Path, *, candidate: str | None = None) -> dict[str, Ten
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(path, f"cannot be read ({error})", remedy) from error
-    bad = [name for name, tensor in tensors.items() if tensor.is_complex() or not tensor.isfinite().all()]
+    bad = [name for name, tensor in tensors.items() if not _is_sound(tensor, gaps=name in with_gaps)]
     if bad:
         what = f"holds {len(bad)} tensors that are complex, NaN or infinite, first {bad[0]}"
         raise ModelError(path, what, remedy)

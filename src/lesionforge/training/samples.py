@@ -23,7 +23,7 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan, load_scan
-from lesionforge.errors import CohortError, OutputError
+from lesionforge.errors import CohortError, OutputError, told
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.progress import progress_bar
 
@@ -51,7 +51,8 @@ def measured_cases(
         facts = fingerprint(cases, channels, progress=progress, on_problem=problems.append)
     read = {measures.case_id for measures in facts.cases}
     if problems and not read:
-        raise CohortError(cases.name, f"none of its {len(cases)} cases can be read", f"first problem: {problems[0]}")
+        what = told(f"none of its {len(cases)} cases can be read", problems)
+        raise CohortError(cases.name, what, "correct them; `lesionforge check` lists all")
     for problem in problems:
         on_problem(problem)
     return cases.with_cases([case for case in cases if case.case_id in read]), facts
