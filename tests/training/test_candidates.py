@@ -89,7 +89,7 @@ def test_a_killed_run_keeps_its_candidates_and_ends_with_the_same_ones(place, fo
 def test_a_time_budget_keeps_those_that_were_reached(cohorts, tmp_path, monkeypatch):
     callbacks = loop._callbacks
     monkeypatch.setattr(loop, "_callbacks", lambda *args: [Clock(), *callbacks(*args)])
-    fit_lcgan(cohorts[2], tmp_path / "run", candidates=(1, 2, 100), time_budget=90.0)
+    fit_lcgan(cohorts[2], tmp_path / "run", candidates=(1, 2, 100), time_budget=150.0)
     assert list_candidates(tmp_path / "run") == NAMES[:2]
 
 

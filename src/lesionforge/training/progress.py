@@ -132,6 +132,10 @@ class TimeBudget(Timer):
         super().__init__(timedelta(seconds=seconds), interval="epoch", verbose=False)
         self.longest = self.began = 0.0
 
+    def on_fit_start(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Begin nothing if the run before has left too little."""
+        self._end_if_spent(trainer)
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the clock of an epoch."""
         self.began = self.time_elapsed()
@@ -139,6 +143,18 @@ class TimeBudget(Timer):
     def on_train_epoch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         """End the run if another epoch as long as the longest would not fit."""
         self.longest = max(self.longest, self.time_elapsed() - self.began)
+        self._end_if_spent(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the time that has passed, and the longest epoch."""
+        return {**super().state_dict(), "longest": self.longest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the times of the run before."""
+        super().load_state_dict(state_dict)
+        self.longest = float(state_dict["longest"])
+
+    def _end_if_spent(self, trainer: lightning.Trainer) -> None:
         left = self.time_remaining()
         assert left is not None
-        trainer.should_stop = trainer.should_stop or trainer.strategy.broadcast(left < self.longest)
+        trainer.should_stop = trainer.should_stop or trainer.strategy.broadcast(left <= 0 or left < self.longest)
