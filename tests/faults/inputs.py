@@ -30,11 +30,12 @@ control: {max_steps: 4}
 """
 
 
-def write_inputs(folder: Path, *, run: Callable[[Sequence[str | Path]], None]) -> None:
+def write_inputs(folder: Path, commands: Sequence[str], *, run: Callable[[Sequence[str | Path]], None]) -> None:
     """Write what the commands read.
 
     Args:
         folder: a new folder.
+        commands: for which models are trained.
         run: runs ``lesionforge`` with arguments, for the models.
     """
     folder.mkdir()
@@ -50,7 +51,10 @@ def write_inputs(folder: Path, *, run: Callable[[Sequence[str | Path]], None]) -
         shutil.copy(case.label, patient / "lesion.nii.gz")
     (folder / "plan.yaml").write_text(PLAN)
     train = ("train", "--steps", "2", "--out")
-    run([*train, folder / "gan", "pix2pix", slices, *sets(GAN)])
-    run([*train, folder / "healer", "pseudo_healthy", slices, "--unpaired", *sets(HEALER)])
+    if "synthesize" in commands:
+        run([*train, folder / "gan", "pix2pix", slices, *sets(GAN)])
+    if "heal" in commands:
+        run([*train, folder / "healer", "pseudo_healthy", slices, "--unpaired", *sets(HEALER)])
     labels = ("--condition", "label", *sets([*GAN, "candidates=[1,2]", "candidates_in=steps"]))
-    run(["train", "--out", folder / "candidates", "pix2pix", slices, *labels])
+    if "select" in commands:
+        run(["train", "--out", folder / "candidates", "pix2pix", slices, *labels])
