@@ -252,11 +252,11 @@ def test_spectral_norm_trains_and_bounds_the_critic(spatial_dims, cohorts, tmp_p
 def test_previews_appear_at_the_first_epoch_and_the_end(cohorts, tmp_path):
     fit_pix2pix(cohorts[2], tmp_path / "rare", 2, steps=3, epoch_steps=1, accumulate=1)
     assert [path.name for path in sorted((tmp_path / "rare/previews").iterdir())] == [
-        "epoch_00000.png",
+        "epoch_00001.png",
         "epoch_00003.png",
     ]
     fit_pix2pix(cohorts[2], tmp_path / "often", 2, steps=3, epoch_steps=1, accumulate=1, preview_minutes=0.0)
-    assert len(list((tmp_path / "often/previews").iterdir())) == 4
+    assert len(list((tmp_path / "often/previews").iterdir())) == 3
 
 
 def test_nothing_is_pickled_but_the_checkpoint_and_that_loads_as_data(cohorts, tmp_path):

@@ -15,9 +15,10 @@ from lesionforge.files import atomic
 
 
 class Preview(Callback):
-    """Saves what ``draw`` shows as ``previews/epoch_NNNNN.png``, at epoch ends, at most every ``minutes``.
+    """Saves what ``draw`` shows as ``previews/epoch_NNNNN.png``, after so many epochs, at most every ``minutes``.
 
-    The first epoch and the end of training always get one.
+    The first epoch and the last always get one. It is saved before the checkpoint, so a run that is killed in between
+    draws it again.
     """
 
     def __init__(self, draw: Callable[[], Figure], folder: Path, *, minutes: float) -> None:
@@ -26,17 +27,11 @@ class Preview(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save a picture if it is time."""
-        if trainer.is_global_zero and time.monotonic() - self.last >= self.seconds:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save the final picture."""
-        if trainer.is_global_zero:
-            self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        save_figure(self.folder / f"epoch_{trainer.current_epoch:05d}.png", self.draw())
-        self.last = time.monotonic()
+        done = trainer.current_epoch + 1
+        ends = trainer.should_stop or done == trainer.max_epochs
+        if trainer.is_global_zero and (ends or time.monotonic() - self.last >= self.seconds):
+            save_figure(self.folder / f"epoch_{done:05d}.png", self.draw())
+            self.last = time.monotonic()
 
 
 def save_figure(path: Path, figure: Figure) -> None:
