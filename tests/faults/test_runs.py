@@ -20,14 +20,14 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.given import GivenMasks
 from lesionforge.synthesizers.copy_paste import CopyPaste
 from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.training import checkpoint
+from lesionforge.training import checkpoint, model_folder
 from lesionforge.training.checkpoint import CHECKPOINT
 from lesionforge.training.loop import fit
 from lesionforge.training.model_folder import read_info
 from tests.faults.test_workers import environment, until
 from tests.helpers import tiny_cohort, write_array
 from tests.synthesizers.folders import contents, synthesize
-from tests.synthesizers.models import untrained_pix2pix
+from tests.synthesizers.models import fit_library, untrained_pix2pix
 from tests.training.runs import Numbers, Recorder, fit_pix2pix, fit_segmentation, interrupt, read_checkpoint, training
 
 DIMS = [2, 3]
@@ -593,3 +593,33 @@ def test_only_causes_are_looked_into_and_a_ring_of_them_ends():
     assert own_error(fault) is None
     fault.__cause__ = fault
     assert own_error(fault) is None
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("method", ["copy_paste", "carvemix", "injection", "transformed_copy"])
+@pytest.mark.parametrize("file", ["model_card.md", "model.json"])
+def test_a_model_that_was_killed_before_its_last_file_is_made_anew(file, method, dims, tmp_path, monkeypatch):
+    cohort = cohort_of(tmp_path / "c", dims)
+    expected = fit_library(method, cohort, tmp_path / "whole").tensors()
+
+    def stop(path, content):
+        assert path.name == file
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_folder, "write_text" if file == "model_card.md" else "write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_library(method, cohort, tmp_path / "m")
+    assert (tmp_path / "m" / "model.safetensors").is_file()
+    again = fit_library(method, cohort, tmp_path / "m").tensors()
+    assert again.keys() == expected.keys()
+    for name in ("model.safetensors", "model.json", "model_card.md"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_weights_of_somebody_else_are_not_cleared_away(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="not empty"):
+        fit_library("copy_paste", cohort_of(tmp_path / "c", 2), tmp_path / "m")
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == b"precious"

@@ -53,8 +53,11 @@ from lesionforge.training.progress import PlainProgress, ProgressBar, TimeBudget
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 TIMING = "timing.json"
-OF_A_RUN = {"metrics.csv", "previews", CANDIDATES, CHECKPOINT.parts[0], "tensorboard", TIMING}
-"""What a run that has not come to its first checkpoint may leave."""
+OF_A_RUN = {
+    *("metrics.csv", "previews", CANDIDATES, CHECKPOINT.parts[0], "tensorboard", TIMING),
+    *("model.safetensors", "model_card.md", "levels.json"),
+}
+"""What a run may leave that has neither a checkpoint nor, as its last file, a ``model.json``."""
 
 
 class TrainingConfig(Options):
