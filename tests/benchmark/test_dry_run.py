@@ -220,6 +220,7 @@ def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volume
     assert timing.images == 3 * 2
 
 
+@pytest.mark.slow
 def test_folds_and_nothing_is_left_behind(cohort, tmp_path, temporary):
     arms = {"classical": {}, "again": {"task": {"learning_rate": 0.1}}}
     plan = Plan.model_validate(
@@ -275,6 +276,7 @@ def test_short_times_are_told_in_minutes_or_seconds():
     assert duration(3.2, 5.1) == "3.2 to 5.1 hours"
 
 
+@pytest.mark.slow
 def test_the_memory_is_that_of_the_process_alone():
     held = torch.ones(2**28, dtype=torch.uint8)
     assert peak_memory("cpu") > len(held)

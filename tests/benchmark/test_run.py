@@ -416,6 +416,7 @@ def refuse(number):
     raise ConfigError("number", str(number), "take another")
 
 
+@pytest.mark.slow
 def test_jobs_in_other_processes_answer_in_order_and_fail_as_here():
     with Pool(2, threads=1) as run_there:
         assert list(run_there(divmod, [(n, 3) for n in range(7)])) == [divmod(n, 3) for n in range(7)]
@@ -437,6 +438,7 @@ def take_one_and_leave(jobs, go):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_no_job_begins_once_the_pool_is_left(tmp_path):
     """Two others run by then at most, one in each worker."""
     with pytest.raises(KeyboardInterrupt):

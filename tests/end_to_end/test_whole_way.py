@@ -97,6 +97,7 @@ def test_from_scans_to_a_report(simulated, tmp_path, monkeypatch):
     assert shown.strip().splitlines()[-1] in page
 
 
+@pytest.mark.slow
 def test_the_demo_goes_on_where_it_was(tmp_path, monkeypatch):
     split = {"train": 0.5, "development": 0.2, "test": 0.3, "numbers": [3]}
     plan = Plan.model_validate(PLAN | {"subjects": split, "scales": {}})

@@ -72,6 +72,7 @@ def test_a_loader_puts_a_model_where_it_is_wanted(name, device, cohort, tmp_path
     assert [to for _, to in asked] == ["cpu" if device == "cpu" else "cuda"]
 
 
+@pytest.mark.slow
 def test_what_is_drawn_by_workers_is_drawn_on_the_cpu(cohort, tmp_path, monkeypatch):
     model, asked = untrained_pix2pix(cohort), pretend_cuda(monkeypatch)
     masks = make_mask_source("bank", cohort)

@@ -223,6 +223,7 @@ def test_the_order_of_drawing_does_not_matter(spatial_dims, cohorts, tmp_path):
             assert path.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_matter(cohorts, tmp_path):
     cohort = cohorts[3]
     model = untrained_pix2pix(cohort, spatial_dims=2)
