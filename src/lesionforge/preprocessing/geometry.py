@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +144,12 @@ def thickest_axis(spacing: tuple[float, ...]) -> int:
     """Return the axis with the largest spacing, the last one among equals (within 1 %)."""
     largest = max(spacing)
     return max(axis for axis, step in enumerate(spacing) if step >= 0.99 * largest)
+
+
+def between_voxels(spacing: Sequence[float]) -> str:
+    """Return what is wrong with lesions that have no voxel on a model's grid of this spacing, in mm."""
+    shown = " × ".join(f"{mm:.3g}" for mm in spacing)
+    return f"between the voxels of the model, whose spacing is {shown} mm"
 
 
 def _orient(array: Array, orientation: Array) -> Array:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.geometry import Geometry
+from lesionforge.preprocessing.geometry import Geometry, between_voxels
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.blend import Blend, blend_lesion
@@ -91,8 +91,7 @@ def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArra
     lesions, _ = ndimage.label(mask > 0, np.ones([3] * mask.ndim))
     kept = np.where(np.isin(lesions, np.unique(geometry.to_model(lesions, label=True))), mask, 0)
     if mask.any() and not kept.any():
-        spacing = " × ".join(f"{mm:.3g}" for mm in geometry.spacing)
-        what = f"its mask falls between the voxels of the model, whose spacing is {spacing} mm"
+        what = f"its mask falls {between_voxels(geometry.spacing)}"
         raise CohortError(case_id, what, "use larger lesions, or a model that was trained at a finer spacing")
     return kept.astype(np.int16)
 

@@ -24,6 +24,7 @@ from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, OutputError, told
+from lesionforge.preprocessing.geometry import between_voxels
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.progress import progress_bar
 
@@ -100,8 +101,7 @@ def _check_lesions(scan: Scan, sample: Sample) -> None:
     """See that a scan with lesions is not trained on as one without."""
     if scan.label is None or sample.label is None or not scan.label.any() or sample.label.any():
         return
-    spacing = " × ".join(f"{mm:.3g}" for mm in sample.spacing)
-    what = f"its lesions fall between the voxels of the model, whose spacing is {spacing} mm"
+    what = f"its lesions fall {between_voxels(sample.spacing)}"
     raise CohortError(scan.case.case_id, what, "leave it out, or train at a finer spacing")
 
 
