@@ -8,11 +8,13 @@ import pytest
 import SimpleITK
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.checks import check_cohort
 from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.layouts import write_nnunet
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.scan import load_scan, read_image, save_edited, save_image, save_label
 from lesionforge.errors import CohortError
+from tests.helpers import tiny_cohort
 
 SHAPE = (5, 6, 4)
 STRAIGHT = np.array([[-3.0, 0, 0, 40], [0, 3, 0, -20], [0, 0, 6, 7], [0, 0, 0, 1]])
@@ -202,3 +204,28 @@ def test_a_grid_that_is_made_here_is_the_same_in_both_forms(tmp_path, voxels):
     save_image(tmp_path / "s.nii.gz", voxels, SHEARED)
     assert nib.load(tmp_path / "s.nii.gz").header["qform_code"] == 0
     np.testing.assert_allclose(nib.load(tmp_path / "s.nii.gz").affine, SHEARED, atol=1e-5)
+
+
+@pytest.mark.parametrize(("moved", "told"), [(0.0, False), (0.1, False), (4.0, True)])
+def test_forms_that_disagree_are_told_once_for_all_cases(tmp_path, moved, told):
+    cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=3)
+    for case in cohort.cases[:2]:
+        path = case.images[cohort.channels[0]]
+        image = nib.load(path)
+        affine = image.affine.copy()
+        image.set_sform(affine, 1)
+        affine[0, 3] += moved
+        image.set_qform(affine, 1)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    found = [str(warning) for warning in check_cohort(cohort).warnings if "sform" in str(warning)]
+    assert len(found) == told
+    if told:
+        assert "2 cases (case_000, case_001) put voxels up to 4 mm apart" in found[0]
+
+
+def test_what_is_made_of_nifti_2_can_be_read_by_itk_which_cannot_read_that(tmp_path, voxels):
+    old, new = nib.Nifti1Image(voxels, _rigid(TURNED)), nib.Nifti2Image(voxels, _rigid(TURNED))
+    nib.save(old, tmp_path / "old.nii.gz")
+    nib.save(new, tmp_path / "new.nii.gz")
+    save_label(tmp_path / "label.nii.gz", (voxels > 500).astype(np.int16), tmp_path / "new.nii.gz")
+    assert places(tmp_path / "label.nii.gz")[3:] == places(tmp_path / "old.nii.gz")[3:]

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionforge.cohort.scan import load_scan
+from lesionforge.cohort.scan import load_scan, read_raw
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.preprocessing.region import with_region
@@ -105,6 +106,39 @@ def test_a_drawing_that_changes_nothing_is_refused(spatial_dims, cohorts, tmp_pa
         draw_into(model, dark, sample, single_voxels(scan), generator(0), blend="lesion")
 
 
+def test_a_change_that_the_files_steps_swallow_is_no_lesion(tmp_path):
+    """int16 with a slope beyond what a drawing changes: the image is stored as it was."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=3)
+    model = fitted("copy_paste", cohort, tmp_path / "m", load_scan(cohort.cases[0], cohort.channels).spacing)
+    path = cohort.cases[0].images[cohort.channels[0]]
+    stored, affine, slope, _ = read_raw(path)
+    coarse = nib.Nifti1Image(np.full(stored.shape, 1, np.int16), affine)
+    coarse.header.set_slope_inter(100 * slope * float(stored.max()), 0)
+    nib.save(coarse, path)
+    scan = load_scan(cohort.cases[0], cohort.channels)
+    sample = model.info.preprocessing.forward(with_region(scan))
+    mask = np.zeros(scan.spatial_shape, np.int16)
+    mask[tuple(slice(n // 2 - 2, n // 2 + 3) for n in scan.spatial_shape)] = 1
+    with pytest.raises(CohortError, match="does not change the image"):
+        draw_into(model, scan, sample, mask, generator(0), blend="lesion")
+
+
+@DIMS
+def test_a_part_between_the_models_voxels_takes_the_class_that_is_drawn_there(spatial_dims, cohorts, tmp_path):
+    scan = with_region(load_scan(cohorts[spatial_dims].cases[0], cohorts[spatial_dims].channels))
+    model = fitted("inpaint", cohorts[spatial_dims], tmp_path / "m", tuple(3 * mm for mm in scan.spacing))
+    mask = np.zeros(scan.spatial_shape, np.int16)
+    mask[tuple(slice(n // 2 - 4, n // 2 + 5) for n in scan.spatial_shape)] = 1
+    numbers = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)
+    on_grid = np.isin(numbers, model.info.preprocessing.geometry(scan).to_model(numbers, label=True))
+    inside = ndimage.binary_erosion(mask > 0)
+    lost, found = tuple(np.argwhere(inside & ~on_grid)[0]), tuple(np.argwhere(inside & on_grid)[-1])
+    mask[lost], mask[found] = 2, 2
+    drawing = draw_into(model, scan, model.info.preprocessing.forward(scan), mask, generator(0), blend="lesion")
+    assert (drawing.label[lost], drawing.label[found]) == (1, 2)
+    assert np.array_equal(drawing.label > 0, (mask > 0) | (scan.label > 0))
+
+
 @DIMS
 def test_a_lesion_that_is_lost_in_training_is_named_and_not_taken_for_healthy(spatial_dims, tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=3)
@@ -127,6 +161,8 @@ def test_small_bright_lesions_are_drawn_as_bright_and_as_varied_as_they_are(meth
         write_array(case.label, scan.label.astype(np.uint8), np.diag([1.0, 1.0, 1.0, 1.0]))
     model = fit_library(method, cohort, tmp_path / "m")
     target = brain_scan(spatial_dims, lesion=None, seed=9)
+    write_array(tmp_path / "target.nii.gz", target.image[0], target.affine)
+    target = replace(target, case=replace(target.case, images={"FLAIR": tmp_path / "target.nii.gz"}))
     shift = tuple([-20] + [4] * (spatial_dims - 1))
     wanted = np.roll(brain_scan(spatial_dims).label, shift, tuple(range(spatial_dims)))
     sample = model.info.preprocessing.forward(with_region(target))

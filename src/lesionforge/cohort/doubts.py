@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.grid import forms_apart
 from lesionforge.cohort.identity import alike, hash_voxels, visits
+from lesionforge.cohort.image_file import read_header
 from lesionforge.cohort.scan import FloatArray, Scan
 from lesionforge.errors import CohortError
 
@@ -16,6 +18,8 @@ HOUNSFIELD_AIR = -200.0
 HOUNSFIELD_BONE = 300.0
 NEAR_0 = 0.1
 BELOW_0 = 0.05
+FORMS_APART = 0.5
+"""In mm: a qform is rounded otherwise than an sform."""
 NAMED = 3
 
 
@@ -44,18 +48,28 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What is kept of a scan to be compared with others."""
+    """What is kept of a scan to be compared with others.
+
+    Attributes:
+        case: where it comes from.
+        shape: ``(x, y[, z])``.
+        channels: by name.
+        forms_apart: how far apart the two forms of its place put it, in mm; the channel with most counts.
+    """
 
     case: Case
     shape: tuple[int, ...]
     channels: Mapping[str, Channel]
+    forms_apart: float = 0.0
 
 
 def look_at(scan: Scan) -> Look:
     """Return what is kept of a scan."""
     pairs = zip(scan.channels, scan.image, strict=True)
     channels = {name: _channel(image, hash_voxels(image, scan.affine)) for name, image in pairs}
-    return Look(case=scan.case, shape=scan.spatial_shape, channels=channels)
+    headers = [read_header(scan.case.images[name]) for name in scan.channels]
+    apart = max(0.0 if header is None else forms_apart(header) for header in headers)
+    return Look(case=scan.case, shape=scan.spatial_shape, channels=channels, forms_apart=apart)
 
 
 def _channel(image: FloatArray, voxels: str) -> Channel:
@@ -92,6 +106,11 @@ def doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
     if thin:
         what = f"{_ids(thin)} of one slice, stored as volumes"
         yield CohortError(cohort.name, what, "train in 2D, or bring the slices of a scan together in one file")
+    apart = [look for look in looks if look.forms_apart > FORMS_APART]
+    if apart:
+        furthest = max(look.forms_apart for look in apart)
+        what = f"the sform and the qform of {_ids(apart)} put voxels up to {furthest:.3g} mm apart"
+        yield CohortError(cohort.name, what, "here the sform counts, other readers may take the qform: correct one")
     yield from intensity_doubts(cohort, looks)
 
 

@@ -22,6 +22,8 @@ Header = Any
 MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 SPACINGS = (1e-6, 1e6)
 """In mm: a nanometre to a kilometre."""
+LONGEST = 32767
+"""Voxels along an axis that NIfTI-1 can tell."""
 LEAST_VOLUME = 1e-3
 """Of a voxel, as a share of the block with the same edges: below, two axes run nearly along each other."""
 GRID_TOLERANCE = 0.1
@@ -32,8 +34,12 @@ _ROWS = ("srow_x", "srow_y", "srow_z")
 
 
 def bare_header(header: Header) -> Header:
-    """Return a header that has the geometry of another one, its byte order and its version, and nothing else."""
-    bare = type(header)(endianness=header.endianness)
+    """Return a header that has the geometry of another one, its byte order, and nothing else.
+
+    It is of NIfTI-1, which every reader knows (ITK does not read NIfTI-2), unless an axis is too long for that.
+    """
+    kind = type(header) if max(header.get_data_shape()) > LONGEST else nib.Nifti1Header
+    bare = kind(endianness=header.endianness)
     for name in (*_FORMS, *_ROWS):
         bare[name] = header[name]
     bare["pixdim"][:4] = header["pixdim"][:4]
@@ -76,12 +82,28 @@ def affine_of(header: Header) -> Affine:
     return affine
 
 
+def forms_apart(header: Header) -> float:
+    """Return how far apart, in mm, the sform and the qform of a header put a corner of its grid; 0 without both."""
+    if not (header["sform_code"] > 0 and header["qform_code"] > 0):
+        return 0.0
+    try:
+        difference = header.get_sform() - header.get_qform()
+    except HeaderDataError:
+        return 0.0
+    apart = _corners(header.get_data_shape()[:3]) @ difference.T
+    return float(np.linalg.norm(apart[:, :3], axis=1).max()) * MM_PER_UNIT[_unit(header)]
+
+
 def same_grid(shape: tuple[int, ...], affine: Affine, other: Affine) -> bool:
     """Return whether two affines put the corners of a grid at the same places, within a tenth of a voxel."""
-    ends = [(0, size - 1) for size in (*shape, *[1] * (3 - len(shape)))]
-    corners = np.array([(*corner, 1) for corner in product(*ends)])
-    apart = np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max()
+    apart = np.linalg.norm((_corners(shape) @ (affine - other).T)[:, :3], axis=1).max()
     return bool(apart <= GRID_TOLERANCE * np.linalg.norm(affine[:3, : len(shape)], axis=0).min())
+
+
+def _corners(shape: tuple[int, ...]) -> Affine:
+    """Return the indices of a grid's corners, ``(8, 4)``, each with a 1 at its end."""
+    ends = [(0, size - 1) for size in (*shape, *[1] * (3 - len(shape)))]
+    return np.array([(*corner, 1) for corner in product(*ends)], np.float64)
 
 
 def _unit(header: Header) -> str:

@@ -150,21 +150,21 @@ class People:
         self._subjects: dict[str, set[str]] = {}
         for case in cases:
             for name in (case.case_id, case.subject_id):
-                self._subjects.setdefault(_composed(name), set()).add(case.subject_id)
+                self._subjects.setdefault(folded(name), set()).add(case.subject_id)
         for subject in others:
-            self._subjects.setdefault(_composed(subject), set()).add(subject)
+            self._subjects.setdefault(folded(subject), set()).add(subject)
         self._found: dict[str, frozenset[str]] = {}
 
     def behind(self, name: str) -> frozenset[str]:
-        """Return the subjects behind a name, none where it leads to nobody.
+        """Return the subjects behind a name, none where it leads to nobody; names are compared as :func:`folded`.
 
         ``p05`` is found in ``p05_mask``, ``p05_healed``, ``lesion-p05`` and ``p01+p05``: a known id is looked for at
         the beginning of each part of the name, the longest first, then at its end. A number alone is an id only where
         it is the whole name.
         """
         if name not in self._found:
-            whole = self._subjects.get(_composed(name))
-            parts = [whole] if whole else [self._part(_composed(part)) for part in name.split("+")]
+            whole = self._subjects.get(folded(name))
+            parts = [whole] if whole else [self._part(part) for part in name.split("+")]
             self._found[name] = frozenset[str]().union(*parts)
         return self._found[name]
 
@@ -176,13 +176,8 @@ class People:
     def _part(self, part: str) -> set[str]:
         cuts = [match.start() for match in SEPARATOR.finditer(part)]
         starts, ends = [part[:cut] for cut in reversed(cuts)], [part[cut + 1 :] for cut in cuts]
-        names = [part, *(name for name in (*starts, *ends) if not name.isdecimal())]
+        names = [folded(name) for name in (part, *(name for name in (*starts, *ends) if not name.isdecimal()))]
         return next((self._subjects[name] for name in names if name in self._subjects), set())
-
-
-def _composed(name: str) -> str:
-    """Return a name with composed letters; file systems may hand out decomposed ones."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _state(path: Path) -> str:

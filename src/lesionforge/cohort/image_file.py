@@ -57,6 +57,30 @@ _quiet.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How an image file stores intensities: rounded for integer types, cut where its type ends.
+
+    Attributes:
+        dtype: of the stored values.
+        slope: of intensities over stored values.
+        inter: the intensity of a stored 0.
+    """
+
+    dtype: np.dtype[Any]
+    slope: float = 1.0
+    inter: float = 0.0
+
+    def stored(self, intensities: NDArray[Any]) -> NDArray[Any]:
+        """Return what the file holds for intensities; NaN becomes any value in an integer type."""
+        values = (intensities.astype(np.float64) - self.inter) / self.slope
+        if self.dtype.kind in "iu":
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        with np.errstate(invalid="ignore"):
+            return values.astype(self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """What an image file holds.
 
@@ -75,6 +99,11 @@ class Stored:
     slope: float = 1.0
     inter: float = 0.0
     simulated: bool = False
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the file stores intensities."""
+        return Encoding(dtype=self.array.dtype, slope=self.slope, inter=self.inter)
 
 
 def read_stored(path: Path, *, label: bool = False) -> Stored:
@@ -99,6 +128,31 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         raise
     except Exception as error:  # nibabel, zlib and Pillow raise a dozen kinds for damaged files
         raise CohortError(path, f"cannot be read ({error})", "copy or export it again") from error
+
+
+def read_encoding(path: Path) -> Encoding:
+    """Return how an image file stores intensities, without reading its voxels; for PNG as 8-bit grey.
+
+    Raises:
+        CohortError: if its header is damaged.
+    """
+    header = read_header(path)
+    if header is None:
+        return Encoding(dtype=np.dtype(np.uint8))
+    slope, inter = _scaling(header)
+    return Encoding(dtype=header.get_data_dtype(), slope=slope, inter=inter)
+
+
+def read_header(path: Path) -> Header | None:
+    """Return the header of a NIfTI file without reading its voxels; ``None`` for PNG.
+
+    Raises:
+        CohortError: if it is damaged.
+    """
+    if ending_of(path) == ".png":
+        return None
+    with _opened(path) as stream:
+        return _read_header(path, stream)
 
 
 def write_stored(
@@ -202,24 +256,29 @@ def _read_nifti(path: Path) -> Stored:
             raise ValueError(f"expected {size} bytes, got {len(content)}")
         while stream.read(_CHUNK):
             pass
-    slope, inter = header.get_slope_inter()
+    slope, inter = _scaling(header)
     return Stored(
         array=np.frombuffer(content, dtype).reshape(shape, order="F"),
         affine=affine_of(header),
         header=bare_header(header),
-        slope=1.0 if slope is None else float(slope),
-        inter=0.0 if inter is None else float(inter),
+        slope=slope,
+        inter=inter,
         simulated=_says_simulated(header),
     )
 
 
+def _scaling(header: Header) -> tuple[float, float]:
+    """Return slope and intercept; a header that has none stores intensities as they are."""
+    slope, inter = header.get_slope_inter()
+    return 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
+
+
 def _read_place(path: Path) -> tuple[Header | None, bool]:
     """Return the geometry of an image file and whether it was simulated, without reading its voxels."""
-    if ending_of(path) == ".png":
+    header = read_header(path)
+    if header is None:
         with Image.open(path, formats=("PNG",)) as image:
             return None, _is_marked(image)
-    with _opened(path) as stream:
-        header = _read_header(path, stream)
     return bare_header(header), _says_simulated(header)
 
 

@@ -236,14 +236,10 @@ def save_edited(source: Path, target: Path, values: FloatArray, touched: BoolArr
         CohortError: if a new intensity is not finite.
     """
     stored = read_stored(source)
-    new = (values[touched].astype(np.float64) - stored.inter) / stored.slope
-    if not np.isfinite(new).all():
+    if not np.isfinite(values[touched]).all():
         raise CohortError(source, "was to get intensities that are not finite", "train the model again")
-    if stored.array.dtype.kind in "iu":
-        limits = np.iinfo(stored.array.dtype)
-        new = np.clip(np.rint(new), limits.min, limits.max)
     edited = stored.array.copy()
-    edited[touched] = new.astype(edited.dtype)
+    edited[touched] = stored.encoding.stored(values[touched])
     _save(target, replace(stored, array=edited))
 
 

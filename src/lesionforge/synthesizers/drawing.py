@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from skimage import measure
 
+from lesionforge.cohort.image_file import read_encoding
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.geometry import Geometry, between_voxels
@@ -85,15 +87,19 @@ def _composed(
 def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArray:
     """Return the lesions of a mask that have a voxel on the model's grid.
 
+    A part of a lesion whose class has no voxel there takes the class of the nearest part that has one, as it is drawn.
+
     Raises:
         CohortError: if the mask has lesions and none of them has.
     """
-    lesions, _ = ndimage.label(mask > 0, np.ones([3] * mask.ndim))
-    kept = np.where(np.isin(lesions, np.unique(geometry.to_model(lesions, label=True))), mask, 0)
-    if mask.any() and not kept.any():
+    parts = measure.label(mask, connectivity=mask.ndim)
+    lesions = measure.label(mask > 0, connectivity=mask.ndim)
+    found = (mask > 0) & np.isin(parts, np.unique(geometry.to_model(parts, label=True)))
+    if mask.any() and not found.any():
         what = f"its mask falls {between_voxels(geometry.spacing)}"
         raise CohortError(case_id, what, "use larger lesions, or a model that was trained at a finer spacing")
-    return kept.astype(np.int16)
+    nearest = ndimage.distance_transform_edt(~found, return_distances=False, return_indices=True)
+    return np.where(np.isin(lesions, np.unique(lesions[found])), mask[tuple(nearest)], 0).astype(np.int16)
 
 
 def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) -> LabelArray:
@@ -111,11 +117,20 @@ def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) 
     before = np.zeros_like(label) if scan.label is None else scan.label
     new = mask > 0 if mask.any() else (label != before) & (label > 0)
     lesions, count = ndimage.label(new, np.ones([3] * new.ndim))
-    seen = np.unique(lesions[new & (values != scan.image).any(axis=0)])
+    seen = np.unique(lesions[new & _differs(values, scan)])
     if count and not len(seen):
         what = "what was drawn into it does not change the image"
         raise CohortError(scan.case.case_id, what, "use other masks, or another method")
     return np.where(new & ~np.isin(lesions, seen), before, label).astype(np.int16)
+
+
+def _differs(values: FloatArray, scan: Scan) -> BoolArray:
+    """Return the voxels ``(x, y[, z])`` at which the files will differ, which may store intensities in coarse steps."""
+    differs = np.zeros(scan.spatial_shape, bool)
+    for name, new, old in zip(scan.channels, values, scan.image, strict=True):
+        encoding = read_encoding(scan.case.images[name])
+        differs |= encoding.stored(new) != encoding.stored(old)
+    return differs
 
 
 def _label_of(drawn: Sample, sample: Sample, scan: Scan, geometry: Geometry) -> LabelArray:

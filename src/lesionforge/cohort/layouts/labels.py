@@ -1,6 +1,7 @@
 """Lesion classes: which values label files may hold, and what they say about a case."""
 
 from collections.abc import Callable, Mapping
+from os.path import commonpath
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -135,7 +136,8 @@ def _refuse_grey_values(path: Path, values: set[int], known: set[int]) -> None:
 
 def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]:
     if values and values != set(range(1, max(values) + 1)):
-        where, named = next(iter(masks.values())).parent, " ".join(f"--label NAME={value}" for value in sorted(values))
+        where = Path(commonpath([path.parent for path in masks.values()]))
+        named = " ".join(f"--label NAME={value}" for value in sorted(values))
         what = f"the masks hold the values {sorted(values)}, not 1 … k"
         raise CohortError(where, what, f"name each class, {named}, and they are renumbered")
     if len(values) <= 1:
