@@ -6,7 +6,8 @@ import yaml
 import lesionforge
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
-from lesionforge.benchmark.plan import Plan, merged, read_plan
+from lesionforge.benchmark.plan import Plan, read_plan
+from lesionforge.benchmark.plan_file import merged
 from lesionforge.cli.common import nested
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lesionforge.benchmark.kinds import runner, source_of, study_plan
-from lesionforge.benchmark.plan import PRESETS
+from lesionforge.benchmark.plan_file import PRESETS
 from lesionforge.benchmark.provenance import (
     RunRecord,
     Source,

@@ -3,7 +3,7 @@
 import pytest
 
 from lesionforge.benchmark.kinds import runner, study_plan
-from lesionforge.benchmark.plan import preset
+from lesionforge.benchmark.plan_file import preset
 from tests.helpers import tiny_cohort
 
 

@@ -20,7 +20,8 @@ import yaml
 
 from lesionforge.benchmark.healing.plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
-from lesionforge.benchmark.plan import PRESETS, Plan, SynthesizerPlan
+from lesionforge.benchmark.plan import Plan, SynthesizerPlan
+from lesionforge.benchmark.plan_file import PRESETS
 from lesionforge.cohort.scan import read_label
 from lesionforge.masks import MaskGAN
 from lesionforge.synthesizers.registry import HEALERS, SYNTHESIZERS

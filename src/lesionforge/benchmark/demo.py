@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lesionforge.benchmark.plan import preset, read_plan
+from lesionforge.benchmark.plan import read_plan
+from lesionforge.benchmark.plan_file import preset
 from lesionforge.benchmark.provenance import Source
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort

@@ -37,8 +37,36 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort folder (nnU-Net's raw layout).")]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
+def a_cohort(folder: Path | None) -> Path | None:
+    """Return a folder that has a description of a cohort; called before a command imports what takes seconds.
+
+    Raises:
+        CohortError: if it has none.
+    """
+    from lesionforge.cohort.layouts.dataset_json import read_dataset_json
+
+    if folder is not None:
+        read_dataset_json(folder)
+    return folder
+
+
+def a_model(folder: Path | None) -> Path | None:
+    """Return a folder that has a description of a model, as :func:`a_cohort` does.
+
+    Raises:
+        ModelError: if it has none.
+    """
+    from lesionforge.training.model_file import model_file
+
+    if folder is not None:
+        model_file(folder)
+    return folder
+
+
+CohortFolder = Annotated[
+    Path, typer.Argument(metavar="COHORT", callback=a_cohort, help="A cohort folder (nnU-Net's raw layout).")
+]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", callback=a_model, help="A model folder.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder for the result.")]
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
 TimeBudget = Annotated[str | None, typer.Option(help="Train for 90s, 10m or 2h at most; reading scans comes on top.")]

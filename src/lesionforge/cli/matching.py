@@ -14,6 +14,7 @@ from lesionforge.cli.common import (
     Role,
     Seed,
     Subjects,
+    a_cohort,
     console,
     finish,
     progress_bar,
@@ -24,7 +25,9 @@ from lesionforge.cli.common import (
 def match(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
-    to: Annotated[Path, typer.Option(help="The cohort whose scans they are to look like beside lesions.")],
+    to: Annotated[
+        Path, typer.Option(callback=a_cohort, help="The cohort whose scans they are to look like beside lesions.")
+    ],
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,

@@ -17,6 +17,8 @@ from lesionforge.cli.common import (
     Seed,
     Settings,
     Subjects,
+    a_cohort,
+    a_model,
     console,
     finish,
     nested,
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
 
 
 def select(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A model folder whose training kept candidates.")],
-    against: Annotated[Path, typer.Option(help="The cohort of real cases that the generator was trained on.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", callback=a_model, help="A model folder whose training kept candidates.")
+    ],
+    against: Annotated[
+        Path, typer.Option(callback=a_cohort, help="The cohort of real cases that the generator was trained on.")
+    ],
     out: Out,
     segmentor: Annotated[
         Path | None, typer.Option(help="A model of `segment train` for the FCN score, instead of one trained here.")

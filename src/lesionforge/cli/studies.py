@@ -26,6 +26,8 @@ from lesionforge.cli.common import (
     Steps,
     Subjects,
     TimeBudget,
+    a_cohort,
+    a_model,
     command_line,
     console,
     finish,
@@ -54,9 +56,13 @@ def segment_train(
     cohort: CohortFolder,
     out: Out,
     channels: Channels = None,
-    synthetic: Annotated[Path | None, typer.Option("--with", help="A synthetic cohort to mix in.")] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option("--with", callback=a_cohort, help="A synthetic cohort to mix in.")
+    ] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Its share of every batch.")] = 0.5,
-    pretrained: Annotated[Path | None, typer.Option(help="A model whose weights to begin with: fine-tuning.")] = None,
+    pretrained: Annotated[
+        Path | None, typer.Option(callback=a_model, help="A model whose weights to begin with: fine-tuning.")
+    ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -184,7 +190,7 @@ def evaluate(
 
 def score(
     cohort: CohortFolder,
-    against: Annotated[Path, typer.Option(help="A cohort of real cases, best of other subjects.")],
+    against: Annotated[Path, typer.Option(callback=a_cohort, help="A cohort of real cases, best of other subjects.")],
     out: Annotated[Path | None, typer.Option(help="A CSV for the scores.")] = None,
     channels: Channels = None,
     subjects: Subjects = None,
@@ -223,7 +229,7 @@ def score(
 
 def benchmark(
     plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or a preset: demo, first, stroke.")],
-    data: Annotated[Path, typer.Option("--data", help="A cohort folder.")],
+    data: Annotated[Path, typer.Option("--data", callback=a_cohort, help="A cohort folder.")],
     out: Out,
     scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
     settings: Annotated[
@@ -246,18 +252,21 @@ def benchmark(
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
-    from lesionforge.benchmark.kinds import runner, source_of, study_plan
-    from lesionforge.benchmark.plan import merged, preset
+    from lesionforge.benchmark.plan_file import merged, plan_content, preset
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.cohort.readable import readable
     from lesionforge.cohort.splits import read_roles
+
+    changes, file = merged({"tune": {}} if tune_baseline else {}, nested(settings)), data / "roles.json"
+    plan_content(preset(plan), scale=scale, changes=changes)
+    cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
+
+    from lesionforge.benchmark.kinds import runner, source_of, study_plan
     from lesionforge.training.quiet import quiet
 
     quiet()
-    changes = merged({"tune": {}} if tune_baseline else {}, nested(settings))
-    study, file = study_plan(preset(plan), scale=scale, changes=changes), data / "roles.json"
-    cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
+    study = study_plan(preset(plan), scale=scale, changes=changes)
     if dry_run:
         _print_estimate(study, cohort, roles, workers)
         return

@@ -23,6 +23,7 @@ from lesionforge.errors import ModelError
 from lesionforge.files import write_bytes, write_json, write_text
 from lesionforge.markup import markdown
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.training.model_file import model_file
 
 CANDIDATES = "candidates"
 REMEDY = "copy the model folder again, or use the version of lesionforge that wrote it"
@@ -111,9 +112,7 @@ def read_info(folder: Path) -> ModelInfo:
     Raises:
         ModelError: if ``folder`` is no model folder, or one of another version.
     """
-    path = folder / "model.json"
-    if not path.is_file():
-        raise ModelError(folder, "is not a finished model folder (no model.json)", "train it to its end")
+    path = model_file(folder)
     try:
         return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
