@@ -119,6 +119,7 @@ def test_the_scheme_shows_the_numbers_of_the_run(study, figures):
     assert (study / "figures" / "scheme.svg").is_file()
 
 
+@pytest.mark.slow
 def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_cases(tmp_path):
     for name, cohort in (("Healthy", stacks(tmp_path / "h", 4)), ("Bleeds", bleeds(tmp_path / "b", 4))):
         write_nnunet(cohort, tmp_path / name)
@@ -163,6 +164,7 @@ def test_healthy_scans_are_looked_at_before_anything_is_trained(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_healthy_scans_of_held_out_people_are_not_drawn_into(tmp_path):
     cohort, healthy = bleeds(tmp_path / "b", 4), stacks(tmp_path / "h", 5)
     setting = make_setting(implant_plan(tmp_path / "Healthy"), cohort, {}, tmp_path / "out")
@@ -196,6 +198,7 @@ def test_what_healthy_targets_cannot_do_is_said(change, what):
         Plan.model_validate(plan)
 
 
+@pytest.mark.slow
 def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohort):
     folder = study / "runs" / "n2" / "seed0"
     facts = json.loads((folder / "selections" / "gan" / "recommended.json").read_text(encoding="utf-8"))

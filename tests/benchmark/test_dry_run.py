@@ -202,6 +202,7 @@ def test_the_parameters_are_those_of_all_networks_that_train(cohort, tmp_path):
     assert timing.parameters == sum(state["exp_avg"].numel() for state in weights)
 
 
+@pytest.mark.slow
 def test_a_study_of_methods_that_heal(volumes, tmp_path):
     plan = HealingPlan.model_validate(HEALING | {"methods": {"gan": HEALING["methods"]["gan"]}, "baselines": []})
     works = work_of(make_healing_setting(plan, volumes, {}, tmp_path / "dry"))

@@ -71,6 +71,7 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
     assert summary[(summary["metric"] == "dice")]["n_subjects"].eq(7).all()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(study, cohort):
     out, verdict, _ = study
     models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}

@@ -108,6 +108,7 @@ def test_one_f_pre_serves_all_and_has_a_seed_of_its_own(study):
     assert [path.parent.name for path in study.rglob("model.json") if path.parent.name == "f_pre"] == ["f_pre"]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_does_only_what_is_missing_and_ends_the_same(study, cohort, tmp_path):
     copied = shutil.copytree(study, tmp_path / "study")
     before, seed = (copied / "results.csv").read_text(), copied / "runs" / "seed3"

@@ -71,6 +71,7 @@ def study(masks, cohort, tmp_path_factory):
     return make_setting(settings, cohort, {}, out)
 
 
+@pytest.mark.slow
 def test_a_mask_generator_draws_on_the_device_of_the_run(study, masks, cohort, tmp_path, monkeypatch):
     out = shutil.copytree(study.out, tmp_path / "study")
     settings = Plan.model_validate(plan(masks, training={**TRAINING, "device": "cuda"}))

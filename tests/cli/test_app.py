@@ -184,7 +184,12 @@ def test_brackets_in_names_are_shown(slices, tmp_path):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_ctrl_c_says_how_to_go_on(monkeypatch, command, remedy):
+def test_ctrl_c_says_how_to_go_on(slices, tmp_path, monkeypatch, command, remedy):
+    shutil.copytree(slices, tmp_path / "c")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -199,12 +204,12 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, command, remedy):
     assert remedy in result.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error(monkeypatch):
+def test_a_reader_that_goes_away_is_no_error(slices, monkeypatch):
     def broken_pipe(*args, **kwargs):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     monkeypatch.setattr("lesionforge.cohort.checks.check_folder", broken_pipe)
-    assert typed("check", "cohort", code=1).stderr == ""
+    assert typed("check", slices, code=1).stderr == ""
 
 
 def test_exit_codes_reach_the_shell(tmp_path):
@@ -214,3 +219,25 @@ def test_exit_codes_reach_the_shell(tmp_path):
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "has no dataset.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "pix2pix", "nowhere", "--out", "o"],
+        ["synthesize", "nowhere", "nowhere", "--out", "o"],
+        ["heal", "nowhere", "nowhere", "--out", "o"],
+        ["segment", "train", "nowhere", "--out", "o"],
+        ["score", "nowhere", "--against", "nowhere"],
+        ["benchmark", "nowhere.yaml", "--data", "nowhere", "--out", "o"],
+        ["benchmark", "first", "--scale", "nowhere", "--data", "SLICES", "--out", "o"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_told_before_torch_is_imported(command, slices):
+    arguments = [str(slices) if word == "SLICES" else word for word in command]
+    code = "import sys\nfrom lesionforge.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "nowhere" in result.stderr
+    assert result.stdout.strip() == "False"

@@ -49,6 +49,7 @@ def test_a_folder_of_masks_trains_a_generator_that_places_lesions(maskgan, tmp_p
         assert read_label(case.label)[0].any()
 
 
+@pytest.mark.slow
 def test_a_cohort_with_scans_trains_a_generator(tmp_path):
     folder = tmp_path / "Dataset001_Volumes"
     tiny_cohort(folder, spatial_dims=3, n_subjects=22, shape=(16, 16, 16), channels=("FLAIR", "T1"))
@@ -59,6 +60,7 @@ def test_a_cohort_with_scans_trains_a_generator(tmp_path):
     assert len(info.training_cases) < 22
 
 
+@pytest.mark.slow
 def test_bad_masks_are_listed_and_the_good_ones_trained_on(masks, tmp_path):
     folder = tmp_path / "masks"
     folder.mkdir()

@@ -16,6 +16,7 @@ def sets(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_healthy_scans_are_matched_to_a_role_and_both_cohorts_stay(sets, tmp_path):
     before = content(sets)
     result = typed("match", sets / "Healthy", tmp_path / "out", "--to", sets / "Bleeds", "--role", "pool")

@@ -150,6 +150,7 @@ def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):
     assert "has no case with a lesion" in message
 
 
+@pytest.mark.slow
 def test_a_candidate_draws_and_its_cases_are_not_mixed_with_others(slices, tmp_path):
     settings = sets([*GAN, "network=lcgan", "lesion_share=1", "candidates=[1,2]"])
     typed("train", "pix2pix", slices, "--out", tmp_path / "m", "--condition", "label", *settings)

@@ -233,6 +233,7 @@ def test_the_search_for_the_best_baseline_is_asked_for_by_flag_or_plan(
     assert tune is None or tune.augment == ("none", "classical", "ct")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_path):
     plan = tmp_path / "plan.yaml"
     plan.write_text(

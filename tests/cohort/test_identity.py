@@ -115,9 +115,12 @@ def test_a_name_leads_to_the_subjects_that_it_is_made_of(tmp_path):
         type(case)(**{**vars(case), "case_id": name, "subject_id": f"S_{name}"})
         for case, name in zip(cohort, ids, strict=True)
     ]
-    behind = People(named, others=["sub-41"]).behind
-    for name in ("P05_mask", "sub-p5_lesion", "p05._mask", "ｐ05_healed"):
-        assert behind(name) == {"S_p05"}, name
+    people = People(named, others=["sub-41"])
+    behind = people.behind
+    for name in ("P05_mask", "sub-p5_lesion", "P05._mask", "ｐ05_healed"):
+        assert behind(name) == frozenset(), name
+        assert people.resembling(name) == {"S_p05"}, name
+    assert people.resembling("p05_mask") == people.resembling("xp05_mask") == frozenset()
     for name in ("p05", "p05_mask", "p05_healed", "lesion-p05", "S_p05", "S_p05_mask", "p05+edited", "p05.copy"):
         assert behind(name) == {"S_p05"}, name
     assert behind("p01+p05") == behind("p01_mask+p05_mask") == {"S_p01", "S_p05"}

@@ -149,3 +149,9 @@ def test_a_parent_whose_name_reads_like_a_test_subjects_is_a_warning(name):
     assert "sub_4" in str(warned[0].message)
     with pytest.warns(DoubtWarning, match="read alike"):
         check_no_leak(TRAIN, TEST, models={"synthesizer": [name]})
+
+
+@pytest.mark.parametrize("name", ["SUB_4_mask", "sub_04_lesion", "lesion-SUB_4"])
+def test_a_mask_whose_name_reads_like_a_test_subjects_is_a_warning(name):
+    with pytest.warns(DoubtWarning, match=f"{name}, of which a training case was made, reads like .* sub_4"):
+        check_no_leak(with_synthetic(mask_id=name), TEST)

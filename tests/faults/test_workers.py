@@ -66,6 +66,7 @@ def die():
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_line():
     with pytest.raises(WorkerError, match="goes on where it was") as caught, Pool(2, threads=1) as run:
         list(run(die, [()]))

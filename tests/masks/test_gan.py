@@ -17,7 +17,7 @@ from tests.masks.mni import ball_at, write_masks
 from tests.masks.scans import make_scan
 from tests.training.runs import interrupt, read_checkpoint, read_metrics, same
 
-SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.5, "latent": 8, "min_voxels": 2, "head_kernel": 7}
+SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.25, "latent": 8, "min_voxels": 2, "head_kernel": 7}
 
 
 def fit(masks, out, *, steps=4, resume=False, config=None, **training):
@@ -38,7 +38,7 @@ def trained(folder, tmp_path_factory):
     """A generator that has seen enough of the balls in the left hemisphere to draw there."""
     out = tmp_path_factory.mktemp("maskgan") / "model"
     optimiser = {"learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.9, "pool_size": 0, "n_critic": 2, "ema_decay": 0.9}
-    model = fit(folder, out, steps=160, epoch_steps=80, batch_size=8, config={"mirror": False, "optimiser": optimiser})
+    model = fit(folder, out, steps=120, epoch_steps=60, batch_size=8, config={"mirror": False, "optimiser": optimiser})
     return model, out
 
 
@@ -122,6 +122,7 @@ def test_subjects_that_were_held_out_are_no_parents(folder, tmp_path):
     assert "18 real cases of 18 subjects" in card
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, tmp_path, monkeypatch):
     fit(folder, tmp_path / "whole")
     interrupt(monkeypatch, lambda: fit(folder, tmp_path / "killed"), epoch=1)

@@ -96,6 +96,7 @@ def test_a_cohort_of_the_same_kind_is_near_the_floor_and_another_is_not(tmp_path
     assert "psnr" not in scores.index
 
 
+@pytest.mark.slow
 def test_lesions_without_contrast_are_seen(tmp_path):
     from nibabel import Nifti1Image, load, save
 

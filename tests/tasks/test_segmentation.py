@@ -68,7 +68,7 @@ def mean_dice(task, cohort, value=None):
     [
         (2, 2, ("FLAIR",), LESION, 60),
         pytest.param(2, 3, ("FLAIR", "T1"), NESTED, 250, marks=pytest.mark.slow),
-        (3, 3, ("FLAIR", "T1"), NESTED, 250),
+        pytest.param(3, 3, ("FLAIR", "T1"), NESTED, 250, marks=pytest.mark.slow),
     ],
     ids=["slices", "slices of volumes", "volumes"],
 )
@@ -89,7 +89,7 @@ def test_an_easy_cohort_is_learnt(tmp_path, spatial_dims, of_cohort, channels, l
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("affine", [LIA, OBLIQUE], ids=["LIA", "oblique"])
+@pytest.mark.parametrize("affine", [pytest.param(LIA, marks=pytest.mark.slow), OBLIQUE], ids=["LIA", "oblique"])
 def test_a_prediction_lies_on_the_grid_of_its_scan(tmp_path, spatial_dims, affine):
     """The lesion is bright: the found voxels must be bright in the file's own grid."""
     shape = (30, 26, 20)

@@ -156,6 +156,7 @@ def test_epochs_that_are_none_are_refused(wrong, cohorts, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_further_steps_of_the_critic_are_no_steps_of_the_run(cohorts, tmp_path):
     kept, alone, config = tmp_path / "kept", tmp_path / "alone", {"optimiser": {"n_critic": 2}}
     for out, options in ((kept, {"candidates": (2, 3), "steps": 99}), (alone, {"candidates": (), "steps": 2})):

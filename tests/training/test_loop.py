@@ -184,6 +184,7 @@ def test_a_run_is_not_resumed_with_other_options(cohorts, tmp_path):
         assert str(out) in str(caught.value) or "run to resume" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pix2pix_may_be_trained_on_for_longer(cohorts, tmp_path):
     short, long = tmp_path / "short", tmp_path / "long"
     fit_pix2pix(cohorts[2], short, 2, steps=2)

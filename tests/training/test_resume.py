@@ -89,7 +89,9 @@ class Minutes(Callback):
         self.passed += 60
 
 
-@pytest.mark.parametrize("method", [one for one in EACH_METHOD if one.values[0] in KILLED])
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name == "segmentation" else pytest.mark.slow) for name in KILLED]
+)
 @pytest.mark.parametrize("place", [{"epoch": 5}, {"epoch": 5, "batch": 2}, {"epoch": 1}], ids=str)
 def test_a_run_killed_epochs_after_its_checkpoint_ends_as_one_that_was_not(
     method, place, cohorts, tmp_path, monkeypatch
@@ -143,6 +145,7 @@ def train_until_killed(out):
     fit(Recorder(), Numbers(), out=out, config=training(), callbacks=(Killed(),))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_no_row_of_its_log(tmp_path):
     process = get_context("spawn").Process(target=train_until_killed, args=(tmp_path / "run",))
     process.start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from lesionforge.errors import ConfigError, LesionforgeError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.progress import progress_bar as progress_bar
 from lesionforge.reading import parse_yaml, read_text
 
@@ -47,6 +47,18 @@ def a_cohort(folder: Path | None) -> Path | None:
 
     if folder is not None:
         read_dataset_json(folder)
+    return folder
+
+
+def a_cohort_or_masks(folder: Path) -> Path:
+    """Return a folder, of a cohort or of masks alone, as :func:`a_cohort` does.
+
+    Raises:
+        CohortError: if it is not there.
+    """
+    if not folder.is_dir():
+        remedy = "name a cohort folder, or one of masks for maskgan"
+        raise CohortError(folder, "there is no such folder", remedy)
     return folder
 
 

@@ -27,6 +27,7 @@ from lesionforge.cli.common import (
     Subjects,
     TimeBudget,
     Workers,
+    a_cohort_or_masks,
     console,
     finish,
     parse_duration,
@@ -99,7 +100,7 @@ def training_options(
 
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=METHODS)],
-    cohort: CohortFolder,
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", callback=a_cohort_or_masks, help="A cohort folder.")],
     out: Out,
     channels: Channels = None,
     condition: Annotated[ConditionChoice | None, typer.Option(help="pix2pix: what the generator sees.")] = None,

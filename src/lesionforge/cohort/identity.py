@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 
@@ -147,37 +147,58 @@ class People:
     """
 
     def __init__(self, cases: Iterable[Case], others: Iterable[str] = ()) -> None:
-        self._subjects: dict[str, set[str]] = {}
-        for case in cases:
-            for name in (case.case_id, case.subject_id):
-                self._subjects.setdefault(folded(name), set()).add(case.subject_id)
-        for subject in others:
-            self._subjects.setdefault(folded(subject), set()).add(subject)
+        named = [(name, case.subject_id) for case in cases for name in (case.case_id, case.subject_id)]
+        named += [(subject, subject) for subject in others]
+        self._exact, self._folded = dict[str, set[str]](), dict[str, set[str]]()
+        for name, subject in named:
+            self._exact.setdefault(_composed(name), set()).add(subject)
+            self._folded.setdefault(folded(name), set()).add(subject)
         self._found: dict[str, frozenset[str]] = {}
 
     def behind(self, name: str) -> frozenset[str]:
-        """Return the subjects behind a name, none where it leads to nobody; names are compared as :func:`folded`.
+        """Return the subjects behind a name, none where it leads to nobody.
 
         ``p05`` is found in ``p05_mask``, ``p05_healed``, ``lesion-p05`` and ``p01+p05``: a known id is looked for at
         the beginning of each part of the name, the longest first, then at its end. A number alone is an id only where
         it is the whole name.
         """
         if name not in self._found:
-            whole = self._subjects.get(folded(name))
-            parts = [whole] if whole else [self._part(part) for part in name.split("+")]
-            self._found[name] = frozenset[str]().union(*parts)
+            self._found[name] = _led_to(name, self._exact, _composed)
         return self._found[name]
+
+    def resembling(self, name: str) -> frozenset[str]:
+        """Return the subjects that a name does not lead to but would, if ids counted as :func:`folded`: ``P5_mask``."""
+        return _led_to(name, self._folded, folded) - self.behind(name)
 
     def behind_case(self, case: Case) -> frozenset[str]:
         """Return the subjects behind a case: its own, and all that its provenance leads to."""
         names = (*case.parents, case.mask_id, case.source_case)
         return frozenset[str]((case.subject_id,)).union(*(self.behind(name) for name in names))
 
-    def _part(self, part: str) -> set[str]:
-        cuts = [match.start() for match in SEPARATOR.finditer(part)]
-        starts, ends = [part[:cut] for cut in reversed(cuts)], [part[cut + 1 :] for cut in cuts]
-        names = [folded(name) for name in (part, *(name for name in (*starts, *ends) if not name.isdecimal()))]
-        return next((self._subjects[name] for name in names if name in self._subjects), set())
+
+def _led_to(name: str, subjects: Mapping[str, Set[str]], key: Callable[[str], str]) -> frozenset[str]:
+    """Return the subjects that a name leads to, as :meth:`People.behind` says.
+
+    Args:
+        name: of a file, a case or a person.
+        subjects: known id → subjects.
+        key: makes the ids in ``subjects`` of names.
+    """
+    whole = subjects.get(key(name))
+    parts = [whole] if whole else [_led_to_by(part, subjects, key) for part in name.split("+")]
+    return frozenset[str]().union(*parts)
+
+
+def _led_to_by(part: str, subjects: Mapping[str, Set[str]], key: Callable[[str], str]) -> Set[str]:
+    cuts = [match.start() for match in SEPARATOR.finditer(part)]
+    starts, ends = [part[:cut] for cut in reversed(cuts)], [part[cut + 1 :] for cut in cuts]
+    names = [key(name) for name in (part, *(name for name in (*starts, *ends) if not name.isdecimal()))]
+    return next((subjects[name] for name in names if name in subjects), set())
+
+
+def _composed(name: str) -> str:
+    """Return a name with composed letters; file systems may hand out decomposed ones."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _state(path: Path) -> str:

@@ -19,7 +19,7 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
     models that draw during training and leave no case behind. Names count for the subjects that they lead to, see
     :meth:`~lesionforge.cohort.identity.People.behind`.
 
-    A parent whose name only reads like that of a test subject is a :class:`DoubtWarning`.
+    A parent, mask or source whose name only reads like that of a test subject is a :class:`DoubtWarning`.
 
     Args:
         train: the cases that are trained on.
@@ -52,6 +52,10 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
             doubt = (
                 f"{' and '.join(group)} read alike, but one is behind training and another is tested on; {ONE_PERSON}"
             )
+            warnings.warn(doubt, DoubtWarning, stacklevel=2)
+    for name in sorted({name for case in train for name in (case.mask_id, case.source_case)}):
+        for subject in sorted(subjects & people.resembling(name)):
+            doubt = f"{name}, of which a training case was made, reads like the test subject {subject}; {ONE_PERSON}"
             warnings.warn(doubt, DoubtWarning, stacklevel=2)
 
 
