@@ -51,7 +51,7 @@ def write_inputs(folder: Path, commands: Sequence[str], *, run: Callable[[Sequen
         shutil.copy(case.label, patient / "lesion.nii.gz")
     (folder / "plan.yaml").write_text(PLAN)
     train = ("train", "--steps", "2", "--out")
-    if "synthesize" in commands:
+    if any(command.startswith("synthesize") for command in commands):
         run([*train, folder / "gan", "pix2pix", slices, *sets(GAN)])
     if "heal" in commands:
         run([*train, folder / "healer", "pseudo_healthy", slices, "--unpaired", *sets(HEALER)])

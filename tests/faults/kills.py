@@ -1,8 +1,9 @@
 """Commands that are killed at random moments: started again, they end with the bytes of a run that was left alone.
 
 ``python -m tests.faults.kills --chains 20`` tries every command twenty times and prints a line for each. A chain is one
-to three kills, each by SIGKILL, SIGTERM or Ctrl-C at a random moment, and the same command once more. Commands run in
-forks of this process, which has imported everything and computed nothing, so a kill costs no seconds of imports.
+to three kills, each by SIGKILL, SIGTERM or Ctrl-C at a random moment, and the same command once more. Where a command
+has worker processes, every other kill is of one of these, by SIGKILL. Commands run in forks of this process, which has
+imported everything and computed nothing, so a kill costs no seconds of imports.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,7 +49,10 @@ COMMANDS: dict[str, Command] = {
     "heal": lambda data, out: ["heal", data / "healer", data / "slices", "--out", out],
     "select": lambda data, out: ["select", data / "candidates", "--against", data / "slices", "--out", out, *SELECT],
     "benchmark": lambda data, out: ["benchmark", data / "plan.yaml", "--data", data / "slices", "--out", out],
+    "synthesize --workers 2": lambda data, out: [*COMMANDS["synthesize"](data, out), "--workers", "2"],
+    "benchmark --workers 2": lambda data, out: [*COMMANDS["benchmark"](data, out), "--workers", "2"],
 }
+WORKERS = ("synthesize --workers 2", "benchmark --workers 2")
 IMPORT = ("--layout", "folders", "--channel", "FLAIR=flair.nii.gz", "--mask", "lesion.nii.gz")
 SELECT = sets(
     [
@@ -63,14 +68,14 @@ class Outcome:
 
     Attributes:
         command: its name.
-        kills: signal and moment, as a share of the time that the command takes.
+        kills: what was killed, by which signal, and when, as a share of the time that the command takes.
         exit_code: of the last run.
         differs: files that are not those of a run that was left alone.
         said: the last line of the last run.
     """
 
     command: str
-    kills: tuple[tuple[str, float], ...]
+    kills: tuple[tuple[str, str, float], ...]
     exit_code: int | None
     differs: tuple[str, ...]
     said: str
@@ -81,26 +86,51 @@ class Outcome:
         return self.exit_code == 0 and not self.differs
 
 
-def run_command(arguments: Sequence[str | Path], log: Path, *, kill: tuple[int, float] | None = None) -> int | None:
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A signal, and when it is sent.
+
+    Attributes:
+        signal: its number.
+        seconds: after which it is sent.
+        choose: picks one of the worker processes that there are then; the command itself gets it unless given.
+    """
+
+    signal: signal.Signals
+    seconds: float
+    choose: Callable[[list[int]], int] | None = None
+
+
+def run_command(arguments: Sequence[str | Path], log: Path, *, kill: Kill | None = None) -> int | None:
     """Run a command in a fork of this process; return its exit code, negative for a signal, ``None`` if it hangs.
 
     Args:
         arguments: of ``lesionforge``.
         log: where its output goes.
-        kill: a signal, and the seconds after which it is sent.
+        kill: what is sent to it, or to one of its workers; to itself where it has none yet.
     """
     process = get_context("fork").Process(target=_call, args=([str(part) for part in arguments], log))
     process.start()
-    process.join(PATIENCE_S if kill is None else kill[1])
+    process.join(PATIENCE_S if kill is None else kill.seconds)
     if process.is_alive() and kill is not None:
         assert process.pid is not None
-        os.kill(process.pid, kill[0])
+        workers = _workers(process.pid) if kill.choose else []
+        with suppress(ProcessLookupError):
+            os.kill(kill.choose(workers) if kill.choose and workers else process.pid, kill.signal)
         process.join(PATIENCE_S)
     hangs = process.is_alive()
     if hangs:
         process.kill()
         process.join()
     return None if hangs else process.exitcode
+
+
+def _workers(pid: int) -> list[int]:
+    """Return the processes that a process has started to compute for it."""
+    with suppress(OSError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return []
 
 
 def must_run(arguments: Sequence[str | Path], log: Path) -> None:
@@ -140,13 +170,13 @@ class Undisturbed:
     files: dict[str, bytes]
 
 
-def undisturbed(name: str, data: Path, folder: Path) -> Undisturbed:
+def undisturbed(command: Command, data: Path, folder: Path) -> Undisturbed:
     """Run a command twice and return what both runs agree in."""
     found: list[dict[str, bytes]] = []
     out = folder / "out"
     for _ in range(2):
         start = time.monotonic()
-        must_run(COMMANDS[name](data, out), folder / "log")
+        must_run(command(data, out), folder / "log")
         seconds = time.monotonic() - start
         found.append(content(out))
         shutil.rmtree(out)
@@ -158,11 +188,14 @@ def undisturbed(name: str, data: Path, folder: Path) -> Undisturbed:
 
 def chain(name: str, data: Path, folder: Path, expected: Undisturbed, draw: random.Random) -> Outcome:
     """Kill a command one to three times, start it again unless it had come to its end, and compare."""
-    out, log, kills = folder / "out", folder / "log", list[tuple[str, float]]()
+    out, log, kills = folder / "out", folder / "log", list[tuple[str, str, float]]()
     for _ in range(draw.randint(1, 3)):
-        sent, share = draw.choice(SIGNALS), draw.random()
-        run_command(again(name, COMMANDS[name](data, out), out), log, kill=(sent, share * expected.seconds))
-        kills.append((sent.name, round(share, 3)))
+        sent, share, worker = draw.choice(SIGNALS), draw.random(), name in WORKERS and draw.random() < 0.5
+        if worker:
+            sent = signal.SIGKILL
+        kill = Kill(signal=sent, seconds=share * expected.seconds, choose=draw.choice if worker else None)
+        run_command(again(name, COMMANDS[name](data, out), out), log, kill=kill)
+        kills.append(("worker" if worker else "command", sent.name, round(share, 3)))
         if not _wrong(out, expected):
             break
     code = 0
@@ -201,7 +234,7 @@ def main() -> None:
         for name in options.commands:
             folder = Path(temporary) / name.replace(" ", "_")
             folder.mkdir()
-            expected = undisturbed(name, data, folder)
+            expected = undisturbed(COMMANDS[name], data, folder)
             for number in range(options.chains):
                 outcome = chain(name, data, folder, expected, random.Random(f"{options.seed} {name} {number}"))
                 outcomes.append(outcome)

@@ -73,7 +73,8 @@ def look_at(scan: Scan) -> Look:
 
 
 def _channel(image: FloatArray, voxels: str) -> Channel:
-    far = np.abs(image) > NEAR_0 * np.percentile(np.abs(image), 99.5)
+    size = np.abs(image)
+    far = size > NEAR_0 * np.percentile(size, 99.5)
     below = float((image[far] < 0).mean()) if far.any() else 0.0
     return Channel(low=float(image.min()), high=float(image.max()), below=below, voxels=voxels)
 

@@ -53,7 +53,9 @@ def hash_voxels(image: FloatArray, affine: NDArray[np.float64]) -> str:
         turn = io_orientation(affine)
         image = image if np.isnan(turn).any() else apply_orientation(image, turn)
     content = np.ascontiguousarray(image, np.float32) + np.float32(0)
-    return hashlib.blake2b(repr(content.shape).encode() + content.tobytes(), digest_size=16).hexdigest()
+    found = hashlib.blake2b(repr(content.shape).encode(), digest_size=16)
+    found.update(content.data)
+    return found.hexdigest()
 
 
 def recall_hashes(folder: Path) -> None:
