@@ -228,7 +228,7 @@ class Preprocessing(BaseModel):
         return np.stack([to_model(channel, limits, self.output, clip=clip) for channel, limits in pairs])
 
     def inverse(
-        self, edited: FloatArray, scan: Scan, *, within: BoolArray | None = None
+        self, edited: FloatArray, scan: Scan, *, before: FloatArray | None = None, within: BoolArray | None = None
     ) -> tuple[FloatArray, BoolArray]:
         """Bring an edited image back onto the scan it was made from.
 
@@ -238,16 +238,21 @@ class Preprocessing(BaseModel):
         Args:
             edited: ``(channel, x, y[, z])`` in the model's grid and range.
             scan: the original.
+            before: the image of ``forward(scan)``, which is made again unless given.
             within: voxels of the scan that may change; by default all.
 
         Returns:
             The image in the file's units, and the ``(x, y[, z])`` voxels at which it differs.
         """
-        change = self.geometry(scan).to_scan(edited - self.forward(scan).image)
+        change = self.geometry(scan).to_scan(edited - (self.forward(scan).image if before is None else before))
         touched = (change != 0).any(axis=0)
         if within is not None:
             touched &= within
-        return self._compose(self.normalised(scan) + change, scan, touched), touched
+        limits, image = self.limits(scan), scan.image.copy()
+        for channel, changed, limit in zip(image, change, limits, strict=True):
+            values = to_model(channel[touched], limit, self.output, clip=self.intensity.clips) + changed[touched]
+            channel[touched] = to_file(values, limit, self.output)
+        return image, touched
 
     def replace(self, drawn: FloatArray, scan: Scan) -> tuple[FloatArray, BoolArray]:
         """Put a wholly drawn image in the place of the scan, wherever the model's grid covers it.
@@ -258,12 +263,9 @@ class Preprocessing(BaseModel):
         """
         geometry = self.geometry(scan)
         covered = geometry.to_scan(np.ones(geometry.shape, np.int16), label=True) > 0
-        return self._compose(geometry.to_scan(drawn), scan, covered), covered
-
-    def _compose(self, values: FloatArray, scan: Scan, touched: BoolArray) -> FloatArray:
-        limits = self.limits(scan)
+        values, limits = geometry.to_scan(drawn), self.limits(scan)
         new = np.stack([to_file(c, limit, self.output) for c, limit in zip(values, limits, strict=True)])
-        return np.where(touched, new, scan.image)
+        return np.where(covered, new, scan.image), covered
 
 
 def _median_spacing(fingerprint: Fingerprint, spatial_dims: int) -> tuple[float, ...]:

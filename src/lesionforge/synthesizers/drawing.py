@@ -41,7 +41,7 @@ def draw_into(
     Args:
         model: the synthesizer.
         scan: with exactly the model's channels.
-        sample: the scan in the model's space.
+        sample: the scan in the model's space, as its preprocessing's ``forward`` gives it.
         mask: ``(x, y[, z])`` on the scan's grid; all zero for a method that brings its own label.
         rng: all randomness comes from it.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image, as
@@ -81,7 +81,7 @@ def _composed(
         image = blend_lesion(sample, image, on_grid, margin_mm=model.margin_mm(), spatial_dims=dims)
     if model.needs_mask:
         within, _ = hole_around(mask, model.margin_mm(), scan.spacing)
-    return preprocessing.inverse(image, scan, within=within)
+    return preprocessing.inverse(image, scan, before=sample.image, within=within)
 
 
 def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArray:
@@ -92,14 +92,20 @@ def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArra
     Raises:
         CohortError: if the mask has lesions and none of them has.
     """
-    parts = measure.label(mask, connectivity=mask.ndim)
-    lesions = measure.label(mask > 0, connectivity=mask.ndim)
-    found = (mask > 0) & np.isin(parts, np.unique(geometry.to_model(parts, label=True)))
-    if mask.any() and not found.any():
+    if not mask.any():
+        return mask
+    box = ndimage.find_objects((mask > 0).view(np.int8))[0]
+    inside, parts = mask[box], np.zeros(mask.shape, np.int32)
+    parts[box] = measure.label(inside, connectivity=mask.ndim)
+    found = (inside > 0) & np.isin(parts[box], np.unique(geometry.to_model(parts, label=True)))
+    if not found.any():
         what = f"its mask falls {between_voxels(geometry.spacing)}"
         raise CohortError(case_id, what, "use larger lesions, or a model that was trained at a finer spacing")
+    lesions = measure.label(inside > 0, connectivity=mask.ndim)
     nearest = ndimage.distance_transform_edt(~found, return_distances=False, return_indices=True)
-    return np.where(np.isin(lesions, np.unique(lesions[found])), mask[tuple(nearest)], 0).astype(np.int16)
+    kept = np.zeros_like(mask)
+    kept[box] = np.where(np.isin(lesions, np.unique(lesions[found])), inside[tuple(nearest)], 0)
+    return kept
 
 
 def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) -> LabelArray:
@@ -117,19 +123,19 @@ def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) 
     before = np.zeros_like(label) if scan.label is None else scan.label
     new = mask > 0 if mask.any() else (label != before) & (label > 0)
     lesions, count = ndimage.label(new, np.ones([3] * new.ndim))
-    seen = np.unique(lesions[new & _differs(values, scan)])
+    seen = np.unique(lesions[new][_differs(values, scan, new)])
     if count and not len(seen):
         what = "what was drawn into it does not change the image"
         raise CohortError(scan.case.case_id, what, "use other masks, or another method")
     return np.where(new & ~np.isin(lesions, seen), before, label).astype(np.int16)
 
 
-def _differs(values: FloatArray, scan: Scan) -> BoolArray:
-    """Return the voxels ``(x, y[, z])`` at which the files will differ, which may store intensities in coarse steps."""
-    differs = np.zeros(scan.spatial_shape, bool)
+def _differs(values: FloatArray, scan: Scan, where: BoolArray) -> BoolArray:
+    """Return for the voxels of a mask, in order, whether the files will differ, which may store coarse steps."""
+    differs = np.zeros(np.count_nonzero(where), bool)
     for name, new, old in zip(scan.channels, values, scan.image, strict=True):
         encoding = read_encoding(scan.case.images[name])
-        differs |= encoding.stored(new) != encoding.stored(old)
+        differs |= encoding.stored(new[where]) != encoding.stored(old[where])
     return differs
 
 

@@ -127,7 +127,7 @@ def heal_scan(
     Args:
         model: the healer.
         scan: with exactly the model's channels.
-        sample: the scan in the model's space.
+        sample: the scan in the model's space, as its preprocessing's ``forward`` gives it.
         blend: see :func:`heal_cohort`.
         known: ``(x, y[, z])`` lesions on the scan's grid that are to go besides those that the model finds.
 
@@ -148,7 +148,7 @@ def heal_scan(
         dims = preprocessing.spatial_dims
         image = blend_lesion(sample, image, geometry.to_model(gone, label=True), margin_mm=margin, spatial_dims=dims)
         within, _ = hole_around(gone, margin, scan.spacing)
-    values, touched = preprocessing.inverse(image, scan, within=within)
+    values, touched = preprocessing.inverse(image, scan, before=sample.image, within=within)
     return HealedScan(image=values, touched=touched, lesion=lesion), healed
 
 
@@ -171,7 +171,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
     lesion = nothing if healed.lesion is None else healed.lesion
     drawn = {HEALED: (healed.image, healed.touched, nothing), MAPS: (scan.image, nothing > 0, lesion)}
     if made.reconstruction is not None:
-        drawn[RECONSTRUCTED] = (*preprocessing.inverse(made.reconstruction, scan), lesion)
+        drawn[RECONSTRUCTED] = (*preprocessing.inverse(made.reconstruction, scan, before=sample.image), lesion)
     for kind in kinds:
         image, touched, label = drawn[kind]
         files, label_file = _files(model, case, out, kind, ending)
