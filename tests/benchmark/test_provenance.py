@@ -14,7 +14,7 @@ from lesionforge.benchmark.provenance import (
     seconds_per_step,
     timed,
 )
-from lesionforge.errors import OutputError
+from lesionforge.errors import CohortError, OutputError
 from tests.helpers import tiny_cohort
 
 
@@ -128,3 +128,18 @@ class TestTiming:
             pass
         assert not (tmp_path / "timing.json").exists()
         assert seconds_per_step([tmp_path]) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\udcff"])
+@pytest.mark.parametrize("name", ["run.json", "timing.json"])
+def test_a_damaged_record_is_named(tmp_path, name, text):
+    (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CohortError, match=name) as caught:
+        read_run(tmp_path) if name == "run.json" else seconds_per_step([tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_timing_without_numbers_is_named(tmp_path):
+    (tmp_path / "timing.json").write_text('{"steps": "many"}')
+    with pytest.raises(CohortError, match=r"timing\.json: does not say steps and seconds; delete it"):
+        seconds_per_step([tmp_path])

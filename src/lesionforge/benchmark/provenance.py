@@ -6,7 +6,6 @@ Nothing here tells who ran it, beyond what the command line says.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +21,9 @@ import lesionforge
 from lesionforge.benchmark.curves import read_log
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.digest import digest_of, files_of
-from lesionforge.errors import OutputError
+from lesionforge.errors import CohortError, OutputError
 from lesionforge.files import sha256_of, write_json
+from lesionforge.reading import read_json
 from lesionforge.training.loop import TIMING, Device, pick_device
 
 RUN = "run.json"
@@ -106,8 +106,7 @@ class RunRecord:
 
 def read_run(out: Path) -> dict[str, Any]:
     """Return the ``run.json`` of a study, empty where there is none."""
-    path = out / RUN
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return _read_record(out / RUN, "give the study a new --out")
 
 
 def describe_machine(device: Device = "auto") -> str:
@@ -146,10 +145,9 @@ def timed(folder: Path) -> Iterator[None]:
     finally:
         steps = _steps_logged(folder) - before
         if steps > 0:
-            path = folder / TIMING
-            known = json.loads(path.read_text()) if path.is_file() else {"steps": 0, "seconds": 0.0}
-            seconds = round(known["seconds"] + perf_counter() - start, 2)
-            write_json(path, {"steps": known["steps"] + steps, "seconds": seconds})
+            known_steps, known_seconds = _timing(folder)
+            seconds = round(known_seconds + perf_counter() - start, 2)
+            write_json(folder / TIMING, {"steps": known_steps + steps, "seconds": seconds})
 
 
 def _steps_logged(folder: Path) -> int:
@@ -159,9 +157,35 @@ def _steps_logged(folder: Path) -> int:
 
 def seconds_per_step(folders: Iterable[Path]) -> float | None:
     """Return the mean over the trainings in ``folders``; ``None`` if none was timed."""
-    timings = [json.loads(path.read_text()) for path in (folder / TIMING for folder in folders) if path.is_file()]
-    steps = sum(timing["steps"] for timing in timings)
-    return sum(timing["seconds"] for timing in timings) / steps if steps else None
+    timings = [_timing(folder) for folder in folders]
+    steps = sum(steps for steps, _ in timings)
+    return sum(seconds for _, seconds in timings) / steps if steps else None
+
+
+def _timing(folder: Path) -> tuple[int, float]:
+    """Return the steps of a training that were timed, and their seconds; 0 of both where none was.
+
+    Raises:
+        CohortError: if the file that says so is damaged.
+    """
+    path, remedy = folder / TIMING, "delete it: it holds nothing but how long training took"
+    content = _read_record(path, remedy) or {"steps": 0, "seconds": 0.0}
+    try:
+        return int(content["steps"]), float(content["seconds"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CohortError(path, "does not say steps and seconds", remedy) from error
+
+
+def _read_record(path: Path, remedy: str) -> dict[str, Any]:
+    """Return what a JSON file of a study holds, empty where there is none.
+
+    Raises:
+        CohortError: if it is damaged.
+    """
+    content = read_json(path, remedy=remedy) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise CohortError(path, "is no record of a study", remedy)
+    return content
 
 
 def made_of(out: Path, trainings: Mapping[str, Iterable[Path]]) -> dict[str, str]:
