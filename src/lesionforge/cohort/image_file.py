@@ -189,10 +189,18 @@ def write_stored(
             _write_png(temporary, stored)
         else:
             _write_nifti(temporary, stored)
-        back = read_stored(temporary, label=True)
-        same_type = back.array.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
-        if not same_type or not np.array_equal(back.array, array, equal_nan=array.dtype.kind == "f"):
+        if not _holds(temporary, array):
             raise OutputError(target, "was not written as it should be", "check the disk")
+
+
+def _holds(path: Path, array: NDArray[Any]) -> bool:
+    """Return whether an image file stores an array, bit by bit."""
+    try:
+        back = read_stored(path, label=True).array
+    except CohortError:
+        return False
+    same_type = back.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
+    return same_type and np.array_equal(back, array, equal_nan=array.dtype.kind == "f")
 
 
 def _check_format(path: Path, start: bytes) -> None:

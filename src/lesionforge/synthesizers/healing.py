@@ -183,7 +183,7 @@ class Healer(FittedModel):
         """Return an image of the model's range as 0 to 1."""
         return to_unit(image, self.info.preprocessing.output)
 
-    def in_range(self, image: FloatArray) -> FloatArray:
+    def from_unit(self, image: FloatArray) -> FloatArray:
         """Return an image of 0 to 1 in the model's range."""
         return from_unit(image, self.info.preprocessing.output)
 
@@ -191,7 +191,7 @@ class Healer(FittedModel):
         """Return a sample that shows ``(channel, x, y[, z])`` intensities of 0 to 1, and nothing else is known of."""
         spacing = (1.0,) * (image.ndim - 1)
         nothing: dict[str, Any] = {"label": None, "anatomy": None, "region": None, "case_id": "", "subject_id": ""}
-        return Sample(image=self.in_range(image), spacing=spacing, **nothing)
+        return Sample(image=self.from_unit(image), spacing=spacing, **nothing)
 
     def to(self, device: str) -> Self:
         """Move the networks."""

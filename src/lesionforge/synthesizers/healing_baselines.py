@@ -110,7 +110,7 @@ class HealingGAN(Healer):
 
     def heal(self, sample: Sample) -> Healed:
         """Remove the lesion."""
-        return Healed(image=self.in_range(self.apply("healthy", self.as_unit(sample.image))))
+        return Healed(image=self.from_unit(self.apply("healthy", self.as_unit(sample.image))))
 
 
 class HealingCycleGAN(HealingGAN):
@@ -126,4 +126,4 @@ class HealingCycleGAN(HealingGAN):
         """Remove the lesion, and draw one again."""
         healed = self.apply("healthy", self.as_unit(sample.image))
         drawn = self.apply("pathological", healed)
-        return Healed(image=self.in_range(healed), reconstruction=self.in_range(drawn))
+        return Healed(image=self.from_unit(healed), reconstruction=self.from_unit(drawn))

@@ -37,7 +37,7 @@ from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.conditions import Condition, hole_around
 from lesionforge.synthesizers.lesion_intensity import Intensities, absolute, draw, surroundings
 from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of, default_batch_size, default_roi_size
-from lesionforge.synthesizers.training_crops import AIR, TrainingCrops, in_range
+from lesionforge.synthesizers.training_crops import AIR, TrainingCrops, clipped
 from lesionforge.training.adversarial import AdversarialModule, Batch, Logs
 from lesionforge.training.candidates import Candidates, candidate_steps
 from lesionforge.training.inference import in_sub_batches
@@ -201,7 +201,7 @@ class Pix2Pix(Synthesizer):
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
                 crop = self._crop_around(box, hole.shape)
                 own = crop.cut(holes) == index
-                shown, wanted = in_range(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
+                shown, wanted = clipped(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
                 others = None if sample.label is None else crop.cut(sample.label[place]) > 0
                 inputs = self.condition.encode(
                     shown,
@@ -235,7 +235,7 @@ class Pix2Pix(Synthesizer):
         crop = Crop(tuple(0 for _ in shape), tuple(-(-n // divisor) * divisor for n in shape))
         planes, inputs = self._planes(np.ones_like(mask)), []
         for place in planes:
-            plane = in_range(sample.image[place])
+            plane = clipped(sample.image[place])
             others = None if sample.label is None else sample.label[place] > 0
             inputs.append(
                 self.condition.encode(

@@ -231,7 +231,7 @@ class PseudoHealthy(Healer, Synthesizer):
         image = self.as_unit(sample.image)
         healed, found = self.apply("generator", image), self.apply("segmentor", image)
         drawn = self.apply("reconstructor", np.concatenate([healed, found]))
-        return Healed(image=self.in_range(healed), pathology=found, reconstruction=self.in_range(drawn))
+        return Healed(image=self.from_unit(healed), pathology=found, reconstruction=self.from_unit(drawn))
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Draw the lesion with R, which has no randomness; slices that the mask leaves out stay as they are."""
@@ -242,7 +242,7 @@ class PseudoHealthy(Healer, Synthesizer):
         if mask.any():
             lesion = one_hot(mask[place], self.info.classes)
             inputs = np.concatenate([self.as_unit(image[place]), lesion])
-            image[place] = self.in_range(self.apply("reconstructor", inputs))
+            image[place] = self.from_unit(self.apply("reconstructor", inputs))
         return sample.with_lesion(image, mask)
 
     @property

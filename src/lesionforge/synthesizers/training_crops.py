@@ -27,7 +27,7 @@ ENLARGED = 286 / 256
 AIR, BRIGHTEST = -1.0, 1.0
 
 
-def in_range(image: FloatArray) -> FloatArray:
+def clipped(image: FloatArray) -> FloatArray:
     """Return an image as generators see and draw it: what lies beyond their range is cut."""
     return np.clip(image, AIR, BRIGHTEST)
 
@@ -91,7 +91,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         crop = Crop.around(centre.tolist(), self.roi_size, sample.label.shape)
         anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
         parts = {
-            "image": in_range(crop.cut(sample.image, fill=AIR)),
+            "image": clipped(crop.cut(sample.image, fill=AIR)),
             "mask": crop.cut(sample.label[None]).astype(np.float32),
             "anatomy": crop.cut(anatomy[None]).astype(np.float32),
         }
