@@ -1,6 +1,6 @@
 """What every command makes of the built-in cohort, as hashes: the same seed gives the same bytes, release by release.
 
-``python -m tests.end_to_end.golden`` writes ``golden.json`` anew, for changes that are meant to change results. Sums of
+``python -m tests.golden.commands`` writes ``golden.json`` anew, for changes that are meant to change results. Sums of
 floats differ between processors, so the hashes hold for the machine that the file names.
 """
 

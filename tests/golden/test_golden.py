@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.end_to_end.golden import FILE, golden, hash_of, machine
+from tests.golden.commands import FILE, golden, hash_of, machine
 
 
 @pytest.mark.slow
