@@ -291,7 +291,7 @@ def test_ct_without_a_window_is_told_the_option_and_small_undershoot_is_nothing(
     for case in cohort:
         change(case.images["CT"], hounsfield)
     (warning,) = check_folder(tmp_path / "ct").warnings
-    assert warning.remedy == "import it through a window, such as --window 0,80"
+    assert warning.remedy == "import it through a window, such as `window=0,80`"
     ripple = -3 * (np.indices((32, 32, 16)).sum(0) % 2)
     for case in tiny_cohort(tmp_path / "mr", spatial_dims=3):
         change(case.images["FLAIR"], lambda values: np.where(values == 0, ripple, values), dtype=np.int16)

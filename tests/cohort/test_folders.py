@@ -155,13 +155,13 @@ def test_a_pattern_finds_the_subject_in_the_name(pattern, tmp_path):
     problems = []
     read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern=pattern, on_problem=problems.append)
     assert any("other: the subject pattern" in str(problem) for problem in problems)
-    with pytest.raises(ConfigError, match=r"--subject-pattern: .* is no regular expression"):
+    with pytest.raises(ConfigError, match=r"`subject_pattern`: .* is no regular expression"):
         read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern="(")
 
 
 def test_values_that_are_not_1_to_k_are_told_of_all_patients_and_of_none_in_particular(tmp_path):
     for number, value in enumerate((1, 4)):
         write_patient(tmp_path / f"p{number}", "flair.nii.gz", mask=LESION * value)
-    with pytest.raises(CohortError, match=r"--label NAME=1 --label NAME=4") as caught:
+    with pytest.raises(CohortError, match=r"`label=NAME=1` `label=NAME=4`") as caught:
         read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, mask="lesion.nii.gz")
     assert caught.value.where == str(tmp_path)

@@ -196,7 +196,7 @@ def test_binary_masks_are_all_but_0(tmp_path, values):
 
 def test_masks_of_0_and_65535_are_told_the_way_in(tmp_path):
     nib.save(nifti(np.where(VOXELS % 2, 65535, 0).astype(np.uint16)), tmp_path / "a.nii.gz")
-    with pytest.raises(CohortError, match=r"stored as 0 and 65535.*--binary-masks"):
+    with pytest.raises(CohortError, match=r"stored as 0 and 65535.*`binary_masks`"):
         read_label(tmp_path / "a.nii.gz")
 
 

@@ -172,7 +172,7 @@ def test_unknown_label_values_are_refused(tmp_path, spatial_dims, value):
     scan = load_scan(cohort["case_001"], ["FLAIR"])
     write_array(cohort["case_001"].label, (scan.label * value).astype(np.uint8), scan.affine)
     (tmp_path / "cases.csv").unlink()
-    with pytest.raises(CohortError, match=r"case_001.*(label values \[2\]|0 and 255.*--binary-masks)"):
+    with pytest.raises(CohortError, match=r"case_001.*(label values \[2\]|0 and 255.*`binary_masks`)"):
         read_cohort(tmp_path)
     problems = []
     assert len(read_cohort(tmp_path, on_problem=problems.append)) == 2
@@ -368,7 +368,7 @@ def test_without_a_table_bids_names_and_a_pattern_tell_the_subjects(tmp_path):
     for case, name in zip(cohort, ("sub-1_ses-1", "sub-1_ses-2", "sub-2_ses-1"), strict=True):
         case.images["FLAIR"].rename(tmp_path / "imagesTr" / f"{name}_0000.png")
         case.label.rename(tmp_path / "labelsTr" / f"{name}.png")
-    with pytest.raises(ConfigError, match=r"--subject-pattern: .*cases\.csv names the subjects"):
+    with pytest.raises(ConfigError, match=r"`subject_pattern`: .*cases\.csv names the subjects"):
         read_nnunet(tmp_path, subject_pattern="sub")
     (tmp_path / "cases.csv").unlink()
     assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]

@@ -87,7 +87,7 @@ def test_a_slice_with_a_lesion_and_no_mask_stays_one(tmp_path):
 
 def test_masks_of_0_and_255_are_refused_unless_asked_for(tmp_path):
     write_slices(tmp_path, [mask_of(255), mask_of()])
-    with pytest.raises(CohortError, match=r"s0\.png.*0 and 255.*--binary-masks"):
+    with pytest.raises(CohortError, match=r"s0\.png.*0 and 255.*`binary_masks`"):
         read_slices(tmp_path)
     problems = []
     assert [case.case_id for case in read_slices(tmp_path, on_problem=problems.append)] == ["s1"]

@@ -235,7 +235,7 @@ def test_a_method_without_training_is_not_fitted_over_another_model(tmp_path):
 
     fit_on(some, False)
     before = contents(out)
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="`resume`"):
         fit_on(some, False)
     with pytest.raises(ConfigError, match="other cases"):
         fit_on(others, True)

@@ -123,7 +123,7 @@ def test_names_of_sources(tmp_path, spatial_dims):
     assert make_mask_source("ellipsoids").subjects == frozenset()
     with pytest.raises(ConfigError, match="ellipsoids, files:DIR or gan:MODEL"):
         make_mask_source("blobs", cohort)
-    with pytest.raises(ConfigError, match="--masks-from"):
+    with pytest.raises(ConfigError, match="`masks_from`"):
         make_mask_source("edited")
     with pytest.raises(ConfigError, match="no case has a lesion"):
         make_mask_source("bank", healthy)

@@ -217,7 +217,7 @@ def test_slices_and_full_folders_are_refused_and_nothing_is_left_behind(tmp_path
 def test_without_antspyx_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ants", None)
     with pytest.raises(
-        ConfigError, match=r"--registration ants: needs the package antspyx.*lesionforge\[registration\]"
+        ConfigError, match=r"`registration=ants`: needs the package antspyx.*lesionforge\[registration\]"
     ):
         aligner(registration="ants")
 

@@ -13,7 +13,7 @@ from tests.preprocessing.test_tissue import BOTH, layered
 
 def test_without_antspyx_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ants", None)
-    with pytest.raises(ConfigError, match=r"--atropos: needs the package antspyx.*pip install 'lesionforge\[reg"):
+    with pytest.raises(ConfigError, match=r"`atropos`: needs the package antspyx.*pip install 'lesionforge\[reg"):
         atropos_classes(layered(3)[0])
 
 

@@ -458,7 +458,7 @@ def test_lesion_free_scans_alone_are_drawn_into_if_that_is_asked_for(spatial_dim
     assert len(result.cohort) == 4
     with pytest.raises(CohortError, match="has no lesion-free scan to draw into; add some, or draw into all scans"):
         synthesize(model, cohort.with_lesions(), MaskBank(cohort), tmp_path / "none", lesion_free=True)
-    with pytest.raises(ConfigError, match="--lesion-free: lesion-free scans have no lesion of their own to draw"):
+    with pytest.raises(ConfigError, match="`lesion_free`: lesion-free scans have no lesion of their own to draw"):
         synthesize(model, cohort, OwnMasks(), tmp_path / "own", lesion_free=True)
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "own").exists()

@@ -209,7 +209,7 @@ def test_masks_that_are_missing_are_for_unpaired_training(tmp_path):
     without = cohort.with_cases([bare, *cohort.cases[1:]])
     with pytest.raises(CohortError, match="no mask") as error:
         fit(without, tmp_path / "paired")
-    assert "--unpaired" in str(error.value)
+    assert "`unpaired`" in str(error.value)
     assert error.value.where == "case_000"
     model = fit(without, tmp_path / "unpaired", mode="unpaired")
     assert "case_000" in model.info.training_cases

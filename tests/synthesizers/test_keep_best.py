@@ -124,10 +124,10 @@ def test_one_case_at_least_is_kept_and_of_none_none(cohorts, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"share": 0.0}, "--keep-best: 0 is no share; give more than 0 and at most 1"),
-        ({"share": 1.5}, "--keep-best: 1.5 is no share"),
-        ({"share": 0.5}, "--by realism: needs real cases with lesions"),
-        ({"share": 0.5, "by": "segmentability"}, "--by segmentability: needs a segmentation network; name one with"),
+        ({"share": 0.0}, "`keep_best`: 0 is no share; give more than 0 and at most 1"),
+        ({"share": 1.5}, "`keep_best`: 1.5 is no share"),
+        ({"share": 0.5}, "`by=realism`: needs real cases with lesions"),
+        ({"share": 0.5, "by": "segmentability"}, "`by=segmentability`: needs a segmentation network; name one with"),
     ],
 )
 def test_a_filter_that_cannot_work_is_refused(options, message):

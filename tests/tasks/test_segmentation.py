@@ -363,6 +363,6 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2)
     fit(cohort, tmp_path / "model", 2)
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="`resume`"):
         fit(cohort, tmp_path / "model", 2, seed=5)
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before

@@ -156,7 +156,7 @@ def test_a_finished_run_resumed_stays_as_it_was(cohorts, tmp_path):
 def test_a_run_is_neither_overwritten_nor_mixed_with_other_files(tmp_path):
     out = tmp_path / "run"
     fit(Recorder(), Numbers(), out=out, config=training(steps=2))
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="`resume`"):
         fit(Recorder(), Numbers(), out=out, config=training(steps=2))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
@@ -287,7 +287,7 @@ def test_a_wrong_training_option_is_named(options):
 def test_a_device_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == "cpu"
-    with pytest.raises(LesionforgeError, match="--device cpu"):
+    with pytest.raises(LesionforgeError, match="`device=cpu`"):
         pick_device("cuda")
 
 

@@ -106,7 +106,7 @@ class RunRecord:
 
 def read_run(out: Path) -> dict[str, Any]:
     """Return the ``run.json`` of a study, empty where there is none."""
-    return _read_record(out / RUN, "give the study a new --out")
+    return _read_record(out / RUN, "name a new folder for the study")
 
 
 def describe_machine(device: Device = "auto") -> str:

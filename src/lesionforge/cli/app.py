@@ -18,6 +18,7 @@ from lesionforge.cli.healing import heal
 from lesionforge.cli.matching import match
 from lesionforge.cli.selection import select
 from lesionforge.cli.simulate import simulate
+from lesionforge.cli.spoken import spoken
 from lesionforge.errors import DoubtWarning, own_error
 
 GOES_ON = dict.fromkeys(
@@ -90,7 +91,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _complain(text: str, style: str = "red") -> None:
-    Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
+    Console(stderr=True, soft_wrap=True).print(spoken(text), style=style, markup=False, highlight=False)
 
 
 def _warn(

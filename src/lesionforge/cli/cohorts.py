@@ -19,6 +19,7 @@ from lesionforge.cli.common import (
     progress_bar,
     tell_dropped,
 )
+from lesionforge.cli.spoken import spoken
 from lesionforge.errors import CohortError, ConfigError
 
 
@@ -311,7 +312,7 @@ def check(
         report = check_folder(cohort, out=out, progress=progress)
     console.print(Markdown(fingerprint_table(report.fingerprint.model_copy(update={"problems": ()}))))
     for finding in report.findings:
-        console.print(str(finding), style="red" if finding.severity == "problem" else "yellow")
+        console.print(spoken(str(finding)), style="red" if finding.severity == "problem" else "yellow")
     console.print(f"{len(report.problems)} problems, {len(report.warnings)} warnings")
     if report.problems:
         raise typer.Exit(1)

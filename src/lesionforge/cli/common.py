@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from lesionforge.cli.spoken import spoken
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.progress import progress_bar as progress_bar
 from lesionforge.reading import parse_yaml, read_text
@@ -225,5 +226,5 @@ def finish(problems: Sequence[LesionforgeError], where: Path) -> None:
         return
     console.print(f"{len(problems)} cases could not be done (also listed in {where}):", style="yellow")
     for problem in problems:
-        console.print(f"  {problem}")
+        console.print(f"  {spoken(str(problem))}")
     raise typer.Exit(1)

@@ -37,6 +37,7 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.cli.models import training_options
+from lesionforge.cli.spoken import spoken
 from lesionforge.errors import LesionforgeError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def evaluate(
     console.print(f"{len(scored)} of {len(table)} cases scored")
     bad = table[table["problem"] != ""]
     for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):
-        console.print(f"  {case_id}: {problem}")
+        console.print(f"  {case_id}: {spoken(problem)}")
     if len(bad):
         raise typer.Exit(1)
 

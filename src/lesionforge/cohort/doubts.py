@@ -137,14 +137,14 @@ def name_doubts(cohort: Cohort) -> Iterator[CohortError]:
         example = f"{', '.join(subjects[:NAMED])}: {person}?"
         people = f"{len(found)} people" if len(found) > 1 else "one person"
         what = f"{count} subjects look like visits of {people} ({example})"
-        remedy = "give a person's cases one subject_id in cases.csv, or import them with --subject-pattern"
+        remedy = "give a person's cases one subject_id in cases.csv, or import them with `subject_pattern`"
         yield CohortError(cohort.name, what, remedy)
 
 
 def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[CohortError]:
     """Yield a warning for each way in which a channel is doubtful; a case counts for the first alone."""
     below = max((look.channels[channel].below for look in looks), default=0.0)
-    window = "import it through a window, such as --window 0,80"
+    window = "import it through a window, such as `window=0,80`"
     faults: list[tuple[Callable[[Channel], bool], str, str]] = [
         (
             lambda one: one.low == one.high,

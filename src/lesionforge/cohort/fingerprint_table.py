@@ -20,7 +20,7 @@ def fingerprint_table(fingerprint: Fingerprint) -> str:
             _table(("channel", "where", *(f"P{p:g}" for p in PERCENTILES)), _intensity_rows(fingerprint)),
         ]
     if fingerprint.lesions:
-        header = ("channel", "brightest lesion, × typical tissue", "lesion voxels that `intensity=percentile` cuts")
+        header = ("channel", "brightest lesion, × typical tissue", "lesion voxels that intensity=percentile cuts")
         sections.append(_table(header, _limit_rows(fingerprint)))
     if fingerprint.lesions:
         sections += ["## Lesions\n", _table(("", "P5", "median", "P95"), _lesion_rows(fingerprint))]

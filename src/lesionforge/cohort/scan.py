@@ -24,7 +24,7 @@ BoolArray = NDArray[np.bool_]
 LABEL_TOLERANCE = 1e-3
 """How far a label value may lie from a whole number: scaled files hold 2.9999999993 for 3."""
 ALL_BUT_0 = "every value but 0 for the lesion"
-STORED_0_TOP = "store the classes as 1, 2, …, or import it with --binary-masks"
+STORED_0_TOP = "store the classes as 1, 2, …, or import it with `binary_masks`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def _not_whole(values: NDArray[Any]) -> tuple[str, str]:
     example = values[np.abs(values - np.rint(values)) > LABEL_TOLERANCE][0]
     if values.min() >= 0 and values.max() <= 1 + LABEL_TOLERANCE:
         what = f"label values are not whole numbers: a soft mask from 0 to 1, such as {example:.3g}"
-        return what, f"store classes as integers 0, 1, 2, …; --binary-masks takes {ALL_BUT_0}"
+        return what, f"store classes as integers 0, 1, 2, …; `binary_masks` takes {ALL_BUT_0}"
     return f"label values are not whole numbers, such as {example:.6g}", "store classes as integers 0, 1, 2, …"
 
 

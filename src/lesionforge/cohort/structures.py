@@ -94,7 +94,7 @@ def group_freesurfer(anatomy: LabelArray, where: str) -> LabelArray:
     strange = np.unique(anatomy[(grouped < 0) | (anatomy < 0)]).tolist()
     if strange:
         what = f"holds the values {strange}, which FreeSurfer's structures do not have"
-        raise CohortError(where, what, "correct them, or use the maps as they are without --group")
+        raise CohortError(where, what, "correct them, or use the maps as they are without `group`")
     return np.asarray(grouped, np.int16)
 
 

@@ -73,6 +73,6 @@ def make_mask_source(
     if spec not in ("bank", "edited"):
         raise ConfigError(f"masks {spec!r}", "unknown mask source", f"use {MASK_SOURCES}")
     if cohort is None:
-        raise ConfigError(f"masks {spec!r}", "needs a cohort to take masks from", "name one with --masks-from")
+        raise ConfigError(f"masks {spec!r}", "needs a cohort to take masks from", "name one with `masks_from`")
     bank = MaskBank(cohort, channel=channel, on_problem=on_problem)
     return bank if spec == "bank" else EditedMasks(bank)

@@ -52,7 +52,7 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
         masks.append(mask)
     if len(masks) < FEWEST_MASKS:
         what = f"has {len(masks)} usable lesion masks, fewer than {FEWEST_MASKS}"
-        raise CohortError(cohort.name, told(what, problems), "add masks, or draw them with --masks edited instead")
+        raise CohortError(cohort.name, told(what, problems), "add masks, or draw them with `masks=edited` instead")
     if all(np.array_equal(mask, masks[0]) for mask in masks[1:]):
         raise CohortError(cohort.name, "all its lesion masks are alike", "name a folder of different masks")
     return cohort.with_cases(cases), np.stack(masks)

@@ -63,14 +63,14 @@ class Aligner:
 
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:
-            raise ConfigError("--size", f"{self.size} is no size of a volume", "write, for example, 128,128,40")
+            raise ConfigError("`size`", f"{self.size} is no size of a volume", "write, for example, 128,128,40")
         if not 0 <= 2 * self.drop < self.size[2]:
             what = f"dropping {self.drop} of {self.size[2]} slices at either end leaves none"
-            raise ConfigError("--drop", what, "choose fewer")
+            raise ConfigError("`drop`", what, "choose fewer")
         if self.registration == "ants":
             from lesionforge.preprocessing.with_ants import load_ants
 
-            load_ants("--registration ants")
+            load_ants("`registration=ants`")
 
     def to_template(self, scan: Scan, grid: TemplateGrid) -> Matrix:
         """Return the 4×4 affine from a scan's millimetres to the template's.
@@ -110,7 +110,7 @@ class Aligner:
         )
         kept = _without_ends(aligned, self.drop)
         if scan.label is not None and scan.label.any() and kept.label is not None and not kept.label.any():
-            raise CohortError(scan.case.case_id, "its lesions lie outside the slices that are kept", "lower --drop")
+            raise CohortError(scan.case.case_id, "its lesions lie outside the slices that are kept", "lower `drop`")
         return kept
 
     def _image(self, scan: Scan, number: int, grid: TemplateGrid, to_scan: Matrix) -> FloatArray:
@@ -123,7 +123,7 @@ class Aligner:
         aligned[aligned < cut] = 0
         if not aligned.any():
             what = f"no intensity of channel {scan.channels[number]} reaches the background's cut of {cut:g}"
-            raise CohortError(scan.case.case_id, what, "choose a lower --background, or none")
+            raise CohortError(scan.case.case_id, what, "choose a lower `background`, or none")
         return aligned
 
 

@@ -53,7 +53,7 @@ def affine_by_ants(scan: Scan, grid: TemplateGrid) -> Matrix:
         CohortError: if the scan has no brain to start from, or the registration fails.
         ConfigError: if antspyx is not installed.
     """
-    ants = load_ants("--registration ants")
+    ants = load_ants("`registration=ants`")
     scan = with_region(scan)
     start = grid.from_scan(scan)
     brain, affine = mni_brain()
@@ -72,7 +72,7 @@ def affine_by_ants(scan: Scan, grid: TemplateGrid) -> Matrix:
                 outprefix=str(folder / "found"),
             )
         except RuntimeError as error:
-            remedy = "look at it, or use --registration moments"
+            remedy = "look at it, or use `registration=moments`"
             raise CohortError(scan.case.case_id, f"could not be registered ({error})", remedy) from error
         back = _matrix(ants.read_transform(found["fwdtransforms"][0]))
     return inverse(back) @ start
@@ -92,7 +92,7 @@ def atropos_classes(scan: Scan, *, classes: int = 3) -> LabelArray:
         CohortError: if no brain is found, or Atropos does not find so many classes in it.
         ConfigError: if antspyx is not installed.
     """
-    ants = load_ants("--atropos")
+    ants = load_ants("`atropos`")
     brain, healthy = brain_and_healthy(scan, classes=classes)
     affine = np.diag([*scan.spacing, *[1.0] * (4 - scan.spatial_dims)])
     options = {"i": f"KMeans[{classes}]", "m": f"[0.2,{'x'.join('1' * scan.spatial_dims)}]", "c": "[5,0]"}
@@ -116,7 +116,7 @@ def atropos_classes(scan: Scan, *, classes: int = 3) -> LabelArray:
 
 
 def _no_classes(scan: Scan, classes: int) -> CohortError:
-    return CohortError(scan.case.case_id, f"Atropos found no {classes} tissues", "ask for fewer, or use --kmeans")
+    return CohortError(scan.case.case_id, f"Atropos found no {classes} tissues", "ask for fewer, or use `kmeans`")
 
 
 @contextmanager

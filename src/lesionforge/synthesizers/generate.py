@@ -126,9 +126,9 @@ def synthesize_cohort(
     )
     model.check_dimensions(2 if ending == ".png" else 3)
     if not (math.isfinite(min_volume) and min_volume >= 0):
-        raise ConfigError("--min-volume", f"{min_volume} is no volume", "give 0 mm³ or more")
+        raise ConfigError("`min_volume`", f"{min_volume} is no volume", "give 0 mm³ or more")
     if workers < 0:
-        raise ConfigError("--workers", f"{workers} is no number of processes", "give 0 or more")
+        raise ConfigError("`workers`", f"{workers} is no number of processes", "give 0 or more")
     claim_run_folder(out, _settings(job, n))
     check_sources(out, targets)
     written, found, redraws = [], [], 0
@@ -252,15 +252,15 @@ def _check_request(
     if not len(targets):
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
-        raise ConfigError("--masks", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
+        raise ConfigError("`masks`", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
     if lesion_free and isinstance(masks, OwnMasks):
         what = "lesion-free scans have no lesion of their own to draw"
-        raise ConfigError("--lesion-free", what, "use other masks, such as bank")
+        raise ConfigError("`lesion_free`", what, "use other masks, such as bank")
     if isinstance(masks, OwnMasks) and model.sees_lesions and healer is None:
         what = "the model is shown the scan, and so the lesion that it is to draw"
-        raise ConfigError("--masks own", what, "use other masks, or --heal to remove the lesion before")
+        raise ConfigError("`masks=own`", what, "use other masks, or `heal` to remove the lesion before")
     if blend == "full" and not model.draws_whole_image:
-        raise ConfigError("--blend full", "this model draws around the mask only", "use --blend lesion")
+        raise ConfigError("`blend=full`", "this model draws around the mask only", "use `blend=lesion`")
 
 
 def _settings(job: Job, n: int) -> dict[str, object]:

@@ -235,4 +235,4 @@ def _check_request(model: Healer, scans: Cohort, blend: Blend) -> None:
         raise CohortError(scans.name, "has no scan with the model's channels", "check it")
     if blend == "lesion" and not model.finds_lesions:
         what = f"{model.method} does not say where the lesion is"
-        raise ConfigError("--blend lesion", what, "use --blend full, or a pseudo_healthy model")
+        raise ConfigError("`blend=lesion`", what, "use `blend=full`, or a pseudo_healthy model")

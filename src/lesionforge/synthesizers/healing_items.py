@@ -201,7 +201,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         if self.pairing == "paired" and len(self.masked) < len(self.pathological):
             missing = next(p for p in self.pathological if self.samples[p.sample].label is None)
             where = self.samples[missing.sample].case_id
-            raise CohortError(where, "has a lesion but no mask, which paired training needs", "train with --unpaired")
+            raise CohortError(where, "has a lesion but no mask, which paired training needs", "train with `unpaired`")
         if self.pairing == "unpaired" and len(set(self.subjects)) < 2:
             what = "has masks of fewer than two subjects; unpaired training shows each image those of others"
             raise CohortError(name, what, "add annotated cases")

@@ -50,11 +50,11 @@ class KeepBest:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ConfigError("--keep-best", f"{self.share:g} is no share", "give more than 0 and at most 1")
+            raise ConfigError("`keep_best`", f"{self.share:g} is no share", "give more than 0 and at most 1")
         if self.by == "realism" and self.real is None:
-            raise ConfigError("--by realism", "needs real cases with lesions", "name a cohort of them")
+            raise ConfigError("`by=realism`", "needs real cases with lesions", "name a cohort of them")
         if self.by == "segmentability" and self.segmentor is None:
-            raise ConfigError("--by segmentability", "needs a segmentation network", "name one with --segmentor")
+            raise ConfigError("`by=segmentability`", "needs a segmentation network", "name one with `segmentor`")
 
     def subjects(self, drawn: Cohort) -> Set[str]:
         """Return all whom the score knows: the realism classifier learns from real cases and from drawn ones."""

@@ -49,7 +49,7 @@ class Targets:
         if healer is not None and healer.info.preprocessing.channels != self.preprocessing.channels:
             names = [", ".join(info.preprocessing.channels) for info in (healer.info, model.info)]
             what = f"the model takes {names[0]}, but the lesions are drawn into {names[1]}"
-            raise ConfigError("--heal", what, "use models of the same channels")
+            raise ConfigError("`heal`", what, "use models of the same channels")
         self.last: tuple[Case, Target] | None = None
 
     def read(self, case: Case) -> Target:

@@ -106,7 +106,7 @@ class SegmentationTask:
             OutputError: if ``out`` holds anything already and ``resume`` is off.
         """
         if not 0 <= share <= 1:
-            raise ConfigError("--share", f"{share} is no share", "give a number from 0 to 1")
+            raise ConfigError("`share`", f"{share} is no share", "give a number from 0 to 1")
         claim_run(out, resume=resume)
         cases = annotated_cases(cohort, channels)
         cases, facts = measured_cases(cases, channels, on_problem=on_problem)

@@ -223,7 +223,7 @@ def claim_run(out: Path, *, resume: bool) -> None:
         return
     begun = (out / CHECKPOINT).exists() or (out / "model.json").exists()
     if begun and not resume:
-        raise OutputError(out, "holds a training run already", "add --resume to go on, or name a new folder")
+        raise OutputError(out, "holds a training run already", "add `resume` to go on, or name a new folder")
     if begun:
         clear_leftovers(out)
         return
@@ -236,7 +236,7 @@ def claim_run(out: Path, *, resume: bool) -> None:
 def _way_on(out: Path, config: TrainingConfig) -> str:
     """Say how a run that was stopped goes on."""
     if done := epochs_done(out):
-        return f"the same command with --resume goes on from the checkpoint at step {done * config.epoch_steps}"
+        return f"the same command with `resume` goes on from the checkpoint at step {done * config.epoch_steps}"
     return "there was no checkpoint yet, so the same command begins anew"
 
 
@@ -247,7 +247,7 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
         ConfigError: if CUDA is asked for and not there.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda", "there is no usable CUDA device", "use --device cpu or auto")
+        raise ConfigError("`device=cuda`", "there is no usable CUDA device", "use `device=cpu` or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 

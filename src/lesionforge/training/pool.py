@@ -75,7 +75,7 @@ class Pool:
             yield from (future.result() for future in futures)
         except BrokenProcessPool as error:
             what = "one was ended from outside, perhaps for want of memory"
-            remedy = "use fewer --workers; the same command goes on where it was"
+            remedy = "use fewer `workers`; the same command goes on where it was"
             raise WorkerError("worker processes", what, remedy) from error
 
 

@@ -97,7 +97,7 @@ def read_folders(
 
 def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:
     if not channels:
-        raise ConfigError("--channel", "no channel is named", "give one, as FLAIR=flair.nii.gz")
+        raise ConfigError("`channel`", "no channel is named", "give one, as FLAIR=flair.nii.gz")
     for pattern in (*channels.values(), mask, anatomy):
         if pattern is not None and (not pattern or Path(pattern).is_absolute()):
             raise ConfigError(repr(pattern), "is not a pattern inside a patient's folder", "give one, as flair.nii.gz")

@@ -15,7 +15,7 @@ NoMask = Literal["unknown", "lesion_free"]
 OnProblem = Callable[[CohortError], None]
 """Called with the error of a case that a reader cannot use and then leaves out."""
 
-SMOOTHED = f"save it without anti-aliasing; --binary-masks takes {ALL_BUT_0}"
+SMOOTHED = f"save it without anti-aliasing; `binary_masks` takes {ALL_BUT_0}"
 
 
 def fail(problem: CohortError) -> NoReturn:
@@ -137,7 +137,7 @@ def _refuse_grey_values(path: Path, values: set[int], known: set[int]) -> None:
 def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]:
     if values and values != set(range(1, max(values) + 1)):
         where = Path(commonpath([path.parent for path in masks.values()]))
-        named = " ".join(f"--label NAME={value}" for value in sorted(values))
+        named = " ".join(f"`label=NAME={value}`" for value in sorted(values))
         what = f"the masks hold the values {sorted(values)}, not 1 … k"
         raise CohortError(where, what, f"name each class, {named}, and they are renumbered")
     if len(values) <= 1:

@@ -71,7 +71,7 @@ def read_nnunet(
     parenchyma = () if structures is None else structures.parenchyma
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
     if subject_pattern is not None and any("subject_id" in row for row in rows):
-        raise ConfigError("--subject-pattern", f"{table} names the subjects", "leave it out, or correct the table")
+        raise ConfigError("`subject_pattern`", f"{table} names the subjects", "leave it out, or correct the table")
     subject, cases, problems = subject_finder(subject_pattern), [], []
     for row in rows:
         try:
@@ -231,7 +231,7 @@ def write_nnunet(
             _remove(case, folder, len(cohort.channels), file_ending)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
-        remedy = "correct these" if found else "add --missing zero_fill, or the channels that are missing"
+        remedy = "correct these" if found else "add `missing=zero_fill`, or the channels that are missing"
         raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
     if structures is not None:
         write_structures(folder, structures)

@@ -32,14 +32,14 @@ def subject_finder(pattern: str | None) -> Callable[[str], str]:
         expression = re.compile(pattern)
     except re.error as error:
         what = f"{pattern!r} is no regular expression ({error})"
-        raise ConfigError("--subject-pattern", what, r"write, for example, --subject-pattern 'p\d+'") from error
+        raise ConfigError("`subject_pattern`", what, r"write, for example, `subject_pattern=p\d+`") from error
 
     def find(case_id: str) -> str:
         match = expression.match(case_id)
         subject = match[expression.groups and 1] if match else None
         if not subject:
             what = f"the subject pattern {pattern!r} finds nobody at the beginning of its id"
-            raise CohortError(case_id, what, "correct --subject-pattern, or rename it")
+            raise CohortError(case_id, what, "correct `subject_pattern`, or rename it")
         return subject
 
     return find
