@@ -147,7 +147,7 @@ def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_p
         for case_id, what in bad.items():
             (line,) = [line for line in result if f"{case_id}_0000." in line or f"{case_id}." in line]
             assert what in line
-            assert line.rstrip().rstrip('"')[-1].isalnum()
+            assert line.rstrip().rstrip('"`')[-1].isalnum()
     for line in imported.output.splitlines()[-len(bad) :]:
         assert re.fullmatch(r"  .+: .+; .+", line)
 

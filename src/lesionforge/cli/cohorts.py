@@ -140,7 +140,7 @@ def import_cohort(
         console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
     look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
     for doubt in (*name_doubts(made), *intensity_doubts(made, [look])):
-        console.print(f"warning: {doubt}")
+        console.print(f"warning: {spoken(str(doubt))}")
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)
