@@ -75,12 +75,13 @@ def test_a_worker_that_dies_is_told_in_one_line():
 
 def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch):
     """The order of sums depends on threads, so the bytes of a benchmark would depend on its workers."""
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [1, 1, 1]
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [3, 3, 3]
+    with monkeypatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 16)
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [1, 1, 1]
+        patch.setenv("OMP_NUM_THREADS", "3")
+        patch.setattr(torch, "get_num_threads", lambda: 3)
+        assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [3, 3, 3]
     before = torch.get_num_threads()
     with Pool(1, threads=1) as run:
         assert list(run(os.getpid, [()])) == [os.getpid()]
