@@ -92,7 +92,7 @@ def golden(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _drawn(name: str, words: tuple[str, ...], heads: Path, folder: Path, options: list[str]) -> Iterator[Any]:
-    """Train a method and draw three cases, with lesions from all kinds of mask source in turn."""
+    """Train a method and draw three cases with edited masks."""
     model, out = folder / name, folder / f"{name}_drawn"
     steps = () if name in LIBRARIES else ("--steps", "2")
     typed("train", words[0], heads, "--out", model, *words[1:], *steps, "--device", "cpu", *sets(options))

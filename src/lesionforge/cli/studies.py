@@ -263,6 +263,7 @@ def benchmark(
     plan_content(preset(plan), scale=scale, changes=changes)
     cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
 
+    # These import torch, which takes seconds: whatever is not there was told before.
     from lesionforge.benchmark.kinds import runner, source_of, study_plan
     from lesionforge.training.quiet import quiet
 
