@@ -2,12 +2,15 @@ import errno
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from lesionforge.cli import app, main
+from lesionforge.cli.app import segment
 from tests.cli.commands import error, typed
 
 COMMANDS = [
@@ -221,10 +224,21 @@ def test_exit_codes_reach_the_shell(tmp_path):
     assert "has no dataset.json" in result.stderr
 
 
+def test_every_path_to_read_is_looked_at_before_a_command_begins():
+    needs_no_torch = {"import", "simulate", "anatomy", "evaluate"}
+    for command in (*app.registered_commands, *segment.registered_commands):
+        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+            kind, *more = get_args(hint) or (None,)
+            is_path = kind is Path or Path in get_args(kind)
+            if is_path and name != "out" and command.name not in needs_no_torch:
+                assert more[0].callback is not None, f"{command.name}: {name}"
+
+
 @pytest.mark.parametrize(
     "command",
     [
         ["train", "pix2pix", "nowhere", "--out", "o"],
+        ["train", "pix2pix", "SLICES", "--cases", "nowhere.txt", "--out", "o"],
         ["synthesize", "nowhere", "nowhere", "--out", "o"],
         ["heal", "nowhere", "nowhere", "--out", "o"],
         ["segment", "train", "nowhere", "--out", "o"],

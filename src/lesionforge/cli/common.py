@@ -76,6 +76,17 @@ def a_model(folder: Path | None) -> Path | None:
     return folder
 
 
+def a_case_list(file: Path | None) -> Path | None:
+    """Return a file that can be read as text, as :func:`a_cohort` does.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    if file is not None:
+        read_text(file, fault=ConfigError, remedy="write one case id in each line")
+    return file
+
+
 CohortFolder = Annotated[
     Path, typer.Argument(metavar="COHORT", callback=a_cohort, help="A cohort folder (nnU-Net's raw layout).")
 ]
@@ -99,7 +110,9 @@ Columns = Annotated[
     typer.Option("--keep-column", help="A further column of the table to take along; no other one is."),
 ]
 Subjects = Annotated[str | None, typer.Option(help="Use so many subjects (8), or a share of them (0.1).")]
-CaseList = Annotated[Path | None, typer.Option("--cases", help="A text file with a case id in each line.")]
+CaseList = Annotated[
+    Path | None, typer.Option("--cases", callback=a_case_list, help="A text file with a case id in each line.")
+]
 Role = Annotated[str | None, typer.Option(help="Use the subjects of a role in the cohort's roles.json.")]
 Settings = Annotated[
     list[str] | None,

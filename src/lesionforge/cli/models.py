@@ -27,7 +27,9 @@ from lesionforge.cli.common import (
     Subjects,
     TimeBudget,
     Workers,
+    a_cohort,
     a_cohort_or_masks,
+    a_model,
     console,
     finish,
     parse_duration,
@@ -181,7 +183,8 @@ def synthesize(
     ] = None,
     masks: Annotated[str, typer.Option(help="bank, edited, own, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
     masks_from: Annotated[
-        Path | None, typer.Option(help="Cohort whose real masks are taken; COHORT unless given.")
+        Path | None,
+        typer.Option(callback=a_cohort, help="Cohort whose real masks are taken; COHORT unless given."),
     ] = None,
     masks_role: Annotated[
         str | None, typer.Option(help="Take masks of the subjects of a role alone, of the cohort in --masks-from.")
@@ -190,7 +193,10 @@ def synthesize(
         BlendChoice.LESION
     ),
     heal: Annotated[
-        Path | None, typer.Option(help="A model that removes the lesions of each scan before another one is drawn.")
+        Path | None,
+        typer.Option(
+            callback=a_model, help="A model that removes the lesions of each scan before another one is drawn."
+        ),
     ] = None,
     lesion_free: Annotated[
         bool, typer.Option("--lesion-free", help="Draw into lesion-free scans alone, so no scan has two lesions.")
@@ -205,7 +211,7 @@ def synthesize(
     keep_best: Annotated[float | None, typer.Option(help="Keep this share of the --n cases, such as 0.5.")] = None,
     by: Annotated[ByChoice, typer.Option(help="With --keep-best: the score that decides.")] = ByChoice.REALISM,
     segmentor: Annotated[
-        Path | None, typer.Option(help="With --by segmentability: a model of `segment train`.")
+        Path | None, typer.Option(callback=a_model, help="With --by segmentability: a model of `segment train`.")
     ] = None,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,

@@ -40,7 +40,10 @@ def select(
     ],
     out: Out,
     segmentor: Annotated[
-        Path | None, typer.Option(help="A model of `segment train` for the FCN score, instead of one trained here.")
+        Path | None,
+        typer.Option(
+            callback=a_model, help="A model of `segment train` for the FCN score, instead of one trained here."
+        ),
     ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
