@@ -9,7 +9,7 @@ from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.training_crops import TrainingCrops
 from lesionforge.tasks.affine_augmentation import RandSmallAffined, affine_augmentation
 from lesionforge.tasks.training_cases import augmentation
-from lesionforge.tasks.training_set import apply_seeded
+from lesionforge.training.seeded_transform import apply_seeded
 from tests.synthesizers.models import make_sample
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])

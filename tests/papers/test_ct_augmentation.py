@@ -13,7 +13,7 @@ from lesionforge.tasks.augmentation import RandTurnedScaledd, classical_augmenta
 from lesionforge.tasks.ct_augmentation import RandHeadd, ct_augmentation, published_ct_augmentation
 from lesionforge.tasks.segmentation_config import SegmentationConfig
 from lesionforge.tasks.training_cases import augmentation, make_training_set
-from lesionforge.tasks.training_set import apply_seeded
+from lesionforge.training.seeded_transform import apply_seeded
 from tests.synthesizers.models import make_sample
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])

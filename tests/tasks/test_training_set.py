@@ -4,13 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from monai.data import get_track_meta
 from monai.transforms import Compose, MapTransform, RandomizableTransform
 
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.tasks.augmentation import classical_augmentation
-from lesionforge.tasks.training_set import Source, TrainingSet, apply_seeded
+from lesionforge.tasks.training_set import Source, TrainingSet
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 SHAPES = {2: (24, 20), 3: (24, 20, 12)}
@@ -297,28 +296,3 @@ def test_augmentation_keeps_channels_and_varies(spatial_dims):
         results.append(np.asarray(augment(item)["image"]))
     assert {result.shape for result in results} == {(2, *shape)}
     assert len({result.tobytes() for result in results}) == 8
-
-
-@BOTH
-def test_items_are_drawn_as_with_the_record_of_transforms_which_stays_switched_on(spatial_dims):
-    shape = SHAPES[spatial_dims]
-    item = {
-        "image": np.random.default_rng(0).random((2, *shape), np.float32),
-        "label": ball(shape, 4)[None].astype(np.float32),
-    }
-    augment = classical_augmentation(spatial_dims, background=0.0)
-    for seed in range(12):
-        found = apply_seeded(augment, item, seed)
-        assert get_track_meta()
-        augment.set_random_state(seed)
-        expected = augment(dict(item))
-        assert all(np.array_equal(found[key], expected[key]) for key in item)
-
-
-def test_a_transform_that_fails_leaves_the_record_switched_on():
-    def fail(item):
-        raise ValueError("no")
-
-    with pytest.raises(RuntimeError):
-        apply_seeded(Compose([fail]), {"image": np.zeros((1, 4, 4))}, 0)
-    assert get_track_meta()

@@ -14,7 +14,7 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
 from lesionforge.tasks.segmentation_config import background_of
 from lesionforge.tasks.training_cases import augmentation
-from lesionforge.tasks.training_set import apply_seeded
+from lesionforge.training.seeded_transform import apply_seeded
 
 DRAWS = 7
 

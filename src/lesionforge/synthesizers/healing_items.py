@@ -23,6 +23,7 @@ from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.conditions import one_hot
+from lesionforge.training.seeded_transform import apply_seeded
 
 Pairing = Literal["paired", "unpaired", "none"]
 KEPT_PLACES = 256
@@ -240,8 +241,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
     def _varied(self, parts: dict[str, Any], draw: int, name: str) -> dict[str, Any]:
         if self.augment is None:
             return parts
-        self.augment.set_random_state(derive_seed(self.seed, "augment", draw, name) % 2**32)
-        return dict(self.augment(parts))
+        return apply_seeded(self.augment, parts, derive_seed(self.seed, "augment", draw, name))
 
 
 def to_unit(image: FloatArray, output: Range) -> FloatArray:

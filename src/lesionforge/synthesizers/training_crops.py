@@ -21,6 +21,7 @@ from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
 from lesionforge.tasks.affine_augmentation import affine_augmentation
 from lesionforge.tasks.ct_augmentation import published_ct_augmentation
 from lesionforge.training.planes import Planes
+from lesionforge.training.seeded_transform import apply_seeded
 
 KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256
@@ -58,8 +59,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         rng = generator(self.seed, "crop", draw)
         parts, spacing = self._cut(rng, lesion=rng.random() < self.lesion_share)
         if self.augment is not None:
-            self.augment.set_random_state(derive_seed(self.seed, "augment", draw) % 2**32)
-            varied = self.augment(parts)
+            varied = apply_seeded(self.augment, parts, derive_seed(self.seed, "augment", draw))
             if varied["mask"].any() or not parts["mask"].any():
                 parts = varied
         return self._item(

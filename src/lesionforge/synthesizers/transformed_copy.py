@@ -22,12 +22,12 @@ from lesionforge.files import one_at_a_time
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.tasks.ct_augmentation import published_ct_augmentation
-from lesionforge.tasks.training_set import apply_seeded
 from lesionforge.training.checkpoint import check_same_model
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe
 from lesionforge.training.samples import measured_cases
+from lesionforge.training.seeded_transform import apply_seeded
 
 
 class TransformedCopyConfig(ScanConfig):

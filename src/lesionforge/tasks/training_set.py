@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import get_track_meta, set_track_meta
-from monai.transforms import Compose, Randomizable
+from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +18,7 @@ from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.training.planes import Planes
+from lesionforge.training.seeded_transform import apply_seeded
 
 ATTEMPTS = 10
 
@@ -128,22 +127,3 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             "image": crop.cut(np.asarray(item["image"]), fill=self.background),
             "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
         }
-
-
-def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Apply a MONAI transform whose randomness comes from ``seed`` alone."""
-    assert isinstance(transform, Randomizable)
-    transform.set_random_state(seed % 2**32)
-    with untracked():
-        return dict(transform(item))
-
-
-@contextmanager
-def untracked() -> Iterator[None]:
-    """Within the block, MONAI's transforms keep no record of what they did, which takes a third of their time."""
-    tracked = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(tracked)
