@@ -11,9 +11,9 @@ from comparison import Comparison, alternate, show
 from data import tumour_volume
 from scipy import ndimage
 
+from lesionforge.preprocessing.lesions.lesion_library import cut_lesion
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.synthesizers.carvemix import carve, paste_region
-from lesionforge.synthesizers.lesion_library import cut_lesion
+from lesionforge.synthesizers.training_free.carvemix import carve, paste_region
 
 SHAPE = (182, 218, 182)
 RADII_MM = (5.0, 15.0, 25.0)

@@ -10,11 +10,11 @@ from PIL import Image
 from scipy import ndimage
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.template import make_template_cohort
+from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.healers.pseudo_healthy import PseudoHealthy, PseudoHealthyConfig
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig, condition_of
-from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy, PseudoHealthyConfig
+from lesionforge.simulation.simulated_cohort import make_template_cohort
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixConfig, condition_of
 from lesionforge.training.model_folder import ModelInfo, describe
 
 

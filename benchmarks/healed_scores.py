@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionforge.cohort.scan import FloatArray
-from lesionforge.scores.identity import ms_ssim
+from lesionforge.scores.healed_scans.identity import ms_ssim
 
 SLICES, SHAPE, PADDED, ROUNDS, TOLERANCE = 32, (208, 160), (208, 176), 5, 1e-5
 

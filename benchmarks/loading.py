@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.tasks.segmentation_config import SegmentationConfig
-from lesionforge.tasks.training_cases import make_training_set
-from lesionforge.tasks.training_set import Source
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.training_cases import make_training_set
+from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.samples import cached_samples
 
 SUBJECTS, ROUNDS = 8, 5

@@ -18,10 +18,10 @@ from data import one_thread, slice_preprocessing, tumours, untrained_pix2pix
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.masks import make_mask_source
-from lesionforge.synthesizers.copy_paste import CopyPaste
-from lesionforge.synthesizers.generate import synthesize_cohort
-from lesionforge.synthesizers.pix2pix import Pix2PixConfig
+from lesionforge.production.synthesize import synthesize_cohort
 from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
+from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig
 from lesionforge.training.loop import TrainingConfig
 
 MANY, FEW, REPEATS = 1000, 20, 1

@@ -18,22 +18,22 @@ from data import one_thread, slice_preprocessing, tumours, untrained_pix2pix
 from monai.transforms import Compose, Transform
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.masks.edit import EditedMasks
-from lesionforge.masks.slices import SliceBank
+from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.masks.edits import EditedMasks
+from lesionforge.masks.slice_masks import SliceBank
+from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.preprocessing.region import with_region
-from lesionforge.synthesizers.carvemix import CarveMix
-from lesionforge.synthesizers.copy_paste import CopyPaste
-from lesionforge.synthesizers.pix2pix import Pix2PixConfig
-from lesionforge.synthesizers.transforms import CarveMixd, SynthesizeLesiond
-from lesionforge.tasks.segmentation_config import SegmentationConfig, make_network
-from lesionforge.tasks.training_cases import make_training_set
-from lesionforge.tasks.training_set import Source, TrainingSet
+from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
+from lesionforge.synthesizers.training_free.carvemix import CarveMix
+from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
+from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig, make_network
+from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
+from lesionforge.tasks.segmentation.training_cases import make_training_set
+from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
 from lesionforge.training.samples import cached_samples
-from lesionforge.training.segmentation import SegmentationModule
 
 BATCH, SIZE, SHARE, ROUNDS = 16, (128, 128), 0.5, 15
 

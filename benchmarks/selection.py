@@ -22,13 +22,13 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.masks.own import OwnMasks
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.scores.realism_classifier import RealismConfig, RealOrDrawn, probability_real, read_views
-from lesionforge.scores.segmentability import segmentability
-from lesionforge.scores.sharpness import cohort_sharpness
-from lesionforge.synthesizers.generate import synthesize_cohort
-from lesionforge.synthesizers.pix2pix import Pix2PixConfig
-from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.tasks.segmentation_config import SegmentationConfig, make_network
+from lesionforge.production.synthesize import synthesize_cohort
+from lesionforge.scores.drawn_images.realism_classifier import RealismConfig, RealOrDrawn, probability_real, read_views
+from lesionforge.scores.drawn_images.segmentability import segmentability
+from lesionforge.scores.drawn_images.sharpness import cohort_sharpness
+from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig, make_network
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.model_folder import describe
 
 SIDE, SLICES, ROUNDS, IMAGES, TRAININGS, STEPS = 256, 4, 3, 1000, 4, 4

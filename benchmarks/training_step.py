@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lesionforge.synthesizers.pix2pix import Pix2PixConfig, Pix2PixModule, condition_of
-from lesionforge.synthesizers.training_crops import TrainingCrops
+from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig, Pix2PixModule, condition_of
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.training.loop import TrainingConfig, fit
 from lesionforge.training.model_folder import describe
 from lesionforge.training.quiet import quiet

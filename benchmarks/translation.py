@@ -19,13 +19,13 @@ from comparison import Comparison, alternate, show
 from data import one_thread, slice_preprocessing, tumours, untrained_pix2pix, untrained_pseudo_healthy
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.masks.gan import MaskGAN
-from lesionforge.masks.gan_training import MaskGANConfig, make_generator
+from lesionforge.healers.pseudo_healthy import PseudoHealthy
+from lesionforge.masks.generator.maskgan import MaskGAN
+from lesionforge.masks.generator.maskgan_training import MaskGANConfig, make_generator
+from lesionforge.preprocessing.alignment.template_grid import TemplateGrid
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.preprocessing.template_grid import TemplateGrid
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.pix2pix import Pix2Pix, Pix2PixConfig
-from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixConfig
 from lesionforge.training import inference
 from lesionforge.training.model_folder import describe
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import lesionforge
-from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.config import Options, parse_options
 from lesionforge.errors import ConfigError

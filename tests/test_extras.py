@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from lesionforge.cohort.template import make_template_cohort
 from lesionforge.errors import ConfigError
+from lesionforge.simulation.simulated_cohort import make_template_cohort
 from lesionforge.training.loop import fit
 from tests.cli.commands import error
 from tests.helpers import tiny_cohort
@@ -46,7 +46,7 @@ def test_a_torchvision_that_does_not_fit_is_one_line(tmp_path, monkeypatch):
     tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2)
     broken = types.ModuleType("torchvision.ops")
     exec("def boxes(*args, **more):\n    raise RuntimeError('operator torchvision::nms does not exist')", vars(broken))
-    monkeypatch.setattr("lesionforge.tasks.segmentation.SegmentationTask.fit", broken.boxes)
+    monkeypatch.setattr("lesionforge.tasks.segmentation.segmentation_task.SegmentationTask.fit", broken.boxes)
     said = error("segment", "train", tmp_path / "c", "--out", tmp_path / "net", "--steps", 1)
     assert said.startswith("error: torchvision: does not fit the installed torch (operator torchvision::nms")
 
@@ -57,7 +57,7 @@ def test_a_package_that_is_missing_is_one_line(tmp_path, monkeypatch):
     def fit_without(*args, **options):
         import no_such_package_at_all  # noqa: F401
 
-    monkeypatch.setattr("lesionforge.tasks.segmentation.SegmentationTask.fit", fit_without)
+    monkeypatch.setattr("lesionforge.tasks.segmentation.segmentation_task.SegmentationTask.fit", fit_without)
     said = error("segment", "train", tmp_path / "c", "--out", tmp_path / "net", "--steps", 1)
     assert said.startswith("error: no_such_package_at_all: cannot be imported")
 
@@ -69,6 +69,6 @@ def test_too_little_memory_is_one_line(problem, tmp_path, monkeypatch):
     def fit_too_much(*args, **options):
         raise problem
 
-    monkeypatch.setattr("lesionforge.tasks.segmentation.SegmentationTask.fit", fit_too_much)
+    monkeypatch.setattr("lesionforge.tasks.segmentation.segmentation_task.SegmentationTask.fit", fit_too_much)
     said = error("segment", "train", tmp_path / "c", "--out", tmp_path / "net", "--steps", 1)
     assert said.startswith("error: memory: does not suffice")

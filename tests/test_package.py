@@ -57,7 +57,12 @@ def test_a_forbidden_import_is_caught(module, wrong, copy_of_package):
 
 
 @pytest.mark.parametrize(
-    "modules", ["lesionforge.cli", "lesionforge.cohort.checks, lesionforge.cohort.sheet", "lesionforge.cohort.template"]
+    "modules",
+    [
+        "lesionforge.cli",
+        "lesionforge.cohort.inspection.checks, lesionforge.cohort.inspection.contact_sheet",
+        "lesionforge.simulation.simulated_cohort",
+    ],
 )
 def test_command_line_and_cohorts_start_without_heavy_libraries(modules):
     code = f"import {modules}, sys; print([name for name in {HEAVY} if name in sys.modules])"

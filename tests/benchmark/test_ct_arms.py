@@ -7,16 +7,16 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.control import Lengths
-from lesionforge.benchmark.gallery import gallery
-from lesionforge.benchmark.method import method_notes
+from lesionforge.benchmark.arms.control import Lengths
+from lesionforge.benchmark.arms.target_scans import target_scans, target_warnings
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
+from lesionforge.benchmark.report.figures.gallery import gallery
+from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
-from lesionforge.benchmark.targets import target_scans, target_warnings
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.errors import LeakError, LesionforgeError
-from lesionforge.scores.images import class_average
+from lesionforge.scores.predictions.image_scores import class_average
 from tests.heads import bleeds, stacks
 from tests.helpers import NESTED, tiny_cohort
 

@@ -5,14 +5,14 @@ import shutil
 import pytest
 from torch import nn
 
-from lesionforge.benchmark.arms import drawing_device, ingredients
-from lesionforge.benchmark.drawn import side_by_side
-from lesionforge.benchmark.finished import FinishedRun
+from lesionforge.benchmark.arms.finished import FinishedRun
+from lesionforge.benchmark.arms.ingredients import drawing_device, ingredients
 from lesionforge.benchmark.jobs import fit_synthesizer, score_arm
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.figures.drawn import side_by_side
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.networks.googlenet import GoogLeNet
-from lesionforge.synthesizers.pix2pix import Pix2Pix
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.training.loop import TrainingConfig
 from tests.devices import networks_of, pretend_cuda
 from tests.helpers import tiny_cohort

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from lesionforge.benchmark.healing.figures import flows
-from lesionforge.benchmark.healing.jobs import score
-from lesionforge.benchmark.healing.plan import HealingPlan
-from lesionforge.benchmark.healing.report import sentence
-from lesionforge.benchmark.healing.run import run_healing
-from lesionforge.benchmark.healing.setting import make_healing_setting
+from lesionforge.benchmark.healing.healing_charts import flows
+from lesionforge.benchmark.healing.healing_jobs import score
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_report import sentence
+from lesionforge.benchmark.healing.healing_run import run_healing
+from lesionforge.benchmark.healing.healing_setting import make_healing_setting
 from lesionforge.benchmark.kinds import runner, study_plan
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
-from lesionforge.scores.healed import REFERENCES
-from lesionforge.scores.healed_summary import summarize_healed
+from lesionforge.scores.healed_scans.healed import REFERENCES
+from lesionforge.scores.healed_scans.healed_summary import summarize_healed
 from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
 from tests.synthesizers.healers import SMALL

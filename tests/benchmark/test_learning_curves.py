@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.arms.ingredients import train_arm
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.training.model_folder import read_tensors

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lesionforge.benchmark.arms import _on_the_fly
+from lesionforge.benchmark.arms.ingredients import _on_the_fly
 from lesionforge.benchmark.jobs import fit_synthesizer
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark

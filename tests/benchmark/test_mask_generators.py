@@ -6,9 +6,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms import train_arm
+from lesionforge.benchmark.arms.ingredients import train_arm
+from lesionforge.benchmark.arms.mask_sources import describe_mask_generators, mask_warnings
 from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer
-from lesionforge.benchmark.masks import describe_mask_generators, mask_warnings
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting

@@ -4,15 +4,15 @@ import pytest
 import yaml
 
 import lesionforge
-from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan, read_plan
 from lesionforge.benchmark.plan_file import merged
 from lesionforge.cli.common import nested
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
-from lesionforge.masks.gan_training import MaskGANConfig
-from lesionforge.synthesizers.healing_config import HealingConfig
+from lesionforge.healers.healing_config import HealingConfig
+from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 
 PRESETS = Path(lesionforge.__file__).parent / "presets"
 SOUND = {

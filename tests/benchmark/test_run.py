@@ -12,24 +12,24 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark import run
-from lesionforge.benchmark.arms import _on_the_fly, lengths, train_arm
-from lesionforge.benchmark.gallery import examples
+from lesionforge.benchmark.arms.ingredients import _on_the_fly, lengths, train_arm
+from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.jobs import development_score
-from lesionforge.benchmark.masks import mask_source, slice_masks
 from lesionforge.benchmark.plan import Plan, Subjects
+from lesionforge.benchmark.report.figures.gallery import examples
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
+from lesionforge.engine.pool import Pool
 from lesionforge.errors import ConfigError, LeakError, OutputError
 from lesionforge.masks import MaskBank
-from lesionforge.masks.edit import EditedMasks
-from lesionforge.masks.ellipsoid import Ellipsoids
-from lesionforge.masks.slices import SliceBank
+from lesionforge.masks.edits import EditedMasks
+from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.training.model_folder import read_info, read_tensors
-from lesionforge.training.pool import Pool
 from lesionforge.training.samples import cached_samples
 from tests.helpers import tiny_cohort
 

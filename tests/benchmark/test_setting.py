@@ -5,7 +5,7 @@ import pytest
 
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.setting import make_setting
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from tests.helpers import tiny_cohort

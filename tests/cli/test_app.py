@@ -198,7 +198,7 @@ def test_ctrl_c_says_how_to_go_on(slices, tmp_path, monkeypatch, command, remedy
 
     for first in (
         "cohort.layouts.read_cohort",
-        "cohort.checks.check_folder",
+        "cohort.inspection.checks.check_folder",
         "synthesizers.registry.load_synthesizer",
         "benchmark.demo.make_template_cohort",
     ):
@@ -211,7 +211,7 @@ def test_a_reader_that_goes_away_is_no_error(slices, monkeypatch):
     def broken_pipe(*args, **kwargs):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("lesionforge.cohort.checks.check_folder", broken_pipe)
+    monkeypatch.setattr("lesionforge.cohort.inspection.checks.check_folder", broken_pipe)
     assert typed("check", slices, code=1).stderr == ""
 
 

@@ -164,7 +164,7 @@ def listens_to_ctrl_c():
 
 
 def test_ctrl_c_during_training_keeps_the_checkpoint(slices, tmp_path, monkeypatch, listens_to_ctrl_c):
-    from lesionforge.training.segmentation import SegmentationModule
+    from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 
     step = SegmentationModule.training_step
 
@@ -193,9 +193,9 @@ def torch_file(folder):
 
 
 def test_training_says_how_far_it_is_where_no_bar_can_be_drawn(slices, tmp_path, monkeypatch):
-    from lesionforge.training import progress
+    from lesionforge.training import step_bar
 
-    monkeypatch.setattr(progress.PlainProgress.__init__, "__kwdefaults__", {"batches": 1, "seconds": 0.0})
+    monkeypatch.setattr(step_bar.PlainProgress.__init__, "__kwdefaults__", {"batches": 1, "seconds": 0.0})
     result = typed("segment", "train", slices, "--out", tmp_path / "run", "--steps", 5, *sets(UNET))
     lines = [line for line in result.stderr.splitlines() if line.startswith("run: step")]
     assert [int(re.search(r"step (\d+) of 5, ", line)[1]) for line in lines] == [1, 2, 3, 4, 5]

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.checks import check_cohort
 from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.inspection.checks import check_cohort
 from lesionforge.cohort.layouts import write_nnunet
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.scan import load_scan, read_image, save_edited, save_image, save_label

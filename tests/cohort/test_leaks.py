@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.identity import People
 from lesionforge.cohort.leaks import check_no_leak, leaving_out
+from lesionforge.cohort.people import People
 from lesionforge.errors import DoubtWarning, LeakError
 
 

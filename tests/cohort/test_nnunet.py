@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.checks import check_folder
+from lesionforge.cohort.inspection.checks import check_folder
 from lesionforge.cohort.layouts import case_files, read_cohort, write_cases_csv, write_nnunet
 from lesionforge.cohort.layouts.nnunet import read_nnunet
 from lesionforge.cohort.scan import load_scan, read_label

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.cohort.layouts.provenance import MADE_BY, read_record
+from lesionforge.cohort.provenance import MADE_BY, read_record
 from lesionforge.errors import CohortError
 from tests.helpers import tiny_cohort
 

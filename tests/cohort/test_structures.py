@@ -16,7 +16,7 @@ from lesionforge.cohort.structures import (
     write_structures,
 )
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.region import with_region
+from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import tiny_cohort, write_array
 
 SYNTHSEG = [0, *range(2, 6), 7, 8, *range(10, 19), *range(24, 27), 28, 30, *range(41, 45), 46, 47, *range(49, 55)]

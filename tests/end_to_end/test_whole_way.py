@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from lesionforge.benchmark import demo
 from lesionforge.benchmark.plan import Plan
 from lesionforge.cli import app
-from lesionforge.cohort import template
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
-from lesionforge.cohort.template import make_template_cohort
+from lesionforge.simulation import simulated_cohort
+from lesionforge.simulation.simulated_cohort import make_template_cohort
 from lesionforge.training.model_folder import read_info
 
 GAN = {"condition": "inpaint", "spatial_dims": 2, "roi_size": [32, 32], "channels": [8, 16], "width": 1.0}
@@ -113,7 +113,7 @@ def test_the_demo_goes_on_where_it_was(tmp_path, monkeypatch):
     results.unlink()
     for table in (tmp_path / "demo" / "benchmark" / "runs").rglob("results.csv"):
         table.unlink()
-    monkeypatch.setattr(template, "simulate_subject", None)
+    monkeypatch.setattr(simulated_cohort, "simulate_subject", None)
     second = typed("demo", "--out", tmp_path / "demo", "--workers", 1)
     assert results.read_bytes() == before
     assert second.splitlines()[-1] == first.splitlines()[-1]

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from lesionforge.benchmark import run as benchmark_run  # noqa: F401
 from lesionforge.cli import app
-from lesionforge.synthesizers import heal, select  # noqa: F401
+from lesionforge.production import heal, select  # noqa: F401
 from lesionforge.tasks import segmentation  # noqa: F401
 from tests.cli.commands import GAN, UNET, sets
 from tests.faults.inputs import write_inputs

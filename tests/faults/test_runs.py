@@ -18,8 +18,8 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.given import GivenMasks
-from lesionforge.synthesizers.copy_paste import CopyPaste
-from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training import checkpoint, model_folder
 from lesionforge.training.checkpoint import CHECKPOINT
 from lesionforge.training.loop import fit
@@ -215,7 +215,7 @@ def test_a_run_is_not_resumed_with_another_pretrained_network_or_share(tmp_path)
             resume=resume,
         )
 
-    from lesionforge.tasks.segmentation_config import SegmentationConfig
+    from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 
     for net in nets:
         object.__setattr__(net, "info_config", SegmentationConfig.model_validate(net.info.config))
@@ -318,7 +318,10 @@ def test_the_good_cases_train_and_the_bad_ones_are_told(method, spatial_dims, tm
         with monkeypatch.context() as patch:
             told = lambda *args, **more: read(*args, **{**more, "on_problem": problems.append})  # noqa: E731
             read = samples.measured_cases
-            for module in ("lesionforge.synthesizers.pix2pix", "lesionforge.tasks.segmentation"):
+            for module in (
+                "lesionforge.synthesizers.translation.pix2pix",
+                "lesionforge.tasks.segmentation.segmentation_task",
+            ):
                 patch.setattr(f"{module}.measured_cases", told)
             return FITS[method](cases, out, spatial_dims, steps=1)
 
@@ -547,7 +550,7 @@ def test_weights_that_are_no_real_numbers_are_refused(value, tmp_path):
 
 
 def test_a_cohort_says_what_a_resumed_benchmark_was_run_on(tmp_path):
-    from lesionforge.benchmark.provenance import RunRecord, Source
+    from lesionforge.benchmark.report.made_of import RunRecord, Source
 
     cohort, other = cohort_of(tmp_path / "a", 2), cohort_of(tmp_path / "b", 2, seed=7)
     out = tmp_path / "out"

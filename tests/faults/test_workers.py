@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lesionforge.engine.pool import Pool, threads_of
 from lesionforge.errors import WorkerError
-from lesionforge.training.pool import Pool, threads_of
 
 PARENT = """
 import sys
-from lesionforge.training.pool import Pool
+from lesionforge.engine.pool import Pool
 from tests.faults.test_workers import wait
 
 if __name__ == "__main__":

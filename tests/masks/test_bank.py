@@ -6,8 +6,8 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks import EditedMasks, Ellipsoids, MaskBank
 from lesionforge.masks.bank import Lesion, resample
-from lesionforge.masks.place import centroid, region_box
-from lesionforge.preprocessing.region import with_region
+from lesionforge.masks.placement import centroid, region_box
+from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import NESTED, tiny_cohort
 from tests.masks.scans import ball, make_scan
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from lesionforge.networks.discriminator import PatchGAN
-from lesionforge.networks.generator import UNetGenerator
+from lesionforge.networks.critic import PatchGAN
 from lesionforge.networks.norm import instance_norm
+from lesionforge.networks.unet_generator import UNetGenerator
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
-from lesionforge.synthesizers.training_crops import TrainingCrops
-from lesionforge.tasks.affine_augmentation import RandSmallAffined, affine_augmentation
-from lesionforge.tasks.training_cases import augmentation
-from lesionforge.training.seeded_transform import apply_seeded
+from lesionforge.augmentation.affine import RandSmallAffined, affine_augmentation
+from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.tasks.segmentation.training_cases import augmentation
 from tests.synthesizers.models import make_sample
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])

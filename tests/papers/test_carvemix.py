@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from lesionforge.errors import ConfigError
+from lesionforge.preprocessing.lesions.lesion_library import cut_lesion, signed_distance
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.carvemix import carve, paste_region
-from lesionforge.synthesizers.lesion_library import cut_lesion, signed_distance
+from lesionforge.synthesizers.training_free.carvemix import carve, paste_region
 from tests.helpers import tiny_cohort
 from tests.synthesizers.models import ball_mask, fit_library, make_sample, read_samples
 

@@ -5,15 +5,15 @@ import pytest
 from monai.transforms import RandGaussianSmoothd
 from scipy import ndimage
 
+from lesionforge.augmentation.classical import RandTurnedScaledd, classical_augmentation
+from lesionforge.augmentation.head_ct import RandHeadd, ct_augmentation, published_ct_augmentation
+from lesionforge.augmentation.seeded import apply_seeded
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
-from lesionforge.synthesizers.training_crops import TrainingCrops
-from lesionforge.tasks.augmentation import RandTurnedScaledd, classical_augmentation
-from lesionforge.tasks.ct_augmentation import RandHeadd, ct_augmentation, published_ct_augmentation
-from lesionforge.tasks.segmentation_config import SegmentationConfig
-from lesionforge.tasks.training_cases import augmentation, make_training_set
-from lesionforge.training.seeded_transform import apply_seeded
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.training_cases import augmentation, make_training_set
 from tests.synthesizers.models import make_sample
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])

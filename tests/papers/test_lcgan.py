@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from lesionforge.cli.common import parse_settings
-from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.networks.critic import PatchGAN
 from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.norm import batch_norm
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 PAPERS = Path(__file__).parents[2] / "docs" / "papers.md"

@@ -5,7 +5,7 @@ import pytest
 from monai.transforms import RandomizableTransform
 from scipy import ndimage
 
-from lesionforge.tasks.augmentation import RandTurnedScaledd, classical_augmentation
+from lesionforge.augmentation.classical import RandTurnedScaledd, classical_augmentation
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
 PROBABILITIES = {

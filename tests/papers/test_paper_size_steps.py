@@ -18,16 +18,17 @@ import pytest
 import torch
 import yaml
 
-from lesionforge.benchmark.healing.plan import HealingPlan
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.plan_file import PRESETS
 from lesionforge.cohort.scan import read_label
+from lesionforge.healers.registry import HEALERS
 from lesionforge.masks import MaskGAN
-from lesionforge.synthesizers.registry import HEALERS, SYNTHESIZERS
-from lesionforge.synthesizers.select import SelectionConfig, select_candidates
-from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.production.select import SelectionConfig, select_candidates
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
 from tests.helpers import tiny_cohort, write_array

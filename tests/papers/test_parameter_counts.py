@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
-from lesionforge.networks.discriminator import PatchGAN, receptive_field
+from lesionforge.networks.critic import PatchGAN, receptive_field
 from lesionforge.networks.fcn8s import FCN8s
-from lesionforge.networks.generator import UNetGenerator
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
-from lesionforge.networks.spade import SpadeGenerator
+from lesionforge.networks.spade_generator import SpadeGenerator
 from lesionforge.networks.stroke_unet import StrokeUNet
+from lesionforge.networks.unet_generator import UNetGenerator
 
 
 def count(module: torch.nn.Module) -> int:

@@ -6,14 +6,14 @@ from torch import nn
 
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
+from lesionforge.healers.baselines import HealingCycleGAN, HealingGAN
+from lesionforge.healers.healing_config import CRITIC_CHANNELS, HealingConfig
+from lesionforge.healers.pseudo_healthy import PseudoHealthy
 from lesionforge.losses.game import AdversarialGame
 from lesionforge.losses.gradient_penalty import gradient_penalty
-from lesionforge.networks.discriminator import PatchGAN, receptive_field
+from lesionforge.networks.critic import PatchGAN, receptive_field
 from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
 from lesionforge.networks.segmentor import ResidualSegmentor
-from lesionforge.synthesizers.healing_baselines import HealingCycleGAN, HealingGAN
-from lesionforge.synthesizers.healing_config import CRITIC_CHANNELS, HealingConfig
-from lesionforge.synthesizers.pseudo_healthy import PseudoHealthy
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.rng import torch_seed
 from tests.synthesizers.healers import healer_info

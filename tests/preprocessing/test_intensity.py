@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.cohort.fingerprint import Fingerprint
-from lesionforge.cohort.measure import head_levels, measure
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
+from lesionforge.cohort.inspection.measure import head_levels, measure
 from lesionforge.cohort.scan import Scan
 from lesionforge.preprocessing.intensity import Head, Percentile
 from lesionforge.preprocessing.pipeline import Preprocessing

@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.measure import measure
+from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.cohort.inspection.measure import measure
 from lesionforge.cohort.scan import Scan, load_scan, read_raw, save_edited
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.intensity import Percentile, Window, to_file, to_model

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lesionforge.synthesizers.generate import synthesize_cohort
+from lesionforge.production.synthesize import synthesize_cohort
 
 
 def contents(folder):

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from lesionforge.cohort.scan import load_scan
+from lesionforge.healers.registry import HEALERS
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.synthesizers.registry import HEALERS
 from lesionforge.training.model_folder import ModelInfo
 from lesionforge.training.rng import torch_seed
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from lesionforge.cohort.scan import load_scan
+from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.preprocessing.region import with_region
-from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, condition_of
-from lesionforge.synthesizers.registry import find_method
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
 from lesionforge.training.rng import torch_seed
@@ -53,7 +53,7 @@ def untrained_pix2pix(cohort, *, spatial_dims=None, preprocessing=None, **option
 
 def fit_library(method, cohort, out, **options):
     """Fit ``copy_paste`` or ``carvemix``."""
-    fit = find_method(method).fit
+    fit = SYNTHESIZERS[method].fit
     return fit(cohort, channels=cohort.channels, config=options, training=tiny_training(), out=out)
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lesionforge.cohort.brain_shape import BrainShape
+from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.masks import EditedMasks, MaskGAN, make_mask_source
-from lesionforge.masks.gan_training import MaskGANConfig, make_generator
+from lesionforge.masks.generator.maskgan_training import MaskGANConfig, make_generator
+from lesionforge.preprocessing.alignment.template_grid import TemplateGrid
+from lesionforge.preprocessing.brain.brain_shape import BrainShape
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.preprocessing.template_grid import TemplateGrid
-from lesionforge.scores.features import describe_images
-from lesionforge.synthesizers.generate import synthesize_cohort
-from lesionforge.synthesizers.registry import HEALERS, load_healer, load_synthesizer
+from lesionforge.production.synthesize import synthesize_cohort
+from lesionforge.scores.cohorts.features import describe_images
+from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.training.inference import side_by_side
 from lesionforge.training.model_folder import describe
 from tests.devices import networks_of, pretend_cuda

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from lesionforge.seeding import generator
-from lesionforge.synthesizers import pix2pix
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
-from lesionforge.synthesizers.training_crops import TrainingCrops
+from lesionforge.synthesizers.translation import pix2pix
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from tests.synthesizers.models import (
     ball_mask,
     make_sample,

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.cyclegan import CycleGAN, CycleGANConfig, CycleGANModule, Unpaired
-from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig, default_roi_size
-from lesionforge.synthesizers.registry import find_method, load_synthesizer
-from lesionforge.synthesizers.spade import SpadeConfig
-from lesionforge.synthesizers.training_crops import TrainingCrops
+from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.cyclegan import CycleGAN, CycleGANConfig, CycleGANModule, Unpaired
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, default_roi_size
+from lesionforge.synthesizers.translation.spade import SpadeConfig
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.training.rng import torch_seed
 from lesionforge.training.samples import cached_samples
 from tests.helpers import NESTED, tiny_cohort
@@ -49,7 +49,7 @@ def anatomies(tmp_path_factory):
 
 
 def train(method, cohort, out, spatial_dims, *, steps=2, **options):
-    return find_method(method).fit(
+    return SYNTHESIZERS[method].fit(
         cohort,
         channels=cohort.channels,
         config=tiny_options(spatial_dims, **{**TRANSLATORS[method], **options}),

@@ -9,8 +9,8 @@ from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, ModelError
 from lesionforge.networks import fcn8s
 from lesionforge.networks.fcn8s import FCN8s
-from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.loop import TrainingConfig
 from tests.helpers import NESTED, tiny_cohort
 

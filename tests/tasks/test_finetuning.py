@@ -8,10 +8,10 @@ from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
-from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.model_folder import read_tensors
 from tests.helpers import NESTED, tiny_cohort
-from tests.tasks.test_segmentation import BOTH, fit
+from tests.tasks.segmentation.test_segmentation_task import BOTH, fit
 
 
 @BOTH

@@ -9,10 +9,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
-from lesionforge.synthesizers.pix2pix import Pix2Pix
-from lesionforge.synthesizers.registry import find_method, find_trainable
-from lesionforge.tasks.segmentation import SegmentationTask
-from lesionforge.tasks.segmentation_config import SegmentationConfig
+from lesionforge.healers.registry import find_trainable
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training import loop
 from lesionforge.training.loop import CHECKPOINT, TrainingConfig
 from tests.synthesizers.healers import healer_options
@@ -97,7 +98,7 @@ def fit_translator(method, channels):
     def fit(cohort, out, spatial_dims, *, resume=False, config=None, **options):
         optimiser = {"pool_size": 3, "ema_decay": 0.9, "learning_rate": 0.01}
         small = {"spatial_dims": spatial_dims, "roi_size": SIDE[spatial_dims], "channels": channels, "width": 0.5}
-        return find_method(method).fit(
+        return SYNTHESIZERS[method].fit(
             cohort,
             channels=cohort.channels,
             config={**small, "optimiser": optimiser, **(config or {})},

@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, LesionforgeError, ModelError, OutputError
-from lesionforge.networks.discriminator import PatchGAN
+from lesionforge.networks.critic import PatchGAN
 from lesionforge.training import loop
 from lesionforge.training.checkpoint import CHECKPOINT
 from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, loader_workers, pick_device
@@ -88,7 +88,9 @@ def test_loader_processes_change_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_items_of_pix2pix_do_not_depend_on_loader_processes(workers, cohorts, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("lesionforge.synthesizers.pix2pix.fit", lambda module, dataset, **_: seen.append(dataset) or 0)
+    monkeypatch.setattr(
+        "lesionforge.synthesizers.translation.pix2pix.fit", lambda module, dataset, **_: seen.append(dataset) or 0
+    )
     fit_pix2pix(cohorts[2], tmp_path / "run", 2)
     (crops,) = seen
     loader = DataLoader(crops, batch_size=2, sampler=DrawSampler(training(steps=2)), num_workers=workers)

@@ -12,7 +12,7 @@ from lesionforge.config import MethodConfig
 from lesionforge.errors import ModelError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
-from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training import model_folder
 from lesionforge.training.model_folder import describe, model_card, read_info, read_tensors, save_model
 from tests.training.runs import fit_pix2pix, fit_segmentation

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from lesionforge.cohort.fingerprint import fingerprint
+from lesionforge.augmentation.classical import classical_augmentation
+from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.errors import CohortError, OutputError
+from lesionforge.healers.healing_items import HealingItems
+from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.lesion_library import build_library
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.preprocessing.region import with_region
-from lesionforge.synthesizers.conditions import Condition
-from lesionforge.synthesizers.healing_items import HealingItems
-from lesionforge.synthesizers.lesion_library import build_library
-from lesionforge.synthesizers.pix2pix_config import Pix2PixConfig
-from lesionforge.synthesizers.training_crops import TrainingCrops
-from lesionforge.tasks.augmentation import classical_augmentation
-from lesionforge.tasks.training_set import Source, TrainingSet
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
 from lesionforge.training import samples as module
 from lesionforge.training.samples import cached_samples
 from tests.helpers import NESTED, tiny_cohort

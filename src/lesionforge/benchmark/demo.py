@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lesionforge.benchmark.plan import read_plan
 from lesionforge.benchmark.plan_file import preset
-from lesionforge.benchmark.provenance import Source
+from lesionforge.benchmark.report.made_of import Source
 from lesionforge.benchmark.run import run_benchmark
+from lesionforge.cohort.inspection.contact_sheet import contact_sheet
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.cohort.sheet import contact_sheet
-from lesionforge.cohort.template import make_template_cohort
 from lesionforge.files import one_at_a_time
+from lesionforge.simulation.simulated_cohort import make_template_cohort
 
 SUBJECTS = 40
 

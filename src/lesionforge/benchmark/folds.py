@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionforge.benchmark.control import LENGTHS
+from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.provenance import RunRecord, Source, made_of
-from lesionforge.benchmark.report import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.made_of import RunRecord, Source, made_of
+from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
 from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
 from lesionforge.benchmark.setting import make_setting
 from lesionforge.benchmark.study import claim_study
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.identity import keep_hashes, recall_hashes
 from lesionforge.cohort.leaks import look_alikes
+from lesionforge.cohort.people import keep_hashes, recall_hashes
 from lesionforge.files import one_at_a_time, write_text
 from lesionforge.reading import read_json
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionforge.benchmark.arms import pretrain_arm, train_arm
-from lesionforge.benchmark.masks import mask_source
-from lesionforge.benchmark.provenance import timed
-from lesionforge.benchmark.selection import choose, load_fitted
+from lesionforge.benchmark.arms.chosen_generator import choose, load_fitted
+from lesionforge.benchmark.arms.ingredients import pretrain_arm, train_arm
+from lesionforge.benchmark.arms.mask_sources import mask_source
+from lesionforge.benchmark.arms.target_scans import target_scans
+from lesionforge.benchmark.report.made_of import timed
 from lesionforge.benchmark.setting import Number, Setting
-from lesionforge.benchmark.targets import target_scans
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_masks
 from lesionforge.cohort.leaks import leaving_out
@@ -19,12 +19,12 @@ from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
+from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
 from lesionforge.scores import score_info
-from lesionforge.scores.cases import score_case
-from lesionforge.synthesizers.generate import Progress, Synthesis, synthesize_cohort
-from lesionforge.synthesizers.registry import find_method
-from lesionforge.tasks.segmentation import SegmentationTask
+from lesionforge.scores.predictions.case_scores import score_case
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 
 
 def fit_mask_generator(setting: Setting, number: Number, seed: int, name: str) -> str:
@@ -53,7 +53,7 @@ def fit_synthesizer(setting: Setting, number: Number, seed: int, name: str) -> s
     folder = setting.model_folder(number, seed, name)
     if not (folder / "model.json").is_file():
         with timed(folder):
-            find_method(plan.method).fit(
+            SYNTHESIZERS[plan.method].fit(
                 train,
                 channels=setting.channels,
                 config=plan.options,

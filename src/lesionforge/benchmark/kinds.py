@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lesionforge.benchmark.folds import cross_validate
-from lesionforge.benchmark.healing.plan import HealingPlan
-from lesionforge.benchmark.healing.run import run_healing
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_run import run_healing
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.plan_file import PRESETS, plan_content
-from lesionforge.benchmark.provenance import Source, changed_options
+from lesionforge.benchmark.report.made_of import Source, changed_options
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 

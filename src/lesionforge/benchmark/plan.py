@@ -12,12 +12,12 @@ from pydantic import Field, PositiveFloat, model_validator
 from lesionforge.benchmark.plan_file import plan_content
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
 from lesionforge.errors import ConfigError
-from lesionforge.masks.gan_training import MaskGANConfig
+from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from lesionforge.production.blend import Blend
+from lesionforge.production.select import SelectionConfig
 from lesionforge.scores import is_score
-from lesionforge.synthesizers.blend import Blend
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.synthesizers.select import SelectionConfig
-from lesionforge.tasks.segmentation_config import Augment, SegmentationConfig
+from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig
 from lesionforge.training.loop import TrainingConfig
 
 NAME = r"[\w.+-]+"
@@ -64,7 +64,7 @@ class SynthesizerPlan(Part):
         cases: synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own`` masks, into
             each that has a lesion).
         targets: a cohort whose lesion-free scans the offline cases are drawn into, in place of the training cases.
-            They are made like these first, see :func:`~lesionforge.preprocessing.matching.match_cohort`.
+            They are made like these first, see :func:`~lesionforge.preprocessing.matching.match.match_cohort`.
         lesion_free: draw into the lesion-free scans among the training cases alone.
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
         selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),
@@ -106,7 +106,8 @@ class Arm(Part):
     """One composition of the training set.
 
     Attributes:
-        augment: what varies the training items, see :class:`~lesionforge.tasks.segmentation_config.SegmentationConfig`.
+        augment: what varies the training items, see
+            :class:`~lesionforge.tasks.segmentation.segmentation_config.SegmentationConfig`.
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
         share: of every batch that is synthetic; with ``on_the_fly`` a lesion is drawn into ``lesion_share`` of these

@@ -8,24 +8,24 @@ from typing import Any
 
 import pandas as pd
 
-from lesionforge.benchmark.control import LENGTHS, Lengths, controlled_lengths
-from lesionforge.benchmark.gallery import examples, gallery
+from lesionforge.benchmark.arms.control import LENGTHS, Lengths, controlled_lengths
+from lesionforge.benchmark.arms.mask_sources import mask_warnings
+from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
+from lesionforge.benchmark.arms.tune import tuned
 from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer, pretrain, score_arm
-from lesionforge.benchmark.masks import mask_warnings
-from lesionforge.benchmark.method import method_notes
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.provenance import RunRecord, Source, made_of
-from lesionforge.benchmark.report import REFERENCE, write_report
+from lesionforge.benchmark.report.figures.gallery import examples, gallery
+from lesionforge.benchmark.report.made_of import RunRecord, Source, made_of
+from lesionforge.benchmark.report.method_notes import method_notes
+from lesionforge.benchmark.report.page import REFERENCE, write_report
 from lesionforge.benchmark.setting import Number, Setting, make_setting
 from lesionforge.benchmark.study import claim_study
-from lesionforge.benchmark.targets import check_targets, target_warnings
-from lesionforge.benchmark.tune import tuned
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.identity import keep_hashes, recall_hashes
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
+from lesionforge.cohort.people import keep_hashes, recall_hashes
+from lesionforge.engine.pool import Pool, threads_of
 from lesionforge.files import one_at_a_time, write_json, write_text
 from lesionforge.reading import read_frame
-from lesionforge.training.pool import Pool, threads_of
 
 Say = Callable[[str], None]
 Run = Callable[..., Iterator[Any]]

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionforge.benchmark.choice import Choice
+from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.plan import Count, Plan, Split, Subjects
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.fingerprint import fingerprint
-from lesionforge.cohort.identity import People
+from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.cohort.leaks import checked_split
+from lesionforge.cohort.people import People
 from lesionforge.cohort.splits import kfold, nested_sets, of_role, split_by_count, split_by_subject
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.scores.cases import score_case
+from lesionforge.scores.predictions.case_scores import score_case
 from lesionforge.seeding import derive_seed
-from lesionforge.tasks.segmentation_config import SegmentationConfig
-from lesionforge.tasks.training_cases import annotated_cases
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.segmentation.training_cases import annotated_cases
 from lesionforge.training.loop import TrainingConfig
 
 Number = int | float

@@ -14,10 +14,10 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies
-from lesionforge.cli.healing import heal
-from lesionforge.cli.matching import match
-from lesionforge.cli.selection import select
-from lesionforge.cli.simulate import simulate
+from lesionforge.cli.heal_command import heal
+from lesionforge.cli.match_command import match
+from lesionforge.cli.select_command import select
+from lesionforge.cli.simulate_command import simulate
 from lesionforge.cli.spoken import spoken
 from lesionforge.errors import DoubtWarning, own_error
 

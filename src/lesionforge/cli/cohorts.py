@@ -97,7 +97,7 @@ def import_cohort(
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
-    from lesionforge.cohort.doubts import intensity_doubts, look_at, name_doubts
+    from lesionforge.cohort.inspection.doubts import intensity_doubts, look_at, name_doubts
     from lesionforge.cohort.layouts import LAYOUTS, read_cohort, write_nnunet
     from lesionforge.cohort.scan import load_scan
     from lesionforge.cohort.splits import copy_roles
@@ -211,12 +211,12 @@ def anatomy(
         raise ConfigError("--from, --kmeans, --atropos", "one of them says where the maps come from", "give one")
     structures: Structures | None = None
     if kmeans is not None:
-        from lesionforge.preprocessing.tissue import tissue_classes, tissue_structures
+        from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
 
         make, structures = partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
     elif atropos is not None:
-        from lesionforge.preprocessing.tissue import tissue_structures
-        from lesionforge.preprocessing.with_ants import atropos_classes, load_ants
+        from lesionforge.preprocessing.alignment.with_ants import atropos_classes, load_ants
+        from lesionforge.preprocessing.brain.tissue import tissue_structures
 
         load_ants("--atropos")
         make, structures = partial(atropos_classes, classes=atropos), tissue_structures(atropos, fluid.value)
@@ -261,7 +261,7 @@ def align(
     Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
     """
     from lesionforge.files import building
-    from lesionforge.preprocessing.align import LEAST_DICE, align_cohort
+    from lesionforge.preprocessing.alignment.align import LEAST_DICE, align_cohort
 
     with building(out) as unfinished, progress_bar("aligning") as progress:
         report = align_cohort(
@@ -305,8 +305,8 @@ def check(
     """
     from rich.markdown import Markdown
 
-    from lesionforge.cohort.checks import check_folder
-    from lesionforge.cohort.fingerprint_table import fingerprint_table
+    from lesionforge.cohort.inspection.checks import check_folder
+    from lesionforge.cohort.inspection.fingerprint_table import fingerprint_table
 
     with progress_bar("checking") as progress:
         report = check_folder(cohort, out=out, progress=progress)
@@ -328,7 +328,7 @@ def show(
 
     Example: lesionforge show Dataset001_WMH --out sheet.png
     """
+    from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.cohort.layouts import read_cohort
-    from lesionforge.cohort.sheet import contact_sheet
 
     console.print(f"{contact_sheet(read_cohort(cohort), out, channels=channels, n_cases=n)}")

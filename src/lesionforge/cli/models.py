@@ -42,8 +42,8 @@ from lesionforge.reading import read_json
 
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
+    from lesionforge.production.synthesize import Synthesis
     from lesionforge.synthesizers.base import FittedModel
-    from lesionforge.synthesizers.generate import Synthesis
 
 ENDLESS = 10_000_000
 TIMED_EPOCH = 10
@@ -126,12 +126,12 @@ def train(
 
     Example: lesionforge train pix2pix Dataset001_WMH --out model --condition inpaint --time-budget 10m
     """
+    from lesionforge.cohort.inspection.levels import describe_levels
     from lesionforge.cohort.layouts import read_cohort, read_masks
     from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.cohort.levels import describe_levels
     from lesionforge.config import parse_options
+    from lesionforge.healers.registry import find_trainable
     from lesionforge.masks import MaskGAN
-    from lesionforge.synthesizers.registry import find_trainable
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
 
@@ -223,12 +223,13 @@ def synthesize(
 
     Example: lesionforge synthesize model Dataset001_WMH --out Dataset101_Synthetic --n 100 --masks edited
     """
-    from lesionforge.cohort.sheet import contact_sheet
+    from lesionforge.cohort.inspection.contact_sheet import contact_sheet
+    from lesionforge.healers.registry import load_healer
     from lesionforge.masks import make_mask_source
-    from lesionforge.synthesizers.generate import synthesize_cohort
-    from lesionforge.synthesizers.keep_best import KeepBest, synthesize_best
-    from lesionforge.synthesizers.registry import load_healer, load_synthesizer
-    from lesionforge.tasks.segmentation import SegmentationTask
+    from lesionforge.production.keep_best import KeepBest, synthesize_best
+    from lesionforge.production.synthesize import synthesize_cohort
+    from lesionforge.synthesizers.registry import load_synthesizer
+    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
     from lesionforge.training.quiet import quiet
 
     quiet()

@@ -41,7 +41,7 @@ from lesionforge.cli.spoken import spoken
 from lesionforge.errors import LesionforgeError
 
 if TYPE_CHECKING:
-    from lesionforge.benchmark.healing.plan import HealingPlan
+    from lesionforge.benchmark.healing.healing_plan import HealingPlan
     from lesionforge.benchmark.plan import Plan
     from lesionforge.cohort.case import Cohort
 
@@ -82,8 +82,8 @@ def segment_train(
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
-    from lesionforge.tasks.segmentation import SegmentationTask
-    from lesionforge.tasks.segmentation_config import SegmentationConfig
+    from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
 
@@ -127,7 +127,7 @@ def segment_predict(
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
     from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.tasks.segmentation import SegmentationTask
+    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -159,8 +159,8 @@ def evaluate(
     """
     from lesionforge.files import claim_file, write_text
     from lesionforge.scores import is_score, score_info
-    from lesionforge.scores.cases import evaluate as evaluate_cases
-    from lesionforge.scores.images import NoiseFilter, class_average, precision_recall
+    from lesionforge.scores.predictions.case_scores import evaluate as evaluate_cases
+    from lesionforge.scores.predictions.image_scores import NoiseFilter, class_average, precision_recall
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -210,7 +210,7 @@ def score(
 
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.files import claim_file, write_text
-    from lesionforge.scores.fidelity import fidelity
+    from lesionforge.scores.cohorts.fidelity import fidelity
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -254,9 +254,9 @@ def benchmark(
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
     from lesionforge.benchmark.plan_file import merged, plan_content, preset
+    from lesionforge.cohort.inspection.readable import readable
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.cohort.readable import readable
     from lesionforge.cohort.splits import read_roles
 
     changes, file = merged({"tune": {}} if tune_baseline else {}, nested(settings)), data / "roles.json"
@@ -288,7 +288,7 @@ def _print_estimate(
     from rich.box import SIMPLE
     from rich.table import Column, Table
 
-    from lesionforge.benchmark.dry_run import dry_run
+    from lesionforge.benchmark.estimate.dry_run import dry_run
 
     estimate = dry_run(plan, cohort, roles=roles, workers=workers)
     titles = ("stage", "name", "runs", "steps of each", "images", "parameters", "memory", "a step", "hours")

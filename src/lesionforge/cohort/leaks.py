@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.identity import People, across, alike, same_scans, visits
+from lesionforge.cohort.people import People, across, alike, same_scans, visits
 from lesionforge.errors import DoubtWarning, LeakError
 
 REMEDY = "leave it out of training, or the subject out of testing"
@@ -17,7 +17,7 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
     A training case knows the subjects of its scan and of its mask, and every subject that its synthesizer and its
     mask source were fitted on. Its ``parents`` hold them all; ``models`` says which belong to which model, also for
     models that draw during training and leave no case behind. Names count for the subjects that they lead to, see
-    :meth:`~lesionforge.cohort.identity.People.behind`.
+    :meth:`~lesionforge.cohort.people.People.behind`.
 
     A parent, mask or source whose name only reads like that of a test subject is a :class:`DoubtWarning`.
 

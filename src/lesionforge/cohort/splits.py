@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.identity import alike
 from lesionforge.cohort.leaks import check_no_leak, checked_split
+from lesionforge.cohort.people import alike
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError, choose_from
 from lesionforge.files import write_json

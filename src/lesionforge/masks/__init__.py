@@ -7,13 +7,13 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import DrawnMask, MaskSource, PlacedMask
-from lesionforge.masks.edit import EditedMasks
-from lesionforge.masks.ellipsoid import Ellipsoids
-from lesionforge.masks.gan import MaskGAN
+from lesionforge.masks.edits import EditedMasks
+from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.generator.maskgan import MaskGAN
 from lesionforge.masks.given import GivenMasks
 from lesionforge.masks.own import OwnMasks
-from lesionforge.masks.place import allowed_region, place
-from lesionforge.preprocessing.region import with_region
+from lesionforge.masks.placement import allowed_region, place
+from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.training.loop import Device
 
 MASK_SOURCES = "bank, edited, own, ellipsoids, files:DIR or gan:MODEL"

@@ -18,8 +18,8 @@ from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read
 from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.place import centroid, crop_to_lesion, region_box
-from lesionforge.preprocessing.region import with_region
+from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
+from lesionforge.preprocessing.brain.region import with_region
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
 

@@ -8,8 +8,8 @@ import numpy as np
 from lesionforge.cohort.scan import Scan
 from lesionforge.errors import PlacementError
 from lesionforge.masks.mask import DrawnMask, PlacedMask
-from lesionforge.masks.place import JITTER_MM, place
-from lesionforge.preprocessing.region import with_region
+from lesionforge.masks.placement import JITTER_MM, place
+from lesionforge.preprocessing.brain.region import with_region
 
 __all__ = ["DrawnMask", "MaskSource", "PlacedMask"]
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.grid import same_grid
-from lesionforge.cohort.identity import People
+from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.files import sha256_of
 from lesionforge.masks.bank import Lesion, read_lesion
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.place import crop_to_lesion
+from lesionforge.masks.placement import crop_to_lesion
 
 
 class GivenMasks(MaskSource):
@@ -29,7 +29,7 @@ class GivenMasks(MaskSource):
     Args:
         folder: the label files; empty ones are passed over.
         cohort: tells which subjects a file's name leads to (``CASE_mask``, ``CASE+CASE``, see
-            :meth:`~lesionforge.cohort.identity.People.behind`); any other file is its own subject.
+            :meth:`~lesionforge.cohort.people.People.behind`); any other file is its own subject.
 
     Raises:
         ConfigError: if the folder is missing or holds no lesion.

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from skimage.filters import threshold_otsu
 
-from lesionforge.cohort.measure import head_levels
+from lesionforge.cohort.inspection.measure import head_levels
 from lesionforge.cohort.scan import FloatArray
 
 Range = tuple[float, float]

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.cohort.fingerprint import Fingerprint
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.config import IntensityName, Millimetres, RoiSize
 from lesionforge.errors import CohortError, ConfigError

@@ -170,7 +170,7 @@ HEALED_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
         ),
     }
 )
-"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed`."""
+"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed_scans.healed`."""
 
 QUALITY_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
     {
@@ -218,7 +218,7 @@ QUALITY_SCORES: Mapping[str, ScoreInfo] = MappingProxyType(
         ),
     }
 )
-"""Of drawn images, see :mod:`lesionforge.scores.quality`."""
+"""Of drawn images, see :mod:`lesionforge.scores.drawn_images.quality`."""
 
 PER_CLASS_SCORES = ("dice", "image_dice", "hd95")
 

@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lesionforge.training.adversarial import AdversarialModule
+from lesionforge.training.adversarial_step import AdversarialModule
 from lesionforge.training.finite import check_weights
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import CANDIDATES, save_tensors
 from lesionforge.training.preview import save_figure
-from lesionforge.training.progress import steps_done
+from lesionforge.training.step_bar import steps_done
 
 CandidateUnit = Literal["epochs", "steps"]
 

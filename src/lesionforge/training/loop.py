@@ -35,7 +35,7 @@ from lesionforge.files import (
     was_unfinished,
 )
 from lesionforge.progress import interactive
-from lesionforge.training.adversarial import AdversarialModule
+from lesionforge.training.adversarial_step import AdversarialModule
 from lesionforge.training.checkpoint import (
     CHECKPOINT,
     AtomicCheckpoints,
@@ -48,7 +48,7 @@ from lesionforge.training.finite import StopAtNonFinite
 from lesionforge.training.loading import OwnErrors, RaiseOwnErrors, collate
 from lesionforge.training.log import ContinuingCSVLogger
 from lesionforge.training.model_folder import CANDIDATES, ModelInfo
-from lesionforge.training.progress import PlainProgress, ProgressBar, TimeBudget
+from lesionforge.training.step_bar import PlainProgress, ProgressBar, TimeBudget
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]

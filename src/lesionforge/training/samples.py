@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.fingerprint import Fingerprint, fingerprint
+from lesionforge.cohort.inspection.fingerprint import Fingerprint, fingerprint
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, OutputError, told
@@ -76,7 +76,7 @@ def cached_samples(
         cases: what to read.
         preprocessing: brings them to model space.
         memory: bytes that the arrays in memory may take.
-        prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.region.with_region`.
+        prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.brain.region.with_region`.
 
     Raises:
         CohortError: if a case cannot be read, or its lesions are lost on the model's grid.

@@ -6,9 +6,9 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import write_dataset_json
 from lesionforge.cohort.layouts.folders import read_folders
-from lesionforge.cohort.layouts.masks import read_masks
+from lesionforge.cohort.layouts.mask_folder import read_masks
 from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, read_nnunet, write_nnunet
-from lesionforge.cohort.layouts.slices import read_slices
+from lesionforge.cohort.layouts.slice_table import read_slices
 
 LAYOUTS: dict[str, Callable[..., Cohort]] = {"nnunet": read_nnunet, "slices": read_slices, "folders": read_folders}
 """Layout name, as in ``lesionforge import --layout``, → its reader."""

@@ -29,8 +29,8 @@ from lesionforge.cohort.layouts.dataset_json import (
 )
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
-from lesionforge.cohort.layouts.provenance import check_made, check_record
 from lesionforge.cohort.layouts.subjects import subject_finder
+from lesionforge.cohort.provenance import check_made, check_record
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_copy, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, ConfigError, causes

@@ -1,0 +1,1 @@
+"""What the arms of a benchmark are trained on, and for how long."""

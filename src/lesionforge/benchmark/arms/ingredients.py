@@ -1,0 +1,197 @@
+"""What an arm is trained on, for how long, and the training itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.transforms import Compose
+
+from lesionforge.benchmark.arms.chosen_generator import load_fitted
+from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
+from lesionforge.benchmark.plan import Arm, Plan
+from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.splits import take_subjects
+from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
+from lesionforge.production.synthesize import lesion_free_scans
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.training_free.carvemix import CarveMix
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+from lesionforge.tasks.segmentation.training_set import Source
+from lesionforge.training.loop import Device, TrainingConfig
+from lesionforge.training.model_folder import read_info
+from lesionforge.training.samples import cached_samples
+
+PAPER_EPOCHS = {"real": 500, "synthetic": 300, "finetune": 150}
+"""Platscher et al. 2020; an epoch takes every case once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredients:
+    """What one arm is trained on.
+
+    Attributes:
+        train: every real case of this size of the training set.
+        real: the arm's own.
+        synthetic: a cohort on disk, or a source that draws on the fly.
+    """
+
+    train: Cohort
+    real: Cohort
+    synthetic: Cohort | Source | None
+
+    @property
+    def drawn(self) -> int:
+        """How many synthetic cases lie on disk."""
+        return len(self.synthetic) if isinstance(self.synthetic, Cohort) else 0
+
+
+def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingredients:
+    """Return what an arm is trained on.
+
+    Raises:
+        LeakError: if a test or development subject is a parent of any of it.
+    """
+    arm, train = setting.plan.arms[name], setting.train[number, seed]
+    model: Synthesizer | None = None
+    synthetic: Cohort | Source | None = None
+    if arm.synthesizer is not None:
+        model = load_fitted(setting, number, seed, arm.synthesizer, device=drawing_device(setting.plan.training))
+        if arm.use == "offline":
+            synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
+        else:
+            synthetic = _on_the_fly(setting, number, seed, name, model)
+    fitted = _fitted(setting, number, seed, arm, model)
+    parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
+    for held_out in (setting.test, setting.development):
+        check_no_leak(parents, held_out, models=fitted)
+    real = train if arm.real is None else take_subjects(train, arm.real, setting.draw_seed(seed))
+    return Ingredients(train=train, real=real, synthetic=synthetic)
+
+
+def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Path:
+    """Train one arm and return its folder.
+
+    Raises:
+        LeakError: see :func:`ingredients`.
+    """
+    arm, folder = setting.plan.arms[name], setting.arm_folder(number, seed, name, steps)
+    if (folder / "model.json").is_file():
+        return folder
+    of_arm = ingredients(setting, number, seed, name)
+    first, last = lengths(setting.plan, arm, steps, real=len(of_arm.real), synthetic=of_arm.drawn)
+    if last:
+        pretrained = SegmentationTask.load(pretrain_arm(setting, number, seed, name, steps))
+        _fit(setting, number, seed, name, of_arm.real, last, folder, pretrained=pretrained)
+    else:
+        mixed = {"synthetic": of_arm.synthetic, "share": arm.share}
+        _fit(setting, number, seed, name, of_arm.real, first, folder, **mixed)
+    return folder
+
+
+def pretrain_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Path:
+    """Train what an arm fine-tunes, on synthetic cases alone, and return its folder.
+
+    Raises:
+        LeakError: see :func:`ingredients`.
+    """
+    folder = setting.pretraining_folder(number, seed, name, steps)
+    if not (folder / "model.json").is_file():
+        of_arm = ingredients(setting, number, seed, name)
+        first, _ = lengths(setting.plan, setting.plan.arms[name], steps, real=len(of_arm.real), synthetic=of_arm.drawn)
+        _fit(setting, number, seed, name, of_arm.train, first, folder, synthetic=of_arm.synthetic, share=1.0)
+    return folder
+
+
+def _fit(
+    setting: Setting, number: Number, seed: int, name: str, cohort: Cohort, steps: int, out: Path, **options: Any
+) -> None:
+    plan, training = setting.plan, setting.training_of(number, seed=seed, steps=steps)
+    if isinstance(options.get("synthetic"), Source) and training.workers is None:
+        training = training.model_copy(update={"workers": 0})  # see drawing_device
+    watched = {"training": cohort, "test": setting.test} if plan.learning_curves else None
+    SegmentationTask.fit(
+        cohort,
+        channels=setting.channels,
+        config=setting.task_of(number, name),
+        training=training,
+        out=out,
+        preprocessing=setting.preprocessing[number, seed],
+        watched=watched,
+        watch_every=plan.learning_curves or 1,
+        resume=True,
+        **options,
+    )
+
+
+def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> tuple[int, int]:
+    """Return the steps of an arm's first run, and of fine-tuning after it.
+
+    Args:
+        plan: says what every arm gets.
+        arm: the arm.
+        steps: of every arm, unless the plan's budget is the paper's.
+        real: cases trained on in the last run.
+        synthetic: cases of the synthetic cohort.
+    """
+    if plan.budget == "steps":
+        last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
+        return steps - last, last
+    assert plan.training.batch_size is not None
+    only_synthetic = arm.finetune is not None or arm.share == 1
+    first = (0 if only_synthetic and synthetic else real) + synthetic
+    epochs = PAPER_EPOCHS["real" if arm.synthesizer is None else "synthetic"]
+    last = 0 if arm.finetune is None else PAPER_EPOCHS["finetune"] * math.ceil(real / plan.training.batch_size)
+    return epochs * math.ceil(first / plan.training.batch_size), last
+
+
+def _fitted(
+    setting: Setting, number: Number, seed: int, arm: Arm, model: Synthesizer | None
+) -> dict[str, tuple[str, ...]]:
+    """Return every model behind an arm, with the subjects it was fitted on."""
+    if arm.synthesizer is None or model is None:
+        return {}
+    fitted = {arm.synthesizer: model.info.training_subjects}
+    name = setting.plan.synthesizers[arm.synthesizer].mask_generator
+    if name is not None:
+        fitted[name] = read_info(setting.mask_generator_folder(number, seed, name)).training_subjects
+    return fitted
+
+
+def drawing_device(training: TrainingConfig) -> Device:
+    """Return where lesions are drawn while a network trains: on its own device, if its own process draws them.
+
+    Loader processes are forks, which cannot use CUDA, and processes that train together would all draw on one device;
+    both draw on the CPU. Unless loader processes are asked for, an arm that draws on the fly has none.
+    """
+    return "cpu" if training.workers or training.devices > 1 else training.device
+
+
+def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: Synthesizer) -> Source:
+    """Return the real samples with synthesis in front."""
+    task, synthesizer = setting.task_of(number, name), setting.plan.arms[name].synthesizer
+    assert synthesizer is not None
+    plan = setting.plan.synthesizers[synthesizer]
+    prepare = with_region if model.needs_mask else None
+    train = setting.train[number, seed].in_order()
+    samples: Sequence[Sample] = cached_samples(train, setting.preprocessing[number, seed], prepare=prepare)
+    if isinstance(model, CarveMix):
+        transform = CarveMixd(model, prob=1.0)
+    else:
+        if task.spatial_dims == 2:
+            masks = slice_masks(plan.masks, samples)
+        else:
+            masks = mask_source(setting, number, seed, plan, device=drawing_device(setting.plan.training))
+        transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
+    if plan.lesion_free:
+        free = lesion_free_scans(train).cases
+        samples = [sample for case, sample in zip(train, samples, strict=True) if case in free]
+    return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)

@@ -1,0 +1,171 @@
+"""What a plan costs, before it is run: trainings, steps, images, parameters, memory, and hours on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lesionforge.benchmark.estimate.timing import Timing, machine_name, time_units
+from lesionforge.benchmark.estimate.work import CASES, Unit, Work, work_of
+from lesionforge.benchmark.folds import plans_of_folds
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_setting import HealingSetting, make_healing_setting
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import checked_setting
+from lesionforge.benchmark.setting import Setting
+from lesionforge.cohort.case import Cohort
+
+UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a plan costs.
+
+    Attributes:
+        least: all work, if the control ends at once and the search finds the smallest batch.
+        most: the same if the control lengthens the arms as far as it may, and the search finds the largest batch.
+        timings: unit of work → what was measured of it.
+        devices: processes that each training has.
+        workers: processes of the run.
+        machine: what it was measured on.
+        not_counted: what else the run does, which takes its time too.
+    """
+
+    least: tuple[Work, ...]
+    most: tuple[Work, ...]
+    timings: Mapping[Unit, Timing]
+    devices: int
+    workers: int
+    machine: str
+    not_counted: tuple[str, ...]
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """The least and the most hours of the run."""
+        return self._hours(self.least) / self.workers, self._hours(self.most) / self.workers
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The least and the most optimiser steps of all trainings."""
+        least, most = (sum(work.count for work in works if work.stage != CASES) for works in (self.least, self.most))
+        return least, most
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each stage and name.
+
+        Columns are ``stage`` and ``name``; ``runs``, ``steps``, ``images``, ``cases`` and ``hours`` of all runs, each
+        with ``_least`` and ``_most``; ``each``, the steps or cases of a run; ``parameters``; ``memory`` in bytes; and
+        ``seconds`` of a step or case. Hours are those of one process.
+        """
+        keys = dict.fromkeys((work.stage, work.name) for work in (*self.least, *self.most))
+        return pd.DataFrame([self._row(*key) for key in keys])
+
+    def sentence(self) -> str:
+        """Return the sum in a sentence."""
+        with_workers = f"{self.workers} worker" + ("s" if self.workers > 1 else "")
+        return (
+            f"about {duration(*self.hours)} on this machine with {with_workers} ({self.machine}; one step of each "
+            f"network timed); not counted: {', '.join(self.not_counted)}"
+        )
+
+    def _row(self, stage: str, name: str) -> dict[str, object]:
+        row: dict[str, object] = {"stage": stage, "name": name}
+        parts = {
+            end: [work for work in works if (work.stage, work.name) == (stage, name)]
+            for end, works in (("least", self.least), ("most", self.most))
+        }
+        for end, works in parts.items():
+            steps = [0 if stage == CASES else work.count for work in works]
+            row[f"runs_{end}"] = len(works)
+            row[f"steps_{end}"] = sum(steps)
+            row[f"images_{end}"] = sum(n * self._images(work) for n, work in zip(steps, works, strict=True))
+            row[f"cases_{end}"] = sum(work.count for work in works) - sum(steps)
+            row[f"hours_{end}"] = self._hours(works)
+        both = [work for works in parts.values() for work in works]
+        timings = [self.timings[work.unit] for work in both]
+        row["each"] = tuple(sorted({work.count for work in both}))
+        for column in ("parameters", "memory", "seconds"):
+            row[column] = max(getattr(timing, column) for timing in timings)
+        return row
+
+    def _images(self, work: Work) -> int:
+        return self.timings[work.unit].images * self.devices
+
+    def _hours(self, works: Sequence[Work]) -> float:
+        costs = ((work.count, self.timings[work.unit]) for work in works)
+        return sum(timing.around + count * timing.seconds for count, timing in costs) / 3600
+
+
+def dry_run(
+    plan: Plan | HealingPlan,
+    cohort: Cohort,
+    *,
+    roles: Mapping[str, Sequence[str]] | None = None,
+    workers: int = 1,
+) -> Estimate:
+    """Return what a plan costs. Everything is measured in a temporary folder, which is removed.
+
+    A step of each distinct network is timed at the plan's largest training set, of the first fold where there are
+    folds. What may already lie in the folder of a run is not taken off.
+
+    Args:
+        plan: what to compare.
+        cohort: real (or simulated) cases.
+        roles: role → subjects, where the plan names roles.
+        workers: processes of the run.
+
+    Raises:
+        ConfigError: if the plan does not fit the cohort.
+        CohortError: if a case cannot be read, or there are too few.
+        LeakError: if a test subject is anybody's parent.
+        TrainingError: if a network does not fit into memory.
+    """
+    with tempfile.TemporaryDirectory(prefix="lesionforge_dry_run_") as folder:
+        settings = _settings(plan, cohort, roles or {}, Path(folder))
+        least = [work for setting in settings for work in work_of(setting)]
+        most = [work for setting in settings for work in work_of(setting, longest=True)]
+        timings = time_units(settings[0], [work.unit for work in (*least, *most)], workers=workers)
+    return Estimate(
+        least=tuple(least),
+        most=tuple(most),
+        timings=timings,
+        devices=plan.training.devices,
+        workers=workers,
+        machine=machine_name({plan.training.device}),
+        not_counted=_not_counted(plan),
+    )
+
+
+def _settings(
+    plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path
+) -> list[Setting] | list[HealingSetting]:
+    """Return the setting of the run, or of each of its folds."""
+    if isinstance(plan, HealingPlan):
+        return [make_healing_setting(plan, cohort, roles, out)]
+    plans = plans_of_folds(plan) if plan.cross_validated else {"": plan}
+    return [checked_setting(one, cohort, roles, out / name) for name, one in plans.items()]
+
+
+def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
+    """Return what else a run does."""
+    if isinstance(plan, HealingPlan):
+        return ("healing and scoring the test cases", "the report")
+    synthesizers = plan.synthesizers.values()
+    others = {
+        "the choice among candidates": any(one.selection is not None for one in synthesizers),
+        "matching healthy scans": any(one.targets is not None for one in synthesizers),
+        "masks that are drawn by a generator": any(one.mask_generator is not None for one in synthesizers),
+    }
+    return (*(what for what, there in others.items() if there), "scoring the test cases", "the report")
+
+
+def duration(least: float, most: float) -> str:
+    """Return a range of hours in words, in minutes or seconds where it is short."""
+    unit, factor = next((pair for pair in UNITS if most * pair[1] >= 1), UNITS[-1])
+    low, high = (f"{factor * hours:.1f}" for hours in (least, most))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"

@@ -1,0 +1,246 @@
+"""How long one step of each network of a plan takes, and what it needs: each is run, for a few steps."""
+
+from __future__ import annotations
+
+import platform
+import re
+import statistics
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from lesionforge.benchmark.arms.ingredients import train_arm
+from lesionforge.benchmark.estimate.work import CASES, MASK_GENERATOR, SYNTHESIZER, Unit
+from lesionforge.benchmark.healing.healing_jobs import F_PRE, fit
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_setting import HealingSetting
+from lesionforge.benchmark.jobs import draw_cases, fit_mask_generator, fit_synthesizer
+from lesionforge.benchmark.plan import Arm, Plan, SynthesizerPlan
+from lesionforge.benchmark.setting import Setting
+from lesionforge.engine.pool import in_new_process, threads_of
+from lesionforge.errors import TrainingError
+from lesionforge.training.loop import TrainingConfig, pick_device
+from lesionforge.training.model_folder import read_info
+
+STEPS = 4
+"""Of a timed training. The first one warms up; the median of the others counts."""
+DRAWN = 3
+"""Cases that are drawn to time one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What was measured of one unit of work.
+
+    Attributes:
+        seconds: of a step, or of a case.
+        around: seconds that each run takes besides: reading and preparing scans, saving, and the first step's delay.
+        images: that a step takes, on one device.
+        parameters: that are trained, the critic's among them.
+        memory: bytes, at most: of the GPU if that computed, else of the process.
+    """
+
+    seconds: float
+    around: float
+    images: int = 0
+    parameters: int = 0
+    memory: int = 0
+
+
+def time_units(setting: Setting | HealingSetting, units: Iterable[Unit], *, workers: int) -> dict[Unit, Timing]:
+    """Return what was measured of each unit, in a process of its own; as many run at a time as in the run itself.
+
+    Args:
+        setting: of the run; everything is written into its ``out``.
+        units: what is timed.
+        workers: processes of the run.
+
+    Raises:
+        TrainingError: if one does not fit into memory.
+    """
+    if isinstance(setting, HealingSetting):
+        short: Setting | HealingSetting = replace(setting, plan=_short_healing_plan(setting.plan))
+    else:
+        short = replace(setting, plan=_short_plan(setting.plan))
+    found: dict[Unit, Timing] = {}
+    once = list(dict.fromkeys(units))
+    fitted = [unit for unit in once if unit.stage in (MASK_GENERATOR, SYNTHESIZER)]
+    with ThreadPoolExecutor(workers) as threads:
+        for part in (fitted, [unit for unit in once if unit not in fitted]):
+            found |= zip(part, threads.map(partial(_in_new_process, short, workers), part), strict=True)
+    return found
+
+
+def _in_new_process(setting: Setting | HealingSetting, workers: int, unit: Unit) -> Timing:
+    try:
+        timing: Timing = in_new_process(
+            time_unit, setting, unit, threads=threads_of(workers, setting.plan.training.device)
+        )
+    except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
+        what = "a step of it was ended, most likely because the memory does not suffice"
+        remedy = "take a smaller batch_size, roi_size or width, or another machine"
+        raise TrainingError(unit.name, what, remedy) from error
+    return timing
+
+
+def time_unit(setting: Setting | HealingSetting, unit: Unit) -> Timing:
+    """Run a unit of work in this process and return what was measured."""
+    if isinstance(setting, HealingSetting):
+        seed = setting.plan.seeds[0]
+        folder = setting.f_pre_folder if unit.name == F_PRE else setting.model_folder(seed, unit.name)
+        return _time_training(partial(fit, setting, seed, unit.name), folder, setting.plan.training)
+    key = max(setting.plan.subjects.numbers), setting.plan.seeds[0]
+    if unit.stage == CASES:
+        return _time_cases(setting, *key, unit.name)
+    if unit.stage == MASK_GENERATOR:
+        folder, of = setting.mask_generator_folder(*key, unit.name), setting.plan.mask_generators[unit.name].training
+        return _time_training(partial(fit_mask_generator, setting, *key, unit.name), folder, of)
+    if unit.stage == SYNTHESIZER:
+        folder, of = setting.model_folder(*key, unit.name), setting.plan.synthesizers[unit.name].training
+        return _time_training(partial(fit_synthesizer, setting, *key, unit.name), folder, of)
+    if unit.choice is not None:
+        setting = replace(setting, choices={key[0]: unit.choice})
+    folder = setting.arm_folder(*key, unit.name, STEPS)
+    return _time_training(partial(train_arm, setting, *key, unit.name, STEPS), folder, setting.plan.training)
+
+
+def _time_training(train: Callable[[], object], folder: Path, training: TrainingConfig) -> Timing:
+    """Run a short training and return what was measured.
+
+    Args:
+        train: the training.
+        folder: where its model lies afterwards.
+        training: its options.
+    """
+    device, ticks = pick_device(training.device), dict[int, list[float]]()
+    sizes: dict[int, int] = {}
+
+    def tick(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        ticks.setdefault(id(optimizer), []).append(perf_counter())
+        sizes[id(optimizer)] = sum(weight.numel() for group in optimizer.param_groups for weight in group["params"])
+
+    hook, start = register_optimizer_step_post_hook(tick), perf_counter()
+    try:
+        train()
+    finally:
+        hook.remove()
+    lasted = perf_counter() - start
+    if not ticks:
+        return Timing(seconds=0.0, around=lasted, memory=peak_memory("cpu"))
+    of_generator = next(iter(ticks.values()))
+    return Timing(
+        seconds=statistics.median(_differences(of_generator)),
+        around=lasted - (of_generator[-1] - of_generator[0]),
+        images=_images(folder, training),
+        parameters=sum(sizes.values()),
+        memory=peak_memory(device),
+    )
+
+
+def _images(folder: Path, training: TrainingConfig) -> int:
+    """Return how many images a step takes: a batch, for each step of the critic and each part of a gradient."""
+    info = read_info(folder)
+    critic_steps = info.config.get("optimiser", {}).get("n_critic", 1)
+    return int(info.training["batch_size"]) * training.accumulate * int(critic_steps)
+
+
+def _time_cases(setting: Setting, number: int | float, seed: int, name: str) -> Timing:
+    """Draw a few cases and return what was measured."""
+    start, ticks = perf_counter(), []
+    draw_cases(setting, number, seed, name, progress=lambda done, n: ticks.append(perf_counter()))
+    each = statistics.median(_differences(ticks))
+    memory = peak_memory(pick_device(setting.plan.training.device))
+    return Timing(seconds=each, around=ticks[0] - start, memory=memory)
+
+
+def _differences(ticks: Sequence[float]) -> list[float]:
+    return [after - before for before, after in pairwise(ticks)]
+
+
+def _short_plan(plan: Plan) -> Plan:
+    """Return a plan whose trainings are short; nothing is chosen, and no arm waits for another's cases."""
+    changes: dict[str, Any] = {
+        "training": _short(plan.training),
+        "budget": "steps",
+        "mask_generators": {
+            name: one.model_copy(update={"training": _short(one.training)})
+            for name, one in plan.mask_generators.items()
+        },
+        "synthesizers": {name: _short_synthesizer(one) for name, one in plan.synthesizers.items()},
+        "arms": {name: _short_arm(arm) for name, arm in plan.arms.items()},
+    }
+    return plan.model_copy(update=changes)
+
+
+def _short_healing_plan(plan: HealingPlan) -> HealingPlan:
+    f_pre = plan.f_pre.model_copy(update={"training": _short(plan.f_pre.training)})
+    return plan.model_copy(update={"training": _short(plan.training), "f_pre": f_pre})
+
+
+def _short(training: TrainingConfig) -> TrainingConfig:
+    changes = {"steps": STEPS, "epoch_steps": STEPS, "devices": 1, "time_budget": None, "tensorboard": False}
+    return training.model_copy(update=changes)
+
+
+def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
+    """Return a synthesizer that trains and draws briefly.
+
+    Its masks are not those of a mask generator, which draws nothing that fits before it is trained, and its targets
+    the training cases, because matching healthy scans takes its time.
+    """
+    options = {name: value for name, value in plan.options.items() if name != "candidates"}
+    changes: dict[str, Any] = {
+        "training": _short(plan.training),
+        "options": options,
+        "selection": None,
+        "cases": DRAWN,
+        "targets": None,
+        "lesion_free": plan.lesion_free and plan.targets is None,
+        "masks": "bank" if plan.mask_generator is not None else plan.masks,
+    }
+    return plan.model_copy(update=changes)
+
+
+def _short_arm(arm: Arm) -> Arm:
+    """Return an arm that trains at once, without offline cases: these cost as much as real ones."""
+    changes: dict[str, Any] = {"finetune": None, "real": None}
+    if arm.use == "offline":
+        changes["synthesizer"] = None
+    return arm.model_copy(update=changes)
+
+
+def peak_memory(device: str) -> int:
+    """Return the bytes that this process has taken at most, on the GPU if the device is ``cuda``.
+
+    On Linux the kernel's ``ru_maxrss`` begins with what the parent had, so its status file is read instead.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if found is not None:
+            return int(found[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def machine_name(devices: Collection[str]) -> str:
+    """Return what computes: the GPU if any training uses one, else the processor."""
+    if any(pick_device(device) == "cuda" for device in devices):  # type: ignore[arg-type]
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -1,0 +1,136 @@
+"""From the scores of a study to ``summary.csv``, figures and one self-contained ``report.html``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from lesionforge.benchmark.healing.healing_charts import healing_figures
+from lesionforge.benchmark.healing.healing_setting import HealingSetting
+from lesionforge.benchmark.report.made_of import made_of
+from lesionforge.benchmark.report.page import plan_text, save_figure, template
+from lesionforge.benchmark.report.wording import amount
+from lesionforge.cohort.inspection.levels import describe_levels
+from lesionforge.files import write_text
+from lesionforge.reading import read_frame, read_json
+from lesionforge.scores import score_info
+from lesionforge.scores.healed_scans.healed_summary import summarize_healed
+from lesionforge.scores.healed_scans.healthiness import LEAST_DICE
+from lesionforge.scores.healed_scans.identity import SIZE_RULE
+from lesionforge.scores.info import HEALED_SCORES
+
+DECIDING = ("healthiness", "identity_beside")
+STATISTICS = (
+    "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; 95 % "
+    "intervals take subjects and seeds for random draws. Healthiness is the ratio of the voxels found to the true "
+    "ones, over all subjects. ★: better than the better one of the baselines in that score: the interval of the "
+    "difference excludes 0 and p < 0.05 after Holm's correction."
+)
+
+
+def write_healing_report(setting: HealingSetting) -> str:
+    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return what came of it."""
+    plan, out = setting.plan, setting.out
+    names = {"method": str, "case_id": str, "subject_id": str}
+    results = read_frame(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
+    summary = summarize_healed(results, baselines=plan.baselines)
+    write_text(out / "summary.csv", summary.to_csv(index=False))
+    main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
+    page = template("healing/report.html.j2").render(
+        title=plan.name,
+        classes={},
+        verdict=[main],
+        verdict_class="neither",
+        sentences=others,
+        warnings=_warnings(setting, summary),
+        columns=[_column(score) for score in _scores(summary)],
+        rows=[_row(summary, method) for method in dict.fromkeys(summary["method"])],
+        tested=" and ".join(plan.baselines),
+        figures=[save_figure(out / "figures", figure) for figure in healing_figures(setting, results)],
+        method=_method_rows(setting, summary).items(),
+        made_of=made_of(
+            out, {name: [setting.model_folder(seed, name) for seed in plan.seeds] for name in plan.methods}
+        ),
+        plan=plan_text(out),
+    )
+    write_text(out / "report.html", page)
+    return main
+
+
+def sentence(summary: pd.DataFrame, method: str) -> str:
+    """Return what the deciding scores say about a method, and whether it beats the better baseline in each."""
+    parts = []
+    for score in DECIDING:
+        of_score = summary[(summary["score"] == score) & (summary["method"] == method)]
+        for row in of_score.to_dict("records"):
+            info = score_info(score)
+            values = [amount(row[name], info) for name in ("mean", "ci_low", "ci_high")]
+            text = f"{info.title.lower()} {values[0]} [{values[1]}, {values[2]}]"
+            if row["baseline"]:
+                verb = "better than" if row["star"] else "not shown to be better than"
+                text += f", {verb} {row['baseline']}"
+            parts.append(text if row["valid"] else f"{text} (invalid)")
+    return f"{method}: {'; '.join(parts)}."
+
+
+def _scores(summary: pd.DataFrame) -> list[str]:
+    return [score for score in HEALED_SCORES if score in set(summary["score"])]
+
+
+def _column(score: str) -> dict[str, str]:
+    info = score_info(score)
+    direction = " ↑" if info.higher_is_better else " ↓"
+    return {"title": info.title, "unit": info.unit, "direction": direction, "description": info.description}
+
+
+def _row(summary: pd.DataFrame, method: str) -> dict[str, Any]:
+    return {"method": method, "cells": [_cell(summary, score, method) for score in _scores(summary)]}
+
+
+def _cell(summary: pd.DataFrame, score: str, method: str) -> dict[str, str]:
+    found = summary[(summary["score"] == score) & (summary["method"] == method)].to_dict("records")
+    if not found:
+        return {"mean": "–", "interval": "", "seeds": ""}
+    row, info = found[0], score_info(score)
+    low, high, least, most = (amount(row[name], info) for name in ("ci_low", "ci_high", "seed_low", "seed_high"))
+    mean = amount(row["mean"], info) + (" ★" if row["star"] else "")
+    return {"mean": mean, "interval": f"[{low}, {high}]", "seeds": f"{least} to {most}"}
+
+
+def _warnings(setting: HealingSetting, summary: pd.DataFrame) -> list[str]:
+    warnings, dice = [], float(summary["f_pre_dice"].iloc[0])
+    if any(case.origin == "simulated" for case in setting.test):
+        warnings.append("All scans are simulated: this says nothing about patients.")
+    if not summary["valid"].all():
+        what = f"its Dice on the test subjects is {dice:.2f}, below {LEAST_DICE}"
+        warnings.append(
+            f"Healthiness is invalid: f_pre does not find the lesions ({what}); what it misses may be there."
+        )
+    warnings.append(
+        f"All methods are trained for {setting.plan.training.steps} steps, and whether that is enough for each was not "
+        "controlled: a baseline that is trained for longer may do better."
+    )
+    if len(setting.plan.seeds) == 1:
+        warnings.append("One training seed: how much comes from the training run itself cannot be told. Use three.")
+    return warnings
+
+
+def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, str]:
+    plan = setting.plan
+    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+    rows = {
+        "Training subjects": f"{len(setting.train.subjects)}",
+        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(setting.channels),
+        "Slices": f"with a lesion, in the middle {plan.fraction:.0%} of the head",
+        "Length of every method": f"{plan.training.steps} steps {batches}; seeds {', '.join(map(str, plan.seeds))}",
+        "f_pre": f"a network of the segmentor's structure, trained apart on the training subjects; its Dice on the "
+        f"untouched test scans is {float(summary['f_pre_dice'].iloc[0]):.2f}",
+        "Identity": SIZE_RULE,
+        "Statistics": STATISTICS,
+    }
+    levels = setting.model_folder(plan.seeds[0], next(iter(plan.methods))) / "levels.json"
+    if levels.is_file():
+        rows["Levels in training"] = describe_levels(read_json(levels))
+    return rows

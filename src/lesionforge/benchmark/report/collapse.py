@@ -1,0 +1,99 @@
+"""Trainings that collapsed: networks that find nothing, and what is left of a difference without them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from lesionforge.benchmark.report.wording import amount, count, fraction_names, seeds_named, signed
+from lesionforge.scores import score_info
+from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
+
+COLLAPSED_BELOW = 0.01
+"""Mean Dice of the cases with lesions, from 0 to 1, below which a training found nothing."""
+
+TRAINING = ["arm", "fraction", "seed"]
+
+
+def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
+    """Return ``arm, fraction, seed`` of the trainings whose networks find nothing, whatever else they score.
+
+    A network that predicts nothing has a Dice of 1 in lesion-free cases, so only cases with lesions count.
+    """
+    found = _lesion_dice(results)
+    if found is None:
+        return pd.DataFrame(columns=TRAINING)
+    means = seed_means(results.assign(found=found), "found")
+    return means[means < COLLAPSED_BELOW].reset_index()[TRAINING]
+
+
+def _lesion_dice(results: pd.DataFrame) -> pd.Series[float] | None:
+    """Return the Dice of the cases with lesions, NaN elsewhere, from the first column that tells it."""
+    for name in ("lesion_dice", "image_dice"):
+        if name in results and results[name].notna().any():
+            return results[name]
+    if "dice" not in results:
+        return None
+    if "lesion_sensitivity" in results:
+        return results["dice"].where(results["lesion_sensitivity"].notna())
+    return results["dice"]
+
+
+def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
+    """Return a line on every arm of which trainings found nothing, and how the arms compare without those.
+
+    Args:
+        results: rows of all arms.
+        baseline: the arm that the others are compared with.
+        metric: the score that is compared.
+        arms: those that are compared with it.
+    """
+    collapsed = collapsed_trainings(results)
+    lines = []
+    for arm in dict.fromkeys((baseline, *arms)):
+        of_arm = collapsed[collapsed["arm"] == arm]
+        if len(of_arm):
+            made = len(results.loc[results["arm"] == arm, ["fraction", "seed"]].drop_duplicates())
+            where = _where(of_arm, results)
+            lines.append(f"{len(of_arm)} of {count(made, 'training')} of {arm} found nothing ({where}).")
+    for arm in arms:
+        lines += _without(results, collapsed[collapsed["arm"].isin((arm, baseline))], arm, baseline, metric)
+    return lines
+
+
+def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
+    sizes = fraction_names(results["fraction"])
+    parts = []
+    for fraction in sorted(set(trainings["fraction"])):
+        seeds = seeds_named(sorted(trainings.loc[trainings["fraction"] == fraction, "seed"]))
+        parts.append(f"{sizes[fraction]}, {seeds}" if len(sizes) > 1 else seeds)
+    return "; ".join(parts)
+
+
+def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline: str, metric: str) -> list[str]:
+    """Return a line per fraction on the difference over the seeds in which neither of two arms collapsed."""
+    info, sizes, lines = score_info(metric), fraction_names(results["fraction"]), []
+    for fraction in sorted(set(collapsed["fraction"])):
+        failed = collapsed.loc[collapsed["fraction"] == fraction, "seed"]
+        both = results[results["arm"].isin((arm, baseline)) & (results["fraction"] == fraction)]
+        rest = both[~both["seed"].isin(failed)]
+        place = f" ({sizes[fraction]})" if len(sizes) > 1 else ""
+        what = f"difference in {info.title} between {arm} and {baseline}{place}"
+        if not {arm, baseline} <= set(rest["arm"]):
+            lines.append(f"Without them there is no {what}: in no seed did both find something.")
+            continue
+        row = compare_arms(rest, baseline=baseline, metric=metric).query("arm == @arm").to_dict("records")[0]
+        mean, low, high = (signed(row[name], info) for name in ("difference", "diff_low", "diff_high"))
+        lines.append(
+            f"Without them the {what} is {mean} {info.unit} "
+            f"(95 % interval {low} to {high}, {count(rest['seed'].nunique(), 'seed')})."
+        )
+    return lines
+
+
+def collapse_rule() -> str:
+    """Return the rule in a sentence."""
+    info = score_info("lesion_dice")
+    limit = amount(COLLAPSED_BELOW, info)
+    return f"A training found nothing if its mean {info.title} is below {limit} {info.unit}."

@@ -1,0 +1,176 @@
+"""The figures of a benchmark's scores. Each function returns a figure and draws nothing on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome
+from lesionforge.benchmark.report.wording import fraction_names
+from lesionforge.scores import score_info
+from lesionforge.scores.statistics.arm_statistics import seed_differences, subject_means
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#666666")
+OUTCOME_COLOURS = {
+    Outcome.GAIN: "#0072B2",
+    Outcome.UNCONTROLLED: "#666666",
+    Outcome.LOSS: "#D55E00",
+    Outcome.CHANGE: "#CC79A7",
+    Outcome.NULL: "#666666",
+    Outcome.TOO_FEW: "#BBBBBB",
+}
+ROW_INCHES = 0.42
+
+
+class Illustration(NamedTuple):
+    """A figure of the report: its file's name in ``figures/``, what stands below it, and the figure."""
+
+    file: str
+    caption: str
+    figure: Figure
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """Return a colour for every arm."""
+    return {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(arms)}
+
+
+def box_plot(results: pd.DataFrame, metric: str) -> Figure:
+    """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
+    arms, titles = list(dict.fromkeys(results["arm"])), panel_titles(results["fraction"])
+    return _boxes(results, metric, [(title, fraction, arms) for fraction, title in titles.items()])
+
+
+def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, fraction: float) -> Figure:
+    """Return a panel per group of arms, drawn like :func:`box_plot` and in the same colours.
+
+    Args:
+        results: rows of all arms.
+        metric: the score.
+        groups: title → its arms.
+        fraction: the size of the training set that is shown.
+    """
+    return _boxes(results, metric, [(title, fraction, arms) for title, arms in groups.items()])
+
+
+def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float, Sequence[str]]]) -> Figure:
+    """Return a panel for each title, fraction and arms."""
+    info, values = score_info(metric), subject_means(results, metric)
+    colours = arm_colours(list(dict.fromkeys(results["arm"])))
+    figure, panels = rows_of_panels([len(arms) for _, _, arms in parts])
+    for panel, (title, fraction, arms) in zip(panels, parts, strict=True):
+        for row, arm in enumerate(arms):
+            index = values.index
+            of_arm = values[
+                (index.get_level_values("arm") == arm) & (index.get_level_values("fraction") == fraction)
+            ].to_numpy()
+            _box(panel, row, of_arm * info.factor, colours[arm])
+        label_rows(panel, arms)
+        panel.set_title(title, loc="left", fontsize=10)
+    panels[-1].set_xlabel(f"{info.title} per subject ({info.unit})")
+    return figure
+
+
+def forest_plot(
+    results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, baseline: str, undertrained: bool = False
+) -> Figure:
+    """Return the differences to the baseline with their 95 % intervals; small ticks are single seeds.
+
+    Without a baseline that is known to be trained for long enough (``undertrained``) no gain is shown as one.
+    """
+    info = score_info(metric)
+    rows = comparisons(summary, baseline=baseline, metric=metric)
+    per_seed = seed_differences(results, metric, baseline=baseline)
+    titles = panel_titles(rows["fraction"])
+    most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
+    figure, panels = rows_of_panels([most] * max(len(titles), 1))
+    for panel, (fraction, title) in zip(panels, titles.items(), strict=False):
+        part = rows[rows["fraction"] == fraction]
+        panel.axvline(0, color="#222222", linewidth=1)
+        for height, (_, row) in enumerate(part.iterrows()):
+            difference = difference_of(row)
+            colour = OUTCOME_COLOURS[outcome(difference, metric, undertrained=undertrained)]
+            ends = np.array([difference.low, difference.high]) * info.factor
+            panel.plot(ends, [height, height], color=colour, linewidth=2.5, solid_capstyle="butt")
+            panel.plot(difference.mean * info.factor, height, "o", color=colour, markersize=7)
+            seeds = per_seed[[key[:2] == (row["arm"], fraction) for key in per_seed.index]].to_numpy() * info.factor
+            panel.plot(seeds, np.full(seeds.size, height + 0.28), "|", color=colour, markersize=7, alpha=0.8)
+        label_rows(panel, part["arm"].tolist())
+        panel.set_title(title, loc="left", fontsize=10)
+    better = {True: "right is better", False: "left is better", None: "0 is no change"}[info.higher_is_better]
+    panels[-1].set_xlabel(f"{info.title} minus that of {baseline} ({info.unit}); {better}")
+    return figure
+
+
+def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
+    """Return the mean per arm against the amount of real training data, with 95 % intervals."""
+    info = score_info(metric)
+    rows = summary[summary["metric"] == metric]
+    arms, fractions = list(dict.fromkeys(rows["arm"])), sorted(rows["fraction"].unique())
+    figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    for i, (arm, colour) in enumerate(arm_colours(arms).items()):
+        part = rows[rows["arm"] == arm].sort_values("fraction")
+        at = [fractions.index(f) + (i - (len(arms) - 1) / 2) * 0.05 for f in part["fraction"]]
+        mean = part["mean"].to_numpy() * info.factor
+        below, above = mean - part["ci_low"] * info.factor, part["ci_high"] * info.factor - mean
+        axes.errorbar(at, mean, [below, above], color=colour, marker="o", markersize=5, capsize=2, label=arm)
+    axes.set_xticks(range(len(fractions)), fraction_names(fractions).values())
+    axes.set_xlabel("real training subjects")
+    axes.set_ylabel(f"{info.title} ({info.unit})")
+    axes.grid(axis="y", color="#e5e5e5")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def rows_of_panels(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel below the other, each with room for so many rows."""
+    inches = [0.35 + ROW_INCHES * rows for rows in heights]
+    figure = Figure(figsize=(7.2, 0.9 + sum(inches)), dpi=130, layout="constrained")
+    panels = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=inches)
+    return figure, list(panels[:, 0])
+
+
+def label_rows(panel: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel, the first on top."""
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.45, -0.55)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color="#e5e5e5")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def panel_titles(fractions: Iterable[float]) -> dict[float, str]:
+    """Return a panel's title for each size of the training set; empty where there is one."""
+    sizes = fraction_names(fractions)
+    return {size: f"real training subjects: {name}" if len(sizes) > 1 else "" for size, name in sizes.items()}
+
+
+def _box(panel: Axes, row: int, values: NDArray[np.floating], colour: str) -> None:
+    if not values.size:
+        return
+    panel.boxplot(
+        values,
+        positions=[row],
+        orientation="horizontal",
+        widths=0.55,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour, "alpha": 0.25, "edgecolor": colour},
+        medianprops={"color": colour, "linewidth": 2},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+        manage_ticks=False,
+    )
+    spread = np.linspace(-0.18, 0.18, min(values.size, 9))
+    panel.plot(values, row + np.resize(spread, values.size), ".", color=colour, markersize=4, alpha=0.7)
+    panel.plot(values.mean(), row, "D", color="white", markeredgecolor=colour, markersize=6)

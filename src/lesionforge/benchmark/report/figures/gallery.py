@@ -1,0 +1,180 @@
+"""The figures of a finished run beyond its scores: what its folder and plan hold is collected and drawn.
+
+Nothing is trained; what is not there is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.benchmark.arms.finished import FinishedRun
+from lesionforge.benchmark.report.figures.charts import Illustration, group_plot
+from lesionforge.benchmark.report.figures.curves import (
+    CRITIC_LOSS,
+    GENERATOR_LOSS,
+    LOSS,
+    TEST_DICE,
+    TRAINING_DICE,
+    curve_sheet,
+    learning_curves,
+    read_log,
+)
+from lesionforge.benchmark.report.figures.drawn import histograms, placement, side_by_side
+from lesionforge.benchmark.report.figures.pictures import Example
+from lesionforge.benchmark.report.figures.scheme import choice, scheme
+from lesionforge.benchmark.report.figures.varied import augmentations
+from lesionforge.benchmark.report.page import read_results
+from lesionforge.benchmark.setting import Setting
+from lesionforge.cohort.inspection.planes import key_plane
+from lesionforge.cohort.scan import Scan, load_scan, read_label
+from lesionforge.cohort.splits import take_subjects
+from lesionforge.errors import LesionforgeError
+from lesionforge.scores import score_info
+from lesionforge.scores.predictions.case_scores import prediction_file
+from lesionforge.scores.predictions.overlap import dice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The figures of a run, and the errors of those that could not be drawn."""
+
+    figures: tuple[Illustration, ...]
+    problems: tuple[LesionforgeError, ...]
+
+
+def gallery(setting: Setting, *, steps: int) -> Gallery:
+    """Draw all that the folder of a run has the data for.
+
+    Args:
+        setting: of the run.
+        steps: of its arms.
+    """
+    run, problems = FinishedRun(setting, steps), list[LesionforgeError]()
+    makers: list[Callable[[], Illustration | None]] = [
+        partial(scheme, run),
+        partial(_groups, run),
+        *(partial(placement, run, name) for name in run.cohorts),
+        partial(side_by_side, run, problems.append),
+        partial(histograms, run),
+        partial(augmentations, run),
+        *(partial(choice, run, name) for name in run.choices),
+        partial(_learning_curves, run),
+        partial(_dice_curves, run),
+    ]
+    figures: list[Illustration] = []
+    for make in makers:
+        try:
+            made = make()
+        except LesionforgeError as error:
+            problems.append(error)
+            continue
+        if made is not None:
+            figures.append(made)
+    return Gallery(figures=tuple(figures), problems=tuple(problems))
+
+
+def examples(setting: Setting, *, steps: int) -> list[Example]:
+    """Return test cases evenly over lesion sizes, each at its slice with most lesion."""
+    run = FinishedRun(setting, steps)
+    scans = [load_scan(case, setting.channels) for case in setting.test.with_lesions()]
+    scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
+    count = min(setting.plan.examples, len(scans))
+    return [_example(run, scans[index]) for index in np.linspace(0, len(scans) - 1, count).astype(int)]
+
+
+def _example(run: FinishedRun, scan: Scan) -> Example:
+    assert scan.label is not None
+    found = {}
+    for arm in run.setting.plan.arms:
+        folder = run.setting.arm_folder(run.number, run.seed, arm, run.steps) / "predictions"
+        found[arm] = read_label(prediction_file(folder, scan.case.case_id))[0]
+    plane = key_plane(scan)
+    return {
+        "image": plane.cut(scan.image[0]),
+        "truth": plane.cut(scan.label),
+        "predictions": {arm: plane.cut(label) for arm, label in found.items()},
+        "title": scan.case.case_id,
+        "aspect": plane.aspect,
+        "dice": {arm: dice(label > 0, scan.label > 0) for arm, label in found.items()},
+    }
+
+
+def _groups(run: FinishedRun) -> Illustration | None:
+    """Arms of few real subjects or with fine-tuning, by the number of real subjects."""
+    plan = run.setting.plan
+    shown = [name for name, arm in plan.arms.items() if arm.real is not None or arm.finetune is not None]
+    if not shown:
+        return None
+    groups: dict[int, list[str]] = {}
+    for name in dict.fromkeys((plan.baseline, *shown)):
+        real = plan.arms[name].real
+        cases = run.train if real is None else take_subjects(run.train, real, run.setting.draw_seed(run.seed))
+        groups.setdefault(len(cases.subjects), []).append(name)
+    titles = {f"{count} real subject{'s' * (count != 1)}": groups[count] for count in sorted(groups)}
+    results = read_results(run.setting.out / "results.csv")
+    caption = (
+        f"{score_info(plan.primary).title} of the arms with few real subjects or with fine-tuning, and of the baseline "
+        f"{plan.baseline}, by the number of real subjects that they were trained or fine-tuned on."
+    )
+    return Illustration("groups.svg", caption, group_plot(results, plan.primary, titles, fraction=run.number))
+
+
+def _learning_curves(run: FinishedRun) -> Illustration | None:
+    """The losses of all seeds, as far as their logs are there."""
+    setting, seeds, arms = run.setting, run.setting.plan.seeds, _arm_logs(run)
+    synthesizers = {
+        name: [read_log(setting.model_folder(run.number, seed, name) / "metrics.csv") for seed in seeds]
+        for name in run.synthesizers
+    }
+    of_arms = _with(arms, LOSS)
+    if not of_arms:
+        return None
+    caption = "Training losses, as moving averages over a twentieth of the steps"
+    caption += ": the mean over seeds thick, single seeds thin." if len(seeds) > 1 else "."
+    caption += " They say whether training settled, not which arm is better: each arm has other training data."
+    shown = learning_curves(of_arms, _with(synthesizers, GENERATOR_LOSS, CRITIC_LOSS), run.colours)
+    return Illustration("learning_curves.svg", caption, shown)
+
+
+def _dice_curves(run: FinishedRun) -> Illustration | None:
+    """Dice on training and on test cases against the step, where the plan had them logged."""
+    logs = _with(_arm_logs(run), TRAINING_DICE, TEST_DICE)
+    if not logs:
+        return None
+    panels = {
+        title: {name: [log[column].dropna() for log in of_arm] for name, of_arm in logs.items()}
+        for title, column in (("Dice on the training cases", TRAINING_DICE), ("Dice on the test cases", TEST_DICE))
+    }
+    caption = "Mean Dice of the cases with lesions while the arms were trained; nothing was chosen by it."
+    return Illustration("dice_curves.svg", caption, curve_sheet(panels, run.colours))
+
+
+def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
+    """Return arm → its log for each seed."""
+    setting = run.setting
+    return {
+        name: [arm_log(setting.arm_folder(run.number, seed, name, run.steps)) for seed in setting.plan.seeds]
+        for name in setting.plan.arms
+    }
+
+
+def arm_log(folder: Path) -> pd.DataFrame | None:
+    """Return the log of an arm; steps of fine-tuning follow those of the pretraining."""
+    log, first = read_log(folder / "metrics.csv"), read_log(folder / "pretraining" / "metrics.csv")
+    if log is None or first is None or first.empty:
+        return log
+    return pd.concat([first, log.set_axis(log.index + first.index.max() + 1)])
+
+
+def _with(runs: dict[str, list[pd.DataFrame | None]], *columns: str) -> dict[str, list[pd.DataFrame]]:
+    """Return the logs that are there and have all of ``columns``, without the runs that have none."""
+    kept = {
+        name: [log for log in logs if log is not None and {*columns} <= {*log.columns}] for name, logs in runs.items()
+    }
+    return {name: logs for name, logs in kept.items() if logs}

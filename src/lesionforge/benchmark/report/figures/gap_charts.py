@@ -1,0 +1,73 @@
+"""Figures of what gains are worth, and of how far they depend on the draw of training subjects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lesionforge.benchmark.report.figures.charts import PALETTE, label_rows, panel_titles, rows_of_panels
+from lesionforge.scores import score_info
+from lesionforge.scores.statistics.arm_statistics import seed_means
+
+SHOWN_SHARES = (-1.0, 2.0)
+MARKERS = "osD^vPX<>*"
+
+
+def gap_figure(table: pd.DataFrame) -> Figure | None:
+    """Return each arm's share of the gap with its 95 % interval, a panel per size; ``None`` where there is no gap.
+
+    Args:
+        table: as :func:`~lesionforge.benchmark.report.gap.gap_table` makes it.
+    """
+    shown = table.dropna(subset="share") if "share" in table else table.iloc[:0]
+    if shown.empty:
+        return None
+    titles = panel_titles(shown["fraction"])
+    figure, panels = rows_of_panels([int((shown["fraction"] == fraction).sum()) for fraction in titles])
+    for panel, (fraction, title) in zip(panels, titles.items(), strict=True):
+        part = shown[shown["fraction"] == fraction]
+        for share, style in ((0.0, "-"), (1.0, "--")):
+            panel.axvline(100 * share, color="#222222", linewidth=1, linestyle=style)
+        for height, row in enumerate(part.to_dict("records")):
+            low, high = (float(np.clip(row[name], *SHOWN_SHARES)) for name in ("share_low", "share_high"))
+            colour = PALETTE[0] if row["share_low"] > 0 else PALETTE[5] if row["share_high"] < 0 else "#666666"
+            panel.plot([100 * low, 100 * high], [height, height], color=colour, linewidth=2.5, solid_capstyle="butt")
+            panel.plot(100 * float(np.clip(row["share"], *SHOWN_SHARES)), height, "o", color=colour, markersize=7)
+        label_rows(panel, part["arm"].tolist())
+        panel.set_xlim(*(100 * end for end in SHOWN_SHARES))
+        panel.set_title(title, loc="left", fontsize=10)
+    panels[-1].set_xlabel("share of the gap that is closed (%): 0 is these subjects alone, 100 all of the pool")
+    return figure
+
+
+def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
+    """Return the mean score of every training, a panel per size; trainings on the same draw have the same marker.
+
+    Args:
+        results: as in ``results.csv``, with the column ``draw``.
+        metric: the score.
+    """
+    info, arms = score_info(metric), list(dict.fromkeys(results["arm"]))
+    means = seed_means(results, metric).reset_index()
+    draw_of = results.groupby("seed")["draw"].first()
+    draws = sorted(draw_of.unique())
+    styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(draws))]
+    titles = panel_titles(results["fraction"])
+    figure, panels = rows_of_panels([len(arms)] * len(titles))
+    for panel, (fraction, title) in zip(panels, titles.items(), strict=True):
+        for seed, part in means[means["fraction"] == fraction].groupby("seed"):
+            number = draws.index(draw_of[seed])
+            marker, colour = styles[number]
+            heights = [arms.index(arm) + 0.12 * (number % 3 - 1) for arm in part["arm"]]
+            panel.plot(part[metric] * info.factor, heights, marker, color=colour, alpha=0.85)
+        label_rows(panel, arms)
+        panel.set_title(title, loc="left", fontsize=10)
+    panels[-1].set_xlabel(f"mean {info.title} of one training ({info.unit})")
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=f"draw {draw}")
+        for draw, (marker, colour) in zip(draws, styles, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8)
+    return figure

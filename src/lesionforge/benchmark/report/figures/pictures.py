@@ -1,0 +1,254 @@
+"""The figures of a benchmark report that show scans. Each function returns a figure and draws nothing on a screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
+from lesionforge.scores import score_info
+
+TRUTH_COLOUR, PREDICTION_COLOUR, LESION_COLOUR = "#56B4E9", "#E69F00", CLASS_COLOURS[0]
+WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
+BACKGROUND_LEVEL, BORDER_PIXELS = 0.12, 3
+
+Picture = NDArray[np.floating]
+Labels = NDArray[np.integer]
+Window = tuple[float, float]
+
+
+class Example(TypedDict):
+    """One slice to show with the outlines of truth and predictions.
+
+    Keys:
+        image: ``(row, column)`` intensities, the first row on top.
+        truth: ``(row, column)`` lesion classes.
+        predictions: arm → ``(row, column)`` lesion classes.
+        title: what is shown, for instance the case and slice.
+        aspect: height of a pixel over its width, 1 unless given.
+        dice: arm → Dice of the whole case, 0 to 1, which then stands above its panel.
+    """
+
+    image: Picture
+    truth: Labels
+    predictions: Mapping[str, Labels]
+    title: NotRequired[str]
+    aspect: NotRequired[float]
+    dice: NotRequired[Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A plane through a new lesion.
+
+    Attributes:
+        name: of the plane.
+        source: ``(row, column)`` scan that the lesion was drawn into.
+        drawn: the same with the lesion.
+        lesion: ``(row, column)`` classes of the new lesion alone.
+        window: intensities shown as black and white.
+        aspect: height of a pixel over its width.
+    """
+
+    name: str
+    source: Picture
+    drawn: Picture
+    lesion: Labels
+    window: Window
+    aspect: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """One scan and mask as several synthesizers draw them.
+
+    Attributes:
+        name: of the case.
+        source: ``(row, column)`` scan.
+        mask: ``(row, column)`` lesion classes to be drawn.
+        anatomy: ``(row, column)`` structures that the synthesizers see, or ``None``.
+        drawn: synthesizer → ``(row, column)`` image.
+        window: intensities shown as black and white.
+        aspect: height of a pixel over its width.
+    """
+
+    name: str
+    source: Picture
+    mask: Labels
+    anatomy: Labels | None
+    drawn: Mapping[str, Picture]
+    window: Window
+    aspect: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One image of a sheet.
+
+    Attributes:
+        image: ``(row, column)``.
+        window: intensities shown as black and white.
+        aspect: height of a pixel over its width.
+        title: what stands above it.
+        note: what stands in its corner.
+        outlines: colour → ``(row, column)`` labels to be outlined, all classes together.
+        filled: ``(row, column)`` labels to be filled with the colours of their classes, or ``None``.
+    """
+
+    image: Picture
+    window: Window
+    aspect: float
+    title: str = ""
+    note: str = ""
+    outlines: Mapping[str, Labels] = field(default_factory=dict)
+    filled: Labels | None = None
+
+
+def window_of(image: Picture) -> Window:
+    """Return the intensities of a scan that are shown as black and white."""
+    low, high = np.percentile(image, WINDOW_PERCENTILES)
+    return float(low), max(float(high), float(low) + 1e-6)
+
+
+def example_sheet(examples: Sequence[Example]) -> Figure:
+    """Return a row per example: the slice, then each arm's prediction outlined beside the truth."""
+    arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
+    figure = sheet([_example_row(example, arms) for example in examples])
+    handles = [
+        Line2D([], [], color=colour, label=name)
+        for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _example_row(example: Example, arms: Sequence[str]) -> list[Panel | None]:
+    plain = Panel(image=example["image"], window=window_of(example["image"]), aspect=example.get("aspect", 1.0))
+    row: list[Panel | None] = [replace(plain, title=example.get("title", ""))]
+    info, dice = score_info("dice"), example.get("dice", {})
+    for arm in arms:
+        if arm not in example["predictions"]:
+            row.append(None)
+            continue
+        score = f"\n{info.title} {dice[arm] * info.factor:.1f}" if arm in dice else ""
+        outlines = {TRUTH_COLOUR: example["truth"], PREDICTION_COLOUR: example["predictions"][arm]}
+        row.append(replace(plain, title=f"{arm}{score}", outlines=outlines))
+    return row
+
+
+def placement_sheet(placements: Sequence[Placement]) -> Figure:
+    """Return a row per plane: the source scan, the drawn one, and the drawn one with the new lesion outlined."""
+    rows: list[list[Panel | None]] = []
+    for number, place in enumerate(placements):
+        titles = ("source scan", "drawn scan", "new lesion outlined") if number == 0 else ("", "", "")
+        source = Panel(image=place.source, window=place.window, aspect=place.aspect, title=titles[0], note=place.name)
+        drawn = replace(source, image=place.drawn, title=titles[1], note="")
+        rows.append([source, drawn, replace(drawn, title=titles[2], outlines={LESION_COLOUR: place.lesion})])
+    return sheet(rows)
+
+
+def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
+    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing."""
+    names = list(dict.fromkeys(name for scan in scans for name in scan.drawn))
+    rows: list[list[Panel | None]] = []
+    for number, scan in enumerate(scans):
+        titles = ("source scan", "mask", *names) if number == 0 else ("",) * (2 + len(names))
+        source = Panel(image=scan.source, window=scan.window, aspect=scan.aspect, title=titles[0], note=scan.name)
+        mask = replace(source, filled=scan.mask, title=titles[1], note="")
+        if scan.anatomy is not None:
+            values, ranks = np.unique(scan.anatomy, return_inverse=True)
+            levels = ranks.reshape(scan.anatomy.shape).astype(float)
+            mask = replace(mask, image=levels, window=(0.0, max(1.0, len(values) - 1.0)))
+        drawn = [
+            replace(source, image=scan.drawn[name], title=title, note="") if name in scan.drawn else None
+            for name, title in zip(names, titles[2:], strict=True)
+        ]
+        rows.append([source, mask, *drawn])
+    return sheet(rows)
+
+
+def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
+    """Return a figure of rows of panels; the first panel of each must be there; long rows are wrapped."""
+    rows = [_trimmed(row) for row in rows]
+    longest = max(len(row) for row in rows)
+    across = math.ceil(longest / math.ceil(longest / ACROSS))
+    lines = [row[start : start + across] for row in rows for start in range(0, len(row), across)]
+    width = min(PANEL_INCHES, WIDEST_INCHES / across)
+    heights = [width * _tallest(line) for line in lines]
+    titles = TITLE_INCHES * sum(
+        max((p.title.count("\n") + bool(p.title) for p in line if p is not None), default=0) for line in lines
+    )
+    figure = Figure(figsize=(width * across, sum(heights) + titles + 0.3), dpi=130, layout="constrained")
+    grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights)
+    for axes_row, line in zip(grid, lines, strict=True):
+        for number, axes in enumerate(axes_row):
+            panel = line[number] if number < len(line) else None
+            axes.set_axis_off()
+            if panel is not None:
+                _draw(axes, panel)
+    return figure
+
+
+def _tallest(line: Sequence[Panel | None]) -> float:
+    """Return the height of the tallest panel over its width."""
+    return max((p.image.shape[0] * p.aspect / p.image.shape[1] for p in line if p is not None), default=1.0)
+
+
+def _trimmed(row: Sequence[Panel | None]) -> list[Panel | None]:
+    """Return the panels without the dark border that all of them have; what is outlined or filled stays."""
+    there = [panel for panel in row if panel is not None]
+    shown = np.zeros(there[0].image.shape, bool)
+    for panel in there:
+        low, high = panel.window
+        shown |= panel.image > low + BACKGROUND_LEVEL * (high - low)
+        for label in (*panel.outlines.values(), *([] if panel.filled is None else [panel.filled])):
+            shown |= label > 0
+    if not shown.any():
+        return list(row)
+    box = tuple(
+        slice(max(0, places.min() - BORDER_PIXELS), places.max() + 1 + BORDER_PIXELS) for places in np.nonzero(shown)
+    )
+    return [None if panel is None else _cut(panel, box) for panel in row]
+
+
+def _cut(panel: Panel, box: tuple[Any, ...]) -> Panel:
+    return replace(
+        panel,
+        image=panel.image[box],
+        outlines={colour: label[box] for colour, label in panel.outlines.items()},
+        filled=None if panel.filled is None else panel.filled[box],
+    )
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    low, high = panel.window
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, aspect=panel.aspect, interpolation="nearest")
+    axes.set_title(panel.title, fontsize=9)
+    if panel.note:
+        shade = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
+        axes.text(0.02, 0.03, panel.note, fontsize=7, color="white", transform=axes.transAxes, bbox=shade)
+    if panel.filled is not None:
+        colours = ListedColormap(CLASS_COLOURS)
+        classes = (panel.filled - 1) % len(CLASS_COLOURS)
+        lesion = np.ma.masked_where(panel.filled == 0, classes)
+        axes.imshow(lesion, cmap=colours, vmin=0, vmax=len(CLASS_COLOURS) - 1, aspect=panel.aspect, alpha=0.85)
+    limits = axes.axis()
+    for colour, label in panel.outlines.items():
+        _outline(axes, label, colour)
+    axes.axis(limits)
+
+
+def _outline(axes: Axes, label: Labels, colour: str) -> None:
+    if (label > 0).any():
+        padded = np.pad(label > 0, 1).astype(float)
+        rows, columns = np.arange(-1, label.shape[0] + 1), np.arange(-1, label.shape[1] + 1)
+        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.2)

@@ -1,0 +1,55 @@
+"""What the arms' augmentation makes of a training case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.benchmark.arms.finished import FinishedRun
+from lesionforge.benchmark.report.figures.charts import Illustration
+from lesionforge.benchmark.report.figures.pictures import LESION_COLOUR, Panel, sheet, window_of
+from lesionforge.cohort.inspection.planes import key_plane
+from lesionforge.cohort.scan import load_scan
+from lesionforge.seeding import derive_seed
+from lesionforge.tasks.segmentation.segmentation_config import background_of
+from lesionforge.tasks.segmentation.training_cases import augmentation
+
+DRAWS = 7
+
+
+def augmentations(run: FinishedRun) -> Illustration | None:
+    """A row for each kind of augmentation: the slice with most lesion of a training case, and what becomes of it."""
+    kinds = list(dict.fromkeys(arm.augment for arm in run.setting.plan.arms.values() if arm.augment != "none"))
+    cases = run.train.with_lesions()
+    if not kinds or not len(cases):
+        return None
+    preprocessing, task = run.setting.preprocessing[run.number, run.seed], run.setting.plan.task
+    sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.setting.channels))
+    assert sample.label is not None
+    seen = sample.image
+    if task.normalise == "tissue":
+        seen = sample.relative_to_tissue(seen, preprocessing.output)
+    plane = key_plane(sample.as_scan())
+    image, label = plane.cut(seen[0]).astype(np.float32), plane.cut(sample.label)
+    plain = Panel(
+        image=image, window=window_of(image), aspect=plane.aspect, title="as it is", outlines={LESION_COLOUR: label}
+    )
+    rows: list[list[Panel | None]] = []
+    for kind in kinds:
+        vary = augmentation(kind, 2, background=background_of(task, preprocessing), spacing=sample.spacing)
+        assert vary is not None
+        row: list[Panel | None] = [replace(plain, note=sample.case_id)]
+        for draw in range(DRAWS):
+            item = {"image": image[None], "label": label[None].astype(np.float32)}
+            varied = apply_seeded(vary, item, derive_seed(run.seed, "shown", kind, draw))
+            shown, moved = np.asarray(varied["image"])[0], np.asarray(varied["label"])[0] > 0
+            title = f"augment: {kind}" if draw == 0 else ""
+            row.append(replace(plain, image=shown, title=title, outlines={LESION_COLOUR: moved.astype(np.int16)}))
+        rows.append(row)
+    caption = (
+        f"What augmentation makes of a training case in {DRAWS} random draws, with its lesion outlined, at the "
+        "spacing of the networks, first channel. In training each item is varied anew."
+    )
+    return Illustration("augmentations.png", caption, sheet(rows))

@@ -1,0 +1,147 @@
+"""What a gain is worth: its share of the gap between a few training subjects and all that there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesionforge.benchmark.report.collapse import collapsed_trainings
+from lesionforge.benchmark.report.wording import amount, fraction_names, signed
+from lesionforge.scores import ScoreInfo, score_info
+from lesionforge.scores.statistics.arm_statistics import trainings
+from lesionforge.scores.statistics.intervals import components, limits, mean_interval
+
+WIDEST = 5.0
+"""Ends of an interval beyond ± 500 % are not followed."""
+SHARES = np.linspace(-WIDEST, WIDEST, 4001)
+
+
+NO_GAP = dict.fromkeys(
+    ("baseline_mean", "reference_mean", "gap", "gap_low", "gap_high", "gain", "share", "share_low", "share_high"),
+    math.nan,
+)
+
+
+class Share(NamedTuple):
+    """A share of the gap with its 95 % interval; an infinite end is not known, and all is NaN without a gap."""
+
+    share: float
+    low: float
+    high: float
+
+
+def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
+    """Return, for each arm and size, how much it closes of the gap to the whole pool.
+
+    Seeds in which the arm, the baseline or the reference found nothing are left out: a collapsed training is no gap.
+
+    Args:
+        results: as in ``results.csv``.
+        reference: as in ``reference.csv``: the baseline, trained on every subject of the pool.
+        baseline: the arm that gains and gaps are counted from.
+        metric: the score.
+
+    Returns:
+        A row per arm × fraction, the baseline's left out: ``baseline_mean, reference_mean``, their difference ``gap,
+        gap_low, gap_high``, the arm's ``gain`` over the baseline, its ``share, share_low, share_high`` of the gap, and
+        ``n_seeds`` that all of it comes from.
+    """
+    failed, rows = collapsed_trainings(results), []
+    lost = set(collapsed_trainings(reference)["seed"])
+    for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
+        if arm == baseline:
+            continue
+        both = failed["arm"].isin((arm, baseline)) & (failed["fraction"] == fraction)
+        dropped = lost | set(failed.loc[both, "seed"])
+        part = results[(results["fraction"] == fraction) & ~results["seed"].isin(dropped)]
+        whole = reference[~reference["seed"].isin(dropped)]
+        tables = [_by_training(t, metric) for t in (part[part["arm"] == baseline], part[part["arm"] == arm], whole)]
+        row: dict[str, Any] = {"arm": arm, "fraction": fraction, "metric": metric, "n_seeds": part["seed"].nunique()}
+        rows.append(NO_GAP | row | _row(*tables))
+    return pd.DataFrame(rows)
+
+
+def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the mean over cases, subject × training."""
+    keyed = rows.assign(training=trainings(rows))
+    return keyed.pivot_table(values=metric, index="subject_id", columns="training", aggfunc="mean")
+
+
+def _row(few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
+    there = (few + arm + whole).notna()
+    few, arm, whole = (table.where(there).dropna(how="all").dropna(axis=1, how="all") for table in (few, arm, whole))
+    if few.empty:
+        return {}
+    gains, gaps = (arm - few).to_numpy(), (whole - few).to_numpy()
+    gap, share = mean_interval(gaps), share_of_gap(gains, gaps)
+    return {
+        **{"baseline_mean": mean_interval(few).mean, "reference_mean": mean_interval(whole).mean},
+        **{"gap": gap.mean, "gap_low": gap.low, "gap_high": gap.high, "gain": mean_interval(gains).mean},
+        **{"share": share.share, "share_low": share.low, "share_high": share.high},
+    }
+
+
+def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share:
+    """Return mean gain over mean gap, with the shares that the data do not exclude (Fieller 1954).
+
+    A share is excluded if the interval of ``gain − share · gap`` leaves out 0. Where the interval of the gap itself
+    holds 0 there is no gap to close, and no share.
+
+    Args:
+        gains: ``(subject, training)``; NaN where a value is missing, but not for all of a subject or a training.
+        gaps: the same shape, with the same values missing.
+    """
+    gap = mean_interval(gaps)
+    if math.isnan(gap.low) or gap.low <= 0 <= gap.high:
+        return Share(math.nan, math.nan, math.nan)
+    low, high = limits(components(gains - SHARES[:, None, None] * gaps))
+    possible = SHARES[(low <= 0) & (high >= 0)]
+    share = mean_interval(gains).mean / gap.mean
+    if not possible.size:
+        return Share(share, math.nan, math.nan)
+    ends = float(possible[0]), float(possible[-1])
+    return Share(share, *(math.copysign(math.inf, end) if abs(end) >= WIDEST else end for end in ends))
+
+
+def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]:
+    """Return a sentence for each arm and size.
+
+    Args:
+        table: as :func:`gap_table` makes it.
+        baseline: its name.
+        pool: the subjects that the reference is trained on, in words.
+    """
+    if table.empty:
+        return []
+    info, sizes = score_info(str(table["metric"].iloc[0])), fraction_names(table["fraction"])
+    return [_sentence(row, info, sizes, baseline, pool) for row in table.to_dict("records")]
+
+
+def _sentence(row: Mapping[Any, Any], info: ScoreInfo, sizes: Mapping[float, str], baseline: str, pool: str) -> str:
+    place = f"{row['arm']}, {sizes[row['fraction']]}" if len(sizes) > 1 else str(row["arm"])
+    if math.isnan(row["gap"]):
+        return f"{place}: no gap can be given, since in no seed did all of its trainings find something."
+    few, whole = amount(row["baseline_mean"], info), amount(row["reference_mean"], info)
+    between = f"{few} with these subjects, {whole} {info.unit} with {pool}"
+    if math.isnan(row["share"]):
+        ends = f"{signed(row['gap_low'], info)} to {signed(row['gap_high'], info)}"
+        return f"{place}: no gap between {baseline} on these subjects and on {pool} could be shown ({between}; {ends})."
+    gain = f"{signed(row['gain'], info)} {info.unit}"
+    return f"{place}: {gain}, {percent_interval(row)} of the gap ({between})."
+
+
+def percent_interval(row: Mapping[Any, Any]) -> str:
+    """Return a share with its interval in percent; ``unknown`` for ends that are not known."""
+    if math.isnan(row["share"]):
+        return "–"
+    ends = ["unknown" if not math.isfinite(row[name]) else _percent(row[name]) for name in ("share_low", "share_high")]
+    return f"{_percent(row['share'])} [{ends[0]}, {ends[1]}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %".replace("-", "−")

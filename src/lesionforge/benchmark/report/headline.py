@@ -1,0 +1,146 @@
+"""What a whole benchmark says, in a few lines that stand on top of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lesionforge.benchmark.report.collapse import collapse_lines
+from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome, verdict
+from lesionforge.benchmark.report.wording import amount, fraction_names
+from lesionforge.scores import score_info
+from lesionforge.scores.statistics.arm_statistics import seed_differences
+
+WORDS = {
+    Outcome.GAIN: "better with",
+    Outcome.UNCONTROLLED: "ahead, though the baseline may be undertrained, with",
+    Outcome.LOSS: "worse with",
+    Outcome.CHANGE: "different with",
+    Outcome.NULL: "no difference could be shown for",
+    Outcome.TOO_FEW: "too few subjects to tell for",
+}
+
+Against = Mapping[tuple[str, float], tuple[str, ...]]
+
+
+def headline(
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    arm: str | None = None,
+    undertrained: str | None = None,
+) -> list[str]:
+    """Return the lines for the whole benchmark.
+
+    The first is on the primary score. Where lesion-free cases are scored, another is on false alarms, and one on the
+    cases with lesions unless the first is. Then come trainings that found nothing, and a baseline that may be
+    undertrained.
+
+    Args:
+        results: as read by :func:`lesionforge.benchmark.report.page.read_results`.
+        summary: as :func:`lesionforge.benchmark.report.page.summarize` makes it.
+        baseline: the arm that the others are compared with.
+        metric: the primary score.
+        arm: the arm declared beforehand as the main comparison; without it all arms are listed, best first.
+        undertrained: why the baseline may be undertrained, if it may.
+    """
+    compared = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm in (None, name)]
+    if not compared:
+        return [f"There is nothing to compare with {baseline}."]
+    scores = [metric]
+    if "false_alarm" in results and results["false_alarm"].notna().any():
+        wanted = ("lesion_dice", "false_alarm") if metric == "dice" else ("false_alarm",)
+        scores += [name for name in wanted if name in results and name != metric]
+    lines = [
+        _line(results, summary, baseline=baseline, metric=name, arm=arm, undertrained=undertrained) for name in scores
+    ]
+    if "false_alarm" in scores:
+        lines[scores.index("false_alarm")] += _false_positives(summary, (baseline, *compared))
+    lines += collapse_lines(results, baseline=baseline, metric=metric, arms=compared)
+    if undertrained is not None and undertrained not in lines[0]:
+        lines.append(f"The baseline may be undertrained: {undertrained}.")
+    return lines
+
+
+def _line(
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    arm: str | None,
+    undertrained: str | None,
+) -> str:
+    """Return the verdict of the one comparison that there is, or a list of all by outcome."""
+    rows = comparisons(summary, baseline=baseline, metric=metric)
+    if arm is not None:
+        rows = rows[rows["arm"] == arm]
+    against = seeds_against(results, summary, baseline=baseline, metric=metric)
+    if len(rows) == 1:
+        row = rows.iloc[0]
+        return verdict(
+            difference_of(row),
+            str(row["arm"]),
+            baseline,
+            metric,
+            n_seeds=int(row["n_seeds"]),
+            against=against[row["arm"], row["fraction"]],
+            undertrained=undertrained,
+        )
+    unsure = undertrained is not None
+    kinds = [outcome(difference_of(row), metric, undertrained=unsure) for _, row in rows.iterrows()]
+    parts = []
+    for kind, words in WORDS.items():
+        of_kind = rows[[found is kind for found in kinds]]
+        if len(of_kind):
+            parts.append(f"{words} {_names(of_kind, kind, metric, fraction_names(rows['fraction']), against)}")
+    rule = "by 95 % intervals and p after Holm's correction"
+    return f"{score_info(metric).title} against {baseline}, {rule}: {'; '.join(parts)}."
+
+
+def seeds_against(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, metric: str) -> Against:
+    """Return (arm, fraction) → the seeds in which the difference had not the sign of the mean over all."""
+    per_seed = seed_differences(results, metric, baseline=baseline).reset_index()
+    found = {}
+    for row in comparisons(summary, baseline=baseline, metric=metric).to_dict("records"):
+        of_row = per_seed[(per_seed["arm"] == row["arm"]) & (per_seed["fraction"] == row["fraction"])]
+        seeds = of_row.loc[of_row["difference"] * row["difference"] <= 0, "seed"]
+        found[row["arm"], row["fraction"]] = tuple(str(seed) for seed in sorted(seeds))
+    return found
+
+
+def _names(rows: pd.DataFrame, kind: Outcome, metric: str, sizes: Mapping[float, str], against: Against) -> str:
+    """Return the arms of one outcome, each with its sizes and with what limits that outcome."""
+    names = []
+    for arm in dict.fromkeys(rows["arm"]):
+        parts = []
+        for _, row in rows[rows["arm"] == arm].iterrows():
+            size = [sizes[row["fraction"]]] if len(sizes) > 1 else []
+            parts += [" ".join((*size, limit)) for limit in _limits(row, kind, metric, against)] or size
+        names.append(f"{arm} ({', '.join(parts)})" if parts else str(arm))
+    return ", ".join(names)
+
+
+def _limits(row: pd.Series[float], kind: Outcome, metric: str, against: Against) -> list[str]:
+    if kind is Outcome.NULL:
+        info = score_info(metric)
+        return [f"{amount(row['detectable'], info)} {info.unit} would have been seen with 80 % power"]
+    seeds = against[str(row["arm"]), row["fraction"]]
+    return [f"not in seed {' and '.join(seeds)}"] if seeds and kind is not Outcome.TOO_FEW else []
+
+
+def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...]) -> str:
+    """Return a sentence on how much is predicted in lesion-free cases."""
+    for name in ("false_positive_ml", "false_positive_mm2"):
+        rows = summary[(summary["metric"] == name) & summary["arm"].isin(arms)].dropna(subset="mean")
+        if len(rows):
+            info, sizes = score_info(name), fraction_names(summary["fraction"])
+            values = [
+                f"{row['arm']}{', ' + sizes[row['fraction']] if len(sizes) > 1 else ''} {amount(row['mean'], info)}"
+                for _, row in rows.iterrows()
+            ]
+            return f" {info.title} in {info.unit}: {'; '.join(values)}."
+    return ""

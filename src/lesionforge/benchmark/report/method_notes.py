@@ -1,0 +1,93 @@
+"""What a report says of how its numbers came about."""
+
+from __future__ import annotations
+
+from lesionforge.benchmark.arms.control import Lengths
+from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
+from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
+from lesionforge.benchmark.arms.target_scans import describe_targets
+from lesionforge.benchmark.arms.tune import describe_tuning
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.setting import Setting
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+
+AUGMENTATIONS = {
+    "none": "no augmentation",
+    "classical": "classical augmentation",
+    "affine": "small affine moves",
+    "ct": "classical augmentation and that of head CT",
+    "ct_published": "augmentation of head CT",
+}
+
+
+def method_notes(setting: Setting, lengths: Lengths) -> dict[str, str]:
+    """Return name → text, the rows of "Data and method" that follow from the plan.
+
+    Args:
+        setting: of the run.
+        lengths: of its arms.
+    """
+    plan = setting.plan
+    grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"
+    return {
+        "Training subjects": _describe_draws(setting),
+        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(setting.channels),
+        "Length of every arm": f"{_describe_length(plan, lengths)}; the last weights are used",
+        "Network": _describe_network(plan.task),
+        **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
+        **describe_tuning(setting),
+        "Undertrained-baseline control": lengths.describe(),
+        "HD95": "within slices" if plan.in_plane else grid,
+        "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
+        **describe_mask_generators(setting),
+        **describe_targets(setting),
+    }
+
+
+def _describe_draws(setting: Setting) -> str:
+    plan = setting.plan
+    sizes = {number: len(setting.train[number, plan.seeds[0]].subjects) for number in plan.subjects.numbers}
+    draws = min(plan.subjects.draws or len(plan.seeds), len(plan.seeds))
+    drawn = "one random draw, the same for all seeds" if draws == 1 else f"{draws} random draws, which the seeds take"
+    return f"{', '.join(map(str, sizes.values()))} of {len(setting.pool.subjects)}: {drawn}; the sizes of a draw nest"
+
+
+def _describe_length(plan: Plan, lengths: Lengths) -> str:
+    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+    if plan.budget == "steps":
+        if len(set(lengths.steps.values())) == 1:
+            return f"{next(iter(lengths.steps.values()))} steps {batches}"
+        steps = ", ".join(f"n = {number:g}: {count}" for number, count in lengths.steps.items())
+        return f"steps by size ({steps}), {batches}"
+    epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
+    return f"epochs by what is trained on ({epochs}), {batches}"
+
+
+def _describe_network(task: SegmentationConfig) -> str:
+    if task.network == "fcn8s":
+        begun = ", begun with the encoder of a file" if task.weights else ""
+        return f"FCN-8s at {task.width:g} of the published width{begun}"
+    return f"{task.spatial_dims}D U-Net, widths {', '.join(map(str, task.filters))}"
+
+
+def _describe_arm(plan: Plan, name: str) -> str:
+    arm = plan.arms[name]
+    inherited = plan.tune is not None and arm.augment == plan.arms[plan.baseline].augment
+    augment = "the augmentation that the search chose" if inherited else AUGMENTATIONS[arm.augment]
+    augment += "".join(f", {key} {value}" for key, value in arm.task.items())
+    real = "real" if arm.real is None else f"real ({arm.real:g} {'subjects' if arm.real >= 1 else 'of the subjects'})"
+    if arm.synthesizer is None:
+        return f"{real}, {augment}"
+    synthesizer = plan.synthesizers[arm.synthesizer]
+    cases = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
+    lesions = plan.task_of(name).lesion_share
+    share, drawn = arm.share, f"{synthesizer.method} ({cases} offline)"
+    if arm.use == "on_the_fly":
+        share, drawn = arm.share * lesions, f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)"
+    if arm.finetune is not None:
+        return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
+    if arm.use == "on_the_fly":
+        return f"{real}, {share:.0%} of the items with a lesion drawn by {synthesizer.method} on the fly, {augment}"
+    rest = "" if share == 1 else f", the rest {real}"
+    return f"{share:.0%} {drawn}{rest}, {augment}"

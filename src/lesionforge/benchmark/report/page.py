@@ -1,0 +1,280 @@
+"""From ``results.csv`` to ``summary.csv``, figures and one self-contained ``report.html``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from matplotlib import rc_context
+
+from lesionforge.benchmark.report.collapse import collapse_lines
+from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot, regime_curve
+from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
+from lesionforge.benchmark.report.headline import headline, seeds_against
+from lesionforge.benchmark.report.tables import (
+    all_scores,
+    arm_row,
+    css_class,
+    method_rows,
+    reading_warnings,
+    subject_tables,
+    without_distance,
+)
+from lesionforge.benchmark.report.verdict import comparisons, difference_of, outcome, verdict
+from lesionforge.benchmark.report.wording import fraction_names
+from lesionforge.benchmark.report.worth import pool_name, worth
+from lesionforge.cohort.inspection.contact_sheet import class_colours
+from lesionforge.errors import ConfigError, choose_from
+from lesionforge.files import atomic, write_text
+from lesionforge.reading import read_frame
+from lesionforge.scores import is_score, score_info
+from lesionforge.scores.statistics.arm_statistics import compare_arms
+
+__all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
+
+REFERENCE = "reference.csv"
+"""The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
+KEYS = ("arm", "fraction", "seed", "case_id", "subject_id")
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read and check a ``results.csv``.
+
+    Raises:
+        ConfigError: if it is missing or empty, lacks a column, or holds a case twice.
+    """
+    if not path.is_file():
+        raise ConfigError(path, "there is no such file", "run the benchmark first")
+    names = {"arm": str, "case_id": str, "subject_id": str}
+    results = read_frame(path, dtype=names, keep_default_na=False, na_values=["", "nan"])
+    missing = [key for key in KEYS if key not in results]
+    if missing:
+        raise ConfigError(path, f"lacks the columns {', '.join(missing)}", "run the benchmark again")
+    if results.empty or results[list(KEYS)].isna().to_numpy().any():
+        raise ConfigError(path, "is empty or has rows without arm, fraction, seed, case or subject", "run it again")
+    twice = results.duplicated(["arm", "fraction", "seed", "case_id"])
+    if twice.any():
+        row = results[twice].iloc[0]
+        what = f"arm {row['arm']}, seed {row['seed']} holds case {row['case_id']} twice"
+        raise ConfigError(path, what, "remove the repeated rows")
+    return results
+
+
+def summarize(results: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
+    """Return a row per score × arm × fraction, see :func:`lesionforge.scores.statistics.arm_statistics.compare_arms`.
+
+    Args:
+        results: as read by :func:`read_results`; every column that is a score is summarized.
+        baseline: the arm that the others are compared with.
+    """
+    metrics = [name for name in results.columns if is_score(name)]
+    if not metrics:
+        raise ConfigError("results", "hold no score", "run the benchmark again")
+    return pd.concat([compare_arms(results, baseline=baseline, metric=metric) for metric in metrics], ignore_index=True)
+
+
+def write_report(
+    folder: Path,
+    *,
+    baseline: str,
+    primary: str = "dice",
+    arm: str | None = None,
+    undertrained: str | None = None,
+    title: str = "Does synthetic data help?",
+    notes: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    examples: Sequence[Example] = (),
+    extras: Sequence[Illustration] = (),
+    classes: Mapping[str, int] | None = None,
+    made_of: Mapping[str, str] | None = None,
+) -> str:
+    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
+
+    Args:
+        folder: the benchmark folder.
+        baseline: the arm that the others are compared with.
+        primary: the score that decides, chosen beforehand.
+        arm: the arm of the main comparison, declared beforehand; without it the verdict lists all arms.
+        undertrained: why the baseline may be undertrained, if it may; then no gain is claimed.
+        title: heading of the report.
+        notes: name → text, further rows of the table "Data and method", such as steps, network or control.
+        warnings: what a reader must know first, such as that the data are simulated.
+        examples: slices to show with outlines.
+        extras: further figures, shown after these.
+        classes: lesion class → value, of which the report shows the colours if there are several.
+        made_of: name → text, the rows on version, data, machine and time.
+
+    Returns:
+        The verdict, in lines.
+
+    Raises:
+        ConfigError: if ``results.csv`` cannot be used, or does not have the arms or the primary score.
+    """
+    results = read_results(folder / "results.csv")
+    if arm is not None and arm not in set(results["arm"]):
+        raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
+    if primary not in results or not is_score(primary):
+        raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
+    summary = summarize(results, baseline=baseline)
+    with atomic(folder / "summary.csv") as temporary:
+        summary.to_csv(temporary, index=False)
+    lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
+    gains, reference = None, None
+    if (folder / REFERENCE).is_file():
+        reference = read_results(folder / REFERENCE)
+        gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
+        write_text(folder / "gap.csv", gains.table.to_csv(index=False))
+        lines += gains.lines if arm is not None else []
+    collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
+    figures = [
+        *(gains.figures if gains else ()),
+        *_figures(
+            results,
+            summary,
+            baseline=baseline,
+            primary=primary,
+            examples=examples,
+            undertrained=undertrained is not None,
+        ),
+        *extras,
+    ]
+    page = template("report.html.j2").render(
+        title=title,
+        verdict=lines,
+        verdict_class=_verdict_class(summary, baseline, primary, arm, undertrained),
+        sentences=[
+            sentence
+            for sentence in _sentences(results, summary, baseline, primary, undertrained)
+            if sentence not in lines
+        ],
+        warnings=[
+            *warnings,
+            *(line for line in collapsed if line not in lines),
+            *reading_warnings(results, summary, baseline=baseline, primary=primary),
+        ],
+        primary=score_info(primary),
+        baseline=baseline,
+        worth=gains,
+        sizes=fraction_names(results["fraction"]),
+        arms=[
+            arm_row(row, primary, undertrained=undertrained is not None)
+            for _, row in summary[summary["metric"] == primary].iterrows()
+        ],
+        figures=[save_figure(folder / "figures", figure) for figure in figures],
+        all_scores=all_scores(summary),
+        without_distance=without_distance(results),
+        subjects=subject_tables(results, primary),
+        classes=class_colours(classes or {}),
+        method=method_rows(results, notes or {}),
+        made_of=made_of or {},
+        plan=plan_text(folder),
+    )
+    write_text(folder / "report.html", page)
+    return "\n".join(lines)
+
+
+def _collapsed_elsewhere(
+    results: pd.DataFrame, reference: pd.DataFrame | None, *, baseline: str, primary: str, arm: str | None
+) -> list[str]:
+    """Return a line on each arm beside the declared one, and on the reference, of which trainings found nothing."""
+    others = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm not in (None, name)]
+    lines = collapse_lines(results, baseline=baseline, metric=primary, arms=others)
+    if reference is None:
+        return lines
+    found_nothing = collapse_lines(reference, baseline=baseline, metric=primary, arms=())
+    return [*lines, *(f"On {pool_name(reference)}: {line}" for line in found_nothing)]
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a template of a report."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lesionforge.benchmark", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
+
+
+def _figures(
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    baseline: str,
+    primary: str,
+    examples: Sequence[Example],
+    undertrained: bool,
+) -> list[Illustration]:
+    name = score_info(primary).title
+    figures: list[Illustration] = []
+    if results["arm"].nunique() > 1:
+        caption = (
+            f"Difference in {name} to {baseline}: mean over subjects with 95 % interval; "
+            "blue is a gain, orange a loss, grey neither. The ticks below are single seeds."
+        )
+        forest = forest_plot(results, summary, primary, baseline=baseline, undertrained=undertrained)
+        figures.append(Illustration("differences.svg", caption, forest))
+    caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
+    figures.append(Illustration("arms.svg", caption, box_plot(results, primary)))
+    if results["fraction"].nunique() > 1:
+        caption = f"{name} against the number of real training subjects, with 95 % intervals."
+        figures.append(Illustration("data_regime.svg", caption, regime_curve(summary, primary)))
+    if examples:
+        caption = "Examples: outline of the truth in blue, of the prediction in orange."
+        if any(example.get("dice") for example in examples):
+            caption += " Dice is that of the whole case, not of the slice alone."
+        figures.append(Illustration("examples.png", caption, example_sheet(examples)))
+    return figures
+
+
+def plan_text(folder: Path) -> str:
+    """Return the whole plan of a study, "" where there is none."""
+    path = folder / "plan.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
+    """Write a figure into ``folder`` and return its caption with its content, as a report shows it.
+
+    The ending of its file says whether it is a chart (``.svg``) or made of scans (``.png``).
+    """
+    path = folder / illustration.file
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    with atomic(path) as temporary, rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
+        illustration.figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return {"title": illustration.caption, "source": f"data:image/{kind};base64,{data}"}
+
+
+def _verdict_class(
+    summary: pd.DataFrame, baseline: str, primary: str, arm: str | None, undertrained: str | None
+) -> str:
+    rows = comparisons(summary, baseline=baseline, metric=primary)
+    if arm is not None:
+        rows = rows[rows["arm"] == arm]
+    outcomes = {
+        outcome(difference_of(row), primary, undertrained=undertrained is not None) for _, row in rows.iterrows()
+    }
+    return css_class(outcomes.pop()) if len(outcomes) == 1 else "mixed"
+
+
+def _sentences(
+    results: pd.DataFrame, summary: pd.DataFrame, baseline: str, primary: str, undertrained: str | None
+) -> list[str]:
+    """Return the verdict of every comparison."""
+    rows = comparisons(summary, baseline=baseline, metric=primary)
+    against = seeds_against(results, summary, baseline=baseline, metric=primary)
+    sizes = fraction_names(rows["fraction"])
+    sentences = []
+    for _, row in rows.iterrows():
+        sentence = verdict(
+            difference_of(row),
+            row["arm"],
+            baseline,
+            primary,
+            n_seeds=int(row["n_seeds"]),
+            against=against[row["arm"], row["fraction"]],
+            undertrained=undertrained,
+        )
+        sentences.append(f"{sizes[row['fraction']]}: {sentence}" if len(sizes) > 1 else sentence)
+    return sentences

@@ -1,0 +1,63 @@
+"""Where the spread of an arm's scores comes from: test subjects, draws of training subjects, and training itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.scores.statistics.intervals import components
+
+
+def spread_table(results: pd.DataFrame, *, metric: str) -> pd.DataFrame:
+    """Return standard deviations for each arm and fraction, by analysis of variance.
+
+    Training noise can be told from draws where several seeds share a draw, or where there is only one.
+
+    Args:
+        results: as in ``results.csv`` or ``reference.csv``, with the column ``draw``.
+        metric: the score.
+
+    Returns:
+        A row per arm × fraction: ``n_seeds, n_draws``; ``subjects``: between test subjects; ``draws``: between draws of
+        the training subjects, NaN where they cannot be told from training; ``trainings``: between trainings on the same
+        subjects; ``both``: of draws and trainings together. NaN where there is only one of them.
+    """
+    rows = []
+    for (arm, fraction), part in results.groupby(["arm", "fraction"], sort=False):
+        table = part.pivot_table(values=metric, index="subject_id", columns="seed", aggfunc="mean")
+        draws = part.groupby("seed")["draw"].first().reindex(table.columns)
+        row = {"arm": arm, "fraction": fraction, "metric": metric}
+        row |= {"n_seeds": table.shape[1], "n_draws": draws.nunique()}
+        rows.append(row | _deviations(table, draws))
+    return pd.DataFrame(rows)
+
+
+def _deviations(table: pd.DataFrame, draws: pd.Series[int]) -> dict[str, float]:
+    nothing = dict.fromkeys(("subjects", "draws", "trainings", "both"), math.nan)
+    subjects, seeds = table.shape
+    if subjects < 2:
+        return nothing
+    parts = components(table.to_numpy())
+    found = nothing | {"subjects": _root(subjects * float(parts.of_subjects - parts.rest))}
+    if seeds < 2:
+        return found
+    rest = seeds * float(parts.rest)
+    means = table.mean()
+    found["both"] = _root(float(means.var(ddof=1)) - rest)
+    groups = [group for _, group in means.groupby(draws.to_numpy())]
+    if len(groups) == 1:
+        return found | {"trainings": found["both"]}
+    if max(map(len, groups)) == 1:
+        return found
+    repeated = [group for group in groups if len(group) > 1]
+    degrees = sum(len(group) - 1 for group in repeated)
+    within = sum(float(group.var(ddof=1)) * (len(group) - 1) for group in repeated) / degrees
+    between = float(np.var([group.mean() for group in groups], ddof=1))
+    per_draw = float(np.mean([1 / len(group) for group in groups]))
+    return found | {"trainings": _root(within - rest), "draws": _root(between - within * per_draw)}
+
+
+def _root(variance: float) -> float:
+    return math.sqrt(max(variance, 0.0))

@@ -1,0 +1,107 @@
+"""The part of a report on what a gain is worth: its share of the gap to the whole pool, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lesionforge.benchmark.report.figures.charts import Illustration
+from lesionforge.benchmark.report.figures.gap_charts import draws_figure, gap_figure
+from lesionforge.benchmark.report.gap import gap_sentences, gap_table, percent_interval
+from lesionforge.benchmark.report.spread import spread_table
+from lesionforge.benchmark.report.wording import amount, fraction_names, signed
+from lesionforge.scores import ScoreInfo, score_info
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What a report shows of gains and gaps.
+
+    Attributes:
+        pool: the reference's training subjects, in words.
+        lines: a sentence for each comparison.
+        gaps: the cells of the table of shares.
+        spreads: the cells of the table of standard deviations.
+        figures: shares of the gap, and the mean score of each training.
+        table: as :func:`~lesionforge.benchmark.report.gap.gap_table` makes it.
+    """
+
+    pool: str
+    lines: Sequence[str]
+    gaps: Sequence[dict[str, Any]]
+    spreads: Sequence[dict[str, Any]]
+    figures: Sequence[Illustration]
+    table: pd.DataFrame
+
+
+def worth(
+    results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, primary: str, arm: str | None = None
+) -> Worth:
+    """Compare gains with the gap to the whole pool.
+
+    Args:
+        results: as in ``results.csv``.
+        reference: as in ``reference.csv``.
+        baseline: the arm that the others are compared with.
+        primary: the score.
+        arm: the declared arm; only its sentences are given, those of all arms without it.
+    """
+    pool = pool_name(reference)
+    table = gap_table(results, reference, baseline=baseline, metric=primary)
+    of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
+    figures = [Illustration("draws.svg", _draws_caption(primary), draws_figure(results, primary))]
+    if (shares := gap_figure(table)) is not None:
+        caption = (
+            f"Share of the gap in {score_info(primary).title} between {baseline} on these subjects and on {pool} that "
+            "each arm closes, with 95 % intervals; intervals are cut at the edges."
+        )
+        figures.insert(0, Illustration("gap.svg", caption, shares))
+    spreads = [spread_table(results, metric=primary), spread_table(reference, metric=primary).assign(size=pool)]
+    sizes = fraction_names(results["fraction"])
+    spreads[0]["size"] = spreads[0]["fraction"].map(sizes)
+    return Worth(
+        pool=pool,
+        lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
+        gaps=[_gap_cells(row, score_info(primary)) for row in table.to_dict("records")],
+        spreads=[_spread_cells(row, score_info(primary)) for row in pd.concat(spreads).to_dict("records")],
+        figures=figures,
+        table=table,
+    )
+
+
+def pool_name(reference: pd.DataFrame) -> str:
+    """Return the subjects that the reference is trained on, in words."""
+    sizes = sorted(set(reference["fraction"]))
+    if sizes[-1] <= 1:
+        return "the whole pool"
+    return f"all {' or '.join(f'{size:g}' for size in sizes)}"
+
+
+def _draws_caption(primary: str) -> str:
+    return (
+        f"Mean {score_info(primary).title} of every training. Trainings on the same draw of training subjects have the "
+        "same marker, so what the markers have in common is the draw."
+    )
+
+
+def _gap_cells(row: dict[Any, Any], info: ScoreInfo) -> dict[str, Any]:
+    cells = {"arm": row["arm"], "fraction": row["fraction"], "seeds": row["n_seeds"]}
+    if math.isnan(row["gap"]):
+        return cells | dict.fromkeys(("few", "whole", "gap", "gain", "share"), "–")
+    ends = f"{signed(row['gap_low'], info)}, {signed(row['gap_high'], info)}"
+    return cells | {
+        "few": amount(row["baseline_mean"], info),
+        "whole": amount(row["reference_mean"], info),
+        "gap": f"{signed(row['gap'], info)} [{ends}]",
+        "gain": signed(row["gain"], info),
+        "share": percent_interval(row),
+    }
+
+
+def _spread_cells(row: dict[Any, Any], info: ScoreInfo) -> dict[str, Any]:
+    deviations = {name: amount(row[name], info) for name in ("subjects", "draws", "trainings", "both")}
+    return deviations | {name: row[name] for name in ("arm", "size", "n_draws", "n_seeds")}

@@ -1,0 +1,65 @@
+"""The command that removes lesions: heal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lesionforge.cli.common import (
+    CaseList,
+    CohortFolder,
+    Device,
+    DeviceOption,
+    ModelFolder,
+    Out,
+    Role,
+    Seed,
+    Subjects,
+    console,
+    finish,
+    progress_bar,
+    read_selection,
+)
+from lesionforge.cli.models import BlendChoice
+
+
+def heal(
+    model: ModelFolder,
+    cohort: CohortFolder,
+    out: Out,
+    blend: Annotated[
+        BlendChoice, typer.Option(help="All that was drawn, or the scan's own outside the lesion that was found.")
+    ] = BlendChoice.FULL,
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    seed: Seed = 0,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Remove the lesions from the scans of a cohort: pseudo-healthy scans, maps of the lesions, reconstructions.
+
+    Writes the cohorts healed, maps and reconstructed into --out, as far as the model's method has them. Started again
+    with the same arguments, a run that was stopped goes on.
+
+    Example: lesionforge heal model Dataset001_Tumour --out healed --role test
+    """
+    from lesionforge.cohort.inspection.contact_sheet import contact_sheet
+    from lesionforge.healers.registry import load_healer
+    from lesionforge.production.heal import heal_cohort
+    from lesionforge.training.quiet import quiet
+
+    quiet()
+    healer = load_healer(model, device=device.value)
+    scans = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    with progress_bar("healing") as progress:
+        result = heal_cohort(healer, scans, out=out, blend=blend.value, progress=progress)
+    for kind, written in result.cohorts.items():
+        console.print(f"{out / kind}: {len(written)} cases")
+        if len(written):
+            console.print(f"{contact_sheet(written, out / kind / 'sheet.png')}")
+    if result.resampled:
+        spacing = " × ".join(f"{mm:.3g}" for mm in healer.info.preprocessing.spacing or ())
+        note = f"{len(result.resampled)} cases have another spacing than the model was trained at ({spacing} mm)"
+        console.print(f"{note}: what is finer than that stays as it was, lesions too")
+    finish(result.problems, out / "healed" / "problems.csv")

@@ -1,0 +1,61 @@
+"""The command that makes lesion-free scans of another set look like those at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lesionforge.cli.common import (
+    CaseList,
+    CohortFolder,
+    Columns,
+    Role,
+    Seed,
+    Subjects,
+    a_cohort,
+    console,
+    finish,
+    progress_bar,
+    tell_dropped,
+)
+
+
+def match(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
+    to: Annotated[
+        Path, typer.Option(callback=a_cohort, help="The cohort whose scans they are to look like beside lesions.")
+    ],
+    subjects: Subjects = None,
+    cases: CaseList = None,
+    role: Role = None,
+    seed: Seed = 0,
+    keep_column: Columns = None,
+) -> None:
+    """Choose lesion-free scans at the levels of another cohort's and give them its intensities, to draw lesions into.
+
+    --subjects, --cases and --role choose among the cases of --to: name those that will be trained on, no others.
+
+    Example: lesionforge match Dataset001_Healthy Dataset002_Matched --to Dataset003_CT --role pool
+    """
+    from lesionforge.cli.common import read_selection
+    from lesionforge.cohort.layouts import read_cohort
+    from lesionforge.files import building
+    from lesionforge.preprocessing.matching.match import describe_auc, match_cohort, told_apart
+
+    reference = read_selection(to, subjects=subjects, cases=cases, role=role, seed=seed)
+    with building(out) as unfinished, progress_bar("matching") as progress:
+        report = match_cohort(
+            read_cohort(cohort), reference, out=unfinished, seed=seed, columns=keep_column or (), progress=progress
+        )
+    matched = report.written.cohort
+    console.print(f"{out}: {len(matched)} cases of {len(matched.subjects)} subjects; look at {out / 'match.png'}")
+    if report.height_error is not None:
+        console.print(f"levels were estimated with a mean error of {report.height_error:.1f} slices")
+    console.print(describe_auc(report.auc))
+    if told_apart(report.auc):
+        console.print("warning: a network could tell the sets apart, and lesions drawn here from those there")
+    tell_dropped(report.written.dropped_columns)
+    finish(report.written.problems, out / "problems.csv")

@@ -1,0 +1,69 @@
+"""The command that makes simulated cohorts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lesionforge.cli.common import Seed, console, progress_bar
+
+
+class Contrast(StrEnum):
+    """What a simulated scanner shows."""
+
+    FLAIR = "FLAIR"
+    DWI = "DWI"
+    T1 = "T1"
+    SWI = "SWI"
+
+
+class LesionKind(StrEnum):
+    """What kind of lesion is simulated."""
+
+    TUMOUR = "tumour"
+    STROKE = "stroke"
+    WHITE_MATTER = "white_matter"
+
+
+def simulate(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
+    n: Annotated[int, typer.Option(help="Cases.")] = 40,
+    contrast: Annotated[list[Contrast] | None, typer.Option(help="Channels; FLAIR unless given.")] = None,
+    lesion: Annotated[LesionKind, typer.Option(help="Kind of lesion.")] = LesionKind.TUMOUR,
+    healthy: Annotated[float, typer.Option(min=0, max=1, help="Share of lesion-free cases.")] = 0.5,
+    spacing: Annotated[float, typer.Option(help="Millimetres between voxels in plane, 1 to 6.")] = 3.0,
+    thickness: Annotated[float | None, typer.Option(help="Millimetres between slices; --spacing unless given.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Label maps with FreeSurfer's values to make heads of.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Stroke masks in MNI space to use, with --maps.")] = None,
+    skull: Annotated[bool, typer.Option(help="Whether skull, scalp and face are seen.")] = True,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+) -> None:
+    """Make a cohort of simulated heads with simulated lesions. Nothing in it is a patient.
+
+    Started again, it goes on where it was.
+
+    Example: lesionforge simulate Dataset001_Stroke --n 96 --lesion stroke --contrast DWI --maps maps/ --masks masks/
+    """
+    from lesionforge.simulation.simulated_cohort import make_template_cohort
+
+    with progress_bar("simulating") as progress:
+        made = make_template_cohort(
+            cohort,
+            n_subjects=n,
+            contrast=[kind.value for kind in contrast or [Contrast.FLAIR]],
+            lesion=lesion.value,
+            healthy_fraction=healthy,
+            spacing=spacing,
+            slice_thickness=thickness,
+            skull=skull,
+            seed=seed,
+            maps=maps,
+            masks=masks,
+            workers=workers,
+            progress=progress,
+        )
+    console.print(f"{cohort}: {len(made)} simulated cases of {len(made.subjects)} subjects")

@@ -1,0 +1,1 @@
+"""What a cohort looks like: checks, doubts, the fingerprint, pictures."""

@@ -1,0 +1,199 @@
+"""What can be read and is doubtful all the same: copies, names that read alike, intensities that training minds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.grid import forms_apart
+from lesionforge.cohort.image_file import read_header
+from lesionforge.cohort.people import alike, hash_voxels, visits
+from lesionforge.cohort.scan import FloatArray, Scan
+from lesionforge.errors import CohortError
+
+HOUNSFIELD_AIR = -200.0
+HOUNSFIELD_BONE = 300.0
+NEAR_0 = 0.1
+BELOW_0 = 0.05
+FORMS_APART = 0.5
+"""In mm: a qform is rounded otherwise than an sform."""
+NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One channel of a scan in a few numbers.
+
+    Attributes:
+        low: least intensity.
+        high: greatest intensity.
+        below: share of the voxels below 0 among those that are not near 0, 0 … 1. Near is within a tenth of the 99.5th
+            percentile of absolute intensities, so that what interpolation leaves in the background does not count.
+        voxels: the hash of its voxels, see :func:`~lesionforge.cohort.people.hash_voxels`.
+    """
+
+    low: float
+    high: float
+    below: float
+    voxels: str
+
+    @property
+    def hounsfield(self) -> bool:
+        """Whether it holds air and bone in Hounsfield units."""
+        return self.low <= HOUNSFIELD_AIR and self.high >= HOUNSFIELD_BONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What is kept of a scan to be compared with others.
+
+    Attributes:
+        case: where it comes from.
+        shape: ``(x, y[, z])``.
+        channels: by name.
+        forms_apart: how far apart the two forms of its place put it, in mm; the channel with most counts.
+    """
+
+    case: Case
+    shape: tuple[int, ...]
+    channels: Mapping[str, Channel]
+    forms_apart: float = 0.0
+
+
+def look_at(scan: Scan) -> Look:
+    """Return what is kept of a scan."""
+    pairs = zip(scan.channels, scan.image, strict=True)
+    channels = {name: _channel(image, hash_voxels(image, scan.affine)) for name, image in pairs}
+    headers = [read_header(scan.case.images[name]) for name in scan.channels]
+    apart = max(0.0 if header is None else forms_apart(header) for header in headers)
+    return Look(case=scan.case, shape=scan.spatial_shape, channels=channels, forms_apart=apart)
+
+
+def _channel(image: FloatArray, voxels: str) -> Channel:
+    size = np.abs(image)
+    far = size > NEAR_0 * np.percentile(size, 99.5)
+    below = float((image[far] < 0).mean()) if far.any() else 0.0
+    return Channel(low=float(image.min()), high=float(image.max()), below=below, voxels=voxels)
+
+
+def copies(looks: Sequence[Look]) -> Iterator[CohortError]:
+    """Yield an error for each image that two subjects share."""
+    for one, other in _pairs(looks):
+        if one.subject_id != other.subject_id:
+            what = f"hold the same image, but are of two subjects ({one.subject_id}, {other.subject_id})"
+            remedy = "give both the same subject_id in cases.csv, or leave one out"
+            yield CohortError(f"{one.case_id} and {other.case_id}", what, remedy)
+
+
+def doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
+    """Yield a warning for each thing that is worth looking at before anything is trained.
+
+    Args:
+        cohort: the cases.
+        looks: at those that can be read.
+    """
+    for one, other in _pairs(looks):
+        if one.subject_id == other.subject_id:
+            what = "hold the same image, which counts twice"
+            yield CohortError(f"{one.case_id} and {other.case_id}", what, "leave one out")
+    yield from name_doubts(cohort)
+    if len(cohort) and all(case.annotation is Annotation.UNKNOWN for case in cohort):
+        remedy = "put label files named like the cases into labelsTr, or say lesion_free in cases.csv"
+        yield CohortError(cohort.name, f"the lesions of all {len(cohort)} cases are unknown", remedy)
+    thin = [look for look in looks if len(look.shape) == 3 and 1 in look.shape]
+    if thin:
+        what = f"{_ids(thin)} of one slice, stored as volumes"
+        yield CohortError(cohort.name, what, "train in 2D, or bring the slices of a scan together in one file")
+    apart = [look for look in looks if look.forms_apart > FORMS_APART]
+    if apart:
+        furthest = max(look.forms_apart for look in apart)
+        what = f"the sform and the qform of {_ids(apart)} put voxels up to {furthest:.3g} mm apart"
+        yield CohortError(cohort.name, what, "here the sform counts, other readers may take the qform: correct one")
+    yield from intensity_doubts(cohort, looks)
+
+
+def intensity_doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
+    """Yield a warning for each channel whose intensities training minds; see :func:`doubts`."""
+    for channel in cohort.channels:
+        yield from _intensities(cohort.name, channel, [look for look in looks if channel in look.channels])
+
+
+def name_doubts(cohort: Cohort) -> Iterator[CohortError]:
+    """Yield a warning for subjects that may be one person, by their names."""
+    subject_of = {case.case_id: case.subject_id for case in cohort}
+    groups = alike(cohort.subjects)
+    groups += [group for group in alike(subject_of) if len({subject_of[name] for name in group}) > 1]
+    for group in dict.fromkeys(groups):
+        what = "read alike, but are different subjects"
+        remedy = "if they are one person, give them the same subject_id in cases.csv"
+        yield CohortError(" and ".join(group), what, remedy)
+    found = visits(cohort.subjects)
+    if found:
+        count = sum(len(subjects) for subjects in found.values())
+        person, subjects = next(iter(found.items()))
+        example = f"{', '.join(subjects[:NAMED])}: {person}?"
+        people = f"{len(found)} people" if len(found) > 1 else "one person"
+        what = f"{count} subjects look like visits of {people} ({example})"
+        remedy = "give a person's cases one subject_id in cases.csv, or import them with `subject_pattern`"
+        yield CohortError(cohort.name, what, remedy)
+
+
+def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[CohortError]:
+    """Yield a warning for each way in which a channel is doubtful; a case counts for the first alone."""
+    below = max((look.channels[channel].below for look in looks), default=0.0)
+    window = "import it through a window, such as `window=0,80`"
+    faults: list[tuple[Callable[[Channel], bool], str, str]] = [
+        (
+            lambda one: one.low == one.high,
+            "is the same value everywhere",
+            "check the export, or list the channel in missing_channels",
+        ),
+        (
+            lambda one: one.high <= 0,
+            "is nowhere above 0",
+            "check the offset of the export, or leave the case out",
+        ),
+        (
+            lambda one: one.hounsfield,
+            "is in Hounsfield units, of which lesions are a small part",
+            window if channel == "CT" else f"name the channel CT and {window}",
+        ),
+        (
+            lambda one: one.below > BELOW_0,
+            f"is below 0 in up to {below:.0%} of what is not near 0",
+            "give the scans as they were before normalisation, if you have them",
+        ),
+    ]
+    left = list(looks)
+    for fault, what, remedy in faults:
+        found = [look for look in left if fault(look.channels[channel])]
+        left = [look for look in left if look not in found]
+        if found:
+            low = min(look.channels[channel].low for look in found)
+            high = max(look.channels[channel].high for look in found)
+            span = f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+            text = f"{channel} {what} ({span})"
+            if len(looks) > 1:
+                yield CohortError(name, f"{text} in {_ids(found)}", remedy)
+            else:
+                yield CohortError(found[0].case.case_id, text, remedy)
+
+
+def _ids(looks: Sequence[Look]) -> str:
+    """Return how many cases there are, and the first of them by name."""
+    named = ", ".join(look.case.case_id for look in looks[:NAMED]) + (", …" if len(looks) > NAMED else "")
+    return f"{len(looks)} case{'s' * (len(looks) > 1)} ({named})"
+
+
+def _pairs(looks: Sequence[Look]) -> Iterator[tuple[Case, Case]]:
+    """Yield each case that shares an image with an earlier one, with that one."""
+    first: dict[str, Case] = {}
+    for look in looks:
+        values = {channel.voxels for channel in look.channels.values()} - {""}
+        earlier = [first[value] for value in sorted(values) if value in first]
+        first |= {value: look.case for value in values if value not in first}
+        if earlier:
+            yield earlier[0], look.case

@@ -1,0 +1,293 @@
+"""Training items of pseudo-healthy synthesis: a pathological image, a healthy one, and a real mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod, radians
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.transforms import Compose, RandAffined, RandFlipd
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.inspection.levels import central_slices, level_auc, match_levels, slice_heights
+from lesionforge.cohort.inspection.measure import foreground
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.errors import CohortError
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.intensity import Range
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.seeding import derive_seed, generator
+from lesionforge.synthesizers.translation.conditions import one_hot
+
+Pairing = Literal["paired", "unpaired", "none"]
+KEPT_PLACES = 256
+TISSUE_SHARE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """A slice of a volume, or a whole slice or volume.
+
+    Attributes:
+        sample: number of the sample that it is of.
+        z: which slice of it, or ``None`` for all of it.
+        height: of the slice in its head, 0 at the bottom to 1 at the top; 0.5 where it is of no volume.
+        places: ``(n, spatial_dims)`` first voxels of crops without lesion, of a healthy one; empty otherwise.
+    """
+
+    sample: int
+    z: int | None
+    height: float
+    places: NDArray[np.intp]
+
+
+class HealingItems(Dataset[dict[str, Tensor]]):
+    """``items[draw]`` holds a ``pathological`` image, a ``healthy`` one and, where masks are trained on, a ``mask``.
+
+    In slices, pathological is what shows a lesion and healthy what shows none; in volumes the same holds for crops.
+    Images are ``(channel, x, y[, z])``, 0 to 1; masks ``(class, x, y[, z])``, 0 or 1.
+
+    Paired, the mask is that of the pathological image. Unpaired, it is of another subject, and of the image's own
+    lesion no more is used than that the crop shows some of it.
+
+    Args:
+        samples: annotated; a sample with a ``None`` label shows a lesion somewhere, but not where.
+        spatial_dims: 2 takes slices of volumes.
+        roi_size: of the items, in voxels.
+        output: the range of the samples' images.
+        classes: lesion classes, a channel each.
+        pairing: ``paired``, ``unpaired``, or ``none`` for no masks.
+        augment: mirror left and right, and turn by up to 5°.
+        fraction: the middle of the head's height that slices of volumes are taken from.
+        seed: all randomness comes from it and the draw number.
+        name: of the cohort, for messages.
+
+    Attributes:
+        pathological: the planes with a lesion; all are as likely.
+        healthy: those without one; all are as likely unless :meth:`weigh` says otherwise.
+
+    Raises:
+        CohortError: if nothing is pathological or nothing healthy, or masks are needed and not there.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        spatial_dims: int,
+        roi_size: tuple[int, ...],
+        output: Range,
+        classes: tuple[int, ...],
+        pairing: Pairing,
+        augment: bool,
+        fraction: float = 1.0,
+        seed: int,
+        name: str = "the training cohort",
+    ) -> None:
+        self.samples, self.spatial_dims, self.roi_size = samples, spatial_dims, roi_size
+        self.output, self.classes, self.pairing, self.seed = output, classes, pairing, seed
+        self.fraction = fraction
+        self.pathological: list[Plane] = []
+        self.healthy: list[Plane] = []
+        for number, sample in enumerate(samples):
+            self._sort(number, sample)
+        self._index_masks()
+        self._check(name)
+        self.augment = light_augmentation(spatial_dims) if augment else None
+        self.chances: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: int) -> dict[str, Tensor]:
+        rng = generator(self.seed, "healing", draw)
+        plane = self.pathological[int(rng.integers(len(self.pathological)))]
+        shown = self._around_lesion(plane, rng)
+        free = self._without_lesion(self.healthy[int(rng.choice(len(self.healthy), p=self.chances))], rng)
+        if self.pairing == "paired":
+            shown = self._varied(shown, draw, "pathological")
+            lesion = shown["mask"]
+        else:
+            shown = self._varied({"image": shown["image"]}, draw, "pathological")
+            lesion = self._mask_of_another(plane, draw, rng) if self.pairing == "unpaired" else None
+        item = {"pathological": shown["image"], "healthy": self._varied(free, draw, "healthy")["image"]}
+        tensors = {name: torch.from_numpy(np.asarray(image, np.float32)) for name, image in item.items()}
+        if lesion is not None:
+            labels = np.asarray(lesion)[0].astype(np.int16)
+            tensors["mask"] = torch.from_numpy(one_hot(labels, self.classes))
+        return tensors
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Make some healthy planes likelier than others, such as those at the height of pathological ones.
+
+        Args:
+            weights: one for each of :attr:`healthy`, 0 or more, not all 0; to be set before training.
+
+        Raises:
+            ValueError: if they are not that.
+        """
+        chances = np.asarray(weights, float)
+        if chances.shape != (len(self.healthy),) or chances.min() < 0 or not chances.sum() > 0:
+            raise ValueError(f"weights must be {len(self.healthy)} numbers of 0 or more, not all 0")
+        self.chances = chances / chances.sum()
+
+    def match_levels(self, bins: int) -> dict[str, Any]:
+        """Draw healthy slices at the levels of the pathological ones; those without a counterpart are left out.
+
+        Args:
+            bins: of the heights, see :func:`~lesionforge.cohort.inspection.levels.match_levels`.
+
+        Returns:
+            what was left out, and how well the level alone tells the two apart before and after (area under the ROC
+            curve; ``None`` for fewer than two slices of a kind).
+
+        Raises:
+            CohortError: if no healthy slice lies at the level of a pathological one.
+        """
+        pathological, healthy = (np.array([p.height for p in part]) for part in (self.pathological, self.healthy))
+        match = match_levels(pathological, healthy, bins)
+        self.pathological = [p for p, kept in zip(self.pathological, match.matched, strict=True) if kept]
+        self._index_masks()
+        self.weigh(match.weights.tolist())
+        enough = min(len(self.pathological), match.kept) > 1
+        return {
+            "bins": bins,
+            "what": match.describe(),
+            "auc": level_auc(pathological, healthy) if enough else None,
+            "auc_matched": level_auc(pathological[match.matched], healthy, match.weights) if enough else None,
+        }
+
+    def _index_masks(self) -> None:
+        self.masked = [plane for plane in self.pathological if self.samples[plane.sample].label is not None]
+        self.subjects = np.array([self.samples[plane.sample].subject_id for plane in self.masked])
+
+    def _sort(self, number: int, sample: Sample) -> None:
+        """Add what a sample has of pathological and healthy planes."""
+        shape = sample.image.shape[1:]
+        sliced = len(shape) > self.spatial_dims
+        if sample.label is None and len(shape) == 3:
+            what = "has a lesion but no mask, so its slices and crops cannot be told apart"
+            raise CohortError(sample.case_id, what, "add the mask, or leave the case out")
+        lesion = np.ones(shape, bool) if sample.label is None else sample.label > 0
+        if sliced or self.spatial_dims == 2:
+            lesion = np.broadcast_to(lesion.any(axis=(0, 1)), shape)
+        tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
+        size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
+        free = (box_sums(lesion, size) == 0) & (box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
+        heights = slice_heights(foreground(sample.image[0])) if sliced else np.array([sample.height])
+        rng = generator(self.seed, "places", number)
+        for z in np.flatnonzero(central_slices(heights, self.fraction)).tolist():
+            height, plane = float(heights[z]), z if sliced else None
+            places = np.argwhere(free[..., z] if sliced else free)
+            places = (
+                places[rng.choice(len(places), KEPT_PLACES, replace=False)] if len(places) > KEPT_PLACES else places
+            )
+            if (lesion[..., z] if sliced else lesion).any():
+                self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
+            if len(places):
+                self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
+
+    def _check(self, name: str) -> None:
+        kind = "slice" if self.spatial_dims == 2 else "crop"
+        if not self.pathological:
+            raise CohortError(name, f"has no {kind} with a lesion", "add cases whose lesions are annotated")
+        if not self.healthy:
+            raise CohortError(name, f"has no {kind} that is annotated as lesion-free", "add lesion-free cases")
+        if self.pairing == "paired" and len(self.masked) < len(self.pathological):
+            missing = next(p for p in self.pathological if self.samples[p.sample].label is None)
+            where = self.samples[missing.sample].case_id
+            raise CohortError(where, "has a lesion but no mask, which paired training needs", "train with `unpaired`")
+        if self.pairing == "unpaired" and len(set(self.subjects)) < 2:
+            what = "has masks of fewer than two subjects; unpaired training shows each image those of others"
+            raise CohortError(name, what, "add annotated cases")
+
+    def _plane(self, plane: Plane) -> Sample:
+        sample = self.samples[plane.sample]
+        return sample if plane.z is None else sample.slice(plane.z)
+
+    def _around_lesion(self, plane: Plane, rng: np.random.Generator) -> dict[str, Any]:
+        """Return image and mask of a crop that a random lesion voxel lies anywhere in."""
+        sample = self._plane(plane)
+        shape = sample.image.shape[1:]
+        voxels = np.argwhere(np.ones(shape) if sample.label is None else sample.label > 0)
+        crop = Crop.around((voxels[rng.integers(len(voxels))] + self._shift(rng)).tolist(), self.roi_size, shape)
+        parts = {"image": self._image(sample, crop)}
+        if sample.label is not None:
+            parts["mask"] = crop.cut(sample.label[None]).astype(np.float32)
+        return parts
+
+    def _mask_of_another(self, plane: Plane, draw: int, rng: np.random.Generator) -> Any:
+        """Return the mask of a crop of another subject."""
+        others = np.flatnonzero(self.subjects != self.samples[plane.sample].subject_id)
+        mask = self._around_lesion(self.masked[int(rng.choice(others))], rng)["mask"]
+        return self._varied({"mask": mask}, draw, "mask")["mask"]
+
+    def _without_lesion(self, plane: Plane, rng: np.random.Generator) -> dict[str, Any]:
+        place = plane.places[int(rng.integers(len(plane.places)))]
+        return {"image": self._image(self._plane(plane), Crop(tuple(place.tolist()), self.roi_size))}
+
+    def _shift(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        return np.array([size // 2 - int(rng.integers(size)) for size in self.roi_size])
+
+    def _image(self, sample: Sample, crop: Crop) -> FloatArray:
+        return to_unit(crop.cut(sample.image, fill=self.output[0]), self.output)
+
+    def _varied(self, parts: dict[str, Any], draw: int, name: str) -> dict[str, Any]:
+        if self.augment is None:
+            return parts
+        return apply_seeded(self.augment, parts, derive_seed(self.seed, "augment", draw, name))
+
+
+def to_unit(image: FloatArray, output: Range) -> FloatArray:
+    """Return an image of the range ``output`` as 0 to 1; what lies beyond is cut."""
+    low, high = output
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def from_unit(image: FloatArray, output: Range) -> FloatArray:
+    """Return an image of 0 to 1 in the range ``output``."""
+    low, high = output
+    return (image * (high - low) + low).astype(np.float32)
+
+
+def box_sums(array: BoolArray | LabelArray, size: Sequence[int]) -> NDArray[np.int64]:
+    """Return the sums over every box of a size, by the box's first voxel; only the first ``len(size)`` axes are summed.
+
+    Args:
+        array: ``(x, y[, z])``.
+        size: of the box along the first axes, at most that of the array.
+    """
+    sums = np.asarray(array, np.int64)
+    for axis, n in enumerate(size):
+        total = np.insert(np.cumsum(sums, axis), 0, 0, axis)
+        last = total.shape[axis]
+        sums = total.take(range(n, last), axis) - total.take(range(last - n), axis)
+    return sums
+
+
+def light_augmentation(spatial_dims: int) -> Compose:
+    """Return mirroring of left and right and turns by up to 5° (in-plane), of an image, a mask or both.
+
+    Source: the released code of Xia et al. 2019.
+    """
+    keys = ("image", "mask")
+    turn = (radians(5),) if spatial_dims == 2 else (0.0, 0.0, radians(5))
+    return Compose(
+        [
+            RandFlipd(keys, prob=0.5, spatial_axis=0, allow_missing_keys=True),
+            RandAffined(
+                keys,
+                prob=0.5,
+                rotate_range=turn,
+                mode=["bilinear", "nearest"],
+                padding_mode="border",
+                allow_missing_keys=True,
+            ),
+        ]
+    )

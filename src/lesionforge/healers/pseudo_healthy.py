@@ -1,0 +1,260 @@
+"""``pseudo_healthy``: an image is taken apart into a healthy image and a map of the lesion, and put together again.
+
+Xia, Chartsias and Tsaftaris 2019 (arXiv 1901.07295), section 3. Generator G removes the lesion, segmentor S finds it,
+reconstructor R draws it again. With x_p, x_h a pathological and a healthy image, m_h the empty mask:
+
+    cycle P-H:    x̃_h = G(x_p),  m̃_p = S(x_p),  x̂_p = R(x̃_h, m̃_p)
+    cycle H-H:    x̃ = R(x_h, m_h),  m̂_h = S(x̃),  x̂_h = G(x̃)
+
+    L_CC   = |x̂_p − x_p|₁ + |x̂_h − x_h|₁ + |m̂_h − m_h|₁
+    L_GAN1 = ½ (D_x(x̃_h) − 1)² + ½ (D_x(x̃) − 1)²           for G and R
+             ½ (D_x(x_h) − 1)² + ½ D_x(fake)², of both fakes  for D_x
+    L_Seg  = Dice loss of m̃_p and the image's own mask           paired
+    L_GAN2 = the same game as L_GAN1, of m̃_p and real masks      unpaired, with D_m and masks of other subjects
+
+    paired:   10 L_CC + 1 L_GAN1 + 10 L_Seg;      unpaired: 10 L_CC + 2 L_GAN1 + 10 L_GAN2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from monai.losses import DiceLoss
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from lesionforge.cohort.scan import LabelArray
+from lesionforge.config import Options
+from lesionforge.healers.base import Healed, Healer
+from lesionforge.healers.healing_config import HealingConfig
+from lesionforge.healers.healing_items import Pairing
+from lesionforge.losses.game import AdversarialGame
+from lesionforge.networks.segmentor import CHANNELS, ResidualSegmentor
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.translation.conditions import one_hot
+from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo
+from lesionforge.training.rng import torch_seed
+
+
+class Weights(Options):
+    """Weights of the terms of the loss.
+
+    Attributes:
+        pathological: of what a pathological image loses in cycle P-H.
+        healthy: of what a healthy image loses in cycle H-H.
+        empty: of what is found in it there.
+        adversarial_ph: of D_x's answer to healed images.
+        adversarial_hh: of its answer to healthy images that went through R.
+        mask: of L_Seg or L_GAN2.
+    """
+
+    pathological: float = Field(default=10.0, ge=0)
+    healthy: float = Field(default=10.0, ge=0)
+    empty: float = Field(default=10.0, ge=0)
+    adversarial_ph: float = Field(ge=0)
+    adversarial_hh: float = Field(ge=0)
+    mask: float = Field(default=10.0, ge=0)
+
+
+PAPER = {
+    "paired": Weights(adversarial_ph=1, adversarial_hh=1),
+    "unpaired": Weights(adversarial_ph=2, adversarial_hh=2),
+}
+RELEASED_CODE = {
+    "paired": Weights(pathological=20, adversarial_ph=2, adversarial_hh=1),
+    "unpaired": Weights(pathological=20, adversarial_ph=2, adversarial_hh=1, mask=1),
+}
+
+
+class PseudoHealthyConfig(HealingConfig):
+    """Options of ``pseudo_healthy``: those of every method that heals, and these.
+
+    Attributes:
+        mode: ``paired`` trains S on each image's own mask; ``unpaired`` shows it none, and a discriminator masks of
+            other subjects.
+        segmentor_channels: widths of S from its finest resolution, times ``width``.
+        segmentor_dropout: probability after every convolution of S.
+        weights: of the loss's terms; those of the paper for ``mode`` unless given, with ``wgan`` those of the
+            authors' later code.
+    """
+
+    mode: Literal["paired", "unpaired"] = "paired"
+    segmentor_channels: tuple[int, ...] = Field(default=CHANNELS, min_length=2)
+    segmentor_dropout: float = Field(default=0.0, ge=0, lt=1)
+    weights: Weights = PAPER["paired"]
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults; the weights depend on ``mode`` and ``adversarial``."""
+        published = RELEASED_CODE if given.get("adversarial") == "wgan" else PAPER
+        unpaired = given.get("mode") == "unpaired"
+        return super().defaults(given) | {"weights": published["unpaired" if unpaired else "paired"]}
+
+    @property
+    def divisor(self) -> int:
+        """What the networks need each side of their input to be a multiple of."""
+        return max(super().divisor, int(2 ** (len(self.segmentor_channels) - 1)))
+
+    def segmentor(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return the segmentor."""
+        return ResidualSegmentor(
+            spatial_dims=self.spatial_dims,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            channels=self.segmentor_channels,
+            width=self.width,
+            dropout=self.segmentor_dropout,
+        )
+
+
+class PseudoHealthyModule(AdversarialModule):
+    """The training step; networks are called ``generator``, ``reconstructor`` and ``segmentor`` as in the paper.
+
+    Args:
+        config: the options.
+        generators: these three.
+        channels: image channels.
+        classes: lesion classes, a mask channel each.
+        seed: all randomness comes from it.
+        accumulate: batches to a step.
+    """
+
+    generator: Any
+    critic: Any
+
+    def __init__(
+        self,
+        config: PseudoHealthyConfig,
+        generators: nn.ModuleDict,
+        *,
+        channels: int,
+        classes: int,
+        seed: int,
+        accumulate: int = 1,
+    ) -> None:
+        with torch_seed(seed, "critics"):
+            critics = nn.ModuleDict({"image": config.critic(channels)})
+            if config.mode == "unpaired":
+                critics["mask"] = config.critic(classes)
+        super().__init__(generators, critics, config=config.optimiser, seed=seed, accumulate=accumulate)
+        self.game = AdversarialGame(config.adversarial, lambda_gp=config.lambda_gp)
+        self.dice = DiceLoss(smooth_nr=0.1, smooth_dr=0.1)
+        self.mode, self.weights = config.mode, config.weights
+        self.channels, self.classes = channels, classes
+
+    def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
+        """Both cycles, the adversarial terms, and L_Seg or L_GAN2."""
+        pathological, healthy = batch["pathological"], batch["healthy"]
+        healed, found = self.generator["generator"](pathological), self.generator["segmentor"](pathological)
+        drawn = self.generator["reconstructor"](torch.cat([healed, found], 1))
+
+        empty = healthy.new_zeros(len(healthy), self.classes, *healthy.shape[2:])
+        kept = self.generator["reconstructor"](torch.cat([healthy, empty], 1))
+        found_in_healthy, again = self.generator["segmentor"](kept), self.generator["generator"](kept)
+
+        terms = {
+            "pathological": l1_loss(drawn, pathological),
+            "healthy": l1_loss(again, healthy),
+            "empty": found_in_healthy.float().abs().mean(),
+            "adversarial_ph": self.game.generator_loss(self.critic["image"], healed),
+            "adversarial_hh": self.game.generator_loss(self.critic["image"], kept),
+            "mask": self._mask_loss(found, batch["mask"]),
+        }
+        loss = torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+        return loss, torch.cat([healed, kept, found], 1).detach(), terms
+
+    def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
+        """D_x, in both cycles, and unpaired D_m: the mean over the fakes of two cycles, twice, is the sum of both."""
+        healed, kept, found = fakes.split([self.channels, self.channels, self.classes], 1)
+        both = torch.cat([healed, kept])
+        losses = {"d_image": 2 * self.game.critic_loss(self.critic["image"], batch["healthy"], both)[0]}
+        if self.mode == "unpaired":
+            losses["d_mask"], _ = self.game.critic_loss(self.critic["mask"], batch["mask"], found)
+        return torch.stack(list(losses.values())).sum(), losses
+
+    def _mask_loss(self, found: Tensor, mask: Tensor) -> Tensor:
+        if self.mode == "unpaired":
+            return self.game.generator_loss(self.critic["mask"], found)
+        return torch.as_tensor(self.dice(found.float(), mask))
+
+
+class PseudoHealthy(Healer, Synthesizer):
+    """Trained networks that remove a lesion, find it and draw it."""
+
+    method = "pseudo_healthy"
+    Config: ClassVar[type[PseudoHealthyConfig]] = PseudoHealthyConfig
+    finds_lesions = True
+    reconstructs = True
+
+    @staticmethod
+    def pairing(options: Any) -> Pairing:
+        """Return which masks are trained on: each image's own, or those of others."""
+        mode: Pairing = options.mode
+        return mode
+
+    @classmethod
+    def generators(cls, info: ModelInfo) -> nn.ModuleDict:
+        """Return G, R and S, untrained."""
+        config = cls.Config.model_validate(info.config)
+        channels, classes = len(info.preprocessing.channels), len(info.classes)
+        return nn.ModuleDict(
+            {
+                "generator": config.generator(channels, channels),
+                "reconstructor": config.generator(channels + classes, channels),
+                "segmentor": config.segmentor(channels, classes),
+            }
+        )
+
+    @classmethod
+    def module(cls, info: ModelInfo, training: TrainingConfig) -> AdversarialModule:
+        """Return the networks with their training step."""
+        with torch_seed(training.seed, "weights"):
+            generators = cls.generators(info)
+        return PseudoHealthyModule(
+            cls.Config.model_validate(info.config),
+            generators,
+            channels=len(info.preprocessing.channels),
+            classes=len(info.classes),
+            seed=training.seed,
+            accumulate=training.accumulate,
+        )
+
+    def heal(self, sample: Sample) -> Healed:
+        """Remove the lesion, find it, and draw it again: cycle P-H."""
+        image = self.as_unit(sample.image)
+        healed, found = self.apply("generator", image), self.apply("segmentor", image)
+        drawn = self.apply("reconstructor", np.concatenate([healed, found]))
+        return Healed(image=self.from_unit(healed), pathology=found, reconstruction=self.from_unit(drawn))
+
+    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
+        """Draw the lesion with R, which has no randomness; slices that the mask leaves out stay as they are."""
+        image = sample.image.copy()
+        place: Any = ...
+        if mask.ndim > self.config.spatial_dims:
+            place = (..., np.flatnonzero(mask.any(axis=(0, 1))))
+        if mask.any():
+            lesion = one_hot(mask[place], self.info.classes)
+            inputs = np.concatenate([self.as_unit(image[place]), lesion])
+            image[place] = self.from_unit(self.apply("reconstructor", inputs))
+        return sample.with_lesion(image, mask)
+
+    @property
+    def draws_whole_image(self) -> bool:
+        """R draws everything."""
+        return True
+
+    @property
+    def sees_lesions(self) -> bool:
+        """R does."""
+        return True
+
+    def margin_mm(self) -> float:
+        """How far beyond the mask the drawn lesion is blended into the scan."""
+        return self.config.margin_mm

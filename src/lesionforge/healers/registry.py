@@ -1,0 +1,50 @@
+"""The healers by name: methods that remove lesions. A new one is a line here, or an entry point of another package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionforge.errors import ConfigError, choose_from
+from lesionforge.registry import Registry
+from lesionforge.synthesizers.registry import SYNTHESIZERS, load_model
+
+if TYPE_CHECKING:
+    from lesionforge.healers.base import Healer
+    from lesionforge.synthesizers.base import FittedModel
+    from lesionforge.training.loop import Device
+
+HEALERS: Registry[Healer] = Registry(
+    "a method that removes lesions",
+    {
+        "pseudo_healthy": "lesionforge.healers.pseudo_healthy:PseudoHealthy",
+        "healing_gan": "lesionforge.healers.baselines:HealingGAN",
+        "healing_cyclegan": "lesionforge.healers.baselines:HealingCycleGAN",
+    },
+    group="lesionforge.healers",
+)
+
+
+def load_healer(folder: Path, *, device: Device = "cpu") -> Healer:
+    """Load the model folder of what removes lesions; only JSON and safetensors are read.
+
+    Args:
+        folder: the model folder.
+        device: where to heal.
+
+    Raises:
+        ModelError: if it is unfinished, damaged, of another version, or of something else.
+    """
+    return load_model(folder, HEALERS, device=device)
+
+
+def find_trainable(name: str) -> type[FittedModel]:
+    """Return the synthesizer or healer of this name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    for methods in (SYNTHESIZERS, HEALERS):
+        if name in methods:
+            return methods[name]
+    raise ConfigError(name, "is no method", choose_from([*SYNTHESIZERS, *HEALERS]))

@@ -1,0 +1,138 @@
+"""Masks of another source, moved, grown or shrunk, turned, mirrored and bent."""
+
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from lesionforge.cohort.scan import LabelArray, Scan
+from lesionforge.errors import ConfigError
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.noise import smooth_noise
+from lesionforge.masks.placement import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
+from lesionforge.preprocessing.brain.brain_mask import slice_axis
+from lesionforge.preprocessing.brain.region import with_region
+
+_BEND_MM = 12.0
+"""Distance between the control points of the elastic deformation."""
+
+
+class EditedMasks(MaskSource):
+    """Draws from a source and edits what it gives. Classes move together, so nested classes stay nested.
+
+    Args:
+        source: where the masks come from.
+        shift_mm: range of the shift of its place along each axis, in mm.
+        scale: range of the factor on its lengths.
+        rotation_deg: largest rotation; in the slice plane where slices are thick, else about any axis.
+        mirror: mirror between left and right with probability one half, shape and place.
+        elastic_mm: standard deviation of a smooth random displacement, in mm; 0 = none.
+
+    Raises:
+        ConfigError: if a range is upside down or a scale is not positive.
+    """
+
+    def __init__(
+        self,
+        source: MaskSource,
+        *,
+        shift_mm: tuple[float, float] = (-10.0, 10.0),
+        scale: tuple[float, float] = (0.6, 1.4),
+        rotation_deg: float = 40.0,
+        mirror: bool = True,
+        elastic_mm: float = 1.0,
+    ) -> None:
+        for name, (low, high) in {"shift_mm": shift_mm, "scale": scale}.items():
+            if low > high:
+                raise ConfigError(name, f"the range {low} to {high} is upside down", "give the smaller number first")
+        if scale[0] <= 0 or elastic_mm < 0:
+            raise ConfigError("scale, elastic_mm", "out of range", "use scales above 0 and elastic_mm of 0 or more")
+        self.source, self.subjects = source, source.subjects
+        self.shift_mm, self.scale, self.rotation_deg = shift_mm, scale, rotation_deg
+        self.mirror, self.elastic_mm = mirror, elastic_mm
+
+    @property
+    def digest(self) -> str:
+        """That of the source, with the ranges of the edits."""
+        ranges = (self.shift_mm, self.scale, self.rotation_deg, self.mirror, self.elastic_mm)
+        return f"{self.source.digest}, edited {ranges}"
+
+    def to(self, device: str) -> Self:
+        """Move the source."""
+        self.source.to(device)
+        return self
+
+    def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
+        """Draw a mask from the source and edit it."""
+        scan = with_region(scan)
+        drawn = self.source.draw(scan, rng)
+        centre = _relative_place(drawn, scan)
+        if not drawn.mask.any():
+            return replace(drawn, centre=centre, corner=None)
+        shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
+        mask = self._deform(drawn.mask, scan, rng)
+        flip = self.mirror and rng.random() < 0.5
+        axis = left_right_axis(scan)
+        if flip:
+            mask = np.flip(mask, axis)
+        if centre is not None:
+            mirrored = np.array([1 - c if flip and a == axis else c for a, c in enumerate(centre)])
+            centre = tuple(float(c) for c in mirrored + shift / _box_size_mm(scan))
+        return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
+
+    def _deform(self, mask: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
+        """Return the mask scaled, turned and bent on the grid of a scan; empty if nothing of it hits a voxel."""
+        spacing, factor = np.array(scan.spacing), rng.uniform(*self.scale)
+        rotation = _rotation(np.array(scan.slicing_spacing), np.deg2rad(self.rotation_deg), rng)
+        size_mm = np.array(mask.shape) * spacing
+        reach = np.abs(rotation) @ size_mm * factor + 4 * self.elastic_mm
+        shape = tuple(int(n) for n in np.maximum(1, np.ceil(reach / spacing)))
+        middle = (np.array(shape) - 1) / 2
+        grid = np.indices(shape).reshape(mask.ndim, -1)
+        points = (grid - middle[:, None]) * spacing[:, None]
+        if self.elastic_mm > 0:
+            points = points + _displacement(shape, spacing, self.elastic_mm, rng)
+        origin = (np.array(mask.shape) - 1) / 2
+        index = np.rint((rotation.T @ points) / factor / spacing[:, None] + origin[:, None]).astype(int)
+        inside = np.all((index >= 0) & (index < np.array(mask.shape)[:, None]), axis=0)
+        deformed = np.zeros(grid.shape[1], np.int16)
+        deformed[inside] = mask[tuple(index[:, inside])]
+        deformed = deformed.reshape(shape)
+        return crop_to_lesion(deformed)[0] if deformed.any() else deformed
+
+
+def _relative_place(drawn: DrawnMask, scan: Scan) -> tuple[float, ...] | None:
+    """Return the relative place of a drawn mask, also of one whose place is fixed."""
+    if drawn.corner is None or not drawn.mask.any() or scan.region is None or not scan.region.any():
+        return drawn.centre
+    low, high = region_box(scan.region)
+    return tuple(float(c) for c in (np.array(drawn.corner) + centroid(drawn.mask) - low) / np.maximum(high - low, 1))
+
+
+def _box_size_mm(scan: Scan) -> NDArray[np.float64]:
+    if scan.region is None or not scan.region.any():
+        return np.asarray(np.multiply(scan.spatial_shape, scan.spacing))
+    low, high = region_box(scan.region)
+    return np.asarray(np.maximum(high - low, 1) * np.array(scan.spacing))
+
+
+def _rotation(spacing: NDArray[np.float64], limit: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a random rotation matrix: in the slice plane for 2D and thick slices, else about any axis."""
+    angle = rng.uniform(-limit, limit)
+    if spacing.size == 2:
+        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    direction = rng.normal(size=3)
+    if spacing.max() > 1.5 * spacing.min():
+        direction = np.eye(3)[slice_axis(tuple(spacing))]
+    return np.asarray(Rotation.from_rotvec(angle * direction / np.linalg.norm(direction)).as_matrix())
+
+
+def _displacement(
+    shape: tuple[int, ...], spacing: NDArray[np.float64], sigma: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a smooth random displacement ``(axis, voxel)`` in mm."""
+    knots = [max(2, int(np.ceil(n * s / _BEND_MM)) + 1) for n, s in zip(shape, spacing, strict=True)]
+    return np.stack([sigma * smooth_noise(shape, knots, rng).ravel() for _ in shape])

@@ -1,0 +1,109 @@
+"""Semi-random masks: ellipsoids of random size, direction and number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.scan import BoolArray, Scan
+from lesionforge.errors import ConfigError, PlacementError
+from lesionforge.masks.bank import MaskBank
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.noise import smooth_noise
+from lesionforge.masks.placement import JITTER_MM, allowed_region, crop_to_lesion, random_voxel, region_box
+from lesionforge.preprocessing.brain.region import with_region
+
+_BUMPS_PER_AXIS = 4
+
+
+class Ellipsoids(MaskSource):
+    """Draws one to a few ellipsoids at places of their own (ellipses in 2D).
+
+    Args:
+        count: least and greatest number of ellipsoids in a mask.
+        diameter_mm: range of each of an ellipsoid's diameters.
+        prior: a cohort whose lesions say where lesions lie; without it every place in the region is as likely.
+        irregularity: relative standard deviation of the bumps on the surface, 0 = smooth.
+        label: the class of the lesions.
+        channel: the channel of ``prior`` in which the brain is looked for.
+        on_problem: called with the error of a case of ``prior`` that cannot be read; raises unless given.
+
+    Raises:
+        ConfigError: if a range is upside down or not positive, or the prior has no lesion.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: tuple[int, int] = (1, 3),
+        diameter_mm: tuple[float, float] = (6.0, 30.0),
+        prior: Cohort | None = None,
+        irregularity: float = 0.1,
+        label: int = 1,
+        channel: str | None = None,
+        on_problem: OnProblem = fail,
+    ) -> None:
+        for name, (low, high) in {"count": count, "diameter_mm": diameter_mm}.items():
+            if not 0 < low <= high:
+                raise ConfigError(name, f"{low} to {high} is no range above 0", "give the smaller number first")
+        self.count, self.diameter_mm, self.irregularity, self.label = count, diameter_mm, irregularity, label
+        self.prior = None if prior is None else MaskBank(prior, channel=channel, on_problem=on_problem)
+        self.subjects = frozenset() if self.prior is None else self.prior.subjects
+
+    @property
+    def digest(self) -> str:
+        """The ranges, and the hash of the lesions that say where."""
+        ranges = (self.count, self.diameter_mm, self.irregularity, self.label)
+        return f"{ranges} {None if self.prior is None else self.prior.digest}"
+
+    def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
+        """Draw the ellipsoids of one mask.
+
+        Raises:
+            PlacementError: if the scan has no room for lesions.
+        """
+        scan = with_region(scan)
+        allowed = allowed_region(scan)
+        if not allowed.any():
+            raise PlacementError(scan.case.case_id, "has no room for a lesion", "leave this scan out")
+        together = np.zeros(scan.spatial_shape, np.int16)
+        for _ in range(rng.integers(self.count[0], self.count[1] + 1)):
+            radii = rng.uniform(*self.diameter_mm, scan.spatial_dims) / 2
+            self._paint(together, self._centre(scan, allowed, rng), radii, scan.spacing, rng)
+        if not together.any():
+            return DrawnMask(mask=together, mask_id="ellipsoids", subjects=self.subjects)
+        mask, corner = crop_to_lesion(together)
+        return DrawnMask(mask=mask, mask_id="ellipsoids", subjects=self.subjects, corner=corner)
+
+    def _centre(self, scan: Scan, allowed: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return a random centre in voxels; with a prior, near where a lesion of it lies."""
+        relative = None if self.prior is None else self.prior.draw(scan, rng).centre
+        if relative is None or scan.region is None:
+            return random_voxel(allowed, rng)
+        low, high = region_box(scan.region)
+        jitter = rng.normal(0, JITTER_MM, len(relative)) / np.array(scan.spacing)
+        return np.asarray(low + np.array(relative) * (high - low) + jitter)
+
+    def _paint(
+        self,
+        mask: NDArray[np.int16],
+        centre: NDArray[np.float64],
+        radii: NDArray[np.float64],
+        spacing: Sequence[float],
+        rng: np.random.Generator,
+    ) -> None:
+        """Set the voxels of one ellipsoid."""
+        directions = np.linalg.qr(rng.normal(size=(centre.size, centre.size)))[0]
+        reach = radii.max() * (1 + 3 * self.irregularity) / np.array(spacing)
+        low = np.maximum(0, np.floor(centre - reach)).astype(int)
+        high = np.minimum(mask.shape, np.ceil(centre + reach) + 1).astype(int)
+        shape = tuple(np.maximum(0, high - low))
+        bumps = smooth_noise(shape, [_BUMPS_PER_AXIS] * centre.size, rng)
+        grid = np.indices(shape).reshape(centre.size, -1)
+        offset = (grid + (low - centre)[:, None]) * np.array(spacing)[:, None]
+        distance = np.linalg.norm((directions @ offset) / radii[:, None], axis=0).reshape(shape)
+        inside = distance < 1 + self.irregularity * bumps
+        mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))][inside] = self.label

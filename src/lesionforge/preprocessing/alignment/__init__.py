@@ -1,0 +1,1 @@
+"""Scans on one grid over the MNI152 template."""

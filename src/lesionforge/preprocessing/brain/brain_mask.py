@@ -1,0 +1,236 @@
+"""Where the brain is, found from one image channel alone: no eyes, skull, scalp or air.
+
+Distances are measured in units of the head, whose largest slice is taken to be as large as an adult's: the spacing of
+2D exports is often unknown, and heads differ in size. "In plane" means within a slice.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, slicing_spacing
+from lesionforge.preprocessing.brain.skull import inner_contour
+
+HEAD_WIDTH_MM = 150.0
+"""Square root of the area of an adult head's largest axial slice."""
+
+_PADDING = 2
+_AIR = 0.05
+"""What is darker than this share of the highest value is air in CT."""
+_CROSS = ndimage.generate_binary_structure(2, 1)
+_DARK, _BRIGHT, _VERY_BRIGHT = 0.5, 1.65, 1.95
+"""Fluid, bone and air lie below, fat and bright lesions above these multiples of the brain's intensity."""
+_LEAST_CONTRAST = 3.0
+"""Between the head and what is around it; less is noise alone."""
+_LEAST_USUAL = 0.75
+"""Where less than this share of a slice is as bright as brain, it is no brain."""
+
+
+def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolArray:
+    """Return the voxels that are brain, without eyes, skull, scalp and air.
+
+    Works without weights on whole-head MR, on skull-stripped MR (constant background) and on head CT (Hounsfield
+    units, or a brain window whose bone is saturated). Lesions are included. Where it is unsure, as at the skull base,
+    it rather misses brain.
+
+    Args:
+        image: ``(x, y[, z])`` one channel; the slices of a volume lie along the axis with the widest spacing.
+        spacing: millimetres along each axis; only used to tell which axis that is.
+
+    Returns:
+        ``(x, y[, z])`` bool; empty where no brain was found.
+    """
+    volume = np.asarray(image, np.float32)
+    if volume.ndim == 2:
+        return _find(volume[..., None])[..., 0]
+    axis = slice_axis(slicing_spacing(spacing, volume.shape))
+    return np.ascontiguousarray(np.moveaxis(_find(np.moveaxis(volume, axis, -1)), -1, axis))
+
+
+def slice_axis(spacing: Sequence[float]) -> int:
+    """Return the axis with the widest spacing, the last of them where several are as wide."""
+    rounded = np.round(spacing, 2)
+    return int(np.flatnonzero(rounded == rounded.max())[-1])
+
+
+def _find(volume: FloatArray) -> BoolArray:
+    """Find the brain in a stack of slices ``(x, y, slice)``, on a grid of about 128 × 128."""
+    step = max(1, round(float(np.sqrt(np.prod(volume.shape[:2]))) / 128))
+    in_hounsfield_units = np.mean(volume < -300) > 0.05
+    if in_hounsfield_units:
+        volume = np.clip(volume, 0, 80)
+    around = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
+    small = np.pad(volume[::step, ::step], around, constant_values=float(volume.min())) - volume.min()
+    if not small.any():
+        return np.zeros(volume.shape, bool)
+    is_ct = _has_saturated_bone(small)
+    head = _head(small, _AIR * small.max() if is_ct else 0.5 * threshold_otsu(small))
+    if not head.any() or np.median(small[head]) < _LEAST_CONTRAST * np.median(small[~head]):
+        return np.zeros(volume.shape, bool)
+    mm = HEAD_WIDTH_MM / float(np.sqrt(head.sum(axis=(0, 1)).max()))
+    if is_ct:
+        region = _inside_bone(small, mm)
+    elif _is_stripped(small, head):
+        region = head
+    else:
+        region = _inside_skull(small, head, mm)
+    region = region[_PADDING:-_PADDING, _PADDING:-_PADDING].repeat(step, axis=0).repeat(step, axis=1)
+    return region[: volume.shape[0], : volume.shape[1]]
+
+
+def _head(volume: FloatArray, threshold: float) -> BoolArray:
+    """Return what is bright in each slice, filled, without small pieces."""
+    opened = ndimage.binary_opening(volume > threshold, _CROSS[..., None])
+    slices = [ndimage.binary_fill_holes(_large(opened[..., k], 0.03)) for k in range(volume.shape[-1])]
+    return np.stack(slices, axis=-1)
+
+
+def _has_saturated_bone(volume: FloatArray) -> bool:
+    """Return whether as many voxels of the head have the highest value as the skull has in a CT window."""
+    lit = volume[volume > _AIR * volume.max()]
+    return bool(0.03 < np.mean(lit > 0.98 * volume.max()) < 0.8)
+
+
+def _is_stripped(volume: FloatArray, head: BoolArray) -> bool:
+    """Return whether almost all of the background has one and the same value."""
+    within = slice(_PADDING, -_PADDING)
+    outside = volume[within, within][~head[within, within]]
+    return outside.size == 0 or bool(np.mean(outside == np.median(outside)) > 0.95)
+
+
+def _inside_bone(volume: FloatArray, mm: float) -> BoolArray:
+    """Return, slice by slice, the largest piece of soft tissue if bone encloses it (CT)."""
+    region = np.zeros(volume.shape, bool)
+    for k in range(volume.shape[-1]):
+        bone = volume[..., k] > 0.85 * volume.max()
+        inside = ndimage.binary_fill_holes(_close(bone, 5, mm)) & ~bone
+        deep = _depth(inside, mm) > 8
+        if not deep.any():
+            continue
+        smooth = ndimage.uniform_filter(volume[..., k], 3)
+        soft = inside & (smooth > 0.5 * np.median(smooth[deep]))
+        core = _large(_depth(soft, mm) > 3, 1)
+        brain = ndimage.binary_fill_holes(_close(soft & _near(core, 5, mm), 3, mm))
+        rim = _near(brain, 4, mm) & ~brain
+        if np.count_nonzero(brain) * mm**2 > 2000 and np.count_nonzero(_near(bone, 2, mm) & rim) > 0.8 * rim.sum():
+            region[..., k] = brain
+    return region
+
+
+def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
+    """Return the brain in whole-head MR.
+
+    In the slice that shows most brain everything inside the skull is taken. From there the slices are followed both
+    ways; each lies within the one before, a little widened. Towards the skull base (where there is more bone and air),
+    only homogeneous tissue is taken.
+    """
+    depth = np.stack([_depth(head[..., k], mm) for k in range(head.shape[-1])], axis=-1)
+    relative, reference = _relative_to_brain(volume, depth, mm)
+    biggest = np.argsort(-head.sum(axis=(0, 1)))[: max(1, head.shape[-1] // 3)]
+    centre = ndimage.center_of_mass(head[..., biggest].sum(axis=-1))
+    inside = inner_contour(relative, depth, centre, mm)
+    usual = (relative > _DARK) & (relative < _BRIGHT)
+    area = inside.sum(axis=(0, 1))
+    share = (usual & inside).sum(axis=(0, 1)) / np.maximum(area, 1)
+    lit = (area > 0) & (reference > 0.25 * np.median(reference))
+    start = int(np.argmax(area * share**2 * lit))
+    region = np.zeros(volume.shape, bool)
+    if share[start] < _LEAST_USUAL:
+        return region
+    region[..., start] = inside[..., start]
+    if volume.shape[-1] == 1:
+        return _lone_slice(relative, region, mm)
+    dark = ((relative < _DARK) & inside).sum(axis=(0, 1)) * head.sum(axis=(0, 1)) / np.maximum(area, 1)
+    below, above = dark[:start][lit[:start]], dark[start + 1 :][lit[start + 1 :]]
+    base_first = below.size > 0 and (above.size == 0 or below.mean() > above.mean())
+    _follow(region, relative, inside, range(start - 1, -1, -1), mm, base=base_first)
+    _follow(region, relative, inside, range(start + 1, volume.shape[-1]), mm, base=not base_first)
+    return region
+
+
+def _relative_to_brain(volume: FloatArray, depth: FloatArray, mm: float) -> tuple[FloatArray, NDArray[np.float64]]:
+    """Return the volume divided by the smooth local intensity of the brain, and each slice's typical one."""
+    deep = depth > 0.5 * depth.max(axis=(0, 1))
+    slices = range(volume.shape[-1])
+    reference = np.array([np.median(volume[..., k][deep[..., k]]) if deep[..., k].any() else 0 for k in slices])
+    relative = volume / np.maximum(reference, 1e-3 * volume.max())
+    typical = ((depth > 12) & (relative > 0.4) & (relative < 1.5)).astype(np.float32)
+    sigma = (20 / mm, 20 / mm, 0)
+    weight = ndimage.gaussian_filter(typical, sigma, truncate=2) + 0.05
+    field = (ndimage.gaussian_filter(typical * relative, sigma, truncate=2) + 0.05) / weight
+    return (relative / field).astype(np.float32), reference
+
+
+def _follow(
+    region: BoolArray, relative: FloatArray, inside: BoolArray, slices: range, mm: float, *, base: bool
+) -> None:
+    """Fill ``region`` along ``slices``, from the neighbour of a filled slice until the brain ends."""
+    previous = slices.start - slices.step
+    largest = np.count_nonzero(region[..., previous])
+    for k in slices:
+        image, before = relative[..., k], region[..., previous]
+        lesion = _thick(before & (relative[..., previous] > 1.5), mm)
+        image = np.where(_near(lesion, 5, mm), np.minimum(image, 1.4), image)
+        brain = inside[..., k] & _near(before, 2.5 if base else 5, mm)
+        usual = np.mean(((image > _DARK) & (image < _BRIGHT))[brain]) if brain.any() else 0.0
+        if base:
+            brain = _homogeneous(image, brain, mm)
+        least, least_usual = (0.35, _LEAST_USUAL) if base else (0.25, 0.6)
+        if np.count_nonzero(brain) < least * largest or usual < least_usual:
+            return
+        region[..., k] = brain
+        previous = k
+
+
+def _lone_slice(relative: FloatArray, inside: BoolArray, mm: float) -> BoolArray:
+    """Return the brain of a single slice; only its homogeneous tissue if there is much air, bone or fluid in it."""
+    if np.mean(relative[inside] < _DARK) < 0.06:
+        return inside
+    brain = _homogeneous(relative[..., 0], inside[..., 0], mm)
+    return (brain & (np.count_nonzero(brain) > 0.6 * np.count_nonzero(inside)))[..., None]
+
+
+def _homogeneous(image: FloatArray, brain: BoolArray, mm: float) -> BoolArray:
+    """Return the large pieces of tissue as bright as brain, with what they enclose."""
+    tissue = ndimage.binary_fill_holes(brain & (image > 0.6) & (image < _BRIGHT))
+    parts, _ = ndimage.label(_depth(tissue, mm) > 5)
+    large = np.bincount(parts.ravel()) * mm**2 > 150
+    large[0] = False
+    grown = brain & (image > 0.45) & (image < _VERY_BRIGHT) & _near(large[parts], 7.5, mm)
+    return np.asarray(ndimage.binary_fill_holes(_close(grown, 5, mm)) & brain)
+
+
+def _thick(mask: BoolArray, mm: float) -> BoolArray:
+    return np.asarray(mask & _near(_depth(mask, mm) > 4, 5, mm))
+
+
+def _depth(mask: BoolArray, mm: float) -> FloatArray:
+    """Return the distance in mm of every pixel of ``mask`` to the outside, 0 outside; the border counts as outside."""
+    padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=mm)
+    return np.asarray(padded[1:-1, 1:-1], np.float32)
+
+
+def _near(mask: BoolArray, distance: float, mm: float) -> BoolArray:
+    """Return the pixels less than ``distance`` mm from ``mask``."""
+    if not mask.any():
+        return np.zeros(mask.shape, bool)
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=mm) < distance)
+
+
+def _close(mask: BoolArray, distance: float, mm: float) -> BoolArray:
+    """Return ``mask`` with gaps of up to twice ``distance`` mm closed."""
+    margin = int(np.ceil(distance / mm)) + 1
+    padded = np.pad(mask, margin)
+    closed = ~_near(~_near(padded, distance, mm), distance, mm)
+    return np.asarray((closed | padded)[margin:-margin, margin:-margin])
+
+
+def _large(mask: BoolArray, share: float) -> BoolArray:
+    """Return the connected pieces that have at least ``share`` of the size of the largest."""
+    parts, _ = ndimage.label(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(mask & (sizes >= share * sizes.max())[parts])

@@ -1,0 +1,23 @@
+"""Where lesions may lie in a scan: its parenchyma as far as an anatomy map tells, else its brain."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lesionforge.cohort.scan import Scan
+from lesionforge.preprocessing.brain.brain_mask import brain_region
+
+
+def with_region(scan: Scan) -> Scan:
+    """Return the scan with its region worked out, so that many masks can be placed in it quickly.
+
+    The region is the scan's own if it has one; else the parenchyma of its anatomy map (all but 0 unless the case says
+    otherwise); else the brain as found in the first channel. Lesions of the scan are part of it.
+    """
+    if scan.region is not None:
+        return scan
+    if scan.anatomy is not None:
+        region = np.isin(scan.anatomy, scan.case.parenchyma) if scan.case.parenchyma else scan.anatomy > 0
+    else:
+        region = brain_region(scan.image[0], scan.spacing)
+    return replace(scan, region=region)

@@ -1,0 +1,1 @@
+"""How bright lesions are, and lesions cut out to be drawn again."""

@@ -1,0 +1,26 @@
+"""The margin around a lesion: what is drawn beside it, and how it fades into the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+
+
+def hole_around(mask: LabelArray, margin_mm: float, spacing: Sequence[float]) -> tuple[BoolArray, FloatArray]:
+    """Return the voxels within ``margin_mm`` of the mask, and a weight: 1 on the mask, falling to 0 at their edge.
+
+    A margin thinner than a voxel leaves the mask itself.
+    """
+    weight = np.zeros(mask.shape, np.float32)
+    found = ndimage.find_objects((mask > 0).astype(np.int8))
+    if not found:
+        return weight > 0, weight
+    reach = [int(np.ceil(margin_mm / step)) + 1 for step in spacing]
+    box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(found[0], reach, strict=True))
+    distance = ndimage.distance_transform_edt(mask[box] == 0, sampling=spacing)
+    weight[box] = np.clip(1 - distance / max(margin_mm, 1e-6), 0, 1) if margin_mm > 0 else distance == 0
+    return weight > 0, weight

@@ -1,0 +1,1 @@
+"""Lesion-free scans made like those of another set."""

@@ -1,0 +1,292 @@
+"""Lesion-free scans of another set, chosen and changed so that level and brightness do not give the set away.
+
+Lesions drawn into healthy scans of another hospital teach a network the hospital, unless both sets look alike beside
+lesions. So every healthy subject gets a partner among the reference subjects. Of slices those are taken that lie at the
+levels of the partner's. Then tissue gets the distribution of intensities that it has in those slices, of volumes in the
+partner's first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.inspection.measure import foreground
+from lesionforge.cohort.layouts import WriteReport, case_files, write_nnunet
+from lesionforge.cohort.layouts.cases_csv import write_table
+from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
+from lesionforge.errors import CohortError
+from lesionforge.files import claim_output, one_at_a_time, scratch, write_json
+from lesionforge.preprocessing.matching.heights import Heights, estimate_heights, stack_order
+from lesionforge.preprocessing.matching.match_sheet import match_sheet
+from lesionforge.preprocessing.matching.set_classifier import set_auc, tissue, tissue_histogram
+from lesionforge.seeding import generator
+
+MOST_AUC = 0.6
+"""What a classifier that sees level and histogram alone may reach after matching."""
+MOST_VALUES = 1_000_000
+MATCHES, FACTS = "match.csv", "match.json"
+Progress = Callable[[int, int], None]
+Auc = Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A healthy case, and the reference case at its level; of volumes any of the partner's."""
+
+    case: Case
+    partner: Case
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchReport:
+    """What became of the healthy scans.
+
+    Attributes:
+        written: the matched cohort, and the errors of cases that were left out.
+        auc: how well a classifier tells the sets apart by ``level``, ``histogram`` and ``both``, ``before`` and
+            ``after``; ``None`` where there are too few subjects to tell.
+        height_error: mean error of the estimated levels, in slices; ``None`` for volumes.
+    """
+
+    written: WriteReport
+    auc: Auc
+    height_error: float | None
+
+
+@one_at_a_time
+def match_cohort(
+    cohort: Cohort,
+    reference: Cohort,
+    *,
+    out: Path,
+    seed: int = 0,
+    columns: Collection[str] = (),
+    progress: Progress = lambda done, total: None,
+) -> MatchReport:
+    """Write the lesion-free scans of ``cohort`` that lie at the levels of ``reference``, with its intensities.
+
+    Beside the cohort go ``match.csv``, who was matched with whom, ``match.json``, the classifiers' AUC, and
+    ``match.png``. A matched case has its partner as a parent, since it knows that subject's intensities.
+
+    Args:
+        cohort: holds lesion-free scans; of slices whole stacks, see
+            :func:`~lesionforge.preprocessing.matching.heights.stack_order`.
+        reference: annotated cases that they are to look like beside lesions: those that will be trained on.
+        out: a new folder.
+        seed: of the classifiers, and of who is whose partner where no levels say.
+        columns: further ones of ``cases.csv`` to take along.
+        progress: called with the cases that are done, and their number.
+
+    Raises:
+        CohortError: if there is no lesion-free scan or no reference, one is of slices and the other of volumes, or
+            levels cannot be learnt.
+        OutputError: if ``out`` is not empty.
+    """
+    problems: list[CohortError] = []
+    healthy, reference = _checked(cohort, reference, problems)
+    heights = None
+    if healthy.cases[0].file_ending == ".png":
+        heights = estimate_heights(healthy, reference, stack_order(cohort), seed=seed)
+        healthy = healthy.with_cases([case for case in healthy if case.case_id in heights.of_stacks])
+    partners = _partners(healthy, reference, heights, seed)
+    matches = _matches(healthy, reference, heights, partners)
+    claim_output(out)
+    with scratch(out) as temporary:
+        changed = list(_changed(matches, healthy.channels, temporary, progress))
+        written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
+    kept = {case.case_id: case for case in written.cohort}
+    after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
+    judge = _Judge(partners, heights, seed)
+    auc = {
+        "before": judge.auc([case for case in healthy if case.subject_id in partners], reference.cases),
+        "after": judge.auc([match.case for match in after], [match.partner for match in after]),
+    }
+    error = None if heights is None else heights.error
+    write_table(out / MATCHES, [_row(match, heights) for match in after], columns=["case_id", "partner"])
+    before = {match.case.case_id: match.case for match in matches}
+    triples = [(match.partner, before[match.case.case_id], match.case) for match in after]
+    match_sheet(triples, healthy.channels, out / "match.png")
+    write_json(out / FACTS, {"auc": auc, "height_error": error, "reference": sorted(reference.subjects)})
+    return MatchReport(written=written, auc=auc, height_error=error)
+
+
+def told_apart(auc: Auc) -> bool:
+    """Return whether a classifier still reaches more than :data:`MOST_AUC` after matching."""
+    return any(value is not None and value > MOST_AUC for value in auc["after"].values())
+
+
+def describe_auc(auc: Auc) -> str:
+    """Say in one line how well a classifier tells the sets apart, before and after."""
+    said = {
+        when: {name: "?" if value is None else f"{value:.2f}" for name, value in of.items()} for when, of in auc.items()
+    }
+    parts = [f"{name} {said['before'][name]} before, {value} after" for name, value in said["after"].items()]
+    return f"AUC of a classifier of the two sets that sees one thing alone: {'; '.join(parts)} (0.5 is chance)"
+
+
+def match_intensities(
+    image: FloatArray, values: FloatArray, wanted: FloatArray, *, beyond: Literal["stays", "scales"] = "stays"
+) -> FloatArray:
+    """Return intensities so that ``values`` would get the distribution of ``wanted``.
+
+    Args:
+        image: intensities, some or all of them from ``values``.
+        values: the sample whose distribution is changed.
+        wanted: the sample that has the distribution.
+        beyond: what becomes of intensities below or above ``values``: in 8 bit those of air and clipped bone mean the
+            same in every file; in other units they are to be as far above or below as they were, in proportion.
+    """
+    found, counts = np.unique(values, return_counts=True)
+    quantiles = (np.cumsum(counts) - counts / 2) / values.size
+    becomes = np.quantile(wanted, quantiles)
+    below, above = image < found[0], image > found[-1]
+    scales = (becomes[[0, -1]] / found[[0, -1]]) if beyond == "scales" and found[0] > 0 else (1.0, 1.0)
+    changed = np.interp(image, found, becomes)
+    return np.select([below, above], [image * scales[0], image * scales[1]], changed).astype(np.float32)
+
+
+def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> tuple[Cohort, Cohort]:
+    """Return the lesion-free cases that can be read and the annotated ones of the reference, with its channels."""
+    channels = reference.channels
+    known = reference.having(channels).annotated()
+    healthy = cohort.having(channels).with_channels(channels).healthy()
+    healthy = healthy.with_cases([case for case in healthy if _is_readable(case, channels, problems)])
+    if not len(healthy):
+        raise CohortError(cohort.name, "has no lesion-free scan", "name scans that are annotated as lesion-free")
+    if not len(known):
+        raise CohortError(reference.name, "has no annotated scan to be like", "annotate some")
+    if healthy.cases[0].file_ending != known.cases[0].file_ending:
+        what = "one is of slices, the other of volumes"
+        raise CohortError(f"{cohort.name} and {reference.name}", what, "name two of a kind")
+    return healthy, known
+
+
+def _is_readable(case: Case, channels: Sequence[str], problems: list[CohortError]) -> bool:
+    try:
+        load_scan(case, channels)
+    except CohortError as problem:
+        problems.append(problem)
+        return False
+    return True
+
+
+def _of_subjects(cohort: Cohort) -> dict[str, list[Case]]:
+    return {subject: list(cohort.of_subjects([subject])) for subject in cohort.subjects}
+
+
+def _partners(healthy: Cohort, reference: Cohort, heights: Heights | None, seed: int) -> dict[str, str]:
+    """Return healthy subject → reference subject: those whose slices fit best, none oftener than needed."""
+    own, theirs = _of_subjects(healthy), _of_subjects(reference)
+    order = generator(seed, "partners").permutation(sorted(theirs)).tolist()
+    columns = order * -(-len(own) // len(order))
+    apart = np.zeros((len(own), len(columns)))
+    if heights is not None:
+        misfit = {(mine, other): _mean_distance(own[mine], theirs[other], heights) for mine in own for other in theirs}
+        apart = np.array([[misfit[mine, other] for other in columns] for mine in own])
+    rows, chosen = linear_sum_assignment(apart)
+    names = list(own)
+    return {names[row]: columns[column] for row, column in zip(rows, chosen, strict=True)}
+
+
+def _mean_distance(mine: Sequence[Case], theirs: Sequence[Case], heights: Heights) -> float:
+    apart = _distances(mine, theirs, heights)
+    return float(apart[linear_sum_assignment(apart)].mean())
+
+
+def _distances(mine: Sequence[Case], theirs: Sequence[Case], heights: Heights) -> NDArray[np.float64]:
+    """Return ``(mine, theirs)`` differences of height; only slices of stacks have one."""
+    places = [heights.of_stacks[case.case_id] for case in mine]
+    return np.abs(np.subtract.outer(places, [heights.of_slices[case.case_id] for case in theirs]))
+
+
+def _matches(healthy: Cohort, reference: Cohort, heights: Heights | None, partners: Mapping[str, str]) -> list[Match]:
+    """Return all volumes with a partner, or the slices that lie nearest to each of the partner's, none twice."""
+    own, theirs, found = _of_subjects(healthy), _of_subjects(reference), []
+    for mine, other in partners.items():
+        if heights is None:
+            found += [Match(case=case, partner=theirs[other][0]) for case in own[mine]]
+            continue
+        rows, columns = linear_sum_assignment(_distances(own[mine], theirs[other], heights))
+        found += [
+            Match(case=own[mine][row], partner=theirs[other][column]) for row, column in zip(rows, columns, strict=True)
+        ]
+    return found
+
+
+def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, progress: Progress) -> Iterator[Case]:
+    """Write the images of every matched case with its partner's intensities, and yield the case with their paths."""
+    done = 0
+    for subject in dict.fromkeys(match.case.subject_id for match in matches):
+        of_subject = [match for match in matches if match.case.subject_id == subject]
+        partners = {match.partner.case_id: match.partner for match in of_subject}
+        scans = [load_scan(match.case, channels) for match in of_subject]
+        values = _tissue_values(scans)
+        wanted = _tissue_values([load_scan(case, channels) for case in partners.values()])
+        for match, scan in zip(of_subject, scans, strict=True):
+            files, _ = case_files(folder, match.case.case_id, len(channels), match.case.file_ending)
+            head = foreground(scan.image[0])
+            for number, (channel, file) in enumerate(zip(channels, files, strict=True)):
+                image, sample = scan.image[number], (values[number], wanted[number])
+                if match.case.file_ending == ".png":
+                    changed = match_intensities(image, *sample)
+                    save_edited(match.case.images[channel], file, changed, tissue(image, head))
+                else:
+                    save_image(file, match_intensities(image, *sample, beyond="scales"), match.case.images[channel])
+            images = dict(zip(channels, files, strict=True))
+            parents = tuple(sorted({*match.case.parents, *match.partner.ancestry}))
+            yield replace(match.case, images=images, parents=parents)
+            progress(done := done + 1, len(matches))
+
+
+def _tissue_values(scans: Sequence[Scan]) -> list[FloatArray]:
+    """Return, for each channel, a sample of the intensities of all scans' tissue beside lesions."""
+    found: list[list[FloatArray]] = [[] for _ in scans[0].channels]
+    for scan in scans:
+        head, lesion = foreground(scan.image[0]), None if scan.label is None else scan.label > 0
+        for of_channel, channel in zip(found, scan.image, strict=True):
+            of_channel.append(channel[tissue(channel, head, lesion)])
+    pooled = [np.concatenate(of_channel) for of_channel in found]
+    if not all(values.size for values in pooled):
+        raise CohortError(scans[0].case.case_id, "shows no tissue", "leave its subject out")
+    return [values[:: 1 + values.size // MOST_VALUES] for values in pooled]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Tells how well a classifier tells the sets apart; matched subjects are trained on together or not at all."""
+
+    partners: Mapping[str, str]
+    heights: Heights | None
+    seed: int
+
+    def auc(self, healthy: Sequence[Case], reference: Sequence[Case]) -> dict[str, float | None]:
+        """Return the AUC by what is shown to the classifier."""
+        groups = [self.partners[case.subject_id] for case in healthy] + [case.subject_id for case in reference]
+        cases = [*healthy, *reference]
+        is_reference = [False] * len(healthy) + [True] * len(reference)
+        histogram = np.stack([tissue_histogram(load_scan(case, list(reference[0].images))) for case in cases])
+        shown = {"histogram": histogram}
+        if self.heights is not None:
+            level = np.array(
+                [[self.heights.of_stacks[case.case_id]] for case in healthy]
+                + [[self.heights.of_slices[case.case_id]] for case in reference]
+            )
+            shown |= {"level": level, "both": np.hstack([level, histogram])}
+        found = {name: set_auc(table, is_reference, groups, seed=self.seed) for name, table in shown.items()}
+        return {name: None if np.isnan(value) else round(value, 3) for name, value in found.items()}
+
+
+def _row(match: Match, heights: Heights | None) -> dict[str, str]:
+    row = {"case_id": match.case.case_id, "partner": match.partner.case_id}
+    if heights is not None:
+        row["height"] = f"{heights.of_stacks[match.case.case_id]:.2f}"
+        row["height_of_partner"] = f"{heights.of_slices[match.partner.case_id]:.2f}"
+    return row

@@ -1,0 +1,33 @@
+"""Joining what was drawn with the scan it was drawn into."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lesionforge.cohort.scan import FloatArray, LabelArray
+from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.pipeline import Sample
+
+Blend = Literal["lesion", "full"]
+ACROSS_SLICES = 1e6
+
+
+def in_plane_spacing(spacing: tuple[float, ...], spatial_dims: int) -> tuple[float, ...]:
+    """Return a spacing in which the slices of a volume are too far apart for a 2D margin to reach."""
+    return (*spacing[:spatial_dims], *(ACROSS_SLICES for _ in spacing[spatial_dims:]))
+
+
+def blend_lesion(
+    sample: Sample, drawn: FloatArray, mask: LabelArray, *, margin_mm: float, spatial_dims: int
+) -> FloatArray:
+    """Return ``drawn`` on the mask, the sample outside the margin, and a linear mixture in between.
+
+    Args:
+        sample: what was drawn into.
+        drawn: ``(channel, x, y[, z])``.
+        mask: ``(x, y[, z])``.
+        margin_mm: width of the transition.
+        spatial_dims: of the model; a 2D model's margin stays within the slice.
+    """
+    _, weight = hole_around(mask, margin_mm, in_plane_spacing(sample.spacing, spatial_dims))
+    return sample.image + weight * (drawn - sample.image)

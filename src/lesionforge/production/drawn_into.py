@@ -1,0 +1,72 @@
+"""The scans that lesions are drawn into, as they are or with their own lesions removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lesionforge.cohort.case import Case
+from lesionforge.cohort.scan import BoolArray, Scan, load_scan
+from lesionforge.errors import ConfigError
+from lesionforge.healers.base import Healer
+from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.production.heal import heal_scan
+from lesionforge.synthesizers.base import Synthesizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A scan to be drawn into.
+
+    Attributes:
+        scan: what is drawn into.
+        sample: the same in the synthesizer's space.
+        original: the scan of the file; where its lesions are, no new one is put.
+        touched: ``(x, y[, z])`` voxels at which ``scan`` differs from it.
+    """
+
+    scan: Scan
+    sample: Sample
+    original: Scan
+    touched: BoolArray
+
+
+class Targets:
+    """Reads target scans; the last one is kept, since the cases of one scan follow each other.
+
+    Args:
+        model: what draws into them.
+        healer: removes their lesions before: those of the label, and those that it finds itself.
+
+    Raises:
+        ConfigError: if the two models are of other channels or dimensions.
+    """
+
+    def __init__(self, model: Synthesizer, healer: Healer | None = None) -> None:
+        self.preprocessing, self.with_region, self.healer = model.info.preprocessing, model.needs_mask, healer
+        if healer is not None and healer.info.preprocessing.channels != self.preprocessing.channels:
+            names = [", ".join(info.preprocessing.channels) for info in (healer.info, model.info)]
+            what = f"the model takes {names[0]}, but the lesions are drawn into {names[1]}"
+            raise ConfigError("`heal`", what, "use models of the same channels")
+        self.last: tuple[Case, Target] | None = None
+
+    def read(self, case: Case) -> Target:
+        """Return the scan of a case, ready to be drawn into."""
+        if self.last is None or self.last[0] != case:
+            original = load_scan(case, self.preprocessing.channels)
+            if self.with_region:
+                original = with_region(original)
+            scan, touched = original, np.zeros(original.spatial_shape, bool)
+            if self.healer is not None:
+                scan, touched = self._heal(self.healer, original)
+            sample = self.preprocessing.forward(scan)
+            self.last = case, Target(scan=scan, sample=sample, original=original, touched=touched)
+        return self.last[1]
+
+    def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray]:
+        sample = healer.info.preprocessing.forward(scan)
+        healed, _ = heal_scan(healer, scan, sample, blend="lesion", known=scan.label)
+        label = None if scan.label is None else np.zeros_like(scan.label)
+        return replace(scan, image=healed.image, label=label), healed.touched

@@ -1,0 +1,238 @@
+"""From a model and scans to pseudo-healthy scans, maps of the lesions and reconstructions on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
+from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.provenance import read_record
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, save_edited, save_label
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.files import one_at_a_time, write_json
+from lesionforge.healers.base import Healed, Healer
+from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.production.blend import Blend, blend_lesion
+from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
+
+Progress = Callable[[int, int], None]
+HEALED, MAPS, RECONSTRUCTED = "healed", "maps", "reconstructed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealedScan:
+    """A scan without its lesion, on the scan's own grid and in its units.
+
+    Attributes:
+        image: ``(channel, x, y[, z])``.
+        touched: ``(x, y[, z])`` voxels at which it differs from the scan.
+        lesion: ``(x, y[, z])`` lesion classes that were found, or ``None`` of a method that does not say.
+    """
+
+    image: FloatArray
+    touched: BoolArray
+    lesion: LabelArray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healing:
+    """What became of a request to heal a cohort.
+
+    Attributes:
+        cohorts: ``healed``, ``maps`` and ``reconstructed``, as far as the method has them.
+        resampled: ids of the cases whose spacing is not the model's.
+        problems: the errors of the cases that could not be done.
+    """
+
+    cohorts: dict[str, Cohort]
+    resampled: tuple[str, ...]
+    problems: tuple[LesionforgeError, ...]
+
+
+@one_at_a_time
+def heal_cohort(
+    model: Healer,
+    cohort: Cohort,
+    *,
+    out: Path,
+    blend: Blend = "full",
+    problems: Sequence[LesionforgeError] = (),
+    progress: Progress | None = None,
+) -> Healing:
+    """Heal every scan of ``cohort``, whatever is known of its lesions, and write up to three cohorts into ``out``.
+
+    ``healed`` has the scans without lesion, annotated as lesion-free; ``maps`` the scans as they were, labelled with
+    the lesion that was found, under their own ids; ``reconstructed`` what was drawn from these two (with a
+    method that finds no lesions: from the healed scan alone, of unknown annotation). All are on the
+    scans' own grids. A run that was stopped goes on where it was when it is started again with the same arguments.
+
+    Args:
+        model: the healer.
+        cohort: scans; their labels are not read.
+        out: a new folder, or that of the same run.
+        blend: ``"full"`` takes the whole image that was drawn, with the detail of the scan that is finer than the
+            model's grid; ``"lesion"`` keeps the scan outside the lesion that was found and its margin bit-identical.
+        problems: errors of cases that were left out before, to be listed with the others.
+        progress: called with the number of cases done and of all cases.
+
+    Raises:
+        ConfigError: if method, scans and blend do not fit each other.
+        CohortError: if no scan has the model's channels.
+        OutputError: if ``out`` holds something else.
+    """
+    scans = cohort.having(model.info.preprocessing.channels)
+    _check_request(model, scans, blend)
+    ending = scans.cases[0].file_ending
+    model.check_dimensions(2 if ending == ".png" else 3)
+    settings = {
+        "heals": True,
+        "blend": blend,
+        **model_settings("model", model),
+        "scans": [case.case_id for case in scans],
+    }
+    claim_run_folder(out, settings)
+    check_sources(out, [_unlabelled(case) for case in scans])
+    kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
+    written: dict[str, list[Case]] = {kind: [] for kind, made in kinds.items() if made}
+    found, resampled = list(problems), []
+    for done, case in enumerate(scans, start=1):
+        try:
+            facts = _heal_case(model, case, out, tuple(written), blend, ending)
+            for kind, cases in written.items():
+                cases.append(_case_of(model, case, out, kind, facts, ending))
+            if facts["resampled"]:
+                resampled.append(case.case_id)
+        except LesionforgeError as error:
+            found.append(error)
+        if progress is not None:
+            progress(done, len(scans))
+    cohorts = {kind: _cohort_of(model, cohort.name, kind, cases) for kind, cases in written.items()}
+    for kind, result in cohorts.items():
+        finish_run_folder(out / kind, result, found if kind == HEALED else (), file_ending=ending)
+    return Healing(cohorts=cohorts, resampled=tuple(resampled), problems=tuple(found))
+
+
+def heal_scan(
+    model: Healer, scan: Scan, sample: Sample, *, blend: Blend, known: LabelArray | None = None
+) -> tuple[HealedScan, Healed]:
+    """Heal one scan.
+
+    Args:
+        model: the healer.
+        scan: with exactly the model's channels.
+        sample: the scan in the model's space, as its preprocessing's ``forward`` gives it.
+        blend: see :func:`heal_cohort`.
+        known: ``(x, y[, z])`` lesions on the scan's grid that are to go besides those that the model finds.
+
+    Returns:
+        The healed scan on its own grid, and what the model made in its own space.
+    """
+    preprocessing = model.info.preprocessing
+    geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
+    healed = model.heal(sample)
+    image, within, lesion = healed.image, None, None
+    on_grid = healed.label(model.info.classes)
+    if on_grid is not None:
+        lesion = geometry.to_scan(on_grid, label=True)
+    if blend == "lesion":
+        gone = np.zeros(scan.spatial_shape, np.int16)
+        for there in (lesion, known):
+            gone = gone if there is None else np.maximum(gone, there)
+        dims = preprocessing.spatial_dims
+        image = blend_lesion(sample, image, geometry.to_model(gone, label=True), margin_mm=margin, spatial_dims=dims)
+        within, _ = hole_around(gone, margin, scan.spacing)
+    values, touched = preprocessing.inverse(image, scan, before=sample.image, within=within)
+    return HealedScan(image=values, touched=touched, lesion=lesion), healed
+
+
+def _heal_case(
+    model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str
+) -> dict[str, Any]:
+    """Heal and write one case, unless it is there already; return its record, which is written last."""
+    record = out / "provenance" / f"{case.case_id}.json"
+    if not record.is_file():
+        write_json(record, _write(model, case, out, kinds, blend, ending))
+    return read_record(record, "has_lesion", "resampled")
+
+
+def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str) -> dict[str, Any]:
+    preprocessing = model.info.preprocessing
+    scan = load_scan(_unlabelled(case), preprocessing.channels)
+    sample = preprocessing.forward(scan)
+    healed, made = heal_scan(model, scan, sample, blend=blend)
+    nothing = np.zeros(scan.spatial_shape, np.int16)
+    lesion = nothing if healed.lesion is None else healed.lesion
+    drawn = {HEALED: (healed.image, healed.touched, nothing), MAPS: (scan.image, nothing > 0, lesion)}
+    if made.reconstruction is not None:
+        drawn[RECONSTRUCTED] = (*preprocessing.inverse(made.reconstruction, scan, before=sample.image), lesion)
+    for kind in kinds:
+        image, touched, label = drawn[kind]
+        files, label_file = _files(model, case, out, kind, ending)
+        for number, channel in enumerate(preprocessing.channels):
+            save_edited(scan.case.images[channel], files[number], image[number], touched)
+        if label_file is not None:
+            save_label(label_file, label, scan.file)
+    return {
+        "source_case": case.case_id,
+        "source_sha256": digest_of([_unlabelled(case)]),
+        "annotation": str(case.annotation),
+        "method": model.method,
+        "blend": blend,
+        "lesion_volume": float(np.count_nonzero(lesion) * np.prod(scan.spacing)),
+        "has_lesion": bool(lesion.any()),
+        "resampled": preprocessing.geometry(scan).resamples,
+        "parents": sorted(case.ancestry | set(model.info.training_subjects)),
+    }
+
+
+def _unlabelled(case: Case) -> Case:
+    return replace(case, annotation=Annotation.UNKNOWN, label=None, anatomy=None)
+
+
+def _case_of(model: Healer, case: Case, out: Path, kind: str, facts: dict[str, Any], ending: str) -> Case:
+    files, label = _files(model, case, out, kind, ending)
+    annotation = Annotation.LESION if kind != HEALED and facts["has_lesion"] else Annotation.LESION_FREE
+    return Case(
+        case_id=_case_id(case, kind),
+        subject_id=case.subject_id,
+        images=dict(zip(model.info.preprocessing.channels, files, strict=True)),
+        annotation=annotation if label is not None else Annotation.UNKNOWN,
+        label=label,
+        origin="synthetic",
+        source_case=case.case_id,
+        synthesizer=model.method,
+        parents=tuple(facts["parents"]),
+    )
+
+
+def _files(model: Healer, case: Case, out: Path, kind: str, ending: str) -> tuple[list[Path], Path | None]:
+    """Return where a case's images and label lie; what shows a lesion that nobody knows the place of has no label."""
+    known = kind != RECONSTRUCTED or model.finds_lesions
+    images = "imagesTr" if known else "imagesTs"
+    n_channels = len(model.info.preprocessing.channels)
+    files, label = case_files(out / kind, _case_id(case, kind), n_channels, ending, images=images)
+    return files, label if known else None
+
+
+def _case_id(case: Case, kind: str) -> str:
+    return case.case_id if kind == MAPS else f"{case.case_id}_{kind}"
+
+
+def _cohort_of(model: Healer, name: str, kind: str, cases: Sequence[Case]) -> Cohort:
+    channels, labels = model.info.preprocessing.channels, model.info.labels
+    return Cohort(name=f"{name}_{kind}", channels=channels, labels=labels, cases=tuple(cases))
+
+
+def _check_request(model: Healer, scans: Cohort, blend: Blend) -> None:
+    if not len(scans):
+        raise CohortError(scans.name, "has no scan with the model's channels", "check it")
+    if blend == "lesion" and not model.finds_lesions:
+        what = f"{model.method} does not say where the lesion is"
+        raise ConfigError("`blend=lesion`", what, "use `blend=full`, or a pseudo_healthy model")

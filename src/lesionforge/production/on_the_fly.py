@@ -1,0 +1,102 @@
+"""Synthesis while a task trains: MONAI dictionary transforms.
+
+They take items in the synthesizer's model space, ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``, with
+``spacing`` (mm), ``region`` (where lesions may be put), ``case_id`` and ``height`` where these are known. A region is
+best found in the scan itself, before its intensities are clipped; arrays keep their kind and data type. Their
+randomness is MONAI's: ``set_random_state`` on them, or on the ``Compose`` they are part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_to_dst_type
+
+from lesionforge.errors import PlacementError
+from lesionforge.masks.base import MaskSource
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.production.blend import blend_lesion
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.training_free.carvemix import CarveMix
+
+KEYS = ("image", "label")
+
+
+class SynthesizeLesiond(RandomizableTransform, MapTransform):
+    """With probability ``prob``, draws a lesion into the image and adds it to the label.
+
+    An item in which no mask finds a place stays as it is.
+
+    Args:
+        model: a fitted synthesizer; its margin is blended into the image around the mask.
+        masks: where lesions go, with as many dimensions as the items.
+        prob: probability for each item.
+        min_volume: least volume of a lesion, in mm³ (mm² in 2D).
+        max_redraws: masks tried before an item is left alone.
+    """
+
+    def __init__(
+        self,
+        model: Synthesizer,
+        masks: MaskSource,
+        *,
+        prob: float = 0.5,
+        min_volume: float = 200.0,
+        max_redraws: int = 10,
+    ) -> None:
+        MapTransform.__init__(self, KEYS)
+        RandomizableTransform.__init__(self, prob)
+        self.model, self.masks = model, masks
+        self.min_volume, self.max_redraws = min_volume, max_redraws
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the item, with a new image and label if it is its turn."""
+        self.randomize(None)
+        if not self._do_transform:
+            return dict(data)
+        rng = np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
+        sample = Sample.from_item(data)
+        try:
+            placed = self.masks.sample(sample.as_scan(), rng, min_volume=self.min_volume, max_redraws=self.max_redraws)
+        except PlacementError:
+            return dict(data)
+        drawn = self.model.synthesize(sample, placed.mask, rng)
+        image = drawn.image
+        if self.model.draws_whole_image:
+            margin, dims = self.model.margin_mm(), self.model.info.preprocessing.spatial_dims
+            image = blend_lesion(sample, image, placed.mask, margin_mm=margin, spatial_dims=dims)
+        return _replaced(data, image, drawn)
+
+
+class CarveMixd(RandomizableTransform, MapTransform):
+    """With probability ``prob``, carves a region of a training case into the image and the label.
+
+    Args:
+        model: a fitted :class:`~lesionforge.synthesizers.training_free.carvemix.CarveMix`.
+        prob: probability for each item.
+    """
+
+    def __init__(self, model: CarveMix, *, prob: float = 0.5) -> None:
+        MapTransform.__init__(self, KEYS)
+        RandomizableTransform.__init__(self, prob)
+        self.model = model
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the item, mixed if it is its turn."""
+        self.randomize(None)
+        if not self._do_transform:
+            return dict(data)
+        rng = np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
+        sample = Sample.from_item(data)
+        assert sample.label is not None
+        drawn = self.model.synthesize(sample, np.zeros_like(sample.label), rng)
+        return _replaced(data, drawn.image, drawn)
+
+
+def _replaced(data: Mapping[str, Any], image: Any, drawn: Sample) -> dict[str, Any]:
+    assert drawn.label is not None
+    new = {"image": image, "label": drawn.label[None]}
+    return {**data, **{key: convert_to_dst_type(value, data[key])[0] for key, value in new.items()}}

@@ -1,0 +1,58 @@
+"""Methods by name: each is imported when it is asked for, and other packages may add their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar, cast
+
+from lesionforge.errors import ConfigError, choose_from
+
+Kind = TypeVar("Kind")
+
+
+class Registry(Mapping[str, type[Kind]]):
+    """Name → class, of this package's dictionary and of the entry points of installed packages.
+
+    Names can be listed without importing any method, and so without torch.
+
+    Args:
+        kind: what the classes are, for messages, such as ``"a synthesizer"``.
+        own: name → ``"module:Class"`` of this package.
+        group: the group of entry points in which other packages name theirs.
+
+    Raises:
+        ConfigError: from ``registry[name]``, if there is no such name, or its package cannot be imported.
+    """
+
+    def __init__(self, kind: str, own: Mapping[str, str], *, group: str) -> None:
+        self.kind, self.group = kind, group
+        self.own = {name: EntryPoint(name, target, group) for name, target in own.items()}
+
+    @property
+    def known(self) -> dict[str, EntryPoint]:
+        """Name → where its class lies; no other package replaces a method of this one."""
+        return {**{point.name: point for point in entry_points(group=self.group)}, **self.own}
+
+    def __getitem__(self, name: str) -> type[Kind]:
+        known = self.known
+        if name not in known:
+            raise ConfigError(name, f"is not {self.kind}", choose_from(known))
+        point = known[name]
+        if name in self.own:
+            return cast("type[Kind]", getattr(import_module(point.module), point.attr))
+        try:
+            return cast("type[Kind]", point.load())
+        except (ImportError, AttributeError) as error:
+            remedy = "repair or uninstall the package that names it"
+            raise ConfigError(name, f"cannot be imported from {point.value} ({error})", remedy) from error
+
+    def __contains__(self, name: Any) -> bool:
+        return name in self.known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)

@@ -1,0 +1,1 @@
+"""How like real cases a synthetic cohort is."""

@@ -1,0 +1,1 @@
+"""Scores of drawn images, by which one of several generators is chosen."""

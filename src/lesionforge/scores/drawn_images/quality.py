@@ -1,0 +1,103 @@
+"""The three scores by which one of several generators is chosen, side by side, and the rule of the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pandas as pd
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.scores.drawn_images.realism import CONTROL, REAL, THRESHOLDS, share_called_real
+from lesionforge.scores.drawn_images.segmentability import segmentability
+from lesionforge.scores.drawn_images.sharpness import SHARPNESS, cohort_sharpness
+from lesionforge.scores.finds_lesions import FindsLesions
+
+CALLED_REAL = {f"called_real_{round(100 * threshold)}": threshold for threshold in THRESHOLDS}
+RANKED = ("fcn_score", "laplacian_variance")
+Realism = Literal["realism", "called_real_50", "called_real_10"]
+"""How realism is counted: the mean probability of being real, or the share of images called real at 50 or 10 %."""
+COUNTED: dict[Realism, str] = {
+    "realism": "the mean probability of being real",
+    "called_real_50": "the share of images whose probability of being real is 50 % or more",
+    "called_real_10": "the share of images whose probability of being real is 10 % or more",
+}
+
+
+def rule(realism: Realism = "realism") -> str:
+    """Return the rule of the choice in words.
+
+    The paper looks at the same three scores and names no rule. Its share called real at 10 % says nothing where the
+    classifier is so unsure that all pass, nor where it is so sure that none does; the mean probability does.
+    """
+    return (
+        f"Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, {COUNTED[realism]}. "
+        "No score counts for more than that of the real images: sharper than real is noise, easier to segment than "
+        "real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the largest "
+        "FCN score."
+    )
+
+
+def image_scores(cohorts: Mapping[str, Cohort], task: FindsLesions, realism: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the scores of every image.
+
+    Args:
+        cohorts: name → drawn cases; :data:`~lesionforge.scores.drawn_images.realism.REAL` → the real ones.
+        task: finds lesions.
+        realism: what :func:`~lesionforge.scores.drawn_images.realism.judge_realism` found, if anything.
+
+    Returns:
+        a row per case and cohort: ``cohort, case_id, subject_id, fcn_score, laplacian_variance, spectrum_mean,
+        mean_frequency, realism``; those of the control have realism only.
+    """
+    key = ["case_id", "subject_id"]
+    parts = []
+    for name, cohort in cohorts.items():
+        found = segmentability(task, cohort)
+        sharp = cohort_sharpness(cohort, channels=task.info.preprocessing.channels)
+        parts.append(found.merge(sharp, on=key).assign(cohort=name))
+    table = pd.concat(parts, ignore_index=True)
+    if realism is None:
+        table["realism"] = float("nan")
+    else:
+        control = realism[realism["cohort"] == CONTROL]
+        table = pd.concat([table.merge(realism, on=["cohort", *key], how="left"), control], ignore_index=True)
+    return table[["cohort", *key, "fcn_score", *SHARPNESS, "realism"]]
+
+
+def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over the images of each cohort, as published, and the shares called real.
+
+    Args:
+        images: a row per case and cohort, see :func:`image_scores`.
+
+    Returns:
+        a row per cohort, which is the index: ``images, fcn_score, laplacian_variance, spectrum_mean, mean_frequency,
+        realism, called_real_50, called_real_10``.
+    """
+    groups = images.groupby("cohort", sort=False)
+    table = groups[["fcn_score", *SHARPNESS, "realism"]].mean()
+    table.insert(0, "images", groups.size())
+    for name, threshold in CALLED_REAL.items():
+        judged = images.dropna(subset="realism").groupby("cohort")["realism"]
+        table[name] = judged.agg(share_called_real, threshold)
+    return table
+
+
+def recommend(summary: pd.DataFrame, realism: Realism = "realism") -> pd.DataFrame:
+    """Return the candidates of a summary with ``rank_sum`` and ``recommended``, as :func:`rule` says.
+
+    A score that none of them has is left out.
+
+    Args:
+        summary: of :func:`summarize_images`, with the row of the real images.
+        realism: the column that counts.
+    """
+    candidates = summary.drop(index=[REAL, CONTROL], errors="ignore")
+    most = {name: float(summary[name].to_dict()[REAL]) for name in (*RANKED, realism)}
+    counted = pd.DataFrame({name: candidates[name].clip(upper=value) for name, value in most.items()})
+    rank_sum = counted.dropna(axis=1, how="all").rank(ascending=False, na_option="bottom").sum(axis=1)
+    order = candidates.assign(rank_sum=rank_sum).sort_values(
+        ["rank_sum", realism, "fcn_score"], ascending=[True, False, False], kind="stable"
+    )
+    return candidates.assign(rank_sum=rank_sum, recommended=candidates.index == order.index[0])

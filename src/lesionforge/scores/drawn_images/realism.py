@@ -1,0 +1,187 @@
+"""Can a classifier tell drawn slices from real ones? The share of drawn slices that it calls real.
+
+Source: the paper of the lesion-conditional GAN, whose classifier was a GoogLeNet and whose best generator fools it most
+often; it lowered the threshold from 50 % to 10 %, so that more drawn images pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.cohort.people import People
+from lesionforge.cohort.splits import kfold
+from lesionforge.errors import CohortError
+from lesionforge.preprocessing.intensity import Head
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.scores.drawn_images.realism_classifier import (
+    RealismConfig,
+    View,
+    fit_classifier,
+    probability_real,
+    read_views,
+)
+from lesionforge.seeding import generator
+from lesionforge.training.inference import side_by_side
+from lesionforge.training.loop import Device
+from lesionforge.training.model_folder import describe
+
+THRESHOLDS = (0.5, 0.1)
+FEWEST_SUBJECTS = 4
+REAL, CONTROL = "real", "real against real"
+"""The real cases, judged like the drawn ones; and the same in the place of drawn ones."""
+
+
+def judge_realism(
+    real: Cohort,
+    drawn: Mapping[str, Cohort],
+    *,
+    out: Path,
+    config: RealismConfig | None = None,
+    preprocessing: Preprocessing | None = None,
+    control: bool = True,
+    seed: int = 0,
+    device: Device = "auto",
+) -> pd.DataFrame:
+    """Return how probably real every case looks to a classifier that was trained on other subjects.
+
+    The subjects are halved. One classifier, for all drawn cohorts together, is trained on the real slices of one half
+    and as many drawn ones; it judges the other half, and the other way round. Only slices with a lesion are looked at.
+    A drawn case belongs to the subject of its scan; where its lesion is one of the other half, it is not trained on.
+
+    As a control the same is done with real slices in the place of drawn ones, those of half of the subjects. There is
+    nothing to find, so about half of them must be called real; how far it is from that tells how much chance there is
+    in the other shares. Every real slice takes part as a drawn one: where it was a real one, the roles are swapped.
+
+    Args:
+        real: real or simulated cases.
+        drawn: name → drawn cases.
+        out: folder for the classifiers, two and two for the control; those that are there are not trained again.
+        config: options.
+        preprocessing: of the model that drew. Slices are looked at in the spacing that a 2D model draws in, since what
+            is finer is not its own; what it cuts off each scan's intensities is cut off. Fitted on
+            ``real`` unless given.
+        control: whether to train and judge the control.
+        seed: of the halves and the training.
+        device: where to train and to judge. On a CPU each case is judged on one thread, many at once.
+
+    Returns:
+        a row per case that shows something to judge: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`),
+        ``case_id, subject_id`` and ``realism``, 0 to 1, the mean over a volume's slices.
+
+    Raises:
+        CohortError: if fewer than four real subjects have a lesion, a half has no drawn case to train on, or a case
+            cannot be read.
+        OutputError: if ``out`` holds classifiers of other images.
+    """
+    config = config or RealismConfig()
+    cases = real.with_cases([case for case in real.with_lesions() if not case.derived])
+    if len(cases.subjects) < FEWEST_SUBJECTS:
+        what = f"has {len(cases.subjects)} subjects with lesions, too few to train and test a classifier on"
+        raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
+    preprocessing = _in_slices(cases, preprocessing)
+    classifiers = _Classifiers(cases, preprocessing, config, out=out, seed=seed, device=device)
+    people = People(cases)
+    shown = {
+        name: [_Shown.read(case, people, preprocessing, config) for case in part.with_lesions()]
+        for name, part in {REAL: cases, **drawn}.items()
+    }
+    shown = {name: [one for one in part if one.views] for name, part in shown.items()}
+    rows = []
+    for number, (fitted, judged) in enumerate(_both_ways(_halves(cases, drawn, seed))):
+        train = {name: [one for one in part if one.subjects <= fitted] for name, part in shown.items()}
+        test = {name: [one for one in part if one.subject in judged] for name, part in shown.items()}
+        for one, name, probability in classifiers.judge(train, test, f"half{number}"):
+            rows.append((name, one.case_id, one.subject, probability))
+        pretended = (_pretend(train[REAL], seed), _pretend(test[REAL], seed))
+        for one, name, probability in classifiers.judge(*pretended, f"control{number}") if control else ():
+            rows.append((CONTROL, one.case_id, one.subject, 1 - probability if name == REAL else probability))
+    return pd.DataFrame(rows, columns=["cohort", "case_id", "subject_id", "realism"])
+
+
+def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
+    if of_model is not None and of_model.spatial_dims == 2:
+        return of_model
+    facts = fingerprint(cases, cases.channels)
+    if of_model is None or isinstance(of_model.intensity, Head):
+        return Preprocessing.fit(facts, spatial_dims=2)
+    return Preprocessing.fit(facts, spatial_dims=2, intensity=of_model.intensity)
+
+
+def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:
+    """Return the share of cases whose probability of being real is at least ``threshold``."""
+    return float((realism >= threshold).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """A case's slices, whom they show, and all of whom they know something by scan or mask."""
+
+    case_id: str
+    subject: str
+    subjects: frozenset[str]
+    views: Sequence[View]
+
+    @classmethod
+    def read(cls, case: Case, people: People, preprocessing: Preprocessing, config: RealismConfig) -> Self:
+        return cls(
+            case_id=case.case_id,
+            subject=case.subject_id,
+            subjects=people.behind(case.mask_id) | {case.subject_id},
+            views=read_views(case, preprocessing, config.look_at),
+        )
+
+
+Part = dict[str, list[_Shown]]
+"""Name of a cohort, or :data:`REAL` → its cases."""
+
+
+class _Classifiers:
+    """Trains classifiers, each in a folder of its own, and judges by them."""
+
+    def __init__(
+        self, real: Cohort, preprocessing: Preprocessing, config: RealismConfig, *, out: Path, seed: int, device: Device
+    ) -> None:
+        self.real, self.preprocessing, self.config = real, preprocessing, config
+        self.out, self.seed, self.device = out, seed, device
+
+    def judge(self, train: Part, test: Part, name: str) -> Iterator[tuple[_Shown, str, float]]:
+        """Yield each case of ``test`` with its cohort, and how probably it is real by what ``train`` teaches."""
+        views = {group: [view for one in part for view in one.views] for group, part in train.items()}
+        real, drawn = views.pop(REAL), [part for part in views.values() if part]
+        if not drawn:
+            raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw more, into more scans")
+        on = self.real.of_subjects({one.subject for one in train[REAL]})
+        training = {"seed": self.seed, "drawn": {group: len(part) for group, part in train.items() if group != REAL}}
+        info = describe("realism", self.config, self.preprocessing, on, training=training)
+        network = fit_classifier(real, drawn, info, out=self.out / name, device=self.device)
+        judged = [(one, group) for group, part in test.items() for one in part]
+        yield from side_by_side(lambda of: (*of, probability_real(network, of[0].views, self.config.side)), judged)
+
+
+def _halves(real: Cohort, drawn: Mapping[str, Cohort], seed: int) -> list[frozenset[str]]:
+    """Return two sets of subjects, of the real cases by lesion load, of those drawn into other scans in turn."""
+    of_real = [frozenset(part.subjects) for _, part in kfold(real, 2, seed)]
+    others = sorted({case.subject_id for part in drawn.values() for case in part} - frozenset(real.subjects))
+    return [half | frozenset(others[number::2]) for number, half in enumerate(of_real)]
+
+
+def _both_ways(halves: list[frozenset[str]]) -> list[tuple[frozenset[str], frozenset[str]]]:
+    first, second = halves
+    return [(first, second), (second, first)]
+
+
+def _pretend(part: Sequence[_Shown], seed: int) -> Part:
+    """Return real cases of which those of every other subject, in random order, pass for drawn ones."""
+    subjects = generator(seed, "control").permutation(sorted({one.subject for one in part}))
+    drawn = set(subjects[::2])
+    return {
+        REAL: [one for one in part if one.subject not in drawn],
+        CONTROL: [one for one in part if one.subject in drawn],
+    }

@@ -1,0 +1,1 @@
+"""Scores of scans whose lesions were removed."""

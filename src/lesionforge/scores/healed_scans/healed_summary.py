@@ -1,0 +1,100 @@
+"""What the scores of healed scans say about each method: mean, spread, interval, and a test against the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.errors import ConfigError, choose_from
+from lesionforge.scores.healed_scans.healed import REFERENCES
+from lesionforge.scores.healed_scans.healthiness import healthiness, is_valid
+from lesionforge.scores.info import HEALED_SCORES
+from lesionforge.scores.statistics.arm_statistics import compare_arms, subject_means
+from lesionforge.scores.statistics.intervals import Interval, mean_interval, ratio_interval
+
+SIGNIFICANT = 0.05
+
+
+def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -> pd.DataFrame:
+    """Summarize the scores of healed scans, of one seed or of several put together.
+
+    See :func:`~lesionforge.scores.healed_scans.healed.score_healed` for the table.
+
+    The subject is the unit of means, intervals and tests. Healthiness is the ratio of the mean numbers of voxels, over
+    all subjects; its test compares the subjects' own values.
+
+    Args:
+        scores: a row per method, seed and case.
+        baselines: the methods of which, score by score, the better one is what the others are tested against.
+
+    Returns:
+        a row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
+        ``seed_low, seed_high`` (smallest and largest mean of one seed), ``baseline`` (the better one), ``difference,
+        diff_low, diff_high, p, p_holm``, ``star`` (better than the baseline, p after Holm's correction below
+        0.05), ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if that is below 0.6.
+
+    Raises:
+        ConfigError: if a baseline is not among the methods.
+    """
+    methods = list(dict.fromkeys(scores["method"]))
+    for name in baselines:
+        if name not in methods or name in REFERENCES:
+            raise ConfigError(name, "is no method that was scored", choose_from(methods))
+    results = scores.rename(columns={"method": "arm"}).assign(fraction=1.0)
+    parts = []
+    for score in HEALED_SCORES:
+        if results[score].notna().any():
+            part = pd.DataFrame([_row(results, score, method) for method in methods]).dropna(subset="mean")
+            parts.append(_tested(part, results, score, baselines))
+    table = pd.concat(parts, ignore_index=True)
+    table["f_pre_dice"] = results.groupby("subject_id")["f_pre_dice"].mean().mean()
+    table["valid"] = (table["score"] != "healthiness") | table["f_pre_dice"].map(is_valid)
+    return table
+
+
+def _row(results: pd.DataFrame, score: str, method: str) -> dict[str, object]:
+    of_method = results[results["arm"] == method]
+    interval = _interval(of_method, score)
+    of_seeds = [_mean(part, score) for _, part in of_method.groupby("seed")]
+    of_cases = of_method.groupby("case_id")[score].mean().dropna()
+    row: dict[str, object] = {"score": score, "method": method, "mean": interval.mean, "sd": of_cases.std(ddof=1)}
+    row |= {"ci_low": interval.low, "ci_high": interval.high, "n_subjects": interval.n}
+    return row | {"seed_low": min(of_seeds), "seed_high": max(of_seeds)}
+
+
+def _interval(results: pd.DataFrame, score: str) -> Interval:
+    if score != "healthiness":
+        return mean_interval(results.pivot_table(score, "subject_id", "seed"))
+    counts = _counts(results).unstack("seed").dropna()
+    left = ratio_interval(counts["found"], counts["true"])
+    return Interval(mean=1 - left.mean, low=1 - left.high, high=1 - left.low, n=left.n)
+
+
+def _mean(results: pd.DataFrame, score: str) -> float:
+    if score != "healthiness":
+        return float(subject_means(results, score).mean())
+    counts = _counts(results).groupby("subject_id").mean()
+    return healthiness(counts["found"].to_numpy(), counts["true"].to_numpy())
+
+
+def _counts(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of voxels found and true per (subject_id, seed) with a lesion, summed over cases."""
+    counts = results.groupby(["subject_id", "seed"])[["found", "true"]].sum()
+    return counts[counts["true"] > 0]
+
+
+def _tested(part: pd.DataFrame, results: pd.DataFrame, score: str, baselines: Collection[str]) -> pd.DataFrame:
+    """Return the rows of a score with the test of each method against the better baseline."""
+    columns = ["difference", "diff_low", "diff_high", "p", "p_holm"]
+    candidates = part[part["method"].isin(baselines)]
+    if candidates.empty:
+        return part.assign(baseline="", **dict.fromkeys(columns, np.nan), star=False)
+    sign = 1 if HEALED_SCORES[score].higher_is_better else -1
+    baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
+    compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
+    tests = compare_arms(results[results["arm"].isin(compared)], baseline=baseline, metric=score)
+    merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
+    star = (merged["p_holm"] < SIGNIFICANT) & (sign * merged["difference"] > 0)
+    return merged.assign(baseline=baseline, star=star)

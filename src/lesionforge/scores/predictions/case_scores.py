@@ -1,0 +1,148 @@
+"""All scores of one case, and of a folder of predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import IMAGE_ENDINGS, Case, Cohort
+from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.scan import LabelArray, read_label, read_raw
+from lesionforge.errors import CohortError
+from lesionforge.scores.predictions.image_scores import NoiseFilter, image_detections, image_dice
+from lesionforge.scores.predictions.lesionwise import lesion_wise
+from lesionforge.scores.predictions.overlap import dice, hd95, physical_size, volume_difference
+
+
+def score_case(
+    prediction: LabelArray,
+    truth: LabelArray,
+    spacing: Sequence[float],
+    labels: Mapping[str, int],
+    *,
+    in_plane: bool = False,
+) -> dict[str, float]:
+    """Return every score of one predicted label map; :data:`lesionforge.scores.SCORES` tells their units.
+
+    The scores are those of all lesion classes together. Where there are several classes, Dice, Dice per image and HD95
+    of each are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Sizes are called ``…_ml`` in 3D
+    and ``…_mm2`` in 2D.
+
+    Args:
+        prediction: ``(x, y[, z])`` lesion classes.
+        truth: ``(x, y[, z])`` lesion classes.
+        spacing: mm along each axis.
+        labels: class name → integer, ``background`` = 0 included.
+        in_plane: measure HD95 within slices, see :func:`lesionforge.scores.predictions.overlap.hd95`.
+
+    Raises:
+        CohortError: if the two maps differ in size.
+    """
+    if prediction.shape != truth.shape:
+        raise CohortError(
+            "prediction", f"has size {prediction.shape} but the truth has {truth.shape}", "predict on the scan's grid"
+        )
+    predicted, true = prediction > 0, truth > 0
+    lesions = lesion_wise(predicted, true)
+    overlap = dice(predicted, true)
+    scores = {
+        "dice": overlap,
+        "lesion_dice": overlap if true.any() else math.nan,
+        "hd95": hd95(predicted, true, spacing, in_plane=in_plane),
+        "lesion_sensitivity": lesions.sensitivity,
+        "lesion_precision": lesions.precision,
+        "lesion_f1": lesions.f1,
+        "false_alarm": math.nan if true.any() else float(predicted.any()),
+    }
+    difference = volume_difference(predicted, true, spacing)
+    size, unit = ("volume", "ml") if truth.ndim == 3 else ("area", "mm2")
+    scores[f"{size}_difference_{unit}"] = difference
+    scores[f"absolute_{size}_difference_{unit}"] = abs(difference)
+    scores[f"false_positive_{unit}"] = math.nan if true.any() else physical_size(predicted, spacing)
+    classes = {name: value for name, value in labels.items() if value > 0}
+    if len(classes) > 1:
+        for name, value in classes.items():
+            scores[f"dice_{name}"] = dice(prediction == value, truth == value)
+            scores[f"hd95_{name}"] = hd95(prediction == value, truth == value, spacing, in_plane=in_plane)
+    return scores | image_dice(prediction, truth, spacing, labels)
+
+
+def evaluate(
+    predictions: Path, cohort: Cohort, *, in_plane: bool = False, noise_filter: NoiseFilter | None = None
+) -> pd.DataFrame:
+    """Score a folder of predicted label maps against a cohort.
+
+    Args:
+        predictions: holds ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png`` for every annotated case.
+        cohort: the truth; cases whose annotation is unknown are left out.
+        in_plane: measure HD95 within slices.
+        noise_filter: also count detections in images, see
+            :func:`~lesionforge.scores.predictions.image_scores.image_detections`.
+
+    Returns:
+        A row per annotated case: ``case_id``, ``subject_id``, the scores, the counts, and ``problem``, which is empty
+        where the case could be scored and else says in one line why not.
+
+    Raises:
+        CohortError: if the folder is missing or the cohort has no annotated case.
+    """
+    if not predictions.is_dir():
+        raise CohortError(predictions, "there is no such folder", "name the folder that holds the predictions")
+    if not len(cohort.annotated()):
+        raise CohortError(cohort.name, "no case is annotated", "scores need cases whose lesions are known")
+    rows: list[dict[str, str | float]] = []
+    for case in cohort.annotated():
+        row: dict[str, str | float] = {"case_id": case.case_id, "subject_id": case.subject_id}
+        try:
+            maps = _read_maps(predictions, case, cohort.labels)
+            row |= score_case(*maps, cohort.labels, in_plane=in_plane)
+            if noise_filter is not None:
+                row |= image_detections(*maps, cohort.labels, noise_filter)
+            row["problem"] = ""
+        except CohortError as error:
+            row["problem"] = str(error)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table[[*(name for name in table.columns if name != "problem"), "problem"]]
+
+
+def _read_maps(predictions: Path, case: Case, labels: Mapping[str, int]) -> tuple[LabelArray, LabelArray, list[float]]:
+    """Return prediction, truth and spacing of a case, checked."""
+    path = prediction_file(predictions, case.case_id)
+    prediction, affine = read_label(path)
+    truth, truth_affine = _read_truth(case)
+    if prediction.shape != truth.shape or not same_grid(truth.shape, affine, truth_affine):
+        raise CohortError(path, f"is not on the grid of case {case.case_id}", "resample it to the scan")
+    _check_classes(path, prediction, labels)
+    _check_classes(case.label or case.case_id, truth, labels)
+    return prediction, truth, np.linalg.norm(affine[:3, : truth.ndim], axis=0).tolist()
+
+
+def prediction_file(folder: Path, case_id: str) -> Path:
+    """Return the prediction of a case: ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
+
+    Raises:
+        CohortError: if there is none.
+    """
+    for ending in IMAGE_ENDINGS:
+        if (path := folder / f"{case_id}{ending}").is_file():
+            return path
+    raise CohortError(folder / f"{case_id}{IMAGE_ENDINGS[0]}", "there is no prediction of this case", "predict it")
+
+
+def _read_truth(case: Case) -> tuple[LabelArray, NDArray[np.float64]]:
+    if case.label is not None:
+        return read_label(case.label)
+    image, affine, _, _ = read_raw(next(iter(case.images.values())))
+    return np.zeros(image.shape, np.int16), affine
+
+
+def _check_classes(where: str | Path, label: LabelArray, labels: Mapping[str, int]) -> None:
+    unknown = sorted(set(np.unique(label).tolist()) - set(labels.values()))
+    if unknown:
+        raise CohortError(where, f"holds classes {unknown} that the cohort does not name", "use those of dataset.json")

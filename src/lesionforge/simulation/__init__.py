@@ -1,0 +1,1 @@
+"""The built-in cohort: simulated heads with simulated lesions."""

@@ -1,0 +1,125 @@
+"""Shapes of simulated lesions: where they sit, how they grow, and their nested classes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import ndimage
+
+from lesionforge.cohort.scan import BoolArray, FloatArray
+from lesionforge.simulation.head import Anatomy, Grid, smooth_noise
+
+LesionKind = Literal["tumour", "stroke", "white_matter"]
+
+LESION_KINDS: tuple[LesionKind, ...] = get_args(LesionKind)
+
+LESION_CLASSES: dict[LesionKind, tuple[str, ...]] = {
+    "tumour": ("oedema", "core", "enhancing"),
+    "stroke": ("stroke",),
+    "white_matter": ("white_matter_lesion",),
+}
+"""Class names in the order of their integers 1, 2, …; each class's region contains those of the later ones."""
+
+MEDIAN_VOLUME_MM3: dict[LesionKind, float] = {"tumour": 30_000, "stroke": 14_000, "white_matter": 14_000}
+VOLUME_SPREAD: dict[LesionKind, float] = {"tumour": 0.6, "stroke": 0.9, "white_matter": 0.7}
+VOLUME_LIMITS_MM3: dict[LesionKind, tuple[float, float]] = {
+    "tumour": (6_000, 120_000),
+    "stroke": (1_500, 120_000),
+    "white_matter": (3_000, 50_000),
+}
+
+STROKE_SITES_MM = (
+    ((48, 5, 25), 3.0),  # middle cerebral artery, upper division
+    ((52, -30, 10), 3.0),  # middle cerebral artery, lower division
+    ((26, 2, 8), 2.0),  # deep perforators
+    ((10, 35, 35), 1.0),  # anterior cerebral artery
+    ((18, -80, 5), 1.5),  # posterior cerebral artery
+    ((25, -65, -35), 1.0),  # cerebellar arteries
+)
+"""Centres of arterial territories in the right hemisphere, with relative frequencies; mirrored at random."""
+
+
+def draw_volume(kind: LesionKind, rng: np.random.Generator) -> float:
+    """Draw a lesion volume in mm³."""
+    volume = rng.lognormal(np.log(MEDIAN_VOLUME_MM3[kind]), VOLUME_SPREAD[kind])
+    return float(np.clip(volume, *VOLUME_LIMITS_MM3[kind]))
+
+
+def draw_centre(kind: LesionKind, grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
+    """Draw the ``(3,)`` position in mm that a lesion grows from, within brain tissue."""
+    if kind == "stroke":
+        sites = np.array([site for site, _ in STROKE_SITES_MM], np.float32)
+        frequency = np.array([weight for _, weight in STROKE_SITES_MM])
+        site = sites[rng.choice(len(sites), p=frequency / frequency.sum())] * (rng.choice([-1, 1]), 1, 1)
+        distance = np.linalg.norm(grid.positions - site.reshape(3, 1, 1, 1), axis=0)
+        weight = anatomy.parenchyma * np.exp(-((distance / 12) ** 2))
+    else:
+        x, _, z = grid.positions
+        weight = (anatomy.wm + 0.3 * anatomy.gm) * (z > -15) * (np.abs(x) > 10)
+    weight = np.where(anatomy.parenchyma > 0.6, weight, 0).ravel().astype(np.float64)
+    chosen = rng.choice(weight.size, p=weight / weight.sum())
+    return grid.positions.reshape(3, -1)[:, chosen]
+
+
+def draw_regions(
+    kind: LesionKind, grid: Grid, anatomy: Anatomy, centre: FloatArray, volume_mm3: float, rng: np.random.Generator
+) -> list[BoolArray]:
+    """Grow a lesion and return one ``(x, y, z)`` region per class, each containing the next."""
+    tissue = anatomy.parenchyma > 0.5
+    if kind == "white_matter":
+        closeness = np.exp(-anatomy.ventricle_mm / rng.uniform(5, 10))
+        height = smooth_noise(rng, grid, rng.uniform(7, 11)) + 4 * closeness
+        x, _, z = grid.positions
+        hemispheres = (np.abs(x) > 7) & (z > -20)
+        return [grow(height, tissue & (anatomy.wm > 0.6) & hemispheres, volume_mm3, grid)]
+    distance = _rough_distance(grid, centre, volume_mm3, rng)
+    if kind == "stroke":
+        same_side = grid.positions[0] * np.sign(centre[0]) > 0
+        return [_largest(grow(-distance, tissue & same_side, volume_mm3, grid))]
+    whole = _largest(grow(-distance + 10 * anatomy.wm, tissue, volume_mm3, grid))
+    core = _largest(_core(whole, distance, grid, rng))
+    return [whole, core, _rim(core, grid, rng)]
+
+
+def grow(height: FloatArray, allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
+    """Return the highest allowed voxels, as many as make up the volume."""
+    count = min(max(round(volume_mm3 / grid.voxel_mm3), 1), int(allowed.sum()))
+    threshold = np.partition(height[allowed], -count)[-count]
+    return np.asarray(allowed & (height >= threshold))
+
+
+def _rough_distance(grid: Grid, centre: FloatArray, volume_mm3: float, rng: np.random.Generator) -> FloatArray:
+    """Return the distance to ``centre`` in mm, stretched at random and roughened in proportion to the radius."""
+    radius = (volume_mm3 / 4.19) ** (1 / 3)
+    axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    stretch = np.exp(rng.normal(0, 0.22, 3))
+    offset = grid.positions - centre.reshape(3, 1, 1, 1)
+    stretched = np.einsum("ij,jxyz->ixyz", axes * stretch[:, None], offset)
+    rough = 0.28 * smooth_noise(rng, grid, max(radius * 0.8, 6)) + 0.12 * smooth_noise(rng, grid, 6)
+    return np.asarray(np.linalg.norm(stretched, axis=0) + radius * rough, np.float32)
+
+
+def _core(whole: BoolArray, distance: FloatArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
+    share = rng.uniform(0.1, 0.4)
+    depth = ndimage.distance_transform_edt(whole, sampling=grid.spacing)
+    height = depth - distance + 2 * smooth_noise(rng, grid, 8)
+    inner = whole & (depth > min(grid.spacing))
+    return grow(height, inner if inner.any() else whole, share * whole.sum() * grid.voxel_mm3, grid)
+
+
+def _rim(core: BoolArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
+    """Return the enhancing rim inside the core's border: closed, broken, or (one tumour in five) absent."""
+    if rng.random() < 0.2:
+        return np.zeros_like(core)
+    depth = ndimage.distance_transform_edt(core, sampling=grid.spacing)
+    height = -depth + rng.uniform(0.5, 2.5) * smooth_noise(rng, grid, 10)
+    return grow(height, core, rng.uniform(0.35, 0.65) * core.sum() * grid.voxel_mm3, grid)
+
+
+def _largest(region: BoolArray) -> BoolArray:
+    """Return the largest connected part of a region."""
+    parts, count = ndimage.label(region)
+    if count > 1:
+        region = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    return region

@@ -1,0 +1,188 @@
+"""The built-in cohort: simulated heads with simulated lesions, for demos, tests and method development.
+
+Nothing in it is a patient. ``template_anatomy`` makes the heads, ``template_lesions`` the shapes of the lesions,
+``template_contrast`` what a scanner shows of both, ``template_subject`` puts them together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.image_file import write_stored
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv
+from lesionforge.cohort.layouts.dataset_json import cohort_name, write_dataset_json
+from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.layouts.subjects import subject_of
+from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
+from lesionforge.files import claim_output, one_at_a_time, write_json, write_text
+from lesionforge.reading import read_json
+from lesionforge.simulation.given_maps import label_files
+from lesionforge.simulation.head import ANATOMY_LABELS, template_head
+from lesionforge.simulation.lesion_shapes import LesionKind
+from lesionforge.simulation.scanner import Contrast
+from lesionforge.simulation.simulated_subject import Simulated, Simulation, simulate_subject
+
+README = """\
+This cohort is simulated. {heads}
+No result on it says anything about patients.
+
+dataset.json, imagesTr, labelsTr, cases.csv: the nnU-Net raw layout. simulation.json: the settings it was made with.
+anatomyTr: the simulated tissue that fills most of each voxel, before the lesion: {anatomy}.
+"""
+
+
+HEADS = """\
+Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
+No file in it comes from a patient."""
+HEADS_OF_MAPS = """\
+Its heads are random deformations of label maps that were given, with drawn intensities; its lesions are drawn, or lie
+where given masks say. What the maps and masks tell about people, it tells, too."""
+
+
+@one_at_a_time
+def make_template_cohort(
+    out: Path,
+    *,
+    n_subjects: int = 40,
+    spatial_dims: int = 3,
+    contrast: Contrast | Sequence[Contrast] = "FLAIR",
+    lesion: LesionKind = "tumour",
+    healthy_fraction: float = 0.5,
+    spacing: float = 3.0,
+    slice_thickness: float | None = 6.0,
+    skull: bool = True,
+    seed: int = 0,
+    maps: Path | None = None,
+    masks: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Simulate a cohort and write it as an nnU-Net raw dataset with ``cases.csv`` and ``anatomyTr``.
+
+    The same settings and seed give the same bytes, whatever the number of workers; subject ``i`` does not depend on
+    ``n_subjects``. Called again on a folder that it did not finish, it goes on there.
+
+    Args:
+        out: the folder to write; new, empty, or begun with the same settings.
+        n_subjects: how many subjects, one case each.
+        spatial_dims: 3 writes volumes (``.nii.gz``); 2 writes of each subject one axial slice (8-bit ``.png``): the
+            one with most lesion, or a random one through a healthy brain.
+        contrast: a channel, or several of the same anatomy and lesion: ``FLAIR``, ``DWI``, ``T1``, ``SWI``.
+        lesion: ``tumour`` (classes oedema ⊃ core ⊃ enhancing), ``stroke`` or ``white_matter``.
+        healthy_fraction: share of lesion-free subjects, 0..1.
+        spacing: millimetres between voxels in plane, 1..6.
+        slice_thickness: millimetres between slices, which are that thick, up to 10; ``None`` for ``spacing``.
+        skull: whether skull, scalp and face are seen, or black as after skull stripping.
+        seed: everything random derives from it.
+        maps: a folder of label maps with FreeSurfer's values: heads are made from these in turns, instead of the MNI152
+            template, and ``anatomyTr`` holds their 27 structures. All cases of one map are of one subject.
+        masks: a folder of stroke masks in MNI space, for ``maps`` and ``lesion="stroke"``: each is used once at most,
+            within the brain, with 20 voxels or more. Without one that fits a lesion is drawn.
+        workers: threads that simulate subjects at the same time.
+        progress: called with (subjects done, subjects in all) after each.
+
+    Returns:
+        The cohort as written; every case has origin ``"simulated"``.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        OutputError: if ``out`` holds something else.
+    """
+    simulation = Simulation(
+        n_subjects=n_subjects,
+        spatial_dims=spatial_dims,
+        contrasts=(contrast,) if isinstance(contrast, str) else tuple(contrast),
+        lesion=lesion,
+        healthy_fraction=healthy_fraction,
+        spacing=spacing,
+        slice_thickness=spacing if slice_thickness is None else slice_thickness,
+        skull=skull,
+        seed=seed,
+        maps=() if maps is None else label_files(maps),
+        masks=() if masks is None else label_files(masks),
+    )
+    _begin(out, simulation)
+    if not simulation.maps:
+        template_head(simulation.template_resolution)
+    cases = []
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        for case in pool.map(lambda number: _write_subject(out, simulation, number), range(n_subjects)):
+            cases.append(case)
+            if progress is not None:
+                progress(len(cases), n_subjects)
+    write_cases_csv(out, cases, channels=simulation.contrasts)
+    write_dataset_json(
+        out,
+        channels=simulation.contrasts,
+        labels=simulation.labels,
+        num_training=len(cases),
+        file_ending=simulation.file_ending,
+        name=simulation.name,
+    )
+    return Cohort(name=cohort_name(out), channels=simulation.contrasts, labels=simulation.labels, cases=tuple(cases))
+
+
+def _begin(out: Path, simulation: Simulation) -> None:
+    """Claim the output folder, or go on in one that was begun with the same settings."""
+    settings = out / "simulation.json"
+    content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
+    if not settings.is_file() or read_json(settings) != content:
+        claim_output(out)
+        write_json(settings, content)
+    names = FREESURFER_STRUCTURES.names if simulation.maps else ANATOMY_LABELS
+    anatomy = ", ".join(f"{value} {name}" for name, value in names.items())
+    heads = HEADS_OF_MAPS if simulation.maps else HEADS
+    write_text(out / "README.txt", README.format(anatomy=anatomy, heads=heads))
+    if simulation.maps:
+        write_structures(out, FREESURFER_STRUCTURES)
+
+
+def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
+    """Simulate and write a subject, unless all its files are there; return its case."""
+    case_id = f"simulated_{number:03d}"
+    images, label = case_files(out, case_id, len(simulation.contrasts), simulation.file_ending)
+    anatomy, record = out / "anatomyTr" / label.name, out / "provenance" / f"{case_id}.json"
+    if not all(path.is_file() for path in (*images, label, anatomy)):
+        subject = simulate_subject(simulation, number)
+        for path, channel in zip(images, subject.image, strict=True):
+            _write_image(path, channel, subject)
+        if subject.mask_id:
+            write_json(record, {"case_id": case_id, "mask_id": subject.mask_id})
+        _write_array(label, subject.label.astype(np.uint8), subject)
+        _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
+    source = simulation.map_of(number)
+    mask_id = read_json(record)["mask_id"] if record.is_file() else ""
+    return Case(
+        case_id=case_id,
+        subject_id=case_id if source is None else Path(source).name.split(".")[0],
+        images=dict(zip(simulation.contrasts, images, strict=True)),
+        annotation=Annotation.LESION_FREE if simulation.is_healthy(number) else Annotation.LESION,
+        label=label,
+        anatomy=anatomy,
+        parenchyma=FREESURFER_STRUCTURES.parenchyma if source is not None else (),
+        origin="simulated",
+        mask_id=mask_id,
+        parents=(subject_of(mask_id),) if mask_id else (),
+        synthesizer="simulated",
+        seed=simulation.seed,
+    )
+
+
+def _write_image(path: Path, channel: NDArray[np.float32], subject: Simulated) -> None:
+    """Write a channel: as int16 in NIfTI, scaled to the 99.9th percentile and 8 bit in PNG."""
+    if path.suffix == ".png":
+        channel = np.clip(channel * (255 / np.percentile(channel, 99.9)), 0, 255)
+    _write_array(path, np.rint(channel).astype(np.uint8 if path.suffix == ".png" else np.int16), subject)
+
+
+def _write_array(path: Path, array: NDArray[Any], subject: Simulated) -> None:
+    write_stored(path, array, subject.affine, simulated=True)

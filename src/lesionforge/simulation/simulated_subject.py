@@ -1,0 +1,261 @@
+"""One simulated subject in memory: settings, head, lesion, channels, label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.errors import ConfigError
+from lesionforge.seeding import generator
+from lesionforge.simulation.given_maps import FEWEST_VOXELS, deform_map, head_of, place_mask
+from lesionforge.simulation.head import (
+    Anatomy,
+    Deformation,
+    Grid,
+    deform,
+    mass_effect,
+    random_deformation,
+    thicken,
+)
+from lesionforge.simulation.lesion_shapes import (
+    LESION_CLASSES,
+    LESION_KINDS,
+    LesionKind,
+    draw_centre,
+    draw_regions,
+    draw_volume,
+)
+from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast, Lesion, acquire
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """The settings of a simulated cohort; see :func:`make_template_cohort`."""
+
+    n_subjects: int
+    spatial_dims: int
+    contrasts: tuple[Contrast, ...]
+    lesion: LesionKind
+    healthy_fraction: float
+    spacing: float
+    slice_thickness: float
+    skull: bool
+    seed: int
+    maps: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = {
+            "n_subjects": (self.n_subjects >= 1, "ask for at least one"),
+            "spatial_dims": (self.spatial_dims in (2, 3), "choose 2 or 3"),
+            "contrast": (bool(self.contrasts) and set(self.contrasts) <= set(CONTRASTS), f"choose from {CONTRASTS}"),
+            "lesion": (self.lesion in LESION_KINDS, f"choose from {LESION_KINDS}"),
+            "healthy_fraction": (0 <= self.healthy_fraction <= 1, "choose a number from 0 to 1"),
+            "spacing": (1 <= self.spacing <= 6, "choose millimetres from 1 to 6"),
+            "slice_thickness": (
+                self.spacing <= self.slice_thickness <= 10,
+                "choose millimetres from the spacing to 10",
+            ),
+        }
+        for name, (fine, remedy) in problems.items():
+            if not fine:
+                value = self.contrasts if name == "contrast" else getattr(self, name)
+                raise ConfigError(name, f"{value!r} does not fit a simulated cohort", remedy)
+        if self.masks and (not self.maps or self.lesion != "stroke"):
+            raise ConfigError("masks", "are brought to label maps, and are strokes", "give maps, and lesion='stroke'")
+        if len(set(self.contrasts)) < len(self.contrasts):
+            raise ConfigError("contrast", f"{self.contrasts!r} names one twice", "name each contrast once")
+
+    @property
+    def name(self) -> str:
+        """What ``dataset.json`` calls the cohort."""
+        return f"Simulated_{self.lesion}_{'_'.join(self.contrasts)}"
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Lesion class name → integer."""
+        return {name: i for i, name in enumerate(("background", *LESION_CLASSES[self.lesion]))}
+
+    @property
+    def file_ending(self) -> str:
+        """``.png`` for slices, ``.nii.gz`` for volumes."""
+        return ".png" if self.spatial_dims == 2 else ".nii.gz"
+
+    @property
+    def grid(self) -> Grid:
+        """The voxels of the volumes."""
+        return Grid.covering((self.spacing, self.spacing, self.slice_thickness))
+
+    @property
+    def fine_slices(self) -> int:
+        """How many simulated slices are averaged into one thick slice."""
+        return max(1, round(self.slice_thickness / self.spacing))
+
+    @property
+    def fine_grid(self) -> Grid:
+        """The voxels that heads are simulated on, before slices are averaged."""
+        (nx, ny, nz), (dx, dy, dz) = self.grid.shape, self.grid.spacing
+        return Grid(shape=(nx, ny, nz * self.fine_slices), spacing=(dx, dy, dz / self.fine_slices))
+
+    @property
+    def template_resolution(self) -> int:
+        """Millimetres of the template maps to sample from."""
+        return 1 if self.spacing < 2 else 2
+
+    def map_of(self, number: int) -> str | None:
+        """Return the label map that the head of subject ``number`` is made from, if there are any.
+
+        Each is used once before any is used again, in another order, so that each gets lesions now and then.
+        """
+        if not self.maps:
+            return None
+        turn, place = divmod(number, len(self.maps))
+        return self.maps[generator(self.seed, "maps", turn).permutation(len(self.maps))[place]]
+
+    def is_healthy(self, number: int) -> bool:
+        """Return whether subject ``number`` has no lesion; healthy and other subjects alternate evenly."""
+        return int((number + 1) * self.healthy_fraction) > int(number * self.healthy_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """The arrays of one simulated subject.
+
+    Attributes:
+        image: ``(channel, x, y, z)``, or ``(channel, row, column)`` for a slice.
+        label: lesion classes on the same grid.
+        anatomy: tissues as in ``ANATOMY_LABELS``, or the structures of a label map.
+        affine: 4×4, voxel indices to millimetres.
+        mask_id: the lesion mask that was used, if one was.
+    """
+
+    image: FloatArray
+    label: LabelArray
+    anatomy: LabelArray
+    affine: NDArray[np.float64]
+    mask_id: str = ""
+
+
+def simulate_subject(simulation: Simulation, number: int) -> Simulated:
+    """Simulate subject ``number`` in memory."""
+    rng = generator(simulation.seed, "simulated subject", number)
+    slices, fine = simulation.fine_slices, simulation.fine_grid
+    head = _head(simulation, fine, number, rng=rng)
+    anatomy, lesion = head.anatomy, head.lesion
+    channels = [
+        acquire(contrast, anatomy, fine, lesion, slices=slices, skull=simulation.skull, rng=rng)
+        for contrast in simulation.contrasts
+    ]
+    tissue = anatomy.thick(slices).labels()
+    label = np.zeros(tissue.shape, np.int16)
+    if lesion is not None:
+        label = _label(lesion, slices, tissue > 0)
+    if head.structures is not None:
+        tissue = _middle_slices(head.structures, slices)
+    volume = Simulated(
+        image=np.stack(channels), label=label, anatomy=tissue, affine=simulation.grid.affine, mask_id=head.mask_id
+    )
+    return volume if simulation.spatial_dims == 3 else _slice(volume, rng)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """A head with its lesion, if it has one, on the fine grid."""
+
+    anatomy: Anatomy
+    lesion: Lesion | None = None
+    structures: LabelArray | None = None
+    mask_id: str = ""
+
+
+def _head(simulation: Simulation, grid: Grid, number: int, *, rng: np.random.Generator) -> _Head:
+    deformation, path = random_deformation(rng, grid), simulation.map_of(number)
+    if path is not None:
+        return _head_of_map(simulation, path, grid, deformation, number, rng)
+    kind, resolution = simulation.lesion, simulation.template_resolution
+    anatomy = deform(resolution, grid, deformation)
+    if simulation.is_healthy(number):
+        return _Head(anatomy=anatomy)
+    volume = draw_volume(kind, rng)
+    centre = draw_centre(kind, grid, anatomy, rng)
+    if kind == "tumour":
+        push = mass_effect(grid, centre, (volume / 4.19) ** (1 / 3), rng.uniform(0, 5))
+        anatomy = deform(resolution, grid, deformation, push)
+    regions = draw_regions(kind, grid, anatomy, centre, volume, rng)
+    return _Head(anatomy=anatomy, lesion=_soften(kind, regions, anatomy, grid, rng))
+
+
+def _head_of_map(
+    simulation: Simulation, path: str, grid: Grid, deformation: Deformation, number: int, rng: np.random.Generator
+) -> _Head:
+    kind = simulation.lesion
+    structures = deform_map(path, grid, deformation)
+    anatomy = head_of(structures, grid, rng)
+    if simulation.is_healthy(number):
+        return _Head(anatomy=anatomy, structures=structures)
+    region, mask_id = None, ""
+    for mask in _masks_for(simulation, number):
+        found = place_mask(mask, structures, grid)
+        if np.count_nonzero(found) >= FEWEST_VOXELS * simulation.fine_slices:
+            region, mask_id = found, Path(mask).name.split(".")[0]
+            break
+    if region is None:
+        centre = draw_centre(kind, grid, anatomy, rng)
+        regions = draw_regions(kind, grid, anatomy, centre, draw_volume(kind, rng), rng)
+    else:
+        regions = [region]
+    lesion = _soften(kind, regions, anatomy, grid, rng)
+    return _Head(anatomy=anatomy, lesion=lesion, structures=structures, mask_id=mask_id)
+
+
+def _masks_for(simulation: Simulation, number: int) -> list[str]:
+    """Return the masks that subject ``number`` may get, in the order of trying; no other subject may get them."""
+    order = generator(simulation.seed, "masks").permutation(len(simulation.masks))
+    return [simulation.masks[mask] for mask in order[number :: simulation.n_subjects]]
+
+
+def _soften(
+    kind: LesionKind, regions: list[BoolArray], anatomy: Anatomy, grid: Grid, rng: np.random.Generator
+) -> Lesion:
+    """Return a lesion with soft edges and a random strength."""
+    softness = [rng.uniform(0.8, 2.2) / step for step in grid.spacing]
+    inside = np.clip(anatomy.parenchyma * 2, 0, 1)
+    shares = {
+        name: np.minimum(ndimage.gaussian_filter(region.astype(np.float32), softness), inside)
+        for name, region in zip(LESION_CLASSES[kind], regions, strict=True)
+    }
+    return Lesion(kind=kind, shares=shares, strength=float(rng.uniform(*LESION_STRENGTH[kind])))
+
+
+def _middle_slices(structures: LabelArray, slices: int) -> LabelArray:
+    """Return the structures in the middle of each thick slice."""
+    return np.ascontiguousarray(structures[..., slices // 2 :: slices])
+
+
+def _label(lesion: Lesion, slices: int, brain: BoolArray) -> LabelArray:
+    """Return the classes that fill half of each thick voxel, at least the voxel that the lesion fills most."""
+    label = np.zeros(brain.shape, np.int16)
+    for value, share in enumerate(lesion.shares.values(), start=1):
+        thick = np.where(brain, thicken(share, slices), 0)
+        enough = min(0.5, float(thick.max())) if value == 1 else 0.5
+        label[(thick >= enough) & (label == value - 1) & brain] = value
+    return label
+
+
+def _slice(volume: Simulated, rng: np.random.Generator) -> Simulated:
+    """Return the axial slice with most lesion, or a random one with much brain, anterior up."""
+    lesion_area = (volume.label > 0).sum((0, 1))
+    brain_area = (volume.anatomy > 0).sum((0, 1))
+    z = lesion_area.argmax() if lesion_area.any() else rng.choice(np.flatnonzero(brain_area > 0.5 * brain_area.max()))
+    return Simulated(
+        image=np.rot90(volume.image[..., z], axes=(1, 2)),
+        label=np.rot90(volume.label[..., z]),
+        anatomy=np.rot90(volume.anatomy[..., z]),
+        affine=np.eye(4),
+        mask_id=volume.mask_id,
+    )

@@ -1,0 +1,1 @@
+"""Methods that draw real lesions anew, without training a network."""

@@ -1,0 +1,154 @@
+"""``copy_paste``: the intensities of a real lesion, put where the mask says.
+
+For a mask that is some training lesion's own, that very lesion is pasted; for any other mask the training lesion that
+is most alike in shape and size is stretched to it. The edge is hard, feathered, or blended by Poisson's equation
+(Pérez et al. 2003), which keeps the lesion's gradients and meets the target's values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import cg
+from skimage.transform import resize
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.preprocessing.lesions.lesion_library import Lesion, shape_thumbnail
+from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.synthesizers.training_free.library_method import LibraryConfig, LibrarySynthesizer
+
+
+class CopyPasteConfig(LibraryConfig):
+    """Options of ``copy_paste``.
+
+    Attributes:
+        edge: ``hard``, ``feathered`` or ``poisson``.
+        margin_mm: width of the feather, or of the ring around the mask in which Poisson's equation is solved.
+    """
+
+    edge: Literal["hard", "feathered", "poisson"] = "feathered"
+    margin_mm: float = Field(default=4.0, gt=0)
+
+
+class CopyPaste(LibrarySynthesizer):
+    """Pastes the best fitting of its lesions."""
+
+    method = "copy_paste"
+    Config: ClassVar[type[LibraryConfig]] = CopyPasteConfig
+
+    def margin_mm(self) -> float:
+        """Nothing beyond the mask changes with a hard edge."""
+        options = CopyPasteConfig.model_validate(self.info.config)
+        return 0.0 if options.edge == "hard" else options.margin_mm
+
+    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
+        """Paste; see :meth:`Synthesizer.synthesize`."""
+        if not mask.any():
+            return sample
+        self.check_dimensions(sample.image.ndim - 1)
+        options = CopyPasteConfig.model_validate(self.info.config)
+        image = sample.image.copy()
+        places: list[tuple[Any, ...]] = [(Ellipsis,)]
+        if mask.ndim > self.lesions[0].label.ndim:
+            places = [(Ellipsis, int(z)) for z in np.flatnonzero(mask.any(axis=(0, 1)))]
+        for place in places:
+            part = mask[place]
+            spacing = sample.spacing[: part.ndim]
+            lesion = best_fit(self.lesions, part, spacing, rng)
+            hole, weight = hole_around(part, self.margin_mm(), spacing)
+            target = image[(slice(None), *place)]
+            if options.edge == "poisson":
+                texture = stretch(lesion, lesion.image_for(sample), part, ndimage.binary_dilation(hole))
+                drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
+                lowest, highest = np.minimum(texture, target).min(), np.maximum(texture, target).max()
+                target[:, hole] = np.clip(drawn, min(-1, lowest), max(1, highest))[:, hole]
+            else:
+                target[...] = (1 - weight) * target + weight * stretch(lesion, lesion.image_for(sample), part, hole)
+        return sample.with_lesion(image, mask)
+
+
+def best_fit(lesions: list[Lesion], mask: LabelArray, spacing: tuple[float, ...], rng: np.random.Generator) -> Lesion:
+    """Return the lesion most like ``mask``: Dice of the stretched shapes less the log ratio of the volumes.
+
+    Equally good ones are drawn from.
+    """
+    shape, volume = shape_thumbnail(mask > 0), np.count_nonzero(mask) * np.prod(spacing)
+    thumbnails = np.stack([lesion.thumbnail for lesion in lesions]).reshape(len(lesions), -1)
+    overlap = 2 * (thumbnails & shape.ravel()).sum(1) / (thumbnails.sum(1) + shape.sum())
+    volumes = np.array([np.count_nonzero(lesion.label) * np.prod(lesion.spacing) for lesion in lesions])
+    fit = overlap - np.abs(np.log(volumes / volume))
+    return lesions[int(rng.choice(np.flatnonzero(fit >= fit.max() - 1e-6)))]
+
+
+def stretch(lesion: Lesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
+    """Return the lesion's image (its intensities given) stretched so that its bounding box meets the mask's.
+
+    Inside the mask only the lesion's intensities are taken, in the rest of ``hole`` only others.
+    """
+    (source,) = ndimage.find_objects((lesion.label > 0).astype(np.int8))
+    (target,) = ndimage.find_objects((mask > 0).astype(np.int8))
+    scale = [(t.stop - t.start) / (s.stop - s.start) for s, t in zip(source, target, strict=True)]
+    size = tuple(max(1, round(n * f)) for n, f in zip(lesion.label.shape, scale, strict=True))
+    voxels = np.argwhere(hole).T
+    shift = [t.start - round(s.start * f) for s, t, f in zip(source, target, scale, strict=True)]
+    wanted = tuple(np.clip(v - d, 0, n - 1) for v, d, n in zip(voxels, shift, size, strict=True))
+    of_lesion = mask[tuple(voxels)] > 0
+    drawn = np.zeros((len(source_image), *mask.shape), np.float32)
+    for part, known in ((of_lesion, lesion.label > 0), (~of_lesion, lesion.label == 0)):
+        if not part.any():
+            continue
+        spread = _spread(source_image, known, lesion.spacing)
+        stretched = np.stack([resize(channel, size, order=1, preserve_range=True) for channel in spread])
+        into, at = (tuple(axis[part] for axis in places) for places in (voxels, wanted))
+        drawn[:, *into] = stretched[:, *at]
+    return drawn
+
+
+def _spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
+    """Return ``image`` with every other voxel replaced by the nearest known one; as it is if none is known."""
+    if not known.any():
+        return image
+    nearest = ndimage.distance_transform_edt(~known, sampling=spacing, return_distances=False, return_indices=True)
+    return np.asarray(image[:, *nearest])
+
+
+def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> FloatArray:
+    """Return ``target`` with ``hole`` filled so that gradients are the source's and the rim's values the target's.
+
+    Args:
+        source: ``(x, y[, z])``, read in ``hole`` and beside it.
+        target: ``(x, y[, z])``.
+        hole: ``(x, y[, z])``; at the grid's end no value is prescribed.
+    """
+    number = np.full(hole.shape, -1)
+    number[hole] = np.arange(hole.sum())
+    diagonal, right = np.zeros(hole.sum()), np.zeros(hole.sum())
+    rows, columns = [], []
+    for axis in range(hole.ndim):
+        for step in (1, -1):
+            voxels = np.argwhere(hole)
+            beside = voxels.copy()
+            beside[:, axis] += step
+            on_grid = (beside[:, axis] >= 0) & (beside[:, axis] < hole.shape[axis])
+            here, there = tuple(voxels[on_grid].T), tuple(beside[on_grid].T)
+            inner = hole[there]
+            row = number[here]
+            diagonal[row] += 1
+            rows.append(row[inner])
+            columns.append(number[there][inner])
+            right[row] += source[here] - source[there]
+            right[row[~inner]] += target[there][~inner]
+    row, column = (
+        np.concatenate([*rows, np.arange(len(diagonal))]),
+        np.concatenate([*columns, np.arange(len(diagonal))]),
+    )
+    values = np.concatenate([-np.ones(len(row) - len(diagonal)), diagonal])
+    solution, _ = cg(csr_array((values, (row, column))), right, x0=source[hole].astype(float), rtol=1e-5, maxiter=2000)
+    filled = target.copy()
+    filled[hole] = solution
+    return filled

@@ -1,0 +1,1 @@
+"""Generators that translate a condition into an image."""

@@ -1,0 +1,122 @@
+"""What the generator is shown, and which part of its output counts.
+
+``label``: the label map alone, as in the papers; the whole image is drawn.
+``scan``: the scan with its lesion smoothed away, and the mask; the whole image is drawn.
+``inpaint``: the scan with the lesion and a margin erased, and the mask; only the erased hole is drawn.
+
+The last two may also be shown how bright the lesion shall be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, paint
+
+ConditionName = Literal["label", "scan", "inpaint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How a crop becomes the generator's input.
+
+    Attributes:
+        name: which of the three.
+        image_channels: channels of the scan.
+        classes: lesion classes.
+        anatomy: values of the anatomy map that get a channel each (``label`` only); with none, a single channel
+            marks all that is not lesion.
+        noise_channels: channels of noise from which the generator may take variety.
+        lesion_intensity: whether the lesion's mean intensity is shown, in a channel for each of the scan's.
+    """
+
+    name: ConditionName
+    image_channels: int
+    classes: tuple[int, ...]
+    anatomy: tuple[int, ...] = ()
+    noise_channels: int = 1
+    lesion_intensity: bool = False
+
+    @property
+    def critic_channels(self) -> int:
+        """Channels of the condition without noise: what the critic sees beside the image."""
+        if self.name == "label":
+            return max(1, len(self.anatomy)) + len(self.classes)
+        shown = self.image_channels * (1 + self.lesion_intensity)
+        return shown + len(self.classes) + (self.name == "inpaint")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the generator's input."""
+        return self.critic_channels + self.noise_channels
+
+    def encode(
+        self,
+        image: FloatArray,
+        mask: LabelArray,
+        anatomy: LabelArray | None,
+        hole: BoolArray,
+        noise: FloatArray,
+        intensities: Intensities | None = None,
+    ) -> FloatArray:
+        """Return the ``(in_channels, x, y[, z])`` input; its last ``noise_channels`` are the noise.
+
+        Args:
+            image: ``(channel, x, y[, z])``, −1 to 1; for ``scan`` without the lesion that is to be drawn.
+            mask: ``(x, y[, z])`` lesion classes.
+            anatomy: ``(x, y[, z])``, read for ``label`` only.
+            hole: ``(x, y[, z])``, erased from the image for ``inpaint``.
+            noise: ``(noise_channels, x, y[, z])``.
+            intensities: ``(class, channel)`` of the lesion, −1 to 1, where they are shown.
+        """
+        lesion = one_hot(mask, self.classes)
+        if self.name == "label":
+            outside = (
+                one_hot(anatomy, self.anatomy) if anatomy is not None and self.anatomy else np.ones_like(lesion[:1])
+            )
+            return np.concatenate([outside * (mask == 0), lesion, noise])
+        shown = [image] if self.name == "scan" else [image * ~hole, hole[None].astype(np.float32)]
+        if self.lesion_intensity:
+            assert intensities is not None
+            shown.append(paint(intensities, mask, self.classes))
+        return np.concatenate([*shown, lesion, noise])
+
+
+def one_hot(labels: LabelArray, values: Sequence[int]) -> FloatArray:
+    """Return one 0/1 channel for each of ``values``."""
+    return np.stack([labels == value for value in values]).astype(np.float32)
+
+
+def without_lesion(
+    image: FloatArray, mask: LabelArray, spacing: Sequence[float], rng: np.random.Generator
+) -> FloatArray:
+    """Return ``image`` with the lesion replaced by its surroundings: their smoothed mean, with their own spread.
+
+    Nothing of the lesion's intensities is left; without any surroundings all is 0.
+
+    Args:
+        image: ``(channel, x, y[, z])``.
+        mask: ``(x, y[, z])``.
+        spacing: millimetres per axis.
+        rng: the texture comes from it.
+    """
+    beyond = mask == 0
+    if not beyond.any():
+        return np.zeros_like(image)
+    outside = beyond.astype(np.float32)
+    sigma = [6.0 / step for step in spacing]
+    total = ndimage.gaussian_filter(outside, sigma) + 1e-6
+    filled = image.copy()
+    for channel in filled:
+        mean = ndimage.gaussian_filter(channel * outside, sigma) / total
+        variance = ndimage.gaussian_filter(np.square(channel - mean) * outside, sigma) / total
+        texture = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 0.7)
+        smooth = mean + np.sqrt(np.maximum(variance, 0)) * texture / texture.std()
+        channel[mask > 0] = np.clip(smooth, channel[beyond].min(), channel[beyond].max())[mask > 0]
+    return filled

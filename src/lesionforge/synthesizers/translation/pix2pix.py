@@ -1,0 +1,340 @@
+"""``pix2pix``: a generator that sees a condition and draws the image, against a critic of patches.
+
+Isola et al. 2017 (arXiv 1611.07004); networks of Platscher et al. 2020 (arXiv 2010.02745). One training step:
+
+    generator:  min  A(D(c, G(c)), real) + λ · |y − G(c)|₁          (Isola, equation 4)
+    critic:     min  ½ A(D(c, y), real) + ½ A(D(c, G(c)), fake)     (Isola, equation 1)
+
+with A least squares (Mao et al. 2017), cross-entropy or hinge, c the condition and y the real image. Of an image that
+is drawn in part (``inpaint``) both terms look at the patches over that part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from monai.networks.utils import eval_mode
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
+from torch.utils.data import Dataset
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.scan import FloatArray, LabelArray
+from lesionforge.config import parse_options
+from lesionforge.errors import CohortError
+from lesionforge.files import one_at_a_time
+from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, surroundings
+from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.synthesizers.base import Synthesizer, training_cohort
+from lesionforge.synthesizers.translation.conditions import Condition
+from lesionforge.synthesizers.translation.pix2pix_config import (
+    Pix2PixConfig,
+    condition_of,
+    default_batch_size,
+    default_roi_size,
+)
+from lesionforge.synthesizers.translation.training_crops import AIR, TrainingCrops, clipped
+from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
+from lesionforge.training.candidates import Candidates, candidate_steps
+from lesionforge.training.inference import in_sub_batches
+from lesionforge.training.loop import TrainingConfig, claim_run, fit
+from lesionforge.training.model_folder import ModelInfo, describe
+from lesionforge.training.preview import Preview, montage
+from lesionforge.training.rng import torch_seed
+from lesionforge.training.samples import cached_samples, measured_cases
+
+INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
+
+
+class Pix2PixModule(AdversarialModule):
+    """The training step of pix2pix."""
+
+    def __init__(self, config: Pix2PixConfig, condition: Condition, *, seed: int, accumulate: int = 1) -> None:
+        with torch_seed(seed, "weights"):
+            generator = config.generator(condition.in_channels, condition.image_channels)
+            critic = config.critic(condition.critic_channels + condition.image_channels)
+        super().__init__(generator, critic, config=config.optimiser, seed=seed, accumulate=accumulate)
+        self.adversarial = ADVERSARIAL_LOSSES[config.adversarial]
+        self.lambda_l1, self.condition = config.lambda_l1, condition
+
+    def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
+        """Adversarial term plus λ times the mean absolute difference where the generator draws."""
+        drawn = batch["hole"]
+        fake = torch.where(drawn, self.generator(batch["condition"]), batch["image"])
+        pair = torch.cat([self._shown(batch), fake], 1)
+        adversarial = self.adversarial.generator(self._judge(pair))
+        l1 = (fake - batch["image"]).abs().sum() / (drawn.sum() * fake.shape[1]).clamp(min=1)
+        return adversarial + self.lambda_l1 * l1, pair.detach(), {"adversarial": adversarial, "l1": l1}
+
+    def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
+        """The adversarial loss on real and on (pooled) fake pairs of condition and image."""
+        real = self._judge(torch.cat([self._shown(batch), batch["image"]], 1))
+        fake = self._judge(fakes)
+        loss = self.adversarial.discriminator_loss(real, fake)
+        return loss, {"d_real": real.mean(), "d_fake": fake.mean()}
+
+    def _judge(self, pair: Tensor) -> Tensor:
+        """Return the logits of the patches that hold something drawn; the others are alike in real and fake pairs."""
+        logits: Tensor = self.critic(pair)
+        if self.condition.name != "inpaint":
+            return logits
+        hole = pair[:, self.condition.image_channels : self.condition.image_channels + 1]
+        pool = adaptive_max_pool2d if logits.dim() == 4 else adaptive_max_pool3d
+        return logits[pool(hole, logits.shape[2:]) > 0]
+
+    def _shown(self, batch: Batch) -> Tensor:
+        condition = batch["condition"]
+        return condition[:, : condition.shape[1] - self.condition.noise_channels]
+
+
+class Pix2Pix(Synthesizer):
+    """A trained pix2pix generator.
+
+    Attributes:
+        generator: condition to image.
+        intensities: ``(crop, class, channel)`` of training lesions, which new ones are drawn with.
+    """
+
+    with_gaps = (INTENSITIES,)
+
+    method = "pix2pix"
+    Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
+
+    def __init__(self, info: ModelInfo, generator: nn.Module, intensities: Intensities) -> None:
+        super().__init__(info)
+        self.intensities = intensities
+        self.config = self.Config.model_validate(info.config)
+        self.condition = condition_of(self.config, info)
+        self.generator = generator.eval().requires_grad_(False)
+
+    @classmethod
+    @one_at_a_time
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        channels: tuple[str, ...],
+        config: Mapping[str, Any],
+        training: TrainingConfig,
+        out: Path,
+        preprocessing: Preprocessing | None = None,
+        resume: bool = False,
+        on_problem: OnProblem = fail,
+    ) -> Self:
+        """Train on crops around the lesions of ``cohort``, for label maps also elsewhere; see :meth:`Synthesizer.fit`.
+
+        Lesion-free cases are trained on with label maps only, and not if every crop is to show a lesion.
+        """
+        options = parse_options(cls.Config, config)
+        claim_run(out, resume=resume)
+        cases = training_cohort(cohort, channels, lesion_free=not options.lesions_only)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
+        if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
+            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
+        samples = cached_samples(cases, preprocessing)
+        roi_size = options.roi_size or default_roi_size(facts, samples, options)
+        options = options.model_copy(update={"roi_size": roi_size})
+        training = training.or_batch_size(default_batch_size(facts, options))
+        info = describe(
+            cls.method,
+            options,
+            preprocessing,
+            cases,
+            anatomy=anatomy_values(samples) if options.condition == "label" else (),
+            training=training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"}),
+        )
+        condition = condition_of(options, info)
+        module = cls.module(options, condition, training)
+        crops = TrainingCrops(samples, options, condition, seed=training.seed)
+        intensities = crops.intensities(KNOWN_INTENSITIES)
+        kept = candidate_steps(options.candidates, len(crops), training, unit=options.candidates_in)
+        training = training.model_copy(update={"steps": max(kept.values(), default=training.steps)})
+        shown = partial(picture, module, crops)
+        preview = Preview(shown, out / "previews", minutes=training.preview_minutes)
+        also = {INTENSITIES: torch.from_numpy(intensities)}
+        candidates = Candidates(kept, out, training, also=also, draw=shown)
+        callbacks = (preview, candidates)
+        items = cls.items(crops)
+        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=callbacks)
+        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
+        model = cls(info, module.result, intensities)
+        model.save(out)
+        return model
+
+    @staticmethod
+    def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
+        """Return the networks with their training step."""
+        return Pix2PixModule(config, condition, seed=training.seed, accumulate=training.accumulate)
+
+    @staticmethod
+    def items(crops: TrainingCrops) -> Dataset[dict[str, Tensor]]:
+        """Return the training items."""
+        return crops
+
+    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
+        """Draw the lesion; see :meth:`Synthesizer.synthesize`."""
+        noise = self._noise(sample.image.shape[1:], rng)
+        multiples = draw(self.intensities, mask, self.condition.classes, rng)
+        if self.config.condition == "inpaint":
+            image = self._inpaint(sample, mask, noise, multiples)
+        else:
+            image = self._translate(sample.with_lesion(sample.image, mask), mask, noise, multiples)
+        return sample.with_lesion(image, mask)
+
+    def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Noise for the whole sample; the slices of a volume share one plane, so they fit each other."""
+        plane = rng.standard_normal((self.config.noise_channels, *shape[: self.config.spatial_dims]), np.float32)
+        missing = len(shape) - self.config.spatial_dims
+        return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
+
+    def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities) -> Any:
+        """Draw every hole in a crop of its own, in sub-batches of crops of one size."""
+        image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
+        jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
+        for place in self._planes(mask):
+            hole, weight = hole_around(mask[place], self.config.margin_mm, spacing)
+            holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
+            for index, box in enumerate(ndimage.find_objects(holes), start=1):
+                crop = self._crop_around(box, hole.shape)
+                own = crop.cut(holes) == index
+                shown, wanted = clipped(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
+                others = None if sample.label is None else crop.cut(sample.label[place]) > 0
+                inputs = self.condition.encode(
+                    shown,
+                    wanted,
+                    None,
+                    own,
+                    crop.cut(noise[place]),
+                    self._intensities(shown, wanted, spacing, others, multiples),
+                )
+                jobs.setdefault(crop.size, []).append((place, crop, inputs, crop.cut(weight) * own))
+        for group in jobs.values():
+            drawn = in_sub_batches(self.generator, np.stack([inputs for _, _, inputs, _ in group]))
+            for (place, crop, _, weight), fake in zip(group, drawn, strict=True):
+                target = image[place]
+                before = crop.cut(target, fill=AIR)
+                crop.paste(before + weight * (fake - before), target)
+        return image
+
+    def _translate(self, sample: Sample, new: LabelArray, noise: Any, multiples: Intensities) -> Any:
+        """Draw the whole image, in sub-batches of slices where the model is 2D and the sample a volume.
+
+        A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
+        """
+        if self.condition.anatomy and sample.anatomy is None:
+            raise CohortError(
+                sample.case_id, "has no anatomy map, which the model was trained with", "add one to anatomyTr"
+            )
+        image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
+        mask = sample.label if self.config.condition == "label" and sample.label is not None else new
+        shape, divisor = mask.shape[: self.config.spatial_dims], self.config.divisor
+        crop = Crop(tuple(0 for _ in shape), tuple(-(-n // divisor) * divisor for n in shape))
+        planes, inputs = self._planes(np.ones_like(mask)), []
+        for place in planes:
+            plane = clipped(sample.image[place])
+            others = None if sample.label is None else sample.label[place] > 0
+            inputs.append(
+                self.condition.encode(
+                    crop.cut(plane, fill=AIR),
+                    crop.cut(mask[place]),
+                    None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
+                    np.ones(crop.size, bool),
+                    crop.cut(noise[place]),
+                    self._intensities(plane, new[place], spacing, others, multiples),
+                )
+            )
+        for place, drawn in zip(planes, in_sub_batches(self.generator, np.stack(inputs)), strict=True):
+            crop.paste(drawn, image[place])
+        return image
+
+    def _intensities(
+        self, image: FloatArray, mask: LabelArray, spacing: tuple[float, ...], others: Any, multiples: Intensities
+    ) -> Intensities | None:
+        """Return what the lesion of one crop shall have, by what is around it beside ``others``."""
+        if not self.condition.lesion_intensity:
+            return None
+        around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm, leave_out=others)
+        return absolute(multiples, around)
+
+    def _planes(self, mask: LabelArray) -> list[tuple[Any, ...]]:
+        """Return the index of every part of the sample that the model takes at once and that the mask touches."""
+        if mask.ndim == self.config.spatial_dims:
+            return [(Ellipsis,)] if mask.any() else []
+        return [(Ellipsis, int(z)) for z in np.flatnonzero(mask.any(axis=(0, 1)))]
+
+    def _crop_around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> Crop:
+        """Return the training crop around a hole, or a larger one where the hole and some context would not fit."""
+        assert self.config.roi_size is not None
+        divisor = self.config.divisor
+        size = tuple(
+            max(roi, -(-(s.stop - s.start + divisor) // divisor) * divisor)
+            for roi, s in zip(self.config.roi_size, box, strict=True)
+        )
+        return Crop.around([(s.start + s.stop) / 2 for s in box], size, shape)
+
+    @property
+    def draws_whole_image(self) -> bool:
+        """``label`` and ``scan`` draw everything."""
+        return self.config.condition != "inpaint"
+
+    @property
+    def sees_lesions(self) -> bool:
+        """``scan`` does."""
+        return self.config.condition == "scan"
+
+    def margin_mm(self) -> float:
+        """The reach of the hole beyond the mask."""
+        return self.config.margin_mm
+
+    def to(self, device: str) -> Self:
+        """Move the generator."""
+        self.generator.to(device)
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The generator's weights and the known intensities."""
+        return {**self.generator.state_dict(), INTENSITIES: torch.from_numpy(self.intensities)}
+
+    @classmethod
+    def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
+        """Make the generator and fill in its weights."""
+        config = cls.Config.model_validate(info.config)
+        condition = condition_of(config, info)
+        generator = config.generator(condition.in_channels, condition.image_channels)
+        generator.load_state_dict({name: tensor for name, tensor in tensors.items() if name != INTENSITIES})
+        return cls(info, generator, tensors[INTENSITIES].numpy())
+
+
+def anatomy_values(samples: Any) -> tuple[int, ...]:
+    """Return every value of the samples' anatomy maps, 0 included; none if a sample has no map."""
+    values: set[int] = set()
+    for sample in samples:
+        if sample.anatomy is None:
+            return ()
+        values.update(int(value) for value in np.unique(sample.anatomy))
+    return tuple(sorted(values))
+
+
+def picture(module: AdversarialModule, crops: TrainingCrops) -> Any:
+    """Return a figure of four training crops: condition, drawn, real."""
+    items = [crops[draw] for draw in range(4)]
+    condition = torch.stack([item["condition"] for item in items]).to(module.device)
+    with eval_mode(module.result), torch.inference_mode():
+        drawn = module.result(condition).float().cpu()
+    rows = []
+    for item, fake in zip(items, drawn, strict=True):
+        composed = torch.where(item["hole"], fake, item["image"])
+        index: tuple[Any, ...] = (0, ...) if item["image"].ndim == 3 else (0, ..., item["image"].shape[-1] // 2)
+        shown = {"condition": item["condition"], "drawn": composed, "real": item["image"]}
+        rows.append({name: value.numpy()[index] for name, value in shown.items()})
+    return montage(rows)

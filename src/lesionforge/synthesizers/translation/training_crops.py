@@ -1,0 +1,170 @@
+"""Training items of image translation: crops around real lesions, for label maps also elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, Resized, ScaleIntensityRanged, Transform
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lesionforge.augmentation.affine import affine_augmentation
+from lesionforge.augmentation.head_ct import published_ct_augmentation
+from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.scan import FloatArray
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, measure, relative, surroundings
+from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.seeding import derive_seed, generator
+from lesionforge.synthesizers.translation.conditions import Condition, without_lesion
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.training.lesion_planes import Planes
+
+KEYS = ("image", "mask", "anatomy")
+ENLARGED = 286 / 256
+AIR, BRIGHTEST = -1.0, 1.0
+
+
+def clipped(image: FloatArray) -> FloatArray:
+    """Return an image as generators see and draw it: what lies beyond their range is cut."""
+    return np.clip(image, AIR, BRIGHTEST)
+
+
+"""The ends of the generators' range."""
+
+
+class TrainingCrops(Dataset[dict[str, Tensor]]):
+    """``crops[draw]`` is a crop of a random case, with the condition made from it.
+
+    It lies around a lesion: every case is as likely as any other, within it every slice with a lesion, then every
+    lesion voxel. With the condition ``label`` only a share of the crops do; the others lie anywhere in lesion-free
+    slices or scans. An epoch, ``len(crops)``, is as many of them as there are slices (in 3D scans) to be cut from.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
+        assert config.roi_size is not None
+        self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
+        self.planes = Planes(samples, config.spatial_dims)
+        self.lesion_share = lesion_share(config)
+        self.roi_size = config.roi_size
+        self.augment = augmentation(config, samples[0].spacing)
+
+    def __len__(self) -> int:
+        return epoch_items(self.planes, self.config)
+
+    def __getitem__(self, draw: int) -> dict[str, Tensor]:
+        rng = generator(self.seed, "crop", draw)
+        parts, spacing = self._cut(rng, lesion=rng.random() < self.lesion_share)
+        if self.augment is not None:
+            varied = apply_seeded(self.augment, parts, derive_seed(self.seed, "augment", draw))
+            if varied["mask"].any() or not parts["mask"].any():
+                parts = varied
+        return self._item(
+            np.asarray(parts["image"], np.float32),
+            np.asarray(parts["mask"]).astype(np.int16)[0],
+            np.asarray(parts["anatomy"]).astype(np.int16)[0],
+            spacing,
+            rng,
+        )
+
+    def intensities(self, n: int) -> Intensities:
+        """Return ``(n, class, channel)`` mean intensities of lesions, as multiples of their surroundings'."""
+        found = []
+        for draw in range(n):
+            parts, spacing = self._cut(generator(self.seed, "intensity", draw), lesion=True)
+            image, mask = parts["image"], parts["mask"][0].astype(np.int16)
+            around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm)
+            found.append(relative(measure(image, mask, self.condition.classes), around))
+        return np.stack(found)
+
+    def _cut(self, rng: np.random.Generator, *, lesion: bool) -> tuple[dict[str, Any], tuple[float, ...]]:
+        """Return image, mask and anatomy of a random crop, and its spacing."""
+        sample = self.planes.pick(lesion, rng)
+        assert sample.label is not None
+        centre = rng.integers(sample.label.shape)
+        if sample.label.any():
+            voxels = np.argwhere(sample.label > 0)
+            centre = voxels[rng.integers(len(voxels))] + rng.integers(-4, 5, voxels.shape[1])
+        crop = Crop.around(centre.tolist(), self.roi_size, sample.label.shape)
+        anatomy = np.zeros_like(sample.label) if sample.anatomy is None else sample.anatomy
+        parts = {
+            "image": clipped(crop.cut(sample.image, fill=AIR)),
+            "mask": crop.cut(sample.label[None]).astype(np.float32),
+            "anatomy": crop.cut(anatomy[None]).astype(np.float32),
+        }
+        return parts, sample.spacing
+
+    def _item(
+        self, image: Any, mask: Any, anatomy: Any, spacing: tuple[float, ...], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        hole = np.ones(mask.shape, bool)
+        shown = image
+        if self.config.condition == "inpaint":
+            hole, _ = hole_around(mask, self.config.margin_mm * rng.uniform(0.75, 1.25), spacing)
+        elif self.config.condition == "scan":
+            shown = without_lesion(image, mask, spacing, rng)
+        intensities = measure(image, mask, self.condition.classes) if self.condition.lesion_intensity else None
+        noise = rng.standard_normal((self.condition.noise_channels, *mask.shape), np.float32)
+        return {
+            "condition": torch.from_numpy(self.condition.encode(shown, mask, anatomy, hole, noise, intensities)),
+            "image": torch.from_numpy(image),
+            "hole": torch.from_numpy(hole[None]),
+        }
+
+
+def lesion_share(config: Pix2PixConfig) -> float:
+    """Return the share of the crops that lie around a lesion."""
+    return 1.0 if config.lesions_only else config.lesion_share
+
+
+def epoch_items(planes: Planes, config: Pix2PixConfig) -> int:
+    """Return how many crops an epoch has."""
+    shares = {True: lesion_share(config), False: 1 - lesion_share(config)}
+    return sum(planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
+
+
+def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:
+    """Return what varies a crop of this spacing, with its maps, as the options say; the size stays."""
+    steps: list[Transform] = []
+    if isinstance(config.augment, str):
+        vary = affine_augmentation(background=AIR, maps=KEYS[1:])
+        if config.augment == "ct_published":
+            dims = config.spatial_dims
+            vary = published_ct_augmentation(dims, background=AIR, spacing=spacing, maps=KEYS[1:])
+        steps += [vary, ScaleIntensityRanged("image", AIR, BRIGHTEST, AIR, BRIGHTEST, clip=True)]
+    elif config.augment:
+        steps += _flipped_turned_scaled(config.spatial_dims)
+    if config.mirror:
+        steps.append(RandFlipd(KEYS, prob=0.5, spatial_axis=0))
+    if config.jitter:
+        assert config.roi_size is not None
+        steps += _enlarged_and_cut(config.roi_size)
+    return Compose(steps) if steps else None
+
+
+def _flipped_turned_scaled(spatial_dims: int) -> list[Transform]:
+    """Return random flips, turns (in-plane) and scalings."""
+    return [
+        *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
+        RandAffined(
+            KEYS,
+            prob=0.7,
+            rotate_range=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5),
+            scale_range=(0.2,) * spatial_dims,
+            mode=["bilinear", "nearest", "nearest"],
+            padding_mode="border",
+        ),
+    ]
+
+
+def _enlarged_and_cut(roi_size: Sequence[int]) -> list[Transform]:
+    """Return the jitter of pix2pix (Isola et al. 2017, section 6.2): resized from 256 to 286, and cut at random."""
+    modes = ["bilinear" if len(roi_size) == 2 else "trilinear", "nearest-exact", "nearest-exact"]
+    return [
+        Resized(KEYS, spatial_size=[round(ENLARGED * n) for n in roi_size], mode=modes),
+        RandSpatialCropd(KEYS, roi_size=roi_size, random_size=False),
+    ]

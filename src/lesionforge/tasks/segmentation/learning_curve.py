@@ -1,0 +1,57 @@
+"""How well a network segments given cases while it is trained, for learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import lightning
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from monai.networks.utils import eval_mode
+from torch import nn
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.scan import LabelArray, Scan, load_scan
+from lesionforge.scores.predictions.overlap import dice
+
+
+class DiceCurve(Callback):
+    """Logs the mean Dice of the cases with lesions, all classes together, as ``dice/NAME``; training does not see it.
+
+    Args:
+        network: what is trained.
+        predict: returns the lesion classes that the network finds in a scan.
+        cohorts: name → cases.
+        every: steps between two points; the last step has one, too.
+        steps: of the run.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        predict: Callable[[Scan], LabelArray],
+        cohorts: Mapping[str, Cohort],
+        *,
+        every: int,
+        steps: int,
+    ) -> None:
+        self.network, self.predict, self.every, self.steps = network, predict, every, steps
+        self.cohorts = {name: cohort.with_lesions() for name, cohort in cohorts.items() if len(cohort.with_lesions())}
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
+        """Segment the cases, if it is time."""
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and step != self.steps):
+            return
+        with eval_mode(self.network):
+            found = {f"dice/{name}": self._mean_dice(cohort) for name, cohort in self.cohorts.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": trainer.current_epoch, **found}, step=step - 1)
+
+    def _mean_dice(self, cohort: Cohort) -> float:
+        scores = []
+        for case in cohort:
+            scan = load_scan(case, cohort.channels)
+            assert scan.label is not None
+            scores.append(dice(self.predict(scan) > 0, scan.label > 0))
+        return float(np.mean(scores))

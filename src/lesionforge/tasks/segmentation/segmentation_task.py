@@ -1,0 +1,298 @@
+"""``SegmentationTask``: a network that finds the lesions, slice by slice or in volumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.digest import digest_of
+from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
+from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
+from lesionforge.networks.vgg_weights import load_vgg16
+from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.reading import read_json
+from lesionforge.tasks.segmentation.learning_curve import DiceCurve
+from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig, background_of, make_network
+from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
+from lesionforge.tasks.segmentation.training_cases import (
+    annotated_cases,
+    default_roi_size,
+    known_before,
+    large_enough,
+    make_training_set,
+    synthetic_cases,
+)
+from lesionforge.tasks.segmentation.training_set import Source
+from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
+from lesionforge.training.model_folder import (
+    ModelInfo,
+    describe,
+    digest_of_tensors,
+    must_fit,
+    read_info,
+    read_tensors,
+    save_model,
+)
+from lesionforge.training.rng import torch_seed
+from lesionforge.training.samples import cached_samples, measured_cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationTask:
+    """A trained network with all that is needed to apply it.
+
+    Attributes:
+        info: what it was trained on and how.
+        network: ``(batch, channel, x, y[, z])`` to logits.
+    """
+
+    info: ModelInfo
+    network: nn.Module
+
+    @classmethod
+    @one_at_a_time
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        channels: tuple[str, ...],
+        config: SegmentationConfig,
+        training: TrainingConfig,
+        out: Path,
+        synthetic: Cohort | Source | None = None,
+        share: float = 0.5,
+        preprocessing: Preprocessing | None = None,
+        pretrained: SegmentationTask | None = None,
+        watched: Mapping[str, Cohort] | None = None,
+        watch_every: int = 100,
+        resume: bool = False,
+        on_problem: OnProblem = fail,
+    ) -> Self:
+        """Train on the annotated cases of ``cohort``; the last step's weights are the result.
+
+        Args:
+            cohort: training cases; preprocessing is fitted on them.
+            channels: image channels to use.
+            config: network and augmentation.
+            training: steps, batch size, seed and machine.
+            out: the model folder.
+            synthetic: synthetic cases to mix in, whose parents become training subjects too; or a source that draws
+                lesions into the cohort's own samples on the fly.
+            share: of every batch that is synthetic; 1 trains on synthetic cases alone.
+            preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
+            pretrained: a task of the same network, whose weights this one begins with and whose preprocessing and
+                window it keeps; its training subjects become this one's too.
+            watched: name → cases whose mean Dice goes to the log on the way, see
+                :class:`~lesionforge.tasks.segmentation.learning_curve.DiceCurve`; the weights do not depend on it.
+            watch_every: steps between two of them.
+            resume: go on with the run in ``out``.
+            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
+
+        Raises:
+            CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
+            ConfigError: if ``share`` is none, or ``pretrained`` has another network, other channels or other classes.
+            ModelError: if the file of weights does not fit the network.
+            OutputError: if ``out`` holds anything already and ``resume`` is off.
+        """
+        if not 0 <= share <= 1:
+            raise ConfigError("`share`", f"{share} is no share", "give a number from 0 to 1")
+        claim_run(out, resume=resume)
+        cases = annotated_cases(cohort, channels)
+        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
+        cases = large_enough(cases, facts, config.min_lesion_voxels)
+        if pretrained is not None:
+            preprocessing, config = pretrained.continued(config, cases)
+        preprocessing = preprocessing or Preprocessing.fit(
+            facts, spatial_dims=config.spatial_dims, intensity=config.intensity
+        )
+        samples = cached_samples(cases, preprocessing)
+        roi_size = config.roi_size or default_roi_size(samples, facts, config)
+        config = config.model_copy(update={"roi_size": roi_size})
+        training = training.or_batch_size(facts.batch_size(roi_size))
+        sources, parents = [Source(samples=samples, lesion_share=config.lesion_share)], cases
+        if isinstance(synthetic, Cohort):
+            drawn, _ = measured_cases(synthetic_cases(synthetic, cohort, channels), channels, on_problem=on_problem)
+            parents = cases.with_cases((*cases, *drawn))
+            known = known_before(drawn, cases, samples)
+            synthetic = replace(sources[0], samples=cached_samples(drawn, preprocessing), known=known)
+        if synthetic is not None:
+            sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
+        facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        if synthetic is not None:
+            facts_of_run["share"] = share
+        if pretrained is not None:
+            facts_of_run["pretrained"] = pretrained.digest
+        info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
+        with torch_seed(training.seed, "weights"):
+            network = make_network(config, info)
+        if pretrained is not None:
+            network.load_state_dict(pretrained.network.state_dict())
+            info = info.descending_from(pretrained.info)
+        elif config.weights is not None:
+            load_vgg16(network, config.weights)
+        module = SegmentationModule(
+            network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
+        )
+        items = make_training_set(sources, config, preprocessing, seed=training.seed)
+        curves: tuple[DiceCurve, ...] = ()
+        if watched:
+            predict = cls(info=info, network=network).predict
+            curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
+        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=curves)
+        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
+        save_model(out, info, dict(network.state_dict()))
+        return cls(info=info, network=network.eval())
+
+    def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
+        """Return the preprocessing and, with this task's window, the options with which training goes on.
+
+        Raises:
+            ConfigError: if the network, the channels or the classes are not this task's.
+        """
+        own = SegmentationConfig.model_validate(self.info.config)
+        fixed = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
+        for name in fixed:
+            if getattr(own, name) != getattr(config, name):
+                what = f"is {getattr(config, name)}, but {getattr(own, name)} in the pretrained model"
+                raise ConfigError(name, what, "take the pretrained model's")
+        if self.info.preprocessing.channels != cases.channels or self.info.labels != dict(cases.labels):
+            raise ConfigError(
+                cases.name, "has other channels or lesion classes than the pretrained model", "match them"
+            )
+        return self.info.preprocessing, config.model_copy(update={"roi_size": own.roi_size})
+
+    @classmethod
+    def load(cls, folder: Path, *, device: Device = "cpu") -> Self:
+        """Read a model folder.
+
+        Args:
+            folder: the model folder.
+            device: where to predict.
+
+        Raises:
+            ModelError: if it is none, or one of another kind.
+        """
+        info = read_info(folder)
+        if info.method != "segmentation":
+            raise ModelError(folder, f"is a model of {info.method}", "name a model that `segment train` made")
+        tensors = read_tensors(folder)
+        with must_fit(folder):
+            network = make_network(SegmentationConfig.model_validate(info.config), info)
+            network.load_state_dict(tensors)
+        return cls(info=info, network=network.eval()).to(pick_device(device))
+
+    def to(self, device: str) -> Self:
+        """Move the network."""
+        self.network.to(device)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the weights."""
+        return digest_of_tensors(self.network.state_dict())
+
+    def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
+        """Return the lesion classes on the scan's own grid, computed where the network lies.
+
+        On a CPU all threads compute. Their number may change the last bit of a logit, so where two classes are as
+        likely it may change the class.
+
+        Args:
+            scan: with exactly the model's channels; its label is not looked at.
+            image: ``(channel, x, y[, z])`` to look at in place of the scan's own, in its units and on its scale of
+                intensities, such as the scan with its lesion removed.
+        """
+        preprocessing = self.info.preprocessing
+        sample = preprocessing.forward(scan, image=image)
+        config = SegmentationConfig.model_validate(self.info.config)
+        with torch.inference_mode():
+            image = sample.image
+            if config.normalise == "tissue":
+                image = sample.relative_to_tissue(image, preprocessing.output)
+            background = background_of(config, preprocessing)
+            if config.spatial_dims == 2:
+                found = segment_slices(self.network, image, config, background)
+            else:
+                (found,) = segment_windows(self.network, torch.from_numpy(image[None]), config, background)
+        return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
+
+    @one_at_a_time
+    def predict_cohort(
+        self, cohort: Cohort, *, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[CohortError]:
+        """Write the prediction of every case into ``out``, but for those that are there, and return what went wrong.
+
+        Args:
+            cohort: cases with the model's channels.
+            out: a new folder, or one with predictions of this model.
+            progress: called with the number of cases done and of all cases.
+
+        Raises:
+            CohortError: if the cohort has no such channels.
+            OutputError: if ``out`` holds something else, or predictions of other images with the same ids.
+        """
+        cohort.having(self.info.preprocessing.channels)
+        claim_predictions(out, self, cohort)
+        problems = []
+        for done, case in enumerate(cohort, start=1):
+            try:
+                self.predict_case(case, out)
+            except CohortError as error:
+                problems.append(error)
+            progress(done, len(cohort))
+        return problems
+
+    def predict_case(self, case: Case, out: Path) -> Path:
+        """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
+
+        Raises:
+            CohortError: if the case cannot be read, or lacks a channel.
+        """
+        channels = self.info.preprocessing.channels
+        path = _prediction(out, case)
+        if not path.is_file():
+            scan = load_scan(case, channels)
+            save_label(path, self.predict(scan), scan.file)
+        return path
+
+
+def _prediction(out: Path, case: Case) -> Path:
+    return out / f"{case.case_id}{case.file_ending}"
+
+
+def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
+    """See that ``out`` is new, or holds predictions of this very model and these very images, to which others may come.
+
+    Raises:
+        OutputError: if it holds anything else.
+    """
+    info, record = task.info, out / "segmentation.json"
+    how = {"config": info.config, "preprocessing": info.preprocessing.model_dump(mode="json")}
+    model = json.loads(json.dumps({"weights": task.digest, **how}))
+    before: dict[str, Any] = {}
+    if not record.is_file():
+        claim_output(out)
+    else:
+        before = read_json(record)
+        if before["model"] != model:
+            raise OutputError(out, "holds the predictions of another model", "name a new folder")
+    known = before.get("images", {})
+    for case in cases.with_channels(info.preprocessing.channels):
+        found = digest_of([replace(case, label=None, anatomy=None)])
+        if _prediction(out, case).is_file() and known.get(case.case_id) != found:
+            what = f"holds the prediction of another image, or another subject, with the id {case.case_id}"
+            raise OutputError(out, what, "name a new folder")
+        known[case.case_id] = found
+    write_json(record, {"model": model, "images": known})
+    clear_leftovers(out)

@@ -1,0 +1,130 @@
+"""What a segmentation network is trained on: crops or slices of real and synthetic samples, in fixed shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.scan import LabelArray
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.intensity import Range
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.seeding import derive_seed, generator
+from lesionforge.training.lesion_planes import Planes
+
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Samples that take a fixed share of every batch.
+
+    Attributes:
+        samples: in model space.
+        share: of the draws, 0 to 1; all sources' shares add up to 1.
+        transform: a dictionary transform that draws a lesion, such as
+            :class:`~lesionforge.production.on_the_fly.SynthesizeLesiond`, before cropping and augmentation; seeded
+            per draw.
+        lesion_share: share of the items that show a lesion: a slice with one, or a crop centred on one. With a
+            ``transform`` it is one that the transform has drawn, into a slice or scan without any if there is such a
+            one. All others are slices without a lesion, or crops at any place of a scan, without a lesion if there are
+            such scans. Thus lesions are equally frequent in all sources, however many of their cases have any.
+        known: what the scans of synthetic samples showed before, see
+            :class:`~lesionforge.training.lesion_planes.Planes`.
+    """
+
+    samples: Sequence[Sample]
+    share: float = 1.0
+    transform: Compose | None = None
+    lesion_share: float = 0.5
+    known: Sequence[LabelArray | None] | None = None
+
+
+class TrainingSet(Dataset[dict[str, Tensor]]):
+    """``items[draw]`` is an image and its label, ``(channel, *roi_size)`` and ``(1, *roi_size)``.
+
+    Args:
+        sources: where items come from; draw numbers are dealt out so that every stretch of them has the shares.
+        spatial_dims: 2 takes slices of volumes.
+        roi_size: size of an item.
+        background: intensity with which a crop that reaches over the edge is filled.
+        augment: a dictionary transform for every item, seeded per draw.
+        seed: all randomness comes from it and the draw number.
+        relative_to: the samples' range; given, every item is made relative to its sample's tissue.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        spatial_dims: int,
+        roi_size: tuple[int, ...],
+        background: float,
+        augment: Compose | None,
+        seed: int,
+        relative_to: Range | None = None,
+    ) -> None:
+        self.relative_to = relative_to
+        self.sources, self.spatial_dims, self.roi_size = sources, spatial_dims, roi_size
+        self.background, self.augment, self.seed = background, augment, seed
+        self.ends = np.cumsum([source.share for source in sources])
+        self.planes = [Planes(source.samples, spatial_dims, known=source.known) for source in sources]
+
+    def __len__(self) -> int:
+        return sum(len(source.samples) for source in self.sources)
+
+    def __getitem__(self, draw: int) -> dict[str, Tensor]:
+        rng = generator(self.seed, "item", draw)
+        number = self._deal(draw)
+        source, planes = self.sources[number], self.planes[number]
+        on_lesion = bool(rng.random() < source.lesion_share)
+        if on_lesion and source.transform is not None:
+            sample, item = self._with_drawn_lesion(source.transform, planes, draw, rng)
+        else:
+            sample = planes.pick(on_lesion, rng)
+            item = sample.as_item()
+        if self.relative_to is not None:
+            item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
+        item = self._crop(item, on_lesion, rng)
+        if self.augment is not None:
+            item = apply_seeded(self.augment, item, derive_seed(self.seed, "augment", draw))
+        return {
+            "image": torch.as_tensor(np.asarray(item["image"], np.float32)),
+            "label": torch.as_tensor(np.rint(np.asarray(item["label"])).astype(np.int64)),
+        }
+
+    def _deal(self, draw: int) -> int:
+        """Return the source of a draw: the golden ratio's multiples fill [0, 1) evenly."""
+        return min(int(np.searchsorted(self.ends, (draw * 0.6180339887498949) % 1.0, side="right")), len(self.ends) - 1)
+
+    def _with_drawn_lesion(
+        self, transform: Compose, planes: Planes, draw: int, rng: np.random.Generator
+    ) -> tuple[Sample, dict[str, Any]]:
+        """Return a sample and what the transform made of it; another sample is tried where no lesion fitted."""
+        for attempt in range(ATTEMPTS):
+            sample = planes.pick(False, rng)
+            before = sample.as_item()
+            item = apply_seeded(transform, before, derive_seed(self.seed, "transform", draw, attempt))
+            if not np.array_equal(np.asarray(item["label"]), before["label"]):
+                break
+        return sample, item
+
+    def _crop(self, item: dict[str, Any], on_lesion: bool, rng: np.random.Generator) -> dict[str, Any]:
+        shape = item["label"].shape[1:]
+        centre = [rng.integers(n) for n in shape]
+        if on_lesion and item["label"].any():
+            voxels = np.argwhere(item["label"][0] > 0)
+            centre = list(voxels[rng.integers(len(voxels))])
+        crop = Crop.around(centre, self.roi_size, shape)
+        return {
+            "image": crop.cut(np.asarray(item["image"]), fill=self.background),
+            "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
+        }

@@ -1,0 +1,285 @@
+"""What a plan takes, before it is run."""
+
+import tempfile
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
+from lesionforge.benchmark.estimate.dry_run import Estimate, dry_run, duration
+from lesionforge.benchmark.estimate.timing import STEPS, Timing, peak_memory, time_units
+from lesionforge.benchmark.estimate.work import Unit, Work, work_of
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_run import run_healing
+from lesionforge.benchmark.healing.healing_setting import make_healing_setting
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import _train_all
+from lesionforge.benchmark.setting import make_setting
+from lesionforge.engine.pool import Pool, in_new_process
+from lesionforge.errors import ConfigError, LeakError
+from lesionforge.training.model_folder import read_info
+from tests.benchmark.test_healing import CONTENT as HEALING
+from tests.helpers import tiny_cohort
+from tests.masks.mni import write_masks
+
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+GAN = {"roi_size": [32, 32], "channels": [4, 8], "width": 1.0}
+INPAINT = {"method": "pix2pix", "options": GAN, "training": TRAINING, "cases": 3, "min_volume": 20}
+PLAN = {
+    "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2]},
+    "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
+    "training": TRAINING,
+    "seeds": [3, 4],
+    "synthesizers": {
+        "inpaint": INPAINT,
+        "epochs": {**INPAINT, "options": {**GAN, "candidates": [1, 2]}, "training": {**TRAINING, "batch_size": 1}},
+        "unused": INPAINT,
+        "carvemix": {"method": "carvemix"},
+    },
+    "arms": {
+        "classical": {},
+        "synthetic": {"synthesizer": "inpaint"},
+        "epochs": {"synthesizer": "epochs", "use": "on_the_fly"},
+        "carvemix": {"synthesizer": "carvemix", "use": "on_the_fly"},
+        "tuned": {"synthesizer": "inpaint", "finetune": 0.5},
+        "tuned_on_one": {"synthesizer": "inpaint", "finetune": 0.5, "real": 1},
+    },
+    "baseline": "classical",
+}
+CONTROL = {"arm": "synthetic", "max_steps": 4}
+TUNE = {"augment": ["none", "classical"], "learning_rate": [2.0], "batch_size": [2.0], "seeds": 1}
+VOLUMES = {
+    "subjects": {"train": 0.6, "development": 0.2, "test": 0.2, "numbers": [1.0]},
+    "task": {"spatial_dims": 3, "filters": [4, 8], "res_units": 0, "roi_size": [16, 16, 8]},
+    "training": {**TRAINING, "accumulate": 3},
+    "seeds": [0],
+    "mask_generators": {
+        "drawn": {
+            "options": {"size": [20, 24, 16], "channels": [8, 4], "width": 0.2, "optimiser": {"n_critic": 2}},
+            "training": {**TRAINING, "batch_size": 3},
+        }
+    },
+    "synthesizers": {
+        "inpaint": {
+            **INPAINT,
+            "options": {"spatial_dims": 3, "roi_size": [24, 24, 24], "channels": [4, 8], "num_layers_d": 2},
+            "masks": "gan:drawn",
+            "min_volume": 1,
+        }
+    },
+    "arms": {"real": {}, "drawn": {"synthesizer": "inpaint", "use": "on_the_fly"}, "mixed": {"synthesizer": "inpaint"}},
+    "baseline": "real",
+}
+ALONE = {
+    "training": {**TRAINING, "batch_size": 2},
+    "seeds": [3],
+    "arms": {"classical": {}},
+    "synthesizers": {},
+}
+LENGTHENED = {"arms": {name: PLAN["arms"][name] for name in ("classical", "synthetic", "tuned")}, "seeds": [3]}
+PLANS = {
+    "a plan": ({"seeds": [3]}, False),
+    "the control ends at once": (LENGTHENED | {"control": {**CONTROL, "tolerance": 1000}, "tune": TUNE}, False),
+    "the control lengthens the arms": (
+        LENGTHENED | {"seeds": [3, 4], "control": {"max_steps": 4, "tolerance": -1000}, "tune": {**TUNE, "number": 2}},
+        True,
+    ),
+    "epochs of the paper": (ALONE | {"budget": "paper", "subjects": {**PLAN["subjects"], "numbers": [1]}}, False),
+}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return tiny_cohort(tmp_path_factory.mktemp("slices"), spatial_dims=2, n_subjects=8)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes")
+    return tiny_cohort(folder, spatial_dims=3, n_subjects=5, shape=(32, 32, 16), anatomy=True)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """An empty folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def trained(folder):
+    """Steps of every model folder, counted."""
+    infos = [read_info(path.parent) for path in folder.rglob("model.json")]
+    return Counter(int(info.training.get("steps", 0)) for info in infos)
+
+
+def counted(works):
+    return Counter(work.count for work in works if work.stage != "offline cases")
+
+
+@pytest.mark.parametrize(("changes", "longest"), PLANS.values(), ids=PLANS)
+@pytest.mark.slow
+def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, changes, longest):
+    monkeypatch.setitem(PAPER_EPOCHS, "real", 3)
+    setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, tmp_path / "dry")
+    works = work_of(setting, longest=longest)
+    run_folder = tmp_path / "run"
+    with Pool(1, threads=1) as run:
+        _train_all(replace(setting, out=run_folder), run, lambda line: None)
+    assert counted(works) == trained(run_folder)
+    drawn = sum(work.count for work in works if work.stage == "offline cases")
+    assert drawn == len(list(run_folder.rglob("provenance/*.json")))
+    others = counted(work_of(setting, longest=not longest))
+    assert (others == counted(works)) == ("control" not in changes)
+
+
+def test_volumes_and_mask_generators(volumes, tmp_path):
+    drawn = VOLUMES["mask_generators"]["drawn"] | {"masks": str(write_masks(tmp_path / "masks", 24))}
+    plan = Plan.model_validate(VOLUMES | {"mask_generators": {"drawn": drawn}})
+    works = work_of(make_setting(plan, volumes, {}, tmp_path / "dry"))
+    setting = make_setting(plan, volumes, {}, tmp_path / "dry")
+    stages = {(work.stage, work.name): work.count for work in works}
+    assert stages == {
+        ("mask generator", "drawn"): 2,
+        ("synthesizer", "inpaint"): 2,
+        ("offline cases", "inpaint"): 3,
+        ("arm", "real"): 2,
+        ("arm", "drawn"): 2,
+        ("arm", "mixed"): 2,
+    }
+    units = {work.unit: work for work in works}
+    assert {unit.name for unit in units if unit.stage == "arm"} == {"real", "drawn"}
+    timings = time_here(setting, units)
+    by_name = {(unit.stage, unit.name): timing for unit, timing in timings.items()}
+    assert by_name["mask generator", "drawn"].images == 3 * 2
+    assert by_name["synthesizer", "inpaint"].images == 2
+    assert by_name["arm", "real"].images == by_name["arm", "drawn"].images == 2 * 3
+    assert by_name["arm", "real"].parameters == by_name["arm", "drawn"].parameters
+    for unit, timing in timings.items():
+        assert timing.seconds > 0
+        assert timing.around > 0
+        assert timing.memory > 2**20
+        assert (timing.parameters > 0) == (unit.stage != "offline cases")
+
+
+def time_here(setting, units):
+    """Time in this process, which starts sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lesionforge.benchmark.estimate.timing.in_new_process", lambda job, *args, threads: job(*args))
+        return time_units(setting, units, workers=1)
+
+
+def test_each_network_is_timed_once_and_slow_options_are_left_out(cohort, tmp_path):
+    plan = Plan.model_validate(PLAN | {"control": CONTROL, "tune": TUNE})
+    setting = make_setting(plan, cohort, {}, tmp_path)
+    works = [*work_of(setting), *work_of(setting, longest=True)]
+    timings = time_here(setting, [work.unit for work in works])
+    arms = Counter(unit.name for unit in timings if unit.stage == "arm")
+    assert arms == {
+        "classical": 3,
+        "epochs": 2,
+        "carvemix": 2,
+    }
+    found = {path.parent.name: read_info(path.parent).training for path in tmp_path.rglob("model.json")}
+    assert found["inpaint"]["steps"] == found["epochs"]["steps"] == STEPS
+    assert "unused" not in found
+    assert not list(tmp_path.rglob("candidates"))
+    carvemix = timings[Unit(stage="synthesizer", name="carvemix")]
+    assert (carvemix.seconds, carvemix.images, carvemix.parameters) == (0, 0, 0)
+    images = {timings[unit].images for unit in timings if unit.stage == "arm"}
+    assert images == {2, 4}
+
+
+def test_the_parameters_are_those_of_all_networks_that_train(cohort, tmp_path):
+    plan = Plan.model_validate(PLAN)
+    setting = make_setting(plan, cohort, {}, tmp_path)
+    ((_, timing),) = time_here(setting, [Unit(stage="arm", name="classical")]).items()
+    (path,) = tmp_path.rglob("checkpoints/last.ckpt")
+    weights = torch.load(path, weights_only=True)["optimizer_states"][0]["state"].values()
+    assert timing.parameters == sum(state["exp_avg"].numel() for state in weights)
+
+
+@pytest.mark.slow
+def test_a_study_of_methods_that_heal(volumes, tmp_path):
+    plan = HealingPlan.model_validate(HEALING | {"methods": {"gan": HEALING["methods"]["gan"]}, "baselines": []})
+    works = work_of(make_healing_setting(plan, volumes, {}, tmp_path / "dry"))
+    run_healing(plan, volumes, out=tmp_path / "run")
+    assert counted(works) == trained(tmp_path / "run")
+    timings = time_here(make_healing_setting(plan, volumes, {}, tmp_path / "dry"), [work.unit for work in works])
+    assert [unit.name for unit in timings] == ["f_pre", "gan"]
+    assert all(timing.images == 2 and timing.seconds > 0 for timing in timings.values())
+
+
+def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volumes, tmp_path):
+    method = {"method": "healing_gan", "options": {"optimiser": {"n_critic": 3}}}
+    plan = HealingPlan.model_validate(HEALING | {"methods": {"gan": method}, "baselines": []})
+    setting = make_healing_setting(plan, volumes, {}, tmp_path)
+    ((_, timing),) = time_here(setting, [Unit(stage="method", name="gan")]).items()
+    assert timing.images == 3 * 2
+
+
+@pytest.mark.slow
+def test_folds_and_nothing_is_left_behind(cohort, tmp_path, temporary):
+    arms = {"classical": {}, "again": {"task": {"learning_rate": 0.1}}}
+    plan = Plan.model_validate(
+        PLAN | {"subjects": {"numbers": [1], "folds": 3}, "arms": arms, "synthesizers": {}, "seeds": [0]}
+    )
+    before = sorted(cohort.cases[0].images["FLAIR"].parents[1].rglob("*"))
+    estimate = dry_run(plan, cohort)
+    assert list(temporary.iterdir()) == []
+    assert sorted(cohort.cases[0].images["FLAIR"].parents[1].rglob("*")) == before
+    table = estimate.table().set_index(["stage", "name"])
+    runs = {("arm", "classical"): 3, ("arm", "again"): 3, ("whole pool", "classical"): 3}
+    assert table["runs_least"].to_dict() == table["runs_most"].to_dict() == runs
+    assert (table["steps_least"] == 6).all()
+    assert (table["images_most"] == 12).all()
+    assert estimate.steps == (18, 18)
+    assert estimate.hours[0] == estimate.hours[1] == pytest.approx(table["hours_least"].sum())
+    assert "18 steps" not in estimate.sentence()
+    assert "with 1 worker (" in estimate.sentence()
+
+
+def test_an_error_leaves_nothing_behind(cohort, temporary):
+    too_many = PLAN | {"subjects": {**PLAN["subjects"], "numbers": [20]}}
+    with pytest.raises(ConfigError):
+        dry_run(Plan.model_validate(too_many), cohort)
+    roles = {"pool": cohort.subjects, "development": cohort.subjects[4:5], "final": cohort.subjects[6:]}
+    with pytest.raises(LeakError):
+        dry_run(Plan.model_validate(PLAN | {"subjects": {"numbers": [2]}}), cohort, roles=roles)
+    assert list(temporary.iterdir()) == []
+
+
+def test_hours_are_the_sum_of_all_runs_shared_by_the_workers():
+    fast, slow = Unit(stage="arm", name="fast"), Unit(stage="arm", name="slow")
+    timings = {
+        fast: Timing(seconds=1, around=60, images=4, parameters=7, memory=100),
+        slow: Timing(seconds=10, around=0, images=8, parameters=9, memory=50),
+    }
+    least = (Work(stage="arm", name="both", count=3540, unit=fast),)
+    most = (*least, Work(stage="arm", name="both", count=360, unit=slow))
+    facts = {"timings": timings, "devices": 2, "machine": "a machine", "not_counted": ("the report",)}
+    estimate = Estimate(least=least, most=most, workers=2, **facts)
+    assert estimate.hours == (0.5, 1.0)
+    (row,) = estimate.table().to_dict("records")
+    assert (row["runs_least"], row["runs_most"]) == (1, 2)
+    assert (row["hours_least"], row["hours_most"]) == (1.0, 2.0)
+    assert (row["images_least"], row["images_most"]) == (2 * 4 * 3540, 2 * (4 * 3540 + 8 * 360))
+    assert (row["parameters"], row["memory"], row["each"]) == (9, 100, (360, 3540))
+    assert estimate.sentence().startswith("about 0.5 to 1.0 hours on this machine with 2 workers (a machine;")
+
+
+def test_short_times_are_told_in_minutes_or_seconds():
+    assert duration(0.25, 0.5) == "15.0 to 30.0 minutes"
+    assert duration(0.001, 0.001) == "3.6 seconds"
+    assert duration(3.2, 5.1) == "3.2 to 5.1 hours"
+
+
+@pytest.mark.slow
+def test_the_memory_is_that_of_the_process_alone():
+    held = torch.ones(2**28, dtype=torch.uint8)
+    assert peak_memory("cpu") > len(held)
+    here, there = peak_memory("cpu"), in_new_process(peak_memory, "cpu", threads=1)
+    assert 2**20 < there < here

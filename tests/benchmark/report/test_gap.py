@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionforge.benchmark.report.gap import gap_sentences, gap_table, share_of_gap
+from lesionforge.benchmark.report.page import write_report
+from lesionforge.benchmark.report.spread import spread_table
+
+SEEDS, SUBJECTS = 3, 24
+
+
+def rows(arm, fraction, values, *, draws=None):
+    """Return rows of ``results.csv`` for ``values[subject, seed]``."""
+    table = pd.DataFrame(values).rename_axis("subject_id").reset_index()
+    long = table.melt(id_vars="subject_id", var_name="seed", value_name="lesion_dice")
+    draw = long["seed"] if draws is None else long["seed"].map(dict(enumerate(draws)))
+    ids = long["subject_id"].map("s{:02d}".format)
+    return long.assign(arm=arm, fraction=fraction, draw=draw, subject_id=ids, case_id=ids, dice=long["lesion_dice"])
+
+
+def scores(mean, *, seed, spread=0.1, noise=0.02, shape=(SUBJECTS, SEEDS)):
+    subjects = np.random.default_rng(0).normal(0, spread, (shape[0], 1))
+    return np.clip(mean + subjects + np.random.default_rng(seed).normal(0, noise, shape), 0.02, 1)
+
+
+def study(few=0.4, drawn=0.45, whole=0.6):
+    results = pd.concat([rows("real", 5, scores(few, seed=1)), rows("drawn", 5, scores(drawn, seed=2))])
+    return results, rows("real", 40, scores(whole, seed=3))
+
+
+@pytest.mark.parametrize(("drawn", "share"), [(0.4, 0.0), (0.45, 0.25), (0.6, 1.0), (0.3, -0.5)])
+def test_the_share_is_that_of_the_gain_in_the_gap(drawn, share):
+    table = gap_table(*study(drawn=drawn), baseline="real", metric="lesion_dice")
+    (row,) = table.to_dict("records")
+    assert row["arm"] == "drawn"
+    assert row["gap"] == pytest.approx(row["reference_mean"] - row["baseline_mean"]) == pytest.approx(0.2, abs=0.02)
+    assert row["share"] == pytest.approx(row["gain"] / row["gap"])
+    assert row["share_low"] < share < row["share_high"]
+    assert row["share_low"] < row["share"] < row["share_high"]
+
+
+def test_a_score_of_which_less_is_better_has_the_same_share():
+    results, reference = study()
+    distance = [table.assign(hd95=10 - 10 * table["lesion_dice"]) for table in (results, reference)]
+    of_dice, of_distance = (
+        gap_table(*tables, baseline="real", metric=metric).iloc[0]
+        for tables, metric in (((results, reference), "lesion_dice"), (distance, "hd95"))
+    )
+    for name in ("share", "share_low", "share_high"):
+        assert of_dice[name] == pytest.approx(of_distance[name], abs=0.006)
+
+
+def test_without_a_gap_there_is_no_share():
+    table = gap_table(*study(whole=0.4), baseline="real", metric="lesion_dice")
+    assert math.isnan(table["share"].iloc[0])
+    assert (
+        "no gap between real on these subjects and on all 40 could be shown"
+        in gap_sentences(table, baseline="real", pool="all 40")[0]
+    )
+
+
+def test_collapsed_trainings_are_no_gap():
+    results, reference = study()
+    clean = gap_table(results, reference, baseline="real", metric="lesion_dice").iloc[0]
+    lost = results["lesion_dice"].where(~((results["arm"] == "real") & (results["seed"] == 1)), 0.0)
+    (row,) = gap_table(results.assign(lesion_dice=lost), reference, baseline="real", metric="lesion_dice").to_dict(
+        "records"
+    )
+    assert row["n_seeds"] == SEEDS - 1
+    assert row["gap"] == pytest.approx(clean["gap"], abs=0.02)
+    nothing = results.assign(lesion_dice=0.0)
+    (row,) = gap_table(nothing, reference, baseline="real", metric="lesion_dice").to_dict("records")
+    assert row["n_seeds"] == 0
+    assert math.isnan(row["gap"])
+    table = gap_table(nothing, reference, baseline="real", metric="lesion_dice")
+    assert "in no seed did all of its trainings find something" in gap_sentences(table, baseline="real", pool="all")[0]
+
+
+@pytest.mark.parametrize("missing", [1, 5])
+def test_subjects_without_a_value_are_left_out_of_all_three(missing):
+    results, reference = study()
+    there = results["subject_id"].isin([f"s{n:02d}" for n in range(missing, SUBJECTS)])
+    values = results["lesion_dice"].where(there | (results["arm"] == "real"))
+    table = gap_table(results.assign(lesion_dice=values), reference, baseline="real", metric="lesion_dice")
+    fewer = [t[t["subject_id"].isin(results.loc[there, "subject_id"])] for t in (results, reference)]
+    pd.testing.assert_frame_equal(table, gap_table(*fewer, baseline="real", metric="lesion_dice"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_trainings", [1, 3])
+def test_intervals_of_shares_hold_the_true_share(n_trainings):
+    rng, held, made = np.random.default_rng(0), 0, 0
+    for _ in range(600):
+        trainings = rng.normal(0, 0.02 if n_trainings > 1 else 0, (2, 1, n_trainings))
+        base, gain, gap = rng.normal(0, 0.05, (3, 20, n_trainings))
+        share = share_of_gap(0.05 + gain + base + trainings[0], 0.15 + gap + base + trainings[1])
+        if not math.isnan(share.share):
+            made += 1
+            held += share.low <= 1 / 3 <= share.high
+    assert made > 500
+    assert held / made > 0.93 - 0.02
+
+
+def test_the_report_gives_the_shares_and_the_spread(tmp_path):
+    results, reference = study()
+    results.to_csv(tmp_path / "results.csv", index=False)
+    reference.to_csv(tmp_path / "reference.csv", index=False)
+    said = write_report(tmp_path, baseline="real", primary="lesion_dice", arm="drawn")
+    assert "of the gap (" in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What a gain is worth" in page
+    assert "all 40" in page
+    assert (tmp_path / "gap.csv").is_file()
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"gap", "draws"} <= names
+
+
+@pytest.mark.parametrize(("draws", "known"), [([0, 1, 2, 3, 4, 5], False), ([0, 0, 1, 1, 2, 2], True)])
+def test_the_spread_is_taken_apart_as_far_as_it_can_be(draws, known):
+    rng = np.random.default_rng(1)
+    sums = []
+    for _ in range(200):
+        effect = rng.normal(0, 0.06, max(draws) + 1)[draws] + rng.normal(0, 0.03, len(draws))
+        values = 0.5 + rng.normal(0, 0.1, (SUBJECTS, 1)) + effect + rng.normal(0, 0.02, (SUBJECTS, len(draws)))
+        sums.append(spread_table(rows("real", 5, values, draws=draws), metric="lesion_dice").iloc[0])
+    variances = {name: np.mean([row[name] ** 2 for row in sums]) for name in ("subjects", "draws", "trainings", "both")}
+    assert variances["subjects"] == pytest.approx(0.1**2, rel=0.1)
+    if known:
+        assert variances["draws"] == pytest.approx(0.06**2, rel=0.25)
+        assert variances["trainings"] == pytest.approx(0.03**2, rel=0.2)
+    else:
+        assert math.isnan(variances["draws"])
+        assert math.isnan(variances["trainings"])
+        assert variances["both"] == pytest.approx(0.06**2 + 0.03**2, rel=0.2)
+
+
+def test_on_one_draw_all_that_seeds_differ_by_is_training():
+    values = 0.5 + np.random.default_rng(0).normal(0, 0.05, (1, 6)) + np.zeros((SUBJECTS, 1))
+    row = spread_table(rows("real", 40, values, draws=[0] * 6), metric="lesion_dice").iloc[0]
+    assert row["trainings"] == row["both"] == pytest.approx(values[0].std(ddof=1))
+    assert math.isnan(row["draws"])
+
+
+def test_trainings_that_found_nothing_are_named_wherever_they_occur(tmp_path):
+    results, reference = study()
+    other = rows("other", 5, scores(0.4, seed=4))
+    other["lesion_dice"] = other["lesion_dice"].where(other["seed"] != 1, 0.0)
+    lost = reference.assign(lesion_dice=reference["lesion_dice"].where(reference["seed"] != 2, 0.0))
+    pd.concat([results, other]).to_csv(tmp_path / "results.csv", index=False)
+    lost.to_csv(tmp_path / "reference.csv", index=False)
+    said = write_report(tmp_path, baseline="real", primary="lesion_dice", arm="drawn")
+    assert "other" not in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 of 3 trainings of other found nothing (seed 1)." in page
+    assert "On all 40: 1 of 3 trainings of real found nothing (seed 2)." in page
