@@ -1,0 +1,92 @@
+"""The engine of this machine: its processes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+from lesionforge.engine.base import Engine, Outcome, Session
+from lesionforge.engine.job import Job
+from lesionforge.engine.pool import start_worker, unwrapped
+from lesionforge.training.inference import with_threads
+
+
+class LocalEngine(Engine):
+    """Runs jobs in this process, or in ``workers`` others that share the cores.
+
+    Args:
+        workers: processes; a single one is this process.
+        threads: that torch computes with in each; see :func:`~lesionforge.engine.pool.threads_of`.
+    """
+
+    def __init__(self, workers: int = 1, *, threads: int = 1) -> None:
+        self.workers, self.threads = workers, threads
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Start the processes; left by an error or an interruption, it waits for the jobs that run."""
+        if self.workers == 1:
+            with with_threads(self.threads):
+                yield _Here()
+            return
+        there = _There(self.workers, self.threads)
+        try:
+            yield there
+        finally:
+            there.close()
+
+
+class _Here(Session):
+    def __init__(self) -> None:
+        self.queue: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        self.queue.append(job)
+
+    def wait(self) -> Outcome:
+        job = self.queue.popleft()
+        return Outcome(job, job.run())
+
+
+class _There(Session):
+    """A pool of one process for each worker, so that one that is killed takes no other's job with it."""
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self.threads, self.queue = threads, deque[Job]()
+        self.idle = [self._start() for _ in range(workers)]
+        self.running: dict[Future[str], tuple[Job, ProcessPoolExecutor]] = {}
+
+    def submit(self, job: Job) -> None:
+        self.queue.append(job)
+        self._dispatch()
+
+    def wait(self) -> Outcome:
+        future = next(iter(wait(self.running, return_when=FIRST_COMPLETED).done))
+        job, process = self.running.pop(future)
+        try:
+            outcome = Outcome(job, future.result())
+        except BrokenProcessPool:
+            process.shutdown()
+            process = self._start()
+            outcome = Outcome(job, lost="was ended from outside")
+        finally:
+            self.idle.append(process)
+        self._dispatch()
+        return outcome
+
+    def close(self) -> None:
+        for process in (*self.idle, *(process for _, process in self.running.values())):
+            process.shutdown(cancel_futures=True)
+
+    def _dispatch(self) -> None:
+        while self.queue and self.idle:
+            job, process = self.queue.popleft(), self.idle.pop()
+            self.running[process.submit(unwrapped, job.run)] = (job, process)
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context("spawn"), start_worker, (self.threads, os.getpid()))
