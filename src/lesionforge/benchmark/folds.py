@@ -1,83 +1,110 @@
-"""Cross-validation: a plan run once for each fold of the subjects, and one report of all of them."""
+"""Cross-validation: a plan of arms in each fold of the subjects, and one report of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
+from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.report.made_of import RunRecord, Source, made_of
+from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
-from lesionforge.benchmark.run import SIMULATED, Say, run_benchmark
-from lesionforge.benchmark.setting import make_setting
-from lesionforge.benchmark.study import claim_study
+from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import look_alikes
-from lesionforge.cohort.people import keep_hashes, recall_hashes
-from lesionforge.files import one_at_a_time, write_text
+from lesionforge.engine.base import Say
+from lesionforge.engine.job import Job
+from lesionforge.files import write_text
 from lesionforge.reading import read_json
 
 
-@one_at_a_time
-def cross_validate(
-    plan: Plan,
-    cohort: Cohort,
-    *,
-    out: Path,
-    roles: Mapping[str, Sequence[str]] | None = None,
-    workers: int = 1,
-    say: Say = lambda line: None,
-    source: Source = Source(),
-) -> str:
-    """Run a plan with every fold as the test set in turn and return the verdict over all subjects.
+@dataclass(frozen=True, kw_only=True)
+class FoldStudy(Study):
+    """A plan of arms with every fold as the test set in turn.
 
-    Each fold is a run of its own in ``out/fold0`` …, with its report and figures; ``out`` holds the scores of all cases
-    and their report.
+    Each fold is a study of its own in ``out/fold0`` …, with its report and figures; ``out`` holds the scores of all
+    cases and their report.
 
-    Args:
+    Attributes:
         plan: whose ``subjects`` name a number of folds.
-        cohort: real (or simulated) cases; every annotated subject is tested on once.
-        out: a new folder, or that of the same plan, which goes on where it was.
-        roles: not used: folds are of all subjects.
-        workers: processes; each takes one job at a time.
-        say: told what is done.
-        source: of the plan, for the report.
-
-    Raises:
-        ConfigError: if there are fewer subjects than folds.
-        OutputError: if ``out`` holds another plan, or this one on other cases.
+        of_folds: name → the study of the fold.
     """
-    recall_hashes(out)
-    plans = plans_of_folds(plan)
-    tests = {name: make_setting(one, cohort, {}, out / name).test for name, one in plans.items()}
-    claim_study(out, plan, {name: [case.case_id for case in test] for name, test in tests.items()})
-    keep_hashes(out, tests.values())
-    record = RunRecord(out, cohort, source, device=plan.training.device)
-    for name, one in plans.items():
-        say(f"{name}: {run_benchmark(one, cohort, out=out / name, workers=workers, say=say, source=source)}")
-    for table in ("results.csv", REFERENCE):
-        tables = [read_results(out / name / table).assign(fold=name) for name in plans]
-        write_text(out / table, pd.concat(tables).to_csv(index=False))
-    doubts = {name: read_json(out / name / LENGTHS)["doubt"] for name in plans}
-    record.save()
-    simulated = any(case.origin == "simulated" for test in tests.values() for case in test)
-    return write_report(
-        out,
-        baseline=plan.baseline,
-        primary=plan.primary,
-        arm=plan.arm,
-        undertrained="; ".join(f"{name}: {doubt}" for name, doubt in doubts.items() if doubt) or None,
-        title=plan.name,
-        notes={
-            "Cross-validation": f"{len(plans)} folds by subject; {', '.join(plans)} hold a report and figures each",
-            "Test subjects": f"{len({case.subject_id for test in tests.values() for case in test})}, each in one fold",
-        },
-        warnings=[*([SIMULATED] if simulated else []), *look_alikes(list(tests.values()))],
-        made_of=made_of(out, {}),
-    )
+
+    plan: Plan
+    of_folds: dict[str, ArmStudy]
+
+    @classmethod
+    def make(cls, plan: Plan, cohort: Cohort, out: Path) -> Self:
+        """Make the folds; every annotated subject is tested on once.
+
+        Raises:
+            ConfigError: if there are fewer subjects than folds.
+        """
+        plans = plans_of_folds(plan)
+        folds = {name: ArmStudy.make(one, cohort, {}, out / name) for name, one in plans.items()}
+        return cls(plan=plan, of_folds=folds, out=out)
+
+    @property
+    def folds(self) -> dict[str, Study]:
+        """Name → the study of each fold."""
+        return dict(self.of_folds)
+
+    @property
+    def disjoint(self) -> dict[str, Cohort]:
+        """The test cases of each fold."""
+        return {name: fold.test for name, fold in self.of_folds.items()}
+
+    @property
+    def parts(self) -> dict[str, Cohort]:
+        """The test cases of each fold."""
+        return self.disjoint
+
+    @property
+    def test(self) -> Cohort:
+        """All cases: each is scored in one of the folds."""
+        first, *_ = self.disjoint.values()
+        return first.with_cases([case for test in self.disjoint.values() for case in test])
+
+    def jobs(self, say: Say = lambda line: None) -> list[Job]:
+        """Return the jobs of all folds; those of one fold wait for none of another."""
+        jobs = []
+        for name, fold in self.of_folds.items():
+            jobs += [_under(name, job) for job in fold.jobs(lambda line, name=name: say(f"{name}: {line}"))]  # type: ignore[misc]
+        return jobs
+
+    def collect(self) -> None:
+        """Write ``results.csv`` and ``reference.csv`` of all folds."""
+        for table in ("results.csv", REFERENCE):
+            tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
+            write_text(self.out / table, pd.concat(tables).to_csv(index=False))
+
+    def report(self) -> str:
+        """Write the report over all subjects and return the verdict."""
+        plan, names = self.plan, list(self.of_folds)
+        doubts = {name: read_json(self.out / name / LENGTHS)["doubt"] for name in names}
+        return write_report(
+            self.out,
+            baseline=plan.baseline,
+            primary=plan.primary,
+            arm=plan.arm,
+            undertrained="; ".join(f"{name}: {doubt}" for name, doubt in doubts.items() if doubt) or None,
+            title=plan.name,
+            notes={
+                "Cross-validation": f"{len(names)} folds by subject; {', '.join(names)} hold a report and figures each",
+                "Test subjects": f"{len(self.test.subjects)}, each in one fold",
+            },
+            warnings=[*([SIMULATED] if self.simulated else []), *look_alikes(list(self.disjoint.values()))],
+            made_of=made_of(self.out, {}),
+        )
+
+
+def _under(folder: str, job: Job) -> Job:
+    """Return a job under the name that it has in the study of all folds."""
+    return replace(job, name=f"{folder}/{job.name}", needs=tuple(f"{folder}/{name}" for name in job.needs))
 
 
 def plans_of_folds(plan: Plan) -> dict[str, Plan]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lesionforge.benchmark.folds import cross_validate
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.healing.healing_run import run_healing
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.plan_file import PRESETS, plan_content
 from lesionforge.benchmark.report.made_of import Source, changed_options
-from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 
 
@@ -25,17 +21,6 @@ def source_of(
     differs = changed_options(plan_content(path, scale=scale), content)
     name = path.stem if path in PRESETS.values() else path.name
     return Source(plan=name, scale=scale, changes=differs, command=command)
-
-
-def runner(plan: Plan | HealingPlan, source: Source = Source()) -> Callable[..., str]:
-    """Return what runs a plan.
-
-    That is :func:`run_healing` for one with ``methods``, :func:`cross_validate` for one with folds, else
-    :func:`run_benchmark`.
-    """
-    if isinstance(plan, HealingPlan):
-        return partial(run_healing, plan, source=source)
-    return partial(cross_validate if plan.cross_validated else run_benchmark, plan, source=source)
 
 
 def study_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan | HealingPlan:

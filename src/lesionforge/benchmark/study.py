@@ -1,35 +1,103 @@
-"""The folder of a study."""
+"""A study: a plan applied to a cohort. What is compared differs; how it is run does not."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
+from lesionforge.cohort.case import Cohort
+from lesionforge.engine.base import Say
+from lesionforge.engine.job import Job
 from lesionforge.errors import OutputError
 from lesionforge.files import claim_output, clear_leftovers, write_json, write_text
 from lesionforge.reading import read_json
 
+SIMULATED = "All scans are simulated: this says nothing about patients."
 
-def claim_study(out: Path, plan: BaseModel, split: Mapping[str, Sequence[str]]) -> None:
-    """Write the plan and the split into a new folder, or see that they are those of the run that is there.
 
-    Args:
-        out: the folder.
-        plan: of the study.
-        split: part → its case ids.
+@dataclass(frozen=True, kw_only=True)
+class Study(ABC):
+    """A plan applied to a cohort, in a folder.
 
-    Raises:
-        OutputError: if ``out`` holds another plan, or this one on other cases.
+    Attributes:
+        plan: what is compared.
+        out: the study's folder.
     """
+
+    plan: Any
+    out: Path
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, Cohort]:
+        """Name → cases, for ``split.json``."""
+
+    @property
+    @abstractmethod
+    def disjoint(self) -> dict[str, Cohort]:
+        """The parts that must have no subject in common."""
+
+    @property
+    def folds(self) -> dict[str, Study]:
+        """Name → the study of each fold, in a folder of that name; empty without a cross-validation."""
+        return {}
+
+    @property
+    def test(self) -> Cohort:
+        """Cases that are scored."""
+        return self.disjoint["test"]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels in use."""
+        return self.test.channels
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the cases that are scored is simulated."""
+        return any(case.origin == "simulated" for case in self.test)
+
+    @abstractmethod
+    def jobs(self, say: Say = lambda line: None) -> list[Job]:
+        """Return all jobs that are known so far, those that are done among them.
+
+        Args:
+            say: told what was decided by the jobs that are done.
+        """
+
+    @abstractmethod
+    def collect(self) -> None:
+        """Write the scores of all jobs into the tables of the study."""
+
+    @abstractmethod
+    def report(self) -> str:
+        """Write the report from these tables and return the verdict."""
+
+    def split(self) -> dict[str, list[str]]:
+        """Return the case ids of every part."""
+        return {name: [case.case_id for case in cases] for name, cases in self.parts.items()}
+
+    def claim(self) -> None:
+        """Write the plan and the split into a new folder, or see that they are those of the run that is there.
+
+        Raises:
+            OutputError: if the folder holds another plan, or this one on other cases.
+        """
+        claim_study(self.out, yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False), self.split())
+
+
+def claim_study(out: Path, plan: str, split: Mapping[str, Sequence[str]]) -> None:
+    """Write a plan and a split into a new folder; see :meth:`Study.claim`."""
     plan_file, split_file = out / "plan.yaml", out / "split.json"
-    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
     if not plan_file.is_file():
         claim_output(out)
-        write_text(plan_file, text)
-    elif plan_file.read_text(encoding="utf-8") != text:
+        write_text(plan_file, plan)
+    elif plan_file.read_text(encoding="utf-8") != plan:
         raise OutputError(out, "holds the results of another plan", "name a new folder")
     if not split_file.is_file():
         write_json(split_file, split)

@@ -264,7 +264,8 @@ def benchmark(
     cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
 
     # These import torch, which takes seconds: whatever is not there was told before.
-    from lesionforge.benchmark.kinds import runner, source_of, study_plan
+    from lesionforge.benchmark.kinds import source_of, study_plan
+    from lesionforge.benchmark.run import run_benchmark
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -275,7 +276,7 @@ def benchmark(
     source = source_of(preset(plan), scale=scale, changes=changes, command=command_line())
     problems: list[LesionforgeError] = []
     cohort = readable(cohort, on_problem=problems.append)
-    verdict = runner(study, source)(cohort, out=out, roles=roles, workers=workers, say=console.print)
+    verdict = run_benchmark(study, cohort, out=out, roles=roles, workers=workers, say=console.print, source=source)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from lesionforge.training.inference import with_threads
 from lesionforge.training.loop import Device, pick_device
 from lesionforge.training.quiet import quiet
 
+Result = TypeVar("Result")
 _stopping: Event
 """Of a worker: set once no further job shall begin."""
 
@@ -96,9 +97,26 @@ def in_new_process(function: Callable[..., Any], *job: Any, threads: int) -> Any
     Raises:
         BrokenProcessPool: if the process was killed.
     """
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, context, _start, (threads, os.getpid(), context.Event(), None, ())) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), start_worker, (threads, os.getpid())) as pool:
         return pool.submit(function, *job).result()
+
+
+def start_worker(threads: int, parent: int) -> None:
+    """Prepare a new process: it computes with so many threads, and ends when its parent does."""
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    quiet()
+    torch.set_num_threads(threads)
+
+
+def unwrapped(function: Callable[..., Result], *job: Any) -> Result:
+    """Run a job in another process; an error of ours comes back as itself, since causes are not handed over."""
+    try:
+        return function(*job)
+    except Exception as error:
+        own = own_error(error)
+        if own is None or own is error:
+            raise
+        raise own from error
 
 
 def _start(
@@ -110,9 +128,7 @@ def _start(
 ) -> None:
     global _stopping
     _stopping = stopping
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
-    quiet()
-    torch.set_num_threads(threads)
+    start_worker(threads, parent)
     if prepare is not None:
         prepare(*arguments)
 
@@ -121,13 +137,7 @@ def _unless_stopping(function: Callable[..., Any], *job: Any) -> Any:
     """Run a job; the executor hands one more to its workers than run, and does not take it back."""
     if _stopping.is_set():
         raise CancelledError
-    try:
-        return function(*job)
-    except Exception as error:
-        own = own_error(error)  # causes are not handed over to the other process
-        if own is None or own is error:
-            raise
-        raise own from error
+    return unwrapped(function, *job)
 
 
 def _end_with(parent: int) -> None:

@@ -2,95 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lesionforge.benchmark.arms.tune import sizes_of
-from lesionforge.benchmark.jobs import development_score
-from lesionforge.benchmark.setting import Number, Setting
+from lesionforge.benchmark.arms.ahead import Ahead
+from lesionforge.benchmark.arms.repeats import TrainSize
 from lesionforge.scores import score_info
 
 LENGTHS = "lengths.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """How long the arms are trained.
+class Length:
+    """How long the arms of one size are trained.
 
     Attributes:
-        steps: size of the training set → optimiser steps of all its arms.
-        found: size → what the control found, in a sentence; empty where none was made.
-        undertrained: size → why its baseline may be undertrained, for the sizes where it may be.
+        steps: optimiser steps of all its arms.
+        found: what the control found, in a sentence; ``None`` where none was made.
+        undertrained: why the baseline may be undertrained, if it may.
     """
 
-    steps: Mapping[Number, int]
-    found: Mapping[Number, str]
-    undertrained: Mapping[Number, str]
+    steps: int
+    found: str | None = None
+    undertrained: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long the arms of each size are trained.
+
+    Attributes:
+        of: size of the training set → length.
+    """
+
+    of: Mapping[TrainSize, Length]
+
+    def steps(self, size: TrainSize) -> int:
+        """Return the optimiser steps of all arms of a size."""
+        return self.of[size].steps
 
     def describe(self) -> str:
         """Return what the control found at all sizes."""
-        if not self.found:
-            return "not made"
-        return "; ".join(f"n = {number:g}: {text}" for number, text in self.found.items())
+        found = {size: length.found for size, length in self.of.items() if length.found is not None}
+        return "; ".join(f"n = {size:g}: {text}" for size, text in found.items()) or "not made"
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        steps = {f"n{number:g}": count for number, count in self.steps.items()}
+        steps = {f"n{size:g}": length.steps for size, length in self.of.items()}
         return {"steps": steps, "control": self.describe(), "doubt": self.doubt}
 
     @property
     def doubt(self) -> str | None:
         """Why the baseline may be undertrained, or ``None``."""
-        if not self.undertrained:
-            return None
         by_reason: dict[str, list[str]] = {}
-        for number, reason in self.undertrained.items():
-            by_reason.setdefault(reason, []).append(f"n = {number:g}")
-        return "; ".join(f"{reason} ({', '.join(sizes)})" for reason, sizes in by_reason.items())
+        for size, length in self.of.items():
+            if length.undertrained is not None:
+                by_reason.setdefault(length.undertrained, []).append(f"n = {size:g}")
+        return "; ".join(f"{reason} ({', '.join(sizes)})" for reason, sizes in by_reason.items()) or None
 
 
-def controlled_lengths(setting: Setting, run: Callable[..., Iterator[Any]], say: Callable[[str], None]) -> Lengths:
-    """Return, for each size, the steps at which doubling no longer helps the controlled arm.
+def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
+    """Return the steps at which doubling no longer helps the controlled arm of one size.
 
     Args:
-        setting: of the run.
-        run: runs jobs, several at a time.
-        say: told what was found.
+        ahead: plans the run.
+        size: of the training set.
+
+    Raises:
+        NotYetError: if trainings are missing; their jobs become known.
     """
-    plan, control = setting.plan, setting.plan.control
-    steps = dict.fromkeys(sizes_of(setting), plan.training.steps)
+    study, plan, control = ahead.study, ahead.study.plan, ahead.study.plan.control
+    steps = plan.training.steps
     if control is None:
-        return Lengths(steps=steps, found={}, undertrained=dict.fromkeys(steps, "its length was not controlled"))
-    found: dict[Number, str] = {}
-    undertrained: dict[Number, str] = {}
-    info, unsettled = score_info(plan.primary), list(steps)
-    arms = {number: plan.baseline if number == setting.whole else control.arm or plan.baseline for number in steps}
-    while unsettled:
-        jobs = [
-            (setting, number, seed, arms[number], length)
-            for number in unsettled
-            for length in (steps[number], 2 * steps[number])
-            for seed in plan.seeds
-        ]
-        means = np.reshape(list(run(development_score, jobs)), (len(unsettled), 2, -1)).mean(2) * info.factor
-        for number, (before, after) in zip(list(unsettled), means, strict=True):
-            found[number] = (
-                f"twice the steps ({2 * steps[number]}) changed the development {info.title} of {arms[number]} by "
-                f"{after - before:+.1f} {info.unit} ({before:.1f} to {after:.1f}, {len(plan.seeds)} seeds)"
-            )
-            say(f"n = {number:g}: {found[number]}")
-            gain = before - after if info.higher_is_better is False else after - before
-            if gain < control.tolerance:
-                unsettled.remove(number)
-                continue
-            if 2 * steps[number] <= control.max_steps:
-                steps[number] *= 2
-            if 2 * steps[number] > control.max_steps:
-                undertrained[number] = (
-                    f"longer training still helped, and no arm gets more than {control.max_steps} steps"
-                )
-                unsettled.remove(number)
-    return Lengths(steps=steps, found=found, undertrained=undertrained)
+        return Length(steps=steps, undertrained="its length was not controlled")
+    arm = plan.baseline if size == study.whole else control.arm or plan.baseline
+    info, undertrained = score_info(plan.primary), None
+    while undertrained is None:
+        trainings = [study.repeat(size, seed).training(arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
+        before, after = np.reshape(ahead.development_scores(trainings), (2, -1)).mean(1) * info.factor
+        found = (
+            f"twice the steps ({2 * steps}) changed the development {info.title} of {arm} by "
+            f"{after - before:+.1f} {info.unit} ({before:.1f} to {after:.1f}, {len(plan.seeds)} seeds)"
+        )
+        ahead.say(f"n = {size:g}: {found}")
+        gain = before - after if info.higher_is_better is False else after - before
+        if gain < control.tolerance:
+            break
+        if 2 * steps <= control.max_steps:
+            steps *= 2
+        if 2 * steps > control.max_steps:
+            undertrained = f"longer training still helped, and no arm gets more than {control.max_steps} steps"
+    return Length(steps=steps, found=found, undertrained=undertrained)

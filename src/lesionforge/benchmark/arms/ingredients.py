@@ -12,8 +12,8 @@ from monai.transforms import Compose
 
 from lesionforge.benchmark.arms.chosen_generator import load_fitted
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
+from lesionforge.benchmark.arms.repeats import ArmTraining, Repeat
 from lesionforge.benchmark.plan import Arm, Plan
-from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
@@ -54,79 +54,76 @@ class Ingredients:
         return len(self.synthetic) if isinstance(self.synthetic, Cohort) else 0
 
 
-def ingredients(setting: Setting, number: Number, seed: int, name: str) -> Ingredients:
+def ingredients(training: ArmTraining) -> Ingredients:
     """Return what an arm is trained on.
 
     Raises:
         LeakError: if a test or development subject is a parent of any of it.
     """
-    arm, train = setting.plan.arms[name], setting.train[number, seed]
+    arm, repeat, study = training.arm, training.repeat, training.study
     model: Synthesizer | None = None
     synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
-        model = load_fitted(setting, number, seed, arm.synthesizer, device=drawing_device(setting.plan.training))
+        model = load_fitted(repeat, arm.synthesizer, device=drawing_device(study.plan.training))
         if arm.use == "offline":
-            synthetic = read_cohort(setting.cohort_folder(number, seed, arm.synthesizer))
+            synthetic = read_cohort(repeat.cohort_folder(arm.synthesizer))
         else:
-            synthetic = _on_the_fly(setting, number, seed, name, model)
-    fitted = _fitted(setting, number, seed, arm, model)
-    parents = train.with_cases((*train, *synthetic)) if isinstance(synthetic, Cohort) else train
-    for held_out in (setting.test, setting.development):
+            synthetic = on_the_fly(training, model)
+    fitted = _fitted(repeat, arm, model)
+    parents = repeat.train
+    if isinstance(synthetic, Cohort):
+        parents = parents.with_cases((*parents, *synthetic))
+    for held_out in (study.test, study.development):
         check_no_leak(parents, held_out, models=fitted)
-    real = train if arm.real is None else take_subjects(train, arm.real, setting.draw_seed(seed))
-    return Ingredients(train=train, real=real, synthetic=synthetic)
+    real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
+    return Ingredients(train=repeat.train, real=real, synthetic=synthetic)
 
 
-def train_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Path:
-    """Train one arm and return its folder.
+def train_arm(training: ArmTraining) -> None:
+    """Train one arm, into its folder.
 
     Raises:
         LeakError: see :func:`ingredients`.
     """
-    arm, folder = setting.plan.arms[name], setting.arm_folder(number, seed, name, steps)
-    if (folder / "model.json").is_file():
-        return folder
-    of_arm = ingredients(setting, number, seed, name)
-    first, last = lengths(setting.plan, arm, steps, real=len(of_arm.real), synthetic=of_arm.drawn)
+    of_arm, folder = ingredients(training), training.folder
+    first, last = _lengths(training, of_arm)
     if last:
-        pretrained = SegmentationTask.load(pretrain_arm(setting, number, seed, name, steps))
-        _fit(setting, number, seed, name, of_arm.real, last, folder, pretrained=pretrained)
+        pretrained = SegmentationTask.load(training.pretraining_folder)
+        _fit(training, of_arm.real, last, folder, pretrained=pretrained)
     else:
-        mixed = {"synthetic": of_arm.synthetic, "share": arm.share}
-        _fit(setting, number, seed, name, of_arm.real, first, folder, **mixed)
-    return folder
+        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=training.arm.share)
 
 
-def pretrain_arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Path:
-    """Train what an arm fine-tunes, on synthetic cases alone, and return its folder.
+def pretrain_arm(training: ArmTraining) -> None:
+    """Train what an arm fine-tunes, on synthetic cases alone.
 
     Raises:
         LeakError: see :func:`ingredients`.
     """
-    folder = setting.pretraining_folder(number, seed, name, steps)
-    if not (folder / "model.json").is_file():
-        of_arm = ingredients(setting, number, seed, name)
-        first, _ = lengths(setting.plan, setting.plan.arms[name], steps, real=len(of_arm.real), synthetic=of_arm.drawn)
-        _fit(setting, number, seed, name, of_arm.train, first, folder, synthetic=of_arm.synthetic, share=1.0)
-    return folder
+    of_arm = ingredients(training)
+    first, _ = _lengths(training, of_arm)
+    _fit(training, of_arm.train, first, training.pretraining_folder, synthetic=of_arm.synthetic, share=1.0)
 
 
-def _fit(
-    setting: Setting, number: Number, seed: int, name: str, cohort: Cohort, steps: int, out: Path, **options: Any
-) -> None:
-    plan, training = setting.plan, setting.training_of(number, seed=seed, steps=steps)
-    if isinstance(options.get("synthetic"), Source) and training.workers is None:
-        training = training.model_copy(update={"workers": 0})  # see drawing_device
-    watched = {"training": cohort, "test": setting.test} if plan.learning_curves else None
+def _lengths(training: ArmTraining, of_arm: Ingredients) -> tuple[int, int]:
+    plan = training.study.plan
+    return lengths(plan, training.arm, training.steps, real=len(of_arm.real), synthetic=of_arm.drawn)
+
+
+def _fit(training: ArmTraining, cohort: Cohort, steps: int, out: Path, **options: Any) -> None:
+    study, how = training.study, training.options(steps)
+    if isinstance(options.get("synthetic"), Source) and how.workers is None:
+        how = how.model_copy(update={"workers": 0})  # see drawing_device
+    watch_every = study.plan.learning_curves
     SegmentationTask.fit(
         cohort,
-        channels=setting.channels,
-        config=setting.task_of(number, name),
-        training=training,
+        channels=study.channels,
+        config=training.task,
+        training=how,
         out=out,
-        preprocessing=setting.preprocessing[number, seed],
-        watched=watched,
-        watch_every=plan.learning_curves or 1,
+        preprocessing=training.repeat.preprocessing,
+        watched={"training": cohort, "test": study.test} if watch_every else None,
+        watch_every=watch_every or 1,
         resume=True,
         **options,
     )
@@ -153,16 +150,14 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
     return epochs * math.ceil(first / plan.training.batch_size), last
 
 
-def _fitted(
-    setting: Setting, number: Number, seed: int, arm: Arm, model: Synthesizer | None
-) -> dict[str, tuple[str, ...]]:
+def _fitted(repeat: Repeat, arm: Arm, model: Synthesizer | None) -> dict[str, tuple[str, ...]]:
     """Return every model behind an arm, with the subjects it was fitted on."""
     if arm.synthesizer is None or model is None:
         return {}
     fitted = {arm.synthesizer: model.info.training_subjects}
-    name = setting.plan.synthesizers[arm.synthesizer].mask_generator
+    name = repeat.plan.synthesizers[arm.synthesizer].mask_generator
     if name is not None:
-        fitted[name] = read_info(setting.mask_generator_folder(number, seed, name)).training_subjects
+        fitted[name] = read_info(repeat.mask_generator_folder(name)).training_subjects
     return fitted
 
 
@@ -175,21 +170,21 @@ def drawing_device(training: TrainingConfig) -> Device:
     return "cpu" if training.workers or training.devices > 1 else training.device
 
 
-def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: Synthesizer) -> Source:
+def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
     """Return the real samples with synthesis in front."""
-    task, synthesizer = setting.task_of(number, name), setting.plan.arms[name].synthesizer
+    repeat, task, synthesizer = training.repeat, training.task, training.arm.synthesizer
     assert synthesizer is not None
-    plan = setting.plan.synthesizers[synthesizer]
+    plan = repeat.plan.synthesizers[synthesizer]
     prepare = with_region if model.needs_mask else None
-    train = setting.train[number, seed].in_order()
-    samples: Sequence[Sample] = cached_samples(train, setting.preprocessing[number, seed], prepare=prepare)
+    train = repeat.train.in_order()
+    samples: Sequence[Sample] = cached_samples(train, repeat.preprocessing, prepare=prepare)
     if isinstance(model, CarveMix):
         transform = CarveMixd(model, prob=1.0)
     else:
         if task.spatial_dims == 2:
             masks = slice_masks(plan.masks, samples)
         else:
-            masks = mask_source(setting, number, seed, plan, device=drawing_device(setting.plan.training))
+            masks = mask_source(repeat, plan, device=drawing_device(repeat.plan.training))
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)
     if plan.lesion_free:
         free = lesion_free_scans(train).cases

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.choice import Choice
-from lesionforge.benchmark.jobs import development_score
+from lesionforge.benchmark.arms.repeats import Arms, TrainSize
 from lesionforge.benchmark.plan import Tune
-from lesionforge.benchmark.setting import Number, Setting
-from lesionforge.files import write_text
 from lesionforge.reading import read_frame
 from lesionforge.scores import score_info
 
@@ -23,46 +20,51 @@ OPTIONS = ("augment", "learning_rate", "batch_size")
 """In the order in which they are tried."""
 
 
-def tuned(setting: Setting, run: Callable[..., Iterator[Any]], say: Callable[[str], None]) -> Setting:
-    """Return the setting with the best options found for its baseline at each size; ``tuning.csv`` holds all trials.
+def tuned(ahead: Ahead) -> tuple[Arms, pd.DataFrame | None]:
+    """Return the study with the best options found for its baseline at each size, and the table of all trials.
 
     Args:
-        setting: of the run.
-        run: runs jobs, several at a time.
-        say: told what was found.
+        ahead: plans the run.
+
+    Raises:
+        NotYetError: if trials are missing; their jobs become known.
     """
-    plan = setting.plan
+    study, plan = ahead.study, ahead.study.plan
     if plan.tune is None:
-        return setting
-    sizes = [plan.tune.number] if plan.tune.number is not None else sizes_of(setting)
+        return study, None
+    sizes = [plan.tune.number] if plan.tune.number is not None else study.sizes
     found = dict.fromkeys(sizes, Choice.of(plan))
-    scores: dict[tuple[Number, Choice], list[float]] = {}
+    scores: dict[tuple[TrainSize, Choice], list[float]] = {}
     for option in OPTIONS:
         wanted = [
             (n, trial) for n in sizes for trial in trials(plan.tune, option, found[n]) if (n, trial) not in scores
         ]
-        seeds = plan.seeds[: plan.tune.seeds]
-        jobs = [
-            (replace(setting, choices={n: trial}), n, seed, plan.baseline, plan.training.steps)
-            for n, trial in wanted
-            for seed in seeds
-        ]
-        made = np.reshape(list(run(development_score, jobs)), (len(wanted), len(seeds)))
-        scores |= {key: list(map(float, of_seeds)) for key, of_seeds in zip(wanted, made, strict=True)}
-        for number in sizes:
-            tried = trials(plan.tune, option, found[number])
-            found[number] = best({trial: scores[number, trial] for trial in tried}, plan.primary)
-    _write_table(setting.out / TABLE, setting, scores, found)
-    for number, choice in found.items():
-        say(f"n = {number:g}: the best baseline found is {choice}")
+        scores |= _scores(ahead, wanted, plan.seeds[: plan.tune.seeds])
+        for size in sizes:
+            of_size = {trial: scores[size, trial] for trial in trials(plan.tune, option, found[size])}
+            found[size] = best(of_size, plan.primary)
+    for size, choice in found.items():
+        ahead.say(f"n = {size:g}: the best baseline found is {choice}")
+    table = _table(plan.seeds, scores, found)
     if plan.tune.number is not None:
-        found = dict.fromkeys(sizes_of(setting), found[plan.tune.number])
-    return replace(setting, choices=found)
+        found = dict.fromkeys(study.sizes, found[plan.tune.number])
+    return replace(study, choices=found), table
 
 
-def sizes_of(setting: Setting) -> list[Number]:
-    """Return the sizes of the training set at which the baseline is trained: the plan's, and the whole pool."""
-    return list(dict.fromkeys((*setting.plan.subjects.numbers, setting.whole)))
+def _scores(
+    ahead: Ahead, wanted: Sequence[tuple[TrainSize, Choice]], seeds: Sequence[int]
+) -> dict[tuple[TrainSize, Choice], list[float]]:
+    """Return the scores of some trials over the seeds."""
+    study = ahead.study
+    trainings = [
+        replace(study, choices={size: trial})
+        .repeat(size, seed)
+        .training(study.plan.baseline, study.plan.training.steps)
+        for size, trial in wanted
+        for seed in seeds
+    ]
+    made = np.reshape(ahead.development_scores(trainings), (len(wanted), len(seeds)))
+    return {key: list(map(float, of_seeds)) for key, of_seeds in zip(wanted, made, strict=True)}
 
 
 def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
@@ -84,35 +86,37 @@ def best(scores: Mapping[Choice, list[float]], primary: str) -> Choice:
     return max(scores, key=lambda choice: float(np.nan_to_num(sign * np.mean(scores[choice]), nan=-np.inf)))
 
 
-def describe_tuning(setting: Setting) -> dict[str, str]:
+def describe_tuning(study: Arms) -> dict[str, str]:
     """Return a row of the report that tells what was tried and what was kept."""
-    if setting.plan.tune is None:
+    if study.plan.tune is None:
         return {"Search for the best baseline": "not made"}
-    table, info = read_frame(setting.out / TABLE), score_info(setting.plan.primary)
+    table, info = read_frame(study.out / TABLE), score_info(study.plan.primary)
     parts = []
-    for number, rows in table.groupby("fraction", sort=False):
+    for size, rows in table.groupby("fraction", sort=False):
         means = rows.groupby("options", sort=False)["score"].mean() * info.factor
         kept = rows.loc[rows["kept"], "options"].iloc[0]
         tried = ", ".join(f"{name} {value:.1f}" for name, value in means.items())
-        parts.append(f"n = {number:g}: {kept}, of {tried}")
+        parts.append(f"n = {size:g}: {kept}, of {tried}")
     return {"Search for the best baseline": f"development {info.title} ({info.unit}): " + "; ".join(parts)}
 
 
-def _write_table(
-    path: Path, setting: Setting, scores: Mapping[tuple[Number, Choice], list[float]], found: Mapping[Number, Choice]
-) -> None:
+def _table(
+    seeds: Sequence[int],
+    scores: Mapping[tuple[TrainSize, Choice], list[float]],
+    found: Mapping[TrainSize, Choice],
+) -> pd.DataFrame:
     rows = [
         {
-            "fraction": number,
+            "fraction": size,
             "options": str(choice),
             "augment": choice.augment,
             "learning_rate": choice.learning_rate,
             "batch_size": choice.batch_size,
             "seed": seed,
             "score": score,
-            "kept": found[number] == choice,
+            "kept": found[size] == choice,
         }
-        for (number, choice), of_seeds in scores.items()
-        for seed, score in zip(setting.plan.seeds, of_seeds, strict=False)
+        for (size, choice), of_seeds in scores.items()
+        for seed, score in zip(seeds, of_seeds, strict=False)
     ]
-    write_text(path, pd.DataFrame(rows).sort_values("fraction", kind="stable").to_csv(index=False))
+    return pd.DataFrame(rows).sort_values("fraction", kind="stable")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.estimate.timing import Timing, machine_name, time_units
 from lesionforge.benchmark.estimate.work import CASES, Unit, Work, work_of
 from lesionforge.benchmark.folds import plans_of_folds
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.healing.healing_setting import HealingSetting, make_healing_setting
+from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.run import checked_setting
-from lesionforge.benchmark.setting import Setting
 from lesionforge.cohort.case import Cohort
 
 UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
@@ -126,10 +125,10 @@ def dry_run(
         TrainingError: if a network does not fit into memory.
     """
     with tempfile.TemporaryDirectory(prefix="lesionforge_dry_run_") as folder:
-        settings = _settings(plan, cohort, roles or {}, Path(folder))
-        least = [work for setting in settings for work in work_of(setting)]
-        most = [work for setting in settings for work in work_of(setting, longest=True)]
-        timings = time_units(settings[0], [work.unit for work in (*least, *most)], workers=workers)
+        studies = _studies(plan, cohort, roles or {}, Path(folder))
+        least = [work for study in studies for work in work_of(study)]
+        most = [work for study in studies for work in work_of(study, longest=True)]
+        timings = time_units(studies[0], [work.unit for work in (*least, *most)], workers=workers)
     return Estimate(
         least=tuple(least),
         most=tuple(most),
@@ -141,14 +140,14 @@ def dry_run(
     )
 
 
-def _settings(
+def _studies(
     plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path
-) -> list[Setting] | list[HealingSetting]:
-    """Return the setting of the run, or of each of its folds."""
+) -> list[ArmStudy] | list[HealingStudy]:
+    """Return the study, or that of each of its folds."""
     if isinstance(plan, HealingPlan):
-        return [make_healing_setting(plan, cohort, roles, out)]
+        return [HealingStudy.make(plan, cohort, roles, out)]
     plans = plans_of_folds(plan) if plan.cross_validated else {"": plan}
-    return [checked_setting(one, cohort, roles, out / name) for name, one in plans.items()]
+    return [ArmStudy.make(one, cohort, roles, out / name) for name, one in plans.items()]
 
 
 def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lesionforge.benchmark.arms.ingredients import train_arm
-from lesionforge.benchmark.estimate.work import CASES, MASK_GENERATOR, SYNTHESIZER, Unit
-from lesionforge.benchmark.healing.healing_jobs import F_PRE, fit
+from lesionforge.benchmark.arms.arm_jobs import draw_cases, fit_mask_generator, fit_synthesizer, train
+from lesionforge.benchmark.arms.arm_study import ArmStudy
+from lesionforge.benchmark.arms.repeats import Repeat
+from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SYNTHESIZER, Unit
+from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.healing.healing_setting import HealingSetting
-from lesionforge.benchmark.jobs import draw_cases, fit_mask_generator, fit_synthesizer
+from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Arm, Plan, SynthesizerPlan
-from lesionforge.benchmark.setting import Setting
 from lesionforge.engine.pool import in_new_process, threads_of
 from lesionforge.errors import TrainingError
 from lesionforge.training.loop import TrainingConfig, pick_device
@@ -56,21 +56,21 @@ class Timing:
     memory: int = 0
 
 
-def time_units(setting: Setting | HealingSetting, units: Iterable[Unit], *, workers: int) -> dict[Unit, Timing]:
+def time_units(study: ArmStudy | HealingStudy, units: Iterable[Unit], *, workers: int) -> dict[Unit, Timing]:
     """Return what was measured of each unit, in a process of its own; as many run at a time as in the run itself.
 
     Args:
-        setting: of the run; everything is written into its ``out``.
+        study: of the run; everything is written into its ``out``.
         units: what is timed.
         workers: processes of the run.
 
     Raises:
         TrainingError: if one does not fit into memory.
     """
-    if isinstance(setting, HealingSetting):
-        short: Setting | HealingSetting = replace(setting, plan=_short_healing_plan(setting.plan))
+    if isinstance(study, HealingStudy):
+        short: ArmStudy | HealingStudy = replace(study, plan=_short_healing_plan(study.plan))
     else:
-        short = replace(setting, plan=_short_plan(setting.plan))
+        short = replace(study, arms=replace(study.arms, plan=_short_plan(study.plan)))
     found: dict[Unit, Timing] = {}
     once = list(dict.fromkeys(units))
     fitted = [unit for unit in once if unit.stage in (MASK_GENERATOR, SYNTHESIZER)]
@@ -80,11 +80,9 @@ def time_units(setting: Setting | HealingSetting, units: Iterable[Unit], *, work
     return found
 
 
-def _in_new_process(setting: Setting | HealingSetting, workers: int, unit: Unit) -> Timing:
+def _in_new_process(study: ArmStudy | HealingStudy, workers: int, unit: Unit) -> Timing:
     try:
-        timing: Timing = in_new_process(
-            time_unit, setting, unit, threads=threads_of(workers, setting.plan.training.device)
-        )
+        timing: Timing = in_new_process(time_unit, study, unit, threads=threads_of(workers, study.plan.training.device))
     except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
         what = "a step of it was ended, most likely because the memory does not suffice"
         remedy = "take a smaller batch_size, roi_size or width, or another machine"
@@ -92,25 +90,29 @@ def _in_new_process(setting: Setting | HealingSetting, workers: int, unit: Unit)
     return timing
 
 
-def time_unit(setting: Setting | HealingSetting, unit: Unit) -> Timing:
+def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
     """Run a unit of work in this process and return what was measured."""
-    if isinstance(setting, HealingSetting):
-        seed = setting.plan.seeds[0]
-        folder = setting.f_pre_folder if unit.name == F_PRE else setting.model_folder(seed, unit.name)
-        return _time_training(partial(fit, setting, seed, unit.name), folder, setting.plan.training)
-    key = max(setting.plan.subjects.numbers), setting.plan.seeds[0]
+    if isinstance(study, HealingStudy):
+        seed, training = study.plan.seeds[0], study.plan.training
+        if unit.name == F_PRE:
+            return _time_training(partial(fit_f_pre, study), study.f_pre_folder, training)
+        return _time_training(
+            partial(fit_method, study, seed, unit.name), study.model_folder(seed, unit.name), training
+        )
+    arms = (
+        study.arms if unit.choice is None else replace(study.arms, choices=dict.fromkeys(study.arms.sizes, unit.choice))
+    )
+    repeat = arms.repeat(max(arms.plan.subjects.numbers), arms.plan.seeds[0])
     if unit.stage == CASES:
-        return _time_cases(setting, *key, unit.name)
+        return _time_cases(repeat, unit.name)
     if unit.stage == MASK_GENERATOR:
-        folder, of = setting.mask_generator_folder(*key, unit.name), setting.plan.mask_generators[unit.name].training
-        return _time_training(partial(fit_mask_generator, setting, *key, unit.name), folder, of)
+        folder, of = repeat.mask_generator_folder(unit.name), arms.plan.mask_generators[unit.name].training
+        return _time_training(partial(fit_mask_generator, repeat, unit.name), folder, of)
     if unit.stage == SYNTHESIZER:
-        folder, of = setting.model_folder(*key, unit.name), setting.plan.synthesizers[unit.name].training
-        return _time_training(partial(fit_synthesizer, setting, *key, unit.name), folder, of)
-    if unit.choice is not None:
-        setting = replace(setting, choices={key[0]: unit.choice})
-    folder = setting.arm_folder(*key, unit.name, STEPS)
-    return _time_training(partial(train_arm, setting, *key, unit.name, STEPS), folder, setting.plan.training)
+        folder, of = repeat.model_folder(unit.name), arms.plan.synthesizers[unit.name].training
+        return _time_training(partial(fit_synthesizer, repeat, unit.name), folder, of)
+    of_arm = repeat.training(unit.name, STEPS)
+    return _time_training(partial(train, of_arm), of_arm.folder, arms.plan.training)
 
 
 def _time_training(train: Callable[[], object], folder: Path, training: TrainingConfig) -> Timing:
@@ -155,12 +157,12 @@ def _images(folder: Path, training: TrainingConfig) -> int:
     return int(info.training["batch_size"]) * training.accumulate * int(critic_steps)
 
 
-def _time_cases(setting: Setting, number: int | float, seed: int, name: str) -> Timing:
+def _time_cases(repeat: Repeat, name: str) -> Timing:
     """Draw a few cases and return what was measured."""
     start, ticks = perf_counter(), []
-    draw_cases(setting, number, seed, name, progress=lambda done, n: ticks.append(perf_counter()))
+    draw_cases(repeat, name, progress=lambda done, n: ticks.append(perf_counter()))
     each = statistics.median(_differences(ticks))
-    memory = peak_memory(pick_device(setting.plan.training.device))
+    memory = peak_memory(pick_device(repeat.plan.training.device))
     return Timing(seconds=each, around=ticks[0] - start, memory=memory)
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from lesionforge.benchmark import jobs
+from lesionforge.benchmark.arms import arm_jobs
+from lesionforge.benchmark.arms.ahead import Ahead
+from lesionforge.benchmark.arms.arm_study import ArmStudy, decide
 from lesionforge.benchmark.arms.choice import Choice
-from lesionforge.benchmark.arms.control import controlled_lengths
 from lesionforge.benchmark.arms.ingredients import lengths
-from lesionforge.benchmark.arms.tune import tuned
-from lesionforge.benchmark.healing.healing_jobs import F_PRE
-from lesionforge.benchmark.healing.healing_run import trainings
-from lesionforge.benchmark.healing.healing_setting import HealingSetting
+from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
+from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
+from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import SynthesizerPlan
-from lesionforge.benchmark.run import Run, fit_models, train_arms
-from lesionforge.benchmark.setting import Number, Setting
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
+from lesionforge.engine.job import Job
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.scores import score_info
@@ -36,7 +35,7 @@ from lesionforge.training.samples import cached_samples
 
 MASK_GENERATOR, SYNTHESIZER, CASES = "mask generator", "synthesizer", "offline cases"
 SEARCH, CONTROL, PRETRAINING, ARM, WHOLE = "search", "control", "pretraining", "arm", "whole pool"
-METHOD = "method"
+METHOD, F_PRE = "method", "f_pre"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,121 +70,98 @@ class Work:
     unit: Unit
 
 
-def work_of(setting: Setting | HealingSetting, *, longest: bool = False) -> list[Work]:
+def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Work]:
     """Return all that a run does, each training once.
 
-    The run itself is followed, with a job that notes what would be done in place of each that does it.
+    The run's plan is followed as if every job were done.
 
     Args:
-        setting: of the run; its ``out`` is a temporary folder.
+        study: whose ``out`` is a temporary folder.
         longest: let the control lengthen the arms as far as it may, and the search find the largest batch; else the
             control ends at once, and the search finds the smallest batch.
     """
-    works: dict[Path, Work] = {}
-    if isinstance(setting, HealingSetting):
-        for _, seed, name in trainings(setting):
-            folder = setting.f_pre_folder if name == F_PRE else setting.model_folder(seed, name)
-            of = setting.plan.f_pre.training if name == F_PRE else setting.plan.training
-            stage = F_PRE if name == F_PRE else METHOD
-            works[folder] = Work(stage=stage, name=name, count=of.steps, unit=Unit(stage=stage, name=name))
-        return list(works.values())
-
-    def following(stage: str) -> Run:
-        def follow(job: Callable[..., Any], asked: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-            for one in asked:
-                for folder, work in JOBS[job](*one):
-                    renamed = stage if stage and work.stage in (ARM, WHOLE) else work.stage
-                    works.setdefault(folder, replace(work, stage=renamed))
-                yield _score(*one, longest=longest) if job is jobs.development_score else ""
-
-        return follow
-
-    fit_models(setting, following(""), _say_nothing)
-    setting = tuned(setting, following(SEARCH), _say_nothing)
-    found = controlled_lengths(setting, following(CONTROL), _say_nothing)
-    train_arms(setting, found, following(""), _say_nothing)
-    return list(works.values())
+    if isinstance(study, HealingStudy):
+        return [_healing_work(job) for job in study.jobs() if job.function in (fit_f_pre, fit_method)]
+    ahead = Ahead(study=study.arms, scored=partial(_score, longest=longest))
+    decide(ahead)
+    tested = {job.arguments[0].folder for job in ahead.jobs.values() if job.function is arm_jobs.score_test}
+    return [work for job in ahead.jobs.values() for work in _works(study.arms, job, tested)]
 
 
-def _say_nothing(line: str) -> None:
-    pass
+def _healing_work(job: Job) -> Work:
+    study, *of = job.arguments
+    stage, name = (METHOD, of[-1]) if of else (F_PRE, F_PRE)
+    training = study.plan.training if of else study.plan.f_pre.training
+    return Work(stage=stage, name=name, count=training.steps, unit=Unit(stage=stage, name=name))
 
 
-def _score(setting: Setting, number: Number, seed: int, name: str, steps: int, *, longest: bool) -> float:
+def _score(training: ArmTraining, *, longest: bool) -> float:
     """Return a score with which search and control make a run as long, or as short, as it can be."""
-    batch = setting.training_of(number, seed=seed, steps=steps).batch_size or 1
-    better = longest != (score_info(setting.plan.primary).higher_is_better is False)
-    return (1e9 if better else -1e9) * steps * batch
+    batch = training.options(training.steps).batch_size or 1
+    better = longest != (score_info(training.study.plan.primary).higher_is_better is False)
+    return (1e9 if better else -1e9) * training.steps * batch
 
 
-Found = Iterator[tuple[Path, Work]]
+def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
+    """Yield the training, or the offline cases, of a job."""
+    plan = study.plan
+    if job.function is arm_jobs.fit_mask_generator:
+        _, name = job.arguments
+        yield _of_model(MASK_GENERATOR, name, plan.mask_generators[name].training.steps)
+    elif job.function is arm_jobs.fit_synthesizer:
+        repeat, name = job.arguments
+        yield _of_model(SYNTHESIZER, name, synthesizer_steps(repeat, name))
+    elif job.function is arm_jobs.draw_offline:
+        repeat, name = job.arguments
+        yield _of_model(CASES, name, cases_drawn(repeat, name))
+    elif job.function in (arm_jobs.pretrain, arm_jobs.train):
+        (training,) = job.arguments
+        first, last = arm_lengths(training)
+        count = first if job.function is arm_jobs.pretrain else last or first
+        stage = PRETRAINING if job.function is arm_jobs.pretrain else _stage(training, tested)
+        yield Work(stage=stage, name=training.name, count=count, unit=_arm_unit(training))
 
 
-def _mask_generator(setting: Setting, number: Number, seed: int, name: str) -> Found:
-    unit, steps = Unit(stage=MASK_GENERATOR, name=name), setting.plan.mask_generators[name].training.steps
-    folder = setting.mask_generator_folder(number, seed, name)
-    yield folder, Work(stage=MASK_GENERATOR, name=name, count=steps, unit=unit)
+def _of_model(stage: str, name: str, count: int) -> Work:
+    return Work(stage=stage, name=name, count=count, unit=Unit(stage=stage, name=name))
 
 
-def _synthesizer(setting: Setting, number: Number, seed: int, name: str) -> Found:
-    unit, steps = Unit(stage=SYNTHESIZER, name=name), synthesizer_steps(setting, number, seed, name)
-    yield setting.model_folder(number, seed, name), Work(stage=SYNTHESIZER, name=name, count=steps, unit=unit)
-    if any(arm.synthesizer == name and arm.use == "offline" for arm in setting.plan.arms.values()):
-        unit, cases = Unit(stage=CASES, name=name), cases_drawn(setting, number, seed, name)
-        yield setting.cohort_folder(number, seed, name), Work(stage=CASES, name=name, count=cases, unit=unit)
+def _stage(training: ArmTraining, tested: Collection[Path]) -> str:
+    """Return what a training is for: an arm that is compared, the reference, or a decision alone."""
+    if training.folder in tested:
+        return ARM if training.repeat.train_size in training.study.plan.subjects.numbers else WHOLE
+    own = Choice.of(training.study.plan)
+    return CONTROL if training.study.choice(training.repeat.train_size) == own else SEARCH
 
 
-def _arm(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Found:
-    """Yield an arm's training and, if it is fine-tuned, that of what it fine-tunes."""
-    unit, (first, last) = _arm_unit(setting, number, name), arm_lengths(setting, number, seed, name, steps)
-    if last:
-        folder = setting.pretraining_folder(number, seed, name, steps)
-        yield folder, Work(stage=PRETRAINING, name=name, count=first, unit=unit)
-    stage = ARM if number in setting.plan.subjects.numbers else WHOLE
-    yield setting.arm_folder(number, seed, name, steps), Work(stage=stage, name=name, count=last or first, unit=unit)
-
-
-def _pretraining(setting: Setting, number: Number, seed: int, name: str, steps: int) -> Found:
-    found = _arm(setting, number, seed, name, steps)
-    yield next(found)
-
-
-JOBS: dict[Callable[..., Any], Callable[..., Found]] = {
-    jobs.fit_mask_generator: _mask_generator,
-    jobs.fit_synthesizer: _synthesizer,
-    jobs.development_score: _arm,
-    jobs.pretrain: _pretraining,
-    jobs.score_arm: _arm,
-}
-
-
-def _arm_unit(setting: Setting, number: Number, name: str) -> Unit:
+def _arm_unit(training: ArmTraining) -> Unit:
     """Return what is timed for an arm: the first arm with the same network, augmentation and drawing on the fly."""
+    study, size = training.study, training.repeat.train_size
 
     def signature(arm: str) -> tuple[SegmentationConfig, str | None]:
-        own = setting.plan.arms[arm]
-        task = setting.task_of(number, arm).model_copy(update={"learning_rate": 1.0})
+        own = study.plan.arms[arm]
+        task = study.task_of(size, arm).model_copy(update={"learning_rate": 1.0})
         return task, own.synthesizer if own.use == "on_the_fly" else None
 
-    first = next(arm for arm in setting.plan.arms if signature(arm) == signature(name))
-    rate = Choice.of(setting.plan).learning_rate
-    return Unit(stage=ARM, name=first, choice=replace(setting.choice(number), learning_rate=rate))
+    first = next(arm for arm in study.plan.arms if signature(arm) == signature(training.name))
+    rate = Choice.of(study.plan).learning_rate
+    return Unit(stage=ARM, name=first, choice=replace(study.choice(size), learning_rate=rate))
 
 
-def arm_lengths(setting: Setting, number: Number, seed: int, name: str, steps: int) -> tuple[int, int]:
+def arm_lengths(training: ArmTraining) -> tuple[int, int]:
     """Return the steps of an arm's first run, and of fine-tuning after it; see :func:`lengths`."""
-    arm, train = setting.plan.arms[name], setting.train[number, seed]
-    real = train if arm.real is None else take_subjects(train, arm.real, setting.draw_seed(seed))
+    arm, repeat = training.arm, training.repeat
+    real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
     drawn = 0
     if arm.synthesizer is not None and arm.use == "offline":
-        drawn = cases_drawn(setting, number, seed, arm.synthesizer)
-    return lengths(setting.plan, arm, steps, real=len(real), synthetic=drawn)
+        drawn = cases_drawn(repeat, arm.synthesizer)
+    return lengths(repeat.plan, arm, training.steps, real=len(real), synthetic=drawn)
 
 
-def cases_drawn(setting: Setting, number: Number, seed: int, name: str) -> int:
+def cases_drawn(repeat: Repeat, name: str) -> int:
     """Return how many offline cases a synthesizer draws; into healthy scans of another cohort at most so many."""
-    plan, scans = setting.plan.synthesizers[name], setting.train[number, seed]
-    return plan.cases or len(_drawn_into(plan, scans if plan.targets is None else read_cohort(plan.targets)))
+    plan = repeat.plan.synthesizers[name]
+    return plan.cases or len(_drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
 
 
 def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
@@ -194,9 +170,9 @@ def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
     return scans.with_lesions() if plan.masks == "own" else scans
 
 
-def synthesizer_steps(setting: Setting, number: Number, seed: int, name: str) -> int:
+def synthesizer_steps(repeat: Repeat, name: str) -> int:
     """Return the optimiser steps of a synthesizer, up to the last of its candidates; 0 if it needs no training."""
-    plan = setting.plan.synthesizers[name]
+    plan = repeat.plan.synthesizers[name]
     options = parse_options(SYNTHESIZERS[plan.method].Config, plan.options)
     if not hasattr(options, "optimiser"):
         return 0
@@ -204,8 +180,8 @@ def synthesizer_steps(setting: Setting, number: Number, seed: int, name: str) ->
         return plan.training.steps
     items = 0
     if options.candidates_in == "epochs":
-        cases = training_cohort(setting.train[number, seed], setting.channels, lesion_free=not options.lesions_only)
-        items = _items(cases, setting.preprocessing[number, seed], options)
+        cases = training_cohort(repeat.train, repeat.study.channels, lesion_free=not options.lesions_only)
+        items = _items(cases, repeat.preprocessing, options)
     training = plan.training.or_batch_size(1)
     return max(candidate_steps(options.candidates, items, training, unit=options.candidates_in).values())
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from lesionforge.benchmark.healing.healing_setting import HealingSetting
 from lesionforge.benchmark.report.figures.charts import Illustration, arm_colours, box_plot
 from lesionforge.benchmark.report.figures.curves import curve_sheet, read_log
 from lesionforge.benchmark.report.figures.pictures import (
@@ -33,6 +33,9 @@ from lesionforge.scores import score_info
 from lesionforge.scores.healed_scans.displacement import drawn_lesion
 from lesionforge.scores.healed_scans.healed import REFERENCES, of_source
 
+if TYPE_CHECKING:
+    from lesionforge.benchmark.healing.healing_study import HealingStudy
+
 BOXES = ("healthiness", "identity_beside", "identity")
 LOSSES = {
     "generator loss": "loss_g",
@@ -44,19 +47,19 @@ LOSSES = {
 }
 
 
-def healing_figures(setting: HealingSetting, results: pd.DataFrame) -> list[Illustration]:
+def healing_figures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
     """Draw the figures of a finished study; pictures are of its first seed.
 
     Args:
-        setting: of the study.
+        study: whose methods are shown.
         results: its ``results.csv``.
     """
     return [
-        subjects_by_methods(setting),
-        *flows(setting),
-        *failures(setting, results),
+        subjects_by_methods(study),
+        *flows(study),
+        *failures(study, results),
         *scores_by_method(results),
-        loss_curves(setting),
+        loss_curves(study),
     ]
 
 
@@ -64,7 +67,7 @@ def healing_figures(setting: HealingSetting, results: pd.DataFrame) -> list[Illu
 class View:
     """The slice of a test scan with most lesion, and what a method made of it."""
 
-    setting: HealingSetting
+    study: HealingStudy
     scan: Scan
 
     @cached_property
@@ -91,7 +94,7 @@ class View:
         return self._panel(again, "drawn again", "", outlines)
 
     def _load(self, method: str, kind: str) -> FloatArray:
-        cohort = read_cohort(self.setting.healed_folder(self.setting.plan.seeds[0], method) / kind)
+        cohort = read_cohort(self.study.healed_folder(self.study.plan.seeds[0], method) / kind)
         return load_scan(of_source(cohort)[self.scan.case.case_id], self.scan.channels).image
 
     def _panel(self, image: FloatArray, title: str, note: str, outlines: Mapping[str, Labels]) -> Panel:
@@ -100,11 +103,11 @@ class View:
         return Panel(image=shown, window=window, aspect=aspect, title=title, note=note, outlines=outlines)
 
 
-def subjects_by_methods(setting: HealingSetting) -> Illustration:
+def subjects_by_methods(study: HealingStudy) -> Illustration:
     """Test subjects in rows, evenly over the sizes of their lesions; methods in columns."""
     rows: list[list[Panel | None]] = []
-    for view in _views(setting, setting.plan.examples):
-        healed = [view.made(name, HEALED, name) for name in setting.plan.methods]
+    for view in _views(study, study.plan.examples):
+        healed = [view.made(name, HEALED, name) for name in study.plan.methods]
         rows.append([view.source(note=view.scan.case.case_id), *healed])
     caption = (
         "Test subjects, evenly over the sizes of their lesions, each at its slice with most lesion: the scan with its "
@@ -113,27 +116,27 @@ def subjects_by_methods(setting: HealingSetting) -> Illustration:
     return Illustration("methods.png", caption, sheet(rows))
 
 
-def _views(setting: HealingSetting, count: int) -> list[View]:
+def _views(study: HealingStudy, count: int) -> list[View]:
     """Return test scans with lesions, evenly over the lesions' sizes."""
-    scans = [load_scan(case, setting.channels) for case in setting.test.with_lesions()]
+    scans = [load_scan(case, study.channels) for case in study.test.with_lesions()]
     scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
     chosen = np.linspace(0, len(scans) - 1, min(count, len(scans))).astype(int)
-    return [View(setting=setting, scan=scans[index]) for index in chosen]
+    return [View(study=study, scan=scans[index]) for index in chosen]
 
 
-def flows(setting: HealingSetting) -> list[Illustration]:
+def flows(study: HealingStudy) -> list[Illustration]:
     """The images within both cycles of a test subject, for each method that takes images apart."""
     return [
-        _flow(setting, name)
-        for name, plan in setting.plan.methods.items()
+        _flow(study, name)
+        for name, plan in study.plan.methods.items()
         if issubclass(HEALERS[plan.method], PseudoHealthy)
     ]
 
 
-def _flow(setting: HealingSetting, name: str) -> Illustration:
-    plan = setting.plan
-    model = load_healer(setting.model_folder(plan.seeds[0], name), device=plan.training.device)
-    scan = _views(setting, 3)[-1].scan
+def _flow(study: HealingStudy, name: str) -> Illustration:
+    plan = study.plan
+    model = load_healer(study.model_folder(plan.seeds[0], name), device=plan.training.device)
+    scan = _views(study, 3)[-1].scan
     sample = model.info.preprocessing.forward(scan)
     image = model.as_unit(sample.image)
     healed, found = model.apply("generator", image), model.apply("segmentor", image)
@@ -179,16 +182,16 @@ def _cut(array: FloatArray, z: int | None) -> FloatArray:
     return (array[0] if z is None else array[0, ..., z]).T[::-1]
 
 
-def failures(setting: HealingSetting, results: pd.DataFrame) -> list[Illustration]:
+def failures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
     """The test case in whose reconstruction a method puts the lesion farthest away, as all methods draw it."""
-    plan = setting.plan
+    plan = study.plan
     methods = [name for name in plan.methods if HEALERS[plan.methods[name].method].reconstructs]
     missed = results[(results["seed"] == plan.seeds[0]) & results["method"].isin(methods)]
     missed = missed.dropna(subset="displacement_mm")
     if missed.empty:
         return []
     worst = missed.sort_values("displacement_mm").iloc[-1]
-    view = View(setting=setting, scan=load_scan(setting.test[worst["case_id"]], setting.channels))
+    view = View(study=study, scan=load_scan(study.test[worst["case_id"]], study.channels))
     rows: list[list[Panel | None]] = [
         [view.source(note=name), view.made(name, HEALED, "healed"), view.drawn_again(name)] for name in methods
     ]
@@ -210,10 +213,10 @@ def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
     ]
 
 
-def loss_curves(setting: HealingSetting) -> Illustration:
+def loss_curves(study: HealingStudy) -> Illustration:
     """The losses of all methods and seeds, and their terms."""
-    plan = setting.plan
-    logs = {name: [_log(setting.model_folder(seed, name)) for seed in plan.seeds] for name in plan.methods}
+    plan = study.plan
+    logs = {name: [_log(study.model_folder(seed, name)) for seed in plan.seeds] for name in plan.methods}
     panels = {}
     for title, column in LOSSES.items():
         with_it = {name: of_run for name, of_run in logs.items() if all(f"train/{column}" in log for log in of_run)}

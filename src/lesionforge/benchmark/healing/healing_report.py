@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lesionforge.benchmark.healing.healing_charts import healing_figures
-from lesionforge.benchmark.healing.healing_setting import HealingSetting
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.page import plan_text, save_figure, template
 from lesionforge.benchmark.report.wording import amount
@@ -20,6 +19,9 @@ from lesionforge.scores.healed_scans.healthiness import LEAST_DICE
 from lesionforge.scores.healed_scans.identity import SIZE_RULE
 from lesionforge.scores.info import HEALED_SCORES
 
+if TYPE_CHECKING:
+    from lesionforge.benchmark.healing.healing_study import HealingStudy
+
 DECIDING = ("healthiness", "identity_beside")
 STATISTICS = (
     "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; 95 % "
@@ -29,9 +31,9 @@ STATISTICS = (
 )
 
 
-def write_healing_report(setting: HealingSetting) -> str:
+def write_healing_report(study: HealingStudy) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return what came of it."""
-    plan, out = setting.plan, setting.out
+    plan, out = study.plan, study.out
     names = {"method": str, "case_id": str, "subject_id": str}
     results = read_frame(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
     summary = summarize_healed(results, baselines=plan.baselines)
@@ -43,15 +45,13 @@ def write_healing_report(setting: HealingSetting) -> str:
         verdict=[main],
         verdict_class="neither",
         sentences=others,
-        warnings=_warnings(setting, summary),
+        warnings=_warnings(study, summary),
         columns=[_column(score) for score in _scores(summary)],
         rows=[_row(summary, method) for method in dict.fromkeys(summary["method"])],
         tested=" and ".join(plan.baselines),
-        figures=[save_figure(out / "figures", figure) for figure in healing_figures(setting, results)],
-        method=_method_rows(setting, summary).items(),
-        made_of=made_of(
-            out, {name: [setting.model_folder(seed, name) for seed in plan.seeds] for name in plan.methods}
-        ),
+        figures=[save_figure(out / "figures", figure) for figure in healing_figures(study, results)],
+        method=_method_rows(study, summary).items(),
+        made_of=made_of(out, {name: [study.model_folder(seed, name) for seed in plan.seeds] for name in plan.methods}),
         plan=plan_text(out),
     )
     write_text(out / "report.html", page)
@@ -98,9 +98,9 @@ def _cell(summary: pd.DataFrame, score: str, method: str) -> dict[str, str]:
     return {"mean": mean, "interval": f"[{low}, {high}]", "seeds": f"{least} to {most}"}
 
 
-def _warnings(setting: HealingSetting, summary: pd.DataFrame) -> list[str]:
+def _warnings(study: HealingStudy, summary: pd.DataFrame) -> list[str]:
     warnings, dice = [], float(summary["f_pre_dice"].iloc[0])
-    if any(case.origin == "simulated" for case in setting.test):
+    if any(case.origin == "simulated" for case in study.test):
         warnings.append("All scans are simulated: this says nothing about patients.")
     if not summary["valid"].all():
         what = f"its Dice on the test subjects is {dice:.2f}, below {LEAST_DICE}"
@@ -108,21 +108,21 @@ def _warnings(setting: HealingSetting, summary: pd.DataFrame) -> list[str]:
             f"Healthiness is invalid: f_pre does not find the lesions ({what}); what it misses may be there."
         )
     warnings.append(
-        f"All methods are trained for {setting.plan.training.steps} steps, and whether that is enough for each was not "
+        f"All methods are trained for {study.plan.training.steps} steps, and whether that is enough for each was not "
         "controlled: a baseline that is trained for longer may do better."
     )
-    if len(setting.plan.seeds) == 1:
+    if len(study.plan.seeds) == 1:
         warnings.append("One training seed: how much comes from the training run itself cannot be told. Use three.")
     return warnings
 
 
-def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, str]:
-    plan = setting.plan
+def _method_rows(study: HealingStudy, summary: pd.DataFrame) -> dict[str, str]:
+    plan = study.plan
     batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
     rows = {
-        "Training subjects": f"{len(setting.train.subjects)}",
-        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
-        "Channels": ", ".join(setting.channels),
+        "Training subjects": f"{len(study.train.subjects)}",
+        "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(study.channels),
         "Slices": f"with a lesion, in the middle {plan.fraction:.0%} of the head",
         "Length of every method": f"{plan.training.steps} steps {batches}; seeds {', '.join(map(str, plan.seeds))}",
         "f_pre": f"a network of the segmentor's structure, trained apart on the training subjects; its Dice on the "
@@ -130,7 +130,7 @@ def _method_rows(setting: HealingSetting, summary: pd.DataFrame) -> dict[str, st
         "Identity": SIZE_RULE,
         "Statistics": STATISTICS,
     }
-    levels = setting.model_folder(plan.seeds[0], next(iter(plan.methods))) / "levels.json"
+    levels = study.model_folder(plan.seeds[0], next(iter(plan.methods))) / "levels.json"
     if levels.is_file():
         rows["Levels in training"] = describe_levels(read_json(levels))
     return rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 from lesionforge.benchmark.arms.control import Lengths
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
 from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
+from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
 from lesionforge.benchmark.arms.tune import describe_tuning
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.setting import Setting
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 
 AUGMENTATIONS = {
@@ -20,45 +20,46 @@ AUGMENTATIONS = {
 }
 
 
-def method_notes(setting: Setting, lengths: Lengths) -> dict[str, str]:
+def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
     """Return name → text, the rows of "Data and method" that follow from the plan.
 
     Args:
-        setting: of the run.
+        study: of the run.
         lengths: of its arms.
     """
-    plan = setting.plan
+    plan = study.plan
     grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"
     return {
-        "Training subjects": _describe_draws(setting),
-        "Test subjects": f"{len(setting.test.subjects)}, never trained on, scored once",
-        "Channels": ", ".join(setting.channels),
+        "Training subjects": _describe_draws(study),
+        "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
+        "Channels": ", ".join(study.channels),
         "Length of every arm": f"{_describe_length(plan, lengths)}; the last weights are used",
         "Network": _describe_network(plan.task),
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
-        **describe_tuning(setting),
+        **describe_tuning(study),
         "Undertrained-baseline control": lengths.describe(),
         "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
-        **describe_mask_generators(setting),
-        **describe_targets(setting),
+        **describe_mask_generators(study),
+        **describe_targets(study),
     }
 
 
-def _describe_draws(setting: Setting) -> str:
-    plan = setting.plan
-    sizes = {number: len(setting.train[number, plan.seeds[0]].subjects) for number in plan.subjects.numbers}
+def _describe_draws(study: Arms) -> str:
+    plan = study.plan
+    sizes = {size: len(study.train[size, plan.seeds[0]].subjects) for size in plan.subjects.numbers}
     draws = min(plan.subjects.draws or len(plan.seeds), len(plan.seeds))
     drawn = "one random draw, the same for all seeds" if draws == 1 else f"{draws} random draws, which the seeds take"
-    return f"{', '.join(map(str, sizes.values()))} of {len(setting.pool.subjects)}: {drawn}; the sizes of a draw nest"
+    return f"{', '.join(map(str, sizes.values()))} of {len(study.pool.subjects)}: {drawn}; the sizes of a draw nest"
 
 
 def _describe_length(plan: Plan, lengths: Lengths) -> str:
     batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
     if plan.budget == "steps":
-        if len(set(lengths.steps.values())) == 1:
-            return f"{next(iter(lengths.steps.values()))} steps {batches}"
-        steps = ", ".join(f"n = {number:g}: {count}" for number, count in lengths.steps.items())
+        by_size = {size: length.steps for size, length in lengths.of.items()}
+        if len(set(by_size.values())) == 1:
+            return f"{next(iter(by_size.values()))} steps {batches}"
+        steps = ", ".join(f"n = {size:g}: {count}" for size, count in by_size.items())
         return f"steps by size ({steps}), {batches}"
     epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
     return f"epochs by what is trained on ({epochs}), {batches}"

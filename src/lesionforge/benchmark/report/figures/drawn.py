@@ -41,7 +41,7 @@ def placement(run: FinishedRun, name: str) -> Illustration | None:
     """The middle one, by the size of its new lesion, of some offline cases."""
     found = []
     for case in pick_evenly(read_cohort(run.cohorts[name]), PLACEMENT_CANDIDATES):
-        drawn, source = load_scan(case, run.setting.channels), _source(run, case)
+        drawn, source = load_scan(case, run.study.channels), _source(run, case)
         lesion = new_lesion(drawn, source)
         if source is not None and lesion.any():
             found.append((int(np.count_nonzero(lesion)), drawn, source, lesion))
@@ -68,7 +68,7 @@ def placement(run: FinishedRun, name: str) -> Illustration | None:
 
 def _source(run: FinishedRun, case: Case) -> Scan | None:
     sources = {one.case_id: one for one in (*run.train, *run.healthy)}
-    return load_scan(sources[case.source_case], run.setting.channels) if case.source_case in sources else None
+    return load_scan(sources[case.source_case], run.study.channels) if case.source_case in sources else None
 
 
 def new_lesion(drawn: Scan, source: Scan | None) -> LabelArray:
@@ -84,16 +84,16 @@ def new_lesion(drawn: Scan, source: Scan | None) -> LabelArray:
 
 def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None]) -> Illustration | None:
     """The same scans and masks drawn by every synthesizer that takes a mask."""
-    plans = run.setting.plan.synthesizers
+    plans = run.study.plan.synthesizers
     names = [name for name in run.synthesizers if SYNTHESIZERS[plans[name].method].needs_mask]
     if not names:
         return None
-    models = {name: load_fitted(run.setting, run.number, run.seed, name) for name in names}
+    models = {name: load_fitted(run.repeat, name) for name in names}
     own = any(model.info.config.get("condition") == "label" for model in models.values())
-    masks = None if own else mask_source(run.setting, run.number, run.seed, plans[names[0]])
+    masks = None if own else mask_source(run.repeat, plans[names[0]])
     rows = []
     for case, shown in _shown_side_by_side(run.train.with_lesions()):
-        scan = with_region(load_scan(case, run.setting.channels))
+        scan = with_region(load_scan(case, run.study.channels))
         try:
             drawn = _drawn_by_all(run, scan, models, masks, anatomy=own)
             rows.append(replace(drawn, name=f"{drawn.name}, {shown}" if own and shown else drawn.name))
@@ -130,15 +130,15 @@ def _drawn_by_all(
 ) -> SideBySide:
     """Draw one lesion with every model: the scan's own, or one of ``masks``."""
     assert scan.label is not None
-    plans = run.setting.plan.synthesizers
+    plans = run.study.plan.synthesizers
     mask, case_id = scan.label, scan.case.case_id
     if masks is not None:
         least = next(plans[name].min_volume for name in models)
-        mask = masks.sample(scan, generator(run.seed, case_id, "mask"), min_volume=least).mask
+        mask = masks.sample(scan, generator(run.repeat.seed, case_id, "mask"), min_volume=least).mask
     plane = key_plane(replace(scan, label=mask))
     drawn = {}
     for name, model in models.items():
-        sample, rng = model.info.preprocessing.forward(scan), generator(run.seed, case_id, "drawing")
+        sample, rng = model.info.preprocessing.forward(scan), generator(run.repeat.seed, case_id, "drawing")
         drawing = draw_into(model, scan, sample, mask, rng, blend=plans[name].blend)
         drawn[name] = plane.cut(drawing.image[0])
     return SideBySide(
@@ -156,7 +156,7 @@ def histograms(run: FinishedRun) -> Illustration | None:
     """Intensities of the offline cases over those of the real training cases."""
     if not run.cohorts:
         return None
-    preprocessing = run.setting.preprocessing[run.number, run.seed]
+    preprocessing = run.repeat.preprocessing
     real = _intensities(run, pick_evenly(run.train.with_lesions(), HISTOGRAM_CASES), preprocessing)
     drawn = {
         name: _intensities(run, pick_evenly(read_cohort(folder), HISTOGRAM_CASES), preprocessing)

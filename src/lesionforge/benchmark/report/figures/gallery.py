@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lesionforge.benchmark.arms.finished import FinishedRun
+from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.report.figures.charts import Illustration, group_plot
 from lesionforge.benchmark.report.figures.curves import (
     CRITIC_LOSS,
@@ -30,7 +31,6 @@ from lesionforge.benchmark.report.figures.pictures import Example
 from lesionforge.benchmark.report.figures.scheme import choice, scheme
 from lesionforge.benchmark.report.figures.varied import augmentations
 from lesionforge.benchmark.report.page import read_results
-from lesionforge.benchmark.setting import Setting
 from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import Scan, load_scan, read_label
 from lesionforge.cohort.splits import take_subjects
@@ -48,14 +48,14 @@ class Gallery:
     problems: tuple[LesionforgeError, ...]
 
 
-def gallery(setting: Setting, *, steps: int) -> Gallery:
+def gallery(study: Arms, *, steps: int) -> Gallery:
     """Draw all that the folder of a run has the data for.
 
     Args:
-        setting: of the run.
+        study: of the run.
         steps: of its arms.
     """
-    run, problems = FinishedRun(setting, steps), list[LesionforgeError]()
+    run, problems = FinishedRun(study, steps), list[LesionforgeError]()
     makers: list[Callable[[], Illustration | None]] = [
         partial(scheme, run),
         partial(_groups, run),
@@ -79,20 +79,20 @@ def gallery(setting: Setting, *, steps: int) -> Gallery:
     return Gallery(figures=tuple(figures), problems=tuple(problems))
 
 
-def examples(setting: Setting, *, steps: int) -> list[Example]:
+def examples(study: Arms, *, steps: int) -> list[Example]:
     """Return test cases evenly over lesion sizes, each at its slice with most lesion."""
-    run = FinishedRun(setting, steps)
-    scans = [load_scan(case, setting.channels) for case in setting.test.with_lesions()]
+    run = FinishedRun(study, steps)
+    scans = [load_scan(case, study.channels) for case in study.test.with_lesions()]
     scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
-    count = min(setting.plan.examples, len(scans))
+    count = min(study.plan.examples, len(scans))
     return [_example(run, scans[index]) for index in np.linspace(0, len(scans) - 1, count).astype(int)]
 
 
 def _example(run: FinishedRun, scan: Scan) -> Example:
     assert scan.label is not None
     found = {}
-    for arm in run.setting.plan.arms:
-        folder = run.setting.arm_folder(run.number, run.seed, arm, run.steps) / "predictions"
+    for arm in run.study.plan.arms:
+        folder = run.repeat.training(arm, run.steps).folder / "predictions"
         found[arm] = read_label(prediction_file(folder, scan.case.case_id))[0]
     plane = key_plane(scan)
     return {
@@ -107,36 +107,38 @@ def _example(run: FinishedRun, scan: Scan) -> Example:
 
 def _groups(run: FinishedRun) -> Illustration | None:
     """Arms of few real subjects or with fine-tuning, by the number of real subjects."""
-    plan = run.setting.plan
+    plan = run.study.plan
     shown = [name for name, arm in plan.arms.items() if arm.real is not None or arm.finetune is not None]
     if not shown:
         return None
     groups: dict[int, list[str]] = {}
     for name in dict.fromkeys((plan.baseline, *shown)):
         real = plan.arms[name].real
-        cases = run.train if real is None else take_subjects(run.train, real, run.setting.draw_seed(run.seed))
+        cases = run.train if real is None else take_subjects(run.train, real, run.repeat.subjects_seed)
         groups.setdefault(len(cases.subjects), []).append(name)
     titles = {f"{count} real subject{'s' * (count != 1)}": groups[count] for count in sorted(groups)}
-    results = read_results(run.setting.out / "results.csv")
+    results = read_results(run.study.out / "results.csv")
     caption = (
         f"{score_info(plan.primary).title} of the arms with few real subjects or with fine-tuning, and of the baseline "
         f"{plan.baseline}, by the number of real subjects that they were trained or fine-tuned on."
     )
-    return Illustration("groups.svg", caption, group_plot(results, plan.primary, titles, fraction=run.number))
+    return Illustration(
+        "groups.svg", caption, group_plot(results, plan.primary, titles, fraction=run.repeat.train_size)
+    )
 
 
 def _learning_curves(run: FinishedRun) -> Illustration | None:
     """The losses of all seeds, as far as their logs are there."""
-    setting, seeds, arms = run.setting, run.setting.plan.seeds, _arm_logs(run)
+    arms, many = _arm_logs(run), len(run.repeats) > 1
     synthesizers = {
-        name: [read_log(setting.model_folder(run.number, seed, name) / "metrics.csv") for seed in seeds]
+        name: [read_log(repeat.model_folder(name) / "metrics.csv") for repeat in run.repeats]
         for name in run.synthesizers
     }
     of_arms = _with(arms, LOSS)
     if not of_arms:
         return None
     caption = "Training losses, as moving averages over a twentieth of the steps"
-    caption += ": the mean over seeds thick, single seeds thin." if len(seeds) > 1 else "."
+    caption += ": the mean over seeds thick, single seeds thin." if many else "."
     caption += " They say whether training settled, not which arm is better: each arm has other training data."
     shown = learning_curves(of_arms, _with(synthesizers, GENERATOR_LOSS, CRITIC_LOSS), run.colours)
     return Illustration("learning_curves.svg", caption, shown)
@@ -157,10 +159,9 @@ def _dice_curves(run: FinishedRun) -> Illustration | None:
 
 def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
     """Return arm → its log for each seed."""
-    setting = run.setting
     return {
-        name: [arm_log(setting.arm_folder(run.number, seed, name, run.steps)) for seed in setting.plan.seeds]
-        for name in setting.plan.arms
+        name: [arm_log(repeat.training(name, run.steps).folder) for repeat in run.repeats]
+        for name in run.study.plan.arms
     }
 
 

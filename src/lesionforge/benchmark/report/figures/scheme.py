@@ -57,14 +57,15 @@ def scheme(run: FinishedRun) -> Illustration | None:
         "arms\n" + _arms(run),
     ]
     caption = (
-        f"From patients to scores, with the numbers of the largest training set and seed {run.seed}: what {name} was "
-        "trained on, which of its generators was chosen and by what, and the arms' mean scores over all seeds."
+        f"From patients to scores, with the numbers of the largest training set and seed {run.repeat.seed}: what "
+        f"{name} was trained on, which of its generators was chosen and by what, and the arms' mean scores over all "
+        "seeds."
     )
     return Illustration("scheme.svg", caption, _flow(texts))
 
 
 def _selection(run: FinishedRun, name: str) -> Path:
-    return run.setting.selection_folder(run.number, run.seed, name)
+    return run.repeat.selection_folder(name)
 
 
 def _candidates(run: FinishedRun, name: str) -> pd.DataFrame:
@@ -81,9 +82,9 @@ def _table(candidates: pd.DataFrame) -> str:
 
 
 def _arms(run: FinishedRun) -> str:
-    plan, results = run.setting.plan, read_results(run.setting.out / "results.csv")
+    plan, results = run.study.plan, read_results(run.study.out / "results.csv")
     info, means = score_info(plan.primary), subject_means(results, plan.primary)
-    at_size = means[means.index.get_level_values("fraction") == run.number].groupby("arm").mean()
+    at_size = means[means.index.get_level_values("fraction") == run.repeat.train_size].groupby("arm").mean()
     longest = max(map(len, plan.arms))
     scores = {arm: at_size.to_dict().get(arm) for arm in plan.arms}
     lines = [

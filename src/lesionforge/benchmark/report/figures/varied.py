@@ -21,12 +21,12 @@ DRAWS = 7
 
 def augmentations(run: FinishedRun) -> Illustration | None:
     """A row for each kind of augmentation: the slice with most lesion of a training case, and what becomes of it."""
-    kinds = list(dict.fromkeys(arm.augment for arm in run.setting.plan.arms.values() if arm.augment != "none"))
+    kinds = list(dict.fromkeys(arm.augment for arm in run.study.plan.arms.values() if arm.augment != "none"))
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
         return None
-    preprocessing, task = run.setting.preprocessing[run.number, run.seed], run.setting.plan.task
-    sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.setting.channels))
+    preprocessing, task = run.repeat.preprocessing, run.study.plan.task
+    sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.study.channels))
     assert sample.label is not None
     seen = sample.image
     if task.normalise == "tissue":
@@ -43,7 +43,7 @@ def augmentations(run: FinishedRun) -> Illustration | None:
         row: list[Panel | None] = [replace(plain, note=sample.case_id)]
         for draw in range(DRAWS):
             item = {"image": image[None], "label": label[None].astype(np.float32)}
-            varied = apply_seeded(vary, item, derive_seed(run.seed, "shown", kind, draw))
+            varied = apply_seeded(vary, item, derive_seed(run.repeat.seed, "shown", kind, draw))
             shown, moved = np.asarray(varied["image"])[0], np.asarray(varied["label"])[0] > 0
             title = f"augment: {kind}" if draw == 0 else ""
             row.append(replace(plain, image=shown, title=title, outlines={LESION_COLOUR: moved.astype(np.int16)}))

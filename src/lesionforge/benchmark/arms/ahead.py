@@ -1,0 +1,99 @@
+"""Planning of a run: decisions are made from scores that are there; where one is missing, its job is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lesionforge.benchmark.arms import arm_jobs
+from lesionforge.benchmark.arms.arm_jobs import DEVELOPMENT, RESULTS, development_score
+from lesionforge.benchmark.arms.chosen_generator import choose
+from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
+from lesionforge.benchmark.arms.target_scans import match_targets
+from lesionforge.engine.base import Say
+from lesionforge.engine.job import Job
+from lesionforge.preprocessing.matching.match import FACTS
+from lesionforge.production.select import RECOMMENDED
+
+MODEL, CASES = "model.json", "cases.csv"
+
+
+class NotYetError(Exception):
+    """A decision needs scores that are not there yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """Collects the jobs of a run while its decisions are made, as far as they can be.
+
+    Attributes:
+        study: what is run.
+        jobs: those that are known so far, by name.
+        say: told what was decided.
+        scored: returns the development score of a training, ``None`` before there is one.
+    """
+
+    study: Arms
+    jobs: dict[str, Job] = field(default_factory=dict)
+    say: Say = lambda line: None
+    scored: Callable[[ArmTraining], float | None] = development_score
+
+    def development_scores(self, trainings: Sequence[ArmTraining]) -> list[float]:
+        """Return the development score of each training, whose jobs become known.
+
+        Raises:
+            NotYetError: if one is not there yet.
+        """
+        for training in trainings:
+            self._add(training, arm_jobs.score_development, DEVELOPMENT)
+        found = [score for training in trainings if (score := self.scored(training)) is not None]
+        if len(found) < len(trainings):
+            raise NotYetError
+        return found
+
+    def add_synthesizers(self, repeat: Repeat) -> None:
+        """Let all synthesizers that arms use, and their offline cases, become known."""
+        for arm in self.study.plan.arms.values():
+            if arm.synthesizer is not None:
+                self._synthesizer(repeat, arm.synthesizer, offline=arm.use == "offline")
+
+    def add_test(self, training: ArmTraining) -> None:
+        """Let a training, and its scores on the test cases, become known."""
+        self._add(training, arm_jobs.score_test, RESULTS)
+
+    def _add(self, training: ArmTraining, score: Callable[[ArmTraining], str], table: str) -> None:
+        trained = self._job(training.folder / MODEL, arm_jobs.train, training, needs=self._before(training))
+        self._job(training.folder / table, score, training, needs=[trained])
+
+    def _before(self, training: ArmTraining) -> list[str]:
+        """Return the jobs that must be done before an arm is trained."""
+        arm = training.arm
+        if arm.synthesizer is None:
+            return []
+        drawn = self._synthesizer(training.repeat, arm.synthesizer, offline=arm.use == "offline")
+        if arm.finetune is None:
+            return drawn
+        return [*drawn, self._job(training.pretraining_folder / MODEL, arm_jobs.pretrain, training, needs=drawn)]
+
+    def _synthesizer(self, repeat: Repeat, name: str, *, offline: bool) -> list[str]:
+        """Return the jobs after which a synthesizer can be drawn with, or after which its offline cases are there."""
+        plan = self.study.plan.synthesizers[name]
+        needs = [self._job(repeat.model_folder(name) / MODEL, arm_jobs.fit_synthesizer, repeat, name)]
+        if plan.selection is not None:
+            needs.append(self._job(repeat.selection_folder(name) / RECOMMENDED, choose, repeat, name, needs=needs))
+        if plan.mask_generator is not None:
+            product = repeat.mask_generator_folder(plan.mask_generator) / MODEL
+            needs.append(self._job(product, arm_jobs.fit_mask_generator, repeat, plan.mask_generator))
+        if not offline:
+            return needs
+        if plan.targets is not None:
+            needs.append(self._job(repeat.targets_folder(name) / FACTS, match_targets, repeat, name))
+        return [self._job(repeat.cohort_folder(name) / CASES, arm_jobs.draw_offline, repeat, name, needs=needs)]
+
+    def _job(self, product: Path, function: Callable[..., str], *arguments: Any, needs: Sequence[str] = ()) -> str:
+        """Let a job become known, and return its name: the path of its product in the study."""
+        name = product.relative_to(self.study.out / "runs").as_posix()
+        self.jobs[name] = Job(name=name, product=product, function=function, arguments=arguments, needs=tuple(needs))
+        return name

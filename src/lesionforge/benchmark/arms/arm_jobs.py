@@ -1,0 +1,144 @@
+"""The work of a study of arms: fit, choose, draw, train, score; each function makes one file that says it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lesionforge.benchmark.arms.chosen_generator import load_fitted
+from lesionforge.benchmark.arms.ingredients import pretrain_arm, train_arm
+from lesionforge.benchmark.arms.mask_sources import mask_source
+from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
+from lesionforge.benchmark.arms.target_scans import target_scans
+from lesionforge.benchmark.report.made_of import timed
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts import read_masks
+from lesionforge.cohort.leaks import leaving_out
+from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.errors import CohortError
+from lesionforge.files import write_text
+from lesionforge.masks import MaskGAN
+from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
+from lesionforge.reading import read_frame
+from lesionforge.scores import score_info
+from lesionforge.scores.predictions.case_scores import score_case
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+
+DEVELOPMENT, RESULTS = "development.csv", "results.csv"
+"""Tables of an arm's scores on the development and on the test cases."""
+
+
+def fit_mask_generator(repeat: Repeat, name: str) -> str:
+    """Fit one mask generator, on nobody who is held out."""
+    plan, study = repeat.plan.mask_generators[name], repeat.study
+    problems: list[CohortError] = []
+    cases = repeat.train if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
+    MaskGAN.fit(
+        leaving_out(cases, study.held_out, study.people, bare=plan.masks is not None),
+        config=plan.options,
+        training=plan.training.model_copy(update={"seed": repeat.seed}),
+        out=repeat.mask_generator_folder(name),
+        resume=True,
+        on_problem=problems.append,
+    )
+    left_out = f", {len(problems)} masks could not be used" if problems else ""
+    return f"{name}, {repeat}: fitted{left_out}"
+
+
+def fit_synthesizer(repeat: Repeat, name: str) -> str:
+    """Fit one synthesizer on one training set."""
+    plan, folder = repeat.plan.synthesizers[name], repeat.model_folder(name)
+    with timed(folder):
+        SYNTHESIZERS[plan.method].fit(
+            repeat.train,
+            channels=repeat.study.channels,
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": repeat.seed}),
+            out=folder,
+            preprocessing=repeat.preprocessing,
+            resume=True,
+        )
+    return f"{name}, {repeat}: fitted"
+
+
+def draw_offline(repeat: Repeat, name: str) -> str:
+    """Draw the offline cases of a fitted synthesizer."""
+    result = draw_cases(repeat, name)
+    return f"{name}, {repeat}: {len(result.cohort)} cases, {len(result.problems)} without a place"
+
+
+def draw_cases(repeat: Repeat, name: str, *, progress: Progress | None = None) -> Synthesis:
+    """Draw the offline cases of a fitted synthesizer; ``progress`` is called after each."""
+    plan, model = repeat.plan.synthesizers[name], load_fitted(repeat, name)
+    return synthesize_cohort(
+        model,
+        target_scans(repeat, name),
+        mask_source(repeat, plan) if model.needs_mask else None,
+        out=repeat.cohort_folder(name),
+        n=plan.cases,
+        blend=plan.blend,
+        seed=repeat.seed,
+        min_volume=plan.min_volume,
+        lesion_free=plan.lesion_free,
+        progress=progress,
+    )
+
+
+def pretrain(training: ArmTraining) -> str:
+    """Train what an arm fine-tunes."""
+    with timed(training.pretraining_folder):
+        pretrain_arm(training)
+    return f"{training.name}, {training.repeat}: pretrained"
+
+
+def train(training: ArmTraining) -> str:
+    """Train an arm."""
+    with timed(training.folder):
+        train_arm(training)
+    return f"{training.name}, {training.repeat}: trained for {training.steps} steps"
+
+
+def score_test(training: ArmTraining) -> str:
+    """Score a trained arm on the test cases: ``results.csv`` and ``predictions/``."""
+    repeat, primary = training.repeat, training.study.plan.primary
+    rows = score(training, training.study.test, training.folder / "predictions")
+    rows.insert(0, "arm", training.name)
+    rows.insert(1, "fraction", repeat.train_size)
+    rows.insert(2, "seed", repeat.seed)
+    rows.insert(3, "draw", repeat.study.draw(repeat.seed))
+    write_text(training.folder / RESULTS, rows.to_csv(index=False))
+    info, values = score_info(primary), read_frame(training.folder / RESULTS)[primary]
+    return f"{training.name}, {repeat}: mean {info.title} {values.mean() * info.factor:.1f}"
+
+
+def score_development(training: ArmTraining) -> str:
+    """Score a trained arm on the development cases: ``development.csv`` and ``development/``."""
+    rows = score(training, training.study.development, training.folder / "development")
+    write_text(training.folder / DEVELOPMENT, rows.to_csv(index=False))
+    info, value = score_info(training.study.plan.primary), development_score(training)
+    assert value is not None
+    steps = f"{training.steps} steps"
+    return f"{training.name}, {training.repeat}: development {info.title} {value * info.factor:.1f} after {steps}"
+
+
+def development_score(training: ArmTraining) -> float | None:
+    """Return the mean of the primary score over the development subjects; ``None`` before it was scored."""
+    table = training.folder / DEVELOPMENT
+    if not table.is_file():
+        return None
+    return float(read_frame(table).groupby("subject_id")[training.study.plan.primary].mean().mean())
+
+
+def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:
+    """Return a row of scores for each case; the predictions are written to ``keep``."""
+    study: Arms = training.study
+    task, rows = SegmentationTask.load(training.folder, device=study.plan.training.device), []
+    for case in cohort:
+        scan = load_scan(case, study.channels)
+        assert scan.label is not None
+        found, _ = read_label(task.predict_case(case, keep))
+        scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=study.plan.in_plane)
+        rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
+    return pd.DataFrame(rows)

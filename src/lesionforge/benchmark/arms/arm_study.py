@@ -1,0 +1,202 @@
+"""A study of arms: the same task, trained on different mixtures of cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from lesionforge.benchmark.arms.ahead import Ahead, NotYetError
+from lesionforge.benchmark.arms.arm_jobs import RESULTS
+from lesionforge.benchmark.arms.control import LENGTHS, Lengths, controlled_length
+from lesionforge.benchmark.arms.mask_sources import mask_warnings
+from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
+from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
+from lesionforge.benchmark.arms.tune import TABLE, tuned
+from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.figures.gallery import examples, gallery
+from lesionforge.benchmark.report.made_of import made_of
+from lesionforge.benchmark.report.method_notes import method_notes
+from lesionforge.benchmark.report.page import REFERENCE, write_report
+from lesionforge.benchmark.study import SIMULATED, Study
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.leaks import check_no_leak, look_alikes
+from lesionforge.engine.base import Say
+from lesionforge.engine.job import Job
+from lesionforge.files import write_json, write_text
+from lesionforge.reading import read_frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What search and control found.
+
+    Attributes:
+        arms: with the options that the search found.
+        lengths: of the arms.
+        trials: the table of the search, ``None`` without one.
+    """
+
+    arms: Arms
+    lengths: Lengths
+    trials: pd.DataFrame | None
+
+    @property
+    def trainings(self) -> dict[str, list[Path]]:
+        """Synthesizer or arm → the folders of its trainings."""
+        plan, repeats = self.arms.plan, self.arms.repeats
+        synthesizers = {name: [repeat.model_folder(name) for repeat in repeats] for name in plan.synthesizers}
+        of_arms = {
+            name: [repeat.training(name, self.lengths.steps(repeat.train_size)).folder for repeat in repeats]
+            for name in plan.arms
+        }
+        return synthesizers | of_arms
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmStudy(Study):
+    """The same task, trained on different mixtures of cohorts.
+
+    Attributes:
+        plan: what is compared.
+        arms: the plan applied to a cohort.
+    """
+
+    plan: Plan
+    arms: Arms
+
+    @classmethod
+    def make(cls, plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Self:
+        """Split the subjects, and see that a run may begin.
+
+        Raises:
+            LeakError: if a test subject is anybody's parent.
+        """
+        arms = make_arms(plan, cohort, roles, out)
+        for held_out in (arms.test, arms.development):
+            check_no_leak(arms.pool, held_out)
+        check_targets(arms, cohort)
+        return cls(plan=plan, arms=arms, out=out)
+
+    @property
+    def disjoint(self) -> dict[str, Cohort]:
+        """The pool, the development and the test cases."""
+        return {"pool": self.arms.pool, "development": self.arms.development, "test": self.arms.test}
+
+    @property
+    def parts(self) -> dict[str, Cohort]:
+        """The training sets, the pool, the development and the test cases."""
+        sets = {f"train n{one.train_size:g} draw{self.arms.draw(one.seed)}": one.train for one in self.arms.repeats}
+        return sets | self.disjoint
+
+    def jobs(self, say: Say = lambda line: None) -> list[Job]:
+        """Return all jobs that are known so far; search and control make others known."""
+        ahead = Ahead(study=self.arms, say=say)
+        decide(ahead)
+        return list(ahead.jobs.values())
+
+    def collect(self) -> None:
+        """Write ``results.csv``, ``reference.csv``, ``lengths.json`` and, after a search, ``tuning.csv``."""
+        decided = self._decided()
+        if decided.trials is not None:
+            write_text(self.out / TABLE, decided.trials.to_csv(index=False))
+        arms, steps = decided.arms, decided.lengths.steps
+        _collect(self.out / RESULTS, _trainings(arms, self.plan.subjects.numbers, steps))
+        _collect(self.out / REFERENCE, [one.training(self.plan.baseline, steps(arms.whole)) for one in arms.references])
+        write_json(self.out / LENGTHS, decided.lengths.as_json())
+
+    def report(self) -> str:
+        """Write the report from ``results.csv`` and ``reference.csv`` and return the verdict."""
+        plan, decided = self.plan, self._decided()
+        arms, steps = decided.arms, decided.lengths.steps(max(plan.subjects.numbers))
+        extras = gallery(arms, steps=steps)
+        undrawn = " / ".join(map(str, extras.problems))
+        return write_report(
+            self.out,
+            baseline=plan.baseline,
+            primary=plan.primary,
+            arm=plan.arm,
+            undertrained=decided.lengths.doubt,
+            title=plan.name,
+            notes=method_notes(arms, decided.lengths)
+            | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
+            warnings=[
+                *([SIMULATED] if self.simulated else []),
+                *look_alikes(list(self.disjoint.values())),
+                *_absent_classes(arms),
+                *mask_warnings(arms),
+                *target_warnings(arms),
+            ],
+            examples=examples(arms, steps=steps),
+            extras=extras.figures,
+            classes=arms.test.labels,
+            made_of=made_of(self.out, decided.trainings),
+        )
+
+    def _decided(self) -> Decided:
+        decided = decide(Ahead(study=self.arms))
+        assert decided is not None, "a job is not done"
+        return decided
+
+
+def decide(ahead: Ahead) -> Decided | None:
+    """Follow search and control as far as scores are there; return what they found once that is all.
+
+    Args:
+        ahead: collects the jobs that are known.
+    """
+    for repeat in ahead.study.repeats:
+        ahead.add_synthesizers(repeat)
+    try:
+        arms, trials = tuned(ahead)
+    except NotYetError:
+        return None
+    ahead, lengths = replace(ahead, study=arms), {}
+    for size in arms.sizes:
+        try:
+            lengths[size] = controlled_length(ahead, size)
+        except NotYetError:
+            continue
+        for training in _trainings(arms, [size], lambda of: lengths[of].steps):
+            ahead.add_test(training)
+    if len(lengths) < len(arms.sizes):
+        return None
+    return Decided(arms=arms, lengths=Lengths(of=lengths), trials=trials)
+
+
+def _trainings(arms: Arms, sizes: Sequence[TrainSize], steps: Callable[[TrainSize], int]) -> Iterator[ArmTraining]:
+    """Yield every arm at some sizes with every seed; at the size of the whole pool the baseline alone."""
+    for size in sizes:
+        names = arms.plan.arms if size in arms.plan.subjects.numbers else (arms.plan.baseline,)
+        for seed in arms.plan.seeds:
+            for name in names:
+                yield arms.repeat(size, seed).training(name, steps(size))
+
+
+def _collect(path: Path, trainings: Iterable[ArmTraining]) -> None:
+    """Write the scores of some trainings into one table."""
+    names = {"arm": str, "case_id": str, "subject_id": str}
+    tables = [
+        read_frame(training.folder / RESULTS, dtype=names, keep_default_na=False, na_values=[""])
+        for training in trainings
+    ]
+    write_text(path, pd.concat(tables).to_csv(index=False))
+
+
+def _absent_classes(study: Arms) -> list[str]:
+    """Return a line for each size with training sets that lack a lesion class."""
+    lines = []
+    for size in study.plan.subjects.numbers:
+        by_class: dict[str, list[str]] = {}
+        for seed in study.plan.seeds:
+            for name in study.absent[size, seed]:
+                by_class.setdefault(name, []).append(str(seed))
+        lines += [
+            f"No training case of n = {size:g}, seed {', '.join(seeds)} shows {name}, so no network of these "
+            "trainings can find it."
+            for name, seeds in by_class.items()
+        ]
+    return lines
