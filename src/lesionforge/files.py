@@ -177,6 +177,19 @@ def alone_in(folder: Path) -> Iterator[None]:
             place.rmdir()
 
 
+def is_worked_in(folder: Path) -> bool:
+    """Return whether a process works in ``folder`` that asked to be alone there; see :func:`alone_in`."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def was_unfinished(folder: Path) -> bool:
     """Return whether a run that did not come to its end left what ``folder`` holds, in which this process is alone."""
     return _held.get(folder.resolve(), False)

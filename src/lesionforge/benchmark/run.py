@@ -10,6 +10,7 @@ from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.progress_file import ProgressFile
 from lesionforge.benchmark.report.made_of import RunRecord, Source
 from lesionforge.benchmark.study import Study
 from lesionforge.cohort.case import Cohort
@@ -17,7 +18,8 @@ from lesionforge.cohort.people import keep_hashes, recall_hashes
 from lesionforge.engine.base import Engine, Say
 from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.pool import threads_of
-from lesionforge.files import one_at_a_time
+from lesionforge.errors import ConfigError
+from lesionforge.files import alone_in, one_at_a_time
 
 
 @one_at_a_time
@@ -53,10 +55,29 @@ def run_benchmark(
     record = _begin(study, cohort, source)
     of_folds = {name: _begin(fold, cohort, source) for name, fold in study.folds.items()}
     engine, decided = engine or LocalEngine(workers, threads=threads_of(workers, plan.training.device)), _once(say)
-    engine.run(lambda: study.jobs(decided), say)
+    engine.run(lambda: study.jobs(decided), say, ProgressFile(out))
     for name, fold in study.folds.items():
         say(f"{name}: {_finish(fold, of_folds[name])}")
     return _finish(study, record)
+
+
+def run_job(study: Study, name: str) -> str:
+    """Run one job of a study, unless it is done, such as from a job array of a cluster; return what came of it.
+
+    Raises:
+        ConfigError: if no job of that name is known so far, or one that it needs is not done.
+        OutputError: if the study's folder holds another plan, or this one on other cases.
+    """
+    jobs = {job.name: job for job in study.jobs()}
+    if name not in jobs:
+        raise ConfigError("`job`", f"{name} is not known so far", "list the jobs with `list_jobs`")
+    job = jobs[name]
+    missing = [need for need in job.needs if not jobs[need].done]
+    if missing:
+        raise ConfigError("`job`", f"{name} needs {missing[0]}, which is not done", "run that job first")
+    with alone_in(study.out):
+        study.claim()
+    return f"{name}: is done" if job.done else job.run()
 
 
 def _begin(study: Study, cohort: Cohort, source: Source) -> RunRecord:

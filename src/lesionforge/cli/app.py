@@ -133,6 +133,7 @@ segment.command("predict")(studies.segment_predict)
 app.command("evaluate")(studies.evaluate)
 app.command("score")(studies.score)
 app.command("benchmark")(studies.benchmark)
+app.command("status")(studies.status)
 
 
 @app.callback()

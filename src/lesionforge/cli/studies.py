@@ -38,12 +38,22 @@ from lesionforge.cli.common import (
 )
 from lesionforge.cli.models import training_options
 from lesionforge.cli.spoken import spoken
-from lesionforge.errors import LesionforgeError
+from lesionforge.errors import ConfigError, LesionforgeError
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_plan import HealingPlan
     from lesionforge.benchmark.plan import Plan
+    from lesionforge.benchmark.study import Study
     from lesionforge.cohort.case import Cohort
+    from lesionforge.engine.base import Engine
+    from lesionforge.training.loop import Device as TorchDevice
+
+
+class EngineChoice(StrEnum):
+    """Where the jobs of a benchmark run."""
+
+    LOCAL = "local"
+    DASK = "dask"
 
 
 class BelowDice(StrEnum):
@@ -246,10 +256,22 @@ def benchmark(
         typer.Option("--dry-run", help="Only say what it takes: trainings, memory, hours here; --out stays untouched."),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each trains one arm at a time.")] = 1,
+    engine: Annotated[EngineChoice, typer.Option(help="Where jobs run: this machine's processes, or Dask.")] = (
+        EngineChoice.LOCAL
+    ),
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --engine dask: join this cluster, such as tcp://node1:8786.")
+    ] = None,
+    list_jobs: Annotated[
+        bool, typer.Option("--list-jobs", help="Only print the jobs that are known so far; --out stays untouched.")
+    ] = False,
+    job: Annotated[
+        str | None, typer.Option("--job", metavar="NAME", help="Only run this job, such as from a job array.")
+    ] = None,
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
 
-    Started again, it goes on where it was.
+    Started again, it goes on where it was. `lesionforge status` says how far it is.
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
@@ -265,7 +287,7 @@ def benchmark(
 
     # These import torch, which takes seconds: whatever is not there was told before.
     from lesionforge.benchmark.kinds import source_of, study_plan
-    from lesionforge.benchmark.run import run_benchmark
+    from lesionforge.benchmark.run import make_study, run_benchmark, run_job
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -276,10 +298,56 @@ def benchmark(
     source = source_of(preset(plan), scale=scale, changes=changes, command=command_line())
     problems: list[LesionforgeError] = []
     cohort = readable(cohort, on_problem=problems.append)
+    if list_jobs:
+        _print_jobs(make_study(study, cohort, roles or {}, out))
+        return
+    if job is not None:
+        console.print(run_job(make_study(study, cohort, roles or {}, out), job))
+        return
     verdict = run_benchmark(study, cohort, out=out, roles=roles, workers=workers, say=console.print, source=source)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")
+
+
+def _engine(engine: EngineChoice, scheduler: str | None, workers: int, device: TorchDevice) -> Engine:
+    """Return where the jobs of a benchmark run."""
+    from lesionforge.engine.dask import DaskEngine
+    from lesionforge.engine.local import LocalEngine
+    from lesionforge.engine.pool import threads_of
+
+    if scheduler is not None and engine is not EngineChoice.DASK:
+        raise ConfigError("--scheduler", "is the address of a Dask cluster", "add --engine dask")
+    threads = threads_of(workers, device)
+    if engine is EngineChoice.DASK:
+        return DaskEngine(scheduler, workers=workers, threads=threads)
+    return LocalEngine(workers, threads=threads)
+
+
+def _print_jobs(study: Study) -> None:
+    """Print a line for each job that is known so far: its state, its name, and what it needs."""
+    for job in study.jobs():
+        needs = f"  needs {' '.join(job.needs)}" if job.needs else ""
+        console.print(f"{'done' if job.done else 'left'}  {job.name}{needs}")
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a benchmark, running or not.")],
+    every: Annotated[bool, typer.Option("--all", help="List the jobs that are done or left, too.")] = False,
+) -> None:
+    """Say how far a benchmark is, from its folder alone: jobs that are done, running, failed and left.
+
+    Example: lesionforge status benchmark
+    """
+    from lesionforge.benchmark.progress_file import STATES
+    from lesionforge.benchmark.progress_file import status as read_status
+
+    jobs = read_status(folder)
+    counts = jobs["state"].value_counts()
+    console.print(", ".join(f"{counts.get(state, 0)} {state}" for state in STATES))
+    for row in jobs.to_dict("records"):
+        if every or row["state"] in ("running", "failed"):
+            console.print(f"{row['state']}  {row['name']}{': ' + row['why'] if row['why'] else ''}")
 
 
 def _print_estimate(

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from lesionforge.engine.job import Job, ready
 from lesionforge.errors import WorkerError
@@ -22,16 +23,34 @@ class Outcome:
     Attributes:
         job: that was run.
         line: what it says of itself.
+        error: that it raised, if it did.
         lost: why its process ended before the work was done, if it did.
     """
 
     job: Job
     line: str = ""
+    error: Exception | None = None
     lost: str | None = None
 
 
+class Watcher(Protocol):
+    """Is told how a run goes."""
+
+    def known(self, jobs: Sequence[Job]) -> None:
+        """Take note of all jobs that are known so far."""
+
+    def failed(self, job: Job, why: str) -> None:
+        """Take note of a job that failed."""
+
+
 class Session(ABC):
-    """Processes that take jobs; one call of :meth:`wait` returns what came of one of them."""
+    """Processes that take jobs; one call of :meth:`wait` returns what came of one of them.
+
+    Attributes:
+        repeats_lost_jobs: whether it repeats a job by itself whose process ended.
+    """
+
+    repeats_lost_jobs: ClassVar[bool] = False
 
     @abstractmethod
     def submit(self, job: Job) -> None:
@@ -39,11 +58,7 @@ class Session(ABC):
 
     @abstractmethod
     def wait(self) -> Outcome:
-        """Return what came of the next job that ends.
-
-        Raises:
-            Exception: what the job raised.
-        """
+        """Return what came of the next job that ends."""
 
 
 class Engine(ABC):
@@ -57,34 +72,44 @@ class Engine(ABC):
     def session(self) -> AbstractContextManager[Session]:
         """Start the processes; they end with the block."""
 
-    def run(self, known: Known, say: Say) -> None:
+    def run(self, known: Known, say: Say = lambda line: None, watcher: Watcher | None = None) -> None:
         """Run jobs until no job is left that can begin.
 
         Args:
             known: returns all jobs that are known so far; asked again after each that was done.
             say: told what came of each job.
+            watcher: told which jobs there are, and which failed.
 
         Raises:
             WorkerError: if the process of a job ended twice, once all other jobs are done.
+            Exception: what a job raised.
         """
-        begun, repeated, lost = set[str](), set[str](), dict[str, str]()
+        begun, done, repeated, lost = set[str](), set[str](), set[str](), dict[str, str]()
         with self.session() as session:
             while True:
-                for job in ready(known(), begun=begun, lost=lost):
+                jobs = known()
+                if watcher is not None:
+                    watcher.known(jobs)
+                for job in ready(jobs, begun=begun | done, lost=lost):
                     session.submit(job)
                     begun.add(job.name)
                 if not begun:
                     break
                 outcome = session.wait()
-                name = outcome.job.name
-                begun.remove(name)
-                if outcome.lost is None:
+                job = outcome.job
+                begun.remove(job.name)
+                if outcome.lost is not None and job.name not in repeated and not session.repeats_lost_jobs:
+                    repeated.add(job.name)
+                    say(f"{job.name}: {outcome.lost}; it is repeated once")
+                elif outcome.lost is not None:
+                    lost[job.name] = outcome.lost
+                elif outcome.error is None:
+                    done.add(job.name)
                     say(outcome.line)
-                elif name in repeated:
-                    lost[name] = outcome.lost
-                else:
-                    repeated.add(name)
-                    say(f"{name}: {outcome.lost}; it is repeated once")
+                if watcher is not None and (job.name in lost or outcome.error is not None):
+                    watcher.failed(job, str(outcome.error or outcome.lost))
+                if outcome.error is not None:
+                    raise outcome.error
         if lost:
             what = f"{'; '.join(f'{name} {why}' for name, why in lost.items())}, twice, perhaps for want of memory"
             raise WorkerError("worker processes", what, "use fewer workers; the same command goes on where it was")

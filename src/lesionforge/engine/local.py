@@ -50,7 +50,10 @@ class _Here(Session):
 
     def wait(self) -> Outcome:
         job = self.queue.popleft()
-        return Outcome(job, job.run())
+        try:
+            return Outcome(job, line=job.run())
+        except Exception as error:
+            return Outcome(job, error=error)
 
 
 class _There(Session):
@@ -69,14 +72,16 @@ class _There(Session):
         future = next(iter(wait(self.running, return_when=FIRST_COMPLETED).done))
         job, process = self.running.pop(future)
         try:
-            outcome = Outcome(job, future.result())
+            outcome = Outcome(job, line=future.result())
         except BrokenProcessPool:
             process.shutdown()
             process = self._start()
             outcome = Outcome(job, lost="was ended from outside")
-        finally:
-            self.idle.append(process)
-        self._dispatch()
+        except Exception as error:
+            outcome = Outcome(job, error=error)
+        self.idle.append(process)
+        if outcome.error is None:
+            self._dispatch()
         return outcome
 
     def close(self) -> None:

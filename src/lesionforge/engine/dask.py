@@ -1,0 +1,115 @@
+"""The engine of a cluster: Dask. Queues, retries and lost workers are Dask's; the folder of the study is the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lesionforge.engine.base import Engine, Outcome, Session
+from lesionforge.engine.job import Job
+from lesionforge.engine.pool import unwrapped
+from lesionforge.errors import ConfigError
+from lesionforge.training.inference import with_threads
+from lesionforge.training.quiet import quiet
+
+SETTINGS = {
+    "distributed.worker.daemon": False,  # a job may start loader processes
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.comm.timeouts.connect": "10s",
+}
+
+
+class DaskEngine(Engine):
+    """Runs jobs on Dask workers, which must see the study's folder, and the scans, under the same paths.
+
+    Torch is not made for several jobs in one process, so workers of a cluster are started with ``--nthreads 1``.
+
+    Args:
+        scheduler: address of a running cluster, such as ``tcp://node1:8786``; one on this machine starts by itself
+            unless given.
+        workers: processes of the cluster on this machine.
+        threads: that torch computes with in each.
+
+    Raises:
+        ConfigError: if Dask is not installed, or the scheduler cannot be reached.
+    """
+
+    def __init__(self, scheduler: str | None = None, *, workers: int = 1, threads: int = 1) -> None:
+        try:
+            import distributed  # noqa: F401
+        except ImportError as error:
+            remedy = "install it: pip install 'lesionforge[cluster]'"
+            raise ConfigError("`engine=dask`", f"needs Dask ({error})", remedy) from error
+        self.scheduler, self.workers, self.threads = scheduler, workers, threads
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Join the cluster, or start one; left by an error, jobs that have not begun are taken back."""
+        import dask
+        from distributed import Client, LocalCluster
+
+        with dask.config.set(SETTINGS):
+            if self.scheduler is not None:
+                with self._join(self.scheduler) as client:
+                    yield DaskSession(client, self.threads)
+                return
+            with (
+                LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster) as client,
+            ):
+                yield DaskSession(client, self.threads)
+
+    def _join(self, scheduler: str) -> Any:
+        from distributed import Client
+
+        try:
+            return Client(scheduler)
+        except (OSError, ValueError) as error:
+            remedy = "start it with `dask scheduler`, or leave out the address"
+            raise ConfigError("`scheduler`", f"{scheduler} cannot be reached ({error})", remedy) from error
+
+
+class DaskSession(Session):
+    """Jobs as Dask's futures.
+
+    Args:
+        client: of the cluster.
+        threads: that torch computes with in each job.
+    """
+
+    repeats_lost_jobs = True
+
+    def __init__(self, client: Any, threads: int) -> None:
+        from distributed import as_completed
+
+        self.client, self.threads = client, threads
+        self.jobs: dict[str, Job] = {}
+        self.completed = as_completed()
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to the scheduler."""
+        self.jobs[job.name] = job
+        self.completed.add(self.client.submit(run_job, job, self.threads, key=job.name, pure=False))
+
+    def wait(self) -> Outcome:
+        """Return what came of the next job that ends."""
+        from distributed import KilledWorker
+
+        future = next(self.completed)
+        job = self.jobs.pop(future.key)
+        try:
+            return Outcome(job, line=future.result())
+        except KilledWorker:
+            return Outcome(job, lost="was ended from outside")
+        except Exception as error:
+            return Outcome(job, error=error)
+        finally:
+            future.release()
+
+
+def run_job(job: Job, threads: int) -> str:
+    """Run a job in a Dask worker."""
+    quiet()
+    with with_threads(threads):
+        return unwrapped(job.run)
