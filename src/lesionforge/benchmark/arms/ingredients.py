@@ -23,7 +23,6 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.synthesizers.training_free.carvemix import CarveMix
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.loop import Device, TrainingConfig
@@ -183,7 +182,7 @@ def _on_the_fly(setting: Setting, number: Number, seed: int, name: str, model: S
     prepare = with_region if model.needs_mask else None
     train = setting.train[number, seed].in_order()
     samples: Sequence[Sample] = cached_samples(train, setting.preprocessing[number, seed], prepare=prepare)
-    if isinstance(model, CarveMix):
+    if not model.needs_mask:
         transform = CarveMixd(model, prob=1.0)
     else:
         if task.spatial_dims == 2:

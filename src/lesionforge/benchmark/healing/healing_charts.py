@@ -24,7 +24,6 @@ from lesionforge.benchmark.report.figures.pictures import (
 from lesionforge.cohort.inspection.planes import Plane, key_plane
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan
-from lesionforge.healers.pseudo_healthy import PseudoHealthy
 from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.preprocessing.intensity import Percentile
 from lesionforge.preprocessing.pipeline import Sample
@@ -34,14 +33,6 @@ from lesionforge.scores.healed_scans.displacement import drawn_lesion
 from lesionforge.scores.healed_scans.healed import REFERENCES, of_source
 
 BOXES = ("healthiness", "identity_beside", "identity")
-LOSSES = {
-    "generator loss": "loss_g",
-    "critic loss": "loss_d",
-    "pathological image after the cycle (L1)": "pathological",
-    "both images after the cycle (L1)": "cycle",
-    "lesion found in healthy images": "empty",
-    "lesion map: L_Seg or L_GAN2": "mask",
-}
 
 
 def healing_figures(setting: HealingSetting, results: pd.DataFrame) -> list[Illustration]:
@@ -123,11 +114,8 @@ def _views(setting: HealingSetting, count: int) -> list[View]:
 
 def flows(setting: HealingSetting) -> list[Illustration]:
     """The images within both cycles of a test subject, for each method that takes images apart."""
-    return [
-        _flow(setting, name)
-        for name, plan in setting.plan.methods.items()
-        if issubclass(HEALERS[plan.method], PseudoHealthy)
-    ]
+    methods = setting.plan.methods.items()
+    return [_flow(setting, name) for name, plan in methods if HEALERS[plan.method].shows_cycles]
 
 
 def _flow(setting: HealingSetting, name: str) -> Illustration:
@@ -135,23 +123,10 @@ def _flow(setting: HealingSetting, name: str) -> Illustration:
     model = load_healer(setting.model_folder(plan.seeds[0], name), device=plan.training.device)
     scan = _views(setting, 3)[-1].scan
     sample = model.info.preprocessing.forward(scan)
-    image = model.as_unit(sample.image)
-    healed, found = model.apply("generator", image), model.apply("segmentor", image)
-    drawn = model.apply("reconstructor", np.concatenate([healed, found]))
-    kept = model.apply("reconstructor", np.concatenate([image, np.zeros_like(found)]))
-    cycles = {
-        "pathological": {"x_p": image, "G(x_p)": healed, "S(x_p)": found, "R(G(x_p), S(x_p))": drawn},
-        "healthy": {
-            "x_h": image,
-            "R(x_h, 0)": kept,
-            "S(R(x_h, 0))": model.apply("segmentor", kept),
-            "G(R(x_h, 0))": model.apply("generator", kept),
-        },
-    }
     shown, plain = _key_slices(sample), partial(Panel, window=(0.0, 1.0), aspect=sample.spacing[1] / sample.spacing[0])
     rows: list[list[Panel | None]] = [
         [plain(image=_cut(array, shown[kind]), title=title) for title, array in images.items()]
-        for kind, images in cycles.items()
+        for kind, images in model.cycles(sample).items()
         if kind in shown
     ]
     caption = (
@@ -214,8 +189,11 @@ def loss_curves(setting: HealingSetting) -> Illustration:
     """The losses of all methods and seeds, and their terms."""
     plan = setting.plan
     logs = {name: [_log(setting.model_folder(seed, name)) for seed in plan.seeds] for name in plan.methods}
+    titles: dict[str, str] = {}
+    for of_plan in plan.methods.values():
+        titles |= HEALERS[of_plan.method].losses_shown
     panels = {}
-    for title, column in LOSSES.items():
+    for title, column in titles.items():
         with_it = {name: of_run for name, of_run in logs.items() if all(f"train/{column}" in log for log in of_run)}
         panels[title] = {name: [log[f"train/{column}"] for log in of_run] for name, of_run in with_it.items()}
     caption = "Training losses as moving averages: the mean over seeds thick, single seeds thin."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from monai.transforms import Compose
@@ -18,6 +18,8 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of
 from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.training.fitting import TrainingData
+from lesionforge.training.samples import cached_samples
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
@@ -66,6 +68,15 @@ def synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) 
     return annotated_cases(synthetic, channels)
 
 
+def synthetic_source(drawn: Cohort, data: TrainingData, config: SegmentationConfig) -> Source:
+    """Return synthetic cases as a source of training items."""
+    return Source(
+        samples=cached_samples(drawn, data.preprocessing),
+        lesion_share=config.lesion_share,
+        known=known_before(drawn, data.cases, data.samples),
+    )
+
+
 def known_before(synthetic: Cohort, cases: Cohort, samples: Sequence[Sample]) -> list[LabelArray | None]:
     """Return, for each synthetic case, the label of the scan it was drawn into, if that is among ``cases``.
 
@@ -76,6 +87,11 @@ def known_before(synthetic: Cohort, cases: Cohort, samples: Sequence[Sample]) ->
     """
     before = {case.case_id: sample.label for case, sample in zip(cases, samples, strict=True)}
     return [before.get(case.source_case) for case in synthetic]
+
+
+def mixed(own: Source, synthetic: Source | None, share: float) -> list[Source]:
+    """Return the sources of training items, of which synthetic ones, if there are any, have this share."""
+    return [own] if synthetic is None else [replace(own, share=1 - share), replace(synthetic, share=share)]
 
 
 def make_training_set(
@@ -108,12 +124,3 @@ def augmentation(
     if kind == "ct_published":
         return published_ct_augmentation(spatial_dims, background=background, spacing=spacing)
     return None
-
-
-def default_roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
-    """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
-    divisor = config.divisor
-    if config.spatial_dims == 3:
-        return tuple(facts.roi_size(3, divisor=divisor))
-    largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
-    return tuple(int(-(-n // divisor) * divisor) for n in largest)
