@@ -104,7 +104,9 @@ class FittedModel(ABC):
         """Return the model that is made of the training cases; :meth:`fit` saves it."""
 
     @classmethod
-    def steps(cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig) -> int:
+    def training_steps(
+        cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
+    ) -> int:
         """Return how many optimiser steps :meth:`fit` will make; none unless the method trains.
 
         Args:
@@ -199,6 +201,8 @@ class TrainedModel(FittedModel):
         return ()
 
     @classmethod
-    def steps(cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig) -> int:
+    def training_steps(
+        cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
+    ) -> int:
         """Return the steps of the training."""
         return training.steps

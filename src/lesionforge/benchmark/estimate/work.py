@@ -192,4 +192,6 @@ def synthesizer_steps(setting: Setting, number: Number, seed: int, name: str) ->
     plan = setting.plan.synthesizers[name]
     method = SYNTHESIZERS[plan.method]
     options = parse_options(method.Config, plan.options)
-    return method.steps(setting.train[number, seed], setting.preprocessing[number, seed], options, plan.training)
+    return method.training_steps(
+        setting.train[number, seed], setting.preprocessing[number, seed], options, plan.training
+    )

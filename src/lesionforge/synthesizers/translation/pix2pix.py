@@ -152,7 +152,9 @@ class Pix2Pix(TrainedModel, Synthesizer):
         return anatomy_values(data.samples) if options.condition == "label" else ()
 
     @classmethod
-    def steps(cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig) -> int:
+    def training_steps(
+        cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
+    ) -> int:
         """Return the steps of the training, which ends with the last candidate if there are any."""
         items = 0
         if options.candidates and options.candidates_in == "epochs":

@@ -26,15 +26,15 @@ from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfi
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import (
     annotated_cases,
+    known_before,
     large_enough,
     make_training_set,
     mixed,
     synthetic_cases,
-    synthetic_source,
 )
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
-from lesionforge.training.fitting import Recipe, TrainingData, given_or_fitted, train
+from lesionforge.training.fitting import Recipe, given_or_fitted, train
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
 from lesionforge.training.model_folder import (
     ModelInfo,
@@ -46,7 +46,7 @@ from lesionforge.training.model_folder import (
     save_model,
 )
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import measured_cases, training_size
+from lesionforge.training.samples import cached_samples, measured_cases, training_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,39 +113,42 @@ class SegmentationTask:
         cases = large_enough(cases, facts, config.min_lesion_voxels)
         if pretrained is not None:
             preprocessing, config = pretrained.continued(config, cases)
-        fitted = given_or_fitted(preprocessing, facts, spatial_dims=config.spatial_dims, intensity=config.intensity)
-        data, parents = TrainingData(cases=cases, facts=facts, preprocessing=fitted), cases
-        roi_size = training_size(facts, data.samples, config)
+        preprocessing = given_or_fitted(
+            preprocessing, facts, spatial_dims=config.spatial_dims, intensity=config.intensity
+        )
+        samples = cached_samples(cases, preprocessing)
+        roi_size = training_size(facts, samples, config)
         config = config.model_copy(update={"roi_size": roi_size})
         training = training.or_batch_size(facts.batch_size(roi_size))
+        own, parents = Source(samples=samples, lesion_share=config.lesion_share), cases
         if isinstance(synthetic, Cohort):
             drawn, _ = measured_cases(synthetic_cases(synthetic, cohort, channels), channels, on_problem=on_problem)
-            parents, synthetic = cases.with_cases((*cases, *drawn)), synthetic_source(drawn, data, config)
+            parents = cases.with_cases((*cases, *drawn))
+            known = known_before(drawn, cases, samples)
+            synthetic = replace(own, samples=cached_samples(drawn, preprocessing), known=known)
         facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
         if synthetic is not None:
             facts_of_run["share"] = share
         if pretrained is not None:
             facts_of_run["pretrained"] = pretrained.digest
-        info = describe("segmentation", config, fitted, parents, training=facts_of_run)
+        info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
         network = _first_network(config, info, training.seed, pretrained)
         if pretrained is not None:
             info = info.descending_from(pretrained.info)
-        task = cls(info=info, network=network)
-        own = Source(samples=data.samples, lesion_share=config.lesion_share)
+        curves: tuple[DiceCurve, ...] = ()
+        if watched:
+            predict = cls(info=info, network=network).predict
+            curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
         recipe = Recipe(
             module=SegmentationModule(
                 network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
             ),
-            items=make_training_set(mixed(own, synthetic, share), config, fitted, seed=training.seed),
-            callbacks=task.curves(watched or {}, every=watch_every, steps=training.steps),
+            items=make_training_set(mixed(own, synthetic, share), config, preprocessing, seed=training.seed),
+            callbacks=curves,
         )
         info = train(recipe, info, training=training, out=out, resume=resume)
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())
-
-    def curves(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[DiceCurve, ...]:
-        """Return what draws the learning curves of a training; nothing if no cases are watched."""
-        return (DiceCurve(self.network, self.predict, watched, every=every, steps=steps),) if watched else ()
 
     def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
         """Return the preprocessing and, with this task's window, the options with which training goes on.

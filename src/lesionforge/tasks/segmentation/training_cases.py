@@ -18,8 +18,6 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of
 from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
-from lesionforge.training.fitting import TrainingData
-from lesionforge.training.samples import cached_samples
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
@@ -66,15 +64,6 @@ def synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) 
     if dict(synthetic.labels) != dict(real.labels):
         raise CohortError(synthetic.name, f"its lesion classes are not those of {real.name}", "mix equal classes")
     return annotated_cases(synthetic, channels)
-
-
-def synthetic_source(drawn: Cohort, data: TrainingData, config: SegmentationConfig) -> Source:
-    """Return synthetic cases as a source of training items."""
-    return Source(
-        samples=cached_samples(drawn, data.preprocessing),
-        lesion_share=config.lesion_share,
-        known=known_before(drawn, data.cases, data.samples),
-    )
 
 
 def known_before(synthetic: Cohort, cases: Cohort, samples: Sequence[Sample]) -> list[LabelArray | None]:
