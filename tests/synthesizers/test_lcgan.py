@@ -9,6 +9,7 @@ from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.training import fitting
 from tests.synthesizers.models import (
     ball_mask,
     make_sample,
@@ -109,7 +110,7 @@ def test_without_either_crops_stay_as_they_are(spatial_dims):
 
 @BOTH
 def test_lesion_free_cases_are_left_out_where_every_crop_shows_a_lesion(spatial_dims, cohorts, tmp_path, monkeypatch):
-    monkeypatch.setattr(pix2pix, "fit", lambda *args, **kwargs: 1)
+    monkeypatch.setattr(fitting, "fit", lambda *args, **kwargs: 1)
     cases = {}
     for share in (0.5, 1):
         options = {**SMALL, "lesion_share": share}

@@ -14,11 +14,11 @@ from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
 from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.cyclegan import CycleGAN, CycleGANConfig, CycleGANModule, Unpaired
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
-from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, default_roi_size
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.translation.spade import SpadeConfig
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.samples import cached_samples, training_size
 from tests.helpers import NESTED, tiny_cohort
 from tests.synthesizers.models import ball_mask, make_sample, read_samples, tiny_options, tiny_training
 
@@ -103,8 +103,8 @@ def test_label_maps_are_learnt_from_whole_slices(anatomies):
     samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=cohort.channels))
     options = tiny_options(2, roi_size=None)
     facts = fingerprint(cohort, cohort.channels)
-    assert default_roi_size(facts, samples, Pix2PixConfig(**options, condition="label")) == (64, 64)
-    assert default_roi_size(facts, samples, Pix2PixConfig(**options, condition="inpaint")) < (64, 64)
+    assert training_size(facts, samples, Pix2PixConfig(**options, condition="label")) == (64, 64)
+    assert training_size(facts, samples, Pix2PixConfig(**options, condition="inpaint")) < (64, 64)
 
 
 @BOTH

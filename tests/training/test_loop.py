@@ -88,9 +88,7 @@ def test_loader_processes_change_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_items_of_pix2pix_do_not_depend_on_loader_processes(workers, cohorts, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "lesionforge.synthesizers.translation.pix2pix.fit", lambda module, dataset, **_: seen.append(dataset) or 0
-    )
+    monkeypatch.setattr("lesionforge.training.fitting.fit", lambda module, dataset, **_: seen.append(dataset) or 0)
     fit_pix2pix(cohorts[2], tmp_path / "run", 2)
     (crops,) = seen
     loader = DataLoader(crops, batch_size=2, sampler=DrawSampler(training(steps=2)), num_workers=workers)

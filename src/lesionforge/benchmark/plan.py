@@ -339,7 +339,7 @@ class Plan(Part):
                 raise ValueError(f"synthesizer {name!r} names the mask generator {wanted!r}, which is not in the plan")
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
-            if of_arm and of_arm.method == "transformed_copy" and arm.use == "on_the_fly":
+            if of_arm and arm.use == "on_the_fly" and not SYNTHESIZERS[of_arm.method].draws_on_the_fly:
                 remedy = "use offline, or augment: ct_published without a synthesizer"
                 raise ValueError(f"arm {name!r} copies on the fly: {remedy}")
             if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":

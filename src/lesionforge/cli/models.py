@@ -43,7 +43,7 @@ from lesionforge.reading import read_json
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
     from lesionforge.production.synthesize import Synthesis
-    from lesionforge.synthesizers.base import FittedModel
+    from lesionforge.training.fitted_model import FittedModel
 
 ENDLESS = 10_000_000
 TIMED_EPOCH = 10

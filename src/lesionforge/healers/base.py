@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,21 +13,19 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray
-from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
-from lesionforge.files import one_at_a_time, write_json
 from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.healers.healing_items import HealingItems, Pairing, from_unit, to_unit
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.base import FittedModel
 from lesionforge.training.adversarial_step import AdversarialModule
+from lesionforge.training.fitted_model import TrainedModel
+from lesionforge.training.fitting import Recipe, TrainingData, given_or_fitted
 from lesionforge.training.inference import in_windows
-from lesionforge.training.loop import TrainingConfig, claim_run, fit
-from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.preview import Preview, montage
-from lesionforge.training.samples import cached_samples, measured_cases, training_size
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo
+from lesionforge.training.preview import montage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +50,22 @@ class Healed:
         return np.where(self.pathology.max(0) >= 0.5, likeliest, 0).astype(np.int16)
 
 
-class Healer(FittedModel):
+class Healer(TrainedModel):
     """Removes lesions.
 
     Attributes:
         finds_lesions: whether it says where the lesion is.
         reconstructs: whether it can draw again what it removed.
+        shows_cycles: whether :meth:`cycles` shows how it takes an image apart.
+        losses_shown: title of a panel with learning curves → the loss in ``metrics.csv``.
         networks: its trained networks by name.
     """
 
     Config: ClassVar[type[HealingConfig]] = HealingConfig
     finds_lesions: ClassVar[bool] = False
     reconstructs: ClassVar[bool] = False
+    shows_cycles: ClassVar[bool] = False
+    losses_shown: ClassVar[Mapping[str, str]] = {"generator loss": "loss_g", "critic loss": "loss_d"}
 
     def __init__(self, info: ModelInfo, networks: nn.Module) -> None:
         super().__init__(info)
@@ -72,58 +73,34 @@ class Healer(FittedModel):
         self.networks: Any = networks.eval().requires_grad_(False)
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: Mapping[str, Any],
-        training: TrainingConfig,
-        out: Path,
-        preprocessing: Preprocessing | None = None,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Train on the annotated cases of ``cohort``, with and without lesions; see :meth:`FittedModel.fit`.
+    def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
+        """Return the cases that are known to have a lesion or to have none."""
+        return healing_cohort(cohort, channels)
+
+    @classmethod
+    def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
+        """Return the preprocessing, at the spacing that the options ask for."""
+        fitted = {"spacing": options.spacing, "intensity": options.intensity}
+        return given_or_fitted(given, facts, spatial_dims=options.spatial_dims, **fitted)
+
+    @classmethod
+    def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
+        """Train on pathological and healthy images, of volumes on slices at the same levels.
 
         Raises:
-            ConfigError: if an option is unknown or out of range.
             CohortError: if nothing is pathological or nothing healthy, or if masks are missing.
         """
-        options = parse_options(cls.Config, config)
-        claim_run(out, resume=resume)
-        cases = healing_cohort(cohort, channels)
-        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
-        if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
-            preprocessing = Preprocessing.fit(
-                facts, spatial_dims=options.spatial_dims, spacing=options.spacing, intensity=options.intensity
-            )
-        samples = cached_samples(cases, preprocessing)
-        roi_size = options.roi_size or training_size(
-            facts,
-            samples,
-            spatial_dims=options.spatial_dims,
-            divisor=options.divisor,
-            smallest=options.smallest,
-            whole_slices=True,
-        )
-        options = options.model_copy(update={"roi_size": roi_size})
-        training = training.or_batch_size(facts.batch_size(roi_size))
-        facts_of_run = training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"})
-        info = describe(cls.method, options, preprocessing, cases, training=facts_of_run)
-        items = cls.items(samples, info, seed=training.seed, name=cases.name)
-        sliced = options.spatial_dims == 2 and samples[0].image.ndim == 4
+        options = cls.Config.model_validate(info.config)
+        items = cls.items(data.samples, info, seed=training.seed, name=data.cases.name)
+        sliced = options.spatial_dims == 2 and data.samples[0].image.ndim == 4
         levels = items.match_levels(options.level_bins) if options.level_bins and sliced else None
         module = cls.module(info, training)
-        draw = partial(cls.picture, info, module, items)
-        preview = Preview(draw, out / "previews", minutes=training.preview_minutes)
-        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=(preview,))
-        model = cls(info.model_copy(update={"training": {**info.training, "steps": steps}}), module.result)
-        if levels is not None:
-            write_json(out / "levels.json", levels)
-        model.save(out)
-        return model
+        return Recipe(
+            module=module,
+            items=items,
+            picture=partial(cls.picture, info, module, items),
+            notes={} if levels is None else {"levels.json": levels},
+        )
 
     @classmethod
     def items(cls, samples: Sequence[Sample], info: ModelInfo, *, seed: int, name: str) -> HealingItems:
@@ -165,6 +142,14 @@ class Healer(FittedModel):
         Args:
             sample: in this model's space; its label is not read.
         """
+
+    def cycles(self, sample: Sample) -> dict[str, dict[str, FloatArray]]:
+        """Return the images within the method's cycles: cycle → title → ``(channel, x, y[, z])``, 0 to 1.
+
+        Args:
+            sample: in this model's space.
+        """
+        return {}
 
     def apply(self, name: str, inputs: FloatArray) -> FloatArray:
         """Return what a network makes of a whole sample.

@@ -8,6 +8,7 @@ round; where the lesion was it has to hide in the healthy image, or to invent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -121,6 +122,10 @@ class HealingCycleGAN(HealingGAN):
     Module: ClassVar[type[HealingGANModule]] = HealingCycleGANModule
     domains = ("healthy", "pathological")
     reconstructs = True
+    losses_shown: ClassVar[Mapping[str, str]] = {
+        **Healer.losses_shown,
+        "both images after the cycle (L1)": "cycle",
+    }
 
     def heal(self, sample: Sample) -> Healed:
         """Remove the lesion, and draw one again."""

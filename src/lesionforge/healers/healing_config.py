@@ -79,6 +79,11 @@ class HealingConfig(ScanConfig):
         """The smallest side, in voxels, that the networks can take."""
         return max(2 * self.divisor, int(2 ** len(self.critic_channels)))
 
+    @property
+    def whole_slices(self) -> bool:
+        """Slices are trained on whole, unless a size is given."""
+        return True
+
     @model_validator(mode="after")
     def _wgan_has_no_pool(self) -> Self:
         if self.adversarial == "wgan" and self.optimiser.pool_size:

@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from lesionforge.cohort.scan import LabelArray
+from lesionforge.cohort.scan import FloatArray, LabelArray
 from lesionforge.config import Options
 from lesionforge.healers.base import Healed, Healer
 from lesionforge.healers.healing_config import HealingConfig
@@ -192,6 +192,13 @@ class PseudoHealthy(Healer, Synthesizer):
     Config: ClassVar[type[PseudoHealthyConfig]] = PseudoHealthyConfig
     finds_lesions = True
     reconstructs = True
+    shows_cycles = True
+    losses_shown: ClassVar[Mapping[str, str]] = {
+        **Healer.losses_shown,
+        "pathological image after the cycle (L1)": "pathological",
+        "lesion found in healthy images": "empty",
+        "lesion map: L_Seg or L_GAN2": "mask",
+    }
 
     @staticmethod
     def pairing(options: Any) -> Pairing:
@@ -232,6 +239,18 @@ class PseudoHealthy(Healer, Synthesizer):
         healed, found = self.apply("generator", image), self.apply("segmentor", image)
         drawn = self.apply("reconstructor", np.concatenate([healed, found]))
         return Healed(image=self.from_unit(healed), pathology=found, reconstruction=self.from_unit(drawn))
+
+    def cycles(self, sample: Sample) -> dict[str, dict[str, FloatArray]]:
+        """Return the images within cycle P-H, and within cycle H-H, for which the sample counts as healthy."""
+        image = self.as_unit(sample.image)
+        healed, found = self.apply("generator", image), self.apply("segmentor", image)
+        drawn = self.apply("reconstructor", np.concatenate([healed, found]))
+        kept = self.apply("reconstructor", np.concatenate([image, np.zeros_like(found)]))
+        found_in_healthy, again = self.apply("segmentor", kept), self.apply("generator", kept)
+        return {
+            "pathological": {"x_p": image, "G(x_p)": healed, "S(x_p)": found, "R(G(x_p), S(x_p))": drawn},
+            "healthy": {"x_h": image, "R(x_h, 0)": kept, "S(R(x_h, 0))": found_in_healthy, "G(R(x_h, 0))": again},
+        }
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Draw the lesion with R, which has no randomness; slices that the mask leaves out stay as they are."""

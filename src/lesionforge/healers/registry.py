@@ -11,7 +11,7 @@ from lesionforge.synthesizers.registry import SYNTHESIZERS, load_model
 
 if TYPE_CHECKING:
     from lesionforge.healers.base import Healer
-    from lesionforge.synthesizers.base import FittedModel
+    from lesionforge.training.fitted_model import FittedModel
     from lesionforge.training.loop import Device
 
 HEALERS: Registry[Healer] = Registry(

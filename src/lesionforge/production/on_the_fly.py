@@ -20,7 +20,6 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import blend_lesion
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.synthesizers.training_free.carvemix import CarveMix
 
 KEYS = ("image", "label")
 
@@ -72,14 +71,15 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
 
 
 class CarveMixd(RandomizableTransform, MapTransform):
-    """With probability ``prob``, carves a region of a training case into the image and the label.
+    """With probability ``prob``, mixes a region of a training case into the image and the label.
 
     Args:
-        model: a fitted :class:`~lesionforge.synthesizers.training_free.carvemix.CarveMix`.
+        model: a fitted synthesizer that brings its own label (``needs_mask`` is off), such as
+            :class:`~lesionforge.synthesizers.training_free.carvemix.CarveMix`.
         prob: probability for each item.
     """
 
-    def __init__(self, model: CarveMix, *, prob: float = 0.5) -> None:
+    def __init__(self, model: Synthesizer, *, prob: float = 0.5) -> None:
         MapTransform.__init__(self, KEYS)
         RandomizableTransform.__init__(self, prob)
         self.model = model

@@ -26,7 +26,8 @@ from lesionforge.production.drawing import Drawing, draw_into
 from lesionforge.production.drawn_into import Target, Targets
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.base import FittedModel, Synthesizer
+from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.training.fitted_model import FittedModel
 
 Progress = Callable[[int, int], None]
 

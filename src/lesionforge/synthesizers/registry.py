@@ -10,7 +10,8 @@ from lesionforge.errors import ModelError
 from lesionforge.registry import Registry
 
 if TYPE_CHECKING:
-    from lesionforge.synthesizers.base import FittedModel, Synthesizer
+    from lesionforge.synthesizers.base import Synthesizer
+    from lesionforge.training.fitted_model import FittedModel
     from lesionforge.training.loop import Device
 
 Kind = TypeVar("Kind", bound="FittedModel")

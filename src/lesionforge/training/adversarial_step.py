@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lesionforge.config import Options
+from lesionforge.training.averaging import AveragingModule
 from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
@@ -79,7 +77,7 @@ class ImagePool(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class AdversarialModule(lightning.LightningModule):
+class AdversarialModule(AveragingModule):
     """One step: the generator against the critic, then the critic on real and pooled fakes, once or several times.
 
     A step takes ``n_critic · accumulate`` batches. The generator and the critic's first step share the first
@@ -91,12 +89,9 @@ class AdversarialModule(lightning.LightningModule):
     def __init__(
         self, generator: nn.Module, critic: nn.Module, *, config: AdversarialConfig, seed: int, accumulate: int = 1
     ) -> None:
-        super().__init__()
+        super().__init__(generator, ema_decay=config.ema_decay)
         self.automatic_optimization = False
-        self.generator, self.critic, self.pool = generator, critic, ImagePool(config.pool_size)
-        self.averaged = AveragedModel(
-            generator, multi_avg_fn=partial(_average, decay=config.ema_decay), use_buffers=True
-        ).requires_grad_(False)
+        self.critic, self.pool = critic, ImagePool(config.pool_size)
         self.config, self.seed, self.accumulate = config, seed, accumulate
 
     @abstractmethod
@@ -143,7 +138,7 @@ class AdversarialModule(lightning.LightningModule):
             self._descend(of_critic, loss_d, self.critic.parameters(), **ends)
             self.untoggle_optimizer(of_critic)
         if (batch_index + 1) % self.batches_per_step == 0:
-            self.averaged.update_parameters(self.generator)
+            self.update_average()
         if is_logged(self.trainer):
             losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}
             self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
@@ -158,13 +153,3 @@ class AdversarialModule(lightning.LightningModule):
             if self.config.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm)
             optimizer.step()
-
-    @property
-    def result(self) -> nn.Module:
-        """The generator to keep: the averaged one, or the last."""
-        return self.averaged.module if self.config.ema_decay > 0 else self.generator
-
-
-def _average(averaged: list[Tensor], current: list[Tensor], count: Any, *, decay: float) -> None:
-    """Move ``averaged`` towards ``current`` in place; a function of the module, so that processes can be handed it."""
-    get_ema_multi_avg_fn(decay)(averaged, current, count)

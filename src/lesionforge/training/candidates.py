@@ -12,9 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lesionforge.training.adversarial_step import AdversarialModule
 from lesionforge.training.finite import check_weights
-from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.loop import TrainingConfig, batches_per_step
 from lesionforge.training.model_folder import CANDIDATES, save_tensors
 from lesionforge.training.preview import save_figure
 from lesionforge.training.step_bar import steps_done
@@ -49,8 +48,8 @@ class Candidates(Callback):
         steps: name → step, counted from 1.
         out: the model folder.
         config: of the run.
-        also: tensors that every file holds beside the generator's.
-        draw: shows what the generator draws.
+        also: tensors that every file holds beside those of the module's ``result``.
+        draw: shows what the generator draws; ``None`` writes no picture.
     """
 
     def __init__(
@@ -60,9 +59,9 @@ class Candidates(Callback):
         config: TrainingConfig,
         *,
         also: Mapping[str, Tensor],
-        draw: Callable[[], Figure],
+        draw: Callable[[], Figure] | None,
     ) -> None:
-        self.steps, self.out, self.epoch_steps = dict(steps), out, config.epoch_steps
+        self.steps, self.out, self.config = dict(steps), out, config
         self.also, self.draw = dict(also), draw
 
     def on_train_batch_end(
@@ -74,12 +73,12 @@ class Candidates(Callback):
         batch_idx: int,
     ) -> None:
         """Keep the generator if a candidate's last batch is done."""
-        assert isinstance(pl_module, AdversarialModule)
-        batches, folder = pl_module.batches_per_step, self.out / CANDIDATES
+        batches, folder = batches_per_step(pl_module, self.config), self.out / CANDIDATES
         if (batch_idx + 1) % batches or not trainer.is_global_zero:
             return
-        done = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=batches)
+        done = steps_done(trainer, batch_idx, epoch_steps=self.config.epoch_steps, batches=batches)
         for name in (name for name, step in self.steps.items() if step == done):
             check_weights(pl_module, self.out)
             save_tensors(folder / f"{name}.safetensors", {**pl_module.result.state_dict(), **self.also})
-            save_figure(folder / f"{name}.png", self.draw())
+            if self.draw is not None:
+                save_figure(folder / f"{name}.png", self.draw())

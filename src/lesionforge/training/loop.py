@@ -35,7 +35,6 @@ from lesionforge.files import (
     was_unfinished,
 )
 from lesionforge.progress import interactive
-from lesionforge.training.adversarial_step import AdversarialModule
 from lesionforge.training.checkpoint import (
     CHECKPOINT,
     AtomicCheckpoints,
@@ -165,12 +164,9 @@ def fit(
     claim_run(out, resume=resume)
     accelerator = pick_device(config.device)
     epochs, done = math.ceil(config.steps / config.epoch_steps), epochs_done(out)
+    batches = batches_per_step(module, config)
     shared = config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices", "precision"})
-    record = RunRecord(shared, info)
-    batches = config.accumulate
-    if isinstance(module, AdversarialModule):
-        batches = module.batches_per_step
-        record.options["n_critic"] = module.config.n_critic
+    record = RunRecord({**shared, "n_critic": batches // config.accumulate}, info)
     check_fits(out, module, record)
     counted = 1 if module.automatic_optimization else batches
     workers = loader_workers(config, accelerator)
@@ -209,6 +205,11 @@ def fit(
         raise KeyboardInterrupt(_way_on(out, config)) from stop  # Lightning makes exit(1) of it
     module.to(memory_format=torch.contiguous_format)
     return min(config.steps, epochs_done(out) * config.epoch_steps)
+
+
+def batches_per_step(module: lightning.LightningModule, config: TrainingConfig) -> int:
+    """Return how many batches a module takes for a step: those that it says, else ``accumulate``."""
+    return int(getattr(module, "batches_per_step", config.accumulate))
 
 
 def claim_run(out: Path, *, resume: bool) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,26 +188,42 @@ def _room() -> Iterator[None]:
         raise OutputError(tempfile.gettempdir(), what, "set TMPDIR to a folder on a larger disk") from error
 
 
-def training_size(
-    facts: Fingerprint,
-    samples: Sequence[Sample],
-    *,
-    spatial_dims: int,
-    divisor: int,
-    smallest: int,
-    whole_slices: bool,
-) -> tuple[int, ...]:
-    """Return the size of training items, in voxels: the fingerprint's crop, or whole slices.
+class ItemOptions(Protocol):
+    """The options on which the size of training items depends."""
+
+    @property
+    def spatial_dims(self) -> Literal[2, 3]:
+        """Axes of an item."""
+
+    @property
+    def roi_size(self) -> tuple[int, ...] | None:
+        """The size in voxels, if the user chose one."""
+
+    @property
+    def divisor(self) -> int:
+        """What each side must be a multiple of."""
+
+    @property
+    def smallest(self) -> int:
+        """The side, in voxels, that the networks need at least."""
+
+    @property
+    def whole_slices(self) -> bool:
+        """Whether an item of a 2D network is as large as the largest slice."""
+
+
+def training_size(facts: Fingerprint, samples: Sequence[Sample], options: ItemOptions) -> tuple[int, ...]:
+    """Return the size of training items, in voxels: the user's, or whole slices, or the fingerprint's crop.
 
     Args:
         facts: of the training cases.
         samples: of the training cases.
-        spatial_dims: 2 or 3.
-        divisor: what each side must be a multiple of.
-        smallest: side that the networks need at least.
-        whole_slices: in 2D, take the largest slice.
+        options: of the method.
     """
-    sides = facts.roi_size(spatial_dims, divisor=divisor)
-    if whole_slices and spatial_dims == 2:
+    if options.roi_size is not None:
+        return options.roi_size
+    if options.whole_slices and options.spatial_dims == 2:
         sides = tuple(int(n) for n in np.max([sample.image.shape[1:3] for sample in samples], axis=0))
-    return tuple(-(-max(n, smallest) // divisor) * divisor for n in sides)
+    else:
+        sides = facts.roi_size(options.spatial_dims, divisor=options.divisor)
+    return tuple(-(-max(n, options.smallest) // options.divisor) * options.divisor for n in sides)

@@ -10,10 +10,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.blend import blend_lesion
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.registry import load_synthesizer
-from lesionforge.synthesizers.translation import pix2pix
 from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixModule, anatomy_values
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.training import fitting
 from tests.helpers import tiny_cohort
 from tests.synthesizers.models import (
     ball_mask,
@@ -155,7 +155,7 @@ def test_the_averaged_generator_is_kept(cohorts, tmp_path, monkeypatch):
             weight.data.fill_(0.5)
         return 2
 
-    monkeypatch.setattr(pix2pix, "fit", train)
+    monkeypatch.setattr(fitting, "fit", train)
     for decay, averaged in ((0.9, True), (0, False)):
         model = train_pix2pix(cohorts[2], tmp_path / str(decay), spatial_dims=2, optimiser={"ema_decay": decay})
         assert all((weight == 0.5).all() for weight in model.generator.parameters()) == averaged
@@ -163,7 +163,7 @@ def test_the_averaged_generator_is_kept(cohorts, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
 def test_preprocessing_is_shared_where_its_dimensions_are_the_models(spatial_dims, cohorts, tmp_path, monkeypatch):
-    monkeypatch.setattr(pix2pix, "fit", lambda *args, **kwargs: 1)
+    monkeypatch.setattr(fitting, "fit", lambda *args, **kwargs: 1)
     for dims in DIMS:
         given = Preprocessing(spatial_dims=dims, channels=("FLAIR",), spacing=(2.5,) * dims)
         model = Pix2Pix.fit(

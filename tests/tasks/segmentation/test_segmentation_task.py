@@ -15,9 +15,11 @@ from lesionforge.tasks.segmentation import segmentation_task
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
-from lesionforge.tasks.segmentation.training_cases import default_roi_size, make_training_set
+from lesionforge.tasks.segmentation.training_cases import make_training_set
+from lesionforge.training import fitting
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
+from lesionforge.training.samples import training_size
 from tests.helpers import LESION, NESTED, tiny_cohort
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -212,7 +214,7 @@ def synthetic_of(cohort, cases):
 def handed_over(monkeypatch):
     """The networks and items that are handed over to training, which is left out."""
     seen = []
-    monkeypatch.setattr(segmentation_task, "fit", lambda module, items, **_: seen.append((module, items)) or 0)
+    monkeypatch.setattr(fitting, "fit", lambda module, items, **_: seen.append((module, items)) or 0)
     return seen
 
 
@@ -271,7 +273,7 @@ def test_beyond_a_scan_the_network_sees_air(normalise, output, tmp_path, spatial
 def test_slices_are_taken_whole_unless_a_size_is_given(of_samples):
     shapes = [(50, 38, 9)[:of_samples], (44, 41, 7)[:of_samples]]
     samples = [Sample(np.zeros((1, *shape))) for shape in shapes]
-    assert default_roi_size(samples, None, config(2)) == (52, 44)
+    assert training_size(None, samples, config(2)) == (52, 44)
 
 
 @dataclass

@@ -23,7 +23,6 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.synthesizers.training_free.carvemix import CarveMix
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.loop import Device, TrainingConfig
@@ -178,7 +177,7 @@ def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
     prepare = with_region if model.needs_mask else None
     train = repeat.train.in_order()
     samples: Sequence[Sample] = cached_samples(train, repeat.preprocessing, prepare=prepare)
-    if isinstance(model, CarveMix):
+    if not model.needs_mask:
         transform = CarveMixd(model, prob=1.0)
     else:
         if task.spatial_dims == 2:

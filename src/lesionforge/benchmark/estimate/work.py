@@ -21,17 +21,10 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
 from lesionforge.engine.job import Job
-from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.scores import score_info
-from lesionforge.synthesizers.base import training_cohort
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
-from lesionforge.synthesizers.translation.training_crops import epoch_items
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
-from lesionforge.training.candidates import candidate_steps
-from lesionforge.training.lesion_planes import Planes
-from lesionforge.training.samples import cached_samples
 
 MASK_GENERATOR, SYNTHESIZER, CASES = "mask generator", "synthesizer", "offline cases"
 SEARCH, CONTROL, PRETRAINING, ARM, WHOLE = "search", "control", "pretraining", "arm", "whole pool"
@@ -173,18 +166,6 @@ def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
 def synthesizer_steps(repeat: Repeat, name: str) -> int:
     """Return the optimiser steps of a synthesizer, up to the last of its candidates; 0 if it needs no training."""
     plan = repeat.plan.synthesizers[name]
-    options = parse_options(SYNTHESIZERS[plan.method].Config, plan.options)
-    if not hasattr(options, "optimiser"):
-        return 0
-    if not (isinstance(options, Pix2PixConfig) and options.candidates):
-        return plan.training.steps
-    items = 0
-    if options.candidates_in == "epochs":
-        cases = training_cohort(repeat.train, repeat.study.channels, lesion_free=not options.lesions_only)
-        items = _items(cases, repeat.preprocessing, options)
-    training = plan.training.or_batch_size(1)
-    return max(candidate_steps(options.candidates, items, training, unit=options.candidates_in).values())
-
-
-def _items(cases: Cohort, preprocessing: Preprocessing, options: Pix2PixConfig) -> int:
-    return epoch_items(Planes(cached_samples(cases, preprocessing), options.spatial_dims), options)
+    method = SYNTHESIZERS[plan.method]
+    options = parse_options(method.Config, plan.options)
+    return method.training_steps(repeat.train, repeat.preprocessing, options, plan.training)

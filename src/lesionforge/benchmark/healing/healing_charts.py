@@ -24,7 +24,6 @@ from lesionforge.benchmark.report.figures.pictures import (
 from lesionforge.cohort.inspection.planes import Plane, key_plane
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan
-from lesionforge.healers.pseudo_healthy import PseudoHealthy
 from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.preprocessing.intensity import Percentile
 from lesionforge.preprocessing.pipeline import Sample
@@ -37,14 +36,6 @@ if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_study import HealingStudy
 
 BOXES = ("healthiness", "identity_beside", "identity")
-LOSSES = {
-    "generator loss": "loss_g",
-    "critic loss": "loss_d",
-    "pathological image after the cycle (L1)": "pathological",
-    "both images after the cycle (L1)": "cycle",
-    "lesion found in healthy images": "empty",
-    "lesion map: L_Seg or L_GAN2": "mask",
-}
 
 
 def healing_figures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
@@ -126,11 +117,8 @@ def _views(study: HealingStudy, count: int) -> list[View]:
 
 def flows(study: HealingStudy) -> list[Illustration]:
     """The images within both cycles of a test subject, for each method that takes images apart."""
-    return [
-        _flow(study, name)
-        for name, plan in study.plan.methods.items()
-        if issubclass(HEALERS[plan.method], PseudoHealthy)
-    ]
+    methods = study.plan.methods.items()
+    return [_flow(study, name) for name, plan in methods if HEALERS[plan.method].shows_cycles]
 
 
 def _flow(study: HealingStudy, name: str) -> Illustration:
@@ -138,23 +126,10 @@ def _flow(study: HealingStudy, name: str) -> Illustration:
     model = load_healer(study.model_folder(plan.seeds[0], name), device=plan.training.device)
     scan = _views(study, 3)[-1].scan
     sample = model.info.preprocessing.forward(scan)
-    image = model.as_unit(sample.image)
-    healed, found = model.apply("generator", image), model.apply("segmentor", image)
-    drawn = model.apply("reconstructor", np.concatenate([healed, found]))
-    kept = model.apply("reconstructor", np.concatenate([image, np.zeros_like(found)]))
-    cycles = {
-        "pathological": {"x_p": image, "G(x_p)": healed, "S(x_p)": found, "R(G(x_p), S(x_p))": drawn},
-        "healthy": {
-            "x_h": image,
-            "R(x_h, 0)": kept,
-            "S(R(x_h, 0))": model.apply("segmentor", kept),
-            "G(R(x_h, 0))": model.apply("generator", kept),
-        },
-    }
     shown, plain = _key_slices(sample), partial(Panel, window=(0.0, 1.0), aspect=sample.spacing[1] / sample.spacing[0])
     rows: list[list[Panel | None]] = [
         [plain(image=_cut(array, shown[kind]), title=title) for title, array in images.items()]
-        for kind, images in cycles.items()
+        for kind, images in model.cycles(sample).items()
         if kind in shown
     ]
     caption = (
@@ -217,8 +192,11 @@ def loss_curves(study: HealingStudy) -> Illustration:
     """The losses of all methods and seeds, and their terms."""
     plan = study.plan
     logs = {name: [_log(study.model_folder(seed, name)) for seed in plan.seeds] for name in plan.methods}
+    titles: dict[str, str] = {}
+    for of_plan in plan.methods.values():
+        titles |= HEALERS[of_plan.method].losses_shown
     panels = {}
-    for title, column in LOSSES.items():
+    for title, column in titles.items():
         with_it = {name: of_run for name, of_run in logs.items() if all(f"train/{column}" in log for log in of_run)}
         panels[title] = {name: [log[f"train/{column}"] for log in of_run] for name, of_run in with_it.items()}
     caption = "Training losses as moving averages: the mean over seeds thick, single seeds thin."

@@ -45,8 +45,9 @@ from lesionforge.preprocessing.brain.brain_shape import BrainShape
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cohorts.mask_shapes import compare_masks
 from lesionforge.seeding import generator as random_generator
+from lesionforge.training.fitting import Recipe, train
 from lesionforge.training.inference import in_sub_batches
-from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
 from lesionforge.training.model_folder import (
     ModelInfo,
     describe,
@@ -56,7 +57,6 @@ from lesionforge.training.model_folder import (
     read_tensors,
     save_model,
 )
-from lesionforge.training.preview import Preview
 
 METHOD, BATCH_SIZE, SUB_BATCH, LOOKED_AT, COMPARED = "maskgan", 8, 16, 32, 200
 
@@ -108,10 +108,9 @@ class MaskGAN(MaskSource):
         cases, masks = take_masks(cohort, grid, on_problem=on_problem)
         parts = split_by_subject(cases, {"train": 1 - options.held_out, "held_out": options.held_out}, training.seed)
         place = {case.case_id: number for number, case in enumerate(cases)}
-        train, held_out = (masks[[place[case.case_id] for case in part]] for part in parts.values())
+        train_masks, held_out = (masks[[place[case.case_id] for case in part]] for part in parts.values())
         training = training.or_batch_size(BATCH_SIZE)
-        module = MaskGANModule(options, int(masks.max()), seed=training.seed, accumulate=training.accumulate)
-        items = MaskItems(train, int(masks.max()), mirror=options.mirror, seed=training.seed)
+        classes = int(masks.max())
         info = describe(
             METHOD,
             options,
@@ -119,21 +118,18 @@ class MaskGAN(MaskSource):
             parts["train"],
             training=training.model_dump(include={"steps", "batch_size", "accumulate", "seed"}),
         )
+        module = MaskGANModule(options, classes, seed=training.seed, accumulate=training.accumulate)
         draw = partial(_draw, module, seed=training.seed)
-        shown = Preview(lambda: picture(draw(8), train), out / "previews", minutes=training.preview_minutes)
-        steps = fit(
-            module,
-            items,
-            out=out,
-            config=training,
-            info=info,
-            resume=resume,
-            callbacks=(shown, Watch(partial(draw, LOOKED_AT), grid.brain_voxels)),
+        recipe = Recipe(
+            module=module,
+            items=MaskItems(train_masks, classes, mirror=options.mirror, seed=training.seed),
+            picture=lambda: picture(draw(8), train_masks),
+            callbacks=(Watch(partial(draw, LOOKED_AT), grid.brain_voxels),),
         )
-        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
+        info = train(recipe, info, training=training, out=out, resume=resume)
         model = cls(info, cast(MaskGenerator, module.result), grid).to(pick_device(training.device))
         drawn = model.generate(COMPARED, random_generator(training.seed, "compare"))
-        scores = compare_masks(drawn, held_out, train, spacing=grid.spacing)
+        scores = compare_masks(drawn, held_out, train_masks, spacing=grid.spacing)
         write_text(out / "mask_scores.csv", scores.to_csv(index=False))
         model.save(out)
         return model

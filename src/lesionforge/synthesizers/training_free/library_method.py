@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor
 
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
-from lesionforge.config import ScanConfig, parse_options
-from lesionforge.files import one_at_a_time
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
+from lesionforge.config import ScanConfig
 from lesionforge.preprocessing.lesions.lesion_library import (
     Lesion,
     build_library,
@@ -20,11 +17,11 @@ from lesionforge.preprocessing.lesions.lesion_library import (
     library_tensors,
 )
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.synthesizers.base import Synthesizer, training_cohort
+from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.training.checkpoint import check_same_model
-from lesionforge.training.loop import TrainingConfig, claim_run
+from lesionforge.training.fitting import TrainingData, given_or_fitted
+from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.samples import cached_samples, measured_cases
 
 
 class LibraryConfig(ScanConfig):
@@ -49,36 +46,22 @@ class LibrarySynthesizer(Synthesizer):
         self.lesions = lesions
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: Mapping[str, Any],
-        training: TrainingConfig,
-        out: Path,
-        preprocessing: Preprocessing | None = None,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Cut the lesions out of the training cases; see :meth:`Synthesizer.fit`."""
-        claim_run(out, resume=resume)
-        options = parse_options(cls.Config, config)
-        cases = training_cohort(cohort, channels)
-        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
+    def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
+        """Return the preprocessing; one that is fitted leaves each scan on its own grid, unless it is sliced."""
         dims: Any = options.spatial_dims or facts.spatial_dims
+        preprocessing = given_or_fitted(given, facts, spatial_dims=dims, intensity=options.intensity)
+        if preprocessing is given or dims != facts.spatial_dims:
+            return preprocessing
+        return preprocessing.model_copy(update={"spacing": None})
+
+    @classmethod
+    def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
+        """Cut the lesions out of the training cases."""
+        dims = data.preprocessing.spatial_dims
         options = options.model_copy(update={"spatial_dims": dims})
-        if preprocessing is None or preprocessing.spatial_dims != dims:
-            preprocessing = Preprocessing.fit(facts, spatial_dims=dims, intensity=options.intensity)
-            if dims == facts.spatial_dims:
-                preprocessing = preprocessing.model_copy(update={"spacing": None})
-        info = describe(cls.method, options, preprocessing, cases)
+        info = describe(cls.method, options, data.preprocessing, data.cases)
         check_same_model(out, info)
-        lesions = build_library(cached_samples(cases, preprocessing), slices=dims == 2, context_mm=options.context_mm)
-        model = cls(info, lesions)
-        model.save(out)
-        return model
+        return cls(info, build_library(data.samples, slices=dims == 2, context_mm=options.context_mm))
 
     def tensors(self) -> dict[str, Tensor]:
         """The library."""

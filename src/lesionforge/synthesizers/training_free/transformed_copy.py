@@ -7,7 +7,6 @@ CT (LcGAN, section 4.3). The transforms are those of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,18 +15,16 @@ from torch import Tensor
 
 from lesionforge.augmentation.head_ct import published_ct_augmentation
 from lesionforge.augmentation.seeded import apply_seeded
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.config import ScanConfig, parse_options
-from lesionforge.files import one_at_a_time
+from lesionforge.config import ScanConfig
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.base import Synthesizer, training_cohort
+from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.training.checkpoint import check_same_model
+from lesionforge.training.fitting import TrainingData
 from lesionforge.training.inference import one_thread
-from lesionforge.training.loop import TrainingConfig, claim_run
+from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.samples import measured_cases
 
 
 class TransformedCopyConfig(ScanConfig):
@@ -42,6 +39,7 @@ class TransformedCopy(Synthesizer):
 
     method = "transformed_copy"
     needs_mask = False
+    draws_on_the_fly = False
     Config: ClassVar[type[ScanConfig]] = TransformedCopyConfig
 
     @property
@@ -50,31 +48,17 @@ class TransformedCopy(Synthesizer):
         return True
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: Mapping[str, Any],
-        training: TrainingConfig,
-        out: Path,
-        preprocessing: Preprocessing | None = None,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Save what the cohort's scans are like; see :meth:`FittedModel.fit`."""
-        claim_run(out, resume=resume)
-        options = parse_options(cls.Config, config)
-        cases = training_cohort(cohort, channels)
-        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
-        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
-        own_grid = preprocessing.model_copy(update={"spatial_dims": 2, "spacing": None, "shape": None})
-        info = describe(cls.method, options, own_grid, cases)
+    def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
+        """Return the intensities of the preprocessing, on each scan's own grid."""
+        known = given or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
+        return known.model_copy(update={"spatial_dims": 2, "spacing": None, "shape": None})
+
+    @classmethod
+    def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
+        """Keep what the cohort's scans are like."""
+        info = describe(cls.method, options, data.preprocessing, data.cases)
         check_same_model(out, info)
-        model = cls(info)
-        model.save(out)
-        return model
+        return cls(info)
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Return a transformed copy; its label is the sample's, moved with the image."""

@@ -11,9 +11,7 @@ is drawn in part (``inpaint``) both terms look at the patches over that part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,11 +23,9 @@ from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
 from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray
-from lesionforge.config import parse_options
 from lesionforge.errors import CohortError
-from lesionforge.files import one_at_a_time
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, surroundings
@@ -37,21 +33,19 @@ from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.translation.conditions import Condition
-from lesionforge.synthesizers.translation.pix2pix_config import (
-    Pix2PixConfig,
-    condition_of,
-    default_batch_size,
-    default_roi_size,
-)
-from lesionforge.synthesizers.translation.training_crops import AIR, TrainingCrops, clipped
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
+from lesionforge.synthesizers.translation.training_crops import AIR, TrainingCrops, clipped, epoch_items
 from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
-from lesionforge.training.candidates import Candidates, candidate_steps
+from lesionforge.training.candidates import candidate_steps
+from lesionforge.training.fitted_model import TrainedModel
+from lesionforge.training.fitting import Recipe, TrainingData
 from lesionforge.training.inference import in_sub_batches
-from lesionforge.training.loop import TrainingConfig, claim_run, fit
-from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.preview import Preview, montage
+from lesionforge.training.lesion_planes import Planes
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo
+from lesionforge.training.preview import montage
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples, measured_cases
+from lesionforge.training.samples import cached_samples
 
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
@@ -97,7 +91,7 @@ class Pix2PixModule(AdversarialModule):
         return condition[:, : condition.shape[1] - self.condition.noise_channels]
 
 
-class Pix2Pix(Synthesizer):
+class Pix2Pix(TrainedModel, Synthesizer):
     """A trained pix2pix generator.
 
     Attributes:
@@ -118,58 +112,24 @@ class Pix2Pix(Synthesizer):
         self.generator = generator.eval().requires_grad_(False)
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: Mapping[str, Any],
-        training: TrainingConfig,
-        out: Path,
-        preprocessing: Preprocessing | None = None,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Train on crops around the lesions of ``cohort``, for label maps also elsewhere; see :meth:`Synthesizer.fit`.
+    def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
+        """Return the cases with lesions, and for label maps lesion-free ones, unless every crop is to show a lesion."""
+        return training_cohort(cohort, channels, lesion_free=not options.lesions_only)
 
-        Lesion-free cases are trained on with label maps only, and not if every crop is to show a lesion.
-        """
-        options = parse_options(cls.Config, config)
-        claim_run(out, resume=resume)
-        cases = training_cohort(cohort, channels, lesion_free=not options.lesions_only)
-        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
-        if preprocessing is None or preprocessing.spatial_dims != options.spatial_dims:
-            preprocessing = Preprocessing.fit(facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
-        samples = cached_samples(cases, preprocessing)
-        roi_size = options.roi_size or default_roi_size(facts, samples, options)
-        options = options.model_copy(update={"roi_size": roi_size})
-        training = training.or_batch_size(default_batch_size(facts, options))
-        info = describe(
-            cls.method,
-            options,
-            preprocessing,
-            cases,
-            anatomy=anatomy_values(samples) if options.condition == "label" else (),
-            training=training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"}),
-        )
+    @classmethod
+    def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
+        """Train on crops around lesions, for label maps also elsewhere; keep the lesions' intensities."""
+        options = cls.Config.model_validate(info.config)
         condition = condition_of(options, info)
+        crops = TrainingCrops(data.samples, options, condition, seed=training.seed)
         module = cls.module(options, condition, training)
-        crops = TrainingCrops(samples, options, condition, seed=training.seed)
-        intensities = crops.intensities(KNOWN_INTENSITIES)
-        kept = candidate_steps(options.candidates, len(crops), training, unit=options.candidates_in)
-        training = training.model_copy(update={"steps": max(kept.values(), default=training.steps)})
-        shown = partial(picture, module, crops)
-        preview = Preview(shown, out / "previews", minutes=training.preview_minutes)
-        also = {INTENSITIES: torch.from_numpy(intensities)}
-        candidates = Candidates(kept, out, training, also=also, draw=shown)
-        callbacks = (preview, candidates)
-        items = cls.items(crops)
-        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=callbacks)
-        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
-        model = cls(info, module.result, intensities)
-        model.save(out)
-        return model
+        return Recipe(
+            module=module,
+            items=cls.items(crops),
+            picture=partial(picture, module, crops),
+            candidates=candidate_steps(options.candidates, len(crops), training, unit=options.candidates_in),
+            beside={INTENSITIES: torch.from_numpy(crops.intensities(KNOWN_INTENSITIES))},
+        )
 
     @staticmethod
     def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
@@ -180,6 +140,29 @@ class Pix2Pix(Synthesizer):
     def items(crops: TrainingCrops) -> Dataset[dict[str, Tensor]]:
         """Return the training items."""
         return crops
+
+    @classmethod
+    def batch_size(cls, facts: Fingerprint, options: Any) -> int:
+        """Return the fingerprint's; 1 for ``lcgan``, which then trains with the statistics that it draws with."""
+        return 1 if options.network == "lcgan" else super().batch_size(facts, options)
+
+    @classmethod
+    def anatomy(cls, data: TrainingData, options: Any) -> tuple[int, ...]:
+        """Return the values of the anatomy maps, for label maps."""
+        return anatomy_values(data.samples) if options.condition == "label" else ()
+
+    @classmethod
+    def training_steps(
+        cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
+    ) -> int:
+        """Return the steps of the training, which ends with the last candidate if there are any."""
+        items = 0
+        if options.candidates and options.candidates_in == "epochs":
+            cases = cls.training_cases(cohort, preprocessing.channels, options)
+            items = epoch_items(Planes(cached_samples(cases, preprocessing), options.spatial_dims), options)
+        training = training.or_batch_size(1)
+        kept = candidate_steps(options.candidates, items, training, unit=options.candidates_in)
+        return max(kept.values(), default=training.steps)
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Draw the lesion; see :meth:`Synthesizer.synthesize`."""

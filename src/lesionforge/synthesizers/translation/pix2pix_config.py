@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.networks.critic import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.residual_generator import ResidualGenerator
 from lesionforge.networks.unet_generator import UNetGenerator
-from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.translation.conditions import Condition, ConditionName
 from lesionforge.training.adversarial_step import AdversarialConfig
 from lesionforge.training.candidates import CandidateUnit
 from lesionforge.training.model_folder import ModelInfo
-from lesionforge.training.samples import training_size
 
 
 class Pix2PixConfig(ScanConfig):
@@ -88,6 +84,16 @@ class Pix2PixConfig(ScanConfig):
         return int(2 ** (len(self.channels) - (self.network == "resnet")))
 
     @property
+    def smallest(self) -> int:
+        """The smallest side, in voxels, that the critic can take."""
+        return smallest_input()
+
+    @property
+    def whole_slices(self) -> bool:
+        """Label maps are trained on in whole slices, unless a size is given."""
+        return self.condition == "label"
+
+    @property
     def lesions_only(self) -> bool:
         """Whether every training crop is taken around a lesion."""
         return self.condition != "label" or self.lesion_share == 1
@@ -96,7 +102,7 @@ class Pix2PixConfig(ScanConfig):
     def _roi_fits(self) -> Self:
         if self.roi_size is None:
             return self
-        least = smallest_input()
+        least = self.smallest
         if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < least for n in self.roi_size):
             sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {least} or more"
             raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
@@ -129,24 +135,6 @@ class Pix2PixConfig(ScanConfig):
             norm="batch" if lcgan else "instance",
             spectral_norm=self.spectral_norm,
         )
-
-
-def default_roi_size(facts: Fingerprint, samples: Sequence[Sample], config: Pix2PixConfig) -> tuple[int, ...]:
-    """Return the fingerprint's crop, and whole slices for label maps; if too thin, as wide as the critic needs it."""
-    return training_size(
-        facts,
-        samples,
-        spatial_dims=config.spatial_dims,
-        divisor=config.divisor,
-        smallest=smallest_input(),
-        whole_slices=config.condition == "label",
-    )
-
-
-def default_batch_size(facts: Fingerprint, config: Pix2PixConfig) -> int:
-    """Return the fingerprint's; 1 for ``lcgan``, which then trains with the statistics that it draws with."""
-    assert config.roi_size is not None
-    return 1 if config.network == "lcgan" else facts.batch_size(config.roi_size)
 
 
 def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:

@@ -63,6 +63,16 @@ class SegmentationConfig(ScanConfig):
         """What the network needs the size of its input to be a multiple of."""
         return FCN8s.divisor if self.network == "fcn8s" else int(2 ** (len(self.filters) - 1))
 
+    @property
+    def smallest(self) -> int:
+        """The smallest side, in voxels, that the network can take."""
+        return self.divisor
+
+    @property
+    def whole_slices(self) -> bool:
+        """Slices are trained on whole, unless a size is given."""
+        return True
+
     @model_validator(mode="after")
     def _network_fits(self) -> Self:
         if self.network == "fcn8s" and self.spatial_dims == 3:

@@ -26,15 +26,16 @@ from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfi
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import (
     annotated_cases,
-    default_roi_size,
     known_before,
     large_enough,
     make_training_set,
+    mixed,
     synthetic_cases,
 )
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
-from lesionforge.training.loop import Device, TrainingConfig, claim_run, fit, pick_device
+from lesionforge.training.fitting import Recipe, given_or_fitted, train
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
 from lesionforge.training.model_folder import (
     ModelInfo,
     describe,
@@ -45,7 +46,7 @@ from lesionforge.training.model_folder import (
     save_model,
 )
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples, measured_cases
+from lesionforge.training.samples import cached_samples, measured_cases, training_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,49 +109,44 @@ class SegmentationTask:
         if not 0 <= share <= 1:
             raise ConfigError("`share`", f"{share} is no share", "give a number from 0 to 1")
         claim_run(out, resume=resume)
-        cases = annotated_cases(cohort, channels)
-        cases, facts = measured_cases(cases, channels, on_problem=on_problem)
+        cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
         cases = large_enough(cases, facts, config.min_lesion_voxels)
         if pretrained is not None:
             preprocessing, config = pretrained.continued(config, cases)
-        preprocessing = preprocessing or Preprocessing.fit(
-            facts, spatial_dims=config.spatial_dims, intensity=config.intensity
+        preprocessing = given_or_fitted(
+            preprocessing, facts, spatial_dims=config.spatial_dims, intensity=config.intensity
         )
         samples = cached_samples(cases, preprocessing)
-        roi_size = config.roi_size or default_roi_size(samples, facts, config)
+        roi_size = training_size(facts, samples, config)
         config = config.model_copy(update={"roi_size": roi_size})
         training = training.or_batch_size(facts.batch_size(roi_size))
-        sources, parents = [Source(samples=samples, lesion_share=config.lesion_share)], cases
+        own, parents = Source(samples=samples, lesion_share=config.lesion_share), cases
         if isinstance(synthetic, Cohort):
             drawn, _ = measured_cases(synthetic_cases(synthetic, cohort, channels), channels, on_problem=on_problem)
             parents = cases.with_cases((*cases, *drawn))
             known = known_before(drawn, cases, samples)
-            synthetic = replace(sources[0], samples=cached_samples(drawn, preprocessing), known=known)
-        if synthetic is not None:
-            sources = [replace(sources[0], share=1 - share), replace(synthetic, share=share)]
+            synthetic = replace(own, samples=cached_samples(drawn, preprocessing), known=known)
         facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
         if synthetic is not None:
             facts_of_run["share"] = share
         if pretrained is not None:
             facts_of_run["pretrained"] = pretrained.digest
         info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
-        with torch_seed(training.seed, "weights"):
-            network = make_network(config, info)
+        network = _first_network(config, info, training.seed, pretrained)
         if pretrained is not None:
-            network.load_state_dict(pretrained.network.state_dict())
             info = info.descending_from(pretrained.info)
-        elif config.weights is not None:
-            load_vgg16(network, config.weights)
-        module = SegmentationModule(
-            network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
-        )
-        items = make_training_set(sources, config, preprocessing, seed=training.seed)
         curves: tuple[DiceCurve, ...] = ()
         if watched:
             predict = cls(info=info, network=network).predict
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
-        steps = fit(module, items, out=out, config=training, info=info, resume=resume, callbacks=curves)
-        info = info.model_copy(update={"training": {**info.training, "steps": steps}})
+        recipe = Recipe(
+            module=SegmentationModule(
+                network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
+            ),
+            items=make_training_set(mixed(own, synthetic, share), config, preprocessing, seed=training.seed),
+            callbacks=curves,
+        )
+        info = train(recipe, info, training=training, out=out, resume=resume)
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())
 
@@ -265,6 +261,23 @@ class SegmentationTask:
             scan = load_scan(case, channels)
             save_label(path, self.predict(scan), scan.file)
         return path
+
+
+def _first_network(
+    config: SegmentationConfig, info: ModelInfo, seed: int, pretrained: SegmentationTask | None
+) -> nn.Module:
+    """Return the network as it is before the first step.
+
+    Raises:
+        ModelError: if the file of weights does not fit it.
+    """
+    with torch_seed(seed, "weights"):
+        network = make_network(config, info)
+    if pretrained is not None:
+        network.load_state_dict(pretrained.network.state_dict())
+    elif config.weights is not None:
+        load_vgg16(network, config.weights)
+    return network
 
 
 def _prediction(out: Path, case: Case) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from monai.transforms import Compose
@@ -78,6 +78,11 @@ def known_before(synthetic: Cohort, cases: Cohort, samples: Sequence[Sample]) ->
     return [before.get(case.source_case) for case in synthetic]
 
 
+def mixed(own: Source, synthetic: Source | None, share: float) -> list[Source]:
+    """Return the sources of training items, of which synthetic ones, if there are any, have this share."""
+    return [own] if synthetic is None else [replace(own, share=1 - share), replace(synthetic, share=share)]
+
+
 def make_training_set(
     sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
 ) -> TrainingSet:
@@ -108,12 +113,3 @@ def augmentation(
     if kind == "ct_published":
         return published_ct_augmentation(spatial_dims, background=background, spacing=spacing)
     return None
-
-
-def default_roi_size(samples: Sequence[Sample], facts: Any, config: SegmentationConfig) -> tuple[int, ...]:
-    """Return whole slices (2D) or the fingerprint's crop (3D), as multiples of what the network needs."""
-    divisor = config.divisor
-    if config.spatial_dims == 3:
-        return tuple(facts.roi_size(3, divisor=divisor))
-    largest = np.max([sample.image.shape[1:3] for sample in samples], axis=0)
-    return tuple(int(-(-n // divisor) * divisor) for n in largest)
