@@ -1,0 +1,214 @@
+"""Studies of methods that remove lesions: from the plan to the report."""
+
+import html
+import json
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import yaml
+
+from lesionforge.benchmark.healing.healing_charts import flows
+from lesionforge.benchmark.healing.healing_jobs import score
+from lesionforge.benchmark.healing.healing_plan import HealingPlan
+from lesionforge.benchmark.healing.healing_report import sentence
+from lesionforge.benchmark.healing.healing_study import HealingStudy
+from lesionforge.benchmark.kinds import study_plan
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.config import parse_options
+from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
+from lesionforge.scores.healed_scans.healed import REFERENCES
+from lesionforge.scores.healed_scans.healed_summary import summarize_healed
+from tests.devices import pretend_cuda
+from tests.helpers import tiny_cohort
+from tests.synthesizers.healers import SMALL
+
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+TAKES_APART = {"method": "pseudo_healthy", "options": {"segmentor_channels": [4, 8]}}
+CONTENT = {
+    "name": "A small study",
+    "subjects": {"train": 0.6, "test": 0.4},
+    "f_pre": {
+        "task": {"network": "pseudo_healthy", "filters": [4, 8], "roi_size": [32, 32]},
+        "training": {**TRAINING, "seed": 5},
+    },
+    "training": TRAINING,
+    "seeds": [3],
+    "options": {**SMALL, "roi_size": [32, 32], "level_bins": 1},
+    "methods": {
+        "paired": TAKES_APART,
+        "unpaired": {**TAKES_APART, "options": {**TAKES_APART["options"], "mode": "unpaired"}},
+        "gan": {"method": "healing_gan"},
+        "cycle": {"method": "healing_cyclegan"},
+    },
+    "baselines": ["gan", "cycle"],
+    "examples": 2,
+}
+PLAN = HealingPlan.model_validate(CONTENT)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort") / "Dataset001_Tiny"
+    return tiny_cohort(folder, spatial_dims=3, n_subjects=5, shape=(32, 32, 8))
+
+
+@pytest.fixture(scope="module")
+def study(cohort, tmp_path_factory):
+    """A study of all methods, run once."""
+    out, said = tmp_path_factory.mktemp("healing") / "study", []
+    verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
+    assert len(said) == 1 + len(PLAN.methods) + 1
+    assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    return out
+
+
+def test_every_method_is_scored_on_every_test_case_beside_the_scan_itself_and_nothing(study, cohort):
+    results, test = pd.read_csv(study / "results.csv"), HealingStudy.make(PLAN, cohort, {}, study).test
+    expected = {(name, 3, case.case_id) for name in (*PLAN.methods, *REFERENCES) for case in test}
+    assert set(zip(results["method"], results["seed"], results["case_id"], strict=True)) == expected
+    assert len(results) == len(expected) == 12
+    known = results.set_index("method").notna().groupby("method").all()
+    assert known.loc["paired", ["identity", "healthiness", "change_outside", "map_dice"]].all()
+    assert not known.loc[["gan", "cycle"], "map_dice"].any()
+    assert results.set_index("method").loc["gan", "displacement_mm"].isna().all()
+
+
+def test_methods_and_f_pre_compute_on_the_device_of_the_run(study, cohort, tmp_path, monkeypatch):
+    out = shutil.copytree(study, tmp_path / "study")
+    changed = HealingPlan.model_validate({**CONTENT, "training": {**TRAINING, "device": "cuda"}})
+    made = HealingStudy.make(changed, cohort, {}, out)
+    made.results_file(3).unlink()
+    asked = pretend_cuda(monkeypatch)
+    score(made, 3)
+    assert len(asked) == len(PLAN.methods) + 1
+    flows(made)
+    assert len(asked) == len(PLAN.methods) + 1 + 2
+    assert {device for _, device in asked} == {"cuda"}
+
+
+def test_the_report_shows_subjects_flows_reconstructions_scores_and_losses(study):
+    flows = {f"flow_{name}.png" for name in ("paired", "unpaired")}
+    scores = {f"{name}.svg" for name in ("healthiness", "identity", "identity_beside")}
+    drawn = {path.name for path in (study / "figures").iterdir()}
+    assert drawn - {"reconstructions.png"} == {"methods.png", "learning_curves.svg", *flows, *scores}
+    text = html.unescape((study / "report.html").read_text(encoding="utf-8"))
+    told = ("slices are padded by reflection", "healthy slices lie at the level", "One training seed", "blank")
+    for words in (*told, "whether that is enough for each was not controlled"):
+        assert words in text
+    summary = pd.read_csv(study / "summary.csv")
+    assert {"mean", "ci_low", "ci_high", "seed_low", "seed_high", "star", "valid"} <= set(summary)
+
+
+def test_one_f_pre_serves_all_and_has_a_seed_of_its_own(study):
+    info = json.loads((study / "f_pre" / "model.json").read_text())
+    assert info["config"]["network"] == "pseudo_healthy"
+    assert info["training"]["seed"] == 5
+    assert [path.parent.name for path in study.rglob("model.json") if path.parent.name == "f_pre"] == ["f_pre"]
+
+
+@pytest.mark.slow
+def test_a_study_that_was_stopped_does_only_what_is_missing_and_ends_the_same(study, cohort, tmp_path):
+    copied = shutil.copytree(study, tmp_path / "study")
+    before, seed = (copied / "results.csv").read_text(), copied / "runs" / "seed3"
+    for gone in (seed / "methods" / "cycle", seed / "healed" / "cycle"):
+        shutil.rmtree(gone)
+    for gone in (seed / "results.csv", copied / "results.csv"):
+        gone.unlink()
+    there = {path: path.stat().st_mtime_ns for path in copied.rglob("model.json")}
+    assert len(there) == len(PLAN.methods)
+    run_benchmark(PLAN, cohort, out=copied)
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    assert (copied / "results.csv").read_text() == before
+
+
+def test_another_plan_or_other_cases_are_refused(study, cohort):
+    with pytest.raises(OutputError, match="another plan"):
+        run_benchmark(PLAN.model_copy(update={"seeds": (4,)}), cohort, out=study)
+    with pytest.raises(OutputError, match="other cases"):
+        run_benchmark(PLAN, cohort.with_cases(cohort.cases[:-1]), out=study)
+
+
+def by_roles(cohort, bare=()):
+    """The plan with named subjects, and the cohort without the masks of some cases."""
+    plan = parse_options(HealingPlan, {**CONTENT, "subjects": {"train": "pool", "test": "final"}})
+    roles = {"pool": cohort.subjects[:3], "final": cohort.subjects[3:]}
+    cases = [replace(case, label=None) if case.case_id in bare else case for case in cohort]
+    return plan, cohort.with_cases(cases), roles
+
+
+def test_a_test_case_without_a_mask_is_told(cohort, tmp_path):
+    with pytest.raises(CohortError, match="case_004: has a lesion but no mask, which scores need"):
+        HealingStudy.make(*by_roles(cohort, bare=["case_004"]), tmp_path)
+
+
+def test_f_pre_learns_from_the_outlined_cases_alone(cohort, tmp_path):
+    made = HealingStudy.make(*by_roles(cohort, bare=["case_001"]), tmp_path)
+    assert [case.case_id for case in made.train] == ["case_000", "case_001", "case_002"]
+    assert [case.case_id for case in made.outlined] == ["case_000", "case_002"]
+
+
+def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path):
+    plan, cases, roles = by_roles(cohort)
+    with pytest.raises(LeakError, match=cohort.subjects[0]):
+        run_benchmark(plan, cases, out=tmp_path / "out", roles={**roles, "final": cohort.subjects[:1]})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"baselines": ["nobody"]}, "'nobody' is no method: the methods are paired, unpaired, gan, cycle"),
+        ({"methods": {"paired": {"method": "pix2pix"}}, "baselines": []}, "'pix2pix' removes no lesions"),
+        ({"methods": {"untouched": TAKES_APART}, "baselines": []}, "'untouched' cannot be a name"),
+        ({"methods": {"a/b": TAKES_APART}, "baselines": []}, "'a/b' cannot be a name"),
+        ({"options": {"widht": 1}}, "method 'paired': widht"),
+        ({"fraction": 1.5}, "fraction"),
+        ({"methods": {}}, "methods"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(changes, what):
+    with pytest.raises(ConfigError, match=what):
+        parse_options(HealingPlan, {**CONTENT, **changes})
+
+
+def test_methods_share_options_and_the_part_of_the_head():
+    plan = HealingPlan.model_validate({**CONTENT, "fraction": 0.4})
+    assert plan.options_of("unpaired") == {
+        **CONTENT["options"], "fraction": 0.4, "segmentor_channels": [4, 8], "mode": "unpaired"
+    }  # fmt: skip
+
+
+def test_what_a_plan_holds_says_what_runs_it(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(CONTENT))
+    study = runner(study_plan(path, changes={"seeds": [8]}))
+    assert (study.func, study.args[0].seeds) == (run_healing, (8,))
+    path.write_text(yaml.safe_dump({"arms": {"real": {}}, "baseline": "real"}))
+    assert runner(study_plan(path)).func.__name__ == "run_benchmark"
+
+
+def scores(healthiness, *, f_pre_dice):
+    """Scores of six subjects by two methods."""
+    rows = []
+    for name, left in healthiness.items():
+        for subject in range(6):
+            found = round(100 * (1 - left)) + subject
+            row = {"method": name, "seed": 0, "case_id": f"c{subject}", "subject_id": f"s{subject}"}
+            row |= {"identity_beside": left, "identity": left, "found": found, "true": 100}
+            rows.append(row | {"healthiness": 1 - found / 100, "f_pre_dice": f_pre_dice})
+    others = ("identity_4", "change_outside", "change_lesion_free", "displacement_mm", "map_dice")
+    return pd.DataFrame(rows).assign(**dict.fromkeys(others, float("nan")))
+
+
+def test_the_sentence_says_what_beats_the_baseline_and_what_is_invalid():
+    ahead = summarize_healed(scores({"ours": 0.9, "theirs": 0.5}, f_pre_dice=0.8), baselines=["theirs"])
+    text = sentence(ahead, "ours")
+    assert text.startswith("ours: healthiness 87.5 [")
+    assert text.count("better than theirs") == 2
+    assert "not shown" not in text
+    assert "invalid" not in text
+    behind = summarize_healed(scores({"ours": 0.4, "theirs": 0.5}, f_pre_dice=0.3), baselines=["theirs"])
+    assert sentence(behind, "ours").count("not shown to be better than theirs") == 2
+    assert sentence(behind, "ours").count("(invalid)") == 1
