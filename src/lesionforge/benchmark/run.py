@@ -17,7 +17,7 @@ from lesionforge.cohort.people import keep_hashes, recall_hashes
 from lesionforge.engine.base import Engine, Say
 from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.pool import threads_of
-from lesionforge.files import one_at_a_time
+from lesionforge.files import clear_leftovers, one_at_a_time
 
 
 @one_at_a_time
@@ -54,6 +54,7 @@ def run_benchmark(
     of_folds = {name: _begin(fold, cohort, source) for name, fold in study.folds.items()}
     engine, decided = engine or LocalEngine(workers, threads=threads_of(workers, plan.training.device)), _once(say)
     engine.run(lambda: study.jobs(decided), say)
+    clear_leftovers(out)
     for name, fold in study.folds.items():
         say(f"{name}: {_finish(fold, of_folds[name])}")
     return _finish(study, record)

@@ -65,7 +65,8 @@ class Engine(ABC):
             say: told what came of each job.
 
         Raises:
-            WorkerError: if the process of a job ended twice, once all other jobs are done.
+            WorkerError: if a job ends without its product; or if the process of one ended twice, once all other jobs
+                are done.
         """
         begun, repeated, lost = set[str](), set[str](), dict[str, str]()
         with self.session() as session:
@@ -79,6 +80,7 @@ class Engine(ABC):
                 name = outcome.job.name
                 begun.remove(name)
                 if outcome.lost is None:
+                    _check_product(outcome.job)
                     say(outcome.line)
                 elif name in repeated:
                     lost[name] = outcome.lost
@@ -88,3 +90,10 @@ class Engine(ABC):
         if lost:
             what = f"{'; '.join(f'{name} {why}' for name, why in lost.items())}, twice, perhaps for want of memory"
             raise WorkerError("worker processes", what, "use fewer workers; the same command goes on where it was")
+
+
+def _check_product(job: Job) -> None:
+    """See that a job that ended left its product; else it would begin again and again."""
+    if not job.done:
+        what = f"is not there, although {job.name}, which writes it, came to its end"
+        raise WorkerError(job.product, what, "see that nothing else works in this folder; the same command goes on")

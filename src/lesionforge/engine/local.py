@@ -50,7 +50,7 @@ class _Here(Session):
 
     def wait(self) -> Outcome:
         job = self.queue.popleft()
-        return Outcome(job, job.run())
+        return Outcome(job, unwrapped(job.run))
 
 
 class _There(Session):
@@ -86,7 +86,12 @@ class _There(Session):
     def _dispatch(self) -> None:
         while self.queue and self.idle:
             job, process = self.queue.popleft(), self.idle.pop()
-            self.running[process.submit(unwrapped, job.run)] = (job, process)
+            try:
+                future = process.submit(unwrapped, job.run)
+            except BrokenProcessPool:  # it was ended while it had nothing to do
+                process = self._start()
+                future = process.submit(unwrapped, job.run)
+            self.running[future] = (job, process)
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, get_context("spawn"), start_worker, (self.threads, os.getpid()))

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import yaml
 
 from lesionforge.benchmark.healing.healing_charts import flows
 from lesionforge.benchmark.healing.healing_jobs import score
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_report import sentence
 from lesionforge.benchmark.healing.healing_study import HealingStudy
-from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
@@ -180,13 +178,14 @@ def test_methods_share_options_and_the_part_of_the_head():
     }  # fmt: skip
 
 
-def test_what_a_plan_holds_says_what_runs_it(tmp_path):
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(CONTENT))
-    study = runner(study_plan(path, changes={"seeds": [8]}))
-    assert (study.func, study.args[0].seeds) == (run_healing, (8,))
-    path.write_text(yaml.safe_dump({"arms": {"real": {}}, "baseline": "real"}))
-    assert runner(study_plan(path)).func.__name__ == "run_benchmark"
+def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp_path):
+    plan = HealingPlan.model_validate({**CONTENT, "seeds": [3, 4]})
+    jobs = {job.name: job for job in HealingStudy.make(plan, cohort, {}, tmp_path).jobs()}
+    assert len(jobs) == 1 + 2 * (len(PLAN.methods) + 1)
+    for seed in plan.seeds:
+        methods = {f"seed{seed}/methods/{name}/model.json" for name in PLAN.methods}
+        assert set(jobs[f"seed{seed}/results.csv"].needs) == {"f_pre/model.json", *methods}
+        assert all(jobs[name].needs == () for name in methods)
 
 
 def scores(healthiness, *, f_pre_dice):
