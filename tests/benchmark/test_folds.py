@@ -1,16 +1,14 @@
 """Cross-validation over subjects."""
 
-import json
-
 import pandas as pd
 import pytest
-import yaml
 
-from lesionforge.benchmark.folds import cross_validate
-from lesionforge.benchmark.kinds import runner, study_plan
+from lesionforge.benchmark.arms.repeats import make_arms
+from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.made_of import Source
 from lesionforge.benchmark.run import run_benchmark
-from lesionforge.benchmark.setting import make_setting
+from lesionforge.engine.job import ready
 from lesionforge.errors import ConfigError, OutputError
 from tests.helpers import tiny_cohort
 
@@ -40,18 +38,18 @@ def cohort(tmp_path_factory):
 def study(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
     said = []
-    verdict = cross_validate(PLAN, cohort, out=out, say=said.append)
+    verdict = run_benchmark(PLAN, cohort, out=out, say=said.append, source=Source(plan="mine.yaml"))
     return out, verdict, said
 
 
 def test_every_subject_is_tested_on_once_and_never_trained_on_then(cohort, tmp_path):
-    settings = [make_setting(one_fold(fold), cohort, {}, tmp_path) for fold in range(FOLDS)]
-    tested = [subject for setting in settings for subject in setting.test.subjects]
+    folds = [make_arms(one_fold(fold), cohort, {}, tmp_path) for fold in range(FOLDS)]
+    tested = [subject for fold in folds for subject in fold.test.subjects]
     assert sorted(tested) == sorted(cohort.subjects)
-    chosen_on = [subject for setting in settings for subject in setting.development.subjects]
+    chosen_on = [subject for fold in folds for subject in fold.development.subjects]
     assert sorted(chosen_on) == sorted(cohort.subjects)
-    for setting in settings:
-        parts = [set(setting.train[2, 0].subjects), set(setting.development.subjects), set(setting.test.subjects)]
+    for fold in folds:
+        parts = [set(fold.train[2, 0].subjects), set(fold.development.subjects), set(fold.test.subjects)]
         assert sum(map(len, parts)) == len(set.union(*parts))
 
 
@@ -75,20 +73,30 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
 def test_what_is_done_is_not_done_again(study, cohort):
     out, verdict, _ = study
     models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
-    pools = [make_setting(one_fold(fold), cohort, {}, out).whole for fold in range(FOLDS)]
+    pools = [make_arms(one_fold(fold), cohort, {}, out).whole for fold in range(FOLDS)]
     assert len(models) == 2 * FOLDS + sum(whole != 2 for whole in pools)
-    assert cross_validate(PLAN, cohort, out=out) == verdict
+    assert run_benchmark(PLAN, cohort, out=out) == verdict
     assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == models
     with pytest.raises(OutputError, match="another plan"):
-        cross_validate(PLAN.model_copy(update={"seeds": (1,)}), cohort, out=out)
+        run_benchmark(PLAN.model_copy(update={"seeds": (1,)}), cohort, out=out)
 
 
-@pytest.mark.parametrize(("subjects", "runs"), [({}, cross_validate), ({"fold": 1}, run_benchmark)])
-def test_a_plan_with_folds_runs_all_of_them_or_the_one_it_names(tmp_path, subjects, runs):
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(json.loads(json.dumps(CONTENT))), encoding="utf-8")
-    study = runner(study_plan(path, changes={"subjects": subjects}))
-    assert study.func is runs
+def test_no_fold_waits_for_another(cohort, tmp_path):
+    jobs = FoldStudy.make(PLAN, cohort, tmp_path / "out").jobs()
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert {job.name.partition("/")[0] for job in jobs} == {"fold0", "fold1", "fold2"}
+    for job in jobs:
+        fold = job.name.partition("/")[0]
+        assert all(need.startswith(f"{fold}/") for need in job.needs)
+        assert job.product.is_relative_to(tmp_path / "out" / fold)
+    assert sum(not job.needs for job in ready(jobs)) == sum(job.name.endswith("model.json") for job in jobs)
+
+
+def test_the_reports_of_all_and_of_each_fold_know_their_plan(study):
+    out, *_ = study
+    for folder in (out, *(out / f"fold{fold}" for fold in range(FOLDS))):
+        assert "<td>mine.yaml</td>" in (folder / "report.html").read_text(encoding="utf-8")
+        assert (folder / "run.json").is_file()
 
 
 @pytest.mark.parametrize("subjects", [{"folds": 3, "fold": 3}, {"fold": 0}, {"folds": 2}, {"folds": 3, "fold": -1}])
@@ -100,7 +108,7 @@ def test_folds_that_are_not_there_are_refused(subjects):
 def test_more_folds_than_subjects_are_refused_before_anything_is_written(cohort, tmp_path):
     subjects = PLAN.subjects.model_copy(update={"folds": 8})
     with pytest.raises(ConfigError, match="8 folds of 7 subjects"):
-        cross_validate(PLAN.model_copy(update={"subjects": subjects}), cohort, out=tmp_path / "out")
+        run_benchmark(PLAN.model_copy(update={"subjects": subjects}), cohort, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="does not say which fold"):
-        run_benchmark(PLAN, cohort, out=tmp_path / "out")
+        make_arms(PLAN, cohort, {}, tmp_path / "out")

@@ -224,7 +224,7 @@ def test_the_search_for_the_best_baseline_is_asked_for_by_flag_or_plan(
     slices, tmp_path, monkeypatch, options, learning_rate
 ):
     asked = []
-    monkeypatch.setattr("lesionforge.benchmark.kinds.run_benchmark", lambda plan, *_, **__: asked.append(plan) or "")
+    monkeypatch.setattr("lesionforge.benchmark.run.run_benchmark", lambda plan, *_, **__: asked.append(plan) or "")
     plan = tmp_path / "plan.yaml"
     plan.write_text("{arms: {real: {}}, baseline: real, training: {batch_size: 4}}")
     typed("benchmark", plan, "--data", slices, "--out", tmp_path / "out", *options)

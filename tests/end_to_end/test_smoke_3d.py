@@ -2,8 +2,9 @@
 
 import pytest
 
-from lesionforge.benchmark.kinds import runner, study_plan
+from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan_file import preset
+from lesionforge.benchmark.run import run_benchmark
 from tests.helpers import tiny_cohort
 
 
@@ -11,9 +12,8 @@ from tests.helpers import tiny_cohort
 def test_every_method_removes_lesions_from_volumes(tmp_path):
     cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=3, n_subjects=8, n_healthy=2, shape=(32, 32, 24))
     shares = {"subjects": {"train": 0.75, "test": 0.25}}
-    study = runner(study_plan(preset("pseudo_healthy"), scale="smoke_3d", changes=shares))
-    (plan,) = study.args
-    study(cohort, out=tmp_path / "out")
+    plan = study_plan(preset("pseudo_healthy"), scale="smoke_3d", changes=shares)
+    run_benchmark(plan, cohort, out=tmp_path / "out")
     folder = tmp_path / "out"
     assert (folder / "report.html").is_file()
     for name in plan.methods:

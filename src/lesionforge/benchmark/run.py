@@ -19,7 +19,7 @@ from lesionforge.engine.base import Engine, Say
 from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.pool import threads_of
 from lesionforge.errors import ConfigError
-from lesionforge.files import alone_in, one_at_a_time
+from lesionforge.files import alone_in, clear_leftovers, one_at_a_time
 
 
 @one_at_a_time
@@ -56,6 +56,7 @@ def run_benchmark(
     of_folds = {name: _begin(fold, cohort, source) for name, fold in study.folds.items()}
     engine, decided = engine or LocalEngine(workers, threads=threads_of(workers, plan.training.device)), _once(say)
     engine.run(lambda: study.jobs(decided), say, ProgressFile(out))
+    clear_leftovers(out)
     for name, fold in study.folds.items():
         say(f"{name}: {_finish(fold, of_folds[name])}")
     return _finish(study, record)

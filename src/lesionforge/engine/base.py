@@ -81,16 +81,17 @@ class Engine(ABC):
             watcher: told which jobs there are, and which failed.
 
         Raises:
-            WorkerError: if the process of a job ended twice, once all other jobs are done.
+            WorkerError: if a job ends without its product; or if the process of one ended twice, once all other jobs
+                are done.
             Exception: what a job raised.
         """
-        begun, done, repeated, lost = set[str](), set[str](), set[str](), dict[str, str]()
+        begun, repeated, lost = set[str](), set[str](), dict[str, str]()
         with self.session() as session:
             while True:
                 jobs = known()
                 if watcher is not None:
                     watcher.known(jobs)
-                for job in ready(jobs, begun=begun | done, lost=lost):
+                for job in ready(jobs, begun=begun, lost=lost):
                     session.submit(job)
                     begun.add(job.name)
                 if not begun:
@@ -104,7 +105,7 @@ class Engine(ABC):
                 elif outcome.lost is not None:
                     lost[job.name] = outcome.lost
                 elif outcome.error is None:
-                    done.add(job.name)
+                    _check_product(job)
                     say(outcome.line)
                 if watcher is not None and (job.name in lost or outcome.error is not None):
                     watcher.failed(job, str(outcome.error or outcome.lost))
@@ -113,3 +114,10 @@ class Engine(ABC):
         if lost:
             what = f"{'; '.join(f'{name} {why}' for name, why in lost.items())}, twice, perhaps for want of memory"
             raise WorkerError("worker processes", what, "use fewer workers; the same command goes on where it was")
+
+
+def _check_product(job: Job) -> None:
+    """See that a job that ended left its product; else it would begin again and again."""
+    if not job.done:
+        what = f"is not there, although {job.name}, which writes it, came to its end"
+        raise WorkerError(job.product, what, "see that nothing else works in this folder; the same command goes on")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ def ready(jobs: Sequence[Job], *, begun: Collection[str] = (), lost: Collection[
 
     Args:
         jobs: all that are known.
-        begun: names of those that run or ran.
-        lost: names of those that failed.
+        begun: names of those that run, or wait for a process.
+        lost: names of those that are given up.
 
     Raises:
         ValueError: if a job needs one that is not known.
@@ -54,8 +54,3 @@ def ready(jobs: Sequence[Job], *, begun: Collection[str] = (), lost: Collection[
                 raise ValueError(f"{job.name} needs {name}, which is no job")
     waiting = [job for job in jobs if job.name not in begun and job.name not in lost and not job.done]
     return [job for job in waiting if all(by_name[name].done for name in job.needs)]
-
-
-def unique(jobs: Iterable[Job]) -> list[Job]:
-    """Return the jobs without those whose name came before, in order."""
-    return list({job.name: job for job in reversed(list(jobs))}.values())[::-1]

@@ -51,7 +51,7 @@ class _Here(Session):
     def wait(self) -> Outcome:
         job = self.queue.popleft()
         try:
-            return Outcome(job, line=job.run())
+            return Outcome(job, line=unwrapped(job.run))
         except Exception as error:
             return Outcome(job, error=error)
 
@@ -91,7 +91,12 @@ class _There(Session):
     def _dispatch(self) -> None:
         while self.queue and self.idle:
             job, process = self.queue.popleft(), self.idle.pop()
-            self.running[process.submit(unwrapped, job.run)] = (job, process)
+            try:
+                future = process.submit(unwrapped, job.run)
+            except BrokenProcessPool:  # it was ended while it had nothing to do
+                process = self._start()
+                future = process.submit(unwrapped, job.run)
+            self.running[future] = (job, process)
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, get_context("spawn"), start_worker, (self.threads, os.getpid()))

@@ -109,7 +109,7 @@ def start_worker(threads: int, parent: int) -> None:
 
 
 def unwrapped(function: Callable[..., Result], *job: Any) -> Result:
-    """Run a job in another process; an error of ours comes back as itself, since causes are not handed over."""
+    """Run a job; an error of ours comes back as itself, since another process does not hand over causes."""
     try:
         return function(*job)
     except Exception as error:

@@ -1,9 +1,9 @@
 import pytest
 
-from lesionforge.benchmark.arms import control
-from lesionforge.benchmark.arms.control import controlled_lengths
+from lesionforge.benchmark.arms.ahead import Ahead
+from lesionforge.benchmark.arms.control import Lengths, controlled_length
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.setting import make_setting
 from tests.helpers import tiny_cohort
 
 
@@ -12,8 +12,11 @@ def cohort(tmp_path_factory):
     return tiny_cohort(tmp_path_factory.mktemp("cohort"), spatial_dims=2, n_subjects=8)
 
 
-def lengths(monkeypatch, cohort, folder, scores, **changes):
-    """Return what the control finds where a training of so many steps scores ``scores[number][steps]``."""
+def lengths(cohort, folder, scores, **changes):
+    """Return what the control finds where a training of so many steps scores ``scores[number][steps]``.
+
+    Beside it are size, seed, arm and steps of every training whose score was asked for.
+    """
     plan = {
         "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2, 3]},
         "training": {"steps": 2},
@@ -23,14 +26,18 @@ def lengths(monkeypatch, cohort, folder, scores, **changes):
     }
     asked = []
 
-    def development_score(setting, number, seed, name, steps):
-        asked.append((number, seed, name, steps))
-        return scores[number][steps] if number in scores else 0.5
+    def scored(training):
+        number = training.repeat.train_size
+        asked.append((number, training.repeat.seed, training.name, training.steps))
+        return scores[number][training.steps] if number in scores else 0.5
 
-    monkeypatch.setattr(control, "development_score", development_score)
-    setting = make_setting(Plan.model_validate(plan | changes), cohort, {}, folder)
-    found = controlled_lengths(setting, lambda job, jobs: (job(*one) for one in jobs), lambda line: None)
-    return found, asked
+    arms = make_arms(Plan.model_validate(plan | changes), cohort, {}, folder)
+    ahead = Ahead(study=arms, scored=scored)
+    return Lengths(of={size: controlled_length(ahead, size) for size in arms.sizes}), asked
+
+
+def steps_of(found):
+    return {size: found.steps(size) for size in found.of}
 
 
 @pytest.mark.parametrize(
@@ -44,39 +51,37 @@ def lengths(monkeypatch, cohort, folder, scores, **changes):
     ],
     ids=["long enough", "worse", "lengthened", "budget reached", "budget in between"],
 )
-def test_a_size_is_lengthened_until_doubling_no_longer_helps(
-    monkeypatch, cohort, tmp_path, dice, max_steps, steps, words, doubt
-):
-    found, asked = lengths(monkeypatch, cohort, tmp_path, {3: dice}, control={"max_steps": max_steps})
-    assert found.steps == {2: 2, 3: steps, 4: 2}
+def test_a_size_is_lengthened_until_doubling_no_longer_helps(cohort, tmp_path, dice, max_steps, steps, words, doubt):
+    found, asked = lengths(cohort, tmp_path, {3: dice}, control={"max_steps": max_steps})
+    assert steps_of(found) == {2: 2, 3: steps, 4: 2}
     assert {n for number, _, _, n in asked if number == 3} == set(dice)
     assert {seed for _, seed, _, _ in asked} == {0, 1, 2}
     assert words in f"{found.describe()} {found.doubt}"
     assert (found.doubt is not None) == doubt
-    assert set(found.undertrained) == ({3} if doubt else set())
+    assert {size for size, length in found.of.items() if length.undertrained} == ({3} if doubt else set())
 
 
-def test_each_size_and_the_whole_pool_has_a_length_of_its_own(monkeypatch, cohort, tmp_path):
+def test_each_size_and_the_whole_pool_has_a_length_of_its_own(cohort, tmp_path):
     scores = {2: {2: 0.5, 4: 0.5}, 3: {2: 0.5, 4: 0.6, 8: 0.6}, 4: {2: 0.5, 4: 0.6, 8: 0.7, 16: 0.7}}
-    found, _ = lengths(monkeypatch, cohort, tmp_path, scores)
-    assert found.steps == {2: 2, 3: 4, 4: 8}
+    found, _ = lengths(cohort, tmp_path, scores)
+    assert steps_of(found) == {2: 2, 3: 4, 4: 8}
     assert found.doubt is None
 
 
-def test_the_controlled_arm_may_be_another_but_the_reference_is_the_baseline(monkeypatch, cohort, tmp_path):
-    _, asked = lengths(monkeypatch, cohort, tmp_path, {}, control={"arm": "none"})
+def test_the_controlled_arm_may_be_another_but_the_reference_is_the_baseline(cohort, tmp_path):
+    _, asked = lengths(cohort, tmp_path, {}, control={"arm": "none"})
     assert {(number, name) for number, _, name, _ in asked} == {(2, "none"), (3, "none"), (4, "real")}
 
 
 @pytest.mark.parametrize(("after", "steps"), [(6.0, 4), (12.0, 2)])
-def test_of_a_score_where_less_is_better_a_fall_is_a_gain(monkeypatch, cohort, tmp_path, after, steps):
+def test_of_a_score_where_less_is_better_a_fall_is_a_gain(cohort, tmp_path, after, steps):
     scores = {number: {2: 9.0, 4: after, 8: after} for number in (2, 3, 4)}
-    found, _ = lengths(monkeypatch, cohort, tmp_path, scores, primary="hd95")
-    assert set(found.steps.values()) == {steps}
+    found, _ = lengths(cohort, tmp_path, scores, primary="hd95")
+    assert set(steps_of(found).values()) == {steps}
 
 
-def test_without_a_control_every_size_may_be_undertrained(monkeypatch, cohort, tmp_path):
-    found, asked = lengths(monkeypatch, cohort, tmp_path, {}, control=None)
+def test_without_a_control_every_size_may_be_undertrained(cohort, tmp_path):
+    found, asked = lengths(cohort, tmp_path, {}, control=None)
     assert not asked
     assert found.describe() == "not made"
     assert found.doubt == "its length was not controlled (n = 2, n = 3, n = 4)"

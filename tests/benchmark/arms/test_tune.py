@@ -1,14 +1,13 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms import tune
+from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.choice import Choice
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.arms.tune import best, trials, tuned
 from lesionforge.benchmark.plan import Plan, Tune
-from lesionforge.benchmark.setting import make_setting
 from tests.helpers import tiny_cohort
 
 PLAN = {
@@ -26,70 +25,68 @@ def cohort(tmp_path_factory):
     return tiny_cohort(tmp_path_factory.mktemp("cohort"), spatial_dims=2, n_subjects=8)
 
 
-def search(monkeypatch, cohort, folder, score, **changes):
+def search(cohort, folder, score, **changes):
+    """Return the study that was found, the table, and the trainings whose scores were asked for."""
     asked = []
 
-    def development_score(setting, number, seed, name, steps):
-        asked.append((number, seed, name, steps, setting.arm_folder(number, seed, name, steps).name))
-        return score(number, seed, setting.task_of(number, name), setting.training_of(number, seed=seed, steps=steps))
+    def scored(training):
+        asked.append(training)
+        return score(training)
 
-    monkeypatch.setattr(tune, "development_score", development_score)
-    setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, folder)
-    return tuned(setting, lambda job, jobs: (job(*one) for one in jobs), lambda line: None), asked
+    arms = make_arms(Plan.model_validate(PLAN | changes), cohort, {}, folder)
+    return *tuned(Ahead(study=arms, scored=scored)), asked
 
 
-def hill(number, seed, task, training):
+def hill(training):
     """A score with its top at ct, 0.009 and, but for two subjects, 16."""
-    batch = 8 if number == 2 else 16
-    return (
-        (task.augment == "ct") - abs(math.log(task.learning_rate / 0.009)) - abs(math.log(training.batch_size / batch))
-    )
+    best_batch = 8 if training.repeat.train_size == 2 else 16
+    rate, batch = training.task.learning_rate, training.options(training.steps).batch_size
+    return (training.task.augment == "ct") - abs(math.log(rate / 0.009)) - abs(math.log(batch / best_batch))
 
 
-def test_the_best_of_each_option_is_kept_at_each_size_and_the_arms_inherit_it(monkeypatch, cohort, tmp_path):
-    setting, _ = search(monkeypatch, cohort, tmp_path, hill)
+def test_the_best_of_each_option_is_kept_at_each_size_and_the_arms_inherit_it(cohort, tmp_path):
+    arms, *_ = search(cohort, tmp_path, hill)
     for number, batch in ((2, 8), (3, 16), (4, 16)):
-        assert setting.choice(number) == Choice(augment="ct", learning_rate=pytest.approx(0.009), batch_size=batch)
-        assert setting.task_of(number, "real").augment == "ct"
-        assert setting.task_of(number, "bare").augment == "none"
-        assert setting.task_of(number, "bare").learning_rate == pytest.approx(0.009)
-        assert setting.task_of(number, "slow").learning_rate == 1e-5
-        assert setting.training_of(number, seed=1, steps=5).batch_size == batch
+        assert arms.choice(number) == Choice(augment="ct", learning_rate=pytest.approx(0.009), batch_size=batch)
+        assert arms.task_of(number, "real").augment == "ct"
+        assert arms.task_of(number, "bare").augment == "none"
+        assert arms.task_of(number, "bare").learning_rate == pytest.approx(0.009)
+        assert arms.task_of(number, "slow").learning_rate == 1e-5
+        assert arms.repeat(number, 1).training("slow", 5).options(5).batch_size == batch
 
 
-def test_every_trial_is_trained_once_with_every_seed_in_a_folder_of_its_own(monkeypatch, cohort, tmp_path):
-    _, asked = search(monkeypatch, cohort, tmp_path, hill)
-    assert len(set(asked)) == len(asked) == 3 * 3 * 6
-    assert {name for _, _, name, _, _ in asked} == {"real"}
-    folders = {(number, seed, folder) for number, seed, _, _, folder in asked}
-    assert len(folders) == len(asked)
-    assert (2, 0, "real_2") in folders
-    assert (2, 0, "real_2_ct-lr0.009-b8") in folders
+def test_every_trial_is_trained_once_with_every_seed_in_a_folder_of_its_own(cohort, tmp_path):
+    _, _, asked = search(cohort, tmp_path, hill)
+    folders = {training.folder.relative_to(tmp_path / "runs").as_posix() for training in asked}
+    assert len(folders) == len(asked) == 3 * 3 * 6
+    assert {training.name for training in asked} == {"real"}
+    assert {training.steps for training in asked} == {2}
+    assert "n2/seed0/arms/real_2" in folders
+    assert "n2/seed0/arms/real_2_ct-lr0.009-b8" in folders
 
 
-def test_the_table_holds_every_trial(monkeypatch, cohort, tmp_path):
-    setting, asked = search(monkeypatch, cohort, tmp_path, hill)
-    table = pd.read_csv(tmp_path / "tuning.csv")
+def test_the_table_holds_every_trial(cohort, tmp_path):
+    arms, table, asked = search(cohort, tmp_path, hill)
     assert len(table) == len(asked)
     kept = table[table["kept"]].groupby("fraction")["options"].unique()
     assert {number: list(names) for number, names in kept.items()} == {
-        number: [str(setting.choice(number))] for number in (2, 3, 4)
+        number: [str(arms.choice(number))] for number in (2, 3, 4)
     }
 
 
-def test_one_search_may_be_for_all_sizes_and_with_fewer_seeds(monkeypatch, cohort, tmp_path):
-    setting, asked = search(monkeypatch, cohort, tmp_path, hill, tune={"number": 2, "seeds": 1, "augment": ["ct"]})
-    assert {(number, seed) for number, seed, *_ in asked} == {(2, 0)}
-    (choice,) = {setting.choice(number) for number in (2, 3, 4)}
+def test_one_search_may_be_for_all_sizes_and_with_fewer_seeds(cohort, tmp_path):
+    arms, _, asked = search(cohort, tmp_path, hill, tune={"number": 2, "seeds": 1, "augment": ["ct"]})
+    assert {(training.repeat.train_size, training.repeat.seed) for training in asked} == {(2, 0)}
+    (choice,) = {arms.choice(number) for number in (2, 3, 4)}
     assert choice == Choice(augment="ct", learning_rate=pytest.approx(0.009), batch_size=8)
 
 
-def test_without_a_search_the_plan_is_as_it_was(monkeypatch, cohort, tmp_path):
-    setting, asked = search(monkeypatch, cohort, tmp_path, hill, tune=None)
+def test_without_a_search_the_plan_is_as_it_was(cohort, tmp_path):
+    arms, table, asked = search(cohort, tmp_path, hill, tune=None)
     assert not asked
-    assert setting.task_of(2, "real") == setting.plan.task_of("real")
-    assert setting.arm_folder(2, 0, "real", 2).name == "real_2"
-    assert not (tmp_path / "tuning.csv").exists()
+    assert table is None
+    assert arms.task_of(2, "real") == arms.plan.task_of("real")
+    assert arms.repeat(2, 0).training("real", 2).folder.name == "real_2"
 
 
 def test_the_best_has_the_best_mean_of_its_seeds_and_no_value_never_wins():

@@ -2,25 +2,24 @@
 
 import tempfile
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
 
+from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
 from lesionforge.benchmark.estimate.dry_run import Estimate, dry_run, duration
 from lesionforge.benchmark.estimate.timing import STEPS, Timing, peak_memory, time_units
 from lesionforge.benchmark.estimate.work import Unit, Work, work_of
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.healing.healing_run import run_healing
-from lesionforge.benchmark.healing.healing_setting import make_healing_setting
+from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.run import _train_all
-from lesionforge.benchmark.setting import make_setting
-from lesionforge.engine.pool import Pool, in_new_process
+from lesionforge.benchmark.run import run_benchmark
+from lesionforge.engine.local import LocalEngine
+from lesionforge.engine.pool import in_new_process
 from lesionforge.errors import ConfigError, LeakError
 from lesionforge.training.model_folder import read_info
-from tests.benchmark.test_healing import CONTENT as HEALING
+from tests.benchmark.healing.test_healing_study import CONTENT as HEALING
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
@@ -124,23 +123,22 @@ def counted(works):
 @pytest.mark.slow
 def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, changes, longest):
     monkeypatch.setitem(PAPER_EPOCHS, "real", 3)
-    setting = make_setting(Plan.model_validate(PLAN | changes), cohort, {}, tmp_path / "dry")
-    works = work_of(setting, longest=longest)
-    run_folder = tmp_path / "run"
-    with Pool(1, threads=1) as run:
-        _train_all(replace(setting, out=run_folder), run, lambda line: None)
+    plan, run_folder = Plan.model_validate(PLAN | changes), tmp_path / "run"
+    study = ArmStudy.make(plan, cohort, {}, tmp_path / "dry")
+    works = work_of(study, longest=longest)
+    LocalEngine().run(ArmStudy.make(plan, cohort, {}, run_folder).jobs, say=lambda line: None)
     assert counted(works) == trained(run_folder)
     drawn = sum(work.count for work in works if work.stage == "offline cases")
     assert drawn == len(list(run_folder.rglob("provenance/*.json")))
-    others = counted(work_of(setting, longest=not longest))
+    others = counted(work_of(study, longest=not longest))
     assert (others == counted(works)) == ("control" not in changes)
 
 
 def test_volumes_and_mask_generators(volumes, tmp_path):
     drawn = VOLUMES["mask_generators"]["drawn"] | {"masks": str(write_masks(tmp_path / "masks", 24))}
     plan = Plan.model_validate(VOLUMES | {"mask_generators": {"drawn": drawn}})
-    works = work_of(make_setting(plan, volumes, {}, tmp_path / "dry"))
-    setting = make_setting(plan, volumes, {}, tmp_path / "dry")
+    study = ArmStudy.make(plan, volumes, {}, tmp_path / "dry")
+    works = work_of(study)
     stages = {(work.stage, work.name): work.count for work in works}
     assert stages == {
         ("mask generator", "drawn"): 2,
@@ -152,7 +150,7 @@ def test_volumes_and_mask_generators(volumes, tmp_path):
     }
     units = {work.unit: work for work in works}
     assert {unit.name for unit in units if unit.stage == "arm"} == {"real", "drawn"}
-    timings = time_here(setting, units)
+    timings = time_here(study, units)
     by_name = {(unit.stage, unit.name): timing for unit, timing in timings.items()}
     assert by_name["mask generator", "drawn"].images == 3 * 2
     assert by_name["synthesizer", "inpaint"].images == 2
@@ -165,18 +163,18 @@ def test_volumes_and_mask_generators(volumes, tmp_path):
         assert (timing.parameters > 0) == (unit.stage != "offline cases")
 
 
-def time_here(setting, units):
+def time_here(study, units):
     """Time in this process, which starts sooner."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lesionforge.benchmark.estimate.timing.in_new_process", lambda job, *args, threads: job(*args))
-        return time_units(setting, units, workers=1)
+        return time_units(study, units, workers=1)
 
 
 def test_each_network_is_timed_once_and_slow_options_are_left_out(cohort, tmp_path):
     plan = Plan.model_validate(PLAN | {"control": CONTROL, "tune": TUNE})
-    setting = make_setting(plan, cohort, {}, tmp_path)
-    works = [*work_of(setting), *work_of(setting, longest=True)]
-    timings = time_here(setting, [work.unit for work in works])
+    study = ArmStudy.make(plan, cohort, {}, tmp_path)
+    works = [*work_of(study), *work_of(study, longest=True)]
+    timings = time_here(study, [work.unit for work in works])
     arms = Counter(unit.name for unit in timings if unit.stage == "arm")
     assert arms == {
         "classical": 3,
@@ -195,8 +193,8 @@ def test_each_network_is_timed_once_and_slow_options_are_left_out(cohort, tmp_pa
 
 def test_the_parameters_are_those_of_all_networks_that_train(cohort, tmp_path):
     plan = Plan.model_validate(PLAN)
-    setting = make_setting(plan, cohort, {}, tmp_path)
-    ((_, timing),) = time_here(setting, [Unit(stage="arm", name="classical")]).items()
+    study = ArmStudy.make(plan, cohort, {}, tmp_path)
+    ((_, timing),) = time_here(study, [Unit(stage="arm", name="classical")]).items()
     (path,) = tmp_path.rglob("checkpoints/last.ckpt")
     weights = torch.load(path, weights_only=True)["optimizer_states"][0]["state"].values()
     assert timing.parameters == sum(state["exp_avg"].numel() for state in weights)
@@ -205,10 +203,10 @@ def test_the_parameters_are_those_of_all_networks_that_train(cohort, tmp_path):
 @pytest.mark.slow
 def test_a_study_of_methods_that_heal(volumes, tmp_path):
     plan = HealingPlan.model_validate(HEALING | {"methods": {"gan": HEALING["methods"]["gan"]}, "baselines": []})
-    works = work_of(make_healing_setting(plan, volumes, {}, tmp_path / "dry"))
-    run_healing(plan, volumes, out=tmp_path / "run")
+    works = work_of(HealingStudy.make(plan, volumes, {}, tmp_path / "dry"))
+    run_benchmark(plan, volumes, out=tmp_path / "run")
     assert counted(works) == trained(tmp_path / "run")
-    timings = time_here(make_healing_setting(plan, volumes, {}, tmp_path / "dry"), [work.unit for work in works])
+    timings = time_here(HealingStudy.make(plan, volumes, {}, tmp_path / "dry"), [work.unit for work in works])
     assert [unit.name for unit in timings] == ["f_pre", "gan"]
     assert all(timing.images == 2 and timing.seconds > 0 for timing in timings.values())
 
@@ -216,8 +214,8 @@ def test_a_study_of_methods_that_heal(volumes, tmp_path):
 def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volumes, tmp_path):
     method = {"method": "healing_gan", "options": {"optimiser": {"n_critic": 3}}}
     plan = HealingPlan.model_validate(HEALING | {"methods": {"gan": method}, "baselines": []})
-    setting = make_healing_setting(plan, volumes, {}, tmp_path)
-    ((_, timing),) = time_here(setting, [Unit(stage="method", name="gan")]).items()
+    study = HealingStudy.make(plan, volumes, {}, tmp_path)
+    ((_, timing),) = time_here(study, [Unit(stage="method", name="gan")]).items()
     assert timing.images == 3 * 2
 
 

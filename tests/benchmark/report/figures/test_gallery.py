@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms.control import Lengths
-from lesionforge.benchmark.arms.tune import sizes_of
-from lesionforge.benchmark.jobs import fit_synthesizer
+from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
+from lesionforge.benchmark.arms.arm_study import ArmStudy
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.curves import LOSS, TEST_DICE, TRAINING_DICE
 from lesionforge.benchmark.report.figures.gallery import arm_log, examples, gallery
-from lesionforge.benchmark.run import report
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from tests.helpers import NESTED, tiny_cohort
@@ -23,6 +21,7 @@ DIMS = [2, 3]
 PLAN = {
     "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [3]},
     "task": {"spatial_dims": 2},
+    "training": {"steps": 20},
     "seeds": [5],
     "synthesizers": {
         "brighter": {"method": "injection", "masks": "bank", "cases": 3, "min_volume": 20},
@@ -38,22 +37,22 @@ PLAN = {
     "baseline": "classical",
     "examples": 2,
 }
-STEPS = 20
+STEPS = PLAN["training"]["steps"]
 SYNTHETIC = {"placement_brighter.png", "synthesizers.png", "intensities.svg"}
 
 
-def write_arms(setting):
+def write_arms(arms):
     """Put logs, perfect predictions and random scores where training would have put them."""
     rows = []
-    for arm in setting.plan.arms:
-        folder = setting.arm_folder(3, 5, arm, STEPS)
+    for arm in arms.plan.arms:
+        folder = arms.repeat(3, 5).training(arm, STEPS).folder
         (folder / "predictions").mkdir(parents=True)
         (folder / "metrics.csv").write_text(f"epoch,step,{LOSS}\n0,9,2.0\n0,19,1.0\n")
-        for case in setting.test:
+        for case in arms.test:
             shutil.copy(case.label, folder / "predictions" / case.label.name)
             rows.append({"arm": arm, "fraction": 3, "seed": 5, "case_id": case.case_id, "subject_id": case.subject_id})
     results = pd.DataFrame(rows).assign(dice=np.random.default_rng(0).random(len(rows)))
-    results.to_csv(setting.out / "results.csv", index=False)
+    results.to_csv(arms.out / "results.csv", index=False)
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
@@ -61,11 +60,12 @@ def finished(request, tmp_path_factory):
     """What a run leaves behind, with synthesizers that need no training."""
     folder = tmp_path_factory.mktemp("finished")
     cohort = tiny_cohort(folder / "cohort", spatial_dims=request.param, n_subjects=8)
-    setting = make_setting(Plan.model_validate(PLAN), cohort, {}, folder / "run")
-    for name in setting.plan.synthesizers:
-        fit_synthesizer(setting, 3, 5, name)
-    write_arms(setting)
-    return setting
+    arms = make_arms(Plan.model_validate(PLAN), cohort, {}, folder / "run")
+    for name in arms.plan.synthesizers:
+        fit_synthesizer(arms.repeat(3, 5), name)
+    draw_offline(arms.repeat(3, 5), "brighter")
+    write_arms(arms)
+    return arms
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def copied(finished, tmp_path):
     return replace(finished, out=shutil.copytree(finished.out, tmp_path / "run"))
 
 
-def lengths(setting):
-    return Lengths(steps=dict.fromkeys(sizes_of(setting), STEPS), found={}, undertrained={})
+def report(arms):
+    return ArmStudy(plan=arms.plan, arms=arms, out=arms.out).report()
 
 
-def figures_of(setting):
-    made = gallery(setting, steps=STEPS)
+def figures_of(arms):
+    made = gallery(arms, steps=STEPS)
     assert made.problems == ()
     return {one.file: one.figure for one in made.figures}
 
@@ -90,7 +90,7 @@ def pictures(figure):
 
 
 def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
-    report(copied, lengths(copied))
+    report(copied)
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     made = gallery(copied, steps=STEPS).figures
     assert {one.file for one in made} == {"groups.svg", "learning_curves.svg", "augmentations.png", *SYNTHETIC}
@@ -106,7 +106,7 @@ def test_a_report_is_the_same_when_it_is_written_again_and_trains_nothing(copied
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     pages = []
     for _ in range(2):
-        report(copied, lengths(copied))
+        report(copied)
         pages.append((copied.out / "report.html").read_bytes())
     assert pages[0] == pages[1]
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
@@ -115,9 +115,9 @@ def test_a_report_is_the_same_when_it_is_written_again_and_trains_nothing(copied
 def test_a_run_without_logs_models_and_cohorts_still_has_a_report(copied):
     for log in copied.out.rglob("metrics.csv"):
         log.unlink()
-    shutil.rmtree(copied.folder(3, 5) / "cohorts")
-    shutil.rmtree(copied.folder(3, 5) / "synthesizers")
-    report(copied, lengths(copied))
+    shutil.rmtree(copied.repeat(3, 5).folder / "cohorts")
+    shutil.rmtree(copied.repeat(3, 5).folder / "synthesizers")
+    report(copied)
     assert {path.name for path in (copied.out / "figures").iterdir()} == {
         "differences.svg",
         "arms.svg",
@@ -128,13 +128,13 @@ def test_a_run_without_logs_models_and_cohorts_still_has_a_report(copied):
 
 
 def test_a_figure_that_cannot_be_drawn_is_named_in_the_report(copied):
-    drawn = read_cohort(copied.cohort_folder(3, 5, "brighter")).cases[0]
+    drawn = read_cohort(copied.repeat(3, 5).cohort_folder("brighter")).cases[0]
     drawn.images["FLAIR"].write_bytes(b"")
-    log = copied.arm_folder(3, 5, "few", STEPS) / "metrics.csv"
+    log = copied.repeat(3, 5).training("few", STEPS).folder / "metrics.csv"
     log.write_text("")
     made = gallery(copied, steps=STEPS)
     assert {one.file for one in made.figures} == {"groups.svg", "synthesizers.png", "augmentations.png"}
-    report(copied, lengths(copied))
+    report(copied)
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     (told,) = [line for line in page.splitlines() if "Figures that could not be drawn" in line]
     assert drawn.images["FLAIR"].name in told
@@ -181,21 +181,21 @@ def test_of_several_classes_each_is_shown_by_the_case_with_most_of_it(tmp_path):
     synthesizers = {"label": {"method": "pix2pix", "options": {"condition": "label"}, "blend": "full"}}
     arms = {"classical": {}, "label": {"synthesizer": "label"}}
     plan = Plan.model_validate(PLAN | {"synthesizers": synthesizers, "arms": arms})
-    setting = make_setting(plan, cohort, {}, tmp_path / "run")
-    untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(setting.model_folder(3, 5, "label"))
-    figure = figures_of(setting)["synthesizers.png"]
+    arms = make_arms(plan, cohort, {}, tmp_path / "run")
+    untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(arms.repeat(3, 5).model_folder("label"))
+    figure = figures_of(arms)["synthesizers.png"]
     notes = [panel.texts[0].get_text() for panel in figure.axes if panel.texts]
-    labels = {case.case_id: load_scan(case, setting.channels).label for case in setting.train[3, 5]}
+    labels = {case.case_id: load_scan(case, arms.channels).label for case in arms.train[3, 5]}
     largest = {name: max(labels, key=lambda case: (labels[case] == NESTED[name]).sum()) for name in ("oedema", "core")}
     assert notes == [f"{case_id}, {name}" for name, case_id in largest.items()]
 
 
 def test_a_scan_without_a_place_for_the_mask_is_told(finished):
     huge = {name: one.model_copy(update={"min_volume": 1e6}) for name, one in finished.plan.synthesizers.items()}
-    setting = replace(finished, plan=finished.plan.model_copy(update={"synthesizers": huge}))
-    made = gallery(setting, steps=STEPS)
+    arms = replace(finished, plan=finished.plan.model_copy(update={"synthesizers": huge}))
+    made = gallery(arms, steps=STEPS)
     assert "synthesizers.png" not in {one.file for one in made.figures}
-    assert sorted(problem.where for problem in made.problems) == sorted(case.case_id for case in setting.train[3, 5])
+    assert sorted(problem.where for problem in made.problems) == sorted(case.case_id for case in arms.train[3, 5])
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
@@ -204,9 +204,9 @@ def test_a_synthesizer_of_label_maps_draws_the_scans_own_lesion(tmp_path, spatia
     synthesizers = {"label": {"method": "pix2pix", "options": {"condition": "label"}, "blend": "full"}}
     arms = {"classical": {}, "label": {"synthesizer": "label"}}
     plan = Plan.model_validate(PLAN | {"synthesizers": synthesizers, "arms": arms})
-    setting = make_setting(plan, cohort, {}, tmp_path / "run")
-    untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(setting.model_folder(3, 5, "label"))
-    (one,) = [one for one in gallery(setting, steps=STEPS).figures if one.file == "synthesizers.png"]
+    arms = make_arms(plan, cohort, {}, tmp_path / "run")
+    untrained_pix2pix(cohort, spatial_dims=2, condition="label").save(arms.repeat(3, 5).model_folder("label"))
+    (one,) = [one for one in gallery(arms, steps=STEPS).figures if one.file == "synthesizers.png"]
     assert "that of the scan's own lesion" in one.caption
     for source, mask, drawn in (one.figure.axes[start : start + 3] for start in range(0, 9, 3)):
         assert set(np.unique(mask.images[0].get_array())) == {0, 1, 2}
@@ -245,7 +245,7 @@ def test_the_steps_of_fine_tuning_follow_those_of_pretraining(tmp_path):
 def test_dice_on_the_way_is_shown_where_it_was_logged(copied):
     assert "dice_curves.svg" not in figures_of(copied)
     for arm, best in (("classical", 0.6), ("few", 0.3)):
-        log = copied.arm_folder(3, 5, arm, STEPS) / "metrics.csv"
+        log = copied.repeat(3, 5).training(arm, STEPS).folder / "metrics.csv"
         log.write_text(
             f"epoch,step,{LOSS},{TRAINING_DICE},{TEST_DICE}\n0,9,2.0,,\n0,9,,0.1,0.2\n0,19,1.0,,\n0,19,,0.9,{best}\n"
         )

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lesionforge.benchmark.arms.arm_study import ArmStudy
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.errors import CohortError, ConfigError, DoubtWarning, LeakError
 from lesionforge.preprocessing.pipeline import Preprocessing
@@ -24,34 +25,34 @@ def cohort(tmp_path_factory):
 
 
 def test_roles_are_taken(cohort, tmp_path):
-    setting = make_setting(plan(subjects={"numbers": [4]}), cohort, ROLES, tmp_path)
-    assert set(setting.train[4, 0].subjects) == set(ROLES["pool"])
-    assert set(setting.development.subjects) == set(ROLES["development"])
-    assert set(setting.test.subjects) == set(ROLES["final"])
+    arms = make_arms(plan(subjects={"numbers": [4]}), cohort, ROLES, tmp_path)
+    assert set(arms.train[4, 0].subjects) == set(ROLES["pool"])
+    assert set(arms.development.subjects) == set(ROLES["development"])
+    assert set(arms.test.subjects) == set(ROLES["final"])
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_training_sets_nest_and_share_no_subject_with_the_rest(cohort, tmp_path, spatial_dims):
     def made(*numbers):
         subjects = {"train": 0.6, "development": 0.1, "test": 0.3, "numbers": numbers}
-        return make_setting(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
+        return make_arms(plan(subjects=subjects, task={"spatial_dims": spatial_dims}), cohort, {}, tmp_path)
 
-    setting = made(1, 2, 4)
-    sets = [set(setting.train[number, 0].subjects) for number in (1, 2, 4)]
+    arms = made(1, 2, 4)
+    sets = [set(arms.train[number, 0].subjects) for number in (1, 2, 4)]
     assert [len(found) for found in sets] == [1, 2, 4]
     assert sets[0] < sets[1] < sets[2]
     assert set(made(0.5).train[0.5, 0].subjects) == sets[1]
-    parts = [sets[2], set(setting.development.subjects), set(setting.test.subjects)]
+    parts = [sets[2], set(arms.development.subjects), set(arms.test.subjects)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 7
     assert "sub_07" not in set.union(*parts)
-    assert len(setting.preprocessing[4, 0].spacing) == spatial_dims
+    assert len(arms.preprocessing[4, 0].spacing) == spatial_dims
 
 
 def test_the_seed_decides_who_is_split_off_and_taken(cohort, tmp_path):
     def parts(**subjects):
         subjects = {"train": 0.4, "development": 0.3, "test": 0.3, "numbers": [2], **subjects}
         plans = [plan(subjects=subjects | {"seed": seed}) for seed in range(5)]
-        found = [make_setting(one, cohort, ROLES, tmp_path) for one in plans]
+        found = [make_arms(one, cohort, ROLES, tmp_path) for one in plans]
         return {one.test.subjects for one in found}, {one.train[2, 0].subjects for one in found}
 
     tested, _ = parts()
@@ -70,16 +71,16 @@ def test_preprocessing_knows_the_training_cases_of_its_size_alone(tmp_path):
     mixed = fine.with_cases((*fine, *coarse))
     roles = {"pool": [*fine.subjects[:2], "sub_00c"], "development": ["sub_01c"], "final": ["sub_02c", "sub_02"]}
     for seed in range(4):
-        setting = make_setting(plan(subjects={"numbers": [2, 3], "seed": seed}), mixed, roles, tmp_path)
-        for key, cases in setting.train.items():
+        arms = make_arms(plan(subjects={"numbers": [2, 3], "seed": seed}), mixed, roles, tmp_path)
+        for key, cases in arms.train.items():
             alone = Preprocessing.fit(fingerprint(cases, ("FLAIR",)), spatial_dims=2)
-            assert setting.preprocessing[key] == alone
+            assert arms.preprocessing[key] == alone
 
 
 def test_classes_that_no_training_case_shows_are_known(cohort, tmp_path):
     for labels, absent in ((cohort.labels, ()), ({**cohort.labels, "ghost": 7}, ("ghost",))):
-        setting = make_setting(plan(subjects={"numbers": [2]}), replace(cohort, labels=labels), ROLES, tmp_path)
-        assert setting.absent == {(number, seed): absent for number in (2, 4) for seed in (0, 1, 2)}
+        arms = make_arms(plan(subjects={"numbers": [2]}), replace(cohort, labels=labels), ROLES, tmp_path)
+        assert arms.absent == {(number, seed): absent for number in (2, 4) for seed in (0, 1, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -91,71 +92,71 @@ SHARES = {"train": 0.75, "development": 0.125, "test": 0.125}
 
 
 def trained_on(cohort, folder, numbers, seeds=(0, 1, 2, 3), **subjects):
-    setting = make_setting(plan(subjects={**SHARES, "numbers": numbers, **subjects}, seeds=seeds), cohort, {}, folder)
-    return setting, {key: set(cases.subjects) for key, cases in setting.train.items()}
+    arms = make_arms(plan(subjects={**SHARES, "numbers": numbers, **subjects}, seeds=seeds), cohort, {}, folder)
+    return arms, {key: set(cases.subjects) for key, cases in arms.train.items()}
 
 
 def test_each_seed_trains_on_subjects_of_its_own_unless_told_otherwise(many, tmp_path):
-    setting, sets = trained_on(many, tmp_path, [4])
+    arms, sets = trained_on(many, tmp_path, [4])
     assert len({frozenset(sets[4, seed]) for seed in range(4)}) > 1
-    assert [setting.draw(seed) for seed in range(4)] == [0, 1, 2, 3]
+    assert [arms.draw(seed) for seed in range(4)] == [0, 1, 2, 3]
     _, again = trained_on(many, tmp_path, [4])
     assert again == sets
-    setting, sets = trained_on(many, tmp_path, [4], draws=1)
+    arms, sets = trained_on(many, tmp_path, [4], draws=1)
     assert len({frozenset(sets[4, seed]) for seed in range(4)}) == 1
-    setting, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), draws=2)
-    assert [setting.draw(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
+    arms, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), draws=2)
+    assert [arms.draw(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
     assert sets[4, 7] == sets[4, 5] != sets[4, 3] == sets[4, 9]
 
 
 def test_the_sizes_of_a_draw_nest_and_the_whole_pool_is_there_for_the_reference(many, tmp_path):
     for numbers, whole in (([2, 6], 12), ([0.25, 0.5], 1.0), ([2, 12], 12)):
-        setting, sets = trained_on(many, tmp_path, numbers)
-        assert setting.whole == whole
+        arms, sets = trained_on(many, tmp_path, numbers)
+        assert arms.whole == whole
         for seed in range(4):
             small, large = (sets[number, seed] for number in numbers)
-            assert small < large <= sets[whole, seed] == set(setting.pool.subjects)
+            assert small < large <= sets[whole, seed] == set(arms.pool.subjects)
         assert {number for number, _ in sets} == {*numbers, whole}
-        parts = setting.split()
+        parts = ArmStudy(plan=arms.plan, arms=arms, out=tmp_path).split()
         assert set(parts) == {"pool", "development", "test"} | {
             f"train n{number:g} draw{draw}" for number in numbers for draw in range(4)
         }
 
 
 def test_few_real_subjects_are_those_of_the_draw(many, tmp_path):
-    setting, _ = trained_on(many, tmp_path, [6])
-    assert len({setting.draw_seed(seed) for seed in range(4)}) == 4
+    arms, _ = trained_on(many, tmp_path, [6])
+    assert len({arms.draw_seed(seed) for seed in range(4)}) == 4
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_coarser_spacing_is_for_all_sizes(cohort, tmp_path, spatial_dims):
     task, spacing = {"spatial_dims": spatial_dims}, (2.5,) * spatial_dims
-    setting = make_setting(plan(task=task, spacing=spacing, subjects={"numbers": [2, 4]}), cohort, ROLES, tmp_path)
-    assert {preprocessing.spacing for preprocessing in setting.preprocessing.values()} == {spacing}
+    arms = make_arms(plan(task=task, spacing=spacing, subjects={"numbers": [2, 4]}), cohort, ROLES, tmp_path)
+    assert {preprocessing.spacing for preprocessing in arms.preprocessing.values()} == {spacing}
     with pytest.raises(ValueError, match=f"but needs {spatial_dims} numbers"):
         plan(task=task, spacing=(*spacing, 2.5))
 
 
 @pytest.mark.parametrize(("real", "what"), [(3, "3 of 2 subjects"), (0.1, "leaves 0 of them")])
 def test_an_arm_that_wants_subjects_who_are_not_there_is_refused_at_once(cohort, tmp_path, real, what):
-    arms = {"real": {}, "few": {"real": real}}
+    few = {"real": {}, "few": {"real": real}}
     with pytest.raises(ConfigError, match=what):
-        make_setting(plan(arms=arms, subjects={"numbers": [4, 2]}), cohort, ROLES, tmp_path)
+        make_arms(plan(arms=few, subjects={"numbers": [4, 2]}), cohort, ROLES, tmp_path)
 
 
 @pytest.mark.parametrize("primary", ["dice_core", "hd95_nonsense", "area_difference_mm2"])
 def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, tmp_path, primary):
     what = f"primary: '{primary}' is not a score of Tiny; choose from dice, lesion_dice, hd95"
     with pytest.raises(ConfigError, match=what):
-        make_setting(plan(primary=primary, subjects={"numbers": [2]}), cohort, ROLES, tmp_path)
+        make_arms(plan(primary=primary, subjects={"numbers": [2]}), cohort, ROLES, tmp_path)
 
 
 def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
-    setting = make_setting(plan(subjects={"numbers": [2]}, channels=["T1"]), cohort, ROLES, tmp_path)
-    assert setting.channels == setting.preprocessing[2, 0].channels == ("T1",)
-    assert all(set(case.images) == {"T1"} for case in (*setting.train[2, 0], *setting.development, *setting.test))
+    arms = make_arms(plan(subjects={"numbers": [2]}, channels=["T1"]), cohort, ROLES, tmp_path)
+    assert arms.channels == arms.preprocessing[2, 0].channels == ("T1",)
+    assert all(set(case.images) == {"T1"} for case in (*arms.train[2, 0], *arms.development, *arms.test))
     with pytest.raises(CohortError, match="no channel 'T2'"):
-        make_setting(plan(channels=["T2"]), cohort, ROLES, tmp_path)
+        make_arms(plan(channels=["T2"]), cohort, ROLES, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_only_the_channels_of_the_plan_are_used(cohort, tmp_path):
 )
 def test_subjects_that_are_not_there_are_told(cohort, tmp_path, subjects, what):
     with pytest.raises(ConfigError, match=what):
-        make_setting(plan(subjects=subjects), cohort, ROLES, tmp_path)
+        make_arms(plan(subjects=subjects), cohort, ROLES, tmp_path)
 
 
 def test_subjects_may_be_counted_by_kind(tmp_path):
@@ -187,8 +188,8 @@ def test_subjects_may_be_counted_by_kind(tmp_path):
         "test": {"lesion": 1, "lesion_free": 2},
         "numbers": [1.0],
     }
-    setting = make_setting(plan(subjects=subjects), cohort, {}, tmp_path)
-    parts = (setting.train[1.0, 0], setting.development, setting.test)
+    arms = make_arms(plan(subjects=subjects), cohort, {}, tmp_path)
+    parts = (arms.train[1.0, 0], arms.development, arms.test)
     assert [(len(part.with_lesions()), len(part.healthy())) for part in parts] == [(3, 2), (1, 0), (1, 2)]
     assert len({subject for part in parts for subject in part.subjects}) == 9
 
@@ -201,12 +202,12 @@ BY_ROLE = {"train": "pool", "development": "development", "test": "final", "numb
 def test_a_scan_under_two_names_in_two_roles_is_refused(spatial_dims, part, tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims)
     roles = {"pool": cohort.subjects[:2], "development": cohort.subjects[2:3], "final": cohort.subjects[3:]}
-    made = make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
+    made = make_arms(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*"))
     other = {"development": made.development, "final": made.test}[part].cases[0]
     other.images["FLAIR"].write_bytes(made.pool.cases[0].images["FLAIR"].read_bytes())
     with pytest.raises(LeakError, match=f"case_000 and {other.case_id}: hold the same image"):
-        make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
+        make_arms(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
 
 
 def test_names_that_read_alike_in_two_roles_are_a_warning_that_names_both(tmp_path):
@@ -215,4 +216,4 @@ def test_names_that_read_alike_in_two_roles_are_a_warning_that_names_both(tmp_pa
     cohort = cohort.with_cases([replace(case, subject_id=name) for case, name in zip(cohort, names, strict=True)])
     roles = {"pool": names[:2], "development": names[2:3], "final": names[3:]}
     with pytest.warns(DoubtWarning, match="p05 and sub-P5 read alike"):
-        make_setting(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")
+        make_arms(plan(subjects=BY_ROLE), cohort, roles, tmp_path / "out")

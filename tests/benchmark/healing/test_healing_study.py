@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import yaml
 
 from lesionforge.benchmark.healing.healing_charts import flows
 from lesionforge.benchmark.healing.healing_jobs import score
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_report import sentence
-from lesionforge.benchmark.healing.healing_run import run_healing
-from lesionforge.benchmark.healing.healing_setting import make_healing_setting
-from lesionforge.benchmark.kinds import runner, study_plan
+from lesionforge.benchmark.healing.healing_study import HealingStudy
+from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.scores.healed_scans.healed import REFERENCES
@@ -58,14 +56,14 @@ def cohort(tmp_path_factory):
 def study(cohort, tmp_path_factory):
     """A study of all methods, run once."""
     out, said = tmp_path_factory.mktemp("healing") / "study", []
-    verdict = run_healing(PLAN, cohort, out=out, say=said.append)
+    verdict = run_benchmark(PLAN, cohort, out=out, say=said.append)
     assert len(said) == 1 + len(PLAN.methods) + 1
     assert verdict in html.unescape((out / "report.html").read_text(encoding="utf-8"))
     return out
 
 
 def test_every_method_is_scored_on_every_test_case_beside_the_scan_itself_and_nothing(study, cohort):
-    results, test = pd.read_csv(study / "results.csv"), make_healing_setting(PLAN, cohort, {}, study).test
+    results, test = pd.read_csv(study / "results.csv"), HealingStudy.make(PLAN, cohort, {}, study).test
     expected = {(name, 3, case.case_id) for name in (*PLAN.methods, *REFERENCES) for case in test}
     assert set(zip(results["method"], results["seed"], results["case_id"], strict=True)) == expected
     assert len(results) == len(expected) == 12
@@ -78,12 +76,12 @@ def test_every_method_is_scored_on_every_test_case_beside_the_scan_itself_and_no
 def test_methods_and_f_pre_compute_on_the_device_of_the_run(study, cohort, tmp_path, monkeypatch):
     out = shutil.copytree(study, tmp_path / "study")
     changed = HealingPlan.model_validate({**CONTENT, "training": {**TRAINING, "device": "cuda"}})
-    setting = make_healing_setting(changed, cohort, {}, out)
-    setting.results_file(3).unlink()
+    made = HealingStudy.make(changed, cohort, {}, out)
+    made.results_file(3).unlink()
     asked = pretend_cuda(monkeypatch)
-    score(setting, 3)
+    score(made, 3)
     assert len(asked) == len(PLAN.methods) + 1
-    flows(setting)
+    flows(made)
     assert len(asked) == len(PLAN.methods) + 1 + 2
     assert {device for _, device in asked} == {"cuda"}
 
@@ -118,16 +116,16 @@ def test_a_study_that_was_stopped_does_only_what_is_missing_and_ends_the_same(st
         gone.unlink()
     there = {path: path.stat().st_mtime_ns for path in copied.rglob("model.json")}
     assert len(there) == len(PLAN.methods)
-    run_healing(PLAN, cohort, out=copied)
+    run_benchmark(PLAN, cohort, out=copied)
     assert {path: path.stat().st_mtime_ns for path in there} == there
     assert (copied / "results.csv").read_text() == before
 
 
 def test_another_plan_or_other_cases_are_refused(study, cohort):
     with pytest.raises(OutputError, match="another plan"):
-        run_healing(PLAN.model_copy(update={"seeds": (4,)}), cohort, out=study)
+        run_benchmark(PLAN.model_copy(update={"seeds": (4,)}), cohort, out=study)
     with pytest.raises(OutputError, match="other cases"):
-        run_healing(PLAN, cohort.with_cases(cohort.cases[:-1]), out=study)
+        run_benchmark(PLAN, cohort.with_cases(cohort.cases[:-1]), out=study)
 
 
 def by_roles(cohort, bare=()):
@@ -140,19 +138,19 @@ def by_roles(cohort, bare=()):
 
 def test_a_test_case_without_a_mask_is_told(cohort, tmp_path):
     with pytest.raises(CohortError, match="case_004: has a lesion but no mask, which scores need"):
-        make_healing_setting(*by_roles(cohort, bare=["case_004"]), tmp_path)
+        HealingStudy.make(*by_roles(cohort, bare=["case_004"]), tmp_path)
 
 
 def test_f_pre_learns_from_the_outlined_cases_alone(cohort, tmp_path):
-    setting = make_healing_setting(*by_roles(cohort, bare=["case_001"]), tmp_path)
-    assert [case.case_id for case in setting.train] == ["case_000", "case_001", "case_002"]
-    assert [case.case_id for case in setting.outlined] == ["case_000", "case_002"]
+    made = HealingStudy.make(*by_roles(cohort, bare=["case_001"]), tmp_path)
+    assert [case.case_id for case in made.train] == ["case_000", "case_001", "case_002"]
+    assert [case.case_id for case in made.outlined] == ["case_000", "case_002"]
 
 
 def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path):
     plan, cases, roles = by_roles(cohort)
     with pytest.raises(LeakError, match=cohort.subjects[0]):
-        run_healing(plan, cases, out=tmp_path / "out", roles={**roles, "final": cohort.subjects[:1]})
+        run_benchmark(plan, cases, out=tmp_path / "out", roles={**roles, "final": cohort.subjects[:1]})
     assert not (tmp_path / "out").exists()
 
 
@@ -180,13 +178,14 @@ def test_methods_share_options_and_the_part_of_the_head():
     }  # fmt: skip
 
 
-def test_what_a_plan_holds_says_what_runs_it(tmp_path):
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(CONTENT))
-    study = runner(study_plan(path, changes={"seeds": [8]}))
-    assert (study.func, study.args[0].seeds) == (run_healing, (8,))
-    path.write_text(yaml.safe_dump({"arms": {"real": {}}, "baseline": "real"}))
-    assert runner(study_plan(path)).func.__name__ == "run_benchmark"
+def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp_path):
+    plan = HealingPlan.model_validate({**CONTENT, "seeds": [3, 4]})
+    jobs = {job.name: job for job in HealingStudy.make(plan, cohort, {}, tmp_path).jobs()}
+    assert len(jobs) == 1 + 2 * (len(PLAN.methods) + 1)
+    for seed in plan.seeds:
+        methods = {f"seed{seed}/methods/{name}/model.json" for name in PLAN.methods}
+        assert set(jobs[f"seed{seed}/results.csv"].needs) == {"f_pre/model.json", *methods}
+        assert all(jobs[name].needs == () for name in methods)
 
 
 def scores(healthiness, *, f_pre_dice):

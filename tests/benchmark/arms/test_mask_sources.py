@@ -6,12 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms.ingredients import train_arm
+from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_mask_generator, train
 from lesionforge.benchmark.arms.mask_sources import describe_mask_generators, mask_warnings
-from lesionforge.benchmark.jobs import fit_mask_generator, fit_synthesizer
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import LeakError
 from lesionforge.files import write_json
@@ -65,26 +64,26 @@ def study(masks, cohort, tmp_path_factory):
     """A benchmark with a mask generator, run once."""
     out = tmp_path_factory.mktemp("benchmark") / "study"
     said = []
-    settings = Plan.model_validate(plan(masks))
-    run_benchmark(settings, cohort, out=out, say=said.append)
+    content = Plan.model_validate(plan(masks))
+    run_benchmark(content, cohort, out=out, say=said.append)
     assert any(line.startswith("shapes, n = 3, seed 3: fitted") for line in said)
-    return make_setting(settings, cohort, {}, out)
+    return make_arms(content, cohort, {}, out)
 
 
 @pytest.mark.slow
 def test_a_mask_generator_draws_on_the_device_of_the_run(study, masks, cohort, tmp_path, monkeypatch):
     out = shutil.copytree(study.out, tmp_path / "study")
-    settings = Plan.model_validate(plan(masks, training={**TRAINING, "device": "cuda"}))
-    setting = make_setting(settings, cohort, {}, out)
-    shutil.rmtree(setting.cohort_folder(3, 3, "paste"))
+    content = Plan.model_validate(plan(masks, training={**TRAINING, "device": "cuda"}))
+    repeat = make_arms(content, cohort, {}, out).repeat(3, 3)
+    shutil.rmtree(repeat.cohort_folder("paste"))
     asked = pretend_cuda(monkeypatch)
-    fit_synthesizer(setting, 3, 3, "paste")
+    draw_offline(repeat, "paste")
     assert asked == [("MaskGenerator", "cuda")]
 
 
 def test_a_mask_generator_says_where_the_lesions_of_an_arm_go(study):
-    fitted = set(read_info(study.mask_generator_folder(3, 3, "shapes")).training_subjects)
-    drawn = read_cohort(study.cohort_folder(3, 3, "paste"))
+    fitted = set(read_info(study.repeat(3, 3).mask_generator_folder("shapes")).training_subjects)
+    drawn = read_cohort(study.repeat(3, 3).cohort_folder("paste"))
     assert len(drawn) > 0
     for case in drawn:
         assert case.mask_id == "maskgan"
@@ -94,39 +93,40 @@ def test_a_mask_generator_says_where_the_lesions_of_an_arm_go(study):
 
 def test_the_report_says_what_the_masks_are_like_and_warns_of_copies_and_of_nothing(study, cohort, tmp_path):
     assert "Masks of shapes" in (study.out / "report.html").read_text(encoding="utf-8")
-    setting = make_setting(study.plan, cohort, {}, shutil.copytree(study.out, tmp_path / "study"))
-    file = setting.mask_generator_folder(3, 3, "shapes") / "mask_scores.csv"
+    arms = make_arms(study.plan, cohort, {}, shutil.copytree(study.out, tmp_path / "study"))
+    file = arms.repeat(3, 3).mask_generator_folder("shapes") / "mask_scores.csv"
     scores = pd.read_csv(file).set_index("score")
     for copies, empty, words in ((0.05, 0.1, []), (0.9, 0.1, ["repeats its training masks"]), (0.1, 0.6, ["nothing"])):
         scores.loc["copies", "drawn"], scores.loc["empty", "drawn"] = copies, empty
         scores.to_csv(file)
-        warnings = mask_warnings(setting)
+        warnings = mask_warnings(arms)
         assert len(warnings) == len(words)
         assert all(word in warning for word, warning in zip(words, warnings, strict=True))
     scores.loc["volume_ml_median"] = [1.25, 2.5, "as real"]
     scores.to_csv(file)
-    assert "volume in ml 1.25 (real 2.50)" in describe_mask_generators(setting)["Masks of shapes"]
+    assert "volume in ml 1.25 (real 2.50)" in describe_mask_generators(arms)["Masks of shapes"]
     file.unlink()
-    assert (describe_mask_generators(setting), mask_warnings(setting)) == ({}, [])
+    assert (describe_mask_generators(arms), mask_warnings(arms)) == ({}, [])
 
 
 def test_the_masks_of_held_out_people_are_not_fitted_on(study):
     held_out = study.test.ancestry | study.development.ancestry
-    fitted = set(read_info(study.mask_generator_folder(3, 3, "shapes")).training_subjects)
+    fitted = set(read_info(study.repeat(3, 3).mask_generator_folder("shapes")).training_subjects)
     assert len(held_out) == 4
     assert not held_out & fitted
 
 
 def test_a_mask_generator_that_knows_a_test_subject_is_refused(study, cohort, tmp_path):
     out = shutil.copytree(study.out, tmp_path / "study")
-    setting = make_setting(study.plan, cohort, {}, out)
-    folder, tester = setting.mask_generator_folder(3, 3, "shapes"), setting.test.subjects[0]
+    arms = make_arms(study.plan, cohort, {}, out)
+    repeat, tester = arms.repeat(3, 3), arms.test.subjects[0]
+    folder = repeat.mask_generator_folder("shapes")
     info = read_info(folder)
     forged = info.model_copy(update={"training_subjects": (*info.training_subjects, tester)})
     write_json(folder / "model.json", forged.model_dump(mode="json"))
-    shutil.rmtree(setting.folder(3, 3) / "arms")
+    shutil.rmtree(repeat.folder / "arms")
     with pytest.raises(LeakError, match=f"shapes: was fitted on the test subject {tester}"):
-        train_arm(setting, 3, 3, "synthetic", 2)
+        train(repeat.training("synthetic", 2))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_volumes_are_not_drawn_into_slices_on_the_fly(masks):
 
 @pytest.mark.parametrize("name", ["{}_mask", "{}", "lesion-{}", "sub-000+{}"])
 def test_bare_masks_whose_names_lead_to_somebody_held_out_are_not_fitted_on(name, masks, cohort, tmp_path, monkeypatch):
-    setting = make_setting(Plan.model_validate(plan(tmp_path / "bare")), cohort, {}, tmp_path / "out")
-    held_out = [*setting.test.cases, *setting.development.cases]
+    arms = make_arms(Plan.model_validate(plan(tmp_path / "bare")), cohort, {}, tmp_path / "out")
+    held_out = [*arms.test.cases, *arms.development.cases]
     (tmp_path / "bare").mkdir()
     files = sorted(masks.iterdir())
     for file, case in zip(files, held_out, strict=False):
@@ -162,5 +162,5 @@ def test_bare_masks_whose_names_lead_to_somebody_held_out_are_not_fitted_on(name
         shutil.copy(file, tmp_path / "bare")
     fitted = []
     monkeypatch.setattr(MaskGAN, "fit", lambda cases, **_: fitted.extend(case.case_id for case in cases))
-    fit_mask_generator(setting, 3, 3, "shapes")
+    fit_mask_generator(arms.repeat(3, 3), "shapes")
     assert fitted == [file.name.removesuffix(".nii.gz") for file in files[-3:]]

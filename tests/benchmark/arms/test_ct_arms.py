@@ -7,13 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms.control import Lengths
-from lesionforge.benchmark.arms.target_scans import target_scans, target_warnings
+from lesionforge.benchmark.arms.control import Length, Lengths
+from lesionforge.benchmark.arms.repeats import make_arms
+from lesionforge.benchmark.arms.target_scans import match_targets, target_scans, target_warnings
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.report.figures.gallery import gallery
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.run import run_benchmark
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.errors import LeakError, LesionforgeError
 from lesionforge.scores.predictions.image_scores import class_average
@@ -53,7 +53,7 @@ PLAN = Plan.model_validate(
     }
 )
 
-LENGTHS = Lengths(steps={2: 1}, found={}, undertrained={})
+LENGTHS = Lengths(of={2: Length(steps=1)})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study)
 @pytest.fixture(scope="module")
 def figures(study, cohort):
     """File → figure of the finished run."""
-    return {one.file: one.figure for one in gallery(make_setting(PLAN, cohort, {}, study), steps=1).figures}
+    return {one.file: one.figure for one in gallery(make_arms(PLAN, cohort, {}, study), steps=1).figures}
 
 
 def test_each_lesion_class_is_shown_in_a_colour_that_is_named(figures, cohort):
@@ -167,19 +167,20 @@ def test_healthy_scans_are_looked_at_before_anything_is_trained(tmp_path):
 @pytest.mark.slow
 def test_healthy_scans_of_held_out_people_are_not_drawn_into(tmp_path):
     cohort, healthy = bleeds(tmp_path / "b", 4), stacks(tmp_path / "h", 5)
-    setting = make_setting(implant_plan(tmp_path / "Healthy"), cohort, {}, tmp_path / "out")
-    known = setting.test.subjects[0]
+    arms = make_arms(implant_plan(tmp_path / "Healthy"), cohort, {}, tmp_path / "out")
+    known = arms.test.subjects[0]
     write_nnunet(
         healthy.with_cases([replace(case, subject_id=known) if case.subject_id == "h01" else case for case in healthy]),
         tmp_path / "Healthy",
     )
-    setting.targets_folder(2, 0, "implant").parent.mkdir(parents=True)
-    leftover = setting.targets_folder(2, 0, "implant").parent / ".implant.killed"
-    leftover.mkdir()
-    scans = target_scans(setting, 2, 0, "implant")
+    repeat = arms.repeat(2, 0)
+    leftover = repeat.targets_folder("implant").parent / ".implant.killed"
+    leftover.mkdir(parents=True)
+    match_targets(repeat, "implant")
+    scans = target_scans(repeat, "implant")
     assert set(scans.subjects) == {"h00", "h02", "h03", "h04"}
     assert not leftover.exists()
-    (warning,) = target_warnings(setting)
+    (warning,) = target_warnings(arms)
     assert "n = 2: too few subjects" in warning
 
 
@@ -238,7 +239,7 @@ def test_a_lesion_of_its_own_is_not_drawn_on_the_fly():
 def test_the_report_names_the_network(cohort, tmp_path):
     def network(**task):
         plan = PLAN.model_copy(update={"task": PLAN.task.model_copy(update=task)})
-        return method_notes(make_setting(plan, cohort, {}, tmp_path), LENGTHS)["Network"]
+        return method_notes(make_arms(plan, cohort, {}, tmp_path), LENGTHS)["Network"]
 
     assert network() == "2D U-Net, widths 4, 8"
     assert network(network="fcn8s") == "FCN-8s at 0.25 of the published width"
@@ -248,7 +249,7 @@ def test_the_report_names_the_network(cohort, tmp_path):
 def test_healthy_scans_that_are_test_scans_under_other_names_are_refused(tmp_path):
     cohort, healthy = bleeds(tmp_path / "b", 4), stacks(tmp_path / "h", 2)
     plan = implant_plan(tmp_path / "Healthy")
-    tested = make_setting(plan, cohort, {}, tmp_path / "out").test.cases[0]
+    tested = make_arms(plan, cohort, {}, tmp_path / "out").test.cases[0]
     channel = cohort.channels[0]
     healthy.cases[0].images[channel].write_bytes(tested.images[channel].read_bytes())
     write_nnunet(healthy, tmp_path / "Healthy")

@@ -5,12 +5,13 @@ import shutil
 import pytest
 from torch import nn
 
+from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer, score_test, train
+from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.ingredients import drawing_device, ingredients
-from lesionforge.benchmark.jobs import fit_synthesizer, score_arm
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.drawn import side_by_side
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.training.loop import TrainingConfig
@@ -63,32 +64,35 @@ def cohort(tmp_path_factory):
 def trained(cohort, tmp_path_factory):
     """A benchmark of which everything is trained and nothing drawn or judged."""
     out = tmp_path_factory.mktemp("benchmark") / "study"
-    setting = make_setting(Plan.model_validate(PLAN), cohort, {}, out)
-    fit_synthesizer(setting, 4, 3, "inpaint")
-    score_arm(setting, 4, 3, "classical", 1)
-    run = setting.folder(4, 3)
-    for folder in (run / "cohorts", run / "selections" / "inpaint" / "drawn"):
-        shutil.rmtree(folder)
-    for file in (*run.glob("arms/*/results.csv"), run / "selections" / "inpaint" / "recommended.json"):
-        file.unlink()
-    shutil.rmtree(run / "arms" / "classical_1" / "predictions")
+    repeat = make_arms(Plan.model_validate(PLAN), cohort, {}, out).repeat(4, 3)
+    fit_synthesizer(repeat, "inpaint")
+    choose(repeat, "inpaint")
+    train(repeat.training("classical", 1))
+    shutil.rmtree(repeat.selection_folder("inpaint") / "drawn")
+    (repeat.selection_folder("inpaint") / "recommended.json").unlink()
     return out
 
 
 def on(cohort, trained, tmp_path, **training):
-    """Return the setting of a copy of the benchmark with another machine."""
+    """Return the repeat of a copy of the benchmark with another machine."""
     out = shutil.copytree(trained, tmp_path / "study")
     plan = Plan.model_validate({**PLAN, "training": {**TRAINING, **training}})
-    return make_setting(plan, cohort, {}, out)
+    return make_arms(plan, cohort, {}, out).repeat(4, 3)
+
+
+def draw(repeat):
+    """Judge the candidates, and draw with the one that is chosen."""
+    choose(repeat, "inpaint")
+    draw_offline(repeat, "inpaint")
 
 
 @pytest.mark.parametrize("device", ["cuda", "auto"])
 def test_candidates_judges_and_the_chosen_generator_go_to_the_device_of_the_run(
     cohort, trained, tmp_path, monkeypatch, device
 ):
-    setting = on(cohort, trained, tmp_path, device=device)
+    repeat = on(cohort, trained, tmp_path, device=device)
     asked = pretend_cuda(monkeypatch)
-    fit_synthesizer(setting, 4, 3, "inpaint")
+    draw(repeat)
     assert {to for _, to in asked} == {"cuda"}
     names = [name for name, _ in asked]
     generator = type(Pix2Pix.Config(channels=(4, 8)).generator(1, 1)).__name__
@@ -98,17 +102,17 @@ def test_candidates_judges_and_the_chosen_generator_go_to_the_device_of_the_run(
 
 
 def test_an_arm_predicts_on_the_device_of_the_run(cohort, trained, tmp_path, monkeypatch):
-    setting = on(cohort, trained, tmp_path, device="cuda")
+    repeat = on(cohort, trained, tmp_path, device="cuda")
     asked = pretend_cuda(monkeypatch)
-    score_arm(setting, 4, 3, "classical", 1)
+    score_test(repeat.training("classical", 1))
     assert [to for _, to in asked] == ["cuda"]
 
 
 def test_on_a_cpu_everything_stays_there(cohort, trained, tmp_path, monkeypatch):
-    setting = on(cohort, trained, tmp_path, device="cpu")
+    repeat = on(cohort, trained, tmp_path, device="cpu")
     asked = pretend_cuda(monkeypatch)
-    fit_synthesizer(setting, 4, 3, "inpaint")
-    score_arm(setting, 4, 3, "classical", 1)
+    draw(repeat)
+    score_test(repeat.training("classical", 1))
     assert {to for _, to in asked} == {"cpu"}
 
 
@@ -124,13 +128,10 @@ def test_on_a_cpu_everything_stays_there(cohort, trained, tmp_path, monkeypatch)
 def test_on_the_fly_lesions_are_drawn_on_the_device_unless_other_processes_draw_them(
     cohort, trained, tmp_path, monkeypatch, training, expected
 ):
-    setting = on(cohort, trained, tmp_path, **training)
-    setting_of_cpu = on(cohort, trained, tmp_path / "cpu")
-    fit_synthesizer(setting_of_cpu, 4, 3, "inpaint")
-    shutil.rmtree(setting.out)
-    shutil.copytree(setting_of_cpu.out, setting.out)
+    choose(on(cohort, trained, tmp_path / "cpu"), "inpaint")
+    repeat = on(cohort, tmp_path / "cpu" / "study", tmp_path, **training)
     asked = pretend_cuda(monkeypatch)
-    source = ingredients(setting, 4, 3, "on_the_fly").synthetic
+    source = ingredients(repeat.training("on_the_fly", 1)).synthetic
     assert drawing_device(TrainingConfig(**training)) == expected
     assert [to for _, to in asked] == [expected]
     (network,) = networks_of(source.transform.transforms[0].model)
@@ -138,10 +139,10 @@ def test_on_the_fly_lesions_are_drawn_on_the_device_unless_other_processes_draw_
 
 
 def test_the_reports_pictures_are_drawn_on_the_device_of_the_run(cohort, trained, tmp_path, monkeypatch):
-    setting = on(cohort, trained, tmp_path)
-    fit_synthesizer(setting, 4, 3, "inpaint")
+    repeat = on(cohort, trained, tmp_path)
+    draw(repeat)
     plan = Plan.model_validate({**PLAN, "training": {**TRAINING, "device": "cuda"}})
-    run = FinishedRun(setting=make_setting(plan, cohort, {}, setting.out), steps=1)
+    run = FinishedRun(make_arms(plan, cohort, {}, repeat.study.out), steps=1)
     asked = pretend_cuda(monkeypatch)
     assert side_by_side(run, pytest.fail) is not None
     assert {to for _, to in asked} == {"cuda"}

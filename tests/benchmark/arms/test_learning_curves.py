@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from lesionforge.benchmark.arms.ingredients import train_arm
+from lesionforge.benchmark.arms.arm_jobs import train
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.training.model_folder import read_tensors
 from tests.helpers import tiny_cohort
 
@@ -25,9 +25,9 @@ def test_every_arm_is_scored_on_its_training_and_on_the_test_cases_and_trained_a
     logs, weights = {}, {}
     for every in (None, 2):
         plan = Plan.model_validate({**PLAN, "task": task, "learning_curves": every})
-        setting = make_setting(plan, cohort, {}, tmp_path / str(every))
-        folder = train_arm(setting, 1.0, 0, "real", 4)
-        logs[every], weights[every] = pd.read_csv(folder / "metrics.csv"), read_tensors(folder)
+        training = make_arms(plan, cohort, {}, tmp_path / str(every)).repeat(1.0, 0).training("real", 4)
+        train(training)
+        logs[every], weights[every] = pd.read_csv(training.folder / "metrics.csv"), read_tensors(training.folder)
     assert not set(logs[None]) & {"dice/training", "dice/test"}
     points = logs[2].dropna(subset=["dice/training", "dice/test"])
     assert points["step"].tolist() == [1, 3]

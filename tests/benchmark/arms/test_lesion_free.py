@@ -2,11 +2,11 @@
 
 import pytest
 
-from lesionforge.benchmark.arms.ingredients import _on_the_fly
-from lesionforge.benchmark.jobs import fit_synthesizer
+from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
+from lesionforge.benchmark.arms.ingredients import on_the_fly
+from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
-from lesionforge.benchmark.setting import make_setting
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError
@@ -38,13 +38,14 @@ def plan(spatial_dims, **synthesizer):
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_offline_and_on_the_fly_lesions_are_drawn_into_them_alone(spatial_dims, tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=8, n_healthy=4)
-    setting = make_setting(plan(spatial_dims), cohort, {}, tmp_path / "out")
-    free = {case.case_id for case in setting.train[1.0, 0].healthy()}
-    assert 0 < len(free) < len(setting.train[1.0, 0])
-    fit_synthesizer(setting, 1.0, 0, "drawn")
-    drawn = read_cohort(setting.cohort_folder(1.0, 0, "drawn"))
+    repeat = make_arms(plan(spatial_dims), cohort, {}, tmp_path / "out").repeat(1.0, 0)
+    free = {case.case_id for case in repeat.train.healthy()}
+    assert 0 < len(free) < len(repeat.train)
+    fit_synthesizer(repeat, "drawn")
+    draw_offline(repeat, "drawn")
+    drawn = read_cohort(repeat.cohort_folder("drawn"))
     assert {case.source_case for case in drawn} == free
-    source = _on_the_fly(setting, 1.0, 0, "on_the_fly", load_synthesizer(setting.model_folder(1.0, 0, "drawn")))
+    source = on_the_fly(repeat.training("on_the_fly", 1), load_synthesizer(repeat.model_folder("drawn")))
     assert {sample.case_id for sample in source.samples} == free
 
 
