@@ -141,7 +141,7 @@ def write_report(
         ),
         *extras,
     ]
-    page = template("report.html.j2").render(
+    page = template("report/report.html.j2").render(
         title=title,
         verdict=lines,
         verdict_class=_verdict_class(summary, baseline, primary, arm, undertrained),
