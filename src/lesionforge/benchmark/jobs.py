@@ -21,8 +21,9 @@ from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
 from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
-from lesionforge.scores import score_info
 from lesionforge.scores.predictions.case_scores import score_case
+from lesionforge.scores.registry import find_score, metric_in
+from lesionforge.scores.statistics.arm_statistics import value_of
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 
@@ -109,7 +110,7 @@ def score_arm(setting: Setting, number: Number, seed: int, name: str, steps: int
         rows.insert(2, "seed", seed)
         rows.insert(3, "draw", setting.draw(seed))
         write_text(table, rows.to_csv(index=False))
-    info, values = score_info(setting.plan.primary), read_frame(table)[setting.plan.primary]
+    info, values = find_score(setting.plan.primary), read_frame(table)[setting.plan.primary]
     return f"{name}, n = {number:g}, seed {seed}: mean {info.title} {values.mean() * info.factor:.1f}"
 
 
@@ -120,7 +121,8 @@ def development_score(setting: Setting, number: Number, seed: int, name: str, st
     table = folder / "development.csv"
     if not table.is_file():
         write_text(table, score(setting, folder, setting.development, folder / "development").to_csv(index=False))
-    return float(read_frame(table).groupby("subject_id")[setting.plan.primary].mean().mean())
+    rows = read_frame(table)
+    return value_of(rows, metric_in(rows, setting.plan.primary))
 
 
 def score(setting: Setting, folder: Path, cohort: Cohort, keep: Path) -> pd.DataFrame:

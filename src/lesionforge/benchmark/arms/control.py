@@ -11,7 +11,7 @@ import numpy as np
 from lesionforge.benchmark.arms.tune import sizes_of
 from lesionforge.benchmark.jobs import development_score
 from lesionforge.benchmark.setting import Number, Setting
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 
 LENGTHS = "lengths.json"
 
@@ -66,7 +66,7 @@ def controlled_lengths(setting: Setting, run: Callable[..., Iterator[Any]], say:
         return Lengths(steps=steps, found={}, undertrained=dict.fromkeys(steps, "its length was not controlled"))
     found: dict[Number, str] = {}
     undertrained: dict[Number, str] = {}
-    info, unsettled = score_info(plan.primary), list(steps)
+    info, unsettled = find_score(plan.primary), list(steps)
     arms = {number: plan.baseline if number == setting.whole else control.arm or plan.baseline for number in steps}
     while unsettled:
         jobs = [

@@ -24,7 +24,7 @@ from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.synthesize import lesion_free_scans
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.base import training_cohort
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
@@ -114,7 +114,7 @@ def _say_nothing(line: str) -> None:
 def _score(setting: Setting, number: Number, seed: int, name: str, steps: int, *, longest: bool) -> float:
     """Return a score with which search and control make a run as long, or as short, as it can be."""
     batch = setting.training_of(number, seed=seed, steps=steps).batch_size or 1
-    better = longest != (score_info(setting.plan.primary).higher_is_better is False)
+    better = longest != (find_score(setting.plan.primary).higher_is_better is False)
     return (1e9 if better else -1e9) * steps * batch
 
 
