@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.intervals import Estimate, Interval, MeanOverSubjects, mean_interval
+from lesionforge.scores.statistics.resampling import DRAWS
 from lesionforge.scores.statistics.set_statistics import OfSet, SetStatistics, per_group
 
 __all__ = [
@@ -120,22 +121,25 @@ def value_of(rows: pd.DataFrame, metric: Metric) -> float:
     return float(rows.groupby("subject_id")[_column(metric)].mean().mean())
 
 
-def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0) -> Interval:
+def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Interval:
     """Return the mean of one arm with its interval, by the score's own function if it names one.
 
     Args:
         rows: those of one arm, with ``subject_id, seed``.
         metric: the score.
         seed: of the draws of subjects, where there are any.
+        draws: how many there are.
     """
     score = _of_set(metric)
     if score is None:
         return mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
     alone = rows.assign(arm="", fraction=1.0, training=rows["seed"])
-    return SetStatistics(alone, score, baseline="", seed=seed).mean("", 1.0)
+    return SetStatistics(alone, score, baseline="", seed=seed, draws=draws).mean("", 1.0)
 
 
-def compare_arms(results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0) -> pd.DataFrame:
+def compare_arms(
+    results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, draws: int = DRAWS
+) -> pd.DataFrame:
     """Compare every arm with the baseline at the same fraction.
 
     Args:
@@ -144,6 +148,7 @@ def compare_arms(results: pd.DataFrame, *, baseline: str, metric: Metric, seed: 
         baseline: the arm that the others are compared with.
         metric: the column to compare, or a score of a set.
         seed: of the draws of subjects, for a score of a set.
+        draws: how many there are.
 
     Returns:
         A row per arm × fraction, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds,
@@ -167,7 +172,7 @@ def compare_arms(results: pd.DataFrame, *, baseline: str, metric: Metric, seed: 
     if score is None:
         arms = _CaseStatistics(values, _column(metric), baseline=baseline)
     else:
-        arms = SetStatistics(values, score, baseline=baseline, seed=seed)
+        arms = SetStatistics(values, score, baseline=baseline, seed=seed, draws=draws)
     seeds = seed_means(results, metric)
     keys = list(results[["arm", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
     differences = [arms.difference(*key) for key in keys]

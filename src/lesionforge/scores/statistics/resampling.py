@@ -27,6 +27,8 @@ from lesionforge.scores.statistics.intervals import CONFIDENCE, POWER, Interval,
 from lesionforge.seeding import generator
 
 DRAWS = 2000
+TOUCHES = 1e-12
+"""An interval that ends nearer to 0 holds it: ratios of counts are often 0 in many draws."""
 
 Values = NDArray[np.float64]
 OfRows = Callable[[pd.DataFrame], float]
@@ -54,13 +56,15 @@ class Resampling:
             rows: those of one training, with ``subject_id``.
         """
         of_subject = rows.groupby("subject_id", sort=False).indices
+        columns = {str(name): rows[name].to_numpy() for name in rows.columns if name != "subject_id"}
         places = [of_subject.get(subject, np.array([], np.intp)) for subject in self.subjects]
         sizes = np.array([len(place) for place in places])
         values = np.full(len(self.draws), np.nan)
         for number, drawn in enumerate(self.draws):
-            again = rows.take(np.concatenate([places[subject] for subject in drawn]))
-            again["subject_id"] = np.repeat(np.arange(len(drawn)), sizes[drawn])
-            values[number] = score(again) if len(again) else np.nan
+            chosen = np.concatenate([places[subject] for subject in drawn])
+            subject_id = np.repeat(np.arange(len(drawn)), sizes[drawn])
+            again = {"subject_id": subject_id} | {name: column[chosen] for name, column in columns.items()}
+            values[number] = score(pd.DataFrame(again)) if len(chosen) else np.nan
         return values
 
 
@@ -124,7 +128,7 @@ class Resampled:
 
         def distance(log_p: float) -> float:
             low, high = self.limits(-math.expm1(log_p))
-            return low if self.mean > 0 else -high
+            return (low if self.mean > 0 else -high) - TOUCHES
 
         outermost = float(stats.norm.isf(1 / (len(self.replicates) + 1)))
         least = 2 * float(stats.t.sf(outermost / self._widening, self.n - 1))

@@ -72,7 +72,7 @@ class SetStatistics:
         return pd.Series({seed: found.value for seed, found in self._differences(arm, fraction).items()}, dtype=float)
 
     def _seeds(self, arm: str, fraction: float) -> list[int]:
-        return [key[2] for key in self.rows if key[:2] == (arm, fraction)]
+        return sorted(key[2] for key in self.rows if key[:2] == (arm, fraction))
 
     def _differences(self, arm: str, fraction: float) -> dict[int, _Training]:
         found = {}
