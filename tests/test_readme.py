@@ -1,6 +1,7 @@
 """What the README and the docs show works: the Python runs, commands, plans and links exist."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -86,12 +87,19 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_the_scores_page_states_the_rules_as_reports_do():
-    from lesionforge.scores import EMPTY_MASK_RULE, HIT_RULE, SCORES
+    from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE
 
     text = (ROOT / "docs" / "reading-the-scores.md").read_text(encoding="utf-8")
     assert EMPTY_MASK_RULE in text
     assert HIT_RULE in text
-    assert [name for name in SCORES if f"`{name}`" not in text] == []
+
+
+def test_the_lists_of_scores_are_those_of_the_code():
+    script = ROOT / "docs" / "make_score_lists.py"
+    lists = runpy.run_path(str(script))
+    page = lists["PAGE"].read_text(encoding="utf-8")
+    assert set(lists["FAMILIES"]) == set(re.findall(r"<!-- scores of ([\w ]+),", page))
+    assert lists["current"](page) == page, "the lists of scores are not current: run python docs/make_score_lists.py"
 
 
 def test_pictures_are_small_and_shown():

@@ -15,7 +15,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
-from lesionforge.scores import is_score
+from lesionforge.scores.registry import is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig
 from lesionforge.training.loop import TrainingConfig

@@ -105,7 +105,7 @@ def _training_cases(run: Path, cohort: Cohort) -> Cohort:
 def _show(result: Selection) -> None:
     from rich.table import Table
 
-    from lesionforge.scores import QUALITY_SCORES
+    from lesionforge.scores.drawn_images.quality import QUALITY_SCORES
 
     table = Table("score", *map(str, result.summary.index))
     for name, info in QUALITY_SCORES.items():

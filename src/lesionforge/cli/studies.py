@@ -168,9 +168,9 @@ def evaluate(
     Example: lesionforge evaluate predictions Dataset002_Test --out scores.csv
     """
     from lesionforge.files import claim_file, write_text
-    from lesionforge.scores import is_score, score_info
     from lesionforge.scores.predictions.case_scores import evaluate as evaluate_cases
     from lesionforge.scores.predictions.image_scores import NoiseFilter, class_average, precision_recall
+    from lesionforge.scores.registry import find_score, is_score
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -183,7 +183,7 @@ def evaluate(
         write_text(out, table.to_csv(index=False))
     scored = table[table["problem"] == ""]
     for column in filter(is_score, map(str, table.columns)):
-        info, values = score_info(column), scored[column].dropna() * score_info(column).factor
+        info, values = find_score(column), scored[column].dropna() * find_score(column).factor
         if len(values):
             console.print(f"{info.title}: mean {values.mean():.1f} {info.unit}, median {values.median():.1f}")
     if "image_dice" in scored and not math.isnan(average := class_average(scored)):

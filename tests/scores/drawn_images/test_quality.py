@@ -4,10 +4,10 @@ import pytest
 
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
-from lesionforge.scores import QUALITY_SCORES, score_info
 from lesionforge.scores.drawn_images.quality import (
     CALLED_REAL,
     COUNTED,
+    QUALITY_SCORES,
     RANKED,
     image_scores,
     recommend,
@@ -18,6 +18,7 @@ from lesionforge.scores.drawn_images.realism import CONTROL, REAL
 from lesionforge.scores.drawn_images.segmentability import mask_dice, segmentability
 from lesionforge.scores.drawn_images.sharpness import SHARPNESS
 from lesionforge.scores.predictions.overlap import dice
+from lesionforge.scores.registry import find_score
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from tests.helpers import NESTED, tiny_cohort
@@ -85,7 +86,7 @@ def test_every_image_has_a_row_and_every_cohort_its_means(real, task, tmp_path):
     assert summary.loc["late", ["called_real_50", "called_real_10"]].tolist() == [0, 1]
     assert summary.loc[CONTROL, "called_real_50"] == 1
     assert set(summary.columns[1:]) == set(QUALITY_SCORES)
-    assert score_info("fcn_score").unit == "points"
+    assert find_score("fcn_score").unit == "points"
 
 
 def table(**columns):

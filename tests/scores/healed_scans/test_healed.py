@@ -10,9 +10,9 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError, LeakError
 from lesionforge.scores.healed_scans.displacement import displacement, drawn_lesion
 from lesionforge.scores.healed_scans.healed import REFERENCES, score_healed
+from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.healed_scans.healed_summary import summarize_healed
 from lesionforge.scores.healed_scans.healthiness import healthiness, positive, segmentor
-from lesionforge.scores.info import HEALED_SCORES
 from lesionforge.scores.statistics.intervals import ratio_interval
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationConfig, SegmentationTask
 from lesionforge.training.loop import TrainingConfig

@@ -8,8 +8,9 @@ from PIL import Image
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.scores import EMPTY_MASK_RULE, SCORES, is_score, score_info
 from lesionforge.scores.predictions.case_scores import evaluate, score_case
+from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, PREDICTION_SCORES
+from lesionforge.scores.registry import find_score, is_score
 
 ONE_CLASS = {"background": 0, "lesion": 1}
 TWO_CLASSES = {"background": 0, "core": 1, "oedema": 2}
@@ -26,7 +27,7 @@ class TestScoreCase:
     def test_every_score_is_in_the_registry(self, spatial_dims):
         truth = label_map(spatial_dims, 2, 6)
         scores = score_case(truth, truth, (1.0,) * spatial_dims, TWO_CLASSES)
-        assert all(is_score(name) and score_info(name).unit for name in scores)
+        assert all(is_score(name) and find_score(name).unit for name in scores)
         assert all(isinstance(value, float) for value in scores.values())
 
     def test_perfect_prediction(self, spatial_dims):
@@ -85,14 +86,14 @@ def test_in_plane_changes_hd95_only():
 
 
 def test_registry_names_direction_and_the_class():
-    assert SCORES["dice"].higher_is_better is True
-    assert SCORES["hd95"].higher_is_better is False
-    assert SCORES["volume_difference_ml"].higher_is_better is None
-    assert "oedema" in score_info("dice_oedema").title
+    assert PREDICTION_SCORES["dice"].higher_is_better is True
+    assert PREDICTION_SCORES["hd95"].higher_is_better is False
+    assert PREDICTION_SCORES["volume_difference_ml"].higher_is_better is None
+    assert "oedema" in find_score("dice_oedema").title
     assert not is_score("steps")
     assert "empty" in EMPTY_MASK_RULE
     with pytest.raises(ConfigError, match="choose from dice"):
-        score_info("accuracy")
+        find_score("accuracy")
 
 
 AFFINE = np.diag((-2.0, 1.5, 4.0, 1.0))

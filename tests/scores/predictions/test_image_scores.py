@@ -36,6 +36,11 @@ def random_pair(rng, shape):
     return np.where(rng.random(shape) < 0.3, rng.integers(0, 3, shape), truth).astype(np.int16), truth
 
 
+def per_image(prediction, truth, spacing, labels=TYPES):
+    scores = score_case(prediction, truth, spacing, labels)
+    return {name: value for name, value in scores.items() if name.startswith("image_dice")}
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_of_a_volume_count_as_its_images(axis):
     """Along the thickest axis; a slice without a lesion, or without a class, is not averaged over."""
@@ -44,8 +49,8 @@ def test_slices_of_a_volume_count_as_its_images(axis):
     pairs.append((image(9)[:, :7] + 1, image(9)[:, :7]))
     pairs.append((image(9)[:, :7] + 1, image(9)[:, :7] + 1))
     spacing = np.insert([1.0, 1.0], axis, 5.0)
-    whole = image_dice(*(stacked(*maps, axis=axis) for maps in zip(*pairs, strict=True)), spacing, TYPES)
-    alone = pd.DataFrame([image_dice(*pair, (1.0, 1.0), TYPES) for pair in pairs])
+    whole = per_image(*(stacked(*maps, axis=axis) for maps in zip(*pairs, strict=True)), spacing)
+    alone = pd.DataFrame([per_image(*pair, (1.0, 1.0)) for pair in pairs])
     assert alone["image_dice"].isna().sum() == 1
     assert alone["image_dice_IVH"].isna().sum() == 2
     assert whole == pytest.approx(alone.mean().to_dict())
@@ -53,11 +58,11 @@ def test_slices_of_a_volume_count_as_its_images(axis):
 
 def test_a_wrong_class_is_wrong_in_dice_over_all_classes_together():
     truth, prediction = image(c1=(0, 10), c2=(10, 20)), image(c1=(0, 20))
-    scores = image_dice(prediction, truth, (1, 1), TYPES)
+    scores = per_image(prediction, truth, (1, 1))
     assert scores["image_dice"] == pytest.approx(2 * 100 / (400 + 200))
     assert scores["image_dice_IPH"] == pytest.approx(2 * 100 / (400 + 100))
     assert scores["image_dice_IVH"] == 0
-    assert image_dice(np.where(truth > 0, 3 - truth, 0), truth, (1, 1), TYPES)["image_dice"] == 0
+    assert image_dice(np.where(truth > 0, 3 - truth, 0), truth, (1, 1)) == 0
 
 
 def test_with_one_class_it_is_the_dice_of_images_with_a_lesion():
@@ -102,9 +107,7 @@ def test_false_alarms_below_200_pixels_of_256_times_256_are_noise(size, side):
 
 def test_true_detections_below_a_quarter_of_dice_are_missed_or_ignored():
     truth, poor, enough = image(c1=(0, 20)), image(c1=(16, 36)), image(c1=(9, 29))
-    assert (
-        image_dice(poor, truth, (1, 1), ONE)["image_dice"] < 0.25 < image_dice(enough, truth, (1, 1), ONE)["image_dice"]
-    )
+    assert image_dice(poor, truth, (1, 1)) < 0.25 < image_dice(enough, truth, (1, 1))
     assert count(enough, truth) == count(enough, truth, below_dice="ignored") == [1, 0, 0]
     assert count(poor, truth) == [0, 0, 1]
     assert count(poor, truth, below_dice="ignored") == [0, 0, 0]

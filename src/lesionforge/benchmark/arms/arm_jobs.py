@@ -21,8 +21,9 @@ from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
 from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
-from lesionforge.scores import score_info
 from lesionforge.scores.predictions.case_scores import score_case
+from lesionforge.scores.registry import find_score, metric_in
+from lesionforge.scores.statistics.arm_statistics import value_of
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 
@@ -109,7 +110,7 @@ def score_test(training: ArmTraining) -> str:
     rows.insert(2, "seed", repeat.seed)
     rows.insert(3, "draw", repeat.study.draw(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
-    info, values = score_info(primary), read_frame(training.folder / RESULTS)[primary]
+    info, values = find_score(primary), read_frame(training.folder / RESULTS)[primary]
     return f"{training.name}, {repeat}: mean {info.title} {values.mean() * info.factor:.1f}"
 
 
@@ -117,7 +118,7 @@ def score_development(training: ArmTraining) -> str:
     """Score a trained arm on the development cases: ``development.csv`` and ``development/``."""
     rows = score(training, training.study.development, training.folder / "development")
     write_text(training.folder / DEVELOPMENT, rows.to_csv(index=False))
-    info, value = score_info(training.study.plan.primary), development_score(training)
+    info, value = find_score(training.study.plan.primary), development_score(training)
     assert value is not None
     steps = f"{training.steps} steps"
     return f"{training.name}, {training.repeat}: development {info.title} {value * info.factor:.1f} after {steps}"
@@ -128,7 +129,8 @@ def development_score(training: ArmTraining) -> float | None:
     table = training.folder / DEVELOPMENT
     if not table.is_file():
         return None
-    return float(read_frame(table).groupby("subject_id")[training.study.plan.primary].mean().mean())
+    rows = read_frame(table)
+    return value_of(rows, metric_in(rows, training.study.plan.primary))
 
 
 def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.repeats import TrainSize
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 
 LENGTHS = "lengths.json"
 
@@ -79,7 +79,7 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
     if control is None:
         return Length(steps=steps, undertrained="its length was not controlled")
     arm = plan.baseline if size == study.whole else control.arm or plan.baseline
-    info, undertrained = score_info(plan.primary), None
+    info, undertrained = find_score(plan.primary), None
     while undertrained is None:
         trainings = [study.repeat(size, seed).training(arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
         before, after = np.reshape(ahead.development_scores(trainings), (2, -1)).mean(1) * info.factor

@@ -13,7 +13,7 @@ from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.repeats import Arms, TrainSize
 from lesionforge.benchmark.plan import Tune
 from lesionforge.reading import read_frame
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 
 TABLE = "tuning.csv"
 OPTIONS = ("augment", "learning_rate", "batch_size")
@@ -82,7 +82,7 @@ def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
 
 def best(scores: Mapping[Choice, list[float]], primary: str) -> Choice:
     """Return the choice with the best mean over seeds; of equals the first, and none whose score has no value."""
-    sign = -1 if score_info(primary).higher_is_better is False else 1
+    sign = -1 if find_score(primary).higher_is_better is False else 1
     return max(scores, key=lambda choice: float(np.nan_to_num(sign * np.mean(scores[choice]), nan=-np.inf)))
 
 
@@ -90,7 +90,7 @@ def describe_tuning(study: Arms) -> dict[str, str]:
     """Return a row of the report that tells what was tried and what was kept."""
     if study.plan.tune is None:
         return {"Search for the best baseline": "not made"}
-    table, info = read_frame(study.out / TABLE), score_info(study.plan.primary)
+    table, info = read_frame(study.out / TABLE), find_score(study.plan.primary)
     parts = []
     for size, rows in table.groupby("fraction", sort=False):
         means = rows.groupby("options", sort=False)["score"].mean() * info.factor

@@ -22,7 +22,7 @@ from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
 from lesionforge.engine.job import Job
 from lesionforge.production.synthesize import lesion_free_scans
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 
@@ -91,7 +91,7 @@ def _healing_work(job: Job) -> Work:
 def _score(training: ArmTraining, *, longest: bool) -> float:
     """Return a score with which search and control make a run as long, or as short, as it can be."""
     batch = training.options(training.steps).batch_size or 1
-    better = longest != (score_info(training.study.plan.primary).higher_is_better is False)
+    better = longest != (find_score(training.study.plan.primary).higher_is_better is False)
     return (1e9 if better else -1e9) * training.steps * batch
 
 

@@ -28,9 +28,9 @@ from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.preprocessing.intensity import Percentile
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.heal import HEALED, RECONSTRUCTED
-from lesionforge.scores import score_info
 from lesionforge.scores.healed_scans.displacement import drawn_lesion
 from lesionforge.scores.healed_scans.healed import REFERENCES, of_source
+from lesionforge.scores.registry import find_score
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_study import HealingStudy
@@ -183,7 +183,7 @@ def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
     arms = results[~results["method"].isin(REFERENCES)].rename(columns={"method": "arm"}).assign(fraction=1.0)
     caption = "A dot is a subject, the line in the box the median, the diamond the mean."
     return [
-        Illustration(f"{score}.svg", f"{score_info(score).title} by method. {caption}", box_plot(arms, score))
+        Illustration(f"{score}.svg", f"{find_score(score).title} by method. {caption}", box_plot(arms, score))
         for score in BOXES
     ]
 

@@ -13,11 +13,11 @@ from lesionforge.benchmark.report.wording import amount
 from lesionforge.cohort.inspection.levels import describe_levels
 from lesionforge.files import write_text
 from lesionforge.reading import read_frame, read_json
-from lesionforge.scores import score_info
+from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.healed_scans.healed_summary import summarize_healed
 from lesionforge.scores.healed_scans.healthiness import LEAST_DICE
 from lesionforge.scores.healed_scans.identity import SIZE_RULE
-from lesionforge.scores.info import HEALED_SCORES
+from lesionforge.scores.registry import find_score
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_study import HealingStudy
@@ -64,7 +64,7 @@ def sentence(summary: pd.DataFrame, method: str) -> str:
     for score in DECIDING:
         of_score = summary[(summary["score"] == score) & (summary["method"] == method)]
         for row in of_score.to_dict("records"):
-            info = score_info(score)
+            info = find_score(score)
             values = [amount(row[name], info) for name in ("mean", "ci_low", "ci_high")]
             text = f"{info.title.lower()} {values[0]} [{values[1]}, {values[2]}]"
             if row["baseline"]:
@@ -79,7 +79,7 @@ def _scores(summary: pd.DataFrame) -> list[str]:
 
 
 def _column(score: str) -> dict[str, str]:
-    info = score_info(score)
+    info = find_score(score)
     direction = " ↑" if info.higher_is_better else " ↓"
     return {"title": info.title, "unit": info.unit, "direction": direction, "description": info.description}
 
@@ -92,7 +92,7 @@ def _cell(summary: pd.DataFrame, score: str, method: str) -> dict[str, str]:
     found = summary[(summary["score"] == score) & (summary["method"] == method)].to_dict("records")
     if not found:
         return {"mean": "–", "interval": "", "seeds": ""}
-    row, info = found[0], score_info(score)
+    row, info = found[0], find_score(score)
     low, high, least, most = (amount(row[name], info) for name in ("ci_low", "ci_high", "seed_low", "seed_high"))
     mean = amount(row["mean"], info) + (" ★" if row["star"] else "")
     return {"mean": mean, "interval": f"[{low}, {high}]", "seeds": f"{least} to {most}"}

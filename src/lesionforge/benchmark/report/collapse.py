@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, fraction_names, seeds_named, signed
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
 
 COLLAPSED_BELOW = 0.01
@@ -73,7 +73,7 @@ def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
 
 def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline: str, metric: str) -> list[str]:
     """Return a line per fraction on the difference over the seeds in which neither of two arms collapsed."""
-    info, sizes, lines = score_info(metric), fraction_names(results["fraction"]), []
+    info, sizes, lines = find_score(metric), fraction_names(results["fraction"]), []
     for fraction in sorted(set(collapsed["fraction"])):
         failed = collapsed.loc[collapsed["fraction"] == fraction, "seed"]
         both = results[results["arm"].isin((arm, baseline)) & (results["fraction"] == fraction)]
@@ -83,7 +83,8 @@ def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline:
         if not {arm, baseline} <= set(rest["arm"]):
             lines.append(f"Without them there is no {what}: in no seed did both find something.")
             continue
-        row = compare_arms(rest, baseline=baseline, metric=metric).query("arm == @arm").to_dict("records")[0]
+        table = compare_arms(rest, baseline=baseline, metric=metric_in(rest, metric))
+        row = table.query("arm == @arm").to_dict("records")[0]
         mean, low, high = (signed(row[name], info) for name in ("difference", "diff_low", "diff_high"))
         lines.append(
             f"Without them the {what} is {mean} {info.unit} "
@@ -94,6 +95,6 @@ def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline:
 
 def collapse_rule() -> str:
     """Return the rule in a sentence."""
-    info = score_info("lesion_dice")
+    info = find_score("lesion_dice")
     limit = amount(COLLAPSED_BELOW, info)
     return f"A training found nothing if its mean {info.title} is below {limit} {info.unit}."

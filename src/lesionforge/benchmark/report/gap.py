@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lesionforge.benchmark.report.collapse import collapsed_trainings
 from lesionforge.benchmark.report.wording import amount, fraction_names, signed
-from lesionforge.scores import ScoreInfo, score_info
+from lesionforge.scores.registry import find_score
+from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import trainings
 from lesionforge.scores.statistics.intervals import components, limits, mean_interval
 
@@ -118,11 +119,11 @@ def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]
     """
     if table.empty:
         return []
-    info, sizes = score_info(str(table["metric"].iloc[0])), fraction_names(table["fraction"])
+    info, sizes = find_score(str(table["metric"].iloc[0])), fraction_names(table["fraction"])
     return [_sentence(row, info, sizes, baseline, pool) for row in table.to_dict("records")]
 
 
-def _sentence(row: Mapping[Any, Any], info: ScoreInfo, sizes: Mapping[float, str], baseline: str, pool: str) -> str:
+def _sentence(row: Mapping[Any, Any], info: Score[Any], sizes: Mapping[float, str], baseline: str, pool: str) -> str:
     place = f"{row['arm']}, {sizes[row['fraction']]}" if len(sizes) > 1 else str(row["arm"])
     if math.isnan(row["gap"]):
         return f"{place}: no gap can be given, since in no seed did all of its trainings find something."

@@ -9,7 +9,7 @@ import pandas as pd
 from lesionforge.benchmark.report.collapse import collapse_lines
 from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import amount, fraction_names
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import seed_differences
 
 WORDS = {
@@ -98,12 +98,12 @@ def _line(
         if len(of_kind):
             parts.append(f"{words} {_names(of_kind, kind, metric, fraction_names(rows['fraction']), against)}")
     rule = "by 95 % intervals and p after Holm's correction"
-    return f"{score_info(metric).title} against {baseline}, {rule}: {'; '.join(parts)}."
+    return f"{find_score(metric).title} against {baseline}, {rule}: {'; '.join(parts)}."
 
 
 def seeds_against(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, metric: str) -> Against:
     """Return (arm, fraction) → the seeds in which the difference had not the sign of the mean over all."""
-    per_seed = seed_differences(results, metric, baseline=baseline).reset_index()
+    per_seed = seed_differences(results, metric_in(results, metric), baseline=baseline).reset_index()
     found = {}
     for row in comparisons(summary, baseline=baseline, metric=metric).to_dict("records"):
         of_row = per_seed[(per_seed["arm"] == row["arm"]) & (per_seed["fraction"] == row["fraction"])]
@@ -126,7 +126,7 @@ def _names(rows: pd.DataFrame, kind: Outcome, metric: str, sizes: Mapping[float,
 
 def _limits(row: pd.Series[float], kind: Outcome, metric: str, against: Against) -> list[str]:
     if kind is Outcome.NULL:
-        info = score_info(metric)
+        info = find_score(metric)
         return [f"{amount(row['detectable'], info)} {info.unit} would have been seen with 80 % power"]
     seeds = against[str(row["arm"]), row["fraction"]]
     return [f"not in seed {' and '.join(seeds)}"] if seeds and kind is not Outcome.TOO_FEW else []
@@ -137,7 +137,7 @@ def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...]) -> str:
     for name in ("false_positive_ml", "false_positive_mm2"):
         rows = summary[(summary["metric"] == name) & summary["arm"].isin(arms)].dropna(subset="mean")
         if len(rows):
-            info, sizes = score_info(name), fraction_names(summary["fraction"])
+            info, sizes = find_score(name), fraction_names(summary["fraction"])
             values = [
                 f"{row['arm']}{', ' + sizes[row['fraction']] if len(sizes) > 1 else ''} {amount(row['mean'], info)}"
                 for _, row in rows.iterrows()

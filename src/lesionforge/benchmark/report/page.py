@@ -30,7 +30,7 @@ from lesionforge.cohort.inspection.contact_sheet import class_colours
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.files import atomic, write_text
 from lesionforge.reading import read_frame
-from lesionforge.scores import is_score, score_info
+from lesionforge.scores.registry import find_score, metric_in, scores_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms
 
 __all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
@@ -67,13 +67,14 @@ def summarize(results: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """Return a row per score × arm × fraction, see :func:`lesionforge.scores.statistics.arm_statistics.compare_arms`.
 
     Args:
-        results: as read by :func:`read_results`; every column that is a score is summarized.
+        results: as read by :func:`read_results`; every score that they hold is summarized.
         baseline: the arm that the others are compared with.
     """
-    metrics = [name for name in results.columns if is_score(name)]
-    if not metrics:
+    names = scores_in(results)
+    if not names:
         raise ConfigError("results", "hold no score", "run the benchmark again")
-    return pd.concat([compare_arms(results, baseline=baseline, metric=metric) for metric in metrics], ignore_index=True)
+    parts = [compare_arms(results, baseline=baseline, metric=metric_in(results, name)) for name in names]
+    return pd.concat(parts, ignore_index=True)
 
 
 def write_report(
@@ -116,7 +117,7 @@ def write_report(
     results = read_results(folder / "results.csv")
     if arm is not None and arm not in set(results["arm"]):
         raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
-    if primary not in results or not is_score(primary):
+    if primary not in scores_in(results):
         raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
     summary = summarize(results, baseline=baseline)
     with atomic(folder / "summary.csv") as temporary:
@@ -125,6 +126,7 @@ def write_report(
     gains, reference = None, None
     if (folder / REFERENCE).is_file():
         reference = read_results(folder / REFERENCE)
+    if reference is not None and primary in results:
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         lines += gains.lines if arm is not None else []
@@ -155,7 +157,7 @@ def write_report(
             *(line for line in collapsed if line not in lines),
             *reading_warnings(results, summary, baseline=baseline, primary=primary),
         ],
-        primary=score_info(primary),
+        primary=find_score(primary),
         baseline=baseline,
         worth=gains,
         sizes=fraction_names(results["fraction"]),
@@ -205,7 +207,7 @@ def _figures(
     examples: Sequence[Example],
     undertrained: bool,
 ) -> list[Illustration]:
-    name = score_info(primary).title
+    name = find_score(primary).title
     figures: list[Illustration] = []
     if results["arm"].nunique() > 1:
         caption = (

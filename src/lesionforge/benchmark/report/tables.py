@@ -11,7 +11,8 @@ import pandas as pd
 from lesionforge.benchmark.report.collapse import collapse_rule
 from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.report.wording import amount, count, fraction_names, p_text, signed
-from lesionforge.scores import EMPTY_MASK_RULE, HIT_RULE, score_info
+from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
 
 STATISTICS = (
@@ -27,7 +28,7 @@ STATISTICS = (
 
 def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) -> dict[str, Any]:
     """Return the cells of one arm at one fraction in the table of the primary score."""
-    info, difference = score_info(primary), difference_of(row)
+    info, difference = find_score(primary), difference_of(row)
     cells = {
         "arm": row["arm"],
         "fraction": row["fraction"],
@@ -56,7 +57,7 @@ def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
         part = summary[summary["fraction"] == fraction]
         rows = []
         for metric in dict.fromkeys(summary["metric"]):
-            info = score_info(metric)
+            info = find_score(metric)
             cells = [_cell(part, metric, arm) for arm in arms]
             if any(cell["mean"] != "–" for cell in cells):
                 direction = {True: " ↑", False: " ↓", None: ""}[info.higher_is_better]
@@ -71,20 +72,20 @@ def _cell(part: pd.DataFrame, metric: str, arm: str) -> dict[str, str]:
         return {"mean": "–", "difference": ""}
     row = rows.iloc[0]
     known = not math.isnan(row["difference"])
-    return {"mean": amount(row["mean"], score_info(metric)), "difference": _difference(row, metric) if known else ""}
+    return {"mean": amount(row["mean"], find_score(metric)), "difference": _difference(row, metric) if known else ""}
 
 
 def _difference(row: pd.Series[Any], metric: str) -> str:
-    info = score_info(metric)
+    info = find_score(metric)
     values = [signed(row[name], info) for name in ("difference", "diff_low", "diff_high")]
     return f"{values[0]} [{values[1]}, {values[2]}]"
 
 
 def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     """Return a table per fraction: a row per test subject, a column per arm, means over cases and seeds."""
-    info, sizes = score_info(metric), fraction_names(results["fraction"])
+    info, sizes = find_score(metric), fraction_names(results["fraction"])
     arms = list(dict.fromkeys(results["arm"]))
-    values = subject_means(results, metric).unstack("arm").reindex(columns=arms)
+    values = subject_means(results, metric_in(results, metric)).unstack("arm").reindex(columns=arms)
     tables = []
     for fraction, name in sizes.items():
         if fraction in values.index.get_level_values("fraction"):
@@ -139,10 +140,10 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
     if few:
         warnings.append(f"Comparisons with {few[0]} subjects: at least {MIN_SUBJECTS} are needed to claim anything.")
     warnings += _missing_cases(results)
-    without = int(results[primary].isna().sum())
+    without = int(results[primary].isna().sum()) if primary in results else 0
     if without:
         warnings.append(
-            f"{score_info(primary).title} has no value in {without} of {len(results)} rows, which are left out."
+            f"{find_score(primary).title} has no value in {without} of {len(results)} rows, which are left out."
         )
     return warnings
 

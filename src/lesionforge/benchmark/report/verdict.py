@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, p_text, signed
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 from lesionforge.scores.statistics.intervals import Interval
 
 MIN_SUBJECTS = 6
@@ -55,7 +55,7 @@ def outcome(difference: Difference, metric: str, *, undertrained: bool = False) 
         return Outcome.TOO_FEW
     if difference.low <= 0 <= difference.high or not difference.p < SIGNIFICANT:
         return Outcome.NULL
-    better = score_info(metric).higher_is_better
+    better = find_score(metric).higher_is_better
     if better is None:
         return Outcome.CHANGE
     if (difference.low > 0) != better:
@@ -84,7 +84,7 @@ def verdict(
         against: seeds in which the difference had not the sign of the mean, as they are to be shown.
         undertrained: why the baseline may be undertrained, if it may.
     """
-    info = score_info(metric)
+    info = find_score(metric)
     low, high = signed(difference.low, info), signed(difference.high, info)
     sample = count(difference.n, "subject") + ("" if n_seeds is None else f", {count(n_seeds, 'seed')}")
     evidence = f"(95 % interval {low} to {high}, p {_p(difference.p)}, {sample})"
@@ -124,7 +124,7 @@ def _p(value: float) -> str:
 
 
 def _unseen(difference: Difference, metric: str) -> str:
-    info = score_info(metric)
+    info = find_score(metric)
     if math.isnan(difference.detectable):
         return ""
     smallest = f"{amount(difference.detectable, info)} {info.unit}"
@@ -134,7 +134,7 @@ def _unseen(difference: Difference, metric: str) -> str:
 def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
     """Return the summary's rows of one score that compare an arm with the baseline, the best first at each fraction."""
     rows = summary[(summary["metric"] == metric) & (summary["arm"] != baseline)]
-    less_is_better = score_info(metric).higher_is_better is False
+    less_is_better = find_score(metric).higher_is_better is False
     return rows.sort_values(["fraction", "difference"], ascending=[True, less_is_better], kind="stable")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
-from lesionforge.scores import ScoreInfo
+from lesionforge.scores.score import Score
 
 
 def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
@@ -14,7 +15,7 @@ def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
     return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
 
 
-def amount(value: float, info: ScoreInfo) -> str:
+def amount(value: float, info: Score[Any]) -> str:
     """Return a value in the score's unit, without the unit: one decimal, two for small ones; – for NaN."""
     if math.isnan(value):
         return "–"
@@ -22,7 +23,7 @@ def amount(value: float, info: ScoreInfo) -> str:
     return f"{shown:.{_decimals(shown)}f}".replace("-", "−")
 
 
-def signed(value: float, info: ScoreInfo) -> str:
+def signed(value: float, info: Score[Any]) -> str:
     """Return :func:`amount` with its sign."""
     if math.isnan(value):
         return "–"

@@ -14,7 +14,8 @@ from lesionforge.benchmark.report.figures.gap_charts import draws_figure, gap_fi
 from lesionforge.benchmark.report.gap import gap_sentences, gap_table, percent_interval
 from lesionforge.benchmark.report.spread import spread_table
 from lesionforge.benchmark.report.wording import amount, fraction_names, signed
-from lesionforge.scores import ScoreInfo, score_info
+from lesionforge.scores.registry import find_score
+from lesionforge.scores.score import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def worth(
     figures = [Illustration("draws.svg", _draws_caption(primary), draws_figure(results, primary))]
     if (shares := gap_figure(table)) is not None:
         caption = (
-            f"Share of the gap in {score_info(primary).title} between {baseline} on these subjects and on {pool} that "
+            f"Share of the gap in {find_score(primary).title} between {baseline} on these subjects and on {pool} that "
             "each arm closes, with 95 % intervals; intervals are cut at the edges."
         )
         figures.insert(0, Illustration("gap.svg", caption, shares))
@@ -66,8 +67,8 @@ def worth(
     return Worth(
         pool=pool,
         lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
-        gaps=[_gap_cells(row, score_info(primary)) for row in table.to_dict("records")],
-        spreads=[_spread_cells(row, score_info(primary)) for row in pd.concat(spreads).to_dict("records")],
+        gaps=[_gap_cells(row, find_score(primary)) for row in table.to_dict("records")],
+        spreads=[_spread_cells(row, find_score(primary)) for row in pd.concat(spreads).to_dict("records")],
         figures=figures,
         table=table,
     )
@@ -83,12 +84,12 @@ def pool_name(reference: pd.DataFrame) -> str:
 
 def _draws_caption(primary: str) -> str:
     return (
-        f"Mean {score_info(primary).title} of every training. Trainings on the same draw of training subjects have the "
+        f"Mean {find_score(primary).title} of every training. Trainings on the same draw of training subjects have the "
         "same marker, so what the markers have in common is the draw."
     )
 
 
-def _gap_cells(row: dict[Any, Any], info: ScoreInfo) -> dict[str, Any]:
+def _gap_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
     cells = {"arm": row["arm"], "fraction": row["fraction"], "seeds": row["n_seeds"]}
     if math.isnan(row["gap"]):
         return cells | dict.fromkeys(("few", "whole", "gap", "gain", "share"), "–")
@@ -102,6 +103,6 @@ def _gap_cells(row: dict[Any, Any], info: ScoreInfo) -> dict[str, Any]:
     }
 
 
-def _spread_cells(row: dict[Any, Any], info: ScoreInfo) -> dict[str, Any]:
+def _spread_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
     deviations = {name: amount(row[name], info) for name in ("subjects", "draws", "trainings", "both")}
     return deviations | {name: row[name] for name in ("arm", "size", "n_draws", "n_seeds")}

@@ -8,12 +8,12 @@ from typing import Literal
 import pandas as pd
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.scores.drawn_images.realism import CONTROL, REAL, THRESHOLDS, share_called_real
-from lesionforge.scores.drawn_images.segmentability import segmentability
+from lesionforge.scores.drawn_images.realism import CALLED_REAL, CONTROL, REAL, REALISM
+from lesionforge.scores.drawn_images.segmentability import FCN_SCORE, segmentability
 from lesionforge.scores.drawn_images.sharpness import SHARPNESS, cohort_sharpness
 from lesionforge.scores.finds_lesions import FindsLesions
+from lesionforge.scores.score import Scores, by_name
 
-CALLED_REAL = {f"called_real_{round(100 * threshold)}": threshold for threshold in THRESHOLDS}
 RANKED = ("fcn_score", "laplacian_variance")
 Realism = Literal["realism", "called_real_50", "called_real_10"]
 """How realism is counted: the mean probability of being real, or the share of images called real at 50 or 10 %."""
@@ -22,6 +22,11 @@ COUNTED: dict[Realism, str] = {
     "called_real_50": "the share of images whose probability of being real is 50 % or more",
     "called_real_10": "the share of images whose probability of being real is 10 % or more",
 }
+
+
+QUALITY_SCORES: Scores = by_name(FCN_SCORE, *SHARPNESS.values(), REALISM, *CALLED_REAL.values())
+"""Of drawn images."""
+OF_IMAGES = [name for name, score in QUALITY_SCORES.items() if score.level == "image"]
 
 
 def rule(realism: Realism = "realism") -> str:
@@ -62,7 +67,7 @@ def image_scores(cohorts: Mapping[str, Cohort], task: FindsLesions, realism: pd.
     else:
         control = realism[realism["cohort"] == CONTROL]
         table = pd.concat([table.merge(realism, on=["cohort", *key], how="left"), control], ignore_index=True)
-    return table[["cohort", *key, "fcn_score", *SHARPNESS, "realism"]]
+    return table[["cohort", *key, *OF_IMAGES]]
 
 
 def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
@@ -76,11 +81,11 @@ def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
         realism, called_real_50, called_real_10``.
     """
     groups = images.groupby("cohort", sort=False)
-    table = groups[["fcn_score", *SHARPNESS, "realism"]].mean()
+    table = groups[OF_IMAGES].mean()
     table.insert(0, "images", groups.size())
-    for name, threshold in CALLED_REAL.items():
-        judged = images.dropna(subset="realism").groupby("cohort")["realism"]
-        table[name] = judged.agg(share_called_real, threshold)
+    for name, score in QUALITY_SCORES.items():
+        if score.level == "set":
+            table[name] = [score(images[images["cohort"] == cohort]) for cohort in table.index]
     return table
 
 

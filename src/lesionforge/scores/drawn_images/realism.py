@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import pandas as pd
+from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.inspection.fingerprint import fingerprint
@@ -27,15 +28,56 @@ from lesionforge.scores.drawn_images.realism_classifier import (
     probability_real,
     read_views,
 )
+from lesionforge.scores.score import Score, by_name
 from lesionforge.seeding import generator
 from lesionforge.training.inference import side_by_side
 from lesionforge.training.loop import Device
 from lesionforge.training.model_folder import describe
 
-THRESHOLDS = (0.5, 0.1)
 FEWEST_SUBJECTS = 4
 REAL, CONTROL = "real", "real against real"
 """The real cases, judged like the drawn ones; and the same in the place of drawn ones."""
+
+
+def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:
+    """Return the share of cases whose probability of being real is at least ``threshold``; NaN if none was judged."""
+    judged = realism.dropna()
+    return float((judged >= threshold).mean()) if len(judged) else float("nan")
+
+
+Judged = tuple[nn.Module, Sequence[View], int]
+"""A classifier, the slices that it judges, and the side of the crops that it looks at."""
+REALISM: Score[Judged] = Score(
+    name="realism",
+    title="Realism",
+    unit="points",
+    better="higher",
+    level="image",
+    description="mean probability of being real, by a classifier of real and drawn slices of other subjects",
+    function=lambda judged: probability_real(*judged),
+)
+CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
+    Score(
+        name="called_real_50",
+        title="Called real at 50 %",
+        unit="points",
+        better="higher",
+        level="set",
+        description="share of images that this classifier calls real",
+        function=lambda rows: share_called_real(rows["realism"], 0.5),
+        made_of=("realism",),
+    ),
+    Score(
+        name="called_real_10",
+        title="Called real at 10 %",
+        unit="points",
+        better="higher",
+        level="set",
+        description="the same where a probability of 10 % is enough",
+        function=lambda rows: share_called_real(rows["realism"], 0.1),
+        made_of=("realism",),
+    ),
+)
 
 
 def judge_realism(
@@ -114,11 +156,6 @@ def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
     return Preprocessing.fit(facts, spatial_dims=2, intensity=of_model.intensity)
 
 
-def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:
-    """Return the share of cases whose probability of being real is at least ``threshold``."""
-    return float((realism >= threshold).mean())
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
     """A case's slices, whom they show, and all of whom they know something by scan or mask."""
@@ -162,7 +199,7 @@ class _Classifiers:
         info = describe("realism", self.config, self.preprocessing, on, training=training)
         network = fit_classifier(real, drawn, info, out=self.out / name, device=self.device)
         judged = [(one, group) for group, part in test.items() for one in part]
-        yield from side_by_side(lambda of: (*of, probability_real(network, of[0].views, self.config.side)), judged)
+        yield from side_by_side(lambda of: (*of, REALISM((network, of[0].views, self.config.side))), judged)
 
 
 def _halves(real: Cohort, drawn: Mapping[str, Cohort], seed: int) -> list[frozenset[str]]:

@@ -10,6 +10,8 @@ from lesionforge.cohort.scan import LabelArray, load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.scores.finds_lesions import FindsLesions
 from lesionforge.scores.predictions.overlap import dice
+from lesionforge.scores.predictions.prediction import Prediction
+from lesionforge.scores.score import Score
 
 
 def segmentability(task: FindsLesions, cohort: Cohort) -> pd.DataFrame:
@@ -39,7 +41,7 @@ def segmentability(task: FindsLesions, cohort: Cohort) -> pd.DataFrame:
     for case in cohort.having(channels).with_lesions():
         scan = load_scan(case, channels)
         assert scan.label is not None
-        score = mask_dice(task.predict(scan), scan.label)
+        score = FCN_SCORE(Prediction(found=task.predict(scan), truth=scan.label, spacing=scan.spacing))
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, "fcn_score": score})
     return pd.DataFrame(rows, columns=["case_id", "subject_id", "fcn_score"])
 
@@ -52,3 +54,14 @@ def mask_dice(found: LabelArray, mask: LabelArray) -> float:
         mask: likewise; with a lesion.
     """
     return float(np.mean([dice(found == value, mask == value) for value in np.unique(mask[mask > 0])]))
+
+
+FCN_SCORE: Score[Prediction] = Score(
+    name="fcn_score",
+    title="FCN score",
+    unit="points",
+    better="higher",
+    level="image",
+    description="Dice of a segmentation network with the mask that was drawn, mean over its classes",
+    function=lambda case: mask_dice(case.found, case.truth),
+)

@@ -6,6 +6,9 @@ its window changes none of the three. All of them count pixels, so compare image
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,11 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.measure import foreground, slice_axis
 from lesionforge.cohort.scan import BoolArray, FloatArray, Scan, load_scan
 from lesionforge.preprocessing.intensity import to_model
+from lesionforge.scores.score import Score, by_name
 
 Values = NDArray[np.float64]
 
 WINDOW_PERCENTILES = (0.5, 99.5)
-SHARPNESS = ("laplacian_variance", "spectrum_mean", "mean_frequency")
 
 
 def laplacian_variance(slices: FloatArray, head: BoolArray) -> Values:
@@ -79,6 +82,69 @@ def mean_frequency(slices: FloatArray) -> Values:
         return np.asarray((magnitude * frequency).sum((1, 2)) / np.where(total > 1e-6, total, np.nan))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The slices of a scan that are looked at.
+
+    Attributes:
+        channels: of each the ``(slice, x, y)`` from 0 to 1.
+        head: ``(slice, x, y)``.
+    """
+
+    channels: list[FloatArray]
+    head: BoolArray
+
+    @classmethod
+    def of(cls, scan: Scan) -> Shown:
+        """Return the slice of a 2D scan; of a volume those that show a lesion, or all of the head where none does."""
+        axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine))) if scan.spatial_dims == 3 else None
+        head = _cut(foreground(scan.image[0]), axis)
+        shown = head.any((1, 2))
+        if scan.label is not None and scan.label.any():
+            shown &= _cut(scan.label > 0, axis).any((1, 2))
+        channels = []
+        for channel in scan.image:
+            low, high = np.percentile(channel, WINDOW_PERCENTILES)
+            unit = to_model(channel, (float(low), float(max(high, low + 1e-6))), (0.0, 1.0))
+            channels.append(_cut(unit, axis)[shown])
+        return cls(channels=channels, head=head[shown])
+
+
+SHARPNESS: Mapping[str, Score[Shown]] = by_name(
+    Score(
+        name="laplacian_variance",
+        title="Laplacian variance",
+        unit="",
+        better="as real",
+        level="image",
+        range=(0, math.inf),
+        description="sharpness within the head, intensities from 0 to 1; noise raises it, too",
+        function=lambda shown: _mean([laplacian_variance(slices, shown.head) for slices in shown.channels]),
+    ),
+    Score(
+        name="spectrum_mean",
+        title="Mean of the spectrum",
+        unit="",
+        better="neither",
+        level="image",
+        range=(0, math.inf),
+        description="follows brightness and contrast, so it is no measure of blur",
+        function=lambda shown: _mean([spectrum_mean(slices) for slices in shown.channels]),
+    ),
+    Score(
+        name="mean_frequency",
+        title="Mean frequency",
+        unit="cycles per pixel",
+        better="as real",
+        level="image",
+        range=(0, 0.71),
+        description="of the spectrum, weighted by magnitude: sharpness, or noise, whatever the contrast",
+        function=lambda shown: _mean([mean_frequency(slices) for slices in shown.channels]),
+    ),
+)
+"""How sharp the slices of a scan are. A new measure is a function of :class:`Shown` and a line here."""
+
+
 def cohort_sharpness(cohort: Cohort, *, channels: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Measure every case of a cohort.
 
@@ -101,22 +167,14 @@ def cohort_sharpness(cohort: Cohort, *, channels: tuple[str, ...] | None = None)
 
 
 def scan_sharpness(scan: Scan) -> dict[str, float]:
-    """Return the three measures of a scan, in the mean over its channels and the slices to look at.
+    """Return every measure of a scan, in the mean over its channels and the slices to look at."""
+    shown = Shown.of(scan)
+    return {name: score(shown) for name, score in SHARPNESS.items()}
 
-    Of a volume these are the slices that show a lesion, or all that show the head where none does.
-    """
-    axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine))) if scan.spatial_dims == 3 else None
-    head = _cut(foreground(scan.image[0]), axis)
-    shown = head.any((1, 2))
-    if scan.label is not None and scan.label.any():
-        shown &= _cut(scan.label > 0, axis).any((1, 2))
-    found = []
-    for channel in scan.image:
-        low, high = np.percentile(channel, WINDOW_PERCENTILES)
-        unit = to_model(channel, (float(low), float(max(high, low + 1e-6))), (0.0, 1.0))
-        slices = _cut(unit, axis)[shown]
-        found.append([laplacian_variance(slices, head[shown]), spectrum_mean(slices), mean_frequency(slices)])
-    return dict(zip(SHARPNESS, np.mean(found, axis=(0, 2)).tolist(), strict=True))
+
+def _mean(of_channels: list[Values]) -> float:
+    values = np.stack(of_channels)
+    return float(values.sum(1).sum() / values.size)
 
 
 def _spectrum(slices: FloatArray) -> tuple[Values, Values]:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from nibabel.orientations import aff2axcodes
-from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.grid import same_grid
-from lesionforge.cohort.inspection.levels import central_slices, scan_heights
-from lesionforge.cohort.inspection.measure import foreground, slice_axis
 from lesionforge.cohort.leaks import check_no_leak
-from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, read_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.intensity import Intensity, Percentile, Range, to_model
-from lesionforge.scores.healed_scans.displacement import displacement, drawn_lesion
-from lesionforge.scores.healed_scans.healthiness import Segmentor, healthiness, positive
-from lesionforge.scores.healed_scans.identity import change_outside, identity
-from lesionforge.scores.info import HEALED_SCORES
-from lesionforge.scores.predictions.overlap import dice
+from lesionforge.preprocessing.intensity import Intensity, Percentile
+from lesionforge.scores.healed_scans.healed_case import HealedCase, Slices
+from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES, f_pre_dice, mean_of_known
+from lesionforge.scores.healed_scans.healthiness import Segmentor
 
 Healed = Cohort | Mapping[str, FloatArray]
 """A cohort made from the originals, or case id → ``(channel, x, y[, z])`` on the original's grid and in its units."""
@@ -34,42 +26,6 @@ REFERENCES = (UNTOUCHED, BLANK)
 """What every method stands between: the input itself, and an image of nothing but background."""
 
 _COLUMNS = ("method", "seed", "case_id", "subject_id", "slices", *HEALED_SCORES, "found", "true", "drawn", "f_pre_dice")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Slices:
-    """A scan cut into the slices that are scored.
-
-    Attributes:
-        scan: the original.
-        axis: the slices lie along it; ``None`` for a scan that is one.
-        used: ``(slice,)`` which are looked at.
-        masks: ``(slice, x, y)`` the true lesions.
-        head: ``(slice, x, y)``.
-        limits: for each channel the intensities of the original that become 0 and 1.
-    """
-
-    scan: Scan
-    axis: int | None
-    used: BoolArray
-    masks: BoolArray
-    head: BoolArray
-    limits: Sequence[Range]
-
-    @property
-    def pathological(self) -> BoolArray:
-        """``(slice,)`` which of them show a lesion."""
-        return self.used & self.masks.any((1, 2))
-
-    @property
-    def spacing(self) -> list[float]:
-        """Millimetres within a slice."""
-        return [mm for axis, mm in enumerate(self.scan.spacing) if axis != self.axis]
-
-    def scaled(self, image: FloatArray) -> FloatArray:
-        """Return an image of the scan's units as ``(channel, slice, x, y)`` on the original's scale from 0 to 1."""
-        pairs = zip(image, self.limits, strict=True)
-        return np.stack([_cut(to_model(channel, limits, (0.0, 1.0)), self.axis) for channel, limits in pairs])
 
 
 def score_healed(
@@ -104,7 +60,7 @@ def score_healed(
 
     Returns:
         a row per method (:data:`REFERENCES` included) and case: ``method, seed, case_id, subject_id``, ``slices`` that
-        show a lesion, the scores of :data:`HEALED_SCORES`, ``found`` and ``true`` voxels in those slices, ``drawn``,
+        show a lesion, the scores of ``HEALED_SCORES``, ``found`` and ``true`` voxels in those slices, ``drawn``,
         the share of them whose reconstruction draws anything, and ``f_pre_dice`` of f_pre on the original.
 
     Raises:
@@ -116,45 +72,34 @@ def score_healed(
     check_no_leak(cases.with_cases(()), cases, models={"f_pre": f_pre_subjects})
     rows = []
     for case in cases:
-        slices = _slices(load_scan(case, channels), intensity or Percentile(), fraction)
-        own = f_pre(slices.scan, slices.scan.image)
+        slices = Slices.of(load_scan(case, channels), intensity or Percentile(), fraction)
+        scan = slices.scan
+        own = f_pre(scan, scan.image)
         facts = {"seed": seed, "case_id": case.case_id, "subject_id": case.subject_id}
-        facts |= {"slices": int(slices.pathological.sum()), "f_pre_dice": _dice(own, slices.scan)}
-        for name, image in _images(slices.scan, methods):
-            found = own if name == UNTOUCHED else f_pre(slices.scan, image)
-            row = {"method": name, **facts, **_compare(slices, image), **_still_found(slices, found)}
+        facts |= {"slices": int(slices.pathological.sum()), "f_pre_dice": f_pre_dice(own, scan)}
+        for name, image in _images(scan, methods):
+            again = found_again = own_map = None
             if reconstructions is not None and name in reconstructions:
-                again = _image_of(reconstructions[name], slices.scan, f"reconstruction of {name}")
-                drawn = f_pre(slices.scan, again) if locate == "f_pre" else None
-                row |= _displaced(slices, image, again, drawn)
+                again = _image_of(reconstructions[name], scan, f"reconstruction of {name}")
+                found_again = f_pre(scan, again) if locate == "f_pre" else None
             if maps is not None and name in maps:
-                row["map_dice"] = _dice(_map_of(maps[name], slices.scan, name), slices.scan)
-            rows.append(row)
+                own_map = _map_of(maps[name], scan, name)
+            found = own if name == UNTOUCHED else f_pre(scan, image)
+            healed = HealedCase(
+                slices=slices, image=image, found=found, again=again, found_again=found_again, own_map=own_map
+            )
+            rows.append({"method": name, **facts, **_scored(healed, facts)})
     if not any(row["slices"] for row in rows):
         raise CohortError(originals.name, "shows no lesion in the slices that are scored", "score scans with lesions")
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def _slices(scan: Scan, intensity: Intensity, fraction: float) -> _Slices:
-    axis, used = None, np.ones(1, bool)
-    if scan.spatial_dims == 3:
-        axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine)))
-        used = np.ones(scan.spatial_shape[axis], bool)
-        if fraction < 1:
-            used = central_slices(scan_heights(scan)[1], fraction)
-    return _Slices(
-        scan=scan,
-        axis=axis,
-        used=used,
-        masks=_cut(_lesion(scan), axis),
-        head=_cut(foreground(scan.image[0]), axis),
-        limits=intensity.limits(scan.image),
-    )
-
-
-def _cut(array: NDArray[Any], axis: int | None) -> NDArray[Any]:
-    """Return ``(x, y[, z])`` as ``(slice, x, y)``."""
-    return array[None] if axis is None else np.moveaxis(array, axis, 0)
+def _scored(case: HealedCase, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return every score, of sets that of the case alone, and what they are made of."""
+    found, true = case.counts
+    row = {"found": found, "true": true, "drawn": mean_of_known([~np.isnan(case.displacements)])}
+    alone = pd.DataFrame([{**facts, **row}])
+    return row | {name: score(alone if score.level == "set" else case) for name, score in HEALED_SCORES.items()}
 
 
 def _images(scan: Scan, methods: Mapping[str, Healed]) -> Iterator[tuple[str, FloatArray]]:
@@ -200,63 +145,3 @@ def _map_of(maps: Cohort, scan: Scan, name: str) -> LabelArray:
     if found is None or found.label is None:
         raise CohortError(name, f"has no map of case {scan.case.case_id}", "heal every case that is scored")
     return read_label(found.label)[0]
-
-
-def _compare(slices: _Slices, image: FloatArray) -> dict[str, float]:
-    """Return identity and change, averaged over slices and channels."""
-    healed, original = slices.scaled(image), slices.scaled(slices.scan.image)
-    sick = slices.pathological
-    free = slices.used & ~slices.masks.any((1, 2)) & slices.head.any((1, 2))
-    beside = slices.head & ~slices.masks
-    found: dict[str, list[NDArray[np.float64]]] = {}
-    for new, old in zip(healed, original, strict=True):
-        if sick.any():
-            same = identity(new[sick], old[sick], slices.masks[sick], head=slices.head[sick])
-            found.setdefault("identity_beside", []).append(same.beside)
-            found.setdefault("identity", []).append(same.masked)
-            found.setdefault("identity_4", []).append(same.masked_4)
-        for name, where in (("change_outside", sick), ("change_lesion_free", free)):
-            found.setdefault(name, []).append(change_outside(new[where], old[where], beside[where]))
-    return {name: _mean(np.concatenate(values)) for name, values in found.items()}
-
-
-def _still_found(slices: _Slices, found: NDArray[Any]) -> dict[str, float]:
-    """Return healthiness and the counts that it is made of, in the slices that show a lesion."""
-    sick = slices.pathological
-    counts = [int(_cut(voxels, slices.axis)[sick].sum()) for voxels in (positive(found), _lesion(slices.scan))]
-    h = healthiness(*counts) if counts[1] else math.nan
-    return {"healthiness": h, "found": counts[0], "true": counts[1]}
-
-
-def _displaced(slices: _Slices, healed: FloatArray, again: FloatArray, found: NDArray[Any] | None) -> dict[str, float]:
-    """Return how far from the true lesion the reconstruction draws one, and in which share of the slices it does.
-
-    The lesion is where something was ``found``, or else where the reconstruction differs from the healed image.
-    """
-    sick = slices.pathological
-    if found is None:
-        pairs = [np.moveaxis(slices.scaled(image)[:, sick], 1, 0) for image in (again, healed)]
-        drawn = [drawn_lesion(new, old) for new, old in zip(*pairs, strict=True)]
-    else:
-        drawn = list(_cut(positive(found), slices.axis)[sick])
-    distances = [
-        displacement(true, where, slices.spacing) for true, where in zip(slices.masks[sick], drawn, strict=True)
-    ]
-    values = np.asarray(distances, np.float64)
-    return {"displacement_mm": _mean(values), "drawn": _mean(~np.isnan(values))}
-
-
-def _dice(found: NDArray[Any], scan: Scan) -> float:
-    lesion = _lesion(scan)
-    return dice(positive(found), lesion) if lesion.any() else math.nan
-
-
-def _lesion(scan: Scan) -> BoolArray:
-    assert scan.label is not None
-    return np.asarray(scan.label > 0)
-
-
-def _mean(values: NDArray[Any]) -> float:
-    """Return the mean without NaN; NaN of nothing."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.healed_scans.healed import REFERENCES
-from lesionforge.scores.healed_scans.healthiness import healthiness, is_valid
-from lesionforge.scores.info import HEALED_SCORES
-from lesionforge.scores.statistics.arm_statistics import compare_arms, subject_means
-from lesionforge.scores.statistics.intervals import Interval, mean_interval, ratio_interval
+from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
+from lesionforge.scores.healed_scans.healthiness import is_valid
+from lesionforge.scores.score import Score
+from lesionforge.scores.statistics.arm_statistics import compare_arms, interval_of, subject_means
 
 SIGNIFICANT = 0.05
 
@@ -44,8 +45,8 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
             raise ConfigError(name, "is no method that was scored", choose_from(methods))
     results = scores.rename(columns={"method": "arm"}).assign(fraction=1.0)
     parts = []
-    for score in HEALED_SCORES:
-        if results[score].notna().any():
+    for name, score in HEALED_SCORES.items():
+        if results[name].notna().any():
             part = pd.DataFrame([_row(results, score, method) for method in methods]).dropna(subset="mean")
             parts.append(_tested(part, results, score, baselines))
     table = pd.concat(parts, ignore_index=True)
@@ -54,47 +55,30 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
     return table
 
 
-def _row(results: pd.DataFrame, score: str, method: str) -> dict[str, object]:
+def _row(results: pd.DataFrame, score: Score[Any], method: str) -> dict[str, object]:
     of_method = results[results["arm"] == method]
-    interval = _interval(of_method, score)
+    interval = interval_of(of_method, score)
     of_seeds = [_mean(part, score) for _, part in of_method.groupby("seed")]
-    of_cases = of_method.groupby("case_id")[score].mean().dropna()
-    row: dict[str, object] = {"score": score, "method": method, "mean": interval.mean, "sd": of_cases.std(ddof=1)}
+    of_cases = of_method.groupby("case_id")[score.name].mean().dropna()
+    row: dict[str, object] = {"score": score.name, "method": method, "mean": interval.mean, "sd": of_cases.std(ddof=1)}
     row |= {"ci_low": interval.low, "ci_high": interval.high, "n_subjects": interval.n}
     return row | {"seed_low": min(of_seeds), "seed_high": max(of_seeds)}
 
 
-def _interval(results: pd.DataFrame, score: str) -> Interval:
-    if score != "healthiness":
-        return mean_interval(results.pivot_table(score, "subject_id", "seed"))
-    counts = _counts(results).unstack("seed").dropna()
-    left = ratio_interval(counts["found"], counts["true"])
-    return Interval(mean=1 - left.mean, low=1 - left.high, high=1 - left.low, n=left.n)
+def _mean(of_seed: pd.DataFrame, score: Score[Any]) -> float:
+    return score(of_seed) if score.level == "set" else float(subject_means(of_seed, score).mean())
 
 
-def _mean(results: pd.DataFrame, score: str) -> float:
-    if score != "healthiness":
-        return float(subject_means(results, score).mean())
-    counts = _counts(results).groupby("subject_id").mean()
-    return healthiness(counts["found"].to_numpy(), counts["true"].to_numpy())
-
-
-def _counts(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of voxels found and true per (subject_id, seed) with a lesion, summed over cases."""
-    counts = results.groupby(["subject_id", "seed"])[["found", "true"]].sum()
-    return counts[counts["true"] > 0]
-
-
-def _tested(part: pd.DataFrame, results: pd.DataFrame, score: str, baselines: Collection[str]) -> pd.DataFrame:
+def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baselines: Collection[str]) -> pd.DataFrame:
     """Return the rows of a score with the test of each method against the better baseline."""
     columns = ["difference", "diff_low", "diff_high", "p", "p_holm"]
     candidates = part[part["method"].isin(baselines)]
     if candidates.empty:
         return part.assign(baseline="", **dict.fromkeys(columns, np.nan), star=False)
-    sign = 1 if HEALED_SCORES[score].higher_is_better else -1
+    sign = 1 if score.higher_is_better else -1
     baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
     compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
-    tests = compare_arms(results[results["arm"].isin(compared)], baseline=baseline, metric=score)
+    tests = compare_arms(results[results["arm"].isin(compared)], baseline=baseline, metric=score.name)
     merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
     star = (merged["p_holm"] < SIGNIFICANT) & (sign * merged["difference"] > 0)
     return merged.assign(baseline=baseline, star=star)

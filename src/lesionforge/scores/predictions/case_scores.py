@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from lesionforge.cohort.case import IMAGE_ENDINGS, Case, Cohort
 from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.scan import LabelArray, read_label, read_raw
 from lesionforge.errors import CohortError
-from lesionforge.scores.predictions.image_scores import NoiseFilter, image_detections, image_dice
-from lesionforge.scores.predictions.lesionwise import lesion_wise
-from lesionforge.scores.predictions.overlap import dice, hd95, physical_size, volume_difference
+from lesionforge.scores.predictions.image_scores import NoiseFilter, image_detections
+from lesionforge.scores.predictions.prediction import Prediction
+from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
 
 
 def score_case(
@@ -27,7 +26,7 @@ def score_case(
     *,
     in_plane: bool = False,
 ) -> dict[str, float]:
-    """Return every score of one predicted label map; :data:`lesionforge.scores.SCORES` tells their units.
+    """Return every score of :data:`~lesionforge.scores.predictions.prediction_scores.PREDICTION_SCORES` of a case.
 
     The scores are those of all lesion classes together. Where there are several classes, Dice, Dice per image and HD95
     of each are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Sizes are called ``…_ml`` in 3D
@@ -47,29 +46,16 @@ def score_case(
         raise CohortError(
             "prediction", f"has size {prediction.shape} but the truth has {truth.shape}", "predict on the scan's grid"
         )
-    predicted, true = prediction > 0, truth > 0
-    lesions = lesion_wise(predicted, true)
-    overlap = dice(predicted, true)
-    scores = {
-        "dice": overlap,
-        "lesion_dice": overlap if true.any() else math.nan,
-        "hd95": hd95(predicted, true, spacing, in_plane=in_plane),
-        "lesion_sensitivity": lesions.sensitivity,
-        "lesion_precision": lesions.precision,
-        "lesion_f1": lesions.f1,
-        "false_alarm": math.nan if true.any() else float(predicted.any()),
-    }
-    difference = volume_difference(predicted, true, spacing)
-    size, unit = ("volume", "ml") if truth.ndim == 3 else ("area", "mm2")
-    scores[f"{size}_difference_{unit}"] = difference
-    scores[f"absolute_{size}_difference_{unit}"] = abs(difference)
-    scores[f"false_positive_{unit}"] = math.nan if true.any() else physical_size(predicted, spacing)
-    classes = {name: value for name, value in labels.items() if value > 0}
-    if len(classes) > 1:
-        for name, value in classes.items():
-            scores[f"dice_{name}"] = dice(prediction == value, truth == value)
-            scores[f"hd95_{name}"] = hd95(prediction == value, truth == value, spacing, in_plane=in_plane)
-    return scores | image_dice(prediction, truth, spacing, labels)
+    case = Prediction(found=prediction, truth=truth, spacing=spacing, in_plane=in_plane)
+    values = {name: value for name, value in labels.items() if value > 0}
+    classes = {name: case.of_class(value) for name, value in values.items()} if len(values) > 1 else {}
+    scores: dict[str, float] = {}
+    for level in ("case", "image"):
+        of_level = [s for s in PREDICTION_SCORES.values() if s.level == level and truth.ndim in s.spatial_dims]
+        scores |= {score.name: score(case) for score in of_level}
+        for lesion_class, part in classes.items():
+            scores |= {f"{score.name}_{lesion_class}": score(part) for score in of_level if score.per_class}
+    return scores
 
 
 def evaluate(

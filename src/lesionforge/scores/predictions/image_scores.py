@@ -55,30 +55,21 @@ class _Areas:
         return float(self.dice[self.true > 0].mean()) if self.true.any() else float("nan")
 
 
-def image_dice(
-    prediction: LabelArray, truth: LabelArray, spacing: Sequence[float], labels: Mapping[str, int]
-) -> dict[str, float]:
-    """Return ``image_dice`` and, where there are several classes, ``image_dice_CLASS``: means over the case's images.
+def image_dice(prediction: LabelArray, truth: LabelArray, spacing: Sequence[float]) -> float:
+    """Return the Dice of all lesion classes together, averaged over the case's images with a lesion.
 
-    ``image_dice`` is the Dice of all lesion classes together, over the images with a lesion; a voxel of another class
-    than the true one is wrong. ``image_dice_CLASS`` is that of a class alone, over the images that truly have it.
+    A voxel of another class than the true one is wrong.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
         truth: ``(x, y[, z])`` lesion classes.
         spacing: mm along each axis; slices lie along the thickest, the last one of several.
-        labels: class name → integer, ``background`` = 0 included.
 
     Returns:
-        Values from 0 to 1; NaN where no image has a lesion, or the class.
+        0 to 1; NaN where no image has a lesion.
     """
     found, true = _images(prediction, spacing), _images(truth, spacing)
-    together = _areas(found > 0, true > 0, (found == true) & (true > 0))
-    classes = {name: value for name, value in labels.items() if value > 0}
-    scores = {"image_dice": together.mean_dice()}
-    if len(classes) > 1:
-        scores |= {f"image_dice_{name}": _of_class(found, true, v).mean_dice() for name, v in classes.items()}
-    return scores
+    return _areas(found > 0, true > 0, (found == true) & (true > 0)).mean_dice()
 
 
 def image_detections(

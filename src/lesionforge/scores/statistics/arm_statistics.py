@@ -3,20 +3,42 @@
 A subject's value in one training is the mean over its cases (volumes or slices). Subjects and trainings are both random
 draws; :mod:`lesionforge.scores.statistics.intervals` says what follows from that. Tests have Holm's correction over all
 comparisons of one score.
+
+A score is given by the column that holds it case by case. One that exists for a set of cases only is given as its
+:class:`~lesionforge.scores.score.Score`; :mod:`lesionforge.scores.statistics.resampling` says how its intervals are
+made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lesionforge.errors import ConfigError, choose_from
-from lesionforge.scores.statistics.intervals import Interval, detectable, mean_interval, p_value
+from lesionforge.scores.score import Score
+from lesionforge.scores.statistics.intervals import Estimate, Interval, MeanOverSubjects, mean_interval
+from lesionforge.scores.statistics.resampling import DRAWS
+from lesionforge.scores.statistics.set_statistics import OfSet, SetStatistics, per_group
 
-__all__ = ["Interval", "compare_arms", "holm", "paired_differences", "seed_differences", "seed_means", "subject_means"]
+__all__ = [
+    "Interval",
+    "Metric",
+    "compare_arms",
+    "holm",
+    "interval_of",
+    "paired_differences",
+    "seed_differences",
+    "seed_means",
+    "subject_means",
+    "value_of",
+]
+
+Metric = str | Score[Any]
+"""A column with a value for each case, or a score, of which one of a set of cases has no column."""
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -29,14 +51,27 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     return corrected
 
 
-def subject_means(results: pd.DataFrame, metric: str) -> pd.Series[float]:
-    """Return a value per (arm, fraction, subject_id): the mean over seeds of the mean over cases."""
-    per_seed = results.groupby(["arm", "fraction", "subject_id", "seed"], sort=False)[metric].mean()
+def subject_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
+    """Return a value per (arm, fraction, subject_id): the mean over seeds of the mean over cases.
+
+    Of a score of a set it is the mean over seeds of the score of the subject's own cases.
+    """
+    keys = ["arm", "fraction", "subject_id", "seed"]
+    if (score := _of_set(metric)) is not None:
+        per_seed = per_group(results, score, keys)
+    else:
+        per_seed = results.groupby(keys, sort=False)[_column(metric)].mean()
     return per_seed.groupby(["arm", "fraction", "subject_id"], sort=False).mean().dropna()
 
 
-def seed_means(results: pd.DataFrame, metric: str) -> pd.Series[float]:
-    """Return a value per (arm, fraction, seed): the mean over subjects of the mean over cases."""
+def seed_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
+    """Return a value per (arm, fraction, seed): the mean over subjects of the mean over cases.
+
+    Of a score of a set it is the score of all cases of the seed.
+    """
+    if (score := _of_set(metric)) is not None:
+        return per_group(results, score, ["arm", "fraction", "seed"])
+    metric = _column(metric)
     per_subject = results.groupby(["arm", "fraction", "seed", "subject_id"], sort=False)[metric].mean()
     return per_subject.groupby(["arm", "fraction", "seed"], sort=False).mean().dropna()
 
@@ -66,20 +101,54 @@ def trainings(results: pd.DataFrame) -> pd.Series[int]:
     return results["draw"] if "draw" in results and results["draw"].nunique() > 1 else results["seed"]
 
 
-def seed_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> pd.Series[float]:
+def seed_differences(results: pd.DataFrame, metric: Metric, *, baseline: str) -> pd.Series[float]:
     """Return arm minus baseline per (arm, fraction, seed), for the seeds that both have."""
-    pairs = paired_differences(results, metric, baseline=baseline)
+    if (score := _of_set(metric)) is not None:
+        return _set_seed_differences(results, score, baseline)
+    pairs = paired_differences(results, _column(metric), baseline=baseline)
     return pairs.groupby(["arm", "fraction", "seed"], sort=False)["difference"].mean()
 
 
-def compare_arms(results: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
+def value_of(rows: pd.DataFrame, metric: Metric) -> float:
+    """Return the score of one training: the mean over subjects of the mean over cases, or the score of the set.
+
+    Args:
+        rows: a row per case, with ``subject_id``.
+        metric: the score.
+    """
+    if (score := _of_set(metric)) is not None:
+        return score(rows)
+    return float(rows.groupby("subject_id")[_column(metric)].mean().mean())
+
+
+def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Interval:
+    """Return the mean of one arm with its interval, by the score's own function if it names one.
+
+    Args:
+        rows: those of one arm, with ``subject_id, seed``.
+        metric: the score.
+        seed: of the draws of subjects, where there are any.
+        draws: how many there are.
+    """
+    score = _of_set(metric)
+    if score is None:
+        return mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
+    alone = rows.assign(arm="", fraction=1.0, training=rows["seed"])
+    return SetStatistics(alone, score, baseline="", seed=seed, draws=draws).mean("", 1.0)
+
+
+def compare_arms(
+    results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, draws: int = DRAWS
+) -> pd.DataFrame:
     """Compare every arm with the baseline at the same fraction.
 
     Args:
         results: a row per arm × fraction × seed × case with ``arm, fraction, seed, case_id, subject_id`` and, where
             seeds share draws of training subjects, ``draw``.
         baseline: the arm that the others are compared with.
-        metric: the column to compare.
+        metric: the column to compare, or a score of a set.
+        seed: of the draws of subjects, for a score of a set.
+        draws: how many there are.
 
     Returns:
         A row per arm × fraction, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds,
@@ -91,31 +160,83 @@ def compare_arms(results: pd.DataFrame, *, baseline: str, metric: str) -> pd.Dat
     Raises:
         ConfigError: if there is no such arm or metric.
     """
-    if metric not in results:
-        raise ConfigError(metric, "is not a column of the results", choose_from(results.columns))
+    score = _of_set(metric)
+    for column in (_column(metric),) if score is None else score.made_of:
+        if column not in results:
+            raise ConfigError(column, "is not a column of the results", choose_from(results.columns))
     if baseline not in set(results["arm"]):
         what = "the baseline is not an arm of the results"
         raise ConfigError(baseline, what, choose_from(results["arm"].unique()))
     values = results.assign(training=trainings(results))
-    values = values.groupby(["arm", "fraction", "training", "subject_id"], sort=False)[metric].mean().reset_index()
-    seeds, pairs = seed_means(results, metric), paired_differences(results, metric, baseline=baseline)
-    per_seed = seed_differences(results, metric, baseline=baseline)
-    n_comparisons = len(pairs[["arm", "fraction"]].drop_duplicates())
-    rows = []
-    for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
-        mean = mean_interval(_table(values, metric, arm, fraction))
-        paired = _table(pairs, "difference", arm, fraction)
-        difference = mean_interval(paired)
-        of_seeds, diff_of_seeds = _part(seeds, arm, fraction), _part(per_seed, arm, fraction)
-        row = {"arm": arm, "fraction": fraction, "metric": metric}
+    arms: _Arms
+    if score is None:
+        arms = _CaseStatistics(values, _column(metric), baseline=baseline)
+    else:
+        arms = SetStatistics(values, score, baseline=baseline, seed=seed, draws=draws)
+    seeds = seed_means(results, metric)
+    keys = list(results[["arm", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
+    differences = [arms.difference(*key) for key in keys]
+    intervals = [difference.interval() for difference in differences]
+    rows, n_comparisons = [], sum(interval.n > 0 for interval in intervals)
+    for key, estimate, difference in zip(keys, differences, intervals, strict=True):
+        mean, of_seeds, diff_of_seeds = arms.mean(*key), _part(seeds, *key), arms.seed_differences(*key)
+        row = {"arm": key[0], "fraction": key[1], "metric": _column(metric)}
         row |= {"mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high, "n_subjects": mean.n}
         row |= {"n_seeds": of_seeds.size, "seed_low": of_seeds.min(), "seed_high": of_seeds.max()}
         row |= {"difference": difference.mean, "diff_low": difference.low, "diff_high": difference.high}
         row |= {"n_pairs": difference.n, "diff_seed_low": diff_of_seeds.min(), "diff_seed_high": diff_of_seeds.max()}
-        rows.append(row | {"detectable": detectable(paired, comparisons=n_comparisons), "p": p_value(paired)})
+        rows.append(row | {"detectable": estimate.detectable(comparisons=n_comparisons), "p": estimate.p_value()})
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
     return table
+
+
+class _Arms(Protocol):
+    """The means of arms, and their differences to a baseline."""
+
+    def mean(self, arm: str, fraction: float) -> Interval: ...
+
+    def difference(self, arm: str, fraction: float) -> Estimate: ...
+
+    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]: ...
+
+
+class _CaseStatistics:
+    """Of a score that every case has."""
+
+    def __init__(self, results: pd.DataFrame, metric: str, *, baseline: str) -> None:
+        keys = ["arm", "fraction", "training", "subject_id"]
+        self.metric, self.values = metric, results.groupby(keys, sort=False)[metric].mean().reset_index()
+        self.pairs = paired_differences(results, metric, baseline=baseline)
+        self.per_seed = seed_differences(results, metric, baseline=baseline)
+
+    def mean(self, arm: str, fraction: float) -> Interval:
+        return mean_interval(_table(self.values, self.metric, arm, fraction))
+
+    def difference(self, arm: str, fraction: float) -> MeanOverSubjects:
+        return MeanOverSubjects(_table(self.pairs, "difference", arm, fraction))
+
+    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]:
+        return _part(self.per_seed, arm, fraction)
+
+
+def _set_seed_differences(results: pd.DataFrame, score: OfSet, baseline: str) -> pd.Series[float]:
+    arms = SetStatistics(results.assign(training=trainings(results)), score, baseline=baseline, draws=0)
+    found = {
+        (arm, fraction, seed): difference
+        for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False)
+        for seed, difference in arms.seed_differences(arm, fraction).items()
+    }
+    index = pd.MultiIndex.from_tuples(found, names=["arm", "fraction", "seed"])
+    return pd.Series(list(found.values()), index=index, name="difference", dtype=float).dropna()
+
+
+def _of_set(metric: Metric) -> OfSet | None:
+    return metric if isinstance(metric, Score) and metric.level == "set" else None
+
+
+def _column(metric: Metric) -> str:
+    return metric.name if isinstance(metric, Score) else metric
 
 
 def _table(values: pd.DataFrame, column: str, arm: object, fraction: object) -> NDArray[np.float64]:

@@ -15,7 +15,9 @@ doi:10.1002/sim.3095): the squares of the distances to the mean are added.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +46,42 @@ class Interval:
     low: float
     high: float
     n: int
+
+
+class Estimate(Protocol):
+    """A mean or a difference, and what can be said about it."""
+
+    def interval(self) -> Interval:
+        """Return it with its 95 % interval."""
+
+    def p_value(self) -> float:
+        """Return the two-sided p of 0; NaN for fewer than two subjects."""
+
+    def detectable(self, *, comparisons: int = 1) -> float:
+        """Return the smallest true value that p < 0.05 would have shown with 80 % power, after Holm's correction."""
+
+
+@dataclass(frozen=True)
+class MeanOverSubjects:
+    """The mean of a value that every subject has.
+
+    Attributes:
+        values: ``(subject, training)``; NaN is left out.
+    """
+
+    values: Values
+
+    def interval(self) -> Interval:
+        """Return :func:`mean_interval`."""
+        return mean_interval(self.values)
+
+    def p_value(self) -> float:
+        """Return :func:`p_value`."""
+        return p_value(self.values)
+
+    def detectable(self, *, comparisons: int = 1) -> float:
+        """Return :func:`detectable`."""
+        return detectable(self.values, comparisons=comparisons)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +141,13 @@ def components(values: Values) -> Components:
 def limits(parts: Components, *, confidence: float = CONFIDENCE) -> tuple[Values, Values]:
     """Return the lower and the upper ends of the intervals of the means."""
     below, above = _subject_distances(parts, confidence)
-    trainings = _quantile((1 + confidence) / 2, parts.k) ** 2 * parts.of_trainings
+    trainings = t_quantile((1 + confidence) / 2, parts.k) ** 2 * parts.of_trainings
     return parts.mean - np.sqrt(below**2 + trainings), parts.mean + np.sqrt(above**2 + trainings)
 
 
 def _subject_distances(parts: Components, confidence: float) -> tuple[Values, Values]:
     """Return how far below and above the mean the limits by the choice of subjects lie, both 0 or more."""
-    t = _quantile((1 + confidence) / 2, parts.n)
+    t = t_quantile((1 + confidence) / 2, parts.n)
     skew = SKEWNESS_FACTOR * parts.skewness / math.sqrt(parts.n)
     error = np.sqrt(parts.of_subjects)
     return error * np.maximum(t, _untransformed(t, skew)), error * np.maximum(t, -_untransformed(-t, skew))
@@ -122,7 +160,8 @@ def _untransformed(y: float, skew: Values) -> Values:
     return np.where(small, y, 3 / safe * (np.cbrt(1 + safe * (y - safe / 6)) - 1))
 
 
-def _quantile(probability: float, n: int) -> float:
+def t_quantile(probability: float, n: int) -> float:
+    """Return a quantile of Student's t for a mean of ``n`` values; 0 for a single one, which is taken as given."""
     return float(stats.t.ppf(probability, n - 1)) if n > 1 else 0.0
 
 
@@ -167,16 +206,24 @@ def p_value(values: ArrayLike) -> float:
     if len(table) < 2:
         return math.nan
     parts = components(table)
-    if parts.mean == 0:
-        return 1.0
 
     def distance(log_p: float) -> float:
         low, high = limits(parts, confidence=-math.expm1(log_p))
         return float(low if parts.mean > 0 else -high)
 
-    first, last = math.log(SMALLEST_P), math.log1p(-1e-9)
+    return 1.0 if parts.mean == 0 else smallest_p(distance)
+
+
+def smallest_p(distance: Callable[[float], float], *, least: float = SMALLEST_P) -> float:
+    """Return the p at which an interval of confidence 1 − p just reaches 0.
+
+    Args:
+        distance: from log p to how far the interval lies from 0, negative where it holds 0.
+        least: stands for all that is less.
+    """
+    first, last = math.log(least), math.log1p(-1e-9)
     if distance(first) >= 0:
-        return SMALLEST_P
+        return least
     return math.exp(optimize.brentq(distance, first, last)) if distance(last) > 0 else 1.0
 
 
@@ -194,10 +241,10 @@ def detectable(values: ArrayLike, *, comparisons: int = 1) -> float:
     if len(table) < 2:
         return math.nan
     parts, confidence = components(table), 1 - (1 - CONFIDENCE) / max(comparisons, 1)
-    subjects = np.maximum(*_subject_distances(parts, confidence)) + _quantile(POWER, parts.n) * np.sqrt(
+    subjects = np.maximum(*_subject_distances(parts, confidence)) + t_quantile(POWER, parts.n) * np.sqrt(
         parts.of_subjects
     )
-    factor = _quantile((1 + confidence) / 2, parts.k) + _quantile(POWER, parts.k)
+    factor = t_quantile((1 + confidence) / 2, parts.k) + t_quantile(POWER, parts.k)
     return float(np.sqrt(subjects**2 + factor**2 * parts.of_trainings))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.report.wording import fraction_names
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import seed_differences, subject_means
 
 # The palette of Okabe and Ito, which colour-blind readers can tell apart.
@@ -62,7 +62,7 @@ def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence
 
 def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float, Sequence[str]]]) -> Figure:
     """Return a panel for each title, fraction and arms."""
-    info, values = score_info(metric), subject_means(results, metric)
+    info, values = find_score(metric), subject_means(results, metric_in(results, metric))
     colours = arm_colours(list(dict.fromkeys(results["arm"])))
     figure, panels = rows_of_panels([len(arms) for _, _, arms in parts])
     for panel, (title, fraction, arms) in zip(panels, parts, strict=True):
@@ -85,9 +85,9 @@ def forest_plot(
 
     Without a baseline that is known to be trained for long enough (``undertrained``) no gain is shown as one.
     """
-    info = score_info(metric)
+    info = find_score(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
-    per_seed = seed_differences(results, metric, baseline=baseline)
+    per_seed = seed_differences(results, metric_in(results, metric), baseline=baseline)
     titles = panel_titles(rows["fraction"])
     most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
     figure, panels = rows_of_panels([most] * max(len(titles), 1))
@@ -111,7 +111,7 @@ def forest_plot(
 
 def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
     """Return the mean per arm against the amount of real training data, with 95 % intervals."""
-    info = score_info(metric)
+    info = find_score(metric)
     rows = summary[summary["metric"] == metric]
     arms, fractions = list(dict.fromkeys(rows["arm"])), sorted(rows["fraction"].unique())
     figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")

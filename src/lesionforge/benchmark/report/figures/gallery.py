@@ -35,9 +35,9 @@ from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import Scan, load_scan, read_label
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.errors import LesionforgeError
-from lesionforge.scores import score_info
 from lesionforge.scores.predictions.case_scores import prediction_file
 from lesionforge.scores.predictions.overlap import dice
+from lesionforge.scores.registry import find_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
     titles = {f"{count} real subject{'s' * (count != 1)}": groups[count] for count in sorted(groups)}
     results = read_results(run.study.out / "results.csv")
     caption = (
-        f"{score_info(plan.primary).title} of the arms with few real subjects or with fine-tuning, and of the baseline "
+        f"{find_score(plan.primary).title} of the arms with few real subjects or with fine-tuning, and of the baseline "
         f"{plan.baseline}, by the number of real subjects that they were trained or fine-tuned on."
     )
     return Illustration(

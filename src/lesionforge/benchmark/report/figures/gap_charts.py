@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lesionforge.benchmark.report.figures.charts import PALETTE, label_rows, panel_titles, rows_of_panels
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 from lesionforge.scores.statistics.arm_statistics import seed_means
 
 SHOWN_SHARES = (-1.0, 2.0)
@@ -49,7 +49,7 @@ def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
         results: as in ``results.csv``, with the column ``draw``.
         metric: the score.
     """
-    info, arms = score_info(metric), list(dict.fromkeys(results["arm"]))
+    info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))
     means = seed_means(results, metric).reset_index()
     draw_of = results.groupby("seed")["draw"].first()
     draws = sorted(draw_of.unique())

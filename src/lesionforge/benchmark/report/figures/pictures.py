@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
-from lesionforge.scores import score_info
+from lesionforge.scores.registry import find_score
 
 TRUTH_COLOUR, PREDICTION_COLOUR, LESION_COLOUR = "#56B4E9", "#E69F00", CLASS_COLOURS[0]
 WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
@@ -134,7 +134,7 @@ def example_sheet(examples: Sequence[Example]) -> Figure:
 def _example_row(example: Example, arms: Sequence[str]) -> list[Panel | None]:
     plain = Panel(image=example["image"], window=window_of(example["image"]), aspect=example.get("aspect", 1.0))
     row: list[Panel | None] = [replace(plain, title=example.get("title", ""))]
-    info, dice = score_info("dice"), example.get("dice", {})
+    info, dice = find_score("dice"), example.get("dice", {})
     for arm in arms:
         if arm not in example["predictions"]:
             row.append(None)

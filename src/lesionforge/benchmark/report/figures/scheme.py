@@ -15,8 +15,8 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.production.candidate_grid import same_score_grid
 from lesionforge.production.select import RECOMMENDED
 from lesionforge.reading import read_frame, read_json
-from lesionforge.scores import score_info
 from lesionforge.scores.drawn_images.realism import REAL
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
 
 SHOWN_PAIRS = 3
@@ -83,7 +83,7 @@ def _table(candidates: pd.DataFrame) -> str:
 
 def _arms(run: FinishedRun) -> str:
     plan, results = run.study.plan, read_results(run.study.out / "results.csv")
-    info, means = score_info(plan.primary), subject_means(results, plan.primary)
+    info, means = find_score(plan.primary), subject_means(results, metric_in(results, plan.primary))
     at_size = means[means.index.get_level_values("fraction") == run.repeat.train_size].groupby("arm").mean()
     longest = max(map(len, plan.arms))
     scores = {arm: at_size.to_dict().get(arm) for arm in plan.arms}

@@ -1,0 +1,132 @@
+"""The scores of healed scans. A new one is a function of a :class:`HealedCase` and a line in the dictionary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesionforge.cohort.scan import Scan
+from lesionforge.scores.healed_scans.healed_case import HealedCase, Values, true_lesion
+from lesionforge.scores.healed_scans.healthiness import healthiness, positive
+from lesionforge.scores.predictions.overlap import dice
+from lesionforge.scores.score import Score, Scores, by_name
+from lesionforge.scores.statistics.intervals import Interval, ratio_interval
+
+
+def f_pre_dice(found: NDArray[np.generic], scan: Scan) -> float:
+    """Return the Dice of a lesion that was found with the true one, 0 to 1; NaN without a true one."""
+    lesion = true_lesion(scan)
+    return dice(positive(found), lesion) if lesion.any() else math.nan
+
+
+def mean_of_known(values: Sequence[Values]) -> float:
+    """Return the mean over channels and slices without NaN; NaN of nothing."""
+    flat = np.concatenate(values) if values else np.array([])
+    known = flat[~np.isnan(flat)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _map_dice(case: HealedCase) -> float:
+    return math.nan if case.own_map is None else f_pre_dice(case.own_map, case.slices.scan)
+
+
+def _healthiness(rows: pd.DataFrame) -> float:
+    counts = _counts(rows).groupby("subject_id").mean()
+    return healthiness(counts["found"].to_numpy(), counts["true"].to_numpy()) if len(counts) else math.nan
+
+
+def _healthiness_interval(rows: pd.DataFrame) -> Interval:
+    counts = _counts(rows).unstack("seed").dropna()
+    left = ratio_interval(counts["found"], counts["true"])
+    return Interval(mean=1 - left.mean, low=1 - left.high, high=1 - left.low, n=left.n)
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of voxels found and true per (subject_id, seed) with a lesion, summed over cases."""
+    counts = rows.groupby(["subject_id", "seed"])[["found", "true"]].sum()
+    return counts[counts["true"] > 0]
+
+
+HEALED_SCORES: Scores = by_name(
+    Score(
+        name="identity_beside",
+        title="Identity beside the lesion",
+        unit="points",
+        better="higher",
+        level="case",
+        description="MS-SSIM of 3 scales over windows that show the head and nothing of the lesion",
+        function=lambda case: mean_of_known([channel.beside for channel in case.identity]),
+    ),
+    Score(
+        name="identity",
+        title="Identity",
+        unit="points",
+        better="higher",
+        level="case",
+        description="masked MS-SSIM of 5 scales, as published; rises with the size of the lesion",
+        function=lambda case: mean_of_known([channel.masked for channel in case.identity]),
+    ),
+    Score(
+        name="identity_4",
+        title="Identity, 4 scales",
+        unit="points",
+        better="higher",
+        level="case",
+        description="masked MS-SSIM of 4 scales",
+        function=lambda case: mean_of_known([channel.masked_4 for channel in case.identity]),
+    ),
+    Score(
+        name="healthiness",
+        title="Healthiness",
+        unit="points",
+        better="higher",
+        level="set",
+        range=(-math.inf, 1),
+        description="1 − lesion that a segmentation network still finds / true lesion",
+        function=_healthiness,
+        made_of=("seed", "found", "true"),
+        interval=_healthiness_interval,
+    ),
+    Score(
+        name="change_outside",
+        title="Change outside the lesion",
+        unit="points",
+        better="lower",
+        level="case",
+        description="mean absolute difference in the head beside the lesion, of the range of intensities",
+        function=lambda case: mean_of_known(case.changes(case.slices.pathological)),
+    ),
+    Score(
+        name="change_lesion_free",
+        title="Change of lesion-free slices",
+        unit="points",
+        better="lower",
+        level="case",
+        description="the same in slices that show no lesion",
+        function=lambda case: mean_of_known(case.changes(case.slices.lesion_free)),
+    ),
+    Score(
+        name="displacement_mm",
+        title="Displacement",
+        unit="mm",
+        better="lower",
+        level="case",
+        range=(0, math.inf),
+        description="between the true lesion and the one that the reconstruction draws, in the slice",
+        function=lambda case: mean_of_known([case.displacements]),
+    ),
+    Score(
+        name="map_dice",
+        title="Dice of the lesion map",
+        unit="points",
+        better="higher",
+        level="case",
+        description="overlap of the lesion that the method itself finds with the true one, per case",
+        function=_map_dice,
+    ),
+)
+"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed_scans.healed`."""

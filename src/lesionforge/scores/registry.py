@@ -1,0 +1,58 @@
+"""All scores by name. A new one is a function and a line in the dictionary of its family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lesionforge.errors import ConfigError
+from lesionforge.scores.drawn_images.quality import QUALITY_SCORES
+from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
+from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
+from lesionforge.scores.score import Score, Scores
+from lesionforge.scores.statistics.arm_statistics import Metric
+
+FAMILIES: Mapping[str, Scores] = {
+    "predictions": PREDICTION_SCORES,
+    "healed scans": HEALED_SCORES,
+    "drawn images": QUALITY_SCORES,
+}
+
+
+def find_score(name: str) -> Score[Any]:
+    """Return a score, also one of a single lesion class such as ``dice_oedema``.
+
+    Raises:
+        ConfigError: if there is no such score.
+    """
+    for family in FAMILIES.values():
+        if name in family:
+            return family[name]
+    for score in PREDICTION_SCORES.values():
+        if score.per_class and name.startswith(f"{score.name}_"):
+            return score.of_class(name.removeprefix(f"{score.name}_"))
+    raise ConfigError(name, "is not a score", f"choose from {', '.join(PREDICTION_SCORES)}")
+
+
+def is_score(column: str) -> bool:
+    """Return whether a column of ``results.csv`` is a score of a prediction."""
+    per_class = tuple(f"{name}_" for name, score in PREDICTION_SCORES.items() if score.per_class)
+    return column in PREDICTION_SCORES or column.startswith(per_class)
+
+
+def scores_in(results: pd.DataFrame) -> list[str]:
+    """Return the scores of predictions that results hold: their columns, then those of a set that columns make up."""
+    columns = list(map(str, results.columns))
+    of_sets = [
+        name
+        for name, score in PREDICTION_SCORES.items()
+        if score.level == "set" and name not in columns and set(score.made_of) <= set(columns)
+    ]
+    return [*filter(is_score, columns), *of_sets]
+
+
+def metric_in(results: pd.DataFrame, name: str) -> Metric:
+    """Return what statistics of a score need: its column where the results have one, else the score of the set."""
+    return name if name in results else find_score(name)

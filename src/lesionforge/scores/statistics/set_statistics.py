@@ -1,0 +1,117 @@
+"""Statistics of arms in a score that exists only for all cases at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.scores.score import Score
+from lesionforge.scores.statistics.intervals import Interval
+from lesionforge.scores.statistics.resampling import DRAWS, Resampled, Resampling, Values
+
+OfSet = Score[pd.DataFrame]
+
+
+def per_group(results: pd.DataFrame, score: OfSet, keys: list[str]) -> pd.Series[float]:
+    """Return the score of each group of rows that has a value, in the order of the results."""
+    values = {key: score(rows) for key, rows in results.groupby(keys, sort=False)}
+    index = pd.MultiIndex.from_tuples(values, names=keys)
+    return pd.Series(list(values.values()), index=index, name=score.name, dtype=float).dropna()
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What one training says: the score, the same in each draw of subjects, and whose own values it has."""
+
+    value: float
+    replicates: Values
+    subjects: frozenset[str]
+
+    def minus(self, other: _Training) -> _Training:
+        value, replicates = self.value - other.value, self.replicates - other.replicates
+        return _Training(value=value, replicates=replicates, subjects=self.subjects & other.subjects)
+
+
+class SetStatistics:
+    """Means and paired differences of arms, all from the same draws of subjects.
+
+    Args:
+        results: a row per arm × fraction × seed × case, or several rows of a case, with ``training`` and the columns
+            that the score is made of.
+        score: of a set.
+        baseline: the arm that others are compared with.
+        seed: of the draws.
+        draws: how many; none where intervals are not asked for.
+    """
+
+    def __init__(
+        self, results: pd.DataFrame, score: OfSet, *, baseline: str, seed: int = 0, draws: int = DRAWS
+    ) -> None:
+        self.score, self.baseline = score, baseline
+        self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "fraction", "seed"], sort=False)))
+        self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, draws=draws)
+        self._whole: dict[tuple[object, ...], _Training] = {}
+
+    def mean(self, arm: str, fraction: float) -> Interval:
+        """Return the mean of an arm over its trainings, by the score's own function if it names one."""
+        seeds = self._seeds(arm, fraction)
+        if self.score.interval is not None:
+            return self.score.interval(pd.concat([self.rows[arm, fraction, seed] for seed in seeds]))
+        return self._together(arm, fraction, {seed: self._of(arm, fraction, seed) for seed in seeds}).interval()
+
+    def difference(self, arm: str, fraction: float) -> Resampled:
+        """Return arm minus baseline, over the seeds and cases that both have; of nothing for the baseline itself."""
+        return self._together(arm, fraction, self._differences(arm, fraction))
+
+    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]:
+        """Return arm minus baseline for each seed that both have."""
+        return pd.Series({seed: found.value for seed, found in self._differences(arm, fraction).items()}, dtype=float)
+
+    def _seeds(self, arm: str, fraction: float) -> list[int]:
+        return sorted(key[2] for key in self.rows if key[:2] == (arm, fraction))
+
+    def _differences(self, arm: str, fraction: float) -> dict[int, _Training]:
+        found = {}
+        others = self._seeds(self.baseline, fraction) if arm != self.baseline else []
+        for seed in self._seeds(arm, fraction):
+            if seed in others:
+                arms = (arm, self.baseline)
+                cases = frozenset.intersection(*(frozenset(self.rows[a, fraction, seed]["case_id"]) for a in arms))
+                ours, theirs = (self._of(name, fraction, seed, cases) for name in arms)
+                found[seed] = ours.minus(theirs)
+        return found
+
+    def _of(self, arm: str, fraction: float, seed: int, cases: Collection[str] | None = None) -> _Training:
+        """Return a training on its cases, or on some of them."""
+        rows = self.rows[arm, fraction, seed]
+        if cases is not None and not (there := rows["case_id"].isin(cases)).all():
+            return self._training(rows[there])
+        if (arm, fraction, seed) not in self._whole:
+            self._whole[arm, fraction, seed] = self._training(rows)
+        return self._whole[arm, fraction, seed]
+
+    def _training(self, rows: pd.DataFrame) -> _Training:
+        table = rows[["subject_id", *self.score.made_of]]
+        own = per_group(table, self.score, ["subject_id"])
+        return _Training(
+            value=self.score(table),
+            replicates=self.resampling.replicates(self.score, table),
+            subjects=frozenset(own.index.get_level_values("subject_id")),
+        )
+
+    def _together(self, arm: str, fraction: float, seeds: Mapping[int, _Training]) -> Resampled:
+        """Return the mean over trainings, each of which is the mean over its seeds."""
+        groups: dict[int, list[_Training]] = {}
+        for seed, found in seeds.items():
+            if not np.isnan(found.value):
+                groups.setdefault(int(self.rows[arm, fraction, seed]["training"].iloc[0]), []).append(found)
+        if not groups:
+            return Resampled(mean=np.nan, replicates=np.array([]), of_trainings=0.0, n=0, k=0)
+        values = np.array([np.mean([found.value for found in group]) for group in groups.values()])
+        replicates = np.stack([np.mean([found.replicates for found in group], axis=0) for group in groups.values()])
+        subjects = frozenset.union(*(found.subjects for group in groups.values() for found in group))
+        return Resampled.of(values, replicates, n=len(subjects))
