@@ -29,6 +29,16 @@ def choose_from(names: Iterable[object]) -> str:
     return f"choose from {known}" if (known := ", ".join(map(str, names))) else "there is none to choose from"
 
 
+def one_of(names: Iterable[object]) -> str:
+    """Return names as ``a, b or c``.
+
+    >>> one_of(["bank", "edited", "own"])
+    'bank, edited or own'
+    """
+    *others, last = map(str, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def own_error(error: BaseException | None) -> LesionforgeError | None:
     """Return the error of ours that ``error`` is or was raised from, as MONAI raises its own from what it meets."""
     seen: list[BaseException] = []

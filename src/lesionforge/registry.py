@@ -23,7 +23,8 @@ class Registry(Mapping[str, type[Kind]]):
         group: the group of entry points in which other packages name theirs.
 
     Raises:
-        ConfigError: from ``registry[name]``, if there is no such name, or its package cannot be imported.
+        ConfigError: from ``registry[name]``, if there is no such name, its package cannot be imported, or what it names
+            is no class with this name as its ``method``.
     """
 
     def __init__(self, kind: str, own: Mapping[str, str], *, group: str) -> None:
@@ -42,11 +43,16 @@ class Registry(Mapping[str, type[Kind]]):
         point = known[name]
         if name in self.own:
             return cast("type[Kind]", getattr(import_module(point.module), point.attr))
+        remedy = "repair or uninstall the package that names it"
         try:
-            return cast("type[Kind]", point.load())
-        except (ImportError, AttributeError) as error:
-            remedy = "repair or uninstall the package that names it"
-            raise ConfigError(name, f"cannot be imported from {point.value} ({error})", remedy) from error
+            found = point.load()
+        except Exception as error:  # whatever the code of another package raises
+            (first, *_) = str(error).splitlines() or [""]
+            what = f"cannot be imported from {point.value} ({type(error).__name__}: {first})"
+            raise ConfigError(name, what, remedy) from error
+        if not isinstance(found, type) or getattr(found, "method", None) != name:
+            raise ConfigError(name, f"is no class with method = {name!r} in {point.value}", remedy)
+        return cast("type[Kind]", found)
 
     def __contains__(self, name: Any) -> bool:
         return name in self.known

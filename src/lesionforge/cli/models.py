@@ -37,8 +37,11 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
-from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
+from lesionforge.healers.registry import HEALERS, find_trainable
+from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.reading import read_json
+from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
 
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
@@ -48,10 +51,7 @@ if TYPE_CHECKING:
 ENDLESS = 10_000_000
 TIMED_EPOCH = 10
 """Steps of an epoch where time ends the run, which it does between two epochs."""
-METHODS = (
-    "pix2pix, spade, cyclegan, copy_paste, carvemix, transformed_copy, injection or pseudo_healthy draw lesions; "
-    "pseudo_healthy, healing_gan or healing_cyclegan remove them; maskgan draws masks."
-)
+METHODS = f"{one_of(SYNTHESIZERS)} draw lesions; {one_of(HEALERS)} remove them; maskgan draws masks."
 
 
 class ConditionChoice(StrEnum):
@@ -130,7 +130,6 @@ def train(
     from lesionforge.cohort.layouts import read_cohort, read_masks
     from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
-    from lesionforge.healers.registry import find_trainable
     from lesionforge.masks import MaskGAN
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
@@ -181,7 +180,7 @@ def synthesize(
         int | None,
         typer.Option("--n", min=1, help="Cases to write, one for each scan unless given; scans are drawn evenly."),
     ] = None,
-    masks: Annotated[str, typer.Option(help="bank, edited, own, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
+    masks: Annotated[str, typer.Option(help=f"{one_of(MASK_SOURCES)}.")] = "edited",
     masks_from: Annotated[
         Path | None,
         typer.Option(callback=a_cohort, help="Cohort whose real masks are taken; COHORT unless given."),
@@ -228,7 +227,6 @@ def synthesize(
     from lesionforge.masks import make_mask_source
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
-    from lesionforge.synthesizers.registry import load_synthesizer
     from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
     from lesionforge.training.quiet import quiet
 

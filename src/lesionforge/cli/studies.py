@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lesionforge.benchmark.plan_file import PRESETS, merged, plan_content, preset
 from lesionforge.cli.common import (
     CaseList,
     Channels,
@@ -38,7 +39,7 @@ from lesionforge.cli.common import (
 )
 from lesionforge.cli.models import training_options
 from lesionforge.cli.spoken import spoken
-from lesionforge.errors import ConfigError, LesionforgeError
+from lesionforge.errors import ConfigError, LesionforgeError, one_of
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_plan import HealingPlan
@@ -239,7 +240,7 @@ def score(
 
 
 def benchmark(
-    plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or a preset: demo, first, stroke.")],
+    plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help=f"A plan, or a preset: {one_of(PRESETS)}.")],
     data: Annotated[Path, typer.Option("--data", callback=a_cohort, help="A cohort folder.")],
     out: Out,
     scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
@@ -275,7 +276,6 @@ def benchmark(
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
-    from lesionforge.benchmark.plan_file import merged, plan_content, preset
     from lesionforge.cohort.inspection.readable import readable
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.layouts.cases_csv import write_problems

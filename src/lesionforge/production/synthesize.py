@@ -15,7 +15,7 @@ from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.provenance import read_record
 from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
 from lesionforge.engine.pool import Pool
-from lesionforge.errors import CohortError, ConfigError, LesionforgeError
+from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
 from lesionforge.files import one_at_a_time, write_json
 from lesionforge.healers.base import Healer
 from lesionforge.masks import MASK_SOURCES, OwnMasks
@@ -253,7 +253,7 @@ def _check_request(
     if not len(targets):
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
-        raise ConfigError("`masks`", f"{model.method} needs masks", f"name a source: {MASK_SOURCES}")
+        raise ConfigError("`masks`", f"{model.method} needs masks", f"name a source: {one_of(MASK_SOURCES)}")
     if lesion_free and isinstance(masks, OwnMasks):
         what = "lesion-free scans have no lesion of their own to draw"
         raise ConfigError("`lesion_free`", what, "use other masks, such as bank")

@@ -1,0 +1,17 @@
+"""The rules of a method as functions that anyone can call in a test suite, on a method of their own.
+
+Each makes a tiny simulated cohort, fits the method on it, and raises ``AssertionError`` with a sentence that says which
+rule is broken::
+
+    from lesionforge.testing import check_synthesizer
+
+    def test_my_method():
+        check_synthesizer(MyMethod)
+"""
+
+from lesionforge.testing.healer_rules import check_healer
+from lesionforge.testing.mask_source_rules import check_mask_source
+from lesionforge.testing.synthesizer_rules import check_synthesizer
+from lesionforge.testing.tiny_cohort import tiny_cohort
+
+__all__ = ["check_healer", "check_mask_source", "check_synthesizer", "tiny_cohort"]
