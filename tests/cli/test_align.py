@@ -44,7 +44,7 @@ def test_bad_and_poor_cases_are_named(tmp_path):
     ("options", "what"),
     [
         (["--size", "128,x,40"], "--size: 'x' is not a whole number"),
-        (["--size", "128,128"], "--size: (128, 128) is no size"),
+        (["--size", "128,128"], "--size: (128, 128) is not the size"),
         (["--drop", 20], "--drop: dropping 20 of 40 slices"),
         (["--background", "dark"], "--background: 'dark' is not an intensity"),
     ],

@@ -102,7 +102,7 @@ def test_without_arguments_the_commands_are_listed(command):
         ),
         (["evaluate", "nowhere", "COHORT"], "nowhere: there is no such folder"),
         (["benchmark", "nowhere.yaml", "--data", "COHORT", "--out", "out"], "nowhere.yaml: there is no such plan"),
-        (["benchmark", "first", "--data", "COHORT", "--out", "out", "--set", "arm=best"], "'best' is no arm"),
+        (["benchmark", "first", "--data", "COHORT", "--out", "out", "--set", "arm=best"], "'best' is not an arm"),
         (["benchmark", "first", "--data", "COHORT", "--out", "out", "--scale", "x"], "first.yaml: has no scale 'x'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

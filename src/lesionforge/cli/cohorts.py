@@ -312,7 +312,7 @@ def check(
     cohort: CohortFolder,
     out: Annotated[Path | None, typer.Option(help="The new folder for the report; COHORT is not changed.")] = None,
 ) -> None:
-    """Report every problem of a cohort in one line, and print its fingerprint.
+    """Report each problem of a cohort in one line, and print its fingerprint.
 
     Example: lesionforge check Dataset001_WMH --out check
     """

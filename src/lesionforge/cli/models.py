@@ -209,7 +209,7 @@ def synthesize(
     role: Role = None,
     min_volume: Annotated[float, typer.Option(help="Least volume of a lesion, in mm³ (mm² in 2D).")] = 200.0,
     keep_best: Annotated[
-        float | None, typer.Option(help="Keep only the best share of the --n cases, such as 0.5.")
+        float | None, typer.Option(help="Keep only the best of the --n cases, as a share such as 0.5.")
     ] = None,
     by: Annotated[ByChoice, typer.Option(help="With --keep-best: the score that decides.")] = ByChoice.REALISM,
     segmentor: Annotated[

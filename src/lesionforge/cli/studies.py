@@ -204,7 +204,7 @@ def score(
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Score how like real cases a synthetic cohort is, beside the same scores between real cases.
+    """Score how similar a synthetic cohort is to real cases, beside the same scores between real cases.
 
     --subjects, --cases and --role choose among the real cases.
 
