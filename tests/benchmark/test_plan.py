@@ -106,7 +106,7 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
         ({"arms": {"real": {"task": {"filter": [8]}}}, "arm": None}, "arm 'real': task: filter: is no option"),
         ({"budget": "paper"}, "the budget of the paper is fixed: give a batch size, and leave out control and tune"),
         ({"tune": {"number": 3}}, "tune.number is 3, which is not in subjects.numbers"),
-        ({"tune": {}, "training": {}}, "tune tries multiples of training.batch_size: give one"),
+        ({"tune": {}, "training": {}}, "tune tries multiples of training.batch_size: give it"),
         ({"tune": {"augmentations": ["none"]}}, "tune.augmentations: is no option; the options are augment"),
         ({"baseline": "reel"}, "'reel' is not an arm: the arms are mixed, real"),
         ({"arm": "best"}, "'best' is not an arm"),
