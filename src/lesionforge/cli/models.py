@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 ENDLESS = 10_000_000
 TIMED_EPOCH = 10
-"""Steps of an epoch if a time budget ends the run; a run ends between two epochs."""
+"""Steps of an epoch where time ends the run, which it does between two epochs."""
 METHODS = (
     "pix2pix, spade, cyclegan, copy_paste, carvemix, transformed_copy, injection or pseudo_healthy draw lesions; "
     "pseudo_healthy, healing_gan or healing_cyclegan remove them; maskgan draws masks."
@@ -181,9 +181,7 @@ def synthesize(
         int | None,
         typer.Option("--n", min=1, help="Number of cases to write; by default one for each scan."),
     ] = None,
-    masks: Annotated[
-        str, typer.Option(help="Mask source: bank, edited, own, ellipsoids, files:DIR or gan:MODEL.")
-    ] = "edited",
+    masks: Annotated[str, typer.Option(help="bank, edited, own, ellipsoids, files:DIR or gan:MODEL.")] = "edited",
     masks_from: Annotated[
         Path | None,
         typer.Option(callback=a_cohort, help="The cohort that gives the real masks; by default COHORT."),

@@ -234,7 +234,7 @@ def score(
 
 def benchmark(
     plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help="A plan, or a preset: demo, first, stroke.")],
-    data: Annotated[Path, typer.Option("--data", callback=a_cohort, help="The cohort folder.")],
+    data: Annotated[Path, typer.Option("--data", callback=a_cohort, help="A cohort folder.")],
     out: Out,
     scale: Annotated[str | None, typer.Option(help="A scale of the plan, such as cpu or paper.")] = None,
     settings: Annotated[

@@ -1,4 +1,4 @@
-"""Where lesions go: mask sources, and the placement of masks in scans."""
+"""Where lesions go: sources of masks, and their place in a scan."""
 
 from pathlib import Path
 
@@ -47,16 +47,17 @@ def make_mask_source(
     """Return the mask source that a user named.
 
     Args:
-        spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``own`` (each scan's own mask),
-            ``ellipsoids`` (near the lesions of ``cohort`` if it has any, else anywhere), ``files:DIR`` (label files) or
-            ``gan:MODEL`` (a trained mask generator).
-        cohort: the cohort that gives real masks.
-        channel: the channel of ``cohort`` in which the brain is found; by default each case's first.
-        on_problem: called with the error of each case of ``cohort`` that is left out; raises by default.
-        device: the device on which a mask generator draws.
+        spec: ``bank`` (real masks of ``cohort``), ``edited`` (the same, edited), ``own`` (each scan's own),
+            ``ellipsoids`` (near where the lesions of ``cohort`` lie if it has any, else anywhere), ``files:DIR`` (label
+            files) or ``gan:MODEL`` (a trained mask generator).
+        cohort: where real masks come from.
+        channel: the channel of ``cohort`` in which the brain is looked for; by default each case's first.
+        on_problem: called with the error of a case of ``cohort`` that cannot be read and is left out; raises unless
+            given.
+        device: where a mask generator draws.
 
     Raises:
-        ConfigError: if the name is unknown, or needs a cohort with lesions and none is given.
+        ConfigError: if the name is unknown, or needs a cohort with lesions and there is none.
         CohortError: if a file cannot be read.
     """
     kind, _, folder = spec.partition(":")
