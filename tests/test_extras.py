@@ -71,4 +71,4 @@ def test_too_little_memory_is_one_line(problem, tmp_path, monkeypatch):
 
     monkeypatch.setattr("lesionforge.tasks.segmentation.segmentation_task.SegmentationTask.fit", fit_too_much)
     said = error("segment", "train", tmp_path / "c", "--out", tmp_path / "net", "--steps", 1)
-    assert said.startswith("error: memory: does not suffice")
+    assert said.startswith("error: memory: not enough")

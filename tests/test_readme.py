@@ -56,6 +56,7 @@ def test_every_command_and_option_exists(page, monkeypatch):
     """Parsing checks names, choices and required arguments; nothing is run, and the folders need not be there."""
     monkeypatch.setattr("lesionforge.cohort.layouts.dataset_json.read_dataset_json", lambda folder: None)
     monkeypatch.setattr("lesionforge.training.model_file.model_file", lambda folder: None)
+    monkeypatch.setattr("lesionforge.cli.common.read_text", lambda file, **_: "")
     monkeypatch.setattr("pathlib.Path.is_dir", lambda folder: True)
     for words in commands(page):
         command = typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""The exceptions a user sees. Each message is one line: which file, what is wrong, what to do."""
+"""The exceptions that a user sees. Each message is one line: where, what is wrong, what to do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 class LesionforgeError(Exception):
-    """An error a person can act on.
+    """An error that the user can act on.
 
     Args:
-        where: the file, folder, case or option that is at fault.
+        where: the file, folder, case or option at fault.
         what: what is wrong with it.
         remedy: what the user can do about it.
     """
@@ -25,8 +25,8 @@ class LesionforgeError(Exception):
 
 
 def choose_from(names: Iterable[object]) -> str:
-    """Return the remedy for a name that is unknown: those that are known."""
-    return f"choose from {known}" if (known := ", ".join(map(str, names))) else "there is none to choose from"
+    """Return the remedy for an unknown name: the list of known names."""
+    return f"choose from {known}" if (known := ", ".join(map(str, names))) else "there is nothing to choose from"
 
 
 def one_of(names: Iterable[object]) -> str:
@@ -40,7 +40,7 @@ def one_of(names: Iterable[object]) -> str:
 
 
 def own_error(error: BaseException | None) -> LesionforgeError | None:
-    """Return the error of ours that ``error`` is or was raised from, as MONAI raises its own from what it meets."""
+    """Return the :class:`LesionforgeError` that ``error`` is or was raised from; MONAI wraps errors in its own."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         if isinstance(error, LesionforgeError):
@@ -51,16 +51,18 @@ def own_error(error: BaseException | None) -> LesionforgeError | None:
 
 
 def _one_line(text: str) -> str:
-    """Return a text without line breaks, and with what no terminal can show written out."""
+    """Return a text without line breaks, in which characters that no terminal can show are escaped."""
     return text.replace("\r", " ").replace("\n", " ").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def causes(problems: Sequence[LesionforgeError], most: int = 3) -> str:
-    """Say in one line what is wrong, the most frequent first, how often and where at first, whatever the numbers in it.
+    """Return one line with the most frequent causes: how often each occurs, and where it occurs first.
+
+    Messages that differ only in their numbers count as one cause.
 
     Args:
         problems: at least one.
-        most: name at most so many different causes.
+        most: greatest number of causes to name.
     """
     groups: dict[str, list[LesionforgeError]] = {}
     for problem in problems:
@@ -80,11 +82,11 @@ class ConfigError(LesionforgeError):
 
 
 class DoubtWarning(UserWarning):
-    """Something that can be used, and is worth looking at first."""
+    """Data that can be used but should be looked at first."""
 
 
 class LeakError(LesionforgeError):
-    """A subject stands on both sides of a split."""
+    """A subject is on both sides of a split."""
 
 
 class ModelError(LesionforgeError):
@@ -92,21 +94,21 @@ class ModelError(LesionforgeError):
 
 
 class OutputError(LesionforgeError):
-    """An output place that would be overwritten."""
+    """An output file or folder that would be overwritten."""
 
 
 class PlacementError(LesionforgeError):
-    """No place was found for a lesion mask in a scan."""
+    """A scan in which no place was found for a lesion mask."""
 
 
 class WorkerError(LesionforgeError):
-    """A helper process that ended before its work was done."""
+    """A worker process that ended before its work was done."""
 
 
 class TrainingError(LesionforgeError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
 
 
 def told(what: str, problems: Sequence[LesionforgeError]) -> str:
-    """Return what is wrong with a batch, and the :func:`causes` if its members have problems."""
+    """Return what is wrong with a batch, with the :func:`causes` if its members have problems."""
     return f"{what}: {causes(problems)}" if problems else what

@@ -43,10 +43,10 @@ def test_bad_and_poor_cases_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--size", "128,x,40"], "--size: 'x' is no whole number"),
-        (["--size", "128,128"], "--size: (128, 128) is no size"),
+        (["--size", "128,x,40"], "--size: 'x' is not a whole number"),
+        (["--size", "128,128"], "--size: (128, 128) is not the size"),
         (["--drop", 20], "--drop: dropping 20 of 40 slices"),
-        (["--background", "dark"], "--background: 'dark' is no intensity"),
+        (["--background", "dark"], "--background: 'dark' is not an intensity"),
     ],
 )
 def test_an_option_that_does_not_fit_is_said_in_one_line(volumes, tmp_path, options, what):

@@ -47,11 +47,11 @@ def test_given_maps_are_grouped_and_a_bad_one_is_listed(tmp_path):
 
 
 def test_what_cannot_be_done_is_said_in_one_line(volumes, tmp_path):
-    assert "one of them says where" in error("anatomy", volumes, tmp_path / "a")
+    assert "one of them must say where" in error("anatomy", volumes, tmp_path / "a")
     both = error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--from", tmp_path)
-    assert "one of them says where" in both
-    assert "one of them says where" in error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--atropos", 3)
-    assert "'x' is no whole number" in error("anatomy", volumes, tmp_path / "d", "--kmeans", 3, "--parenchyma", "1,x")
+    assert "one of them must say where" in both
+    assert "one of them must say where" in error("anatomy", volumes, tmp_path / "b", "--kmeans", 3, "--atropos", 3)
+    assert "'x' is not a whole" in error("anatomy", volumes, tmp_path / "d", "--kmeans", 3, "--parenchyma", "1,x")
     strange = error("anatomy", volumes, tmp_path / "e", "--kmeans", 3, "--parenchyma", "2,7")
     assert "2,7 names a value without a structure; choose from 1 fluid, 2 tissue 2, 3 tissue 3" in strange
     assert not (tmp_path / "e").exists()

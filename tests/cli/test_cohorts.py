@@ -162,10 +162,10 @@ def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_p
         (["--layout", "folders", "--channel", "FLAIR=flair.nii.gz"], "nowhere: is not a folder"),
         (["--layout", "slices", "--channel", "CT", "--channel", "MR"], "slices have one channel"),
         (["--layout", "slices"], "nowhere: the file is missing"),
-        (["--layout", "slices", "--label", "lesion=one"], "'one' is no whole number"),
-        (["--layout", "slices", "--mask", "lesion.nii.gz"], "--mask: says nothing about the layout slices"),
+        (["--layout", "slices", "--label", "lesion=one"], "'one' is not a whole number"),
+        (["--layout", "slices", "--mask", "lesion.nii.gz"], "--mask: does not apply to the layout slices"),
         (["--layout", "nnunet"], "nowhere: has no dataset.json"),
-        (["--layout", "nnunet", "--channel", "FLAIR=flair.nii.gz"], "--channel: says nothing about"),
+        (["--layout", "nnunet", "--channel", "FLAIR=flair.nii.gz"], "--channel: does not apply to"),
     ],
 )
 def test_imports_that_cannot_be_done_are_refused(tmp_path, monkeypatch, options, what):
@@ -191,7 +191,10 @@ def test_ct_in_hounsfield_units_is_clipped_to_a_window(tmp_path):
     source, _ = read_image(tmp_path / "scans" / "p1" / "ct.nii.gz")
     assert source.min() == -1000
     result = typed("import", tmp_path / "scans", tmp_path / "all", *options)
-    assert "warning: p1: CT is in Hounsfield units, of which lesions are a small part (-1000 … 1500)" in result.output
+    assert (
+        "warning: p1: CT is in Hounsfield units, of whose range lesions are a small part (-1000 … 1500)"
+        in result.output
+    )
 
 
 def test_a_window_that_fits_nothing_is_said(tmp_path):
@@ -202,7 +205,7 @@ def test_a_window_that_fits_nothing_is_said(tmp_path):
     assert "holds -1000 … 1500, nothing in the window 2000 … 4000" in result.output
     assert [case.case_id for case in read_cohort(tmp_path / "out")] == ["p2"]
     assert not list((tmp_path / "out").rglob("p1*"))
-    for window, what in (("80", "is no window"), ("80,0", "ends where it begins"), ("a,b", "is no window")):
+    for window, what in (("80", "is not a window"), ("80,0", "is not above the lower end"), ("a,b", "is not a window")):
         assert what in error("import", tmp_path / "scans", tmp_path / "o", *options, "--window", window)
     other = [*options[:3], "FLAIR=ct.nii.gz"]
     assert "no channel CT" in error("import", tmp_path / "scans", tmp_path / "o", *other, "--window", "0,80")

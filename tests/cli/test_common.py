@@ -25,7 +25,7 @@ def test_durations_are_seconds_minutes_or_hours(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "90", "m", "-1s", "1h30m", "1d"])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(ConfigError, match="is no duration"):
+    with pytest.raises(ConfigError, match="is not a duration"):
         parse_duration(text)
 
 

@@ -17,7 +17,7 @@ def cohort(tmp_path_factory):
 def test_an_empty_path_is_not_the_current_folder(empty, cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = error("train", "copy_paste", cohort, *empty)
-    assert said == "error: --out: is empty; give it a value, or leave it out"
+    assert said == "error: --out: is empty; give a value, or leave it out"
     assert "an argument" in error("import", "", "new", "--layout", "nnunet")
     assert not list(tmp_path.iterdir())
 

@@ -141,7 +141,7 @@ def test_other_cohorts_give_the_masks_and_full_images_are_kept(slices, tmp_path)
     for case in read_cohort(tmp_path / "pool"):
         assert {parent for parent in case.parents if parent.startswith("other_")} == {"other_01"}
     refused = error("synthesize", tmp_path / "m", slices, "--out", tmp_path / "no", "--masks-role", "pool")
-    assert "--masks-role: chooses among the subjects of --masks-from" in refused
+    assert "--masks-role: needs --masks-from" in refused
 
 
 def test_a_cohort_without_lesions_is_refused_for_synthesis(tmp_path):

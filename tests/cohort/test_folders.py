@@ -155,7 +155,7 @@ def test_a_pattern_finds_the_subject_in_the_name(pattern, tmp_path):
     problems = []
     read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern=pattern, on_problem=problems.append)
     assert any("other: the subject pattern" in str(problem) for problem in problems)
-    with pytest.raises(ConfigError, match=r"`subject_pattern`: .* is no regular expression"):
+    with pytest.raises(ConfigError, match=r"`subject_pattern`: .* is not a regular expression"):
         read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, subject_pattern="(")
 
 

@@ -290,7 +290,7 @@ def test_what_was_not_written_as_it_should_be_is_an_error_and_leaves_no_file(tmp
 
     monkeypatch.setattr(image_file, name, wrong)
     array = VOXELS[0].astype(np.uint8) if ending == ".png" else VOXELS.copy()
-    with pytest.raises(OutputError, match="not written as it should be"):
+    with pytest.raises(OutputError, match="not written correctly"):
         write_stored(tmp_path / f"a{ending}", array, AFFINE)
     assert not list(tmp_path.iterdir())
 

@@ -153,5 +153,5 @@ def test_a_parent_whose_name_reads_like_a_test_subjects_is_a_warning(name):
 
 @pytest.mark.parametrize("name", ["SUB_4_mask", "sub_04_lesion", "lesion-SUB_4"])
 def test_a_mask_whose_name_reads_like_a_test_subjects_is_a_warning(name):
-    with pytest.warns(DoubtWarning, match=f"{name}, of which a training case was made, reads like .* sub_4"):
+    with pytest.warns(DoubtWarning, match=f"{name}, from which a training case was made, reads like .* sub_4"):
         check_no_leak(with_synthetic(mask_id=name), TEST)

@@ -41,7 +41,9 @@ def edit(folder, column, value):
 def test_a_drawn_cohort_without_its_table_is_refused(drawn):
     assert all(case.derived for case in read_cohort(drawn))
     (drawn / "cases.csv").unlink()
-    with pytest.raises(CohortError, match=r"has no cases\.csv.*provenance says that they were; repeat the command"):
+    with pytest.raises(
+        CohortError, match=r"has no cases\.csv.*provenance says that they were made; repeat the command"
+    ):
         read_cohort(drawn)
 
 

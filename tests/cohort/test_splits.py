@@ -200,7 +200,7 @@ def test_splits_final_with_a_leak_is_refused(graded, tmp_path):
         write_splits_final(path, [(graded.subset(["c00a"]), graded.subset(["c00b"]))])
     both = graded.with_cases([*graded.cases, drawn(graded.cases[0], "s00")])
     write(path, [{"train": ["c01a"], "val": ["syn_c00a"]}])
-    with pytest.raises(LeakError, match="among the test cases"):
+    with pytest.raises(LeakError, match="and is a test case"):
         read_splits_final(path, both)
 
 

@@ -172,13 +172,13 @@ def test_nested_classes_stay_nested(spatial_dims):
 
 def test_ranges_that_make_no_sense_are_refused():
     source = OneLesion(nested_lesion(2))
-    with pytest.raises(ConfigError, match="upside down"):
+    with pytest.raises(ConfigError, match="are swapped"):
         EditedMasks(source, shift_mm=(5, -5))
     with pytest.raises(ConfigError, match="out of range"):
         EditedMasks(source, scale=(0, 1))
-    with pytest.raises(ConfigError, match="no range above 0"):
+    with pytest.raises(ConfigError, match="not a range above 0"):
         Ellipsoids(diameter_mm=(10, 5))
-    with pytest.raises(ConfigError, match="no range above 0"):
+    with pytest.raises(ConfigError, match="not a range above 0"):
         Ellipsoids(count=(0, 2))
 
 

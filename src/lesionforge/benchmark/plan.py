@@ -90,13 +90,13 @@ class SynthesizerPlan(Part):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.method not in SYNTHESIZERS:
-            raise ValueError(f"{self.method!r} is no synthesizer: choose from {', '.join(SYNTHESIZERS)}")
+            raise ValueError(f"{self.method!r} is not a synthesizer: choose from {', '.join(SYNTHESIZERS)}")
         try:
             parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
         if self.masks == "own" and (self.targets is not None or self.lesion_free):
-            raise ValueError("lesion-free scans have no lesion of their own to draw: take other masks")
+            raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
@@ -186,7 +186,7 @@ class Subjects(Split):
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
         if self.fold is not None and (self.folds is None or self.fold >= self.folds):
-            raise ValueError(f"fold {self.fold} is none of {self.folds or 0} folds: they are counted from 0")
+            raise ValueError(f"fold {self.fold} does not exist: {self.folds or 0} folds are numbered from 0")
         return self
 
 
@@ -310,10 +310,10 @@ class Plan(Part):
         if len({type(number) for number in self.subjects.numbers}) > 1:
             raise ValueError("subjects.numbers mixes shares and numbers of subjects: 1.0 is all of them, 1 is one")
         if not is_score(self.primary):
-            raise ValueError(f"the primary score {self.primary!r} is unknown: take dice, hd95 or lesion_f1")
+            raise ValueError(f"the primary score {self.primary!r} is unknown: use dice, hd95 or lesion_f1")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):
             if name is not None and name not in self.arms:
-                raise ValueError(f"{name!r} is no arm: the arms are {', '.join(self.arms)}")
+                raise ValueError(f"{name!r} is not an arm: the arms are {', '.join(self.arms)}")
         for name, arm in self.arms.items():
             if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
                 raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")
@@ -322,11 +322,11 @@ class Plan(Part):
             except ConfigError as error:
                 raise ValueError(f"arm {name!r}: task: {error}") from error
         if self.budget == "paper" and (self.control or self.tune or self.training.batch_size is None):
-            raise ValueError("the budget of the paper is fixed: give a batch size, and neither control nor tune")
+            raise ValueError("the budget of the paper is fixed: give a batch size, and leave out control and tune")
         if self.tune is not None and self.tune.number not in (None, *self.subjects.numbers):
-            raise ValueError(f"tune.number is {self.tune.number:g}, which is none of subjects.numbers")
+            raise ValueError(f"tune.number is {self.tune.number:g}, which is not in subjects.numbers")
         if self.tune is not None and self.tune.batch_size and self.training.batch_size is None:
-            raise ValueError("tune tries multiples of training.batch_size: give one, or set tune.batch_size to []")
+            raise ValueError("tune tries multiples of training.batch_size: give it, or set tune.batch_size to []")
         if self.spacing is not None and len(self.spacing) != self.task.spatial_dims:
             raise ValueError(f"spacing is {self.spacing}, but needs {self.task.spatial_dims} numbers")
         return self

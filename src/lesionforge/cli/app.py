@@ -22,14 +22,16 @@ from lesionforge.cli.spoken import spoken
 from lesionforge.errors import DoubtWarning, own_error
 
 GOES_ON = dict.fromkeys(
-    ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command goes on where it was"
+    ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command continues where it stopped"
 )
-GOES_ON["train"] = "the same command begins anew, or with --resume goes on from the last checkpoint"
-GOES_ON["segment"] = "the same command goes on where it was (segment train: add --resume if there is a checkpoint)"
+GOES_ON["train"] = "the same command starts again, or with --resume continues from the last checkpoint"
+GOES_ON["segment"] = (
+    "the same command continues where it stopped (segment train: add --resume if there is a checkpoint)"
+)
 
 
 class Commands(TyperGroup):
-    """All commands: an error that a person can act on is one line and exit code 2, Ctrl-C is exit code 130."""
+    """All commands: an error that the user can act on gives one line and exit code 2, Ctrl-C gives exit code 130."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -53,38 +55,38 @@ class Commands(TyperGroup):
             option, _, value = argument.partition("=")
             if not argument.strip() or (option.startswith("--") and "=" in argument and not value.strip()):
                 name = option.strip() or (before if before.startswith("-") else "an argument")
-                _complain(f"error: {name}: is empty; give it a value, or leave it out")
+                _complain(f"error: {name}: is empty; give a value, or leave it out")
                 raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
 
 def _one_line(error: Exception) -> str | None:
-    """Return what a person needs to know of an error, with a remedy; nothing of one that is a fault of this program."""
+    """Return an error as one line with a remedy, or None if the error is a bug of this program."""
     if (own := own_error(error)) is not None:
         return str(own)
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}; check the path, the space and your rights there"
+        return f"{place}{error.strerror or error}; check the path, the free space and your permissions"
     if _is_torchvisions(error):
         (first, *_) = str(error).splitlines() or [type(error).__name__]
         remedy = "install both from the same place, see https://pytorch.org, or uninstall torchvision"
         return f"torchvision: does not fit the installed torch ({first}); {remedy}"
     if isinstance(error, ImportError):
-        return f"{error.name or 'a package'}: cannot be imported ({error.msg}); install it, or install lesionforge anew"
+        return f"{error.name or 'a package'}: cannot be imported ({error.msg}); install it, or reinstall lesionforge"
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         what = str(error).strip().partition("\n")[0].removesuffix(".") or "an array did not fit"
-        return f"memory: does not suffice ({what}); take smaller scans, roi_size or batch_size, or another machine"
+        return f"memory: not enough ({what}); use smaller scans, a smaller roi_size or batch_size, or another machine"
     return None
 
 
 def _is_torchvisions(error: Exception) -> bool:
-    """Return whether torchvision raised it; nothing of ours calls it, but libraries import it where it is installed."""
+    """Return whether torchvision raised an error; lesionforge does not call it, but libraries import it if present."""
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(name.partition(".")[0] == "torchvision" for name in modules)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether torch did not get the memory that it asked for, on a CPU or a GPU; it may not be imported yet."""
+    """Return whether torch ran out of memory, on a CPU or a GPU; torch may not be imported yet."""
     return isinstance(error, RuntimeError) and (
         type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     )
@@ -97,7 +99,7 @@ def _complain(text: str, style: str = "red") -> None:
 def _warn(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    """Show a warning of this package in one line, another one as Python does."""
+    """Show a warning of this package in one line, and any other warning as Python does."""
     if issubclass(category, DoubtWarning):
         _complain(f"warning: {message}", style="yellow")
     else:
@@ -138,7 +140,7 @@ app.command("status")(studies.status)
 
 @app.callback()
 def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
-    """Take the options that stand before every command."""
+    """Take the options that apply to every command."""
 
 
 def main() -> None:
@@ -152,5 +154,5 @@ def main() -> None:
 
 
 def _stop(*signal: object) -> None:
-    """End as Ctrl-C does, so that half-written files go."""
+    """Stop as Ctrl-C does, so that half-written files are removed."""
     raise KeyboardInterrupt

@@ -24,7 +24,7 @@ from lesionforge.errors import CohortError, ConfigError
 
 
 class Layout(StrEnum):
-    """How a folder of scans is laid out."""
+    """The layout of a folder of scans."""
 
     NNUNET = "nnunet"
     SLICES = "slices"
@@ -32,7 +32,7 @@ class Layout(StrEnum):
 
 
 class NoMask(StrEnum):
-    """What a case without a mask file is."""
+    """The annotation of a case without a mask file."""
 
     UNKNOWN = "unknown"
     LESION_FREE = "lesion_free"
@@ -53,47 +53,48 @@ class Fluid(StrEnum):
 
 
 class Registration(StrEnum):
-    """How scans are brought to the template."""
+    """How scans are aligned with the template."""
 
     MOMENTS = "moments"
     ANTS = "ants"
 
 
 class Missing(StrEnum):
-    """What becomes of a case that lacks a channel."""
+    """What to do with a case that lacks a channel."""
 
     LEAVE_OUT = "leave_out"
     ZERO_FILL = "zero_fill"
 
 
 def import_cohort(
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of scans, or the CSV of a set of slices.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="The folder of scans, or the CSV of a set of slices.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
-    layout: Annotated[Layout, typer.Option(help="How SRC is laid out.")],
+    layout: Annotated[Layout, typer.Option(help="The layout of SRC.")],
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="folders: NAME=PATTERN of each channel's file; slices: the channel's name."),
+        typer.Option(help="folders: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
     ] = None,
-    mask: Annotated[str | None, typer.Option(help="folders: pattern of the lesion mask.")] = None,
-    anatomy: Annotated[str | None, typer.Option(help="folders: pattern of an anatomy label map.")] = None,
+    mask: Annotated[str | None, typer.Option(help="folders: pattern for the lesion mask.")] = None,
+    anatomy: Annotated[str | None, typer.Option(help="folders: pattern for an anatomy label map.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE of each lesion class; values other than 1, 2, … become these.")
+        list[str] | None,
+        typer.Option(help="NAME=VALUE for each lesion class; other values than 1, 2, … are renumbered."),
     ] = None,
-    no_mask: Annotated[NoMask, typer.Option(help="What a case without a mask is.")] = NoMask.UNKNOWN,
+    no_mask: Annotated[NoMask, typer.Option(help="The annotation of a case without a mask.")] = NoMask.UNKNOWN,
     binary_masks: Annotated[
-        bool, typer.Option(help="Take every mask value but 0 as lesion, of soft masks and 0/255 ones too.")
+        bool, typer.Option(help="Treat every mask value except 0 as lesion; for soft masks and for 0/255.")
     ] = False,
-    missing: Annotated[Missing, typer.Option(help="Cases that lack a channel.")] = Missing.LEAVE_OUT,
+    missing: Annotated[Missing, typer.Option(help="What to do with cases that lack a channel.")] = Missing.LEAVE_OUT,
     subject_pattern: Annotated[
         str | None,
-        typer.Option(help="folders, nnunet: regular expression of the subject's id in a case's, such as 'p\\d+'."),
+        typer.Option(help="folders, nnunet: regular expression for the subject's id in a case id, such as 'p\\d+'."),
     ] = None,
     window: Annotated[
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
     ] = None,
     keep_column: Columns = None,
 ) -> None:
-    """Bring scans into a cohort folder that nnU-Net reads, too: voxels, geometry, ids and named columns, nothing else.
+    """Import scans into a cohort folder that nnU-Net can read; only voxels, geometry, ids and named columns are kept.
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
@@ -146,7 +147,9 @@ def import_cohort(
         count = len(report.left_out) + len(report.filled)
         console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
     if report.converted:
-        console.print(f"warning: ADC was in another unit and was brought to 10⁻³ mm²/s: {', '.join(report.converted)}")
+        console.print(
+            f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
+        )
     if report.renumbered:
         told = (f"{name} {value} → {report.cohort.labels[name]}" for name, value in report.renumbered.items())
         console.print(f"label values were renumbered: {', '.join(told)}")
@@ -155,7 +158,7 @@ def import_cohort(
 
 
 def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
-    """Raise ``ConfigError`` for an option that the layout has no use for."""
+    """Raise ``ConfigError`` for an option that the layout does not use."""
     known = {
         Layout.NNUNET: (),
         Layout.SLICES: ("--channel", "--label"),
@@ -163,7 +166,7 @@ def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
     }
     for name, value in options.items():
         if value and name not in known[layout]:
-            raise ConfigError(name, f"says nothing about the layout {layout}", "leave it out")
+            raise ConfigError(name, f"does not apply to the layout {layout}", "leave it out")
     if layout is Layout.SLICES and len(options["--channel"] or ()) > 1:
         raise ConfigError("--channel", "slices have one channel", "name it once")
 
@@ -172,33 +175,39 @@ def _window(text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError("--window", f"{text!r} is no window", "write, for example, --window 0,80") from error
+        raise ConfigError("--window", f"{text!r} is not a window", "write, for example, --window 0,80") from error
     if low >= high:
-        raise ConfigError("--window", f"{text!r} ends where it begins, or before", "write the lower end first")
+        raise ConfigError(
+            "--window", f"the upper end of {text!r} is not above the lower end", "write the lower end first"
+        )
     return low, high
 
 
 def _whole(text: str, option: str) -> int:
     if not text.isdecimal():
         example = {"--label": "oedema=2", "--parenchyma": "1,2,3", "--size": "128,128,40"}[option]
-        raise ConfigError(option, f"{text!r} is no whole number", f"write, for example, {option} {example}")
+        raise ConfigError(option, f"{text!r} is not a whole number", f"write, for example, {option} {example}")
     return int(text)
 
 
 def anatomy(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
-    given: Annotated[Path | None, typer.Option("--from", help="A folder of label maps named like the cases.")] = None,
-    group: Annotated[Group | None, typer.Option(help="Group the values of --from to 27 structures.")] = None,
-    kmeans: Annotated[int | None, typer.Option(min=2, help="Make so many tissue classes by k-means.")] = None,
-    atropos: Annotated[int | None, typer.Option(min=2, help="Make them by Atropos; needs antspyx.")] = None,
-    fluid: Annotated[Fluid, typer.Option(help="kmeans, atropos: the class that is fluid.")] = Fluid.DARKEST,
+    given: Annotated[Path | None, typer.Option("--from", help="A folder of label maps, named like the cases.")] = None,
+    group: Annotated[Group | None, typer.Option(help="Group the values of --from into 27 structures.")] = None,
+    kmeans: Annotated[int | None, typer.Option(min=2, help="Make this number of tissue classes by k-means.")] = None,
+    atropos: Annotated[
+        int | None, typer.Option(min=2, help="Make this number of tissue classes by Atropos; needs antspyx.")
+    ] = None,
+    fluid: Annotated[Fluid, typer.Option(help="kmeans, atropos: which class is fluid.")] = Fluid.DARKEST,
     parenchyma: Annotated[
-        str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; all but fluid unless given.")
+        str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; by default all except fluid.")
     ] = None,
     keep_column: Columns = None,
 ) -> None:
-    """Give the cases of a cohort anatomy maps: lesions then lie in parenchyma only, and label maps can be translated.
+    """Add anatomy maps to the cases of a cohort.
+
+    With them lesions are placed only in parenchyma, and label maps can be translated to images.
 
     Example: lesionforge anatomy Dataset001_Stroke Dataset002_Stroke --kmeans 3
     """
@@ -208,7 +217,9 @@ def anatomy(
     from lesionforge.files import building
 
     if sum(option is not None for option in (given, kmeans, atropos)) != 1:
-        raise ConfigError("--from, --kmeans, --atropos", "one of them says where the maps come from", "give one")
+        raise ConfigError(
+            "--from, --kmeans, --atropos", "exactly one of them must say where the maps come from", "give one"
+        )
     structures: Structures | None = None
     if kmeans is not None:
         from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
@@ -248,15 +259,17 @@ def anatomy(
 def align(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
-    size: Annotated[str, typer.Option(help="Voxels of the grid over the MNI152 brain.")] = "128,128,40",
-    drop: Annotated[int, typer.Option(help="Slices to drop at the top, and at the bottom.")] = 4,
+    size: Annotated[str, typer.Option(help="Size in voxels of the grid over the MNI152 brain.")] = "128,128,40",
+    drop: Annotated[int, typer.Option(help="Number of slices to drop at the top and at the bottom.")] = 4,
     background: Annotated[
-        str, typer.Option(help="Intensities below this become 0: a number such as 35, auto, or none.")
+        str, typer.Option(help="Set intensities below this to 0: a number such as 35, auto, or none.")
     ] = "none",
-    registration: Annotated[Registration, typer.Option(help="ants needs antspyx.")] = Registration.MOMENTS,
+    registration: Annotated[
+        Registration, typer.Option(help="How scans are aligned; ants needs antspyx.")
+    ] = Registration.MOMENTS,
     keep_column: Columns = None,
 ) -> None:
-    """Bring all scans of a cohort onto one grid over the MNI152 brain, with labels and anatomy maps.
+    """Resample all scans of a cohort to one grid over the MNI152 brain, with their labels and anatomy maps.
 
     Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
     """
@@ -277,7 +290,7 @@ def align(
     console.print(f"{out}: {len(report.written.cohort)} cases on one grid; how well they fit: {out / 'alignment.csv'}")
     if report.poor:
         cases = ", ".join(f"{case} {dice:.2f}" for case, dice in report.poor.items())
-        console.print(f"warning: Dice with the template's brain below {LEAST_DICE}, look at these: {cases}")
+        console.print(f"warning: Dice with the template's brain below {LEAST_DICE}, look at these cases: {cases}")
     tell_dropped(report.written.dropped_columns)
     finish(report.written.problems, out / "problems.csv")
 
@@ -291,15 +304,15 @@ def _background(text: str) -> float | Literal["auto", "none"]:
         return float(text)
     except ValueError as error:
         raise ConfigError(
-            "--background", f"{text!r} is no intensity", "give a number such as 35, auto, or none"
+            "--background", f"{text!r} is not an intensity", "give a number such as 35, auto, or none"
         ) from error
 
 
 def check(
     cohort: CohortFolder,
-    out: Annotated[Path | None, typer.Option(help="A new folder for the report; nothing goes into COHORT.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new folder for the report; COHORT is not changed.")] = None,
 ) -> None:
-    """Report every problem of a cohort, one line each, and what it looks like in numbers.
+    """Report each problem of a cohort in one line, and print its fingerprint.
 
     Example: lesionforge check Dataset001_WMH --out check
     """
@@ -322,9 +335,9 @@ def show(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
     channels: Channels = None,
-    n: Annotated[int, typer.Option(help="At most so many cases, evenly chosen.")] = 24,
+    n: Annotated[int, typer.Option(help="Greatest number of cases, chosen evenly.")] = 24,
 ) -> None:
-    """Draw a contact sheet: every case with its lesions outlined.
+    """Draw a contact sheet that shows every case with its lesions outlined.
 
     Example: lesionforge show Dataset001_WMH --out sheet.png
     """

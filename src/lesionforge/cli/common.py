@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def command_line() -> str:
-    """Return the command as it was given."""
+    """Return the command as the user typed it."""
     return shlex.join(["lesionforge", *sys.argv[1:]])
 
 
@@ -39,10 +39,10 @@ class Device(StrEnum):
 
 
 def a_cohort(folder: Path | None) -> Path | None:
-    """Return a folder that has a description of a cohort; called before a command imports what takes seconds.
+    """Check that a folder describes a cohort, and return it; called before a command imports slow packages.
 
     Raises:
-        CohortError: if it has none.
+        CohortError: if it does not.
     """
     from lesionforge.cohort.layouts.dataset_json import read_dataset_json
 
@@ -52,22 +52,22 @@ def a_cohort(folder: Path | None) -> Path | None:
 
 
 def a_cohort_or_masks(folder: Path) -> Path:
-    """Return a folder, of a cohort or of masks alone, as :func:`a_cohort` does.
+    """Check that a folder of a cohort or of masks exists, and return it; see :func:`a_cohort`.
 
     Raises:
-        CohortError: if it is not there.
+        CohortError: if it does not exist.
     """
     if not folder.is_dir():
-        remedy = "name a cohort folder, or one of masks for maskgan"
+        remedy = "name a cohort folder, or a folder of masks for maskgan"
         raise CohortError(folder, "there is no such folder", remedy)
     return folder
 
 
 def a_model(folder: Path | None) -> Path | None:
-    """Return a folder that has a description of a model, as :func:`a_cohort` does.
+    """Check that a folder describes a model, and return it; see :func:`a_cohort`.
 
     Raises:
-        ModelError: if it has none.
+        ModelError: if it does not.
     """
     from lesionforge.training.model_file import model_file
 
@@ -77,10 +77,10 @@ def a_model(folder: Path | None) -> Path | None:
 
 
 def a_case_list(file: Path | None) -> Path | None:
-    """Return a file that can be read as text, as :func:`a_cohort` does.
+    """Check that a file can be read as text, and return it; see :func:`a_cohort`.
 
     Raises:
-        ConfigError: if it cannot.
+        ConfigError: if it cannot be read.
     """
     if file is not None:
         read_text(file, fault=ConfigError, remedy="write one case id in each line")
@@ -88,35 +88,46 @@ def a_case_list(file: Path | None) -> Path | None:
 
 
 CohortFolder = Annotated[
-    Path, typer.Argument(metavar="COHORT", callback=a_cohort, help="A cohort folder (nnU-Net's raw layout).")
+    Path, typer.Argument(metavar="COHORT", callback=a_cohort, help="The cohort folder (nnU-Net's raw layout).")
 ]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", callback=a_model, help="A model folder.")]
-Out = Annotated[Path, typer.Option("--out", help="A new folder for the result.")]
-Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
-TimeBudget = Annotated[str | None, typer.Option(help="Train for 90s, 10m or 2h at most; reading scans comes on top.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Seed = Annotated[int, typer.Option(help="All randomness comes from it.")]
-Workers = Annotated[int, typer.Option(min=0, help="Helper processes; the result does not depend on it.")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", callback=a_model, help="The model folder.")]
+Out = Annotated[Path, typer.Option("--out", help="The new folder for the result.")]
+Steps = Annotated[int | None, typer.Option(help="Number of optimiser steps.")]
+TimeBudget = Annotated[
+    str | None, typer.Option(help="Train for at most 90s, 10m or 2h, not counting the time to read scans.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; the result does not depend on it.")]
 LoaderWorkers = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Loader processes; the result does not depend on it. Some on CUDA."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Number of loader processes, by default only on CUDA; the result does not depend on it.",
+    ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes CUDA where there is one.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes CUDA if there is a GPU.")]
 Channels = Annotated[
-    list[str] | None, typer.Option("--channels", "--channel", help="Image channels to use; all unless given.")
+    list[str] | None, typer.Option("--channels", "--channel", help="Image channels to use; all by default.")
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--keep-column", help="A further column of the table to take along; no other one is."),
+    typer.Option("--keep-column", help="Keep a further column of the table; all others are left out."),
 ]
-Subjects = Annotated[str | None, typer.Option(help="Use so many subjects (8), or a share of them (0.1).")]
+Subjects = Annotated[str | None, typer.Option(help="Use a number of subjects (8) or a share of them (0.1).")]
 CaseList = Annotated[
-    Path | None, typer.Option("--cases", callback=a_case_list, help="A text file with a case id in each line.")
+    Path | None,
+    typer.Option("--cases", callback=a_case_list, help="Use the cases of a text file with one case id in each line."),
 ]
 Role = Annotated[str | None, typer.Option(help="Use the subjects of a role in the cohort's roles.json.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An option of the method; `training.KEY` one of the training."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set an option of the method, or with `training.KEY` an option of the training.",
+    ),
 ]
 
 
@@ -129,19 +140,19 @@ def read_selection(
     seed: int = 0,
     read: Callable[[Path], Cohort] | None = None,
 ) -> Cohort:
-    """Read a cohort and keep the cases asked for.
+    """Read a cohort and keep the selected cases.
 
     Args:
         folder: the cohort folder.
-        subjects: how many subjects, or which share of them.
+        subjects: a number of subjects, or a share of them.
         cases: a file with a case id in each line.
         role: a role in the folder's ``roles.json``.
-        seed: decides which subjects are taken.
-        read: reads the folder, if it is of another layout than nnU-Net's.
+        seed: decides which subjects are drawn.
+        read: reads the folder if its layout is not nnU-Net's.
 
     Raises:
-        ConfigError: if the selection is not understood.
-        CohortError: if it leaves nothing.
+        ConfigError: if the selection is invalid.
+        CohortError: if it leaves no case.
     """
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.cohort.splits import of_role, read_roles, take_subjects
@@ -158,7 +169,7 @@ def read_selection(
         try:
             amount = float(subjects) if "." in subjects else int(subjects)
         except ValueError as error:
-            raise ConfigError("--subjects", f"{subjects!r} is no number", "give 8, or 0.1 for a tenth") from error
+            raise ConfigError("--subjects", f"{subjects!r} is not a number", "give 8, or 0.1 for a tenth") from error
         cohort = take_subjects(cohort, amount, seed)
     return cohort
 
@@ -167,7 +178,7 @@ def nested(settings: Sequence[str] | None) -> dict[str, Any]:
     """Return ``key=value`` texts as a dictionary; ``a.b=1`` is ``{"a": {"b": 1}}``.
 
     Raises:
-        ConfigError: if a text is not of that form.
+        ConfigError: if a text does not have this form.
     """
     result: dict[str, Any] = {}
     for text in settings or ():
@@ -180,7 +191,7 @@ def nested(settings: Sequence[str] | None) -> dict[str, Any]:
         for part in path:
             group = group.setdefault(part, {})
             if not isinstance(group, dict):
-                raise ConfigError("--set", f"{part!r} is given as a value and as a group", f"leave out {text}")
+                raise ConfigError("--set", f"{part!r} is given both as a value and as a group", f"leave out {text}")
         group[last] = content
     return result
 
@@ -189,7 +200,7 @@ def parse_settings(settings: Sequence[str] | None) -> tuple[dict[str, Any], dict
     """Return the options of the method and those of the training from ``key=value`` texts.
 
     Raises:
-        ConfigError: if a text is not of that form.
+        ConfigError: if a text does not have this form.
     """
     method = nested(settings)
     training = method.pop("training", {})
@@ -202,11 +213,11 @@ def parse_duration(text: str) -> float:
     """Return the seconds of ``90s``, ``10m`` or ``1.5h``.
 
     Raises:
-        ConfigError: if the text is not of that form.
+        ConfigError: if the text does not have this form.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None or not 0 < float(match[1]) < 1e9:
-        raise ConfigError("--time-budget", f"{text!r} is no duration", "write 90s, 10m or 2h")
+        raise ConfigError("--time-budget", f"{text!r} is not a duration", "write 90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -214,7 +225,7 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
     """Return ``NAME=VALUE`` options as a dictionary.
 
     Raises:
-        ConfigError: if one is not of that form, or a name is given twice.
+        ConfigError: if an option does not have this form, or a name is given twice.
     """
     pairs = [option.partition("=") for option in options or ()]
     for key, sign, value in pairs:
@@ -228,13 +239,13 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
 
 
 def tell_dropped(columns: Sequence[str]) -> None:
-    """Say which columns of the table were not taken along, if there are any."""
+    """Print which columns of the table were left out, if any."""
     if columns:
         console.print(f"columns left out: {', '.join(columns)}; keep one with --keep-column {shlex.quote(columns[0])}")
 
 
 def finish(problems: Sequence[LesionforgeError], where: Path) -> None:
-    """List the cases that could not be done and leave with exit code 1, if there are any."""
+    """List the cases that failed and exit with code 1, if there are any."""
     if not problems:
         return
     console.print(f"{len(problems)} cases could not be done (also listed in {where}):", style="yellow")

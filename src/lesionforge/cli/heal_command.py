@@ -29,7 +29,8 @@ def heal(
     cohort: CohortFolder,
     out: Out,
     blend: Annotated[
-        BlendChoice, typer.Option(help="All that was drawn, or the scan's own outside the lesion that was found.")
+        BlendChoice,
+        typer.Option(help="Keep the whole drawn image, or keep the scan outside the lesion that was found."),
     ] = BlendChoice.FULL,
     subjects: Subjects = None,
     cases: CaseList = None,
@@ -37,10 +38,10 @@ def heal(
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Remove the lesions from the scans of a cohort: pseudo-healthy scans, maps of the lesions, reconstructions.
+    """Remove the lesions from the scans of a cohort.
 
-    Writes the cohorts healed, maps and reconstructed into --out, as far as the model's method has them. Started again
-    with the same arguments, a run that was stopped goes on.
+    Writes the cohorts healed (pseudo-healthy scans), maps (lesion maps) and reconstructed into --out, as far as the
+    model's method makes them. The same command continues a stopped run.
 
     Example: lesionforge heal model Dataset001_Tumour --out healed --role test
     """
@@ -60,6 +61,6 @@ def heal(
             console.print(f"{contact_sheet(written, out / kind / 'sheet.png')}")
     if result.resampled:
         spacing = " × ".join(f"{mm:.3g}" for mm in healer.info.preprocessing.spacing or ())
-        note = f"{len(result.resampled)} cases have another spacing than the model was trained at ({spacing} mm)"
-        console.print(f"{note}: what is finer than that stays as it was, lesions too")
+        note = f"{len(result.resampled)} cases have another spacing than the model's training cases ({spacing} mm)"
+        console.print(f"{note}: finer detail stays as it was, including lesions")
     finish(result.problems, out / "healed" / "problems.csv")

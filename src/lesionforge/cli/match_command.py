@@ -1,4 +1,4 @@
-"""The command that makes lesion-free scans of another set look like those at hand."""
+"""The command that makes lesion-free scans of another set look like the scans of a cohort."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def match(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Argument(metavar="COHORT2", help="The cohort folder to write.")],
     to: Annotated[
-        Path, typer.Option(callback=a_cohort, help="The cohort whose scans they are to look like beside lesions.")
+        Path, typer.Option(callback=a_cohort, help="The cohort whose scans they shall look like, outside lesions.")
     ],
     subjects: Subjects = None,
     cases: CaseList = None,
@@ -34,9 +34,10 @@ def match(
     seed: Seed = 0,
     keep_column: Columns = None,
 ) -> None:
-    """Choose lesion-free scans at the levels of another cohort's and give them its intensities, to draw lesions into.
+    """Choose lesion-free scans at the levels of another cohort and give them its intensities.
 
-    --subjects, --cases and --role choose among the cases of --to: name those that will be trained on, no others.
+    The result is a cohort to draw lesions into. --subjects, --cases and --role choose among the cases of --to: name
+    only cases that you will train on.
 
     Example: lesionforge match Dataset001_Healthy Dataset002_Matched --to Dataset003_CT --role pool
     """
@@ -56,6 +57,6 @@ def match(
         console.print(f"levels were estimated with a mean error of {report.height_error:.1f} slices")
     console.print(describe_auc(report.auc))
     if told_apart(report.auc):
-        console.print("warning: a network could tell the sets apart, and lesions drawn here from those there")
+        console.print("warning: a network could tell the two sets apart, and so drawn lesions from real ones")
     tell_dropped(report.written.dropped_columns)
     finish(report.written.problems, out / "problems.csv")

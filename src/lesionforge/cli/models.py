@@ -55,7 +55,7 @@ METHODS = f"{one_of(SYNTHESIZERS)} draw lesions; {one_of(HEALERS)} remove them; 
 
 
 class ConditionChoice(StrEnum):
-    """What a pix2pix generator is shown."""
+    """The input of a pix2pix generator."""
 
     LABEL = "label"
     SCAN = "scan"
@@ -71,7 +71,7 @@ class ByChoice(StrEnum):
 
 
 class BlendChoice(StrEnum):
-    """What is kept of the scan that was drawn into."""
+    """Which part of the target scan is kept."""
 
     LESION = "lesion"
     FULL = "full"
@@ -86,10 +86,10 @@ def training_options(
     device: Device,
     workers: int | None,
 ) -> dict[str, Any]:
-    """Return the training's options with those that have a flag of their own."""
+    """Return the options of the training, including those that have their own flag."""
     flags = {"seed": seed, "device": device.value, "workers": workers}
     for name in options.keys() & flags.keys():
-        raise ConfigError(f"--set training.{name}", "has a flag of its own", f"use --{name}")
+        raise ConfigError(f"--set training.{name}", "has its own flag", f"use --{name}")
     options = {**options, **flags}
     if steps is not None:
         options["steps"] = steps
@@ -102,10 +102,10 @@ def training_options(
 
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=METHODS)],
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", callback=a_cohort_or_masks, help="A cohort folder.")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", callback=a_cohort_or_masks, help="The cohort folder.")],
     out: Out,
     channels: Channels = None,
-    condition: Annotated[ConditionChoice | None, typer.Option(help="pix2pix: what the generator sees.")] = None,
+    condition: Annotated[ConditionChoice | None, typer.Option(help="pix2pix: the input of the generator.")] = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="pseudo_healthy: never show an image with its own mask.")
     ] = False,
@@ -120,9 +120,9 @@ def train(
     device: DeviceOption = Device.AUTO,
     workers: LoaderWorkers = None,
 ) -> None:
-    """Fit what draws lesions, what removes them, or a generator of lesion masks (maskgan) on the cases of a cohort.
+    """Fit a method that draws lesions, removes lesions or draws lesion masks on the cases of a cohort.
 
-    For maskgan COHORT may also be a folder of label maps in MNI space.
+    For maskgan, COHORT may also be a folder of label maps in MNI space.
 
     Example: lesionforge train pix2pix Dataset001_WMH --out model --condition inpaint --time-budget 10m
     """
@@ -137,7 +137,7 @@ def train(
     quiet()
     options, flags = parse_settings(settings)
     if options.get("candidates") and (steps is not None or "steps" in flags):
-        raise ConfigError("--steps", "training ends with the last of the candidates", "leave out one of the two")
+        raise ConfigError("--steps", "training ends with the last candidate", "leave out --steps or candidates")
     if condition is not None:
         options["condition"] = condition.value
     if unpaired:
@@ -178,47 +178,48 @@ def synthesize(
     out: Out,
     n: Annotated[
         int | None,
-        typer.Option("--n", min=1, help="Cases to write, one for each scan unless given; scans are drawn evenly."),
+        typer.Option("--n", min=1, help="Number of cases to write; by default one for each scan."),
     ] = None,
     masks: Annotated[str, typer.Option(help=f"{one_of(MASK_SOURCES)}.")] = "edited",
     masks_from: Annotated[
         Path | None,
-        typer.Option(callback=a_cohort, help="Cohort whose real masks are taken; COHORT unless given."),
+        typer.Option(callback=a_cohort, help="The cohort that gives the real masks; by default COHORT."),
     ] = None,
     masks_role: Annotated[
-        str | None, typer.Option(help="Take masks of the subjects of a role alone, of the cohort in --masks-from.")
+        str | None, typer.Option(help="Take only masks of the subjects of a role in the cohort in --masks-from.")
     ] = None,
-    blend: Annotated[BlendChoice, typer.Option(help="Keep the scan outside the lesion, or all that was drawn.")] = (
-        BlendChoice.LESION
-    ),
+    blend: Annotated[
+        BlendChoice, typer.Option(help="Keep the scan outside the lesion, or keep the whole drawn image.")
+    ] = (BlendChoice.LESION),
     heal: Annotated[
         Path | None,
-        typer.Option(
-            callback=a_model, help="A model that removes the lesions of each scan before another one is drawn."
-        ),
+        typer.Option(callback=a_model, help="A model that removes the lesions of each scan before a new one is drawn."),
     ] = None,
     lesion_free: Annotated[
-        bool, typer.Option("--lesion-free", help="Draw into lesion-free scans alone, so no scan has two lesions.")
+        bool, typer.Option("--lesion-free", help="Draw only into lesion-free scans, so that no scan has two lesions.")
     ] = False,
     candidate: Annotated[
-        str | None, typer.Option(help="Draw with the generator of an earlier epoch that was kept, such as epoch_050.")
+        str | None, typer.Option(help="Draw with a generator kept from an earlier epoch, such as epoch_050.")
     ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
     min_volume: Annotated[float, typer.Option(help="Least volume of a lesion, in mm³ (mm² in 2D).")] = 200.0,
-    keep_best: Annotated[float | None, typer.Option(help="Keep this share of the --n cases, such as 0.5.")] = None,
+    keep_best: Annotated[
+        float | None, typer.Option(help="Keep only the best of the --n cases, as a share such as 0.5.")
+    ] = None,
     by: Annotated[ByChoice, typer.Option(help="With --keep-best: the score that decides.")] = ByChoice.REALISM,
     segmentor: Annotated[
-        Path | None, typer.Option(callback=a_model, help="With --by segmentability: a model of `segment train`.")
+        Path | None,
+        typer.Option(callback=a_model, help="With --by segmentability: a model trained with `segment train`."),
     ] = None,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
     workers: Workers = 0,
 ) -> None:
-    """Draw lesions into the scans of a cohort and write them as a cohort of their own.
+    """Draw lesions into the scans of a cohort and write the result as a new cohort.
 
-    Started again with the same arguments, a run that was stopped goes on.
+    The same command continues a stopped run.
 
     Example: lesionforge synthesize model Dataset001_WMH --out Dataset101_Synthetic --n 100 --masks edited
     """
@@ -233,7 +234,7 @@ def synthesize(
     quiet()
     if masks_role is not None and masks_from is None:
         raise ConfigError(
-            "--masks-role", "chooses among the subjects of --masks-from", "name that cohort, or use --role"
+            "--masks-role", "needs --masks-from, whose subjects it chooses from", "name that cohort, or use --role"
         )
     if device is Device.CUDA and workers:
         raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
@@ -246,7 +247,7 @@ def synthesize(
     if drawer.needs_mask:
         of_lesions = not masks.startswith(("ellipsoids", "gan:"))
         if of_lesions and dict(lesions.labels) != drawer.info.labels:
-            raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "take other masks")
+            raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "use other masks")
         source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value)
     draw: Callable[..., Synthesis] = synthesize_cohort
     if keep_best is not None:

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 def select(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", callback=a_model, help="A model folder whose training kept candidates.")
+        Path,
+        typer.Argument(metavar="RUN", callback=a_model, help="The model folder of a training that kept candidates."),
     ],
-    against: Annotated[
-        Path, typer.Option(callback=a_cohort, help="The cohort of real cases that the generator was trained on.")
-    ],
+    against: Annotated[Path, typer.Option(callback=a_cohort, help="The cohort that the generator was trained on.")],
     out: Out,
     segmentor: Annotated[
         Path | None,
         typer.Option(
-            callback=a_model, help="A model of `segment train` for the FCN score, instead of one trained here."
+            callback=a_model,
+            help="A model trained with `segment train` for the FCN score; by default one is trained here.",
         ),
     ] = None,
     subjects: Subjects = None,
@@ -54,8 +54,8 @@ def select(
 ) -> None:
     """Let every candidate of a generator draw the masks of real cases, score the images, and recommend a candidate.
 
-    The masks are those of the cases that the generator was trained on; --subjects, --cases or --role choose others of
-    the cohort. Started again with the same arguments, it goes on where it was.
+    The masks are those of the generator's training cases; --subjects, --cases or --role choose other cases of the
+    cohort. The same command continues a stopped run.
 
     Example: lesionforge select model --against Dataset001_CT --out selection
     """
@@ -90,7 +90,7 @@ def _training_cases(run: Path, cohort: Cohort) -> Cohort:
     """Return the cases of a cohort that a model was trained on.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there are none.
     """
     from lesionforge.training.model_folder import read_info
 

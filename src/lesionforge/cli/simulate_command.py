@@ -12,7 +12,7 @@ from lesionforge.cli.common import Seed, console, progress_bar
 
 
 class Contrast(StrEnum):
-    """What a simulated scanner shows."""
+    """The contrast of a simulated scan."""
 
     FLAIR = "FLAIR"
     DWI = "DWI"
@@ -21,7 +21,7 @@ class Contrast(StrEnum):
 
 
 class LesionKind(StrEnum):
-    """What kind of lesion is simulated."""
+    """The kind of simulated lesions."""
 
     TUMOUR = "tumour"
     STROKE = "stroke"
@@ -30,21 +30,23 @@ class LesionKind(StrEnum):
 
 def simulate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
-    n: Annotated[int, typer.Option(help="Cases.")] = 40,
-    contrast: Annotated[list[Contrast] | None, typer.Option(help="Channels; FLAIR unless given.")] = None,
+    n: Annotated[int, typer.Option(help="Number of cases.")] = 40,
+    contrast: Annotated[list[Contrast] | None, typer.Option(help="Channels; FLAIR by default.")] = None,
     lesion: Annotated[LesionKind, typer.Option(help="Kind of lesion.")] = LesionKind.TUMOUR,
     healthy: Annotated[float, typer.Option(min=0, max=1, help="Share of lesion-free cases.")] = 0.5,
-    spacing: Annotated[float, typer.Option(help="Millimetres between voxels in plane, 1 to 6.")] = 3.0,
-    thickness: Annotated[float | None, typer.Option(help="Millimetres between slices; --spacing unless given.")] = None,
-    maps: Annotated[Path | None, typer.Option(help="Label maps with FreeSurfer's values to make heads of.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Stroke masks in MNI space to use, with --maps.")] = None,
-    skull: Annotated[bool, typer.Option(help="Whether skull, scalp and face are seen.")] = True,
+    spacing: Annotated[float, typer.Option(help="Spacing in plane, in mm, 1 to 6.")] = 3.0,
+    thickness: Annotated[float | None, typer.Option(help="Spacing of slices, in mm; by default --spacing.")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="A folder of label maps with FreeSurfer's values, from which heads are made.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="With --maps: a folder of stroke masks in MNI space.")] = None,
+    skull: Annotated[bool, typer.Option(help="Whether to show skull, scalp and face.")] = True,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
 ) -> None:
-    """Make a cohort of simulated heads with simulated lesions. Nothing in it is a patient.
+    """Make a cohort of simulated heads with simulated lesions; it contains no patient.
 
-    Started again, it goes on where it was.
+    The same command continues a stopped run.
 
     Example: lesionforge simulate Dataset001_Stroke --n 96 --lesion stroke --contrast DWI --maps maps/ --masks masks/
     """

@@ -1,4 +1,4 @@
-"""Commands about what the data is for: segment, evaluate, benchmark, demo."""
+"""Commands about segmentation and studies: segment, evaluate, score, benchmark, demo."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class EngineChoice(StrEnum):
 
 
 class BelowDice(StrEnum):
-    """What becomes of lesions that are found with too little overlap."""
+    """What lesions count as if they are found with too little overlap."""
 
     MISSED = "missed"
     IGNORED = "ignored"
@@ -71,9 +71,9 @@ def segment_train(
     synthetic: Annotated[
         Path | None, typer.Option("--with", callback=a_cohort, help="A synthetic cohort to mix in.")
     ] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Its share of every batch.")] = 0.5,
+    share: Annotated[float, typer.Option(min=0, max=1, help="The share of synthetic cases in every batch.")] = 0.5,
     pretrained: Annotated[
-        Path | None, typer.Option(callback=a_model, help="A model whose weights to begin with: fine-tuning.")
+        Path | None, typer.Option(callback=a_model, help="Fine-tune the weights of this model.")
     ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
@@ -86,7 +86,7 @@ def segment_train(
     device: DeviceOption = Device.AUTO,
     workers: LoaderWorkers = None,
 ) -> None:
-    """Train a segmentation network on the annotated cases of a cohort; the last step's weights are the result.
+    """Train a segmentation network on the annotated cases of a cohort; the result has the weights of the last step.
 
     Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
     """
@@ -131,9 +131,9 @@ def segment_predict(
     role: Role = None,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Write a lesion label map for every case of a cohort, on its own grid.
+    """Write a lesion label map for every case of a cohort, on the grid of the case.
 
-    Started again, it skips what is there.
+    The same command skips label maps that exist.
 
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
@@ -154,11 +154,13 @@ def segment_predict(
 def evaluate(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of CASE.nii.gz or CASE.png.")],
     cohort: CohortFolder,
-    out: Annotated[Path | None, typer.Option(help="A CSV for the scores of every case.")] = None,
-    in_plane: Annotated[bool, typer.Option(help="HD95 within slices, where slice spacing is unsure.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The CSV for the scores of every case.")] = None,
+    in_plane: Annotated[bool, typer.Option(help="Compute HD95 within slices; for uncertain slice spacing.")] = False,
     noise_filter: Annotated[
         BelowDice | None,
-        typer.Option(help="Also precision and recall over images; what lesions found with Dice below 0.25 are."),
+        typer.Option(
+            help="Also compute precision and recall over images; says what lesions found with Dice below 0.25 count as."
+        ),
     ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
@@ -202,8 +204,10 @@ def evaluate(
 
 def score(
     cohort: CohortFolder,
-    against: Annotated[Path, typer.Option(callback=a_cohort, help="A cohort of real cases, best of other subjects.")],
-    out: Annotated[Path | None, typer.Option(help="A CSV for the scores.")] = None,
+    against: Annotated[
+        Path, typer.Option(callback=a_cohort, help="The cohort of real cases, if possible of other subjects.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The CSV for the scores.")] = None,
     channels: Channels = None,
     subjects: Subjects = None,
     cases: CaseList = None,
@@ -211,7 +215,7 @@ def score(
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Say how like real cases a synthetic cohort is; beside each number stands the same between real cases.
+    """Score how similar a synthetic cohort is to real cases, beside the same scores between real cases.
 
     --subjects, --cases and --role choose among the real cases.
 
@@ -243,20 +247,24 @@ def benchmark(
     plan: Annotated[str, typer.Argument(metavar="PLAN.yaml", help=f"A plan, or a preset: {one_of(PRESETS)}.")],
     data: Annotated[Path, typer.Option("--data", callback=a_cohort, help="A cohort folder.")],
     out: Out,
-    scale: Annotated[str | None, typer.Option(help="One of the plan's scales, such as cpu or paper.")] = None,
+    scale: Annotated[str | None, typer.Option(help="A scale of the plan, such as cpu or paper.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the plan, such as mask_generators.strokes.masks=DIR."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change an entry of the plan, such as mask_generators.strokes.masks=DIR."
+        ),
     ] = None,
     tune_baseline: Annotated[
         bool,
-        typer.Option(help="Search for the best baseline on development subjects first; `tune:` in a plan does it."),
+        typer.Option(help="First search for the best baseline on development subjects, as `tune:` in a plan does."),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only say what it takes: trainings, memory, hours here; --out stays untouched."),
+        typer.Option(
+            "--dry-run", help="Only estimate trainings, memory and hours on this machine; write nothing into --out."
+        ),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each trains one arm at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes; each trains one arm at a time.")] = 1,
     engine: Annotated[EngineChoice, typer.Option(help="Where jobs run: this machine's processes, or Dask.")] = (
         EngineChoice.LOCAL
     ),
@@ -272,7 +280,7 @@ def benchmark(
 ) -> None:
     """Train the same task on different mixtures of cohorts and report, with intervals, what helped.
 
-    Started again, it goes on where it was. `lesionforge status` says how far it is.
+    The same command continues a stopped run. `lesionforge status` shows its progress.
 
     Example: lesionforge benchmark first --data Dataset001_Tumour --out benchmark --workers 2
     """
@@ -285,7 +293,7 @@ def benchmark(
     plan_content(preset(plan), scale=scale, changes=changes)
     cohort, roles = read_cohort(data), read_roles(file) if file.is_file() else None
 
-    # These import torch, which takes seconds: whatever is not there was told before.
+    # These import torch, which takes seconds: missing files were reported before.
     from lesionforge.benchmark.kinds import source_of, study_plan
     from lesionforge.benchmark.run import make_study, run_benchmark, run_job
     from lesionforge.training.quiet import quiet
@@ -353,7 +361,7 @@ def status(
 def _print_estimate(
     plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]] | None, workers: int
 ) -> None:
-    """Time one step of every network of a plan, and print what the whole takes."""
+    """Time one step of every network of a plan, and print the estimate."""
     from rich.box import SIMPLE
     from rich.table import Column, Table
 
@@ -385,11 +393,11 @@ def _range(least: float, most: float, form: str = ",") -> str:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="A new folder, or that of a demo that was stopped.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="A new folder, or the folder of a stopped demo.")] = Path("demo"),
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
-    """Run the whole way once on simulated scans: cohort, synthesizer, synthetic cohort, benchmark, report.
+    """Run the whole pipeline once on simulated scans: cohort, synthesizer, synthetic cohort, benchmark, report.
 
     Example: lesionforge demo --out demo
     """

@@ -1,4 +1,4 @@
-"""Cases and cohorts: what the rest of the package knows about scans on disk."""
+"""Cases and cohorts: the description of scans on disk that the rest of the package uses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Literal
 from lesionforge.errors import CohortError, ConfigError, choose_from
 
 SIMULATED = "simulated"
-"""The origin of a case of the built-in cohort, and the name of what drew it."""
+"""The origin of a case of the built-in cohort, and the name of its synthesizer."""
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
 
 
 def ending_of(file: str | Path) -> str:
-    """Return ``.nii.gz``, ``.nii`` or ``.png``, however the name of a file spells it; ``""`` for any other file."""
+    """Return ``.nii.gz``, ``.nii`` or ``.png``, whatever its case in the file name; ``""`` for any other file."""
     name = str(file).lower()
     return next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), "")
 
@@ -41,22 +41,22 @@ class Case:
 
     Attributes:
         case_id: unique within a cohort; the stem of the case's files.
-        subject_id: the person; every split is made by it.
+        subject_id: the person; splits are made by subject.
         images: channel name → image file. A missing channel is absent.
-        annotation: whether ``label`` holds lesions, is known to be empty, or says nothing.
-        label: lesion label map on the image grid, 0 = no lesion; ``None`` where it is unknown, for a lesion-free case
-            that has no file, and for a case that is known to have a lesion, but not where.
+        annotation: whether the case has lesions, has none, or is unknown.
+        label: lesion label map on the image grid, 0 = no lesion; ``None`` if the lesions are unknown, if a lesion-free
+            case has no file, or if the case has a lesion but no mask of it.
         anatomy: label map of tissues or brain structures on the same grid.
-        parenchyma: its values in which lesions may lie; none given = all but 0.
-        origin: ``"real"``; ``"simulated"`` for the built-in cohort, which stands in for real scans and may be
-            split and tested on like them; ``"synthetic"`` for what a synthesizer drew.
+        parenchyma: values of ``anatomy`` in which lesions may lie; empty = all except 0.
+        origin: ``"real"``; ``"simulated"`` for the built-in cohort, which may be split and tested on like real scans;
+            ``"synthetic"`` for cases that a synthesizer drew.
         source_case: the case whose scan a synthetic case was drawn into.
-        mask_id: the mask that conditioned it.
-        synthesizer: the method or model that drew it.
-        seed: the seed it was drawn with.
-        parents: subjects of its scan, of its mask, and of all that the models behind it were fitted on.
+        mask_id: the mask that conditioned a synthetic case.
+        synthesizer: the method or model that drew a synthetic case.
+        seed: the seed that a synthetic case was drawn with.
+        parents: subjects of its scan, of its mask, and of all cases that its models were fitted on.
         extra: further columns of ``cases.csv``.
-        classes: class name → value that the label may hold, background included; none given = any.
+        classes: class name → value that the label may hold, background included; empty = any value.
     """
 
     case_id: str
@@ -77,29 +77,29 @@ class Case:
 
     @property
     def ancestry(self) -> frozenset[str]:
-        """Every subject that this case knows something about: its own and its parents."""
+        """The subject of this case and its parents."""
         return frozenset((self.subject_id, *self.parents))
 
     @property
     def derived(self) -> bool:
-        """Whether a synthesizer drew it from other cases, so that it may be trained on but never tested on.
+        """Whether a synthesizer drew the case from other cases, so that it may be trained on but never tested on.
 
-        A simulated case is not, even if the mask of a person says where its lesion lies. A case that names a method
-        or a source case is, whatever its origin is said to be.
+        A simulated case is not derived, even if its lesion lies where the mask of a person says. A case that names a
+        synthesizer or a source case is derived, whatever its ``origin``.
         """
         drawn = self.synthesizer not in ("", SIMULATED) or bool(self.source_case)
         return self.origin == "synthetic" or drawn or (self.origin == "real" and bool(self.parents))
 
     @property
     def outlined(self) -> bool:
-        """Whether it is known where its lesions are: by a mask, or since there are none."""
+        """Whether it is known where the lesions are: the case has a mask, or no lesions."""
         return self.annotation is Annotation.LESION_FREE or (
             self.annotation is Annotation.LESION and self.label is not None
         )
 
     @property
     def file_ending(self) -> str:
-        """``.png`` for a slice, ``.nii.gz`` for a volume, whose ``.nii`` is compressed when it is written."""
+        """``.png`` for a slice, ``.nii.gz`` for a volume (a ``.nii`` file is compressed when it is written)."""
         return ".png" if any(ending_of(path) == ".png" for path in self.images.values()) else ".nii.gz"
 
     def has_channels(self, channels: Collection[str]) -> bool:
@@ -149,7 +149,7 @@ class Cohort:
 
     @property
     def ancestry(self) -> frozenset[str]:
-        """Every subject that any case knows something about."""
+        """The subjects of all cases and their parents."""
         return frozenset[str]().union(*(case.ancestry for case in self.cases))
 
     def with_cases(self, cases: Collection[Case]) -> Cohort:
@@ -160,14 +160,14 @@ class Cohort:
         """Return the named cases, in this cohort's order.
 
         Raises:
-            CohortError: if a case is not there.
+            CohortError: if a case does not exist.
         """
         for case_id in case_ids:
             self[case_id]
         return self.with_cases([case for case in self if case.case_id in case_ids])
 
     def in_order(self) -> Cohort:
-        """Return the cases ordered by id: results must not depend on the order of the rows in a table."""
+        """Return the cases ordered by id, so that results do not depend on the order of rows in a table."""
         return self.with_cases(sorted(self.cases, key=lambda case: case.case_id))
 
     def of_subjects(self, subjects: Collection[str]) -> Cohort:
@@ -175,7 +175,7 @@ class Cohort:
         return self.with_cases([case for case in self if case.subject_id in subjects])
 
     def healthy(self) -> Cohort:
-        """Return the cases annotated as lesion-free; unknown ones are not healthy."""
+        """Return the cases annotated as lesion-free, without unknown cases."""
         return self.with_cases([case for case in self if case.annotation is Annotation.LESION_FREE])
 
     def with_lesions(self) -> Cohort:
@@ -183,11 +183,11 @@ class Cohort:
         return self.with_cases([case for case in self.annotated() if case.annotation is Annotation.LESION])
 
     def annotated(self) -> Cohort:
-        """Return the cases whose lesions are known: with a mask, or known to have none."""
+        """Return the cases that have a mask or are lesion-free."""
         return self.with_cases([case for case in self if case.outlined])
 
     def diagnosed(self) -> Cohort:
-        """Return the cases that are known to have a lesion, with a mask or without, or to have none."""
+        """Return the cases that have a lesion, with or without a mask, or are lesion-free."""
         return self.with_cases([case for case in self if case.annotation is not Annotation.UNKNOWN])
 
     def having(self, channels: Collection[str]) -> Cohort:
@@ -213,5 +213,5 @@ class Cohort:
     def merge(self, other: Cohort) -> Cohort:
         """Return the cases of both cohorts; channels and labels must agree."""
         if (self.channels, dict(self.labels)) != (other.channels, dict(other.labels)):
-            raise CohortError(other.name, f"channels or labels differ from {self.name}", "bring both to the same names")
+            raise CohortError(other.name, f"channels or labels differ from {self.name}", "give both the same names")
         return self.with_cases(self.cases + other.cases)

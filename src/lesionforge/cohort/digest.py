@@ -1,4 +1,4 @@
-"""Hashes that tell whether cases are still the same: their ids and every byte of their files."""
+"""Hashes of cases over their ids and every byte of their files, to find out whether they changed."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from lesionforge.files import sha256_of
 
 
 def files_of(case: Case) -> list[Path]:
-    """Return the files of a case: its channels, then its label and its anatomy map, as far as it has them."""
+    """Return the files of a case: its channels, then its label and its anatomy map, if it has them."""
     return [*case.images.values(), *(path for path in (case.label, case.anatomy) if path is not None)]
 
 
 def digest_of(cases: Iterable[Case]) -> str:
     """Return the SHA-256 of ids, channels, images, labels and anatomy maps, in the order of the cases.
 
-    A file that is not there counts as empty.
+    A missing file counts as empty.
     """
     content = hashlib.sha256()
     for case in cases:

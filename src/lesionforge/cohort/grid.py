@@ -1,8 +1,8 @@
-"""Where the voxels of an image lie, as its NIfTI header says it, and how that is carried to other files.
+"""The place of voxels according to a NIfTI header, and how other files take it over.
 
-A header can say it three ways. Here the sform counts where its code is above 0, else the qform where its code is above
-0, else the spacing alone: as nibabel, and so MONAI, read it. Other readers choose otherwise where the forms differ, so
-whatever is made of an image carries both forms, both codes, spacing and unit as they are.
+A header gives the place in three ways. The sform counts if its code is above 0, else the qform if its code is above 0,
+else only the spacing, as in nibabel and MONAI. Other readers choose otherwise if the forms differ. Files made from an
+image therefore carry both forms, both codes, spacing and unit unchanged.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 SPACINGS = (1e-6, 1e6)
 """In mm: a nanometre to a kilometre."""
 LONGEST = 32767
-"""Voxels along an axis that NIfTI-1 can tell."""
+"""Greatest number of voxels along an axis in NIfTI-1."""
 LEAST_VOLUME = 1e-3
-"""Of a voxel, as a share of the block with the same edges: below, two axes run nearly along each other."""
+"""Of a voxel, as a share of the block with the same edges; below it, two axes are nearly parallel."""
 GRID_TOLERANCE = 0.1
-"""Voxels: how far the corners of two grids may lie apart that count as one."""
+"""In voxels: greatest distance between the corners of two grids that count as one."""
 
 _FORMS = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _ROWS = ("srow_x", "srow_y", "srow_z")
 
 
 def bare_header(header: Header) -> Header:
-    """Return a header that has the geometry of another one, its byte order, and nothing else.
+    """Return a header with only the geometry and the byte order of another header.
 
-    It is of NIfTI-1, which every reader knows (ITK does not read NIfTI-2), unless an axis is too long for that.
+    The result is NIfTI-1, which every reader knows (ITK does not read NIfTI-2), unless an axis is too long for it.
     """
     kind = type(header) if max(header.get_data_shape()) > LONGEST else nib.Nifti1Header
     bare = kind(endianness=header.endianness)
@@ -48,7 +48,7 @@ def bare_header(header: Header) -> Header:
 
 
 def made_header(affine: Affine) -> Header:
-    """Return the header of a grid that is made here, in mm: both forms say the same; a qform cannot say shear."""
+    """Return the header of a new grid, in mm; both forms agree, except that a qform cannot express shear."""
     header = nib.Nifti1Header()
     header.set_data_shape((1, 1, 1))
     header.set_xyzt_units("mm")
@@ -63,8 +63,8 @@ def affine_of(header: Header) -> Affine:
     """Return the affine that counts, voxel indices to millimetres (RAS+).
 
     Raises:
-        ValueError: if the form that counts is not finite, cannot be inverted, or its voxels are below 10⁻⁶ or above
-            10⁶ mm wide.
+        ValueError: if the form that counts is not finite or singular, or if voxels are narrower than 10⁻⁶ mm or wider
+            than 10⁶ mm.
     """
     form = next((name for name in ("sform", "qform") if header[f"{name}_code"] > 0), "pixdim")
     try:
@@ -83,7 +83,7 @@ def affine_of(header: Header) -> Affine:
 
 
 def forms_apart(header: Header) -> float:
-    """Return how far apart, in mm, the sform and the qform of a header put a corner of its grid; 0 without both."""
+    """Return the largest distance in mm between the corners of a grid by sform and by qform; 0 unless both are set."""
     if not (header["sform_code"] > 0 and header["qform_code"] > 0):
         return 0.0
     try:
@@ -95,19 +95,19 @@ def forms_apart(header: Header) -> float:
 
 
 def same_grid(shape: tuple[int, ...], affine: Affine, other: Affine) -> bool:
-    """Return whether two affines put the corners of a grid at the same places, within a tenth of a voxel."""
+    """Return whether two affines agree on the corners of a grid within a tenth of a voxel."""
     apart = np.linalg.norm((_corners(shape) @ (affine - other).T)[:, :3], axis=1).max()
     return bool(apart <= GRID_TOLERANCE * np.linalg.norm(affine[:3, : len(shape)], axis=0).min())
 
 
 def _corners(shape: tuple[int, ...]) -> Affine:
-    """Return the indices of a grid's corners, ``(8, 4)``, each with a 1 at its end."""
+    """Return the homogeneous indices of a grid's corners, ``(8, 4)``."""
     ends = [(0, size - 1) for size in (*shape, *[1] * (3 - len(shape)))]
     return np.array([(*corner, 1) for corner in product(*ends)], np.float64)
 
 
 def _unit(header: Header) -> str:
-    """Return the unit of a header's space; one that NIfTI does not know counts as unknown."""
+    """Return the spatial unit of a header; a unit outside the NIfTI standard counts as unknown."""
     try:
         unit = str(header.get_xyzt_units()[0])
     except KeyError:

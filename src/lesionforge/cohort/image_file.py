@@ -1,4 +1,4 @@
-"""Image files: read by what they hold and not by their names, written with data and geometry and nothing else."""
+"""Image files: read by content instead of name, and written with only data and geometry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lesionforge.files import atomic
 
 READ_FORMATS = ".nii.gz, .nii and .png are read"
 SIMULATED = "simulated"
-"""The one text that a header may carry: it marks the scans of the built-in cohort."""
+"""The only text that a header may carry; it marks the scans of the built-in cohort."""
 
 _SIGNATURES = {
     b"\x89PNG": "PNG",
@@ -47,22 +47,22 @@ _MARKS = {
     for size, kind in ((348, nib.Nifti1Header), (540, nib.Nifti2Header))
     for order in ("little", "big")
 }
-"""How a NIfTI file begins → its header."""
+"""First bytes of a NIfTI file → class of its header."""
 _MOST_DEFLATED = 1040
-"""Bytes that a byte of a gzip stream can stand for, at most."""
+"""Greatest number of bytes that one byte of a gzip stream can expand to."""
 _CHUNK = 1 << 20
 _quiet = logging.Logger("nibabel's repairs")
-"""Takes what nibabel says when it repairs a header, such as a spacing of 0, which becomes 1."""
+"""Takes the messages of nibabel when it repairs a header, such as a spacing of 0, which becomes 1."""
 _quiet.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How an image file stores intensities: rounded for integer types, cut where its type ends.
+    """How an image file stores intensities; integer types round them and cut them at the limits of the type.
 
     Attributes:
         dtype: of the stored values.
-        slope: of intensities over stored values.
+        slope: factor from stored values to intensities.
         inter: the intensity of a stored 0.
     """
 
@@ -71,7 +71,7 @@ class Encoding:
     inter: float = 0.0
 
     def stored(self, intensities: NDArray[Any]) -> NDArray[Any]:
-        """Return what the file holds for intensities; NaN becomes any value in an integer type."""
+        """Return the stored values of intensities; in an integer type, NaN becomes an arbitrary value."""
         values = (intensities.astype(np.float64) - self.inter) / self.slope
         if self.dtype.kind in "iu":
             limits = np.iinfo(self.dtype)
@@ -87,10 +87,10 @@ class Stored:
     Attributes:
         array: ``(x, y[, z])`` in the data type of the file.
         affine: voxel indices to millimetres; for PNG the identity.
-        header: geometry alone, see :func:`~lesionforge.cohort.grid.bare_header`; ``None`` for PNG.
-        slope: of intensities over stored values.
+        header: only the geometry, see :func:`~lesionforge.cohort.grid.bare_header`; ``None`` for PNG.
+        slope: factor from stored values to intensities.
         inter: the intensity of a stored 0.
-        simulated: whether the file says that it was simulated.
+        simulated: whether the file is marked as simulated.
     """
 
     array: NDArray[Any]
@@ -107,15 +107,15 @@ class Stored:
 
 
 def read_stored(path: Path, *, label: bool = False) -> Stored:
-    """Read an image file, whatever its name says: NIfTI, compressed or not, or 8-bit PNG.
+    """Read an image file by its content: NIfTI, compressed or not, or 8-bit PNG.
 
     Args:
         path: the file.
-        label: whether it holds classes: a PNG's palette indices, 16-bit and few-bit values are then read as they are.
+        label: whether the file holds classes; palette indices and 16-bit or few-bit values of a PNG are then kept.
 
     Raises:
-        CohortError: if the file is missing, damaged or of another format; if its header claims more than the file or
-            the memory holds; if it is in colour or complex, has other than three dimensions, or its place is singular.
+        CohortError: if the file is missing, damaged or in another format; if its header claims more data than the file
+            or the memory holds; if it is in colour or complex; if it is not 3D; if its affine is singular.
     """
     if not path.is_file():
         raise CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
@@ -164,19 +164,19 @@ def write_stored(
     inter: float = 0.0,
     simulated: bool = False,
 ) -> None:
-    """Write an array with its geometry as NIfTI or PNG, whichever ``target`` ends with, and read it back.
+    """Write an array with its geometry as NIfTI or PNG, by the ending of ``target``, and read it back.
 
     Args:
         target: the file, replaced if it exists.
         array: ``(x, y[, z])``, stored bit by bit.
-        place: where its voxels lie: the affine, in mm, of a grid that is made here; the image file, or its header,
-            whose geometry is taken whole. PNG has none.
-        slope: of intensities over stored values.
+        place: the affine in mm of a new grid; or an image file, or its header, whose complete geometry is taken over;
+            ``None`` for PNG.
+        slope: factor from stored values to intensities.
         inter: the intensity of a stored 0.
-        simulated: mark the file so; one that takes its place from a marked file is marked, too.
+        simulated: mark the file as simulated; a file that takes its place from a marked file is also marked.
 
     Raises:
-        OutputError: if the file does not hold what it should.
+        OutputError: if the written file does not hold the array.
     """
     if isinstance(place, Path):
         place, marked = _read_place(place)
@@ -190,7 +190,7 @@ def write_stored(
         else:
             _write_nifti(temporary, stored)
         if not _holds(temporary, array):
-            raise OutputError(target, "was not written as it should be", "check the disk")
+            raise OutputError(target, "was not written correctly", "check the disk")
 
 
 def _holds(path: Path, array: NDArray[Any]) -> bool:
@@ -204,7 +204,7 @@ def _holds(path: Path, array: NDArray[Any]) -> bool:
 
 
 def _check_format(path: Path, start: bytes) -> None:
-    """Raise for a file that begins like one of another format than its name says."""
+    """Raise for a file whose content has another format than its name says."""
     found = next((name for mark, name in _SIGNATURES.items() if start.startswith(mark)), "")
     if start[128:132] == b"DICM":
         found = "DICOM"
@@ -217,7 +217,7 @@ def _check_format(path: Path, start: bytes) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that may be compressed, whatever its name says."""
+    """Open a file, and decompress it if its content is compressed."""
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
         file.seek(0)
@@ -247,7 +247,7 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
 
 
 def _read_nifti(path: Path) -> Stored:
-    """Read a NIfTI file; a compressed one is read to its end, so that its checksum is verified."""
+    """Read a NIfTI file; a compressed file is read to its end, so that its checksum is verified."""
     with _opened(path) as stream:
         header = _read_header(path, stream)
         dtype, shape = header.get_data_dtype(), tuple(int(size) for size in header.get_data_shape())
@@ -255,7 +255,7 @@ def _read_nifti(path: Path) -> Stored:
             shape = shape[:-1]
         if len(shape) != 3 or min(shape) < 1:
             what = f"has {len(shape)} dimensions, expected 3" if min(shape, default=1) > 0 else f"has the size {shape}"
-            raise CohortError(path, what, "store each channel in a 3D file of its own")
+            raise CohortError(path, what, "store each channel in its own 3D file")
         offset, size = int(header.get_data_offset()), prod(shape) * dtype.itemsize
         _check_claim(path, offset + size, voxels=prod(shape), packed=isinstance(stream, gzip.GzipFile))
         stream.seek(offset)
@@ -276,7 +276,7 @@ def _read_nifti(path: Path) -> Stored:
 
 
 def _scaling(header: Header) -> tuple[float, float]:
-    """Return slope and intercept; a header that has none stores intensities as they are."""
+    """Return slope and intercept; without them the file stores intensities directly."""
     slope, inter = header.get_slope_inter()
     return 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
 
@@ -299,7 +299,7 @@ def _is_marked(image: Image.Image) -> bool:
 
 
 def _check_claim(path: Path, claimed: int, *, voxels: int, packed: bool) -> None:
-    """Raise for an image that is larger than its file can hold, or than this machine can."""
+    """Raise for an image that is larger than its file or this machine can hold."""
     held = path.stat().st_size * (_MOST_DEFLATED if packed else 1)
     if claimed > held:
         raise CohortError(path, f"cannot be read (its header claims {claimed} bytes)", "copy or export it again")
@@ -309,7 +309,7 @@ def _check_claim(path: Path, claimed: int, *, voxels: int, packed: bool) -> None
 
 
 def _memory() -> int:
-    """Return the bytes of this machine's memory, or a tebibyte where they cannot be told."""
+    """Return the bytes of this machine's memory, or a tebibyte if they are unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -346,7 +346,7 @@ def _read_png(path: Path, *, label: bool) -> Stored:
 
 
 def _classes(path: Path, mode: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Return the values of a PNG label as they are stored: Pillow spreads grey of 2 and 4 bits over 0 to 255."""
+    """Return the stored values of a PNG label; Pillow spreads grey of 2 and 4 bits over 0 to 255."""
     if mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         remedy = "save it as 8-bit grey, with the classes 0, 1, 2, … as values"
         raise CohortError(path, f"is a colour ({mode}) PNG", remedy)

@@ -1,4 +1,4 @@
-"""The leak guard: no test subject, and nobody behind a simulated one, may have taken part in what training sees."""
+"""The leak guard: no test subject, and no parent of a simulated one, may be behind the training data."""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -7,27 +7,27 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.people import People, across, alike, same_scans, visits
 from lesionforge.errors import DoubtWarning, LeakError
 
-REMEDY = "leave it out of training, or the subject out of testing"
+REMEDY = "leave it out of training, or leave the subject out of testing"
 ONE_PERSON = "if they are one person, give them the same subject_id in cases.csv"
 
 
 def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collection[str]] | None = None) -> None:
-    """Refuse a test set with a subject that is anybody's parent.
+    """Refuse a test subject that is a parent of the training data.
 
-    A training case knows the subjects of its scan and of its mask, and every subject that its synthesizer and its
-    mask source were fitted on. Its ``parents`` hold them all; ``models`` says which belong to which model, also for
-    models that draw during training and leave no case behind. Names count for the subjects that they lead to, see
+    The parents of a training case are the subjects of its scan and of its mask, and every subject that its synthesizer
+    and its mask source were fitted on. ``models`` gives the subjects of each model, also for models that draw during
+    training and leave no case behind. Names count for the subjects that they lead to, see
     :meth:`~lesionforge.cohort.people.People.behind`.
 
-    A parent, mask or source whose name only reads like that of a test subject is a :class:`DoubtWarning`.
+    A parent, mask or source whose name only reads like a test subject's gives a :class:`DoubtWarning`.
 
     Args:
-        train: the cases that are trained on.
-        test: the cases that are scored; none may be drawn from others.
-        models: ``"synthesizer"``, ``"mask source"`` or another name → the subjects it was fitted on.
+        train: the training cases.
+        test: the scored cases; none may be drawn from others.
+        models: ``"synthesizer"``, ``"mask source"`` or another name → the subjects that it was fitted on.
 
     Raises:
-        LeakError: naming the case or model, the subject, and the way: scan, mask, synthesizer or mask source.
+        LeakError: names the case or model, the subject, and the way: scan, mask, synthesizer or mask source.
     """
     fitted = models or {}
     subjects = frozenset(test.subjects).union(*(case.ancestry for case in test if not case.derived))
@@ -44,7 +44,7 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
             )
     for case in test:
         if case.derived:
-            what = f"was drawn by {case.synthesizer or 'a synthesizer'} and stands among the test cases"
+            what = f"was drawn by {case.synthesizer or 'a synthesizer'} and is a test case"
             raise LeakError(case.case_id, what, "test on scans that were not drawn from others")
     parents = frozenset[str]().union(*(case.parents for case in train), *fitted.values()) - frozenset(train.subjects)
     for group in alike(sorted(parents | subjects)):
@@ -55,30 +55,30 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
             warnings.warn(doubt, DoubtWarning, stacklevel=2)
     for name in sorted({name for case in train for name in (case.mask_id, case.source_case)}):
         for subject in sorted(subjects & people.resembling(name)):
-            doubt = f"{name}, of which a training case was made, reads like the test subject {subject}; {ONE_PERSON}"
+            doubt = f"{name}, from which a training case was made, reads like the test subject {subject}; {ONE_PERSON}"
             warnings.warn(doubt, DoubtWarning, stacklevel=2)
 
 
 def check_no_copy(parts: Mapping[str, Cohort]) -> None:
-    """Refuse a split with one image in two of its parts, under two subjects.
+    """Refuse a split with the same image in two parts, under two subjects.
 
     Args:
         parts: name → the cases of a part.
 
     Raises:
-        LeakError: naming both cases.
+        LeakError: names both cases.
     """
     for one, other in same_scans(list(parts.values())):
         raise LeakError(
             f"{one.case_id} and {other.case_id}",
-            f"hold the same image, but are of two subjects ({one.subject_id}, {other.subject_id}) in two parts of the "
-            "split",
+            f"hold the same image, but belong to two subjects ({one.subject_id}, {other.subject_id}) in two parts of "
+            "the split",
             "give both the same subject_id in cases.csv, or leave one out",
         )
 
 
 def look_alikes(parts: Sequence[Cohort]) -> list[str]:
-    """Return a line for each group of subjects in different parts whose names read alike, and one for all visits."""
+    """Return a line for each group of names that read alike across parts, and one line for all likely visits."""
     lines = [
         f"{' and '.join(group)} read alike, but are subjects in different parts of the split; {ONE_PERSON}"
         for group in across(alike, parts)
@@ -91,7 +91,7 @@ def look_alikes(parts: Sequence[Cohort]) -> list[str]:
 
 
 def checked_split(parts: Mapping[str, Cohort]) -> None:
-    """Refuse one image in two parts, and warn of subjects in two parts whose names read alike.
+    """Refuse the same image in two parts, and warn of subjects in two parts whose names read alike.
 
     Raises:
         LeakError: see :func:`check_no_copy`.
@@ -102,13 +102,13 @@ def checked_split(parts: Mapping[str, Cohort]) -> None:
 
 
 def leaving_out(cohort: Cohort, held_out: Collection[str], people: People, *, bare: bool = False) -> Cohort:
-    """Return the cases that know nobody who is held out.
+    """Return the cases that have no held-out subject behind them.
 
     Args:
-        cohort: what may be trained on.
-        held_out: subjects.
+        cohort: the possible training cases.
+        held_out: the held-out subjects.
         people: finds all subjects of the split.
-        bare: whether the cases are masks without scans, whose file names say whose they are.
+        bare: whether the cases are masks without scans, whose file names lead to their subjects.
     """
 
     def known(case: Case) -> frozenset[str]:
@@ -119,7 +119,7 @@ def leaving_out(cohort: Cohort, held_out: Collection[str], people: People, *, ba
 
 
 def _ways(case: Case, people: People) -> dict[str, str]:
-    """Return subject → how the case knows it, as far as its provenance says."""
+    """Return subject → how it is behind the case, according to the case's provenance."""
     drawer = f" {case.synthesizer}" if case.synthesizer else ""
     ways: dict[str, str] = {}
     for parent in case.parents:

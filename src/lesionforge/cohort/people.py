@@ -1,4 +1,4 @@
-"""Who is who: the same scan under two names, names that read alike, and whom the name of a file leads to."""
+"""Who is who: the same scan under two names, names that read alike, and the subject that a file name leads to."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ VISIT = re.compile(
     r"[-_]?\d+|baseline|followup|follow-up|fu\d*|pre|post|preop|postop|\d+)"
 )
 MOST_VISITS = 8
-"""Of a person, on average; what has more of them is a site or a study."""
+"""Of a person, on average; a group with more is a site or a study."""
 VOXELS = "voxels.json"
-"""Where the folder of a study keeps the hashes of its images."""
+"""The file in which the folder of a study keeps the hashes of its images."""
 
 _hashes: dict[str, str] = {}
-"""State of an image file → hash of its voxels; each is read once in a process."""
+"""State of an image file → hash of its voxels; a process reads each file once."""
 
 
 def voxel_hash(path: Path) -> str:
-    """Return a hash of what an image shows, empty where that is nothing or the file cannot be read.
+    """Return a hash of an image's intensities; empty if they are all equal or the file cannot be read.
 
-    Equal intensities have equal hashes, whatever type, scaling, compression and order of axes they are stored with.
+    Equal intensities have equal hashes, whatever the stored type, scaling, compression and order of axes.
     The file is read again only if its size or time has changed.
     """
     state = _state(path)
@@ -46,7 +46,7 @@ def voxel_hash(path: Path) -> str:
 
 
 def hash_voxels(image: FloatArray, affine: NDArray[np.float64]) -> str:
-    """Return the hash of an image ``(x, y[, z])``, empty where all of its voxels are equal."""
+    """Return the hash of an image ``(x, y[, z])``; empty if all of its voxels are equal."""
     if image.min() == image.max():
         return ""
     if image.ndim == 3:
@@ -59,7 +59,7 @@ def hash_voxels(image: FloatArray, affine: NDArray[np.float64]) -> str:
 
 
 def recall_hashes(folder: Path) -> None:
-    """Take the hashes that :func:`keep_hashes` left in a folder, so that unchanged images are not read again."""
+    """Load the hashes that :func:`keep_hashes` wrote into a folder, so that unchanged images are not read again."""
     if (folder / VOXELS).is_file():
         content = read_json(folder / VOXELS, remedy="delete it: it is made again")
         if isinstance(content, dict):
@@ -73,10 +73,10 @@ def keep_hashes(folder: Path, cohorts: Iterable[Cohort]) -> None:
 
 
 def same_scans(parts: Sequence[Iterable[Case]]) -> Iterator[tuple[Case, Case]]:
-    """Yield pairs of cases of two parts, and of two subjects, of which an image is equal, voxel by voxel.
+    """Yield pairs of cases from two parts and of two subjects that share an image, voxel by voxel.
 
     Args:
-        parts: each is compared with those before it, not with itself; cases drawn from others are passed over.
+        parts: each is compared with the earlier ones, not with itself; cases drawn from others are ignored.
     """
     seen: dict[str, tuple[int, Case]] = {}
     for number, part in enumerate(parts):
@@ -102,7 +102,7 @@ def folded(name: str) -> str:
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return groups of different names that are the same when :func:`folded`."""
+    """Return groups of different names that are equal when :func:`folded`."""
     groups: dict[str, dict[str, None]] = {}
     for name in names:
         groups.setdefault(folded(name), {})[name] = None
@@ -110,11 +110,11 @@ def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def across(grouped: Callable[[Iterable[str]], list[tuple[str, ...]]], parts: Sequence[Cohort]) -> list[tuple[str, ...]]:
-    """Return the groups whose members, subjects and their ancestors, stand in more than one part.
+    """Return the groups whose members (subjects and their parents) are in more than one part.
 
     Args:
         grouped: returns groups of names, such as :func:`alike`.
-        parts: of a split.
+        parts: the parts of a split.
     """
     names = [part.ancestry for part in parts]
     groups = grouped(sorted(frozenset[str]().union(*names)))
@@ -124,7 +124,7 @@ def across(grouped: Callable[[Iterable[str]], list[tuple[str, ...]]], parts: Seq
 def visits(subjects: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return person → subjects that look like visits of that person: ``p01_ses-1``, ``p01_post``, ``glioma-05-100``.
 
-    A number alone at the end counts only behind a name with a number of its own, and only if such names have few of
+    A bare number at the end counts only after a name that has a number itself, and only if such names have few of
     them: ``site1_01`` … ``site1_50`` are people.
     """
     worded, numbered = dict[str, list[str]](), dict[str, list[str]]()
@@ -144,7 +144,7 @@ class People:
     """Finds the subjects that a name leads to, such as that of a mask file.
 
     Args:
-        cases: whose subjects can be found, by their own ids and by those of their cases.
+        cases: their subjects can be found by subject id and by case id.
         others: further subjects.
     """
 
@@ -158,33 +158,33 @@ class People:
         self._found: dict[str, frozenset[str]] = {}
 
     def behind(self, name: str) -> frozenset[str]:
-        """Return the subjects behind a name, none where it leads to nobody.
+        """Return the subjects behind a name; empty if it leads to nobody.
 
-        ``p05`` is found in ``p05_mask``, ``p05_healed``, ``lesion-p05`` and ``p01+p05``: a known id is looked for at
-        the beginning of each part of the name, the longest first, then at its end. A number alone is an id only where
-        it is the whole name.
+        ``p05`` is found in ``p05_mask``, ``p05_healed``, ``lesion-p05`` and ``p01+p05``. A known id is searched for at
+        the beginning of each part of the name, the longest first, then at its end. A bare number is an id only if it
+        is the whole name.
         """
         if name not in self._found:
             self._found[name] = _led_to(name, self._exact, _composed)
         return self._found[name]
 
     def resembling(self, name: str) -> frozenset[str]:
-        """Return the subjects that a name does not lead to but would, if ids counted as :func:`folded`: ``P5_mask``."""
+        """Return the subjects that a name leads to only if ids are :func:`folded`, as ``P5_mask`` for ``p05``."""
         return _led_to(name, self._folded, folded) - self.behind(name)
 
     def behind_case(self, case: Case) -> frozenset[str]:
-        """Return the subjects behind a case: its own, and all that its provenance leads to."""
+        """Return the subjects behind a case: its own, and those that its provenance leads to."""
         names = (*case.parents, case.mask_id, case.source_case)
         return frozenset[str]((case.subject_id,)).union(*(self.behind(name) for name in names))
 
 
 def _led_to(name: str, subjects: Mapping[str, Set[str]], key: Callable[[str], str]) -> frozenset[str]:
-    """Return the subjects that a name leads to, as :meth:`People.behind` says.
+    """Return the subjects that a name leads to; see :meth:`People.behind`.
 
     Args:
         name: of a file, a case or a person.
         subjects: known id → subjects.
-        key: makes the ids in ``subjects`` of names.
+        key: turns a name into an id of ``subjects``.
     """
     whole = subjects.get(key(name))
     parts = [whole] if whole else [_led_to_by(part, subjects, key) for part in name.split("+")]
@@ -199,12 +199,12 @@ def _led_to_by(part: str, subjects: Mapping[str, Set[str]], key: Callable[[str],
 
 
 def _composed(name: str) -> str:
-    """Return a name with composed letters; file systems may hand out decomposed ones."""
+    """Return a name with composed letters; file systems may give decomposed ones."""
     return unicodedata.normalize("NFC", name)
 
 
 def _state(path: Path) -> str:
-    """Return what changes when a file does, without naming it; empty where there is no file."""
+    """Return a hash that changes with a file and does not name it; empty if there is no file."""
     try:
         stat = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The records that a run leaves of what it drew: what ``cases.csv`` must not contradict, nor be without."""
+"""The records of how cases were drawn, with which ``cases.csv`` must agree."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
 MADE_BY = ("synthesis.json", "filter.json", "simulation.json", "match.json")
-"""Files that say that a cohort was not measured, but made."""
+"""Files that show that the scans of a cohort were made, not measured."""
 HEALED_KINDS = ("healed", "maps", "reconstructed")
-"""Cohorts whose records lie one folder above."""
+"""Cohorts whose records lie in the folder above."""
 FACTS = ("method", "source_case")
-REDRAW = "delete it and repeat the command that made the folder: the case is made again"
+REDRAW = "delete it and repeat the command that made the folder, which makes the case again"
 
 
 def read_record(path: Path, *facts: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_record(path: Path, *facts: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        facts: what it must hold besides method, source case and parents.
+        facts: required keys besides method, source case and parents.
 
     Raises:
         CohortError: if it is damaged.
@@ -41,24 +41,24 @@ def _checked(record: dict[str, Any], path: Path, facts: Sequence[str] = ()) -> d
 
 
 def check_made(folder: Path) -> None:
-    """Refuse a cohort folder without ``cases.csv`` whose other files say that its scans were made, not measured.
+    """Refuse a cohort folder without ``cases.csv`` if its other files show that its scans were made, not measured.
 
     Raises:
-        CohortError: naming the file that says so.
+        CohortError: names the file that shows it.
     """
     above = folder.parent if folder.name in HEALED_KINDS else folder
     signs = [folder / "provenance", *(folder / name for name in MADE_BY), above / "provenance"]
     found = next((sign for sign in signs if sign.exists()), None)
     if found is not None:
-        what = f"has no cases.csv, which says from whom its scans were made, but {found.name} says that they were"
+        what = f"has no cases.csv with the parents of its scans, but {found.name} says that they were made"
         raise CohortError(folder, what, "repeat the command that made it, or restore the table")
 
 
 def check_record(folder: Path, case: Case) -> None:
-    """Refuse a case that ``cases.csv`` says less of than the record of the run that drew it.
+    """Refuse a case if ``cases.csv`` says less about it than the record of the run that drew it.
 
     Raises:
-        CohortError: if the case is not called synthetic there, or a parent is missing.
+        CohortError: if ``cases.csv`` does not call the case synthetic, or lacks a parent.
     """
     path = _record_of(folder, case.case_id)
     if path is None or "method" not in (record := _read(path)):

@@ -22,8 +22,8 @@ LabelArray = NDArray[np.int16]
 BoolArray = NDArray[np.bool_]
 
 LABEL_TOLERANCE = 1e-3
-"""How far a label value may lie from a whole number: scaled files hold 2.9999999993 for 3."""
-ALL_BUT_0 = "every value but 0 for the lesion"
+"""Greatest distance of a label value from a whole number; scaled files hold 2.9999999993 for 3."""
+ALL_BUT_0 = "every value except 0 as lesion"
 STORED_0_TOP = "store the classes as 1, 2, …, or import it with `binary_masks`"
 
 
@@ -32,15 +32,15 @@ class Scan:
     """The arrays of one case, on the grid of its files.
 
     Attributes:
-        case: where it comes from.
+        case: the case.
         channels: names of the image channels.
         image: ``(channel, x, y[, z])``, in the units of the files.
-        label: ``(x, y[, z])`` lesion classes; all zero for a lesion-free case, ``None`` where unknown.
+        label: ``(x, y[, z])`` lesion classes; all zero for a lesion-free case, ``None`` if unknown.
         anatomy: ``(x, y[, z])`` tissue or structure labels, or ``None``.
         affine: 4×4, voxel indices to millimetres (RAS+), see :mod:`lesionforge.cohort.grid`; for PNG the identity, so
             1 pixel = 1 mm.
-        region: where lesions may be put, if it has been worked out already.
-        height: of a slice cut from a volume, its relative position along it, 0 to 1.
+        region: ``(x, y[, z])`` where lesions may be placed, if it has already been computed.
+        height: relative position, 0 to 1, of a slice along the volume it was cut from.
     """
 
     case: Case
@@ -64,7 +64,7 @@ class Scan:
 
     @property
     def file(self) -> Path:
-        """The file of the first channel, whose geometry the labels and images made of this scan take whole."""
+        """The file of the first channel; labels and images made from this scan take over its geometry."""
         return self.case.images[self.channels[0]]
 
     @cached_property
@@ -74,14 +74,14 @@ class Scan:
 
     @property
     def slicing_spacing(self) -> tuple[float, ...]:
-        """The spacing by which slices are told, see :func:`slicing_spacing`."""
+        """The spacing that determines the slice axis; see :func:`slicing_spacing`."""
         return slicing_spacing(self.spacing, self.spatial_shape)
 
 
 def slicing_spacing(spacing: Sequence[float], size: Sequence[float]) -> tuple[float, ...]:
-    """Return the spacing by which the slices of a volume are told: infinite along an axis of a single voxel.
+    """Return the spacing that determines the slice axis of a volume: infinite along an axis of a single voxel.
 
-    Files of one slice often hold 0 or 1 mm for its thickness, which is less than its pixels.
+    Files of one slice often give 0 or 1 mm as its thickness, less than the size of its pixels.
     """
     return tuple(inf if count == 1 else float(step) for step, count in zip(spacing, size, strict=True))
 
@@ -90,14 +90,14 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
     """Read and check the named channels of a case with its label and anatomy.
 
     Args:
-        case: what to read.
+        case: the case to read.
         channels: the image channels, in the order of the result.
-        binary_masks: take every label value but 0 for class 1.
+        binary_masks: treat every label value except 0 as class 1.
 
     Raises:
         CohortError: if a file is missing, truncated or has the wrong kind of content, if an image
-            holds NaN or infinity or is zero everywhere, if the label holds a value that is no class, or if the files of
-            the case differ in size or affine.
+            holds NaN or infinity or is zero everywhere, if the label holds a value that is not a class, or if the files
+            of the case differ in size or affine.
     """
     arrays: list[FloatArray] = []
     affine, first = None, None
@@ -152,10 +152,10 @@ def read_label(path: Path, *, binary: bool = False) -> tuple[LabelArray, Affine]
 
     Args:
         path: the label file.
-        binary: take every value but 0 for class 1, whole number or not.
+        binary: treat every value except 0 as class 1, whole number or not.
 
     Raises:
-        CohortError: if the file cannot be read, or holds values that are not whole numbers or beyond int16.
+        CohortError: if the file cannot be read, or holds values that are not whole numbers or exceed int16.
     """
     stored = read_stored(path, label=True)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -178,7 +178,7 @@ def _scaled(stored: Stored) -> NDArray[Any]:
 
 
 def _beyond(values: NDArray[Any]) -> tuple[str, str]:
-    """Return what is wrong with a label of great values, and what to do."""
+    """Return the problem and the remedy for a label with values beyond int16."""
     top = values.max()
     if set(np.unique(values)) <= {0, top} and top == np.iinfo(np.uint16).max:
         return f"the mask is stored as 0 and {top:g}", STORED_0_TOP
@@ -187,7 +187,7 @@ def _beyond(values: NDArray[Any]) -> tuple[str, str]:
 
 
 def _not_whole(values: NDArray[Any]) -> tuple[str, str]:
-    """Return what is wrong with a label of broken values, and what to do."""
+    """Return the problem and the remedy for a label with values that are not whole numbers."""
     example = values[np.abs(values - np.rint(values)) > LABEL_TOLERANCE][0]
     if values.min() >= 0 and values.max() <= 1 + LABEL_TOLERANCE:
         what = f"label values are not whole numbers: a soft mask from 0 to 1, such as {example:.3g}"
@@ -196,7 +196,7 @@ def _not_whole(values: NDArray[Any]) -> tuple[str, str]:
 
 
 def read_raw(path: Path) -> tuple[NDArray[Any], Affine, float, float]:
-    """Read a file's stored array, its affine, and the slope and intercept that scale it to intensities."""
+    """Return the stored array of a file, its affine, slope and intercept."""
     stored = read_stored(path)
     return stored.array, stored.affine, stored.slope, stored.inter
 
@@ -224,11 +224,11 @@ def _check_same_grid(
 
 
 def save_edited(source: Path, target: Path, values: FloatArray, touched: BoolArray) -> None:
-    """Write ``source`` to ``target`` with the touched voxels replaced, all others bit-identical.
+    """Write ``source`` to ``target`` with the touched voxels replaced; all others stay bit-identical.
 
     Args:
-        source: the original image; its geometry, data type and scaling are kept, and nothing else of its header.
-        target: where to write; another image format than the source's is not converted.
+        source: the original image; only geometry, data type and scaling of its header are kept.
+        target: the file to write, in the image format of the source.
         values: ``(x, y[, z])`` new intensities, in the units of the source; rounded for integer types.
         touched: ``(x, y[, z])`` voxels to replace.
 
@@ -237,14 +237,14 @@ def save_edited(source: Path, target: Path, values: FloatArray, touched: BoolArr
     """
     stored = read_stored(source)
     if not np.isfinite(values[touched]).all():
-        raise CohortError(source, "was to get intensities that are not finite", "train the model again")
+        raise CohortError(source, "would get intensities that are not finite", "train the model again")
     edited = stored.array.copy()
     edited[touched] = stored.encoding.stored(values[touched])
     _save(target, replace(stored, array=edited))
 
 
 def save_copy(source: Path, target: Path) -> None:
-    """Write an image as NIfTI or PNG: its stored values, data type, scaling and geometry, and nothing else of it."""
+    """Write an image as NIfTI or PNG with only its stored values, data type, scaling and geometry."""
     _save(target, read_stored(source))
 
 
@@ -254,15 +254,15 @@ def _save(target: Path, stored: Stored) -> None:
 
 
 def save_label(target: Path, label: LabelArray, place: Affine | Path) -> None:
-    """Write a label map, as 8-bit PNG or as NIfTI (uint8 where the classes fit, else int16).
+    """Write a label map as 8-bit PNG or as NIfTI (uint8 if the classes fit, else int16).
 
     Args:
         target: the file.
         label: ``(x, y[, z])``.
-        place: the image whose geometry it takes whole; or the affine, in mm, of a grid that is made here.
+        place: the image whose complete geometry it takes over; or the affine, in mm, of a new grid.
 
     Raises:
-        CohortError: if a PNG is to hold a class above 255, or a negative one.
+        CohortError: if a PNG would hold a class above 255 or a negative one.
     """
     small = label.min(initial=0) >= 0 and label.max(initial=0) < 256
     if ending_of(target) == ".png" and not small:

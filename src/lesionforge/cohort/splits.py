@@ -21,7 +21,7 @@ Fold = tuple[Cohort, Cohort]
 
 
 def lesion_load(case: Case) -> float:
-    """Return the lesion volume of a case in mm³ (mm² in 2D): 0 where lesion-free, NaN where unknown."""
+    """Return the lesion volume of a case in mm³ (mm² in 2D): 0 if lesion-free, NaN if unknown."""
     if not case.outlined:
         return float("nan")
     if case.label is None:
@@ -31,42 +31,42 @@ def lesion_load(case: Case) -> float:
 
 
 def nested_subjects(cohort: Cohort, seed: int) -> tuple[str, ...]:
-    """Return all subjects in an order whose every prefix, and every stretch, holds all lesion loads alike.
+    """Return all subjects in an order in which every prefix and every stretch is stratified by lesion load.
 
     The first n subjects are the training set of size n, so the sets of a series of sizes nest. Subjects are sorted
-    by load (healthy ones first, unknown ones last, ties shuffled) and the halves of that list are interleaved,
-    each being ordered in the same way. Cases drawn from others do not count.
+    by load (healthy first, unknown last, ties shuffled), and the halves of that list are interleaved, each ordered in
+    the same way. Cases drawn from others do not count.
     """
     rng = generator(seed, "subjects")
     return tuple(_spread(_by_load(cohort, rng), rng))
 
 
 def take_subjects(cohort: Cohort, amount: int | float, seed: int) -> Cohort:
-    """Return the cases of some subjects: a stratified choice, which nests for a growing ``amount``.
+    """Return the cases of a stratified choice of subjects; choices of growing ``amount`` nest.
 
     Args:
-        cohort: to choose from.
+        cohort: the cohort to choose from.
         amount: a number of subjects (int), or a fraction of all (float, above 0, at most 1).
-        seed: of the order; see :func:`nested_subjects`.
+        seed: seed of the order; see :func:`nested_subjects`.
 
     Raises:
-        ConfigError: if the amount leaves no subject, or is more than there are.
+        ConfigError: if the amount leaves no subject, or exceeds the number of subjects.
     """
     return nested_sets(cohort, [amount], seed)[amount]
 
 
 def nested_sets(cohort: Cohort, amounts: Iterable[int | float], seed: int) -> dict[int | float, Cohort]:
-    """Return :func:`take_subjects` of several amounts, which nest.
+    """Return the result of :func:`take_subjects` for several amounts; the results nest.
 
     Raises:
-        ConfigError: if an amount leaves no subject, or is more than there are.
+        ConfigError: if an amount leaves no subject, or exceeds the number of subjects.
     """
     order = nested_subjects(cohort, seed)
     sets = {}
     for amount in amounts:
         number = round(amount * len(order)) if isinstance(amount, float) else amount
         if not 1 <= number <= len(order):
-            end = "leaves 0 of them" if number < 1 else "are asked for, which are more than there are"
+            end = "leaves 0 of them" if number < 1 else "are more than there are"
             what = f"{amount} of {len(order)} subjects {end}"
             raise ConfigError(
                 f"subjects of {cohort.name}", what, "choose a number or fraction that leaves at least one"
@@ -79,13 +79,13 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
     """Split into named parts by subject, stratified by lesion load.
 
     Args:
-        cohort: what to split; cases drawn from others only go to the part ``train``, and only where all of their
+        cohort: the cohort to split; cases drawn from others only go to the part ``train``, and only if all of their
             parents are in it.
-        fractions: part → share of the subjects; together at most 1.
-        seed: of the order; see :func:`nested_subjects`.
+        fractions: part → share of the subjects; the sum is at most 1.
+        seed: seed of the order; see :func:`nested_subjects`.
 
     Raises:
-        ConfigError: if the fractions are negative or above 1 together, or a part would get no subject.
+        ConfigError: if a fraction is negative, their sum is above 1, or a part would get no subject.
         LeakError: if two parts hold the same image.
     """
     if any(share < 0 for share in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
@@ -104,16 +104,16 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
 
 
 def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: int) -> dict[str, Cohort]:
-    """Split into named parts of so many subjects with and without lesions, each stratified by lesion load.
+    """Split into named parts with given numbers of subjects with and without lesions, stratified by lesion load.
 
     Args:
-        cohort: what to split; cases drawn from others only go to the part ``train``, and only where all of their
+        cohort: the cohort to split; cases drawn from others only go to the part ``train``, and only if all of their
             parents are in it.
-        counts: part → subjects with a lesion in any case, and lesion-free ones.
-        seed: of the order; see :func:`nested_subjects`.
+        counts: part → number of subjects with a lesion in any case, and of lesion-free subjects.
+        seed: seed of the order; see :func:`nested_subjects`.
 
     Raises:
-        ConfigError: if there are fewer subjects of a kind, or a part would get none at all.
+        ConfigError: if there are too few subjects of a kind, or a part would get no subject.
         LeakError: if two parts hold the same image.
     """
     lesions = {case.subject_id for case in cohort if case.annotation is not Annotation.LESION_FREE}
@@ -183,7 +183,7 @@ def read_splits_final(path: Path, cohort: Cohort) -> list[Fold]:
 
     Raises:
         CohortError: if the file is not such a list, or names a case that the cohort does not have.
-        LeakError: if a subject or an image stands on both sides, or a validation case was drawn from others.
+        LeakError: if a subject or an image is on both sides, or a validation case was drawn from others.
     """
     content = read_json(path, remedy="name a JSON file")
     if not isinstance(content, list) or not all(
@@ -226,7 +226,7 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def copy_roles(source: Path, target: Path, subjects: Collection[str]) -> None:
-    """Write ``roles.json`` of one cohort folder into another, if there is one, with these subjects alone.
+    """Copy ``roles.json`` of a cohort folder into another one, if it exists, with only these subjects.
 
     Raises:
         CohortError: see :func:`read_roles`.
@@ -237,7 +237,7 @@ def copy_roles(source: Path, target: Path, subjects: Collection[str]) -> None:
 
 
 def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> Cohort:
-    """Return the cases of the subjects that have a role.
+    """Return the cases of the subjects with a role.
 
     Raises:
         ConfigError: if there is no such role, or none of its subjects is in the cohort.
@@ -251,7 +251,7 @@ def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> 
 
 
 def _by_load(cohort: Cohort, rng: np.random.Generator) -> list[str]:
-    """Return the subjects sorted by the sum of their cases' loads, those of unknown load last, ties shuffled."""
+    """Return the subjects sorted by the sum of their cases' loads; unknown loads come last, ties are shuffled."""
     loads: dict[str, list[float]] = {}
     for case in cohort:
         if not case.derived:
@@ -262,7 +262,7 @@ def _by_load(cohort: Cohort, rng: np.random.Generator) -> list[str]:
 
 
 def _spread(subjects: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Interleave the halves of a sorted list, each ordered in the same way; which half begins is drawn."""
+    """Interleave the halves of a sorted list, each ordered in the same way; a random half comes first."""
     if len(subjects) < 2:
         return list(subjects)
     middle = len(subjects) // 2
@@ -277,7 +277,7 @@ def _spread(subjects: Sequence[str], rng: np.random.Generator) -> list[str]:
 
 
 def _training_part(cohort: Cohort, subjects: Collection[str]) -> Cohort:
-    """Return the cases of the subjects, and the cases drawn from nobody else."""
+    """Return the cases of the subjects, and the cases drawn only from these subjects."""
     chosen = frozenset(subjects)
     return cohort.with_cases(
         [case for case in cohort if (case.ancestry <= chosen if case.derived else case.subject_id in chosen)]

@@ -1,4 +1,4 @@
-"""What the values of anatomy maps mean, and in which of them lesions may lie: ``anatomy.json``."""
+"""The meaning of the values of anatomy maps, and the values in which lesions may lie: ``anatomy.json``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Structures:
     """The structures of an anatomy map.
 
     Attributes:
-        names: structure → its value; 0 is what lies outside.
+        names: structure → its value; 0 is outside.
         parenchyma: the values in which lesions may lie.
     """
 
@@ -62,10 +62,10 @@ FREESURFER: Mapping[str, tuple[int, ...]] = {
         for number, side in enumerate(("left", "right"))
     },
 }
-"""Structure → the values of FreeSurfer's colour table that belong to it: 27 structures, by our own choice.
+"""Structure → its values in FreeSurfer's colour table: 27 structures, by our own choice.
 
-The stroke system has 27 too (Platscher et al. 2020), without saying which. White matter is not split by side, so that
-the corpus callosum has a place; values 500 to 531 are the tissues outside the brain in SynthSeg's training maps.
+The stroke system also has 27 (Platscher et al. 2020), but does not list them. White matter is not split by side, so
+that the corpus callosum has a place. Values 500 to 531 are the tissues outside the brain in SynthSeg's training maps.
 """
 
 FREESURFER_STRUCTURES = Structures(
@@ -77,11 +77,11 @@ FREESURFER_STRUCTURES = Structures(
 
 
 def group_freesurfer(anatomy: LabelArray, where: str) -> LabelArray:
-    """Return a FreeSurfer label map with the 27 structures of :data:`FREESURFER_STRUCTURES` instead.
+    """Return a FreeSurfer label map with its values grouped to the 27 structures of :data:`FREESURFER_STRUCTURES`.
 
     Args:
         anatomy: ``(x, y, z)``.
-        where: what an error names.
+        where: the file or case that an error names.
 
     Raises:
         CohortError: if a value is not in the table.
@@ -93,7 +93,7 @@ def group_freesurfer(anatomy: LabelArray, where: str) -> LabelArray:
     grouped = table[np.clip(anatomy, 0, None)]
     strange = np.unique(anatomy[(grouped < 0) | (anatomy < 0)]).tolist()
     if strange:
-        what = f"holds the values {strange}, which FreeSurfer's structures do not have"
+        what = f"holds the values {strange}, which are not in FreeSurfer's table"
         raise CohortError(where, what, "correct them, or use the maps as they are without `group`")
     return np.asarray(grouped, np.int16)
 
@@ -102,12 +102,12 @@ def given_anatomy(scan: Scan, *, folder: Path, group: bool) -> LabelArray:
     """Return the anatomy map of a scan from a folder of files named like the cases.
 
     Args:
-        scan: whose map is wanted.
+        scan: the scan.
         folder: holds ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
         group: see :func:`group_freesurfer`.
 
     Raises:
-        CohortError: if there is no such file, if it lies on another grid, or holds a value that is not in the table.
+        CohortError: if the file is missing, lies on another grid, or holds a value that is not in the table.
     """
     files = [folder / f"{scan.case.case_id}{ending}" for ending in IMAGE_ENDINGS]
     path = next(filter(Path.is_file, files), None)
@@ -123,7 +123,7 @@ def read_structures(folder: Path) -> Structures | None:
     """Read ``anatomy.json`` of a cohort folder, if there is one.
 
     Raises:
-        CohortError: if it cannot be understood.
+        CohortError: if the file is invalid.
     """
     path = folder / FILE
     if not path.is_file():
@@ -136,7 +136,7 @@ def read_structures(folder: Path) -> Structures | None:
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise CohortError(path, f"does not name structures and parenchyma ({error!r})", remedy) from error
     if strange := sorted(set(parenchyma) - set(names.values())):
-        raise CohortError(path, f"parenchyma names the values {strange}, which no structure has", "correct it")
+        raise CohortError(path, f"parenchyma names the values {strange}, which belong to no structure", "correct it")
     return Structures(names=names, parenchyma=parenchyma)
 
 

@@ -1,4 +1,4 @@
-"""Real lesion masks, put into other scans."""
+"""Real lesion masks, placed in other scans."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Lesion:
     Attributes:
         mask: ``(x, y[, z])`` tight crop.
         spacing: millimetres along each axis.
-        centre: where its centroid lies in the box of the brain, 0 to 1 along each axis, if that is known.
-        mask_id: the case it is of.
-        subject: the person it is of.
+        centre: position of its centroid in the box of the brain, 0 to 1 along each axis, if known.
+        mask_id: the case that it comes from.
+        subject: the subject that it comes from.
     """
 
     mask: LabelArray
@@ -46,13 +46,13 @@ class Lesion:
         """Return the lesion on the axes and spacing of a scan, by nearest neighbour.
 
         Raises:
-            ConfigError: if one is 2D and the other 3D.
+            ConfigError: if mask and scan differ in their number of dimensions.
         """
         if self.mask.ndim != scan.spatial_dims:
             raise ConfigError(
                 self.mask_id,
                 f"is a {self.mask.ndim}D mask, but {scan.case.case_id} is a {scan.spatial_dims}D scan",
-                "take masks from a cohort with as many dimensions as the scans",
+                "take masks from a cohort with the same number of dimensions as the scans",
             )
         mask, spacing, centre = self.mask, self.spacing, self.centre
         if mask.ndim == 3:
@@ -71,14 +71,14 @@ class Lesion:
 
 
 class MaskBank(MaskSource):
-    """The whole lesion maps of a cohort's cases, each as likely as any other.
+    """The whole lesion maps of a cohort's cases, all equally likely.
 
-    Label maps are read once; each lesion's place is remembered relative to the brain of its own scan.
+    Label maps are read once; the place of each lesion is stored relative to the brain of its own scan.
 
     Args:
-        cohort: at least one case with a lesion; the others are passed over.
-        channel: the channel in which the brain is looked for; by default the first that a case has.
-        on_problem: called with the error of a case that cannot be read and is left out; raises unless given.
+        cohort: a cohort with at least one lesion; cases without a lesion are ignored.
+        channel: the channel in which the brain is found; by default each case's first.
+        on_problem: called with the error of each case that is left out; raises by default.
 
     Raises:
         ConfigError: if no case has a lesion.
@@ -101,7 +101,7 @@ class MaskBank(MaskSource):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all lesion maps, with where they come from."""
+        """The SHA-256 of all lesion maps and their origins."""
         content = hashlib.sha256()
         for lesion in self.lesions:
             content.update(repr((lesion.mask_id, lesion.subject, lesion.spacing, lesion.centre)).encode())
@@ -114,12 +114,12 @@ class MaskBank(MaskSource):
 
 
 def resample(mask: LabelArray, spacing: Sequence[float], target: Sequence[float]) -> LabelArray:
-    """Return a mask on another spacing by nearest neighbour, so that nested classes stay nested.
+    """Resample a mask to another spacing by nearest neighbour, so that nested classes stay nested.
 
     Args:
         mask: ``(x, y[, z])`` classes.
-        spacing: its spacing in mm.
-        target: the wanted spacing in mm.
+        spacing: spacing of the mask in mm.
+        target: target spacing in mm.
     """
     picks = []
     for size, old, new in zip(mask.shape, spacing, target, strict=True):
@@ -134,9 +134,9 @@ def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | N
 
     Args:
         path: the label map.
-        mask_id: the name it gets.
-        subject: the person it is of.
-        region: the brain on the same grid, if it is known.
+        mask_id: the id of the lesion.
+        subject: the subject that it comes from.
+        region: the brain on the same grid, if known.
 
     Raises:
         CohortError: if it cannot be read.
@@ -169,5 +169,5 @@ def _relative_centre(label: LabelArray, region: BoolArray | None) -> tuple[float
 
 
 def _source_axes(turn: NDArray[np.float64]) -> list[int]:
-    """Return, for each axis after an orientation transform, the axis it was before."""
+    """Return, for each axis after an orientation transform, its axis before it."""
     return [int(a) for a in np.argsort(turn[:, 0])]

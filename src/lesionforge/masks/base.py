@@ -1,4 +1,4 @@
-"""What every mask source offers."""
+"""The base class of mask sources."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -15,7 +15,7 @@ __all__ = ["DrawnMask", "MaskSource", "PlacedMask"]
 
 
 class MaskSource(ABC):
-    """Says where lesions go, and what shape they have.
+    """Draws lesion masks and places them in scans.
 
     Attributes:
         subjects: every subject whose lesions the source knows.
@@ -26,22 +26,22 @@ class MaskSource(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """What the masks depend on beside the scan and the random numbers, as a hash or in words."""
+        """Everything besides the scan and the random numbers that the masks depend on, as a hash or in words."""
 
     def to(self, device: str) -> Self:
-        """Move what computes to ``device``."""
+        """Move networks, if there are any, to ``device``."""
         return self
 
     @abstractmethod
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
-        """Draw one mask for a scan, on its axes and spacing.
+        """Draw one mask for a scan, on the scan's axes and spacing.
 
         Args:
-            scan: the target; :meth:`sample` passes it with its region.
+            scan: the target scan; :meth:`sample` passes it with its region.
             rng: source of all randomness.
 
         Raises:
-            ConfigError: if the source has no mask that could be drawn into such a scan.
+            ConfigError: if the source has no mask for this kind of scan.
         """
 
     def sample(
@@ -57,15 +57,15 @@ class MaskSource(ABC):
         """Draw masks until one fits into the scan.
 
         Args:
-            scan: the target; give it a region (:func:`~lesionforge.masks.with_region`) when it is used often.
+            scan: the target scan; for frequent use, compute its region first (:func:`~lesionforge.masks.with_region`).
             rng: source of all randomness.
             min_volume: least volume of the placed mask, in mm³ (mm² in 2D).
-            max_redraws: how many further masks are tried when the first does not fit.
+            max_redraws: number of further masks to try if the first does not fit.
             min_inside: least share of a drawn mask that must lie in the allowed region, 0 to 1.
             jitter_mm: standard deviation of the shift from the mask's original place.
 
         Raises:
-            PlacementError: if the scan has no region for lesions, or none of the masks fits.
+            PlacementError: if the scan has no region for lesions, or no mask fits.
             ConfigError: see :meth:`draw`.
         """
         scan = with_region(scan)

@@ -1,4 +1,4 @@
-"""Masks of another source, moved, grown or shrunk, turned, mirrored and bent."""
+"""Masks of another source, shifted, scaled, rotated, mirrored and bent."""
 
 from dataclasses import replace
 from typing import Self
@@ -21,18 +21,18 @@ _BEND_MM = 12.0
 
 
 class EditedMasks(MaskSource):
-    """Draws from a source and edits what it gives. Classes move together, so nested classes stay nested.
+    """Edits the masks of another source. Classes move together, so nested classes stay nested.
 
     Args:
-        source: where the masks come from.
-        shift_mm: range of the shift of its place along each axis, in mm.
-        scale: range of the factor on its lengths.
-        rotation_deg: largest rotation; in the slice plane where slices are thick, else about any axis.
-        mirror: mirror between left and right with probability one half, shape and place.
+        source: the source of the masks.
+        shift_mm: range of the shift along each axis, in mm.
+        scale: range of the scale factor.
+        rotation_deg: greatest rotation; in the slice plane if slices are thick, else about any axis.
+        mirror: mirror shape and place between left and right with probability one half.
         elastic_mm: standard deviation of a smooth random displacement, in mm; 0 = none.
 
     Raises:
-        ConfigError: if a range is upside down or a scale is not positive.
+        ConfigError: if a range has its ends swapped, or a scale is not positive.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class EditedMasks(MaskSource):
     ) -> None:
         for name, (low, high) in {"shift_mm": shift_mm, "scale": scale}.items():
             if low > high:
-                raise ConfigError(name, f"the range {low} to {high} is upside down", "give the smaller number first")
+                raise ConfigError(name, f"the ends of {low} to {high} are swapped", "give the smaller number first")
         if scale[0] <= 0 or elastic_mm < 0:
             raise ConfigError("scale, elastic_mm", "out of range", "use scales above 0 and elastic_mm of 0 or more")
         self.source, self.subjects = source, source.subjects
@@ -56,7 +56,7 @@ class EditedMasks(MaskSource):
 
     @property
     def digest(self) -> str:
-        """That of the source, with the ranges of the edits."""
+        """The digest of the source, with the ranges of the edits."""
         ranges = (self.shift_mm, self.scale, self.rotation_deg, self.mirror, self.elastic_mm)
         return f"{self.source.digest}, edited {ranges}"
 
@@ -84,7 +84,7 @@ class EditedMasks(MaskSource):
         return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
 
     def _deform(self, mask: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
-        """Return the mask scaled, turned and bent on the grid of a scan; empty if nothing of it hits a voxel."""
+        """Return the mask scaled, rotated and bent on the grid of a scan; empty if it hits no voxel."""
         spacing, factor = np.array(scan.spacing), rng.uniform(*self.scale)
         rotation = _rotation(np.array(scan.slicing_spacing), np.deg2rad(self.rotation_deg), rng)
         size_mm = np.array(mask.shape) * spacing
@@ -105,7 +105,7 @@ class EditedMasks(MaskSource):
 
 
 def _relative_place(drawn: DrawnMask, scan: Scan) -> tuple[float, ...] | None:
-    """Return the relative place of a drawn mask, also of one whose place is fixed."""
+    """Return the relative place of a drawn mask, also if its place is fixed."""
     if drawn.corner is None or not drawn.mask.any() or scan.region is None or not scan.region.any():
         return drawn.centre
     low, high = region_box(scan.region)

@@ -20,19 +20,19 @@ _BUMPS_PER_AXIS = 4
 
 
 class Ellipsoids(MaskSource):
-    """Draws one to a few ellipsoids at places of their own (ellipses in 2D).
+    """Draws one or a few ellipsoids (ellipses in 2D), each at its own place.
 
     Args:
         count: least and greatest number of ellipsoids in a mask.
-        diameter_mm: range of each of an ellipsoid's diameters.
-        prior: a cohort whose lesions say where lesions lie; without it every place in the region is as likely.
+        diameter_mm: range of the diameter along each axis, in mm.
+        prior: a cohort near whose lesions the ellipsoids lie; without it, every place in the region is equally likely.
         irregularity: relative standard deviation of the bumps on the surface, 0 = smooth.
         label: the class of the lesions.
-        channel: the channel of ``prior`` in which the brain is looked for.
-        on_problem: called with the error of a case of ``prior`` that cannot be read; raises unless given.
+        channel: the channel of ``prior`` in which the brain is found.
+        on_problem: called with the error of each case of ``prior`` that is left out; raises by default.
 
     Raises:
-        ConfigError: if a range is upside down or not positive, or the prior has no lesion.
+        ConfigError: if a range has its ends swapped or is not positive, or the prior has no lesion.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Ellipsoids(MaskSource):
     ) -> None:
         for name, (low, high) in {"count": count, "diameter_mm": diameter_mm}.items():
             if not 0 < low <= high:
-                raise ConfigError(name, f"{low} to {high} is no range above 0", "give the smaller number first")
+                raise ConfigError(name, f"{low} to {high} is not a range above 0", "give the smaller number first")
         self.count, self.diameter_mm, self.irregularity, self.label = count, diameter_mm, irregularity, label
         self.prior = None if prior is None else MaskBank(prior, channel=channel, on_problem=on_problem)
         self.subjects = frozenset() if self.prior is None else self.prior.subjects
 
     @property
     def digest(self) -> str:
-        """The ranges, and the hash of the lesions that say where."""
+        """The ranges, and the hash of the prior's lesions."""
         ranges = (self.count, self.diameter_mm, self.irregularity, self.label)
         return f"{ranges} {None if self.prior is None else self.prior.digest}"
 
@@ -79,7 +79,7 @@ class Ellipsoids(MaskSource):
         return DrawnMask(mask=mask, mask_id="ellipsoids", subjects=self.subjects, corner=corner)
 
     def _centre(self, scan: Scan, allowed: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return a random centre in voxels; with a prior, near where a lesion of it lies."""
+        """Return a random centre in voxels; with a prior, near one of its lesions."""
         relative = None if self.prior is None else self.prior.draw(scan, rng).centre
         if relative is None or scan.region is None:
             return random_voxel(allowed, rng)

@@ -22,13 +22,12 @@ from lesionforge.masks.placement import crop_to_lesion
 class GivenMasks(MaskSource):
     """The label files of a folder.
 
-    A file named like a scan's case, ``CASE.nii.gz`` or ``CASE.png``, is that scan's mask and stays where it is, voxel
-    by voxel, except on lesions that the scan already has. For every other scan a random file is put anywhere in the
-    region.
+    A file named like a scan's case, ``CASE.nii.gz`` or ``CASE.png``, is the mask of that scan and stays in its place,
+    voxel by voxel, except on lesions that the scan already has. Other scans get a random file anywhere in their region.
 
     Args:
-        folder: the label files; empty ones are passed over.
-        cohort: tells which subjects a file's name leads to (``CASE_mask``, ``CASE+CASE``, see
+        folder: the folder of label files; empty ones are ignored.
+        cohort: the cohort whose subjects file names lead to (``CASE_mask``, ``CASE+CASE``, see
             :meth:`~lesionforge.cohort.people.People.behind`); any other file is its own subject.
 
     Raises:
@@ -54,15 +53,15 @@ class GivenMasks(MaskSource):
 
     @cached_property
     def digest(self) -> str:  # type: ignore[override]
-        """The SHA-256 of all files, with the subjects they are of."""
+        """The SHA-256 of all files and their subjects."""
         files = [(name, lesion.subject, sha256_of(self._paths[name])) for name, lesion in self.lesions.items()]
         return hashlib.sha256(repr(files).encode()).hexdigest()
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
-        """Draw the scan's own file if there is one, else any.
+        """Draw the scan's own file if there is one, else a random file.
 
         Raises:
-            ConfigError: if the scan's own file lies on another grid, or a random one has other dimensions.
+            ConfigError: if the scan's own file lies on another grid, or a random file has another number of dimensions.
         """
         own = self.lesions.get(scan.case.case_id)
         if own is None:

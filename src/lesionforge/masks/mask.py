@@ -1,4 +1,4 @@
-"""A lesion mask before and after it has a place in a scan."""
+"""Lesion masks before and after placement in a scan."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from lesionforge.cohort.scan import LabelArray
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnMask:
-    """A lesion label map that has been drawn for a scan and is not yet placed in it.
+    """A lesion label map drawn for a scan, not yet placed in it.
 
     Attributes:
         mask: ``(x, y[, z])`` tight crop around the lesion, on the axes and spacing of the target scan; integer
             classes, 0 = no lesion.
-        mask_id: what it was made from, e.g. ``"case_07"``, ``"case_07+edited"``, ``"ellipsoids"``.
-        subjects: the subjects it comes from.
-        centre: where its centroid lay in the box of the source's brain, 0 to 1 along each axis of the target scan;
+        mask_id: its origin, e.g. ``"case_07"``, ``"case_07+edited"``, ``"ellipsoids"``.
+        subjects: the subjects that it comes from.
+        centre: position of its centroid in the box of the source's brain, 0 to 1 along each axis of the target scan;
             ``None`` = anywhere.
-        corner: voxel of the target scan on which the first voxel of ``mask`` lies, if its place is already fixed.
-        clip: whether a mask with a fixed place is cut to the allowed region; ``False`` = it is taken as it is.
+        corner: voxel of the target scan for the first voxel of ``mask``, if its place is fixed.
+        clip: whether a mask with a fixed place is cut to the allowed region; ``False`` = it stays whole.
     """
 
     mask: LabelArray
@@ -35,8 +35,8 @@ class PlacedMask:
     Attributes:
         mask: ``(x, y[, z])`` the new lesion only, 0 elsewhere; it overlaps no lesion that the scan already has.
         mask_id: see :class:`DrawnMask`.
-        subjects: the subjects it comes from.
-        redraws: how many masks were drawn in vain before this one.
+        subjects: the subjects that it comes from.
+        redraws: number of masks that did not fit before this one.
     """
 
     mask: LabelArray

@@ -11,8 +11,8 @@ def smooth_noise(shape: Sequence[int], knots: Sequence[int], rng: np.random.Gene
 
     Args:
         shape: the size of the field.
-        knots: the number of knots along each axis, which span the field.
-        rng: source of the numbers, of unit variance at the knots.
+        knots: the number of knots along each axis; they span the field.
+        rng: source of the numbers, which have unit variance at the knots.
     """
     field = rng.normal(size=tuple(knots))
     for size, count in zip(shape, knots, strict=True):

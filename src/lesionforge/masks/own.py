@@ -1,4 +1,4 @@
-"""Each scan's own lesion, to be drawn anew."""
+"""The own lesion of each scan, to draw it anew."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from lesionforge.masks.mask import DrawnMask, PlacedMask
 
 
 class OwnMasks(MaskSource):
-    """The mask of the very scan that is drawn into, voxel by voxel: one image for each real mask.
+    """The target scan's own mask, voxel by voxel: one image for each real mask.
 
-    Only for models that are not shown the lesion itself, from label maps or with the lesion erased. The source knows no
-    other lesion, so a drawn case has the subject of its scan as a parent, and those of the model.
+    Use it only with models that do not see the lesion itself, which draw from label maps or with the lesion erased. The
+    source knows no other lesion, so the parents of a drawn case are the subject of its scan and those of the model.
     """
 
     subjects = frozenset()
@@ -22,7 +22,7 @@ class OwnMasks(MaskSource):
         """Return the scan's mask.
 
         Raises:
-            ConfigError: if it has none.
+            ConfigError: if the scan has no mask.
         """
         if scan.label is None or not scan.label.any():
             raise ConfigError(scan.case.case_id, "has no lesion of its own to draw", "draw into scans with a mask")
@@ -35,6 +35,6 @@ class OwnMasks(MaskSource):
         )
 
     def sample(self, scan: Scan, rng: np.random.Generator, **limits: object) -> PlacedMask:
-        """Return the scan's mask where it is, whatever the limits are."""
+        """Return the scan's mask in its place, whatever the limits are."""
         own = self.draw(scan, rng)
         return PlacedMask(mask=own.mask, mask_id=own.mask_id, subjects=own.subjects, redraws=0)

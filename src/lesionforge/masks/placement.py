@@ -1,4 +1,4 @@
-"""Putting a lesion mask inside the brain, near where real lesions occur, beside the lesions already there."""
+"""Placement of a lesion mask inside the brain, near places of real lesions, beside existing lesions."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ JITTER_MM = 10.0
 
 
 def allowed_region(scan: Scan) -> BoolArray:
-    """Return where a new lesion may lie: the region of :func:`with_region` without existing lesions.
+    """Return the voxels where a new lesion may lie: the region of :func:`with_region` without existing lesions.
 
-    Existing lesions are left out with a gap of one voxel around them, so that lesions stay apart.
+    A gap of one voxel around existing lesions is also left out, so that lesions stay apart.
 
     Returns:
         ``(x, y[, z])`` bool, a new array.
@@ -34,7 +34,7 @@ def allowed_region(scan: Scan) -> BoolArray:
 
 
 def region_box(region: BoolArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the low and high corner of a region, in voxels, each axis without the outermost 1 % of the region.
+    """Return the low and high corner of a region, in voxels, without the outermost 1 % at either end of each axis.
 
     Raises:
         ValueError: if the region is empty.
@@ -51,7 +51,7 @@ def region_box(region: BoolArray) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def left_right_axis(scan: Scan) -> int:
-    """Return the spatial axis that runs between left and right; the columns of a PNG image."""
+    """Return the spatial axis that runs between left and right; for a PNG image, the columns."""
     if scan.spatial_dims == 2 and np.array_equal(scan.affine, np.eye(4)):
         return 1
     return int(np.argmax(np.abs(scan.affine[0, : scan.spatial_dims]) / np.array(scan.spacing)))
@@ -63,10 +63,10 @@ def centroid(mask: LabelArray) -> NDArray[np.float64]:
 
 
 def crop_to_lesion(mask: LabelArray) -> tuple[LabelArray, tuple[int, ...]]:
-    """Return the tight crop around the lesion and the voxel it starts at.
+    """Return the tight crop around the lesion and its first voxel.
 
     Raises:
-        ValueError: if there is no lesion.
+        ValueError: if the mask is empty.
     """
     if not mask.any():
         raise ValueError("an empty mask cannot be cropped")
@@ -83,14 +83,14 @@ def place(
     min_inside: float = 0.5,
     jitter_mm: float = JITTER_MM,
 ) -> LabelArray | None:
-    """Put a mask into a scan: at its relative place, left or right with equal chance, plus a Gaussian shift.
+    """Place a mask in a scan: at its relative place, on either side with equal chance, plus a Gaussian shift.
 
-    What falls outside the allowed region is cut off. A mask with a fixed place stays there.
+    Parts outside the allowed region are cut off. A mask with a fixed place stays there.
 
     Args:
         drawn: the mask.
-        scan: the scan; give it a region (:func:`with_region`) when many masks are placed in it.
-        rng: source of the place.
+        scan: the scan; compute its region first (:func:`with_region`) if you place many masks in it.
+        rng: source of all randomness.
         min_volume: least volume that must remain, in mm³ (mm² in 2D).
         min_inside: least share of the mask that must lie in the allowed region, 0 to 1.
         jitter_mm: standard deviation of the shift along each axis.
@@ -125,7 +125,7 @@ def place(
 def _near_origin(
     drawn: DrawnMask, scan: Scan, rng: np.random.Generator, jitter_mm: float
 ) -> tuple[LabelArray, NDArray[np.float64]]:
-    """Return the mask, mirrored or not, and where its centroid shall lie."""
+    """Return the mask, mirrored or not, and the target of its centroid."""
     assert scan.region is not None
     mask, centre = drawn.mask, np.array(drawn.centre)
     if rng.random() < 0.5:
@@ -138,7 +138,7 @@ def _near_origin(
 
 
 def within_grid(shift: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
-    """Return a shift that stays 0 along axes of one voxel: a volume of one slice has no place beside it."""
+    """Return a shift that is 0 along axes of one voxel, since a volume of one slice has no place beside it."""
     return np.where(np.array(scan.spatial_shape) > 1, shift, 0.0)
 
 
@@ -157,7 +157,7 @@ def _paste_exactly(drawn: DrawnMask, scan: Scan) -> LabelArray | None:
 
 
 def _paste(mask: LabelArray, corner: Sequence[int], shape: tuple[int, ...]) -> LabelArray:
-    """Return ``mask`` on a grid of ``shape``, without what lies off the grid."""
+    """Return ``mask`` on a grid of ``shape``, without the parts outside the grid."""
     placed = np.zeros(shape, np.int16)
     there = tuple(slice(max(0, c), max(0, c + n)) for c, n in zip(corner, mask.shape, strict=True))
     here = tuple(slice(max(0, -c), max(0, s - c)) for c, s in zip(corner, shape, strict=True))

@@ -1,4 +1,4 @@
-"""Real lesion masks of single slices, for 2D models that draw while a task trains."""
+"""Real lesion masks of single slices, for 2D models that draw during the training of a task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEAR_HEIGHT = 0.1
 
 
 class SliceBank(MaskBank):
-    """The lesion maps of every slice that has one; a slice gets one from about its own height.
+    """The lesion maps of all slices with a lesion; a slice gets a map from about its own height.
 
     Args:
         samples: 2D samples, or volumes as a 2D model sees them.
@@ -49,12 +49,12 @@ def near_height(heights: Sequence[float], height: float) -> NDArray[Any]:
 
 
 def sample_with_region(sample: Sample) -> Sample:
-    """Return the sample with the region in which lesions may be put worked out."""
+    """Return the sample with the region in which lesions may be placed."""
     return replace(sample, region=with_region(sample.as_scan()).region)
 
 
 def _lesions(sample: Sample) -> list[tuple[Lesion, float]]:
-    """Return the lesion map of each slice that has one, with its height."""
+    """Return the lesion map of each slice that has a lesion, with its height."""
     assert sample.label is not None
     whole = sample_with_region(sample)
     parts = [whole] if sample.label.ndim == 2 else whole.slices()
@@ -62,7 +62,7 @@ def _lesions(sample: Sample) -> list[tuple[Lesion, float]]:
 
 
 def _lesion(part: Sample) -> Lesion | None:
-    """Return the lesion map of a slice; none where the slice shows no brain."""
+    """Return the lesion map of a slice; ``None`` if the slice shows no brain or no lesion."""
     if part.label is None or part.region is None or not part.label.any() or not part.region.any():
         return None
     low, high = region_box(part.region)

@@ -1,4 +1,4 @@
-"""Cutting crops out of arrays, and putting them back."""
+"""Crops cut out of arrays and pasted back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Crop:
-    """A box on a spatial grid; where it reaches over the grid's end, cutting fills up.
+    """A box on a spatial grid; cutting fills the parts beyond the grid.
 
     Attributes:
         start: first voxel along each axis.
@@ -26,7 +26,7 @@ class Crop:
 
     @classmethod
     def around(cls, centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> Crop:
-        """Return the crop around ``centre``, moved into the grid of ``shape`` where it fits."""
+        """Return the crop around ``centre``, moved into the grid of ``shape`` if it fits."""
         start = (int(np.clip(round(c) - s // 2, 0, max(0, n - s))) for c, s, n in zip(centre, size, shape, strict=True))
         return cls(tuple(start), tuple(size))
 
@@ -38,7 +38,7 @@ class Crop:
         return np.pad(part, widths, constant_values=fill) if any(missing) else part
 
     def paste(self, crop: Array, target: Array) -> None:
-        """Write ``crop`` into ``target`` in place, leaving out what lies over its end."""
+        """Write ``crop`` into ``target`` in place, without the parts beyond the grid."""
         place = target[self._index]
         inside: tuple[Any, ...] = (..., *(slice(0, n) for n in place.shape[-len(self.size) :]))
         place[...] = crop[inside]

@@ -1,4 +1,4 @@
-"""The grid of a file to the grid of a model, and back."""
+"""From the grid of a file to the grid of a model, and back."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How the spatial axes of one scan become those of the model.
+    """The mapping from the grid of a scan to the grid of a model.
 
-    In this order: turn the axes to RAS+ (volumes only); put the slice axis last (2D models on volumes only);
-    resample; crop or pad around the centre. Arrays have any number of leading channel axes.
+    The steps are: turn the axes to RAS+ (volumes only); put the slice axis last (only for 2D models on volumes);
+    resample; crop or pad around the centre. Arrays may have any number of leading channel axes.
 
     Attributes:
         orientation: nibabel orientation transform to RAS+, or ``None`` for a slice.
-        slice_axis: the axis, once turned, that goes last.
+        slice_axis: the axis, after turning, that is put last.
         turned_shape: size after turning.
         resampled_shape: size after resampling.
         shape: size in the model.
@@ -47,17 +47,17 @@ class Geometry:
 
     @property
     def resamples(self) -> bool:
-        """Whether the scan's spacing is so different from the model's that its voxels become others."""
+        """Whether the scan is resampled."""
         return self.resampled_shape != self.turned_shape
 
     def to_model(self, array: Array, *, label: bool = False) -> Array:
-        """Bring ``([channel,] x, y[, z])`` of the file's grid to the model's grid; outside it is 0."""
+        """Map ``([channel,] x, y[, z])`` from the file's grid to the model's grid; outside is 0."""
         dims = len(self.shape)
         turned = self._turn(array)
         return _crop_or_pad(_resample(turned, self.resampled_shape, label=label), self.shape, dims)
 
     def to_scan(self, array: Array, *, label: bool = False) -> Array:
-        """Bring ``([channel,] x, y[, z])`` of the model's grid back; what was cropped away is 0."""
+        """Map ``([channel,] x, y[, z])`` from the model's grid back; voxels that were cropped away are 0."""
         dims = len(self.shape)
         whole = _crop_or_pad(array, self.resampled_shape, dims)
         return self._turn_back(_resample(whole, self.turned_shape, label=label))
@@ -79,14 +79,14 @@ class Geometry:
 def plan_geometry(
     scan: Scan, *, spatial_dims: int, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None
 ) -> Geometry:
-    """Work out the geometry of a scan.
+    """Compute the geometry of a scan.
 
     Args:
         scan: the scan.
-        spatial_dims: of the model; a 2D model takes a volume slice by slice along its thickest axis.
-        spacing: the model's millimetres per axis, or ``None`` for the scan's own. Axes within 5 % of it are not
+        spatial_dims: dimensions of the model; a 2D model takes a volume slice by slice along its thickest axis.
+        spacing: spacing of the model in mm per axis, or ``None`` for the scan's own. Axes within 5 % of it are not
             resampled, nor is the slice axis of a 2D model.
-        shape: the model's size per axis, or ``None`` for whatever comes; of a 2D model the in-plane size.
+        shape: size of the model per axis, or ``None`` for any size; for a 2D model the in-plane size.
 
     Raises:
         CohortError: if the model takes volumes and the scan is a slice.
@@ -119,12 +119,12 @@ def plan_geometry(
 def turned_spacing(
     spacing: tuple[float, ...], orientation: str, spatial_dims: int, *, size: tuple[int, ...]
 ) -> tuple[float, ...]:
-    """Return the spacing of a file's axes in the order that a model has them.
+    """Return the spacing of a file in the order of the model's axes.
 
     Args:
         spacing: millimetres along the axes of the file.
-        orientation: their directions, such as ``"LPS"``; empty for a slice.
-        spatial_dims: of the model.
+        orientation: directions of these axes, such as ``"LPS"``; empty for a slice.
+        spatial_dims: dimensions of the model.
         size: voxels along the axes of the file.
     """
     if not orientation:
@@ -134,20 +134,20 @@ def turned_spacing(
 
 
 def _turned_axes(spacing: tuple[float, ...], orientation: Array, spatial_dims: int) -> tuple[tuple[int, ...], int]:
-    """Return which file axis each model axis is, and which RAS axis the slices of a 2D model lie along."""
+    """Return the file axis of each model axis, and the RAS axis across the slices of a 2D model."""
     order = [int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3)]
     slice_axis = thickest_axis(tuple(spacing[axis] for axis in order)) if spatial_dims == 2 else 2
     return (*(order[axis] for axis in range(3) if axis != slice_axis), order[slice_axis]), slice_axis
 
 
 def thickest_axis(spacing: tuple[float, ...]) -> int:
-    """Return the axis with the largest spacing, the last one among equals (within 1 %)."""
+    """Return the axis with the largest spacing; among equal ones (within 1 %), the last."""
     largest = max(spacing)
     return max(axis for axis, step in enumerate(spacing) if step >= 0.99 * largest)
 
 
 def between_voxels(spacing: Sequence[float]) -> str:
-    """Return what is wrong with lesions that have no voxel on a model's grid of this spacing, in mm."""
+    """Describe the place of lesions that have no voxel on a model's grid of this spacing, in mm."""
     shown = " × ".join(f"{mm:.3g}" for mm in spacing)
     return f"between the voxels of the model, whose spacing is {shown} mm"
 
@@ -170,7 +170,7 @@ def _resample(array: Array, shape: tuple[int, ...], *, label: bool) -> Array:
 
 
 def _crop_or_pad(array: Array, shape: tuple[int, ...], dims: int) -> Array:
-    """Cut or fill with 0 around the centre of the last ``dims`` axes; the inverse of itself where nothing is cut."""
+    """Crop or pad with 0 around the centre of the last ``dims`` axes; its own inverse if nothing is cut."""
     for axis, size in zip(range(-dims, 0), shape, strict=True):
         surplus = array.shape[axis] - size
         if surplus > 0:

@@ -1,4 +1,4 @@
-"""Intensities of files to intensities of models, and back."""
+"""From intensities of files to intensities of models, and back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Range = tuple[float, float]
 
 
 class Head(BaseModel):
-    """Limits of a scan's own head, wide enough for lesions; what lies beyond is carried on linearly, not cut.
+    """Limits from a scan's own head, wide enough for lesions; values beyond continue linearly and are not cut.
 
-    The lower limit is 0, or the 0.5th percentile of a scan with negative intensities. The upper one is the 99.5th
-    percentile of the head, or further where lesions are brighter: ``reach`` times as far from the lower limit as the
-    head's median. Unlike the percentile, the median is the same with and without a lesion.
+    The lower limit is 0, or the 0.5th percentile of a scan with negative intensities. The upper limit is the 99.5th
+    percentile of the head, or higher if lesions are brighter: ``reach`` times as far from the lower limit as the head's
+    median. Unlike the percentile, the median is the same with and without a lesion.
 
     Attributes:
-        reach: for each channel, that of the brightest lesion of the training cases; 1 for all channels if empty.
+        reach: for each channel, the reach of the brightest lesion of the training cases; empty = 1 for all channels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,16 +32,16 @@ class Head(BaseModel):
     reach: tuple[float, ...] = ()
 
     def limits(self, image: FloatArray) -> list[Range]:
-        """Return, for each channel of ``(channel, x, y[, z])``, what becomes the ends of the model's range."""
+        """Return, for each channel of ``(channel, x, y[, z])``, the intensities that map to the ends of the range."""
         pairs = zip(map(head_levels, image), self.reach or (1.0,) * len(image), strict=True)
         return [(head.low, max(head.high, head.low + reach * (head.typical - head.low))) for head, reach in pairs]
 
 
 class Percentile(BaseModel):
-    """Clip a scan to [0, its own percentile], as published: small bright lesions lose what makes them bright.
+    """Clip a scan to [0, its own percentile], as published; this flattens small bright lesions.
 
     Attributes:
-        upper: the percentile, in %, over all voxels of the scan; 100 clips nothing that is not negative.
+        upper: the percentile, in %, over all voxels of the scan; 100 clips only negative values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class Percentile(BaseModel):
     upper: float = Field(default=99.5, gt=0, le=100)
 
     def limits(self, image: FloatArray) -> list[Range]:
-        """Return, for each channel of ``(channel, x, y[, z])``, what becomes the ends of the model's range."""
+        """Return, for each channel of ``(channel, x, y[, z])``, the intensities that map to the ends of the range."""
         highest = [float(np.percentile(channel, self.upper)) for channel in image]
         return [(0.0, h if h > 0 else float(max(c.max(), 1.0))) for h, c in zip(highest, image, strict=True)]
 
@@ -60,8 +60,8 @@ class Window(BaseModel):
     """Clip to fixed limits, such as a window in Hounsfield units.
 
     Attributes:
-        lower: intensity that becomes the lower end of the model's range.
-        upper: intensity that becomes the upper end.
+        lower: intensity that maps to the lower end of the model's range.
+        upper: intensity that maps to the upper end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,17 +72,17 @@ class Window(BaseModel):
     upper: float
 
     def limits(self, image: FloatArray) -> list[Range]:
-        """Return the window for each channel; it is the same for every scan."""
+        """Return the window for each channel, the same for every scan."""
         return [(self.lower, self.upper)] * len(image)
 
 
 def tissue_level(channel: FloatArray) -> float:
-    """Return the median intensity of tissue, which differs less between scanners than a scan's brightest parts do.
+    """Return the median intensity of tissue, which differs less between scanners than the brightest parts do.
 
-    Tissue is what lies above Otsu's threshold of the logarithm.
+    Tissue is everything above Otsu's threshold of the logarithm.
 
     Args:
-        channel: ``(x, y[, z])``, 0 or more; of one that is 0 everywhere the level is 1.
+        channel: ``(x, y[, z])``, 0 or more; if it is 0 everywhere, the level is 1.
     """
     if channel.max() <= 0:
         return 1.0
@@ -95,14 +95,14 @@ Intensity = Annotated[Head | Percentile | Window, Field(discriminator="kind")]
 
 
 def to_model(values: FloatArray, limits: Range, output: Range, *, clip: bool = True) -> FloatArray:
-    """Map ``limits`` linearly to ``output``; values beyond are cut, or with ``clip=False`` go on linearly."""
+    """Map ``limits`` linearly to ``output``; values beyond are cut, or continue linearly with ``clip=False``."""
     (low, high), (start, end) = limits, output
     unit = ((np.clip(values, low, high) if clip else values) - low) / (high - low)
     return (unit * (end - start) + start).astype(np.float32)
 
 
 def to_file(values: FloatArray, limits: Range, output: Range) -> FloatArray:
-    """Map ``output`` linearly back to ``limits``: the inverse of :func:`to_model` where that cuts nothing."""
+    """Map ``output`` linearly back to ``limits``: the inverse of :func:`to_model` where it cuts nothing."""
     (low, high), (start, end) = limits, output
     unit = (values.astype(np.float64) - start) / (end - start)
     return (unit * (high - low) + low).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Scan space to model space and back, with what was fitted on training subjects."""
+"""From scan space to model space and back, with limits and spacing fitted on training subjects."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Sample:
     Attributes:
         image: ``(channel, x, y[, z])`` in the model's range, which the brightest voxels may exceed; for a 2D model on a
             volume, slices lie along z.
-        label: ``(x, y[, z])`` lesion classes, or ``None`` where unknown.
+        label: ``(x, y[, z])`` lesion classes, or ``None`` if unknown.
         anatomy: ``(x, y[, z])`` structures, or ``None``.
-        region: ``(x, y[, z])`` where lesions may be put, or ``None`` where not worked out.
+        region: ``(x, y[, z])`` where lesions may be placed, or ``None`` if not computed.
         spacing: millimetres per spatial axis.
-        case_id: where it comes from.
-        subject_id: whom it shows.
-        height: of a slice cut from a volume, its relative position along it, 0 to 1.
-        level: for each channel, where in the model's range (as a share of it) its typical tissue lies.
+        case_id: its case.
+        subject_id: its subject.
+        height: relative position, 0 to 1, of a slice along the volume it was cut from.
+        level: for each channel, the level of typical tissue as a share of the model's range.
     """
 
     image: FloatArray
@@ -46,10 +46,10 @@ class Sample:
     level: tuple[float, ...] = ()
 
     def relative_to_tissue(self, image: FloatArray, output: Range) -> FloatArray:
-        """Return an image of this sample's range so that its background is −1 and its tissue about 0, in each channel.
+        """Scale an image so that the background is −1 and typical tissue about 0, in each channel.
 
         Args:
-            image: ``(channel, x, y[, z])`` in the range ``output``: this sample's own, or one made from it.
+            image: ``(channel, x, y[, z])`` in the range ``output``: this sample's image, or an image made from it.
             output: the model's range.
         """
         low, high = output
@@ -57,7 +57,7 @@ class Sample:
         return (image - low) / (high - low) / level - 1
 
     def with_lesion(self, image: FloatArray, mask: LabelArray) -> Sample:
-        """Return this sample with a new image, and a label that is the union of the old one and ``mask``."""
+        """Return this sample with a new image and the union of its label and ``mask`` as label."""
         label = mask if self.label is None else np.where(mask > 0, mask, self.label)
         return self.edited(image, label)
 
@@ -66,7 +66,7 @@ class Sample:
         return replace(self, image=image, label=label.astype(np.int16))
 
     def as_item(self) -> dict[str, Any]:
-        """Return this sample as a MONAI dictionary: channel-first arrays, and what synthesis wants to know.
+        """Return this sample as a MONAI dictionary: channel-first arrays, and the facts that synthesis needs.
 
         Raises:
             CohortError: if the lesions are unknown.
@@ -87,7 +87,7 @@ class Sample:
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Sample:
-        """Return the sample that a MONAI dictionary holds; only ``image`` and ``label`` must be there."""
+        """Return the sample of a MONAI dictionary; only ``image`` and ``label`` are required."""
         image = np.asarray(item["image"], np.float32)
         region, anatomy = item.get("region"), item.get("anatomy")
         return cls(
@@ -137,14 +137,14 @@ class Sample:
 
 
 class Preprocessing(BaseModel):
-    """What a model wants its scans to look like.
+    """The grid and the intensities that a model works with.
 
     Attributes:
         spatial_dims: 2 or 3; a 2D model takes a volume slice by slice along its thickest axis.
         channels: the image channels, in order.
-        spacing: target millimetres, or ``None`` for each scan's own; of a 2D model the two in-plane ones.
+        spacing: target spacing in mm, or ``None`` for each scan's own; for a 2D model the two in-plane values.
         shape: size to crop or pad to, or ``None``.
-        intensity: which intensities become the ends of ``output``.
+        intensity: the rule for the intensities that map to the ends of ``output``.
         output: the model's range, (0, 1) or (−1, 1).
     """
 
@@ -166,10 +166,10 @@ class Preprocessing(BaseModel):
         spacing: tuple[float, ...] | None = None,
         intensity: Intensity | IntensityName = "head",
     ) -> Self:
-        """Take the target spacing, unless given, and the limits of ``head`` from a fingerprint of *training* cases.
+        """Fit the target spacing, unless given, and the limits of ``head`` to a fingerprint of *training* cases.
 
         Raises:
-            ConfigError: if a 3D model is to be fitted on slices.
+            ConfigError: if the model is 3D and the cases are slices.
         """
         if spatial_dims > fingerprint.spatial_dims:
             raise ConfigError(fingerprint.name, "is a cohort of slices, which have no third axis", "use spatial_dims=2")
@@ -185,20 +185,20 @@ class Preprocessing(BaseModel):
         )
 
     def geometry(self, scan: Scan) -> Geometry:
-        """Return how this scan's grid becomes the model's."""
+        """Return the mapping from this scan's grid to the model's."""
         return plan_geometry(scan, spatial_dims=self.spatial_dims, spacing=self.spacing, shape=self.shape)
 
     def limits(self, scan: Scan) -> list[Range]:
-        """Return, for each channel, the file intensities that become the ends of the model's range."""
+        """Return, for each channel, the file intensities that map to the ends of the model's range."""
         return self.intensity.limits(scan.image)
 
     def forward(self, scan: Scan, *, image: FloatArray | None = None) -> Sample:
-        """Bring a scan to the model's grid and range.
+        """Map a scan to the model's grid and range.
 
         Args:
-            scan: with exactly this preprocessing's channels.
-            image: ``(channel, x, y[, z])`` to bring there in place of the scan's own, on its grid and in its units;
-                what is fitted to a scan's intensities stays that of the scan.
+            scan: a scan with exactly the channels of this preprocessing.
+            image: ``(channel, x, y[, z])`` to use in place of the scan's image, on its grid and in its units; limits
+                and tissue level still come from the scan.
         """
         geometry = self.geometry(scan)
 
@@ -222,7 +222,7 @@ class Preprocessing(BaseModel):
         )
 
     def normalised(self, scan: Scan, image: FloatArray | None = None) -> FloatArray:
-        """Return the scan's image, or another one in its units, in the model's range and on the scan's own grid."""
+        """Return the scan's image, or another image in its units, in the model's range on the scan's own grid."""
         shown, clip = scan.image if image is None else image, self.intensity.clips
         pairs = zip(shown, self.limits(scan), strict=True)
         return np.stack([to_model(channel, limits, self.output, clip=clip) for channel, limits in pairs])
@@ -230,19 +230,19 @@ class Preprocessing(BaseModel):
     def inverse(
         self, edited: FloatArray, scan: Scan, *, before: FloatArray | None = None, within: BoolArray | None = None
     ) -> tuple[FloatArray, BoolArray]:
-        """Bring an edited image back onto the scan it was made from.
+        """Map an edited image back onto its scan.
 
-        What differs from ``forward(scan)`` is brought to the scan's grid and added there, so detail that
-        resampling would lose stays, and whatever synthesis left alone is exactly the original.
+        Only the difference to ``forward(scan)`` is mapped to the scan's grid and added there. Detail that resampling
+        would lose stays, and unchanged voxels are exactly those of the original.
 
         Args:
             edited: ``(channel, x, y[, z])`` in the model's grid and range.
-            scan: the original.
-            before: the image of ``forward(scan)``, which is made again unless given.
+            scan: the original scan.
+            before: the image of ``forward(scan)``; computed by default.
             within: voxels of the scan that may change; by default all.
 
         Returns:
-            The image in the file's units, and the ``(x, y[, z])`` voxels at which it differs.
+            The image in the file's units, and the changed voxels ``(x, y[, z])``.
         """
         change = self.geometry(scan).to_scan(edited - (self.forward(scan).image if before is None else before))
         touched = (change != 0).any(axis=0)
@@ -255,11 +255,11 @@ class Preprocessing(BaseModel):
         return image, touched
 
     def replace(self, drawn: FloatArray, scan: Scan) -> tuple[FloatArray, BoolArray]:
-        """Put a wholly drawn image in the place of the scan, wherever the model's grid covers it.
+        """Replace the scan by a drawn image, wherever the model's grid covers the scan.
 
         Args:
             drawn: ``(channel, x, y[, z])`` in the model's grid and range.
-            scan: the original, whose grid and units are taken.
+            scan: the original scan; the result is on its grid and in its units.
         """
         geometry = self.geometry(scan)
         covered = geometry.to_scan(np.ones(geometry.shape, np.int16), label=True) > 0

@@ -12,9 +12,9 @@ import numpy as np
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.errors import LesionforgeError
-from lesionforge.synthesizers.base import FittedModel
 from lesionforge.synthesizers.registry import load_model
 from lesionforge.testing.tiny_cohort import NESTED, tiny_cohort
+from lesionforge.training.fitted_model import FittedModel
 from lesionforge.training.loop import TrainingConfig
 
 Kind = TypeVar("Kind", bound=FittedModel)

@@ -228,7 +228,7 @@ def test_a_scan_of_two_subjects_is_a_problem_and_of_one_a_warning(spatial_dims, 
     report = check_folder(tmp_path)
     (problem,), (warning,) = report.problems, report.warnings
     assert str(problem).startswith(
-        "case_002 and case_004: hold the same image, but are of two subjects (sub_01, sub_02)"
+        "case_002 and case_004: hold the same image, but belong to two subjects (sub_01, sub_02)"
     )
     assert str(warning).startswith("case_000 and case_001: hold the same image, which counts twice")
 
@@ -267,10 +267,10 @@ def hounsfield(values):
 
 
 DOUBTS = {
-    "constant": (lambda v: v * 0 + 7, "T1 is the same value everywhere (7) in 2 cases (case_001, case_003)"),
+    "constant": (lambda v: v * 0 + 7, "T1 is constant (7) in 2 cases (case_001, case_003)"),
     "all below 0": (lambda v: v.astype(np.int16) - 3000, "T1 is nowhere above 0 (-3000 … "),
     "z-scored": (lambda v: np.where(v > 0, v - v[v > 0].mean(), 0), "T1 is below 0 in up to "),
-    "Hounsfield": (hounsfield, "T1 is in Hounsfield units, of which lesions are a small part (-1000 … 1200)"),
+    "Hounsfield": (hounsfield, "T1 is in Hounsfield units, of whose range lesions are a small part (-1000 … 1200)"),
 }
 
 

@@ -144,7 +144,7 @@ class TestMatching:
             match_levels(pathological, healthy)
 
     def test_a_lone_slice_is_not_compared(self):
-        with pytest.raises(CohortError, match="two or more"):
+        with pytest.raises(CohortError, match="two slices or more"):
             level_auc([0.5], [0.1, 0.2])
 
 

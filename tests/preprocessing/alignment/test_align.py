@@ -143,7 +143,7 @@ def test_the_background_is_cut_at_an_intensity(tmp_path):
     plain, cut = aligner().align(scan).image, aligner(background=100).align(scan).image
     assert ((plain > 0) & (plain < 100)).any()
     assert np.array_equal(cut, np.where(plain < 100, 0, plain))
-    with pytest.raises(CohortError, match=r"no intensity of channel FLAIR reaches the background's cut of 900"):
+    with pytest.raises(CohortError, match=r"no intensity of channel FLAIR reaches the background cut of 900"):
         aligner(background=900).align(scan)
 
 
@@ -193,8 +193,8 @@ def test_what_does_not_fit_the_template_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"size": (48, 56)}, "is no size of a volume"),
-        ({"size": (48, 0, 40)}, "is no size of a volume"),
+        ({"size": (48, 56)}, "is not the size of a volume"),
+        ({"size": (48, 0, 40)}, "is not the size of a volume"),
         ({"drop": 20}, "leaves none"),
         ({"drop": -1}, "leaves none"),
     ],

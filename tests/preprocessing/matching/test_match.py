@@ -202,7 +202,7 @@ def test_what_cannot_be_matched_is_said(healthy, reference, tmp_path):
         (reference, reference, "no lesion-free scan"),
         (unknown, reference, "no lesion-free scan"),
         (healthy, unknown, "no annotated scan"),
-        (healthy, volumes, "one is of slices, the other of volumes"),
+        (healthy, volumes, "one holds slices, the other volumes"),
         (healthy.of_subjects(healthy.subjects[:2]), reference, "too few to learn heights from"),
     ):
         with pytest.raises(CohortError, match=what):

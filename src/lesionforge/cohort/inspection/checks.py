@@ -35,7 +35,7 @@ class Finding:
 
     Attributes:
         severity: a *problem* keeps a case from being used; a *warning* is worth knowing.
-        case_id: the case; empty where it concerns the cohort, or a file whose case could not be read.
+        case_id: the case; empty if the finding concerns the cohort, or a file whose case could not be read.
         where: the file or case at fault.
         what: what is wrong.
         remedy: what to do.
@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What a check found. Cases with a problem of their own are not part of the fingerprint."""
+    """The result of a check. Cases with a problem are not part of the fingerprint."""
 
     findings: tuple[Finding, ...]
     fingerprint: Fingerprint
@@ -66,7 +66,7 @@ class CheckReport:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings that are only worth knowing."""
+        """The findings that do not keep cases from being used."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
 
     def save(self, out: Path) -> None:
@@ -78,11 +78,11 @@ class CheckReport:
 
 
 def check_folder(folder: Path, *, out: Path | None = None, progress: Progress | None = None) -> CheckReport:
-    """Check a cohort folder, reading on past bad cases; nothing is written into it.
+    """Check a cohort folder, including the cases after a bad one, without writing into it.
 
     Args:
-        folder: in nnU-Net's raw layout.
-        out: where to write the report, a new or empty folder outside ``folder``.
+        folder: the cohort folder in nnU-Net's raw layout.
+        out: a new or empty folder for the report, outside ``folder``.
         progress: called after each case.
 
     Raises:
@@ -104,11 +104,11 @@ def check_folder(folder: Path, *, out: Path | None = None, progress: Progress | 
 def check_cohort(
     cohort: Cohort, *, unreadable: Sequence[CohortError] = (), progress: Progress | None = None
 ) -> CheckReport:
-    """Read every file of a cohort and report what is wrong.
+    """Read every file of a cohort and report all problems.
 
     Args:
         cohort: the cases to check.
-        unreadable: the errors of cases that the reader left out.
+        unreadable: errors of the cases that the reader left out.
         progress: called after each case.
     """
     findings = [_finding("problem", "", error) for error in unreadable]
@@ -140,7 +140,7 @@ def check_cohort(
 
 
 def inspect_case(case: Case, labels: Mapping[str, int]) -> tuple[Scan | None, list[CohortError]]:
-    """Return a case's scan and everything that is wrong with its files; the scan is ``None`` if it cannot be read."""
+    """Return a case's scan and all problems of its files; the scan is ``None`` if it cannot be read."""
     case = replace(case, classes={})
     try:
         scan = load_scan(case, tuple(case.images))
@@ -150,7 +150,7 @@ def inspect_case(case: Case, labels: Mapping[str, int]) -> tuple[Scan | None, li
 
 
 def _diagnose(case: Case, labels: Mapping[str, int]) -> Iterator[CohortError]:
-    """Yield the error of each file of a case that cannot be read, or is not on the grid of the first good image."""
+    """Yield the error of each file of a case that cannot be read or is not on the grid of the first good image."""
     bare = replace(case, label=None, anatomy=None, annotation=Annotation.UNKNOWN)
     if not case.images:
         yield CohortError(case.case_id, "has no channel at all", "restore its images, or leave the case out")
@@ -180,7 +180,7 @@ def _load_error(case: Case, channels: Sequence[str]) -> CohortError | None:
 
 
 def _label_errors(case: Case, labels: Mapping[str, int], scan: Scan | None) -> Iterator[CohortError]:
-    """Yield label values that are no class, and an annotation that contradicts the label."""
+    """Yield errors for label values that are not classes, and for an annotation that contradicts the label."""
     if case.label is None or case.annotation is Annotation.UNKNOWN:
         return
     try:
@@ -198,13 +198,13 @@ def _label_errors(case: Case, labels: Mapping[str, int], scan: Scan | None) -> I
 
 
 def _mixed_grids(name: str, cases: Sequence[CaseMeasures]) -> Iterator[CohortError]:
-    """Yield a warning for spacings, and one for orientations, that differ between cases."""
+    """Yield a warning if spacings differ between cases, and one if orientations differ."""
     if not cases:
         return
     orientations = Counter(case.orientation for case in cases)
     if len(orientations) > 1:
         counted = ", ".join(f"{orientation} ×{count}" for orientation, count in orientations.most_common())
-        yield CohortError(name, f"the orientations differ ({counted})", "training brings them to one; check a sheet")
+        yield CohortError(name, f"the orientations differ ({counted})", "training brings them to one; look at a sheet")
     alike = [case.spacing for case in cases if len(case.spacing) == len(cases[0].spacing)]
     low, high = np.min(alike, axis=0), np.max(alike, axis=0)
     if (high > SPACING_TOLERANCE * low).any():
@@ -215,7 +215,7 @@ def _mixed_grids(name: str, cases: Sequence[CaseMeasures]) -> Iterator[CohortErr
 
 
 def _mixed_units(cohort: Cohort, measured: Sequence[Measured]) -> Iterator[CohortError]:
-    """Yield a warning for each channel whose cases cannot be in the same unit (or scale) of intensity."""
+    """Yield a warning for each channel whose cases must have different units (or scales) of intensity."""
     for channel in cohort.channels:
         levels = {
             item.case.case_id: float(np.percentile(np.abs(item.outside[channel]), 95))
@@ -227,11 +227,11 @@ def _mixed_units(cohort: Cohort, measured: Sequence[Measured]) -> Iterator[Cohor
         low, high = min(levels, key=levels.__getitem__), max(levels, key=levels.__getitem__)
         if levels[high] > UNIT_RATIO * levels[low]:
             what = f"{channel} is {levels[low]:.3g} in {low} but {levels[high]:.3g} in {high} (95th percentile)"
-            yield CohortError(cohort.name, what, "bring the channel to one unit")
+            yield CohortError(cohort.name, what, "convert the channel to one unit")
 
 
 def _unused_files(cohort: Cohort, ignored: set[str]) -> Iterator[CohortError]:
-    """Yield a warning for each folder of the layout that holds files of no case."""
+    """Yield a warning for each folder of the cohort that holds files of no case."""
     ids = {case.case_id for case in cohort} | ignored
     numbers = range(len(cohort.channels))
     images = {f"{case_id}_{number:04d}" for case_id in ids for number in numbers}

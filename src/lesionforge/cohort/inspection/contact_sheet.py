@@ -28,15 +28,15 @@ def contact_sheet(
 ) -> Path:
     """Draw cases side by side into one PNG: each channel, then the first channel with its lesions outlined.
 
-    A volume shows its slice with most lesion (the middle one without lesion) across :func:`slice_axis`, the patient's
-    right at the picture's right, front (or head) up. Each channel is windowed to its scan's 0.5th–99.5th percentile.
-    Cases that are not real are marked SIMULATED or SYNTHETIC; one that cannot be read shows its error.
+    A volume shows its slice with most lesion (without lesion, the middle slice) across :func:`slice_axis`, with the
+    patient's right at the picture's right and front (or head) up. Each channel is windowed to its scan's 0.5th–99.5th
+    percentile. Cases that are not real are marked SIMULATED or SYNTHETIC; an unreadable case shows its error.
 
     Args:
-        cohort: what to show.
+        cohort: the cohort to show.
         out: the PNG file, overwritten if it exists.
-        channels: which channels; all unless given.
-        n_cases: at most so many cases, evenly chosen from the cohort.
+        channels: the channels to show; all by default.
+        n_cases: greatest number of cases, chosen evenly from the cohort.
         dpi: pixels per inch; a panel is 1.8 inches wide.
 
     Returns:
@@ -44,7 +44,7 @@ def contact_sheet(
 
     Raises:
         CohortError: if the cohort is empty.
-        ConfigError: if a channel is not one of the cohort's, ``n_cases`` is below 1, or ``out`` is no PNG.
+        ConfigError: if a channel is not in the cohort, ``n_cases`` is below 1, or ``out`` is not a PNG.
     """
     shown = cohort.channels if channels is None else tuple(channels)
     _check_request(cohort, out, shown, n_cases)
@@ -67,7 +67,7 @@ def contact_sheet(
 
 
 def pick_evenly(cohort: Cohort, n_cases: int) -> tuple[Case, ...]:
-    """Return at most ``n_cases`` cases, evenly spread over the cohort's order, the first and last among them."""
+    """Return at most ``n_cases`` cases, evenly spread over the cohort, including the first and the last."""
     if len(cohort) <= n_cases:
         return cohort.cases
     return tuple(cohort.cases[index] for index in np.linspace(0, len(cohort) - 1, n_cases).astype(int))
@@ -77,8 +77,8 @@ def key_slice(scan: Scan) -> tuple[FloatArray, LabelArray | None, float]:
     """Return the slice of a scan to show.
 
     Returns:
-        the images ``(channel, row, column)`` as seen on screen, the label ``(row, column)`` or ``None``, and how high a
-        pixel is for its width.
+        the images ``(channel, row, column)`` as seen on screen, the label ``(row, column)`` or ``None``, and the height
+        of a pixel divided by its width.
     """
     plane = key_plane(scan)
     label = None if scan.label is None else plane.cut(scan.label)
@@ -122,20 +122,20 @@ def _colour(value: int) -> str:
 
 
 def class_colours(labels: Mapping[str, int]) -> dict[str, str]:
-    """Return lesion class → its colour in pictures, empty where there is only one class to tell."""
+    """Return lesion class → its colour in pictures; empty if there is only one class."""
     colours = {name: _colour(value) for name, value in labels.items() if value}
     return colours if len(colours) > 1 else {}
 
 
 def class_legend(figure: Figure, labels: Mapping[str, int]) -> None:
-    """Say below a figure which colour is which lesion class, where there are several."""
+    """Add a legend of lesion classes below a figure, if there are several classes."""
     handles = [Line2D([], [], color=colour, label=name) for name, colour in class_colours(labels).items()]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
 
 
 def caption(case: Case) -> str:
-    """Return what stands above a case: its id, and where it comes from."""
+    """Return the title of a case: its id and its origin."""
     origin = {
         "real": "real",
         "simulated": "SIMULATED",

@@ -1,4 +1,4 @@
-"""What can be read and is doubtful all the same: copies, names that read alike, intensities that training minds."""
+"""Doubts about readable data: copies, names that read alike, and intensities that harm training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUNSFIELD_BONE = 300.0
 NEAR_0 = 0.1
 BELOW_0 = 0.05
 FORMS_APART = 0.5
-"""In mm: a qform is rounded otherwise than an sform."""
+"""In mm; a qform is rounded differently from an sform."""
 NAMED = 3
 
 
@@ -30,9 +30,9 @@ class Channel:
     Attributes:
         low: least intensity.
         high: greatest intensity.
-        below: share of the voxels below 0 among those that are not near 0, 0 … 1. Near is within a tenth of the 99.5th
-            percentile of absolute intensities, so that what interpolation leaves in the background does not count.
-        voxels: the hash of its voxels, see :func:`~lesionforge.cohort.people.hash_voxels`.
+        below: share of negative voxels among those that are not near 0, 0 … 1. Near means within a tenth of the 99.5th
+            percentile of absolute intensities, so that traces of interpolation in the background do not count.
+        voxels: hash of the voxels, see :func:`~lesionforge.cohort.people.hash_voxels`.
     """
 
     low: float
@@ -48,13 +48,13 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What is kept of a scan to be compared with others.
+    """A summary of a scan for comparison with others.
 
     Attributes:
-        case: where it comes from.
+        case: the case.
         shape: ``(x, y[, z])``.
         channels: by name.
-        forms_apart: how far apart the two forms of its place put it, in mm; the channel with most counts.
+        forms_apart: distance in mm between the places by sform and by qform; the largest of all channels.
     """
 
     case: Case
@@ -64,7 +64,7 @@ class Look:
 
 
 def look_at(scan: Scan) -> Look:
-    """Return what is kept of a scan."""
+    """Return the summary of a scan."""
     pairs = zip(scan.channels, scan.image, strict=True)
     channels = {name: _channel(image, hash_voxels(image, scan.affine)) for name, image in pairs}
     headers = [read_header(scan.case.images[name]) for name in scan.channels]
@@ -83,17 +83,17 @@ def copies(looks: Sequence[Look]) -> Iterator[CohortError]:
     """Yield an error for each image that two subjects share."""
     for one, other in _pairs(looks):
         if one.subject_id != other.subject_id:
-            what = f"hold the same image, but are of two subjects ({one.subject_id}, {other.subject_id})"
+            what = f"hold the same image, but belong to two subjects ({one.subject_id}, {other.subject_id})"
             remedy = "give both the same subject_id in cases.csv, or leave one out"
             yield CohortError(f"{one.case_id} and {other.case_id}", what, remedy)
 
 
 def doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
-    """Yield a warning for each thing that is worth looking at before anything is trained.
+    """Yield a warning for each thing to look at before training.
 
     Args:
         cohort: the cases.
-        looks: at those that can be read.
+        looks: summaries of the readable cases.
     """
     for one, other in _pairs(looks):
         if one.subject_id == other.subject_id:
@@ -106,17 +106,17 @@ def doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
     thin = [look for look in looks if len(look.shape) == 3 and 1 in look.shape]
     if thin:
         what = f"{_ids(thin)} of one slice, stored as volumes"
-        yield CohortError(cohort.name, what, "train in 2D, or bring the slices of a scan together in one file")
+        yield CohortError(cohort.name, what, "train in 2D, or combine the slices of a scan in one file")
     apart = [look for look in looks if look.forms_apart > FORMS_APART]
     if apart:
         furthest = max(look.forms_apart for look in apart)
         what = f"the sform and the qform of {_ids(apart)} put voxels up to {furthest:.3g} mm apart"
-        yield CohortError(cohort.name, what, "here the sform counts, other readers may take the qform: correct one")
+        yield CohortError(cohort.name, what, "lesionforge uses the sform, other readers may use the qform: correct one")
     yield from intensity_doubts(cohort, looks)
 
 
 def intensity_doubts(cohort: Cohort, looks: Sequence[Look]) -> Iterator[CohortError]:
-    """Yield a warning for each channel whose intensities training minds; see :func:`doubts`."""
+    """Yield a warning for each channel whose intensities harm training; see :func:`doubts`."""
     for channel in cohort.channels:
         yield from _intensities(cohort.name, channel, [look for look in looks if channel in look.channels])
 
@@ -142,13 +142,13 @@ def name_doubts(cohort: Cohort) -> Iterator[CohortError]:
 
 
 def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[CohortError]:
-    """Yield a warning for each way in which a channel is doubtful; a case counts for the first alone."""
+    """Yield a warning for each kind of doubt about a channel; a case counts only for its first doubt."""
     below = max((look.channels[channel].below for look in looks), default=0.0)
     window = "import it through a window, such as `window=0,80`"
     faults: list[tuple[Callable[[Channel], bool], str, str]] = [
         (
             lambda one: one.low == one.high,
-            "is the same value everywhere",
+            "is constant",
             "check the export, or list the channel in missing_channels",
         ),
         (
@@ -158,12 +158,12 @@ def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[Coh
         ),
         (
             lambda one: one.hounsfield,
-            "is in Hounsfield units, of which lesions are a small part",
+            "is in Hounsfield units, of whose range lesions are a small part",
             window if channel == "CT" else f"name the channel CT and {window}",
         ),
         (
             lambda one: one.below > BELOW_0,
-            f"is below 0 in up to {below:.0%} of what is not near 0",
+            f"is below 0 in up to {below:.0%} of the voxels that are not near 0",
             "give the scans as they were before normalisation, if you have them",
         ),
     ]
@@ -183,13 +183,13 @@ def _intensities(name: str, channel: str, looks: Sequence[Look]) -> Iterator[Coh
 
 
 def _ids(looks: Sequence[Look]) -> str:
-    """Return how many cases there are, and the first of them by name."""
+    """Return the number of cases, with the names of the first ones."""
     named = ", ".join(look.case.case_id for look in looks[:NAMED]) + (", …" if len(looks) > NAMED else "")
     return f"{len(looks)} case{'s' * (len(looks) > 1)} ({named})"
 
 
 def _pairs(looks: Sequence[Look]) -> Iterator[tuple[Case, Case]]:
-    """Yield each case that shares an image with an earlier one, with that one."""
+    """Yield pairs of an earlier case and a later case that shares an image with it."""
     first: dict[str, Case] = {}
     for look in looks:
         values = {channel.voxels for channel in look.channels.values()} - {""}

@@ -1,4 +1,4 @@
-"""What a cohort looks like in numbers, and the training defaults that follow from them."""
+"""A cohort in numbers, and the training defaults that follow from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.files import write_json
 
 Progress = Callable[[int, int], None]
-"""Called with the number of cases done and the number in all."""
+"""Called with the number of finished cases and the total number."""
 
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
 CONTEXT = 0.5
@@ -28,12 +28,12 @@ BATCH_RANGE = (2, 16)
 
 
 class Intensities(Frozen):
-    """Intensities of one channel at ``percentiles``, of at most 5000 evenly spaced voxels a case.
+    """Percentiles of the intensities of one channel, over at most 5000 evenly spaced voxels per case.
 
     Attributes:
-        percentiles: which ones, in percent.
-        inside: in lesions; ``None`` where there is none.
-        outside: in the head, where no lesion is known.
+        percentiles: the percentiles, in percent.
+        inside: intensities in lesions; ``None`` without lesions.
+        outside: intensities in the head outside known lesions.
     """
 
     percentiles: tuple[float, ...] = PERCENTILES
@@ -58,7 +58,7 @@ class Fingerprint(Frozen):
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Median spacing along each axis, in mm: the default target of resampling."""
+        """Median spacing along each axis, in mm: the default target spacing."""
         return _median([case.spacing for case in self.cases])
 
     @property
@@ -68,7 +68,7 @@ class Fingerprint(Frozen):
 
     @property
     def orientation(self) -> str:
-        """The most common directions of the axes, such as ``RAS``; empty for 2D."""
+        """The most frequent directions of the axes, such as ``RAS``; empty for 2D."""
         return Counter(case.orientation for case in self.cases).most_common(1)[0][0] if self.cases else ""
 
     @property
@@ -84,7 +84,7 @@ class Fingerprint(Frozen):
 
     @property
     def lesion_free_slices(self) -> float | None:
-        """Share of slices without lesion in the cases whose lesions are known, 0 … 1; ``None`` without such a case."""
+        """Share of slices without lesion in cases with known lesions, 0 … 1; ``None`` without such a case."""
         known = [(case.lesion_free_slices, case.slices) for case in self.cases if case.lesion_free_slices is not None]
         return sum(free for free, _ in known) / sum(slices for _, slices in known) if known else None
 
@@ -94,7 +94,7 @@ class Fingerprint(Frozen):
         return tuple(max([1.0, *(case.reach.get(channel, 1.0) for case in self.cases)]) for channel in self.channels)
 
     def count(self, annotation: Annotation) -> int:
-        """Return how many cases are annotated so."""
+        """Return the number of cases with an annotation."""
         return sum(case.annotation is annotation for case in self.cases)
 
     def lesion_extent_mm(self, percentile: float = 90.0) -> tuple[float, ...] | None:
@@ -107,18 +107,18 @@ class Fingerprint(Frozen):
     ) -> tuple[int, ...]:
         """Return the crop to train on, in voxels.
 
-        Rule: the largest lesion of nine cases in ten fits, with half its extent again as context (a quarter on each
-        side); in-plane the crop is as wide as high in mm; each side is rounded up to a multiple of ``divisor``, but not
-        beyond the median image, and is at least ``divisor``. Without any lesion it is the median image. So that it fits
-        into memory, the longest side is cut until 256×256 pixels, or as many voxels as 128×128×64, are left.
+        The largest lesion of nine cases in ten fits, with half its extent again as context (a quarter on each side). In
+        plane, the crop is square in mm. Each side is rounded up to a multiple of ``divisor``, but not beyond the median
+        image, and is at least ``divisor``. Without lesions the crop is the median image. To fit into memory, the
+        longest side is reduced until at most 256×256 pixels, or as many voxels as 128×128×64, are left.
 
         Args:
             spatial_dims: 2 for slices (the axis of :func:`slice_axis` is dropped from volumes), or 3.
-            divisor: what the network needs each side to be a multiple of.
-            spacing: of the model's grid along each axis of the cohort, in mm; the median spacing unless given.
+            divisor: each side is a multiple of it, as the network needs.
+            spacing: spacing of the model's grid along each axis of the cohort, in mm; the median spacing by default.
 
         Raises:
-            ConfigError: if the cohort is 2D and the crop is to be 3D.
+            ConfigError: if the cohort is 2D and a 3D crop is asked for.
             CohortError: if no case could be read.
         """
         if not self.cases:
@@ -142,7 +142,7 @@ class Fingerprint(Frozen):
         return tuple(crop)
 
     def batch_size(self, roi_size: Sequence[int]) -> int:
-        """Return how many crops make a batch: as many voxels as 16 slices of 128×128, but 2 … 16 crops."""
+        """Return the number of crops in a batch: as many voxels as 16 slices of 128×128, within 2 … 16 crops."""
         low, high = BATCH_RANGE
         return int(np.clip(BATCH_VOXELS // prod(roi_size), low, high))
 
@@ -155,7 +155,7 @@ class Fingerprint(Frozen):
         """Read what :meth:`save` wrote.
 
         Raises:
-            CohortError: if the file is missing or no fingerprint of this version.
+            CohortError: if the file is missing or not a fingerprint of this version.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
@@ -171,13 +171,13 @@ def fingerprint(
     progress: Progress | None = None,
     on_problem: Callable[[CohortError], None] = lambda error: None,
 ) -> Fingerprint:
-    """Measure a cohort; a case that cannot be read is listed in ``problems`` and left out.
+    """Measure a cohort; a case that cannot be read is left out and listed in ``problems``.
 
-    A case that lacks one of the channels contributes the others.
+    A case that lacks a channel contributes its other channels.
 
     Args:
-        cohort: what to measure.
-        channels: which of its channels.
+        cohort: the cohort to measure.
+        channels: the channels to measure.
         progress: called after each case.
         on_problem: called with the error of each case that is left out.
     """
@@ -201,7 +201,7 @@ def collect(
     *,
     on_problem: Callable[[CohortError], None] = lambda error: None,
 ) -> Fingerprint:
-    """Make the fingerprint of measured cases; volumes among slices (or the reverse) become problems."""
+    """Make the fingerprint of measured cases; volumes among slices, or slices among volumes, become problems."""
     spatial_dims = len(measured[0].case.size) if measured else 0
     alike = [item for item in measured if len(item.case.size) == spatial_dims]
     odd = [

@@ -1,7 +1,7 @@
-"""At which level of the head a slice lies, and healthy slices drawn at the levels of the pathological ones.
+"""The level of slices in the head, and healthy slices drawn at the levels of pathological ones.
 
-In many cohorts the lesion-free slices lie at the skull base and the vertex and those with a lesion in between. A
-discriminator that compares the two then learns height, not health.
+In many cohorts the lesion-free slices lie at the skull base and the vertex, and slices with a lesion in between. A
+critic that compares the two then learns height, not health.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Heights = NDArray[np.float64]
 
 BINS = 20
 MOST_AUC = 0.6
-"""What a classifier that sees the level alone may reach after matching."""
+"""Greatest accepted AUC, after matching, of a classifier that sees only the level."""
 KNOTS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelMatch:
-    """How healthy slices are to be drawn so that they lie where the pathological ones do.
+    """How to draw healthy slices so that they lie where pathological slices do.
 
     Attributes:
         weights: ``(healthy slices,)`` probability of drawing each; they sum to 1.
-        matched: ``(pathological slices,)`` whether there is a healthy slice in the bin of each. Leave the others out
-            of training, for their level gives them away.
+        matched: ``(pathological slices,)`` whether the bin of each holds a healthy slice. Leave the others out of
+            training, since their level gives them away.
     """
 
     weights: Heights
@@ -41,16 +41,16 @@ class LevelMatch:
 
     @property
     def kept(self) -> int:
-        """Healthy slices that may be drawn."""
+        """Number of healthy slices that may be drawn."""
         return int(np.count_nonzero(self.weights))
 
     @property
     def effective(self) -> float:
-        """So many healthy slices drawn equally often would vary as much: 1 / Σw² (Kish 1965)."""
+        """Number of equally weighted slices that would vary as much: 1 / Σw² (Kish 1965)."""
         return float(1 / np.square(self.weights).sum())
 
     def describe(self) -> str:
-        """Say in one line what is drawn and what is left out."""
+        """Describe in one line what is drawn and what is left out."""
         healthy, pathological = len(self.weights), len(self.matched)
         return (
             f"{self.kept} of {healthy} healthy slices lie at the level of a pathological one "
@@ -60,17 +60,17 @@ class LevelMatch:
 
 
 def slice_heights(head: BoolArray, *, axis: int = -1, upwards: bool = True) -> Heights:
-    """Return how high each slice lies in the head: 0 at the bottom of its bounding box, 1 at the top.
+    """Return the height of each slice in the head: 0 at the bottom of its bounding box, 1 at the top.
 
-    A slice has the height of its middle. Slices beyond the head lie below 0 or above 1.
+    The height of a slice is that of its middle. Slices beyond the head have heights below 0 or above 1.
 
     Args:
         head: ``(x, y, z)`` the head or the brain.
-        axis: along which the slices lie.
+        axis: the axis across the slices.
         upwards: whether the index rises towards the top of the head.
 
     Raises:
-        ValueError: if there is no head.
+        ValueError: if the mask is empty.
     """
     shown = np.flatnonzero(head.any(axis=tuple(other for other in range(head.ndim) if other != axis % head.ndim)))
     if not shown.size:
@@ -83,12 +83,12 @@ def slice_heights(head: BoolArray, *, axis: int = -1, upwards: bool = True) -> H
 def scan_heights(scan: Scan) -> tuple[int, Heights]:
     """Return the slice axis of a volume and the height of each of its slices, in the order of the file.
 
-    The slices lie along the thickest axis, see :func:`~lesionforge.cohort.inspection.measure.slice_axis`. Up is, by the
-    affine, superior, and anterior or right where the slices are not axial. An oblique axis counts as the nearest one.
-    The head is ``scan.region`` if that has been worked out, else what is brighter than the background.
+    The slice axis is the thickest one, see :func:`~lesionforge.cohort.inspection.measure.slice_axis`. Up is superior by
+    the affine, or anterior or right if the slices are not axial. An oblique axis counts as the nearest straight one.
+    The head is ``scan.region`` if it has been computed, else the voxels brighter than the background.
 
     Raises:
-        CohortError: if the scan is a slice, whose level nothing tells.
+        CohortError: if the scan is a slice, whose level is unknown.
     """
     if scan.spatial_dims == 2:
         raise CohortError(scan.case.case_id, "is a slice, whose level in the head is not known", "match volumes")
@@ -101,15 +101,15 @@ def scan_heights(scan: Scan) -> tuple[int, Heights]:
 def central_slices(heights: ArrayLike, fraction: float) -> BoolArray:
     """Return which slices lie in the middle of the head.
 
-    The "middle 60 axial slices" of Xia et al. (2019) are of volumes of 155 slices of 1 mm: a fraction of about 0.4,
-    however thick the slices are.
+    The "middle 60 axial slices" of Xia et al. (2019) come from volumes of 155 slices of 1 mm: a fraction of about 0.4,
+    whatever the slice thickness.
 
     Args:
-        heights: of the slices, 0 to 1.
-        fraction: of the height of the head, above 0 and at most 1.
+        heights: heights of the slices, 0 to 1.
+        fraction: fraction of the height of the head, above 0 and at most 1.
 
     Raises:
-        ValueError: if the fraction is not one.
+        ValueError: if the fraction is out of range.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction is {fraction}, not above 0 and at most 1")
@@ -117,14 +117,14 @@ def central_slices(heights: ArrayLike, fraction: float) -> BoolArray:
 
 
 def match_levels(pathological_heights: ArrayLike, healthy_heights: ArrayLike, bins: int = BINS) -> LevelMatch:
-    """Weight healthy slices so that the histogram of their heights equals that of the pathological ones.
+    """Weight healthy slices so that the histogram of their heights equals that of pathological slices.
 
-    Bins that hold only one of the two kinds are left out of both.
+    Bins that hold only one of the two kinds are left out.
 
     Args:
-        pathological_heights: of the slices with a lesion, 0 to 1.
-        healthy_heights: of the slices without one.
-        bins: equally wide ones between 0 and 1.
+        pathological_heights: heights of the slices with a lesion, 0 to 1.
+        healthy_heights: heights of the slices without lesion.
+        bins: number of equally wide bins between 0 and 1.
 
     Raises:
         CohortError: if no healthy slice lies in the bin of a pathological one.
@@ -141,16 +141,17 @@ def match_levels(pathological_heights: ArrayLike, healthy_heights: ArrayLike, bi
 
 
 def level_auc(pathological_heights: ArrayLike, healthy_heights: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return how well the level alone tells pathological from healthy slices: the area under the ROC curve.
+    """Return the area under the ROC curve of a classifier of pathological and healthy slices that sees only the level.
 
-    The classifier is a logistic regression on cubic splines of the height, tested on the slices that it was fitted on,
-    as a discriminator would see them: so it is a little above 0.5 where the level says nothing. (Folds would be wrong
-    after matching: what one fold has too much of, the others have too little of, and the result falls below 0.5.)
+    The classifier is a logistic regression on cubic splines of the height. It is tested on the slices that it was
+    fitted on, as a critic would see them, so it reaches a little more than 0.5 even if the level says nothing. (Folds
+    would be wrong after matching: what one fold has too many of, the others have too few of, and the result falls below
+    0.5.)
 
     Args:
-        pathological_heights: of the slices with a lesion.
-        healthy_heights: of the slices without one.
-        weights: of the healthy slices, such as :attr:`LevelMatch.weights`; equal ones unless given.
+        pathological_heights: heights of the slices with a lesion.
+        healthy_heights: heights of the slices without lesion.
+        weights: weights of the healthy slices, such as :attr:`LevelMatch.weights`; equal by default.
 
     Raises:
         CohortError: if there are fewer than two of either kind.
@@ -165,7 +166,7 @@ def level_auc(pathological_heights: ArrayLike, healthy_heights: ArrayLike, weigh
     healthy, drawn = healthy[drawn > 0], drawn[drawn > 0]
     fewest = min(len(pathological), len(healthy))
     if fewest < 2:
-        raise CohortError("the cohort", f"has {fewest} slices of one kind", "levels are compared of two or more")
+        raise CohortError("the cohort", f"has {fewest} slices of one kind", "compare two slices or more of each kind")
     sample_weight = np.r_[np.full(len(pathological), 1 / len(pathological)), drawn / drawn.sum()]
     truth = np.r_[np.ones(len(pathological)), np.zeros(len(healthy))]
     heights = np.r_[pathological, healthy][:, None]
@@ -175,17 +176,15 @@ def level_auc(pathological_heights: ArrayLike, healthy_heights: ArrayLike, weigh
 
 
 def describe_levels(levels: Mapping[str, Any]) -> str:
-    """Return in one line what a ``levels.json`` says: what is drawn, and what the level alone still tells."""
+    """Return the content of a ``levels.json`` in one line: what is drawn, and what the level alone still tells."""
     before, after = (levels[name] for name in ("auc", "auc_matched"))
     if before is None:
         return str(levels["what"])
-    return (
-        f"{levels['what']}; a classifier that sees the level alone reaches AUC {before:.2f} before, {after:.2f} after"
-    )
+    return f"{levels['what']}; a classifier that sees only the level reaches AUC {before:.2f} before, {after:.2f} after"
 
 
 def _bin(heights: ArrayLike, bins: int) -> NDArray[np.intp]:
-    """Return the bin of each height, −1 beyond the head."""
+    """Return the bin of each height; −1 beyond the head."""
     array = np.asarray(heights, np.float64)
     found = np.minimum((array * bins).astype(np.intp), bins - 1)
     return np.where((array >= 0) & (array <= 1), found, -1)

@@ -18,7 +18,7 @@ SAMPLES_PER_CASE = 5000
 FOREGROUND_LEVEL = 0.1
 HIGHEST = 99.5
 SLABS = 16
-"""In which voxels are counted: numpy makes 64-bit numbers of all that it counts at once."""
+"""Number of slabs in which voxels are counted, since numpy makes 64-bit numbers of all voxels it counts at once."""
 
 
 class Frozen(BaseModel):
@@ -28,7 +28,7 @@ class Frozen(BaseModel):
 
 
 class LesionMeasures(Frozen):
-    """One connected lesion, all classes together; voxels that touch at a corner belong together.
+    """One connected lesion, all classes together; voxels that touch at a corner are connected.
 
     Attributes:
         volume: mm³, or mm² in 2D.
@@ -51,13 +51,13 @@ class CaseMeasures(Frozen):
         spacing: mm along each axis; see :func:`~lesionforge.cohort.scan.slicing_spacing`.
         orientation: directions of the axes, such as ``RAS``; empty for 2D.
         slices: slices along :func:`slice_axis` (1 for 2D).
-        lesion_free_slices: how many of them hold no lesion; ``None`` where the lesions are unknown.
+        lesion_free_slices: number of slices without lesion; ``None`` if the lesions are unknown.
         class_volumes: label value → mm³ or mm².
-        reach: channel → how far the brightest of the lesions' voxels (their 99.5th percentile) lie above the lower end
-            of the :class:`HeadLevels`, as a multiple of how far the typical voxel does; empty without a lesion.
-        beyond: channel → share of the lesions' voxels below 0 or above the 99.5th percentile of the whole scan, which
+        reach: channel → height of the brightest lesion voxels (their 99.5th percentile) above the lower end of the
+            :class:`HeadLevels`, as a multiple of the height of typical voxels; empty without a lesion.
+        beyond: channel → share of the lesion voxels below 0 or above the 99.5th percentile of the whole scan, which
             the published clipping would flatten; empty without a lesion.
-        lesions: every connected lesion; empty where there is none or nothing is known.
+        lesions: every connected lesion; empty if there is none or the lesions are unknown.
     """
 
     case_id: str
@@ -81,7 +81,7 @@ class CaseMeasures(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One case's numbers with samples of its intensities by channel, inside lesions and outside them."""
+    """The numbers of one case, with samples of its intensities by channel, inside and outside lesions."""
 
     case: CaseMeasures
     inside: Mapping[str, FloatArray]
@@ -122,7 +122,7 @@ def measure(scan: Scan) -> Measured:
 
 
 def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
-    """Return the axis of a volume with the largest spacing; of equal ones, the one that runs head to foot.
+    """Return the axis of a volume with the largest spacing; among equal axes, the one that runs head to foot.
 
     Args:
         spacing: mm along each axis.
@@ -136,8 +136,8 @@ def slice_axis(spacing: Sequence[float], orientation: str = "RAS") -> int:
 def foreground(image: FloatArray) -> BoolArray:
     """Return the head: the largest connected part of ``(x, y[, z])`` brighter than the background, holes filled.
 
-    Brighter means above a tenth of the way from the scan's 0.5th to its 99.5th percentile, which tells air
-    from tissue in MR, in Hounsfield units and in an 8-bit window alike.
+    Brighter means above a tenth of the way from the scan's 0.5th to its 99.5th percentile. This separates air from
+    tissue in MR, in Hounsfield units and in an 8-bit window.
     """
     low, high = np.percentile(image, (0.5, 99.5))
     parts, count = ndimage.label(image > low + FOREGROUND_LEVEL * (high - low))
@@ -152,12 +152,12 @@ def foreground(image: FloatArray) -> BoolArray:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLevels:
-    """Intensities of a head, which air around it does not change.
+    """Intensities of a head that do not depend on the air around it.
 
     Attributes:
         low: 0, or the 0.5th percentile of all voxels if that is negative.
-        typical: median of what is brighter than the background, see :func:`foreground`; above ``low``.
-        high: its 99.5th percentile; ``typical`` or more.
+        typical: median of the voxels brighter than the background, see :func:`foreground`; above ``low``.
+        high: 99.5th percentile of these voxels; at least ``typical``.
     """
 
     low: float

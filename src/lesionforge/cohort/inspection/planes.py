@@ -1,4 +1,4 @@
-"""Flat cuts through a scan as they are shown: the patient's right at the picture's right, front or head up."""
+"""Planes through a scan as pictures show them: the patient's right at the picture's right, front or head up."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PLANES = ("sagittal", "coronal", "axial")
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """A cut through a scan's grid.
+    """A plane through a scan's grid.
 
     Attributes:
-        name: ``axial``, ``coronal`` or ``sagittal``; ``slice`` where the scan is one.
+        name: ``axial``, ``coronal`` or ``sagittal``; ``slice`` if the scan is a slice.
         turn: nibabel orientation of the file's axes, or ``None`` for a slice.
-        axis: the axis across the plane, once turned to RAS+.
-        index: where along it.
-        aspect: height of a pixel over its width.
+        axis: the axis across the plane, after turning to RAS+.
+        index: position of the plane along this axis.
+        aspect: height of a pixel divided by its width.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Plane:
 
 
 def key_plane(scan: Scan) -> Plane:
-    """Return the plane with most lesion across :func:`slice_axis`, the middle one of a scan without lesion."""
+    """Return the plane across :func:`slice_axis` with most lesion; without lesion, the middle plane."""
     if scan.spatial_dims == 2:
         return _only_plane(scan)
     turn = io_orientation(scan.affine)
@@ -54,13 +54,13 @@ def key_plane(scan: Scan) -> Plane:
 
 
 def planes_through(scan: Scan, lesion: LabelArray) -> list[Plane]:
-    """Return the axial, coronal and sagittal plane through the middle of the largest lesion; of a slice the slice.
+    """Return the axial, coronal and sagittal plane through the middle of the largest lesion, or the slice of a 2D scan.
 
-    The middle is the voxel of the lesion that is nearest to its centre of mass, so each plane shows the lesion.
+    The middle is the lesion voxel nearest to the lesion's centre of mass, so each plane shows the lesion.
 
     Args:
-        scan: whose grid is cut.
-        lesion: ``(x, y[, z])`` on that grid; not all zero.
+        scan: the scan.
+        lesion: ``(x, y[, z])`` on its grid; not all zero.
     """
     if scan.spatial_dims == 2:
         return [_only_plane(scan)]

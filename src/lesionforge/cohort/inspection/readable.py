@@ -10,8 +10,8 @@ def readable(cohort: Cohort, *, on_problem: OnProblem) -> Cohort:
     """Return the cases that can be read.
 
     Args:
-        cohort: whose cases are all read once.
-        on_problem: called with the error of each of the others.
+        cohort: the cohort; every case is read once.
+        on_problem: called with the error of each case that cannot be read.
 
     Raises:
         CohortError: if no case can be read.

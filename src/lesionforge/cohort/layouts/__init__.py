@@ -1,4 +1,4 @@
-"""Cohorts on disk: one module per layout, read by the functions of :data:`LAYOUTS`, written as nnU-Net's."""
+"""Cohorts on disk: one module per layout; :data:`LAYOUTS` holds the readers, and cohorts are written in nnU-Net's."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Apparent diffusion coefficients: scanners and converters store them in different units."""
+"""Apparent diffusion coefficients, which scanners and converters store in different units."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PLAUSIBLE = (0.3, 4.0)
 
 
 def adc_to_common_unit(file: Path) -> bool:
-    """Rewrite an ADC map in mm²/s or 10⁻⁶ mm²/s in 10⁻³ mm²/s, as float32; return whether that was done.
+    """Convert an ADC map from mm²/s or 10⁻⁶ mm²/s to 10⁻³ mm²/s, as float32; return whether it was converted.
 
-    The unit is told by the median of the values that are not 0. A map that fits no unit stays as it is.
+    The median of the non-zero values determines the unit. A map that fits no unit stays as it is.
 
     Raises:
         CohortError: if the file cannot be read.

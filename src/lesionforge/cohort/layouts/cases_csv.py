@@ -1,4 +1,4 @@
-"""The table ``cases.csv``: what an nnU-Net folder does not say about its cases."""
+"""The table ``cases.csv`` with the facts about cases that an nnU-Net folder does not hold."""
 
 import io
 import re
@@ -26,7 +26,7 @@ COLUMNS = (
     "parents",
 )
 SYNTHETIC_COLUMNS = ("redraws", "healed_by", "kept_by", "score")
-"""Further columns of the cases that a synthesizer drew."""
+"""Further columns for cases that a synthesizer drew."""
 ORIGINS: dict[str, Literal["real", "simulated", "synthetic"]] = {
     "real": "real",
     "simulated": "simulated",
@@ -52,7 +52,7 @@ def check_ids(rows: Iterable[Mapping[str, str]], path: Path, column: str = "case
     """Check that ids are unique, not empty, and fit into file names and space-separated lists.
 
     Raises:
-        CohortError: naming the table and the id.
+        CohortError: names the table and the id.
     """
     seen: set[str] = set()
     for row in rows:
@@ -69,8 +69,8 @@ def read_cases_csv(path: Path) -> list[Row]:
     """Read and check the rows of a ``cases.csv``.
 
     Raises:
-        CohortError: for a missing ``case_id`` column, an id that is doubled or cannot be a file name, or a cell
-            with a value that it cannot have.
+        CohortError: if the ``case_id`` column is missing, an id is duplicated or cannot be a file name, or a cell has
+            an invalid value.
     """
     rows = read_table(path, ["case_id"])
     for row in rows:
@@ -83,7 +83,7 @@ def read_cases_csv(path: Path) -> list[Row]:
 
 
 def check_choice(path: Path, row: Row, column: str, choices: Sequence[str]) -> None:
-    """Raise ``CohortError`` if the row's cell, empty where the column is absent, is none of the choices."""
+    """Raise ``CohortError`` if the row's cell is not one of the choices; without the column the cell is empty."""
     value = row.get(column, "")
     if value not in choices:
         known = ", ".join(choice for choice in choices if choice)
@@ -135,7 +135,7 @@ def row_from_case(case: Case, channels: Sequence[str]) -> Row:
 
 
 def list_channels(channels: Sequence[str]) -> str:
-    """Return a cell of ``missing_channels``: names with spaces between them, or with ``;`` where a name has spaces."""
+    """Return a cell of ``missing_channels``: names separated by spaces, or by ``;`` if a name has spaces."""
     if any(" " in channel for channel in channels):
         return "".join(f"{channel};" for channel in channels)
     return " ".join(channels)
@@ -153,13 +153,13 @@ def write_cases_csv(folder: Path, cases: Iterable[Case], *, channels: Sequence[s
     Args:
         folder: the cohort folder.
         cases: the cases, in the order of the rows.
-        channels: of the cohort; those without a file are listed in ``missing_channels``.
+        channels: channels of the cohort; those without a file are listed in ``missing_channels``.
     """
     write_table(folder / "cases.csv", [row_from_case(case, channels) for case in cases], columns=COLUMNS)
 
 
 def write_problems(path: Path, problems: Sequence[LesionforgeError]) -> None:
-    """Write a row for each problem: where, what, remedy; without any, see that there is no such file."""
+    """Write a row for each problem: where, what, remedy; without problems, delete the file."""
     path.unlink(missing_ok=True)
     if problems:
         rows = [{"where": error.where, "what": error.what, "remedy": error.remedy} for error in problems]

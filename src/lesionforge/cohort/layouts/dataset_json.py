@@ -33,15 +33,15 @@ def read_dataset_json(folder: Path) -> Description:
     """Read and check ``dataset.json``.
 
     Raises:
-        CohortError: if it is missing, is not JSON, lacks channels, labels or the file ending, or if these cannot be
-            used, see :func:`check_names`.
+        CohortError: if the file is missing, is not JSON, lacks channels, labels or the file ending, or if these are
+            invalid, see :func:`check_names`.
     """
     path = folder / "dataset.json"
     if not path.is_file():
         raise CohortError(folder, "has no dataset.json", "name a cohort folder, or make one with lesionforge import")
     content = read_json(path, remedy="give it channel_names, labels and file_ending")
     if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
-        what = "is of the Medical Segmentation Decathlon, or of nnU-Net v1"
+        what = "belongs to the Medical Segmentation Decathlon or nnU-Net v1"
         remedy = "convert it with nnUNetv2_convert_MSD_dataset or nnUNetv2_convert_old_nnUNet_dataset"
         raise CohortError(path, what, remedy)
     try:
@@ -64,7 +64,7 @@ def read_dataset_json(folder: Path) -> Description:
 
 
 def cohort_name(folder: Path) -> str:
-    """Return the name of a cohort: that of its folder without ``DatasetNNN_``, whatever ``dataset.json`` says."""
+    """Return the name of a cohort: the folder name without ``DatasetNNN_``, whatever ``dataset.json`` says."""
     return re.sub(r"^Dataset\d+_", "", folder.resolve().name)
 
 
@@ -77,7 +77,7 @@ def write_dataset_json(
     file_ending: str,
     name: str = "",
 ) -> None:
-    """Write ``dataset.json``: the keys that nnU-Net requires, and a name, if one is given.
+    """Write ``dataset.json`` with the keys that nnU-Net requires and, if given, a name.
 
     Raises:
         CohortError: see :func:`check_names`.
@@ -93,16 +93,16 @@ def write_dataset_json(
 
 
 def check_names(channels: Sequence[str], labels: Any, where: Path) -> dict[str, int]:
-    """Return the labels, sorted, if a ``dataset.json`` can hold them and the channels.
+    """Check that ``dataset.json`` can hold the channels and labels, and return the labels, sorted.
 
     Raises:
         CohortError: if the labels are not consecutive integers from ``background`` = 0, one of them is nnU-Net's ignore
-            label, two channels have one name, or a name is empty or holds a semicolon or a line break
+            label, two channels have the same name, or a name is empty or holds a semicolon or a line break
             (``missing_channels`` could not list it).
     """
     for channel in channels:
         if not channel.strip() or channel != channel.strip() or ";" in channel or not channel.isprintable():
-            remedy = "use a name without semicolons, line breaks, and spaces at its ends"
+            remedy = "use a name without semicolons, line breaks and spaces at its ends"
             raise CohortError(where, f"{channel!r} cannot be a channel name", remedy)
         if channels.count(channel) > 1:
             raise CohortError(where, f"two channels are named {channel}", "give every channel its own name")
@@ -114,8 +114,8 @@ def _checked_labels(labels: Any, path: Path) -> dict[str, int]:
         _refuse_regions(labels, path)
         ignored = [name for name in labels if str(name).casefold() == "ignore"]
         if ignored:
-            what = f"has an ignore label ({labels[ignored[0]]}), which is no lesion class and is not supported"
-            remedy = "set these voxels to 0 in the label files, or leave their cases out, and take it out of labels"
+            what = f"has an ignore label ({labels[ignored[0]]}), which is not a lesion class and is not supported"
+            remedy = "set these voxels to 0 in the label files, or leave their cases out, and remove it from labels"
             raise CohortError(path, what, remedy)
     whole = isinstance(labels, Mapping) and all(type(value) is int for value in labels.values())
     if not whole or sorted(labels.values()) != list(range(len(labels))) or labels.get("background") != 0:
@@ -134,4 +134,4 @@ def _refuse_regions(labels: Mapping[Any, Any], path: Path) -> None:
     instead = {"background": 0, **{single.get(value, f"class_{value}"): value for value in values}}
     what = f"labels are regions ({', '.join(map(str, regions))}), which are not supported"
     remedy = f"write the classes that the files hold: {json.dumps(instead, ensure_ascii=False)}, without "
-    raise CohortError(path, what, remedy + "regions_class_order, with names of your own")
+    raise CohortError(path, what, remedy + "regions_class_order, with your own names")

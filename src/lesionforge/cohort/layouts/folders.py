@@ -10,7 +10,7 @@ from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
 
 BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
-"""Folders beside the patients' in a BIDS folder."""
+"""Folders of a BIDS folder that are not patients."""
 
 
 def read_folders(
@@ -28,29 +28,29 @@ def read_folders(
 ) -> Cohort:
     """Read a folder whose sub-folders are patients; patient, case and folder have the same name.
 
-    Folders named ``sub-01_ses-1`` and ``sub-01_ses-2``, in BIDS' manner, are cases of the subject ``sub-01``.
+    Folders with BIDS names such as ``sub-01_ses-1`` and ``sub-01_ses-2`` are cases of the subject ``sub-01``.
 
     A pattern is a file name or a glob relative to the patient's folder: ``flair.nii.gz``, ``anat/*_T1w.nii.gz``,
-    ``**/*_dwi.nii.gz``. Where a channel's pattern matches a file that lies directly in ``folder``, that folder is
-    the one patient. A patient without any file of a channel has that channel missing. In a BIDS folder masks and
-    anatomy maps are looked for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``, too.
+    ``**/*_dwi.nii.gz``. If a channel's pattern matches a file directly in ``folder``, that folder is the only patient.
+    A patient without a file for a channel has that channel missing. In a BIDS folder, masks and anatomy maps are also
+    searched for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``.
 
     Args:
         folder: holds the patients' folders.
         channels: channel name → pattern, in the order of the channels.
-        mask: pattern of the lesion mask.
-        anatomy: pattern of the anatomy label map.
-        name: of the cohort; the folder's name unless given.
-        labels: lesion classes; named after the masks' values (``lesion``, or ``lesion_1`` …) unless given.
-        no_mask: what a patient without a mask is.
+        mask: pattern for the lesion mask.
+        anatomy: pattern for the anatomy label map.
+        name: name of the cohort; the folder's name by default.
+        labels: lesion classes; by default named after the masks' values (``lesion``, or ``lesion_1`` …).
+        no_mask: annotation of a patient without a mask.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
-        subject_pattern: a regular expression that finds the subject's id at the beginning of the case's, see
+        subject_pattern: a regular expression that finds the subject's id at the beginning of the case id, see
             :func:`~lesionforge.cohort.layouts.subjects.subject_finder`.
-        on_problem: called with the error of each patient that cannot be used and is left out; raises unless given.
+        on_problem: called with the error of each patient that is left out; raises by default.
 
     Raises:
         CohortError: if no patient is found.
-        ConfigError: if no channel is asked for, a pattern is not a relative path, or matches nobody's file.
+        ConfigError: if no channel is named, a pattern is not a relative path, or a pattern matches nobody's file.
     """
     _check_patterns(channels, mask, anatomy)
     patients, subject = _patients(folder, channels), subject_finder(subject_pattern)
@@ -104,10 +104,10 @@ def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str 
 
 
 def _check_matched(folder: Path, pattern: str | None, files: Sequence[Path | None]) -> None:
-    """Raise ``ConfigError`` for a pattern that matches no patient's file: nothing would be known, or all be healthy."""
+    """Raise ``ConfigError`` for a pattern that matches no patient's file; all patients would count as healthy."""
     if pattern is not None and files and not any(files):
         what = f"no patient in {folder} has a file that matches it"
-        raise ConfigError(repr(pattern), what, "correct the pattern, which begins in the patient's folder, or drop it")
+        raise ConfigError(repr(pattern), what, "correct the pattern, which starts in the patient's folder, or drop it")
 
 
 def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
@@ -124,7 +124,7 @@ def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
 
 
 def _match_map(patient: Path, pattern: str) -> Path | None:
-    """Return the one mask or map of a patient, which may lie among the derivatives of a BIDS folder."""
+    """Return the mask or map of a patient, which may lie among the derivatives of a BIDS folder."""
     made = patient.parent / "derivatives"
     return next(filter(None, (_match(place, pattern) for place in (patient, *_derived(made, patient.name)))), None)
 
@@ -135,7 +135,7 @@ def _derived(folder: Path, patient: str) -> list[Path]:
 
 
 def _match(patient: Path, pattern: str) -> Path | None:
-    """Return the one file of a patient that the pattern names, or ``None``.
+    """Return the file of a patient that matches the pattern, or ``None``.
 
     Raises:
         CohortError: if several files match.
@@ -143,7 +143,7 @@ def _match(patient: Path, pattern: str) -> Path | None:
     files = _glob(patient, pattern)
     if len(files) > 1:
         what = f"{len(files)} files match {pattern} ({files[0].name}, {files[1].name}, …)"
-        raise CohortError(patient, what, "narrow the pattern, or give each session a folder of its own")
+        raise CohortError(patient, what, "narrow the pattern, or give each session its own folder")
     return files[0] if files else None
 
 

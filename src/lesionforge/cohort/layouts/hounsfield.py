@@ -1,4 +1,4 @@
-"""Computed tomography in Hounsfield units, which is trained on through a window."""
+"""Computed tomography in Hounsfield units, clipped to a window before training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def in_window(image: FloatArray, window: Window, file: Path) -> FloatArray:
     Args:
         image: ``(x, y[, z])`` in Hounsfield units.
         window: its two ends, such as 0 and 80 for the brain.
-        file: what the error names.
+        file: the file that the error names.
 
     Raises:
-        CohortError: if all of the scan lies on one side of the window.
+        CohortError: if no intensity of the scan lies in the window.
     """
     low, high = window
     if image.max() <= low or image.min() >= high:

@@ -1,4 +1,4 @@
-"""Lesion classes: which values label files may hold, and what they say about a case."""
+"""Lesion classes: the values that label files may hold, and the annotation of a case that follows from them."""
 
 from collections.abc import Callable, Mapping
 from os.path import commonpath
@@ -13,13 +13,13 @@ from lesionforge.errors import CohortError
 
 NoMask = Literal["unknown", "lesion_free"]
 OnProblem = Callable[[CohortError], None]
-"""Called with the error of a case that a reader cannot use and then leaves out."""
+"""Called with the error of a case that a reader leaves out."""
 
 SMOOTHED = f"save it without anti-aliasing; `binary_masks` takes {ALL_BUT_0}"
 
 
 def fail(problem: CohortError) -> NoReturn:
-    """Raise the problem: the default of every reader, which then stops at the first bad case."""
+    """Raise the problem; the default of every reader, which then stops at the first bad case."""
     raise problem
 
 
@@ -32,7 +32,7 @@ def check_label_values(path: Path, labels: Mapping[str, int]) -> LabelArray:
 
     Raises:
         CohortError: if the file cannot be read, or holds a value that is not a class; 0/255 masks get
-            a remedy of their own.
+            their own remedy.
     """
     label, _ = read_label(path)
     check_classes(label, path, labels)
@@ -50,10 +50,10 @@ def check_classes(label: LabelArray, path: Path, labels: Mapping[str, int]) -> N
 
 
 def consecutive(labels: Mapping[str, int]) -> dict[str, int]:
-    """Return the classes numbered 0, 1, 2, … in the order of their values, as nnU-Net wants them.
+    """Return the classes numbered 0, 1, 2, … in the order of their values, as nnU-Net requires.
 
     Args:
-        labels: class name → the value that the files hold.
+        labels: class name → value in the files.
     """
     numbers = {value: number for number, value in enumerate(sorted(set(labels.values())))}
     return {name: numbers[value] for name, value in labels.items()}
@@ -66,12 +66,12 @@ def renumber(label: LabelArray, labels: Mapping[str, int]) -> LabelArray:
 
 
 def derive_annotation(path: Path, labels: Mapping[str, int], *, binary_masks: bool = False) -> Annotation:
-    """Return *lesion* where the label file has any non-zero voxel, else *lesion_free*.
+    """Return *lesion* if the label file has a non-zero voxel, else *lesion_free*.
 
     Args:
         path: the label file.
         labels: class name → integer.
-        binary_masks: take any value but 0 for the lesion.
+        binary_masks: any non-zero value is the lesion.
 
     Raises:
         CohortError: see :func:`check_label_values`.
@@ -91,13 +91,13 @@ def annotate(
 
     Args:
         masks: case id → mask file.
-        labels: the classes, or ``None`` to name them after the values that the masks hold: ``lesion`` for a
-            single class, else ``lesion_1`` … ``lesion_k``.
+        labels: the classes, or ``None`` to name them after the values of the masks: ``lesion`` for a single class,
+            else ``lesion_1`` … ``lesion_k``.
         binary_masks: any non-zero value is the lesion.
         on_problem: called with the error of each mask that cannot be used; its case gets no annotation.
 
     Raises:
-        CohortError: if the classes are to be named and the values are not 1 … k.
+        CohortError: if ``labels`` is ``None`` and the values are not 1 … k.
     """
     annotations: dict[str, Annotation] = {}
     values: set[int] = set()
@@ -139,7 +139,7 @@ def _name_classes(values: set[int], masks: Mapping[str, Path]) -> dict[str, int]
         where = Path(commonpath([path.parent for path in masks.values()]))
         named = " ".join(f"`label=NAME={value}`" for value in sorted(values))
         what = f"the masks hold the values {sorted(values)}, not 1 … k"
-        raise CohortError(where, what, f"name each class, {named}, and they are renumbered")
+        raise CohortError(where, what, f"name each class, {named}, to renumber them")
     if len(values) <= 1:
         return {"background": 0, "lesion": 1}
     return {"background": 0, **{f"lesion_{value}": value for value in sorted(values)}}

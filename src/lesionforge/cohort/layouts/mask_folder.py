@@ -1,4 +1,4 @@
-"""A folder of lesion label maps without scans: what a mask generator is trained on."""
+"""A folder of lesion label maps without scans, to train a mask generator on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from lesionforge.errors import CohortError, told
 def read_masks(folder: Path, *, on_problem: OnProblem = fail) -> Cohort:
     """Read the label maps of a folder as a cohort without channels.
 
-    A file named in BIDS' manner, ``sub-LABEL_….nii.gz``, is of the subject ``sub-LABEL``; any other is its own. The
-    classes are 0 and the greatest value found; 0/255 is refused.
+    A file with a BIDS name, ``sub-LABEL_….nii.gz``, belongs to the subject ``sub-LABEL``; any other file is its own
+    subject. The classes are 0 to the greatest value found; 0/255 is refused.
 
     Args:
         folder: holds ``.nii.gz``, ``.nii`` or ``.png`` files.
-        on_problem: called with the error of each file that cannot be used and is left out, empty ones included;
-            raises unless given.
+        on_problem: called with the error of each file that is left out, including empty ones; raises by default.
 
     Raises:
         CohortError: if the folder is missing or holds no lesion.

@@ -43,24 +43,23 @@ Missing = Literal["leave_out", "zero_fill"]
 def read_nnunet(
     folder: Path, *, binary_masks: bool = False, subject_pattern: str | None = None, on_problem: OnProblem = fail
 ) -> Cohort:
-    """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` where they exist.
+    """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` if they exist.
 
-    Without ``cases.csv`` the cases are those of ``imagesTr`` and each is its own subject, unless its name is one of
-    BIDS, ``sub-01_ses-1``, or ``subject_pattern`` says more. An annotation that the
-    table does not give comes from the label file: *lesion* where it has any non-zero voxel, *lesion_free* where it
-    has none, *unknown* where there is no file. Images are not opened. What a synthesizer drew must be called so: a
-    table that is gone, or says less than the records in ``provenance``, is an error.
+    Without ``cases.csv`` the cases are those of ``imagesTr``, and each is its own subject, unless it has a BIDS name
+    such as ``sub-01_ses-1`` or ``subject_pattern`` is given. An annotation that the table does not give comes from the
+    label file: *lesion* if it has a non-zero voxel, *lesion_free* if it has none, *unknown* if there is no file. Images
+    are not opened. A drawn cohort whose table is missing, or says less than the records in ``provenance``, is an error.
 
     Args:
-        folder: holds ``dataset.json``.
+        folder: the cohort folder, which holds ``dataset.json``.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
-        subject_pattern: a regular expression that finds the subject's id at the beginning of the case's, see
+        subject_pattern: a regular expression that finds the subject's id at the beginning of the case id, see
             :func:`~lesionforge.cohort.layouts.subjects.subject_finder`; for folders without subjects in ``cases.csv``.
-        on_problem: called with the error of each case that cannot be used and is left out; raises unless given.
+        on_problem: called with the error of each case that is left out; raises by default.
 
     Raises:
-        ConfigError: if ``cases.csv`` names subjects and there is a pattern, too.
-        CohortError: if ``dataset.json`` or ``cases.csv`` cannot be used, or there is no case.
+        ConfigError: if ``cases.csv`` names subjects and a pattern is given.
+        CohortError: if ``dataset.json`` or ``cases.csv`` is invalid, or there is no case.
     """
     description = read_dataset_json(folder)
     table = folder / "cases.csv"
@@ -92,7 +91,7 @@ def read_nnunet(
 def case_files(
     folder: Path, case_id: str, n_channels: int, file_ending: str, *, images: str = "imagesTr"
 ) -> tuple[list[Path], Path]:
-    """Return where the channels and the label of a case lie in a cohort folder."""
+    """Return the files of the channels and the label of a case in a cohort folder."""
     names = [folder / images / f"{case_id}_{number:04d}{file_ending}" for number in range(n_channels)]
     return names, folder / "labelsTr" / f"{case_id}{file_ending}"
 
@@ -148,16 +147,16 @@ def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool
 
 @dataclass(frozen=True, kw_only=True)
 class WriteReport:
-    """What became of the cases of a cohort on writing it.
+    """The result of writing a cohort.
 
     Attributes:
-        cohort: the cases that were written, as read back.
+        cohort: the written cases, as read back.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
-        converted: cases whose ADC map was brought to 10⁻³ mm²/s.
-        renumbered: lesion class → its value in the source, of the classes that got another one.
-        dropped_columns: the further columns of ``cases.csv`` that were not asked for.
-        problems: the errors of the cases that could not be used and were left out.
+        converted: cases whose ADC map was converted to 10⁻³ mm²/s.
+        renumbered: lesion class → its value in the source, for the classes with a new value.
+        dropped_columns: further columns of ``cases.csv`` that were left out.
+        problems: errors of the cases that were left out.
     """
 
     cohort: Cohort
@@ -183,23 +182,23 @@ def write_nnunet(
 ) -> WriteReport:
     """Write a cohort in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr``.
 
-    Each case is read and checked first; a bad one is left out and listed in ``problems.csv``. Of an image the stored
-    values, data type, scaling and geometry are written, and nothing else that its file says; whatever is written is
-    read back. Label and anatomy take the geometry of the image; where the classes are not 1 … k, they are numbered so
-    in the order of their values. A lesion-free case gets an all-zero label; a case whose lesions are not outlined goes
-    to ``imagesTs`` and has no label. Cases with missing channels are listed in ``missing.csv``. A channel named ADC is
-    written in 10⁻³ mm²/s, whatever unit its file has. ``dataset.json`` is written last.
+    Each case is read and checked first; a bad case is left out and listed in ``problems.csv``. Only the stored values,
+    data type, scaling and geometry of an image are written. Every written file is read back. Label and anatomy take
+    the geometry of the image; classes other than 1 … k are renumbered in the order of their values. A lesion-free case
+    gets an all-zero label; a case without a mask of its lesions goes to ``imagesTs`` and has no label. Cases with
+    missing channels are listed in ``missing.csv``. A channel named ADC is written in 10⁻³ mm²/s, whatever its unit.
+    ``dataset.json`` is written last.
 
     Args:
-        cohort: what to write.
-        folder: a new or empty folder, by custom ``DatasetNNN_Name``.
-        missing: leave cases with missing channels out, or fill those channels with zeros.
-        binary_masks: store every value of a mask but 0 as class 1.
-        problems: errors of cases that were left out already on reading, to be listed with the others.
-        anatomy: makes the anatomy map of each case, from all its channels, instead of the one that it has.
-        structures: what the values of the anatomy maps mean.
-        window: of channels named CT, in Hounsfield units; they are clipped to it, and its lower end becomes 0.
-        columns: which of the further columns of ``cases.csv`` to write, besides those that a synthesizer makes.
+        cohort: the cohort to write.
+        folder: a new or empty folder, usually ``DatasetNNN_Name``.
+        missing: leave out cases with missing channels, or fill these channels with zeros.
+        binary_masks: store every value of a mask except 0 as class 1.
+        problems: errors of cases that the reader left out, to be listed with the others.
+        anatomy: makes the anatomy map of each case from all its channels, in place of an existing map.
+        structures: the meaning of the values of the anatomy maps.
+        window: window in Hounsfield units for channels named CT; they are clipped to it, and its lower end becomes 0.
+        columns: further columns of ``cases.csv`` to write, besides those that a synthesizer makes.
 
     Raises:
         OutputError: if the folder is not empty.
@@ -213,7 +212,7 @@ def write_nnunet(
         if not any(column in case.extra for case in cohort):
             raise CohortError(cohort.name, f"its table has no further column {column!r}", "see its first line")
     if window is not None and (file_ending == ".png" or "CT" not in cohort.channels):
-        what = "has no channel CT in Hounsfield units, which are those of NIfTI files"
+        what = "has no channel CT in NIfTI files, to which a window applies"
         raise CohortError(cohort.name, what, "leave the window out")
     claim_output(folder)
     incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
@@ -231,7 +230,7 @@ def write_nnunet(
             _remove(case, folder, len(cohort.channels), file_ending)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
-        remedy = "correct these" if found else "add `missing=zero_fill`, or the channels that are missing"
+        remedy = "correct these" if found else "add `missing=zero_fill`, or add the missing channels"
         raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
     if structures is not None:
         write_structures(folder, structures)
@@ -315,7 +314,7 @@ def _write_case(
 
 
 def _remove(case: Case, folder: Path, n_channels: int, file_ending: str) -> None:
-    """Delete what was written of a case before it turned out that it cannot be used."""
+    """Delete the files of a case that cannot be used after all."""
     for images in ("imagesTr", "imagesTs"):
         files, label = case_files(folder, case.case_id, n_channels, file_ending, images=images)
         for path in (*files, label, folder / "anatomyTr" / label.name):

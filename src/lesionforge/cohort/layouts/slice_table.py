@@ -21,21 +21,21 @@ def read_slices(
     binary_masks: bool = False,
     on_problem: OnProblem = fail,
 ) -> Cohort:
-    """Read slices listed in a table with the columns ``slice_id``, ``subject_id``, ``image`` and, if any, ``mask``.
+    """Read slices listed in a table with the columns ``slice_id``, ``subject_id``, ``image`` and optionally ``mask``.
 
-    Paths are relative to the table. Further columns are kept; those of ``cases.csv`` have their meaning there.
+    Paths are relative to the table. Further columns are kept; columns of ``cases.csv`` keep their meaning.
 
     Args:
         source: the table, or a folder that holds it as ``slices.csv``.
-        name: of the cohort; the folder's name unless given.
-        channel: what the images show.
-        labels: lesion classes; named after the masks' values (``lesion``, or ``lesion_1`` …) unless given.
-        no_mask: what a slice without a mask is, if no ``annotation`` column says it.
+        name: name of the cohort; the folder's name by default.
+        channel: name of the image channel.
+        labels: lesion classes; by default named after the masks' values (``lesion``, or ``lesion_1`` …).
+        no_mask: annotation of a slice without a mask, if no ``annotation`` column gives it.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
-        on_problem: called with the error of each slice that cannot be used and is left out; raises unless given.
+        on_problem: called with the error of each slice that is left out; raises by default.
 
     Raises:
-        CohortError: if the table cannot be used.
+        CohortError: if the table is invalid.
     """
     table = source / "slices.csv" if source.is_dir() else source
     rows = read_table(table, ["slice_id", "subject_id", "image"])

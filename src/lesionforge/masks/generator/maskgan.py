@@ -5,8 +5,8 @@ A Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, equation 3) on w
     critic:     min  D(G(z)) − D(y) + λ_gp (‖∇D(x̂)‖₂ − 1)²
     generator:  min  −D(G(z))
 
-y is a real mask with one channel for the background and one for each lesion class, G(z) the generator's softmax. A
-lesion lies where the background has less than one half.
+y is a real mask with one channel for the background and one for each lesion class; G(z) is the generator's softmax. A
+voxel is a lesion if the background has less than one half.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class MaskGAN(MaskSource):
     """A trained mask generator.
 
     Attributes:
-        info: what it was trained on and how.
-        generator: latent vector to logits.
-        grid: where its masks lie.
+        info: training cases and settings.
+        generator: network from latent vector to logits.
+        grid: grid of its masks.
     """
 
     def __init__(self, info: ModelInfo, generator: MaskGenerator, grid: TemplateGrid) -> None:
@@ -138,8 +138,8 @@ class MaskGAN(MaskSource):
         """Return ``(n, x, y, z)`` masks in template space.
 
         Args:
-            n: how many.
-            rng: all randomness comes from it.
+            n: number of masks.
+            rng: source of all randomness.
         """
         latent = rng.standard_normal((n, self.config.latent), np.float32)
         return np.stack([_classes(shares[1:]) for shares in self._shares(latent)])
@@ -149,10 +149,10 @@ class MaskGAN(MaskSource):
 
         Raises:
             ConfigError: if the scan is a slice.
-            CohortError: if it has no brain.
+            CohortError: if the scan shows no brain.
         """
         if scan.spatial_dims != 3:
-            raise ConfigError(scan.case.case_id, "is a slice, but maskgan draws volumes", "use masks of another source")
+            raise ConfigError(scan.case.case_id, "is a slice, but maskgan draws volumes", "use another mask source")
         shares = self._shares(rng.standard_normal((1, self.config.latent), np.float32))[0]
         mask = _classes(self.grid.put(shares[1:], scan))
         mask, corner = crop_to_lesion(mask) if mask.any() else (mask, None)
@@ -161,7 +161,7 @@ class MaskGAN(MaskSource):
     def sample(self, scan: Scan, rng: np.random.Generator, **options: Any) -> PlacedMask:
         """Draw masks until one fits; see :meth:`MaskSource.sample`.
 
-        ``min_volume`` is at least that of the model's ``min_voxels``, on the scale of this brain.
+        ``min_volume`` is at least the volume of the model's ``min_voxels`` on the scale of this brain.
         """
         shrunk = abs(float(np.linalg.det(self.grid.from_scan(scan)[:3, :3]))) if scan.spatial_dims == 3 else 1.0
         least = self.config.min_voxels * self.grid.voxel_mm3 / shrunk
@@ -169,7 +169,7 @@ class MaskGAN(MaskSource):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all that is kept."""
+        """The SHA-256 of all tensors."""
         return digest_of_tensors(self.tensors())
 
     def to(self, device: str) -> Self:
@@ -178,7 +178,7 @@ class MaskGAN(MaskSource):
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what ``model.safetensors`` keeps."""
+        """Return the tensors of ``model.safetensors``."""
         tensors = {f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()}
         grid = {"affine": self.grid.affine, "mean": self.grid.brain.mean, "covariance": self.grid.brain.covariance}
         kept = {f"grid.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in grid.items()}
@@ -194,14 +194,14 @@ class MaskGAN(MaskSource):
 
         Args:
             folder: the model folder.
-            device: where to draw.
+            device: the device to draw on.
 
         Raises:
-            ModelError: if it is none, or one of another kind.
+            ModelError: if it is not a model folder, or a model of another kind.
         """
         info = read_info(folder)
         if info.method != METHOD:
-            raise ModelError(folder, f"is a model of {info.method}", f"name one that `train {METHOD}` made")
+            raise ModelError(folder, f"is a model of {info.method}", f"name a model that `train {METHOD}` made")
         tensors = read_tensors(folder)
         with must_fit(folder):
             config = MaskGANConfig.model_validate(info.config)
@@ -219,7 +219,7 @@ class MaskGAN(MaskSource):
 
 
 def _classes(shares: FloatArray) -> LabelArray:
-    """Return the likeliest class where the ``(class, x, y, z)`` shares add up to one half or more, 0 elsewhere."""
+    """Return the likeliest class where the ``(class, x, y, z)`` shares sum to one half or more, 0 elsewhere."""
     return np.where(shares.sum(0) >= 0.5, shares.argmax(0) + 1, 0).astype(np.int16)
 
 

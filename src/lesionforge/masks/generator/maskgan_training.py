@@ -1,4 +1,4 @@
-"""Training of the lesion-mask GAN: its masks, its step, and an eye on what it draws."""
+"""Training of the mask generator: its items, its step, and the check for degenerate masks."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class MaskGANConfig(MethodConfig):
     Attributes:
         size: voxels of a mask along x, y, z; they cover the brain of the MNI152 template.
         latent: length of the latent vector.
-        channels: widths of the generator's steps; with n of them its first grid is doubled n times.
-        start: size of the first grid; the smallest that suffices unless given.
-        head_kernel: width of the generator's last convolution; with 7, the paper's, it takes most of the time.
+        channels: widths of the generator's steps; with n widths the first grid is doubled n times.
+        start: size of the first grid; by default the smallest that suffices.
+        head_kernel: width of the generator's last convolution; 7, as in the paper, takes most of the time.
         width: factor on all widths of both networks.
         lambda_gp: weight of the gradient penalty.
         mirror: mirror every other training mask between left and right.
-        held_out: share of the subjects whose masks are not trained on, but compared with those drawn.
-        min_voxels: fewest voxels of a drawn mask, on this grid, that must lie where lesions may be.
+        held_out: share of the subjects whose masks are held out and compared with drawn masks.
+        min_voxels: least number of voxels of a drawn mask, on this grid, that must lie where lesions may be.
         optimiser: see :class:`AdversarialConfig`.
     """
 
@@ -57,12 +57,12 @@ class MaskGANConfig(MethodConfig):
     @model_validator(mode="after")
     def _no_pool(self) -> Self:
         if self.optimiser.pool_size:
-            raise ValueError("optimiser.pool_size is not 0, but a critic under wgan judges new fakes alone")
+            raise ValueError("optimiser.pool_size is not 0, but a critic under wgan judges only new fakes")
         return self
 
 
 def make_generator(config: MaskGANConfig, classes: int) -> MaskGenerator:
-    """Return the generator that the options ask for: a channel for the background and one for each class."""
+    """Return a generator with a channel for the background and one for each class."""
     return MaskGenerator(
         spatial_dims=3,
         size=config.size,
@@ -101,9 +101,9 @@ class MaskItems(Dataset[dict[str, Tensor]]):
 
     Args:
         masks: ``(n, x, y, z)`` classes, numbered from 1.
-        classes: how many there are.
-        mirror: flip every other one along x.
-        seed: all randomness comes from it and the draw number.
+        classes: number of classes.
+        mirror: flip every other mask along x.
+        seed: an item depends only on the seed and the draw number.
     """
 
     def __init__(self, masks: LabelArray, classes: int, *, mirror: bool, seed: int) -> None:
@@ -122,11 +122,11 @@ class MaskItems(Dataset[dict[str, Tensor]]):
 
 
 def degeneracies(masks: LabelArray, brain_voxels: float) -> dict[str, float]:
-    """Return the shares of masks that are empty, full (over half of the brain) and like another one (Dice over 0.95).
+    """Return the shares of masks that are empty, full (over half of the brain) and alike (Dice over 0.95 to another).
 
     Args:
         masks: ``(n, x, y, z)``.
-        brain_voxels: how many voxels a brain has.
+        brain_voxels: number of voxels of a brain.
     """
     flat = (masks > 0).reshape(len(masks), -1)
     volumes = flat.sum(1)
@@ -141,7 +141,7 @@ def degeneracies(masks: LabelArray, brain_voxels: float) -> dict[str, float]:
 
 
 class Watch(Callback):
-    """At the end of every epoch, looks for degenerate masks: the shares go to the log, a line says it once a kind.
+    """Checks for degenerate masks at the end of every epoch; logs the shares and reports each kind once.
 
     Args:
         draw: returns ``(n, x, y, z)`` masks.
@@ -166,7 +166,7 @@ class Watch(Callback):
 
 
 def picture(drawn: LabelArray, real: LabelArray) -> Figure:
-    """Return a figure of masks, drawn above real, each seen from above: how much lesion lies along z."""
+    """Return a figure of masks, drawn above real ones, each as the amount of lesion along z."""
     columns = min(8, len(drawn), len(real))
     figure = Figure(figsize=(1.3 * columns, 3.4), layout="constrained")
     for row, (name, masks) in enumerate({"drawn": drawn, "real": real}.items()):

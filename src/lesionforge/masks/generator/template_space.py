@@ -1,4 +1,4 @@
-"""Lesion masks of different brains, brought to the grid of the MNI152 template."""
+"""Lesion masks of different brains, resampled to the grid of the MNI152 template."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FEWEST_MASKS = 20
 def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fail) -> tuple[Cohort, LabelArray]:
     """Return the lesion cases of ``cohort`` that can be used, and their masks in template space.
 
-    A case with a scan is brought there by the affine between its brain and the template's; one without is taken to be
-    there already.
+    The affine between its brain and the template's maps a case with a scan; a case without a scan is assumed to be in
+    template space.
 
     Args:
         cohort: volumes with lesions.
-        grid: where the masks are wanted.
-        on_problem: called with the error of each case that is left out; raises unless given.
+        grid: the target grid of the masks.
+        on_problem: called with the error of each case that is left out; raises by default.
 
     Returns:
         the cases, and ``(n, x, y, z)`` classes.
 
     Raises:
-        CohortError: if fewer than 20 masks are left, or all of them are alike.
+        CohortError: if fewer than 20 masks are left, or all masks are equal.
     """
     cases, masks, problems = [], [], list[CohortError]()
     for case in cohort.with_lesions().in_order():
@@ -43,7 +43,7 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
                 to_label = to_label @ np.linalg.inv(grid.from_scan(load_scan(case, [next(iter(case.images))])))
             mask = grid.take(label, to_label)
             if not mask.any():
-                raise CohortError(case.label, "lies outside the MNI152 brain", "bring it to MNI space, or add scans")
+                raise CohortError(case.label, "lies outside the MNI152 brain", "register it to MNI space, or add scans")
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)
@@ -52,7 +52,7 @@ def take_masks(cohort: Cohort, grid: TemplateGrid, *, on_problem: OnProblem = fa
         masks.append(mask)
     if len(masks) < FEWEST_MASKS:
         what = f"has {len(masks)} usable lesion masks, fewer than {FEWEST_MASKS}"
-        raise CohortError(cohort.name, told(what, problems), "add masks, or draw them with `masks=edited` instead")
+        raise CohortError(cohort.name, told(what, problems), "add masks, or use `masks=edited` instead")
     if all(np.array_equal(mask, masks[0]) for mask in masks[1:]):
         raise CohortError(cohort.name, "all its lesion masks are alike", "name a folder of different masks")
     return cohort.with_cases(cases), np.stack(masks)

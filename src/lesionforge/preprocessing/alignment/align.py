@@ -1,8 +1,8 @@
-"""Every scan of a cohort on one grid over the MNI152 brain: what the stroke paper does before anything else.
+"""Every scan of a cohort on one grid over the MNI152 brain, the first step of the stroke paper.
 
 Platscher, Zopes, Federau, arXiv 2010.02745: registration to MNI space, 128 × 128 × 40 voxels, four slices dropped at
-either end, background cut at an intensity of 35. Its clipping and scaling are done by
-:class:`~lesionforge.preprocessing.pipeline.Preprocessing` when a network is trained.
+either end, background cut at an intensity of 35. Its clipping and scaling are part of
+:class:`~lesionforge.preprocessing.pipeline.Preprocessing`, which runs when a network is trained.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ Background = float | Literal["auto", "none"]
 Registration = Literal["moments", "ants"]
 
 LEAST_DICE = 0.8
-"""Between a brain and the template's: what is below wants to be looked at."""
+"""Between a brain and the template's; look at scans below it."""
 PAPERS_CUT = 35.0
 EIGHT_BIT = 255.0
 CORNER = 8
-"""An eighth of each axis, at all eight corners of a scan, shows air."""
+"""An eighth of each axis, at all eight corners of a scan, is assumed to show air."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignReport:
-    """What became of the cases of a cohort on aligning it.
+    """The result of aligning a cohort.
 
     Attributes:
         written: the cohort, and the errors of the cases that were left out.
-        poor: the cases whose Dice with the template's brain is below :data:`LEAST_DICE`, with it.
+        poor: cases whose Dice with the template's brain is below :data:`LEAST_DICE` → that Dice.
     """
 
     written: WriteReport
@@ -54,7 +54,7 @@ class AlignReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Aligner:
-    """Brings a scan onto a grid over the template's brain; see :func:`align_cohort`."""
+    """Resamples scans to a grid over the template's brain; see :func:`align_cohort`."""
 
     size: tuple[int, ...]
     drop: int
@@ -63,7 +63,7 @@ class Aligner:
 
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:
-            raise ConfigError("`size`", f"{self.size} is no size of a volume", "write, for example, 128,128,40")
+            raise ConfigError("`size`", f"{self.size} is not the size of a volume", "write, for example, 128,128,40")
         if not 0 <= 2 * self.drop < self.size[2]:
             what = f"dropping {self.drop} of {self.size[2]} slices at either end leaves none"
             raise ConfigError("`drop`", what, "choose fewer")
@@ -76,7 +76,7 @@ class Aligner:
         """Return the 4×4 affine from a scan's millimetres to the template's.
 
         Raises:
-            CohortError: if the scan has no brain to go by, or cannot be registered.
+            CohortError: if no brain is found in the scan, or it cannot be registered.
         """
         if self.registration == "moments":
             return grid.from_scan(scan)
@@ -85,17 +85,17 @@ class Aligner:
         return affine_by_ants(scan, grid)
 
     def align(self, scan: Scan) -> Scan:
-        """Return a scan on the grid, without the slices to be dropped.
+        """Return a scan on the grid, without the dropped slices.
 
         Images are interpolated linearly, anatomy and region by the nearest voxel. Lesions keep their volume as far as
-        whole voxels can (:meth:`TemplateGrid.take`), and each that is too small for that gets a voxel: the nearest
-        voxel alone loses lesions thinner than a slice.
+        whole voxels can (:meth:`TemplateGrid.take`), and a lesion that is too small for that gets one voxel; the
+        nearest voxel alone would lose lesions thinner than a slice.
 
         Raises:
-            CohortError: if the scan is a slice, has no brain, loses its lesions, or is dark below the cut.
+            CohortError: if the scan is a slice, has no brain, loses its lesions, or lies entirely below the cut.
         """
         if scan.spatial_dims != 3:
-            raise CohortError(scan.case.case_id, "is a slice, but volumes are aligned", "leave it out")
+            raise CohortError(scan.case.case_id, "is a slice, but only volumes can be aligned", "leave it out")
         scan, grid = with_region(scan), TemplateGrid.covering(self.size)
         to_scan = inverse(self.to_template(scan, grid) @ scan.affine)
         region = ndimage.binary_fill_holes(scan.region)
@@ -114,7 +114,7 @@ class Aligner:
         return kept
 
     def _image(self, scan: Scan, number: int, grid: TemplateGrid, to_scan: Matrix) -> FloatArray:
-        """Return ``(x, y, z)`` a channel on the grid, its background cut; air around the scan is as dark as in it."""
+        """Return a channel ``(x, y, z)`` on the grid with its background cut; around the scan is air."""
         image = scan.image[number]
         aligned = grid.resample(image, to_scan, order=1, outside=min(0.0, float(image.min())))
         if self.background == "none":
@@ -122,7 +122,7 @@ class Aligner:
         cut = _estimate_background(image) if self.background == "auto" else self.background
         aligned[aligned < cut] = 0
         if not aligned.any():
-            what = f"no intensity of channel {scan.channels[number]} reaches the background's cut of {cut:g}"
+            what = f"no intensity of channel {scan.channels[number]} reaches the background cut of {cut:g}"
             raise CohortError(scan.case.case_id, what, "choose a lower `background`, or none")
         return aligned
 
@@ -139,29 +139,29 @@ def align_cohort(
     columns: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AlignReport:
-    """Write a cohort of volumes anew, all on one grid over the MNI152 brain, with ``alignment.csv``.
+    """Write a cohort of volumes with all scans on one grid over the MNI152 brain, and ``alignment.csv``.
 
     Args:
-        folder: the cohort.
+        folder: the cohort folder.
         out: a new or empty folder.
         size: voxels along x, y and z of the grid that just holds the template's brain.
-        drop: how many slices are dropped at the top, and at the bottom.
-        background: intensities below this become 0; ``auto``: below 35, but in channels that end at 255 or lower
-            those no higher than the air in the scan's corners; ``none``: they stay.
-        registration: by the ``moments`` of the brains, or from there on by ``ants``, if antspyx is installed.
-        columns: further ones of ``cases.csv`` to take along.
-        progress: called with the cases that are done, and their number.
+        drop: number of slices to drop at the top and at the bottom.
+        background: intensities below this become 0; ``auto``: below 35, but in channels that end at 255 or lower,
+            intensities no higher than the air in the scan's corners; ``none``: all stay.
+        registration: by the ``moments`` of the brains, or starting from there by ``ants``, if antspyx is installed.
+        columns: further columns of ``cases.csv`` to keep.
+        progress: called with the number of finished cases and the total number.
 
     Raises:
         ConfigError: if an option does not fit, or antspyx is missing.
-        CohortError: if the cohort cannot be read, is one of slices, or no case could be aligned.
+        CohortError: if the cohort cannot be read, consists of slices, or no case can be aligned.
         OutputError: if the output folder is not empty.
     """
     aligner = Aligner(size=tuple(size), drop=drop, background=background, registration=registration)
     problems: list[CohortError] = []
     cohort = read_cohort(folder, on_problem=problems.append)
     if any(case.file_ending == ".png" for case in cohort):
-        raise CohortError(folder, "is a cohort of slices, but volumes are aligned", "name a cohort of volumes")
+        raise CohortError(folder, "is a cohort of slices, but only volumes can be aligned", "name a cohort of volumes")
     claim_output(out)
     cases, rows = [], []
     with scratch(out) as temporary:
@@ -200,7 +200,7 @@ def _without_ends(scan: Scan, drop: int) -> Scan:
 
 
 def _take_all(grid: TemplateGrid, label: LabelArray, to_scan: Matrix) -> LabelArray:
-    """Return a label map on the grid; a lesion that is lost there gets the voxel that most of it falls into."""
+    """Return a label map on the grid; a lesion that would be lost gets the voxel that holds most of it."""
     taken = grid.take(label, to_scan)
     from_scan = inverse(to_scan @ grid.affine)
     parts, number = ndimage.label(label > 0, structure=np.ones((3, 3, 3)))
@@ -215,7 +215,7 @@ def _take_all(grid: TemplateGrid, label: LabelArray, to_scan: Matrix) -> LabelAr
 
 
 def _estimate_background(image: FloatArray) -> float:
-    """Return the cut of ``auto`` for a channel ``(x, y, z)``: the paper's, or for 8 bit just above the corners' air."""
+    """Return the cut of ``auto`` for a channel ``(x, y, z)``: that of the paper, or for 8 bit just above the air."""
     if image.max() > EIGHT_BIT:
         return PAPERS_CUT
     ends = [np.r_[: n // CORNER, n - n // CORNER : n] for n in image.shape]
@@ -242,7 +242,7 @@ def _save(scan: Scan, cohort: Cohort, folder: Path) -> Case:
 
 
 def _measure(aligned: Scan, aligner: Aligner) -> Row:
-    """Return how well the brain fits the template's, and which share of the lesions lies in parenchyma or brain."""
+    """Return the Dice of the brain with the template's, and the share of lesions in parenchyma or brain."""
     region = aligned.region
     assert region is not None
     template = TemplateGrid.covering(aligner.size).template_brain()
@@ -253,7 +253,7 @@ def _measure(aligned: Scan, aligner: Aligner) -> Row:
 
 
 def _lesion_places(aligned: Scan) -> BoolArray:
-    """Return where lesions may lie: parenchyma if the anatomy is known, else the brain."""
+    """Return the voxels where lesions may lie: parenchyma if the anatomy is known, else the brain."""
     place = with_region(replace(aligned, region=None)).region if aligned.anatomy is not None else aligned.region
     assert place is not None
     return place

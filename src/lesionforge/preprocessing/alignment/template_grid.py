@@ -1,4 +1,4 @@
-"""A grid over the MNI152 template's brain: masks and maps of different brains come there, and back."""
+"""A grid over the MNI152 template's brain, to and from which masks and maps of different brains are mapped."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class TemplateGrid:
 
     @property
     def brain_voxels(self) -> float:
-        """About how many voxels the template's brain has: as an ellipsoid of its moments would."""
+        """Approximate number of voxels of the template's brain: that of an ellipsoid with its moments."""
         return float(4 / 3 * np.pi * np.sqrt(np.linalg.det(5 * self.brain.covariance)) / self.voxel_mm3)
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel, in mm³."""
         return float(np.prod(self.spacing))
 
     def template_brain(self) -> BoolArray:
-        """Return ``(x, y, z)`` the template's brain on this grid."""
+        """Return the template's brain ``(x, y, z)`` on this grid."""
         mask, affine = mni_brain()
         return self.resample(mask, inverse(affine), order=0)
 
@@ -74,7 +74,7 @@ class TemplateGrid:
             array: ``(x, y, z)``.
             to_array: 4×4, this grid's millimetres to the array's voxel indices.
             order: 0 for the nearest voxel, 1 for linear interpolation.
-            outside: what lies beyond the array.
+            outside: value beyond the array.
         """
         to_index = to_array @ self.affine
         options = {"offset": to_index[:3, 3], "output_shape": self.size, "order": order, "cval": outside}
@@ -104,10 +104,10 @@ class TemplateGrid:
         return taken.reshape(self.size)
 
     def put(self, probabilities: FloatArray, scan: Scan) -> FloatArray:
-        """Return ``(channel, x, y, z)`` maps of this grid in a scan, by the affine between the two brains; 0 outside.
+        """Map ``(channel, x, y, z)`` from this grid to a scan by the affine between the two brains; 0 outside.
 
         Raises:
-            CohortError: if the scan has no brain to go by.
+            CohortError: if no brain is found in the scan.
         """
         to_index = inverse(self.affine) @ self.from_scan(scan) @ scan.affine
         options = {"offset": to_index[:3, 3], "output_shape": scan.spatial_shape, "order": 1}
@@ -117,7 +117,7 @@ class TemplateGrid:
         """Return the 4×4 affine from a scan's millimetres to the template's.
 
         Raises:
-            CohortError: if the scan has no brain to go by.
+            CohortError: if no brain is found in the scan.
         """
         region = with_region(scan).region
         assert region is not None

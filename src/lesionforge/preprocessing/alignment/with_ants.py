@@ -1,4 +1,4 @@
-"""What the optional package antspyx does: affine registration to the MNI152 template, and tissue classes by Atropos."""
+"""Affine registration to the MNI152 template and tissue classes by Atropos, with the optional package antspyx."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def load_ants(option: str) -> ModuleType:
     """Return the package ``ants``.
 
     Args:
-        option: what asked for it, which an error names.
+        option: the option that needs the package; an error names it.
 
     Raises:
-        ConfigError: if it is not installed.
+        ConfigError: if antspyx is not installed.
     """
     try:
         import ants
@@ -45,12 +45,12 @@ def load_ants(option: str) -> ModuleType:
 def affine_by_ants(scan: Scan, grid: TemplateGrid) -> Matrix:
     """Return the 4×4 affine from a scan's millimetres to the template's, by mutual information with its T1.
 
-    It starts where the moments of the two brains agree: the brain in the first channel is brought to the template so,
-    at 2 mm, and registered there. What is further than 2 mm from the brain is left out, as the template has no skull
-    either. One thread and a fixed seed: the same scan gives the same affine.
+    The registration starts where the moments of the two brains agree: the brain in the first channel is mapped to the
+    template in this way, at 2 mm, and registered there. Voxels further than 2 mm from the brain are left out, since the
+    template has no skull. With one thread and a fixed seed, the same scan gives the same affine.
 
     Raises:
-        CohortError: if the scan has no brain to start from, or the registration fails.
+        CohortError: if no brain is found in the scan, or the registration fails.
         ConfigError: if antspyx is not installed.
     """
     ants = load_ants("`registration=ants`")
@@ -72,21 +72,21 @@ def affine_by_ants(scan: Scan, grid: TemplateGrid) -> Matrix:
                 outprefix=str(folder / "found"),
             )
         except RuntimeError as error:
-            remedy = "look at it, or use `registration=moments`"
+            remedy = "look at the scan, or use `registration=moments`"
             raise CohortError(scan.case.case_id, f"could not be registered ({error})", remedy) from error
         back = _matrix(ants.read_transform(found["fwdtransforms"][0]))
     return inverse(back) @ start
 
 
 def atropos_classes(scan: Scan, *, classes: int = 3) -> LabelArray:
-    """Return ``(x, y[, z])`` classes of the brain by Atropos over the channels, 1 the darkest in the first; 0 outside.
+    """Return classes ``(x, y[, z])`` of the brain by Atropos; 1 is the darkest in the first channel, 0 is outside.
 
-    Unlike k-means, neighbours pull a voxel towards their class. Lesions do not take part; each of their voxels gets the
-    class whose mean is nearest.
+    Unlike in k-means, neighbours pull a voxel towards their class. Lesions do not take part; each lesion voxel gets the
+    class with the nearest mean.
 
     Args:
-        scan: its brain is its region if it has one, else it is found; of its channels the first six count.
-        classes: how many.
+        scan: the scan; its region counts as brain if it has one, else the brain is found. The first six channels count.
+        classes: number of classes.
 
     Raises:
         CohortError: if no brain is found, or Atropos does not find so many classes in it.
@@ -116,7 +116,7 @@ def atropos_classes(scan: Scan, *, classes: int = 3) -> LabelArray:
 
 
 def _no_classes(scan: Scan, classes: int) -> CohortError:
-    return CohortError(scan.case.case_id, f"Atropos found no {classes} tissues", "ask for fewer, or use `kmeans`")
+    return CohortError(scan.case.case_id, f"Atropos did not find {classes} tissues", "ask for fewer, or use `kmeans`")
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def _settled() -> Iterator[Path]:
 
 
 def _image(ants: ModuleType, array: NDArray[np.float32], affine: Matrix) -> Any:
-    """Return an array as an image of ITK, whose axes point left, back and up."""
+    """Return an array as an ITK image, whose axes point left, back and up."""
     dims = array.ndim
     lps = _RAS_TO_LPS @ affine
     axes, origin = lps[:dims, :dims], lps[:dims, -1]
@@ -146,7 +146,7 @@ def _image(ants: ModuleType, array: NDArray[np.float32], affine: Matrix) -> Any:
 
 
 def _matrix(transform: Any) -> Matrix:
-    """Return the 4×4 matrix (RAS+) of an affine transform of ITK, which turns about a centre."""
+    """Return the 4×4 matrix (RAS+) of an affine ITK transform, which rotates about a centre."""
     values, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     matrix = np.eye(4)
     matrix[:3, :3] = values[:9].reshape(3, 3)

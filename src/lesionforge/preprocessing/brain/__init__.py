@@ -1,1 +1,1 @@
-"""Where the brain is, and what it is made of."""
+"""The brain of a scan, and its tissues."""

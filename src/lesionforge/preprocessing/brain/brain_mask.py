@@ -1,7 +1,7 @@
-"""Where the brain is, found from one image channel alone: no eyes, skull, scalp or air.
+"""The brain mask of a scan from a single image channel, without eyes, skull, scalp and air.
 
-Distances are measured in units of the head, whose largest slice is taken to be as large as an adult's: the spacing of
-2D exports is often unknown, and heads differ in size. "In plane" means within a slice.
+Distances are relative to the head, whose largest slice is assumed to be as large as an adult's, since the spacing of 2D
+exports is often unknown and heads differ in size. "In plane" means within a slice.
 """
 
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ HEAD_WIDTH_MM = 150.0
 
 _PADDING = 2
 _AIR = 0.05
-"""What is darker than this share of the highest value is air in CT."""
+"""In CT, voxels darker than this share of the highest value are air."""
 _CROSS = ndimage.generate_binary_structure(2, 1)
 _DARK, _BRIGHT, _VERY_BRIGHT = 0.5, 1.65, 1.95
-"""Fluid, bone and air lie below, fat and bright lesions above these multiples of the brain's intensity."""
+"""Of the brain's intensity: fluid, bone and air lie below the first, fat and bright lesions above the others."""
 _LEAST_CONTRAST = 3.0
-"""Between the head and what is around it; less is noise alone."""
+"""Between the head and its surroundings; less is only noise."""
 _LEAST_USUAL = 0.75
-"""Where less than this share of a slice is as bright as brain, it is no brain."""
+"""A slice with a smaller share of voxels as bright as brain shows no brain."""
 
 
 def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolArray:
-    """Return the voxels that are brain, without eyes, skull, scalp and air.
+    """Return the brain mask, without eyes, skull, scalp and air.
 
-    Works without weights on whole-head MR, on skull-stripped MR (constant background) and on head CT (Hounsfield
-    units, or a brain window whose bone is saturated). Lesions are included. Where it is unsure, as at the skull base,
-    it rather misses brain.
+    It needs no weights. It works on whole-head MR, on skull-stripped MR (constant background) and on head CT
+    (Hounsfield units, or a brain window with saturated bone). Lesions are included. In doubt, as at the skull base, it
+    misses brain rather than including other tissue.
 
     Args:
-        image: ``(x, y[, z])`` one channel; the slices of a volume lie along the axis with the widest spacing.
-        spacing: millimetres along each axis; only used to tell which axis that is.
+        image: ``(x, y[, z])`` one channel; the slices of a volume lie along the axis with the largest spacing.
+        spacing: millimetres along each axis; only used to find this axis.
 
     Returns:
         ``(x, y[, z])`` bool; empty where no brain was found.
@@ -51,7 +51,7 @@ def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolAr
 
 
 def slice_axis(spacing: Sequence[float]) -> int:
-    """Return the axis with the widest spacing, the last of them where several are as wide."""
+    """Return the axis with the largest spacing; among equal ones, the last."""
     rounded = np.round(spacing, 2)
     return int(np.flatnonzero(rounded == rounded.max())[-1])
 
@@ -82,27 +82,27 @@ def _find(volume: FloatArray) -> BoolArray:
 
 
 def _head(volume: FloatArray, threshold: float) -> BoolArray:
-    """Return what is bright in each slice, filled, without small pieces."""
+    """Return the bright parts of each slice, filled, without small pieces."""
     opened = ndimage.binary_opening(volume > threshold, _CROSS[..., None])
     slices = [ndimage.binary_fill_holes(_large(opened[..., k], 0.03)) for k in range(volume.shape[-1])]
     return np.stack(slices, axis=-1)
 
 
 def _has_saturated_bone(volume: FloatArray) -> bool:
-    """Return whether as many voxels of the head have the highest value as the skull has in a CT window."""
+    """Return whether the share of head voxels with the highest value is that of the skull in a CT window."""
     lit = volume[volume > _AIR * volume.max()]
     return bool(0.03 < np.mean(lit > 0.98 * volume.max()) < 0.8)
 
 
 def _is_stripped(volume: FloatArray, head: BoolArray) -> bool:
-    """Return whether almost all of the background has one and the same value."""
+    """Return whether almost all of the background has the same value."""
     within = slice(_PADDING, -_PADDING)
     outside = volume[within, within][~head[within, within]]
     return outside.size == 0 or bool(np.mean(outside == np.median(outside)) > 0.95)
 
 
 def _inside_bone(volume: FloatArray, mm: float) -> BoolArray:
-    """Return, slice by slice, the largest piece of soft tissue if bone encloses it (CT)."""
+    """Return the largest piece of soft tissue in each slice, if bone encloses it (CT)."""
     region = np.zeros(volume.shape, bool)
     for k in range(volume.shape[-1]):
         bone = volume[..., k] > 0.85 * volume.max()
@@ -123,9 +123,9 @@ def _inside_bone(volume: FloatArray, mm: float) -> BoolArray:
 def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     """Return the brain in whole-head MR.
 
-    In the slice that shows most brain everything inside the skull is taken. From there the slices are followed both
-    ways; each lies within the one before, a little widened. Towards the skull base (where there is more bone and air),
-    only homogeneous tissue is taken.
+    In the slice that shows most brain, everything inside the skull counts. From there the brain is followed slice by
+    slice in both directions; each slice lies within the slightly widened previous one. Towards the skull base (where
+    there is more bone and air), only homogeneous tissue counts.
     """
     depth = np.stack([_depth(head[..., k], mm) for k in range(head.shape[-1])], axis=-1)
     relative, reference = _relative_to_brain(volume, depth, mm)
@@ -152,7 +152,7 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
 
 
 def _relative_to_brain(volume: FloatArray, depth: FloatArray, mm: float) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Return the volume divided by the smooth local intensity of the brain, and each slice's typical one."""
+    """Return the volume divided by the smooth local intensity of the brain, and the typical intensity of each slice."""
     deep = depth > 0.5 * depth.max(axis=(0, 1))
     slices = range(volume.shape[-1])
     reference = np.array([np.median(volume[..., k][deep[..., k]]) if deep[..., k].any() else 0 for k in slices])
@@ -186,7 +186,7 @@ def _follow(
 
 
 def _lone_slice(relative: FloatArray, inside: BoolArray, mm: float) -> BoolArray:
-    """Return the brain of a single slice; only its homogeneous tissue if there is much air, bone or fluid in it."""
+    """Return the brain of a single slice; only its homogeneous tissue if the slice has much air, bone or fluid."""
     if np.mean(relative[inside] < _DARK) < 0.06:
         return inside
     brain = _homogeneous(relative[..., 0], inside[..., 0], mm)
@@ -194,7 +194,7 @@ def _lone_slice(relative: FloatArray, inside: BoolArray, mm: float) -> BoolArray
 
 
 def _homogeneous(image: FloatArray, brain: BoolArray, mm: float) -> BoolArray:
-    """Return the large pieces of tissue as bright as brain, with what they enclose."""
+    """Return the large pieces of tissue as bright as brain, including enclosed voxels."""
     tissue = ndimage.binary_fill_holes(brain & (image > 0.6) & (image < _BRIGHT))
     parts, _ = ndimage.label(_depth(tissue, mm) > 5)
     large = np.bincount(parts.ravel()) * mm**2 > 150

@@ -1,4 +1,4 @@
-"""Brains compared by their moments: where they lie and how far they reach."""
+"""Brains compared by their moments: place and extent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class BrainShape:
-    """Where a brain lies and how far it reaches, in millimetres (RAS+).
+    """The place and extent of a brain, in millimetres (RAS+).
 
     Attributes:
         mean: ``(3,)`` mean position of its voxels.
-        covariance: ``(3, 3)`` of their positions.
+        covariance: ``(3, 3)`` covariance of these positions.
     """
 
     mean: Matrix
@@ -28,7 +28,7 @@ class BrainShape:
 
     @classmethod
     def of(cls, brain: BoolArray, affine: Matrix) -> BrainShape:
-        """Measure a brain mask, its holes filled.
+        """Measure a brain mask after filling its holes.
 
         Args:
             brain: ``(x, y, z)``.
@@ -45,9 +45,9 @@ class BrainShape:
         return cls(mean=points.mean(0), covariance=covariance)
 
     def affine_to(self, other: BrainShape) -> Matrix:
-        """Return the 4×4 affine that gives this brain the other's mean and covariance, without turning it.
+        """Return the 4×4 affine that gives this brain the other's mean and covariance, without rotating it.
 
-        Of all such maps it is the one that moves points least: with C and C' the covariances, its matrix is
+        Among all such maps it moves points least. With the covariances C and C', its matrix is
         C^-½ (C^½ C' C^½)^½ C^-½ (the optimal transport between two normal distributions).
         """
         root = _root(self.covariance)
@@ -60,7 +60,7 @@ class BrainShape:
 
 @lru_cache(maxsize=1)
 def mni_brain() -> tuple[BoolArray, Matrix]:
-    """Return the brain mask of the MNI152 template inside nilearn, at 2 mm, and its affine."""
+    """Return nilearn's brain mask of the MNI152 template, at 2 mm, and its affine."""
     from nilearn.datasets import load_mni152_brain_mask
 
     image = load_mni152_brain_mask(resolution=2)
@@ -69,7 +69,7 @@ def mni_brain() -> tuple[BoolArray, Matrix]:
 
 @lru_cache(maxsize=1)
 def mni_t1() -> FloatArray:
-    """Return the MNI152 T1 template inside nilearn, without its skull, on the grid of :func:`mni_brain`."""
+    """Return nilearn's MNI152 T1 template without skull, on the grid of :func:`mni_brain`."""
     from nilearn.datasets import load_mni152_template
 
     return np.asarray(load_mni152_template(resolution=2).dataobj, np.float32)

@@ -1,4 +1,4 @@
-"""Where lesions may lie in a scan: its parenchyma as far as an anatomy map tells, else its brain."""
+"""The region of a scan in which lesions may lie: the parenchyma of its anatomy map, else its brain."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from lesionforge.preprocessing.brain.brain_mask import brain_region
 
 
 def with_region(scan: Scan) -> Scan:
-    """Return the scan with its region worked out, so that many masks can be placed in it quickly.
+    """Return the scan with its region, so that many masks can be placed in it quickly.
 
-    The region is the scan's own if it has one; else the parenchyma of its anatomy map (all but 0 unless the case says
-    otherwise); else the brain as found in the first channel. Lesions of the scan are part of it.
+    The region is the scan's own if it has one; else the parenchyma of its anatomy map (by default all values except 0);
+    else the brain as found in the first channel. Lesions of the scan are part of it.
     """
     if scan.region is not None:
         return scan

@@ -1,8 +1,8 @@
-"""The inner contour of the skull in whole-head MR: in each slice, the best closed path around the head's centre.
+"""The inner contour of the skull in whole-head MR: the best closed path around the head's centre in each slice.
 
-For every direction from the centre, each radius has a cost. It is low where tissue as bright as brain ends at
-something dark (fluid, bone) and where little such tissue is left outside. The cheapest closed contour is found by
-dynamic programming over the directions, for all slices at once.
+For every direction from the centre, each radius has a cost. The cost is low where tissue as bright as brain ends at
+something dark (fluid, bone) and little such tissue is left outside. Dynamic programming over the directions finds the
+cheapest closed contour, for all slices at once.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ _RADII = np.arange(0, 115, _STEP_MM, dtype=np.float64)
 _LEAST_RADIUS_MM = 15.0
 _SCALP_MM = 6.0
 _EDGE = round(6 / _STEP_MM)
-"""How many radii are looked at on either side of an edge."""
+"""Number of radii considered on either side of an edge."""
 _REACH = 3
-"""How many steps the radius may change from one direction to the next."""
+"""Greatest change of the radius, in steps, from one direction to the next."""
 _BEND_COST = 0.25
 _LOSS_COST = 0.08
 """Per mm of brain-like tissue left outside."""
@@ -91,7 +91,7 @@ def _closed_path(cost: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _paint(radii: NDArray[np.float64], centre: Sequence[float], mm: float, shape: tuple[int, ...]) -> BoolArray:
-    """Return the voxels nearer to the centre than the contour is in their direction."""
+    """Return the voxels that lie nearer to the centre than the contour in their direction."""
     x, y = np.meshgrid(np.arange(shape[0]) - centre[0], np.arange(shape[1]) - centre[1], indexing="ij")
     position = (np.arctan2(y, x) % (2 * np.pi)) / (2 * np.pi) * _DIRECTIONS
     before = np.floor(position).astype(int) % _DIRECTIONS

@@ -1,4 +1,4 @@
-"""Tissue classes of scans that have no anatomy map."""
+"""Tissue classes of scans without an anatomy map."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SAMPLED = 50_000
 
 
 def tissue_classes(scan: Scan, *, classes: int = 3, seed: int = 0) -> LabelArray:
-    """Return ``(x, y[, z])`` classes of the brain by k-means over the channels, 1 the darkest in the first; 0 outside.
+    """Return classes ``(x, y[, z])`` of the brain by k-means; 1 is the darkest in the first channel, 0 is outside.
 
-    The centres come from the tissue that is not lesion; a lesion voxel gets the class of the nearest centre.
+    The centres come from tissue outside lesions; a lesion voxel gets the class of the nearest centre.
 
     Args:
-        scan: its brain is its region if it has one, else it is found.
-        classes: how many.
-        seed: of the start.
+        scan: the scan; its region is used as brain if it has one, else the brain is found.
+        classes: number of classes.
+        seed: seed of the initial centres.
 
     Raises:
-        CohortError: if no brain is found, or it has fewer intensities than there are classes.
+        CohortError: if no brain is found, or it has fewer different intensities than classes.
     """
     brain, healthy = brain_and_healthy(scan, classes=classes)
     values = values_in(scan, healthy)
@@ -41,11 +41,11 @@ def tissue_classes(scan: Scan, *, classes: int = 3, seed: int = 0) -> LabelArray
 
 
 def tissue_structures(classes: int, fluid: Fluid) -> Structures:
-    """Return the meaning of :func:`tissue_classes`: all but the fluid may take lesions.
+    """Return the meaning of the values of :func:`tissue_classes`; lesions may lie in all classes except fluid.
 
     Args:
-        classes: how many there are.
-        fluid: which of them is cerebrospinal fluid: the darkest (FLAIR, T1, DWI), the brightest (T2), or none.
+        classes: number of classes.
+        fluid: the class that is cerebrospinal fluid: the darkest (FLAIR, T1, DWI), the brightest (T2), or none.
     """
     of_fluid = {"darkest": 1, "brightest": classes, "none": 0}[fluid]
     names = {"fluid" if value == of_fluid else f"tissue {value}": value for value in range(1, classes + 1)}
@@ -53,10 +53,10 @@ def tissue_structures(classes: int, fluid: Fluid) -> Structures:
 
 
 def brain_and_healthy(scan: Scan, *, classes: int) -> tuple[BoolArray, BoolArray]:
-    """Return ``(x, y[, z])`` the brain of a scan, and the same without its lesions.
+    """Return the brain ``(x, y[, z])`` of a scan, with and without its lesions.
 
     Raises:
-        CohortError: if no brain is found, or it has fewer intensities than there are classes.
+        CohortError: if no brain is found, or it has fewer different intensities than classes.
     """
     brain = scan.region if scan.region is not None else brain_region(scan.image[0], scan.spacing)
     healthy = brain & (scan.label == 0) if scan.label is not None else brain

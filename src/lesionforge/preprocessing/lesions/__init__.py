@@ -1,1 +1,1 @@
-"""How bright lesions are, and lesions cut out to be drawn again."""
+"""The intensity of lesions, and lesions cut out to be drawn elsewhere."""

@@ -1,7 +1,8 @@
-"""How bright lesions are: measured in training crops, drawn for new lesions, shown to a generator as a map.
+"""The intensity of lesions: measured in training crops, drawn for new lesions, and given to a generator as a map.
 
-A generator that is told only where a lesion lies has to guess how bright it is, and the L1 term makes it guess the
-average. Told the mean intensity, it need not; and lesions of one patient's contrast can be drawn into another's scan.
+A generator that knows only the place of a lesion has to guess its intensity, and the L1 term makes it guess the
+average. If it knows the mean intensity, it need not guess, and lesions with the contrast of one patient can be drawn
+into the scan of another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ RING_MM, DARKEST = 8.0, 0.05
 
 
 def measure(image: FloatArray, mask: LabelArray, classes: Sequence[int]) -> Intensities:
-    """Return ``(class, channel)`` mean intensities within each class; NaN for a class that is not there.
+    """Return the mean intensities ``(class, channel)`` within each class; NaN for an absent class.
 
     Args:
         image: ``(channel, x, y[, z])``.
@@ -33,7 +34,7 @@ def measure(image: FloatArray, mask: LabelArray, classes: Sequence[int]) -> Inte
 
 
 def paint(intensities: Intensities, mask: LabelArray, classes: Sequence[int]) -> FloatArray:
-    """Return ``(channel, x, y[, z])``: in each class its intensities, 0 elsewhere."""
+    """Return a map ``(channel, x, y[, z])`` with the intensities of each class, 0 elsewhere."""
     painted = np.zeros((intensities.shape[1], *mask.shape), np.float32)
     for value, of_class in zip(classes, intensities, strict=True):
         painted[:, mask == value] = of_class[:, None]
@@ -48,15 +49,15 @@ def surroundings(
     margin_mm: float,
     leave_out: BoolArray | None = None,
 ) -> Intensities:
-    """Return ``(channel,)`` median intensities of a ring around a lesion, beyond its margin; of all, if that is empty.
+    """Return the median intensities ``(channel,)`` of a ring around a lesion, beyond its margin.
 
-    The ring is 8 mm wide.
+    The ring is 8 mm wide. If it is empty, the median is over the whole image.
 
     Args:
         image: ``(channel, x, y[, z])``.
         mask: ``(x, y[, z])`` of the lesion.
         spacing: millimetres per axis.
-        margin_mm: where the ring begins.
+        margin_mm: distance of the ring from the lesion.
         leave_out: ``(x, y[, z])`` voxels that do not count, such as other lesions.
     """
     distance = ndimage.distance_transform_edt(mask == 0, sampling=spacing)
@@ -67,25 +68,25 @@ def surroundings(
 
 
 def relative(intensities: Intensities, around: Intensities) -> Intensities:
-    """Return intensities, −1 to 1, as multiples of those around (at least 0.05), counted from black."""
+    """Return intensities, −1 to 1, as multiples of the surrounding ones (at least 0.05), counted from black."""
     return ((intensities + 1) / np.maximum(around + 1, DARKEST)).astype(np.float32)
 
 
 def absolute(multiples: Intensities, around: Intensities) -> Intensities:
-    """Return the intensities, −1 to 1, that are these multiples of those around."""
+    """Return intensities, −1 to 1, from their multiples of the surrounding ones; the inverse of :func:`relative`."""
     return np.clip(multiples * np.maximum(around + 1, DARKEST) - 1, -1, 1).astype(np.float32)
 
 
 def draw(known: Intensities, mask: LabelArray, classes: Sequence[int], rng: np.random.Generator) -> Intensities:
-    """Return the ``(class, channel)`` multiples of one training crop, one that has all classes of ``mask`` if any has.
+    """Return the multiples ``(class, channel)`` of a random training crop, if possible with all classes of ``mask``.
 
-    A class that no chosen crop has gets the mean over all, and 1 if there is no such crop at all.
+    A class that the chosen crop lacks gets the mean over all crops, or 1 if no crop has it.
 
     Args:
         known: ``(crop, class, channel)``, from :func:`relative`.
-        mask: ``(x, y[, z])`` of the lesion to be drawn.
+        mask: ``(x, y[, z])`` of the new lesion.
         classes: lesion classes.
-        rng: chooses.
+        rng: source of all randomness.
     """
     wanted = [number for number, value in enumerate(classes) if (mask == value).any()]
     complete = np.flatnonzero(~np.isnan(known[:, wanted]).any(axis=(1, 2)))

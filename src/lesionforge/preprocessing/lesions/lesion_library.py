@@ -1,4 +1,4 @@
-"""Real lesions cut out with their surroundings: what the training-free methods keep."""
+"""Real lesions cut out with their surroundings, which training-free methods store."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Lesion:
         spacing: mm.
         height: see :class:`Sample`.
         level: see :class:`Sample`.
-        case: number of its case among the training cases.
-        thumbnail: the lesion's shape, stretched to a small cube.
+        case: index of its case among the training cases.
+        thumbnail: the shape of the lesion, stretched to a small cube.
     """
 
     image: FloatArray
@@ -47,13 +47,13 @@ class Lesion:
 
     @property
     def depth(self) -> float:
-        """How far the innermost voxel lies from the edge, in mm."""
+        """Distance of the innermost voxel from the edge, in mm."""
         return float(-self.distance.min())
 
     def image_for(self, sample: Sample) -> FloatArray:
-        """Return the image with its tissue as bright as the sample's, where both levels are known.
+        """Return the image scaled to the tissue level of a sample, if both levels are known.
 
-        It stays within −1 and 1, or, where the image goes beyond, within what it reaches itself.
+        The result stays between −1 and 1, or between the extremes of the image if they lie beyond.
         """
         if not (self.level and sample.level):
             return self.image
@@ -62,9 +62,9 @@ class Lesion:
 
 
 def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
-    """Cut the lesions of a sample out, with context as wide as they are deep, or ``context_mm`` if that is more.
+    """Cut out the lesions of a sample with context as wide as their depth, or ``context_mm`` if that is wider.
 
-    Distances are computed in the crop alone, which holds every voxel they are asked about.
+    Distances are computed only in the crop, which holds every voxel that is needed.
     """
     assert sample.label is not None
     inside = sample.label > 0
@@ -116,7 +116,7 @@ def make_lesion(
 def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
     """Return the distance to the edge in mm: negative inside, positive outside.
 
-    The nearest voxel outside lies at most one voxel beyond the bounding box, so the inner part is computed there alone.
+    The nearest voxel outside lies at most one voxel beyond the bounding box, so the inner part is computed only there.
     """
     distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
     (tight,) = ndimage.find_objects(inside.view(np.int8))
@@ -132,7 +132,7 @@ def shape_thumbnail(inside: BoolArray) -> BoolArray:
 
 
 def build_library(samples: Iterable[Sample], *, slices: bool, context_mm: float) -> list[Lesion]:
-    """Cut the lesions out of all samples, or out of every slice of theirs that has one."""
+    """Cut out the lesions of all samples, or of each of their slices that has a lesion."""
     lesions = []
     for case, sample in enumerate(samples):
         assert sample.label is not None
@@ -159,10 +159,10 @@ def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
 
 
 def library_from_tensors(tensors: dict[str, Tensor]) -> list[Lesion]:
-    """Return the library that :func:`library_tensors` kept.
+    """Return the library from the tensors of :func:`library_tensors`.
 
     Raises:
-        ValueError: if the images and labels of a lesion are not of one size.
+        ValueError: if image and label of a lesion differ in size.
     """
     lesions = []
     for number in range(len(tensors) // 4):

@@ -1,4 +1,4 @@
-"""The margin around a lesion: what is drawn beside it, and how it fades into the scan."""
+"""The margin around a lesion, in which a drawn lesion fades into the scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 def hole_around(mask: LabelArray, margin_mm: float, spacing: Sequence[float]) -> tuple[BoolArray, FloatArray]:
     """Return the voxels within ``margin_mm`` of the mask, and a weight: 1 on the mask, falling to 0 at their edge.
 
-    A margin thinner than a voxel leaves the mask itself.
+    A margin thinner than a voxel leaves only the mask.
     """
     weight = np.zeros(mask.shape, np.float32)
     found = ndimage.find_objects((mask > 0).astype(np.int8))

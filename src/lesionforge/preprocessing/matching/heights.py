@@ -1,4 +1,4 @@
-"""How high in the head a lone slice lies, learnt from stacks of slices whose order is known."""
+"""The height of a lone slice in the head, learnt from stacks of slices with known order."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.intensity import tissue_level
 
 SIDE, POINTS = 12, 48
-"""Of the thumbnail that a slice is judged by, and of the finer grid that it is averaged from."""
+"""Sides of the thumbnail of a slice, and of the finer grid from which it is averaged."""
 REACH = 2.1
-"""How far a thumbnail reaches from the middle of the head, in standard deviations of the head's voxels."""
+"""Reach of a thumbnail from the middle of the head, in standard deviations of the head's voxels."""
 BRIGHTEST = 2.0
 FEWEST_SUBJECTS, FEWEST_SLICES = 3, 5
 TREES = 300
@@ -42,17 +42,17 @@ class Heights:
 
 
 def estimate_heights(stacks: Cohort, slices: Cohort, order: Mapping[str, int], *, seed: int = 0) -> Heights:
-    """Estimate the height of slices by what the head looks like at each height of other people.
+    """Estimate the height of slices from what the heads of other people look like at each height.
 
     A thumbnail of the head, turned upright and with intensities relative to its tissue, goes to extremely randomised
-    trees (Geurts et al. 2006). Where the true place is known it is not used either, since an estimate has errors that
-    depend on what is seen, and both sets are to have the same.
+    trees (Geurts et al. 2006). Slices with a known place also get an estimate from other subjects, so that the heights
+    of both sets have the same kind of errors.
 
     Args:
         stacks: slices of stacks, all of them or some.
-        slices: others, in any selection.
-        order: case id → place in its stack, see :func:`stack_order`; slices that have none are left out.
-        seed: of the trees.
+        slices: lone slices, in any selection.
+        order: case id → place in its stack, see :func:`stack_order`; slices without a place are left out.
+        seed: seed of the trees.
 
     Raises:
         CohortError: if an image cannot be read.
@@ -74,10 +74,10 @@ def estimate_heights(stacks: Cohort, slices: Cohort, order: Mapping[str, int], *
 
 
 def stack_order(stacks: Cohort) -> dict[str, int]:
-    """Return the place of every slice of the subjects that have enough, 0 for the top one.
+    """Return the place of every slice of the subjects with enough slices; 0 is the top slice.
 
-    The ids of a subject's cases, in alphabetical order, run from the neck to the vertex, whether they show lesions or
-    not.
+    The ids of a subject's cases, in alphabetical order, must run from the neck to the vertex, including slices with
+    lesions.
 
     Raises:
         CohortError: if fewer than three subjects have five slices.
@@ -93,9 +93,9 @@ def stack_order(stacks: Cohort) -> dict[str, int]:
 
 
 def look(scan: Scan) -> FloatArray:
-    """Return what a slice is judged by: thumbnails of its intensities and of the head, its size and its shape.
+    """Return the features of a slice: thumbnails of its intensities and of the head, and the head's size and shape.
 
-    Lesions look like tissue in it.
+    Lesions appear as tissue.
     """
     image, head = scan.image[0], _head(scan.image[0])
     grid, half = _upright(head)
@@ -108,7 +108,7 @@ def look(scan: Scan) -> FloatArray:
 
 
 def _head(image: FloatArray) -> BoolArray:
-    """Return the head without what touches it by a narrow bridge, such as the headrest."""
+    """Return the head without parts connected by a narrow bridge, such as the headrest."""
     head = foreground(image)
     parts, count = ndimage.label(ndimage.binary_opening(head, iterations=4))
     if not count:
@@ -118,7 +118,7 @@ def _head(image: FloatArray) -> BoolArray:
 
 
 def _upright(head: BoolArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``(POINTS, POINTS, 2)`` places around the head, along its principal axes, and how far they reach."""
+    """Return places ``(POINTS, POINTS, 2)`` around the head, along its principal axes, and their reach."""
     places = np.argwhere(head).astype(np.float64)
     middle = places.mean(0)
     variances, axes = np.linalg.eigh(np.cov((places - middle).T))

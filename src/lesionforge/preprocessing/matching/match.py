@@ -1,9 +1,9 @@
 """Lesion-free scans of another set, chosen and changed so that level and brightness do not give the set away.
 
 Lesions drawn into healthy scans of another hospital teach a network the hospital, unless both sets look alike beside
-lesions. So every healthy subject gets a partner among the reference subjects. Of slices those are taken that lie at the
-levels of the partner's. Then tissue gets the distribution of intensities that it has in those slices, of volumes in the
-partner's first.
+lesions. Every healthy subject therefore gets a partner among the reference subjects. Slices are taken at the levels of
+the partner's slices. Tissue then gets the distribution of intensities in those slices, or in the partner's first
+volume.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lesionforge.preprocessing.matching.set_classifier import set_auc, tissue, t
 from lesionforge.seeding import generator
 
 MOST_AUC = 0.6
-"""What a classifier that sees level and histogram alone may reach after matching."""
+"""Greatest accepted AUC, after matching, of a classifier that sees only level and histogram."""
 MOST_VALUES = 1_000_000
 MATCHES, FACTS = "match.csv", "match.json"
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ Auc = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A healthy case, and the reference case at its level; of volumes any of the partner's."""
+    """A healthy case and the reference case at its level; for volumes, any case of the partner."""
 
     case: Case
     partner: Case
@@ -47,12 +47,12 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchReport:
-    """What became of the healthy scans.
+    """The result of matching.
 
     Attributes:
-        written: the matched cohort, and the errors of cases that were left out.
-        auc: how well a classifier tells the sets apart by ``level``, ``histogram`` and ``both``, ``before`` and
-            ``after``; ``None`` where there are too few subjects to tell.
+        written: the matched cohort, and the errors of the cases that were left out.
+        auc: AUC of classifiers of the two sets that see ``level``, ``histogram`` or ``both``, ``before`` and
+            ``after``; ``None`` if there are too few subjects.
         height_error: mean error of the estimated levels, in slices; ``None`` for volumes.
     """
 
@@ -73,21 +73,21 @@ def match_cohort(
 ) -> MatchReport:
     """Write the lesion-free scans of ``cohort`` that lie at the levels of ``reference``, with its intensities.
 
-    Beside the cohort go ``match.csv``, who was matched with whom, ``match.json``, the classifiers' AUC, and
-    ``match.png``. A matched case has its partner as a parent, since it knows that subject's intensities.
+    The folder also gets ``match.csv`` (the partner of each case), ``match.json`` (the AUC of the classifiers) and
+    ``match.png``. A matched case has its partner as a parent, since it takes over that subject's intensities.
 
     Args:
-        cohort: holds lesion-free scans; of slices whole stacks, see
+        cohort: a cohort with lesion-free scans; slices must form whole stacks, see
             :func:`~lesionforge.preprocessing.matching.heights.stack_order`.
-        reference: annotated cases that they are to look like beside lesions: those that will be trained on.
+        reference: the annotated cases that they shall look like outside lesions: the cases to be trained on.
         out: a new folder.
-        seed: of the classifiers, and of who is whose partner where no levels say.
-        columns: further ones of ``cases.csv`` to take along.
-        progress: called with the cases that are done, and their number.
+        seed: seed of the classifiers, and of the partners if levels do not determine them.
+        columns: further columns of ``cases.csv`` to keep.
+        progress: called with the number of finished cases and the total number.
 
     Raises:
-        CohortError: if there is no lesion-free scan or no reference, one is of slices and the other of volumes, or
-            levels cannot be learnt.
+        CohortError: if there is no lesion-free scan or no reference, if one consists of slices and the other of
+            volumes, or if levels cannot be learnt.
         OutputError: if ``out`` is not empty.
     """
     problems: list[CohortError] = []
@@ -124,25 +124,25 @@ def told_apart(auc: Auc) -> bool:
 
 
 def describe_auc(auc: Auc) -> str:
-    """Say in one line how well a classifier tells the sets apart, before and after."""
+    """Describe in one line how well a classifier tells the sets apart, before and after."""
     said = {
         when: {name: "?" if value is None else f"{value:.2f}" for name, value in of.items()} for when, of in auc.items()
     }
     parts = [f"{name} {said['before'][name]} before, {value} after" for name, value in said["after"].items()]
-    return f"AUC of a classifier of the two sets that sees one thing alone: {'; '.join(parts)} (0.5 is chance)"
+    return f"AUC of a classifier of the two sets that sees only one of these: {'; '.join(parts)} (0.5 is chance)"
 
 
 def match_intensities(
     image: FloatArray, values: FloatArray, wanted: FloatArray, *, beyond: Literal["stays", "scales"] = "stays"
 ) -> FloatArray:
-    """Return intensities so that ``values`` would get the distribution of ``wanted``.
+    """Map intensities so that ``values`` get the distribution of ``wanted``.
 
     Args:
         image: intensities, some or all of them from ``values``.
         values: the sample whose distribution is changed.
-        wanted: the sample that has the distribution.
-        beyond: what becomes of intensities below or above ``values``: in 8 bit those of air and clipped bone mean the
-            same in every file; in other units they are to be as far above or below as they were, in proportion.
+        wanted: the sample with the target distribution.
+        beyond: the mapping of intensities below or above ``values``. ``stays`` keeps them, since air and clipped bone
+            mean the same in every 8-bit file; ``scales`` keeps their ratio to the ends of ``values``.
     """
     found, counts = np.unique(values, return_counts=True)
     quantiles = (np.cumsum(counts) - counts / 2) / values.size
@@ -154,7 +154,7 @@ def match_intensities(
 
 
 def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> tuple[Cohort, Cohort]:
-    """Return the lesion-free cases that can be read and the annotated ones of the reference, with its channels."""
+    """Return the readable lesion-free cases and the annotated reference cases, with the reference's channels."""
     channels = reference.channels
     known = reference.having(channels).annotated()
     healthy = cohort.having(channels).with_channels(channels).healthy()
@@ -162,10 +162,10 @@ def _checked(cohort: Cohort, reference: Cohort, problems: list[CohortError]) -> 
     if not len(healthy):
         raise CohortError(cohort.name, "has no lesion-free scan", "name scans that are annotated as lesion-free")
     if not len(known):
-        raise CohortError(reference.name, "has no annotated scan to be like", "annotate some")
+        raise CohortError(reference.name, "has no annotated scan to match", "annotate some")
     if healthy.cases[0].file_ending != known.cases[0].file_ending:
-        what = "one is of slices, the other of volumes"
-        raise CohortError(f"{cohort.name} and {reference.name}", what, "name two of a kind")
+        what = "one holds slices, the other volumes"
+        raise CohortError(f"{cohort.name} and {reference.name}", what, "name two cohorts of the same kind")
     return healthy, known
 
 
@@ -183,7 +183,7 @@ def _of_subjects(cohort: Cohort) -> dict[str, list[Case]]:
 
 
 def _partners(healthy: Cohort, reference: Cohort, heights: Heights | None, seed: int) -> dict[str, str]:
-    """Return healthy subject → reference subject: those whose slices fit best, none oftener than needed."""
+    """Return healthy subject → reference subject with the best fitting slices, none more often than needed."""
     own, theirs = _of_subjects(healthy), _of_subjects(reference)
     order = generator(seed, "partners").permutation(sorted(theirs)).tolist()
     columns = order * -(-len(own) // len(order))
@@ -202,13 +202,13 @@ def _mean_distance(mine: Sequence[Case], theirs: Sequence[Case], heights: Height
 
 
 def _distances(mine: Sequence[Case], theirs: Sequence[Case], heights: Heights) -> NDArray[np.float64]:
-    """Return ``(mine, theirs)`` differences of height; only slices of stacks have one."""
+    """Return the differences of height ``(mine, theirs)``; only slices of stacks have one."""
     places = [heights.of_stacks[case.case_id] for case in mine]
     return np.abs(np.subtract.outer(places, [heights.of_slices[case.case_id] for case in theirs]))
 
 
 def _matches(healthy: Cohort, reference: Cohort, heights: Heights | None, partners: Mapping[str, str]) -> list[Match]:
-    """Return all volumes with a partner, or the slices that lie nearest to each of the partner's, none twice."""
+    """Return all volumes with a partner, or the slices nearest to the partner's slices, none twice."""
     own, theirs, found = _of_subjects(healthy), _of_subjects(reference), []
     for mine, other in partners.items():
         if heights is None:
@@ -222,7 +222,7 @@ def _matches(healthy: Cohort, reference: Cohort, heights: Heights | None, partne
 
 
 def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, progress: Progress) -> Iterator[Case]:
-    """Write the images of every matched case with its partner's intensities, and yield the case with their paths."""
+    """Write the images of every matched case with its partner's intensities, and yield the case with the new paths."""
     done = 0
     for subject in dict.fromkeys(match.case.subject_id for match in matches):
         of_subject = [match for match in matches if match.case.subject_id == subject]
@@ -247,7 +247,7 @@ def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, pr
 
 
 def _tissue_values(scans: Sequence[Scan]) -> list[FloatArray]:
-    """Return, for each channel, a sample of the intensities of all scans' tissue beside lesions."""
+    """Return, for each channel, a sample of the intensities of tissue outside lesions, over all scans."""
     found: list[list[FloatArray]] = [[] for _ in scans[0].channels]
     for scan in scans:
         head, lesion = foreground(scan.image[0]), None if scan.label is None else scan.label > 0
@@ -261,14 +261,14 @@ def _tissue_values(scans: Sequence[Scan]) -> list[FloatArray]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Tells how well a classifier tells the sets apart; matched subjects are trained on together or not at all."""
+    """Measures how well a classifier tells the sets apart; matched subjects are in the same fold."""
 
     partners: Mapping[str, str]
     heights: Heights | None
     seed: int
 
     def auc(self, healthy: Sequence[Case], reference: Sequence[Case]) -> dict[str, float | None]:
-        """Return the AUC by what is shown to the classifier."""
+        """Return the AUC for each input of the classifier."""
         groups = [self.partners[case.subject_id] for case in healthy] + [case.subject_id for case in reference]
         cases = [*healthy, *reference]
         is_reference = [False] * len(healthy) + [True] * len(reference)

@@ -1,4 +1,4 @@
-"""A picture of what matching did."""
+"""A picture of the result of matching."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SHOWN, INCHES = 8, 1.6
 
 
 def match_sheet(triples: Sequence[Triple], channels: Sequence[str], out: Path) -> None:
-    """Draw reference, healthy scan and matched scan, in the window of the reference, over their tissue's histograms.
+    """Draw reference, healthy and matched scans in the window of the reference, above histograms of their tissue.
 
     Args:
         triples: partner, healthy case, matched case.
-        channels: of the cases; the first one is shown.
+        channels: channels of the cases; the first is shown.
         out: the PNG file, overwritten if it exists.
     """
     shown = [triples[index] for index in np.linspace(0, len(triples) - 1, min(SHOWN, len(triples))).astype(int)]

@@ -1,4 +1,4 @@
-"""Can a classifier tell which of two sets a scan is from, by its level and by how bright its tissue is?"""
+"""A classifier that tries to tell from which of two sets a scan comes, by level and tissue intensities."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FOLDS, REPEATS, TREES = 5, 3, 200
 
 
 def tissue(image: FloatArray, head: BoolArray, lesion: BoolArray | None = None) -> BoolArray:
-    """Return where in the head there is tissue: neither air, nor about as bright as the file goes, nor lesion.
+    """Return the tissue of the head: no air, no lesion, and no voxels near the greatest intensity of the file.
 
-    In a window for the brain the brightest is bone, and how softly it is clipped is not a matter of the scanner.
+    In a brain window the brightest voxels are bone, and how softly they are clipped does not depend on the scanner.
 
     Args:
         image: ``(x, y[, z])`` a channel.
-        head: the head, its holes filled.
-        lesion: what is left out, if anything.
+        head: the head with its holes filled.
+        lesion: voxels to leave out, if any.
     """
     low, high = np.percentile(image, (0.5, 99.5))
     inside = head & (image > low + FOREGROUND_LEVEL * (high - low)) & (image < CLIPPED * image.max())
@@ -34,7 +34,7 @@ def tissue(image: FloatArray, head: BoolArray, lesion: BoolArray | None = None) 
 
 
 def tissue_histogram(scan: Scan) -> NDArray[np.float64]:
-    """Return the square roots of the shares of tissue in bins of intensity, of all channels one after the other.
+    """Return the square roots of the shares of tissue in bins of intensity, concatenated over the channels.
 
     Bins are equally wide between 0 and the 99.5th percentile of the channel.
     """
@@ -50,17 +50,17 @@ def tissue_histogram(scan: Scan) -> NDArray[np.float64]:
 
 
 def set_auc(features: ArrayLike, is_reference: Sequence[bool], groups: Sequence[str], *, seed: int = 0) -> float:
-    """Return the area under the ROC curve of a random forest on people that it was not trained on, 0.5 for chance.
+    """Return the area under the ROC curve of a random forest on people that it was not trained on; 0.5 is chance.
 
     Args:
         features: ``(scan, feature)``.
-        is_reference: which set a scan is from.
-        groups: scans of one group are trained on together or not at all. Matched subjects must share one: with one of
-            them left out, the others are short of just what it is like, and the result falls below 0.5.
-        seed: of the trees and the folds.
+        is_reference: whether a scan comes from the reference set.
+        groups: scans of one group are in the same fold. Matched subjects must share a group: if only one of them is
+            held out, the others lack scans like it, and the result falls below 0.5.
+        seed: seed of the trees and the folds.
 
     Returns:
-        the mean over three divisions into five folds; not a number if a set has fewer than five groups.
+        the mean over three divisions into five folds; NaN if a set has fewer than five groups.
     """
     table, truth, names = np.asarray(features, np.float64), np.asarray(is_reference), np.asarray(groups)
     if min(len(set(names[truth])), len(set(names[~truth]))) < FOLDS:
