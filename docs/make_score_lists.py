@@ -32,8 +32,9 @@ def cells(score: Score) -> list[str]:
     """Return what the table says of a score."""
     names = f"`{score.name}`, `{score.name}_CLASS`" if score.per_class else f"`{score.name}`"
     better = {"neither": "–"}.get(score.better, score.better)
-    description = score.description.replace("|", r"\|")
-    return [names, score.unit or "–", better, reach(score), LEVELS[score.level], f"{score.title}: {description}"]
+    title = "" if score.title == score.name else f"{score.title}: "
+    what = title + score.description.replace("|", r"\|")
+    return [names, score.unit or "–", better, reach(score), LEVELS[score.level], what]
 
 
 def reach(score: Score) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lesionforge.errors import ConfigError
+from lesionforge.scores.cohorts.fidelity import COHORT_SCORES
 from lesionforge.scores.drawn_images.quality import QUALITY_SCORES
 from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
@@ -18,6 +19,7 @@ FAMILIES: Mapping[str, Scores] = {
     "predictions": PREDICTION_SCORES,
     "healed scans": HEALED_SCORES,
     "drawn images": QUALITY_SCORES,
+    "cohorts": COHORT_SCORES,
 }
 
 

@@ -24,7 +24,8 @@ class Score(Generic[Of]):
 
     - ``"case"``: one case, such as :class:`~lesionforge.scores.predictions.prediction.Prediction`.
     - ``"image"``: one image, or a case of which it averages the images.
-    - ``"cohort"``: two cohorts that are compared, see :mod:`lesionforge.scores.cohorts.fidelity`.
+    - ``"cohort"``: a drawn and a real cohort. The function returns two numbers, of drawn and of real cases, or ``None``
+      where these cohorts do not have the score, see :mod:`lesionforge.scores.cohorts.fidelity`.
     - ``"set"``: the rows of a set of cases. The score exists for all of them at once, such as a ratio of sums or a
       sensitivity that is read off a curve.
 
@@ -50,15 +51,15 @@ class Score(Generic[Of]):
     better: Better
     level: Level
     description: str
-    function: Callable[[Of], float]
+    function: Callable[[Of], Any]
     range: tuple[float, float] = (0.0, 1.0)
     per_class: bool = False
     spatial_dims: tuple[int, ...] = (2, 3)
     made_of: tuple[str, ...] = ()
     interval: Callable[[pd.DataFrame], Interval] | None = None
 
-    def __call__(self, of: Of) -> float:
-        """Return the score of a case, an image, two cohorts or the rows of a set."""
+    def __call__(self, of: Of) -> Any:
+        """Return the score of a case, an image or the rows of a set, or the pair of two cohorts."""
         return self.function(of)
 
     @property

@@ -1,11 +1,15 @@
-"""How like real cases a synthetic cohort is, each number beside the same one between real cases."""
+"""How like real cases a synthetic cohort is, each number beside the same one between real cases.
+
+A new score is a function of a :class:`CohortPair` and a line in the dictionary. The scores are computed in its order,
+since some of them take random halves from the same generator.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,49 +20,62 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint, fingerprint
-from lesionforge.cohort.scan import FloatArray, LabelArray, load_scan
+from lesionforge.cohort.inspection.measure import CaseMeasures
+from lesionforge.cohort.scan import FloatArray, load_scan
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.crops import Crop
-from lesionforge.preprocessing.lesions.lesion_intensity import measure, relative, surroundings
-from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.cohorts.features import against_real, describe_images
-from lesionforge.scores.drawn_images.sharpness import SHARPNESS, scan_sharpness
+from lesionforge.scores.cohorts.views import HEIGHTS, Views, look
+from lesionforge.scores.drawn_images.sharpness import SHARPNESS
+from lesionforge.scores.score import Better, Score, by_name
 from lesionforge.seeding import generator
 from lesionforge.training.loop import Device
 
-HEIGHTS = (0.35, 0.45, 0.55, 0.65)
-SIDE, LESION_SIDE, MARGIN_MM, FEWEST = 128, 48, 2.0, 8
-PAIRS, SAMPLED = 60, 2000
+FEWEST, PAIRS = 8, 60
 BETAS = (0.3, 0.3, 0.4)
 
+Two = tuple[float, float]
+"""A number of drawn cases, and the same of or between real ones."""
 
-@dataclass
-class Views:
-    """What is looked at in a cohort.
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of two cohorts: its cases, their fingerprint, and what is looked at."""
+
+    cohort: Cohort
+    facts: Fingerprint
+    views: Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortPair:
+    """A drawn and a real cohort.
 
     Attributes:
-        whole: slices at the same relative heights in every volume, so that levels of the brain are matched.
-        whole_of: subject of each.
-        lesions: crops around the lesion of every case, where it is largest.
-        lesions_of: subject of each.
-        contrast: mean intensity of each lesion as a multiple of its surroundings'.
-        inside: intensities within lesions.
-        outside: intensities of the head beside them.
-        coherence: for each volume, the mean correlation of neighbouring slices.
-        sharpness: of each case, by :func:`~lesionforge.scores.drawn_images.sharpness.scan_sharpness`.
-        problems: the errors of cases that cannot be read.
+        drawn: the synthetic cohort.
+        real: what it is compared with.
+        channels: image channels.
+        rng: chooses halves and sets.
+        device: where the features of images are computed.
+        known: distances of images that were computed before, by kind.
     """
 
-    whole: list[FloatArray] = field(default_factory=list)
-    whole_of: list[str] = field(default_factory=list)
-    lesions: list[FloatArray] = field(default_factory=list)
-    lesions_of: list[str] = field(default_factory=list)
-    contrast: list[float] = field(default_factory=list)
-    inside: list[FloatArray] = field(default_factory=list)
-    outside: list[FloatArray] = field(default_factory=list)
-    coherence: list[float] = field(default_factory=list)
-    sharpness: list[dict[str, float]] = field(default_factory=list)
-    problems: list[CohortError] = field(default_factory=list)
+    drawn: Side
+    real: Side
+    channels: tuple[str, ...]
+    rng: np.random.Generator
+    device: Device
+    known: dict[str, dict[str, Two]] = field(default_factory=dict)
+
+    def distances(self, kind: str) -> dict[str, Two]:
+        """Return the distances of ``slices`` or ``lesions`` by name; all of a kind come from the same random sets."""
+        if kind not in self.known:
+            ours, theirs = self.drawn.views, self.real.views
+            images = (ours.whole, theirs.whole) if kind == "slices" else (ours.lesions, theirs.lesions)
+            subjects = theirs.whole_of if kind == "slices" else theirs.lesions_of
+            found, expected = (describe_images(np.stack(part), device=self.device) for part in images)
+            self.known[kind] = against_real(found, expected, subjects, self.rng)
+        return self.known[kind]
 
 
 def fidelity(
@@ -94,182 +111,86 @@ def fidelity(
     if len(cohorts[1].subjects) < 2:
         raise CohortError(against.name, "has one subject only", "compare with cases of several subjects")
     preprocessing = Preprocessing.fit(facts[1], spatial_dims=2)
-    ours, theirs = (_look(cohort, preprocessing) for cohort in cohorts)
-    rng = generator(seed, "fidelity")
-    rows = [*_images(ours, theirs, rng, device), *_intensities(ours, theirs, rng)]
-    rows += [*_lesions(facts[0], facts[1], rng), *_variety(ours, theirs, rng)]
-    rows += [*_sharpness(ours, theirs), *_pairs(cohorts[0], cohorts[1], channels)]
+    views = [look(cohort, preprocessing) for cohort in cohorts]
+    pair = CohortPair(
+        drawn=Side(cohort=cohorts[0], facts=facts[0], views=views[0]),
+        real=Side(cohort=cohorts[1], facts=facts[1], views=views[1]),
+        channels=channels,
+        rng=generator(seed, "fidelity"),
+        device=device,
+    )
+    found = [(score, score(pair)) for score in COHORT_SCORES.values()]
+    rows = [(score.name, *two, score.better, score.description) for score, two in found if two is not None]
     return pd.DataFrame(rows, columns=["score", "drawn", "real", "better", "description"])
 
 
-def _look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
-    views = Views()
-    for case in cohort:
-        try:
-            scan = load_scan(case, preprocessing.channels)
-            sample = preprocessing.forward(scan)
-        except CohortError as problem:
-            views.problems.append(problem)
-            continue
-        views.sharpness.append(scan_sharpness(scan))
-        image = sample.relative_to_tissue(sample.image, preprocessing.output)
-        for plane in _planes(image):
-            views.whole.append(_square(plane, SIDE))
-            views.whole_of.append(case.subject_id)
-        if image.ndim == 4:
-            views.coherence.append(_coherence(image[0]))
-        _look_at_lesion(views, sample, image)
-    return views
+def _distance(pair: CohortPair, *, kind: str, name: str) -> Two:
+    return pair.distances(kind)[name]
 
 
-def _look_at_lesion(views: Views, sample: Sample, image: FloatArray) -> None:
-    assert sample.label is not None
-    inside, outside = sample_intensities(sample, image, sample.label)
-    views.inside.append(inside)
-    views.outside.append(outside)
-    if not sample.label.any():
-        return
-    label = sample.label
-    if label.ndim == 3:
-        z = int(np.argmax((label > 0).sum((0, 1))))
-        image, label = image[..., z], label[..., z]
-    spacing = sample.spacing[:2]
-    around = surroundings(image, label, spacing, margin_mm=MARGIN_MM)
-    views.contrast.append(float(np.nanmean(relative(measure(image, np.minimum(label, 1), [1]), around)[:, 0])))
-    centre = [float(points.mean()) for points in np.nonzero(label)]
-    size = (LESION_SIDE, LESION_SIDE)
-    views.lesions.append(Crop.around(centre, size, label.shape).cut(image, fill=-1))
-    views.lesions_of.append(sample.subject_id)
+def _intensity(pair: CohortPair, *, where: str) -> Two:
+    ours, theirs = getattr(pair.drawn.views, where), getattr(pair.real.views, where)
+    order = pair.rng.permutation(len(theirs))
+    halves = [np.concatenate([theirs[i] for i in part]) for part in (order[::2], order[1::2])]
+    drawn = stats.wasserstein_distance(np.concatenate(ours), np.concatenate(theirs))
+    return float(drawn), float(stats.wasserstein_distance(*halves))
 
 
-def sample_intensities(sample: Sample, image: FloatArray, lesion: LabelArray) -> tuple[FloatArray, FloatArray]:
-    """Return random intensities of the first channel: within a lesion, and of the head beside all lesions.
-
-    Args:
-        sample: whose lesions, all of them, are known.
-        image: ``(channel, x, y[, z])`` of the sample, relative to tissue.
-        lesion: ``(x, y[, z])``, the sample's label or a part of it.
-    """
-    assert sample.label is not None
-    rng = generator(0, "intensities", sample.case_id)
-    places = (lesion > 0, (image[0] > -0.9) & (sample.label == 0))
-    inside, outside = (
-        rng.choice(values, min(len(values), SAMPLED), replace=False) if len(values) else values
-        for values in (image[0][where] for where in places)
-    )
-    return inside, outside
+def _contrast(pair: CohortPair) -> Two:
+    return float(np.median(pair.drawn.views.contrast)), float(np.median(pair.real.views.contrast))
 
 
-def _planes(image: FloatArray) -> list[FloatArray]:
-    if image.ndim == 3:
-        return [image]
-    depth = image.shape[-1]
-    return [image[..., min(depth - 1, int(height * depth))] for height in HEIGHTS]
+def _contrast_ks(pair: CohortPair) -> Two:
+    return _ks(pair.drawn.views.contrast, pair.real.views.contrast, pair.rng)
 
 
-def _square(plane: FloatArray, side: int) -> FloatArray:
-    """Return the middle of a slice, as large as ``side``, filled up with background."""
-    middle = [n / 2 for n in plane.shape[1:]]
-    cut = Crop.around(middle, (side, side), plane.shape[1:]).cut(plane, fill=-1)
-    missing = [max(0, side - n) // 2 for n in plane.shape[1:]]
-    return np.roll(cut, missing, axis=(1, 2))
+def _lesions_ks(pair: CohortPair, *, of_case: Callable[[CaseMeasures], float]) -> Two:
+    drawn, real = ([of_case(case) for case in side.facts.cases if case.lesions] for side in (pair.drawn, pair.real))
+    return _ks(drawn, real, pair.rng)
 
 
-def _coherence(volume: FloatArray) -> float:
-    """Return the mean correlation of neighbouring slices, over the slices that show something."""
-    flat = np.moveaxis(volume, -1, 0).reshape(volume.shape[-1], -1)
-    flat = flat[flat.std(1) > 1e-3]
-    pairs = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(flat)]
-    return float(np.mean(pairs)) if pairs else np.nan
+def _volume(case: CaseMeasures) -> float:
+    return case.lesion_volume / 1000
 
 
-def _images(drawn: Views, real: Views, rng: np.random.Generator, device: Device) -> list[tuple[Any, ...]]:
-    rows = []
-    kinds = {
-        "slices": (drawn.whole, real.whole, real.whole_of),
-        "lesions": (drawn.lesions, real.lesions, real.lesions_of),
-    }
-    for kind, (ours, theirs, subjects) in kinds.items():
-        found, expected = (describe_images(np.stack(images), device=device) for images in (ours, theirs))
-        for name, pair in against_real(found, expected, subjects, rng).items():
-            text = f"{name.upper()} of {kind}, by fixed random features; real: between halves of the real subjects"
-            rows.append((f"{name}_{kind}", *pair, "lower", text))
-    return rows
+def _count(case: CaseMeasures) -> float:
+    return float(len(case.lesions))
 
 
-def _intensities(drawn: Views, real: Views, rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    rows = []
-    for where in ("inside", "outside"):
-        ours, theirs = getattr(drawn, where), getattr(real, where)
-        order = rng.permutation(len(theirs))
-        halves = [np.concatenate([theirs[i] for i in part]) for part in (order[::2], order[1::2])]
-        pair = [
-            float(stats.wasserstein_distance(np.concatenate(a), b))
-            for a, b in ((ours, np.concatenate(theirs)), ([halves[0]], halves[1]))
-        ]
-        text = f"Wasserstein distance of intensities {where} lesions, relative to tissue; real: between two halves"
-        rows.append((f"intensity_{where}", *pair, "lower", text))
-    medians = [float(np.median(views.contrast)) for views in (drawn, real)]
-    rows.append(("lesion_contrast", *medians, "as real", "median intensity of lesions over that of their surroundings"))
-    rows.append(_ks("lesion_contrast_ks", drawn.contrast, real.contrast, "lesion contrast", rng))
-    return rows
+def _compactness(case: CaseMeasures) -> float:
+    largest = max(case.lesions, key=lambda lesion: lesion.volume)
+    return largest.volume / float(np.prod(largest.extent_mm))
 
 
-def _lesions(drawn: Fingerprint, real: Fingerprint, rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    def values(facts: Fingerprint, name: str) -> list[float]:
-        cases = [case for case in facts.cases if case.lesions]
-        if name == "volume":
-            return [case.lesion_volume / 1000 for case in cases]
-        if name == "count":
-            return [float(len(case.lesions)) for case in cases]
-        largest = [max(case.lesions, key=lambda lesion: lesion.volume) for case in cases]
-        if name == "compactness":
-            return [lesion.volume / float(np.prod(lesion.extent_mm)) for lesion in largest]
-        return [lesion.centre[int(name[-1])] for lesion in largest]
-
-    texts = {
-        "volume": "lesion volume of a case",
-        "count": "lesions of a case",
-        "compactness": "share of its box that the largest lesion fills",
-    }
-    texts |= {f"centre_{axis}": f"place of the largest lesion along axis {axis}" for axis in range(real.spatial_dims)}
-    return [
-        _ks(f"lesion_{name}_ks", values(drawn, name), values(real, name), text, rng) for name, text in texts.items()
-    ]
+def _centre_ks(pair: CohortPair, *, axis: int) -> Two | None:
+    if axis >= pair.real.facts.spatial_dims:
+        return None
+    return _lesions_ks(pair, of_case=partial(_centre, axis=axis))
 
 
-def _ks(
-    name: str, drawn: Sequence[float], real: Sequence[float], what: str, rng: np.random.Generator
-) -> tuple[str, float, float, str, str]:
+def _centre(case: CaseMeasures, *, axis: int) -> float:
+    return max(case.lesions, key=lambda lesion: lesion.volume).centre[axis]
+
+
+def _ks(drawn: Sequence[float], real: Sequence[float], rng: np.random.Generator) -> Two:
     """Return the greatest difference of two cumulative distributions, and that between halves of the real values."""
     shuffled = rng.permutation(np.asarray(real))
     floor = stats.ks_2samp(shuffled[::2], shuffled[1::2]).statistic
-    text = f"Kolmogorov–Smirnov distance of {what}; real: between two halves"
-    return name, float(stats.ks_2samp(drawn, real).statistic), float(floor), "lower", text
+    return float(stats.ks_2samp(drawn, real).statistic), float(floor)
 
 
-def _variety(drawn: Views, real: Views, rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    likeness = [_likeness(views.whole, rng) for views in (drawn, real)]
-    rows: list[tuple[Any, ...]] = [
-        ("pairwise_ms_ssim", *likeness, "as real", "mean MS-SSIM of two slices of one height: higher, less diverse")
-    ]
-    if drawn.coherence and real.coherence:
-        pair = [float(np.nanmean(views.coherence)) for views in (drawn, real)]
-        rows.append(("coherence", *pair, "as real", "mean correlation of neighbouring slices"))
-    return rows
+def _pairwise_ms_ssim(pair: CohortPair) -> Two:
+    return _likeness(pair.drawn.views.whole, pair.rng), _likeness(pair.real.views.whole, pair.rng)
 
 
-def _sharpness(drawn: Views, real: Views) -> list[tuple[Any, ...]]:
-    texts = (
-        "variance of the Laplacian within the head: sharpness, or noise",
-        "mean magnitude of the spectrum: brightness and contrast",
-        "mean frequency, weighted by magnitude: sharpness, or noise",
-    )
-    means = [pd.DataFrame(views.sharpness).mean() for views in (drawn, real)]
-    return [
-        (name, float(means[0][name]), float(means[1][name]), "as real", f"{text}; of slices with a lesion")
-        for name, text in zip(SHARPNESS, texts, strict=True)
-    ]
+def _coherence(pair: CohortPair) -> Two | None:
+    ours, theirs = pair.drawn.views.coherence, pair.real.views.coherence
+    return (float(np.nanmean(ours)), float(np.nanmean(theirs))) if ours and theirs else None
+
+
+def _sharpness(pair: CohortPair, *, name: str) -> Two:
+    drawn, real = (float(pd.DataFrame(side.views.sharpness).mean()[name]) for side in (pair.drawn, pair.real))
+    return drawn, real
 
 
 def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
@@ -288,22 +209,132 @@ def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
     )
 
 
-def _pairs(drawn: Cohort, real: Cohort, channels: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Return PSNR and SSIM of cases whose source scan is at hand: how far the whole image was changed."""
-    sources = {case.case_id: case for case in real}
-    found = [_pair(case, sources[case.source_case], channels) for case in drawn if case.source_case in sources]
-    if not found:
-        return []
-    psnr, ssim = np.mean(found, axis=0)
-    return [
-        ("psnr", float(psnr), np.nan, "as real", "peak signal to noise of drawn cases and their source scans, dB"),
-        ("ssim", float(ssim), np.nan, "as real", "structural similarity of drawn cases and their source scans"),
+def _to_source(pair: CohortPair, *, measure: Callable[[FloatArray, FloatArray], float]) -> Two | None:
+    """Return a measure of cases whose source scan is at hand: how far the whole image was changed."""
+    sources = {case.case_id: case for case in pair.real.cohort}
+    found = [
+        measure(*_first_channels(case, sources[case.source_case], pair.channels))
+        for case in pair.drawn.cohort
+        if case.source_case in sources
     ]
+    return (sum(found) / len(found), np.nan) if found else None
 
 
-def _pair(drawn: Case, source: Case, channels: tuple[str, ...]) -> tuple[float, float]:
+def _first_channels(drawn: Case, source: Case, channels: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
     image, truth = (load_scan(case, channels).image[0] for case in (drawn, source))
-    reach = float(truth.max() - truth.min())
-    psnr = peak_signal_noise_ratio(truth, image, data_range=reach) if not np.array_equal(truth, image) else np.inf
+    return image, truth
+
+
+def _psnr(image: FloatArray, truth: FloatArray) -> float:
+    if np.array_equal(truth, image):
+        return float(np.inf)
+    return float(peak_signal_noise_ratio(truth, image, data_range=float(truth.max() - truth.min())))
+
+
+def _ssim(image: FloatArray, truth: FloatArray) -> float:
     window = min(7, (min(truth.shape) - 1) // 2 * 2 + 1)
-    return float(psnr), float(structural_similarity(truth, image, data_range=reach, win_size=window))
+    return float(structural_similarity(truth, image, data_range=float(truth.max() - truth.min()), win_size=window))
+
+
+Reach = tuple[float, float]
+ANY, NOT_NEGATIVE, SHARE, CORRELATION = (-math.inf, math.inf), (0, math.inf), (0, 1), (-1, 1)
+
+
+def _score(
+    name: str, better: Better, range: Reach, description: str, function: Callable[[CohortPair], Two | None]
+) -> Score[CohortPair]:
+    return Score(
+        name=name,
+        title=name,
+        unit="dB" if name == "psnr" else "",
+        better=better,
+        level="cohort",
+        range=range,
+        description=description,
+        function=function,
+    )
+
+
+def _ks_score(name: str, what: str, function: Callable[[CohortPair], Two | None]) -> Score[CohortPair]:
+    return _score(name, "lower", SHARE, f"Kolmogorov–Smirnov distance of {what}; real: between two halves", function)
+
+
+_SHARPNESS_TEXTS = {
+    "laplacian_variance": "variance of the Laplacian within the head: sharpness, or noise",
+    "spectrum_mean": "mean magnitude of the spectrum: brightness and contrast",
+    "mean_frequency": "mean frequency, weighted by magnitude: sharpness, or noise",
+}
+
+COHORT_SCORES = by_name(
+    *(
+        _score(
+            f"{name}_{kind}",
+            "lower",
+            NOT_NEGATIVE if name == "fid" else ANY,
+            f"{name.upper()} of {kind}, by fixed random features; real: between halves of the real subjects",
+            partial(_distance, kind=kind, name=name),
+        )
+        for kind in ("slices", "lesions")
+        for name in ("kid", "fid", "mmd")
+    ),
+    *(
+        _score(
+            f"intensity_{where}",
+            "lower",
+            NOT_NEGATIVE,
+            f"Wasserstein distance of intensities {where} lesions, relative to tissue; real: between two halves",
+            partial(_intensity, where=where),
+        )
+        for where in ("inside", "outside")
+    ),
+    _score("lesion_contrast", "as real", ANY, "median intensity of lesions over that of their surroundings", _contrast),
+    _ks_score("lesion_contrast_ks", "lesion contrast", _contrast_ks),
+    _ks_score("lesion_volume_ks", "lesion volume of a case", partial(_lesions_ks, of_case=_volume)),
+    _ks_score("lesion_count_ks", "lesions of a case", partial(_lesions_ks, of_case=_count)),
+    _ks_score(
+        "lesion_compactness_ks",
+        "share of its box that the largest lesion fills",
+        partial(_lesions_ks, of_case=_compactness),
+    ),
+    *(
+        _ks_score(
+            f"lesion_centre_{axis}_ks",
+            f"place of the largest lesion along axis {axis}",
+            partial(_centre_ks, axis=axis),
+        )
+        for axis in range(3)
+    ),
+    _score(
+        "pairwise_ms_ssim",
+        "as real",
+        SHARE,
+        "mean MS-SSIM of two slices of one height: higher, less diverse",
+        _pairwise_ms_ssim,
+    ),
+    _score("coherence", "as real", CORRELATION, "mean correlation of neighbouring slices", _coherence),
+    *(
+        _score(
+            name,
+            "as real",
+            SHARPNESS[name].range,
+            f"{_SHARPNESS_TEXTS[name]}; of slices with a lesion",
+            partial(_sharpness, name=name),
+        )
+        for name in SHARPNESS
+    ),
+    _score(
+        "psnr",
+        "as real",
+        ANY,
+        "peak signal to noise of drawn cases and their source scans, dB",
+        partial(_to_source, measure=_psnr),
+    ),
+    _score(
+        "ssim",
+        "as real",
+        CORRELATION,
+        "structural similarity of drawn cases and their source scans",
+        partial(_to_source, measure=_ssim),
+    ),
+)
+"""Of a drawn cohort against a real one."""

@@ -29,7 +29,7 @@ from lesionforge.masks import MaskSource
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.drawing import draw_into
-from lesionforge.scores.cohorts.fidelity import sample_intensities
+from lesionforge.scores.cohorts.views import sample_intensities
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.registry import SYNTHESIZERS

@@ -1,0 +1,131 @@
+"""What is looked at in a cohort: slices, crops around lesions, intensities, sharpness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.scan import FloatArray, LabelArray, load_scan
+from lesionforge.errors import CohortError
+from lesionforge.preprocessing.crops import Crop
+from lesionforge.preprocessing.lesions.lesion_intensity import measure, relative, surroundings
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.scores.drawn_images.sharpness import scan_sharpness
+from lesionforge.seeding import generator
+
+HEIGHTS = (0.35, 0.45, 0.55, 0.65)
+SIDE, LESION_SIDE, MARGIN_MM, SAMPLED = 128, 48, 2.0, 2000
+
+
+@dataclass
+class Views:
+    """What is looked at in a cohort.
+
+    Attributes:
+        whole: slices at the same relative heights in every volume, so that levels of the brain are matched.
+        whole_of: subject of each.
+        lesions: crops around the lesion of every case, where it is largest.
+        lesions_of: subject of each.
+        contrast: mean intensity of each lesion as a multiple of its surroundings'.
+        inside: intensities within lesions.
+        outside: intensities of the head beside them.
+        coherence: for each volume, the mean correlation of neighbouring slices.
+        sharpness: of each case, by :func:`~lesionforge.scores.drawn_images.sharpness.scan_sharpness`.
+        problems: the errors of cases that cannot be read.
+    """
+
+    whole: list[FloatArray] = field(default_factory=list)
+    whole_of: list[str] = field(default_factory=list)
+    lesions: list[FloatArray] = field(default_factory=list)
+    lesions_of: list[str] = field(default_factory=list)
+    contrast: list[float] = field(default_factory=list)
+    inside: list[FloatArray] = field(default_factory=list)
+    outside: list[FloatArray] = field(default_factory=list)
+    coherence: list[float] = field(default_factory=list)
+    sharpness: list[dict[str, float]] = field(default_factory=list)
+    problems: list[CohortError] = field(default_factory=list)
+
+
+def look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
+    """Return what is looked at, in the spacing and intensities of a preprocessing."""
+    views = Views()
+    for case in cohort:
+        try:
+            scan = load_scan(case, preprocessing.channels)
+            sample = preprocessing.forward(scan)
+        except CohortError as problem:
+            views.problems.append(problem)
+            continue
+        views.sharpness.append(scan_sharpness(scan))
+        image = sample.relative_to_tissue(sample.image, preprocessing.output)
+        for plane in _planes(image):
+            views.whole.append(_square(plane, SIDE))
+            views.whole_of.append(case.subject_id)
+        if image.ndim == 4:
+            views.coherence.append(_coherence(image[0]))
+        _look_at_lesion(views, sample, image)
+    return views
+
+
+def _look_at_lesion(views: Views, sample: Sample, image: FloatArray) -> None:
+    assert sample.label is not None
+    inside, outside = sample_intensities(sample, image, sample.label)
+    views.inside.append(inside)
+    views.outside.append(outside)
+    if not sample.label.any():
+        return
+    label = sample.label
+    if label.ndim == 3:
+        z = int(np.argmax((label > 0).sum((0, 1))))
+        image, label = image[..., z], label[..., z]
+    spacing = sample.spacing[:2]
+    around = surroundings(image, label, spacing, margin_mm=MARGIN_MM)
+    views.contrast.append(float(np.nanmean(relative(measure(image, np.minimum(label, 1), [1]), around)[:, 0])))
+    centre = [float(points.mean()) for points in np.nonzero(label)]
+    size = (LESION_SIDE, LESION_SIDE)
+    views.lesions.append(Crop.around(centre, size, label.shape).cut(image, fill=-1))
+    views.lesions_of.append(sample.subject_id)
+
+
+def sample_intensities(sample: Sample, image: FloatArray, lesion: LabelArray) -> tuple[FloatArray, FloatArray]:
+    """Return random intensities of the first channel: within a lesion, and of the head beside all lesions.
+
+    Args:
+        sample: whose lesions, all of them, are known.
+        image: ``(channel, x, y[, z])`` of the sample, relative to tissue.
+        lesion: ``(x, y[, z])``, the sample's label or a part of it.
+    """
+    assert sample.label is not None
+    rng = generator(0, "intensities", sample.case_id)
+    places = (lesion > 0, (image[0] > -0.9) & (sample.label == 0))
+    inside, outside = (
+        rng.choice(values, min(len(values), SAMPLED), replace=False) if len(values) else values
+        for values in (image[0][where] for where in places)
+    )
+    return inside, outside
+
+
+def _planes(image: FloatArray) -> list[FloatArray]:
+    if image.ndim == 3:
+        return [image]
+    depth = image.shape[-1]
+    return [image[..., min(depth - 1, int(height * depth))] for height in HEIGHTS]
+
+
+def _square(plane: FloatArray, side: int) -> FloatArray:
+    """Return the middle of a slice, as large as ``side``, filled up with background."""
+    middle = [n / 2 for n in plane.shape[1:]]
+    cut = Crop.around(middle, (side, side), plane.shape[1:]).cut(plane, fill=-1)
+    missing = [max(0, side - n) // 2 for n in plane.shape[1:]]
+    return np.roll(cut, missing, axis=(1, 2))
+
+
+def _coherence(volume: FloatArray) -> float:
+    """Return the mean correlation of neighbouring slices, over the slices that show something."""
+    flat = np.moveaxis(volume, -1, 0).reshape(volume.shape[-1], -1)
+    flat = flat[flat.std(1) > 1e-3]
+    pairs = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(flat)]
+    return float(np.mean(pairs)) if pairs else np.nan
