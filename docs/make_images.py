@@ -14,6 +14,7 @@ from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
+from lesionforge.cohort.sheet import CLASS_COLOURS
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -30,7 +31,6 @@ from lesionforge import (
     read_cohort,
     synthesize_cohort,
 )
-from lesionforge.cohort.sheet import CLASS_COLOURS
 from lesionforge.training.quiet import quiet
 
 IMAGES = Path(__file__).parent / "images"
