@@ -99,6 +99,14 @@ def parse_options(model: type[Model], options: Mapping[str, Any], *, file: Path 
 
     Raises:
         ConfigError: naming the first option that is unknown or out of range.
+
+    Example:
+        >>> from lesionforge.training.loop import TrainingConfig
+        >>> parse_options(TrainingConfig, {"steps": 100}).steps
+        100
+        >>> parse_options(TrainingConfig, {"steps": 0})
+        Traceback (most recent call last):
+        lesionforge.errors.ConfigError: steps: input should be greater than or equal to 1; correct it
     """
     try:
         return model.model_validate(dict(options))

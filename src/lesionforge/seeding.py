@@ -12,5 +12,11 @@ def derive_seed(seed: int, *keys: str | int) -> int:
 
 
 def generator(seed: int, *keys: str | int) -> np.random.Generator:
-    """Return the generator that belongs to ``seed`` and ``keys`` (a case id, a draw number, …)."""
+    """Return the generator that belongs to ``seed`` and ``keys`` (a case id, a draw number, …).
+
+    Example:
+        >>> first, again, other = (generator(0, case).random() for case in ("case_01", "case_01", "case_02"))
+        >>> first == again, first == other
+        (True, False)
+    """
     return np.random.default_rng(derive_seed(seed, *keys))

@@ -38,10 +38,10 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
-from lesionforge.healers.registry import HEALERS, find_trainable
+from lesionforge.healers.registry import HEALERS
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.reading import read_json
-from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
+from lesionforge.synthesizers.registry import SYNTHESIZERS
 
 if TYPE_CHECKING:
     from lesionforge.masks import MaskGAN
@@ -130,6 +130,7 @@ def train(
     from lesionforge.cohort.layouts import read_cohort, read_masks
     from lesionforge.cohort.layouts.cases_csv import write_problems
     from lesionforge.config import parse_options
+    from lesionforge.healers.registry import find_trainable
     from lesionforge.masks import MaskGAN
     from lesionforge.training.loop import TrainingConfig
     from lesionforge.training.quiet import quiet
@@ -228,6 +229,7 @@ def synthesize(
     from lesionforge.masks import make_mask_source
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
+    from lesionforge.synthesizers.registry import load_synthesizer
     from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
     from lesionforge.training.quiet import quiet
 

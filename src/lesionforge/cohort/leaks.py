@@ -28,6 +28,15 @@ def check_no_leak(train: Cohort, test: Cohort, *, models: Mapping[str, Collectio
 
     Raises:
         LeakError: names the case or model, the subject, and the way: scan, mask, synthesizer or mask source.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> check_no_leak(cohort.of_subjects(["sub_00"]), cohort.of_subjects(["sub_01"]))
+        >>> check_no_leak(cohort, cohort.of_subjects(["sub_01"]))
+        Traceback (most recent call last):
+        lesionforge.errors.LeakError: ...
     """
     fitted = models or {}
     subjects = frozenset(test.subjects).union(*(case.ancestry for case in test if not case.derived))

@@ -98,6 +98,13 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
         CohortError: if a file is missing, truncated or has the wrong kind of content, if an image
             holds NaN or infinity or is zero everywhere, if the label holds a value that is not a class, or if the files
             of the case differ in size or affine.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> scan = load_scan(cohort.cases[0], ["FLAIR"])
+        >>> scan.image.shape, scan.label.shape, scan.spacing
+        ((1, 64, 64), (64, 64), (1.0, 1.0))
     """
     arrays: list[FloatArray] = []
     affine, first = None, None

@@ -51,6 +51,14 @@ def take_subjects(cohort: Cohort, amount: int | float, seed: int) -> Cohort:
 
     Raises:
         ConfigError: if the amount leaves no subject, or exceeds the number of subjects.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> len(take_subjects(cohort, 3, seed=0).subjects), len(take_subjects(cohort, 0.5, seed=0).subjects)
+        (3, 2)
+        >>> set(take_subjects(cohort, 2, seed=0).subjects) <= set(take_subjects(cohort, 3, seed=0).subjects)
+        True
     """
     return nested_sets(cohort, [amount], seed)[amount]
 
@@ -87,6 +95,13 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
     Raises:
         ConfigError: if a fraction is negative, their sum is above 1, or a part would get no subject.
         LeakError: if two parts hold the same image.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> parts = split_by_subject(cohort, {"train": 0.5, "test": 0.5}, seed=0)
+        >>> {name: len(part.subjects) for name, part in parts.items()}
+        {'train': 2, 'test': 2}
     """
     if any(share < 0 for share in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
         raise ConfigError("split", f"the fractions are {dict(fractions)}", "give fractions that add up to at most 1")

@@ -83,6 +83,15 @@ class MaskBank(MaskSource):
     Raises:
         ConfigError: if no case has a lesion.
         CohortError: if a file cannot be read.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge.seeding import generator
+        >>> bank = MaskBank(cohort)
+        >>> placed = bank.sample(load_scan(cohort.cases[0], ["FLAIR"]), generator(0), min_volume=20)
+        >>> placed.mask.shape, placed.subjects <= bank.subjects
+        ((64, 64), True)
     """
 
     def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:

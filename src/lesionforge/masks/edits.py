@@ -33,6 +33,15 @@ class EditedMasks(MaskSource):
 
     Raises:
         ConfigError: if a range has its ends swapped, or a scale is not positive.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge.masks import MaskBank
+        >>> source = EditedMasks(MaskBank(cohort), scale=(0.5, 1.0), mirror=False)
+        >>> sorted(source.subjects)
+        ['sub_00', 'sub_01', 'sub_02', 'sub_03']
     """
 
     def __init__(

@@ -33,6 +33,17 @@ class Ellipsoids(MaskSource):
 
     Raises:
         ConfigError: if a range has its ends swapped or is not positive, or the prior has no lesion.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge.cohort.scan import load_scan
+        >>> from lesionforge.seeding import generator
+        >>> scan = load_scan(cohort.cases[0], ["FLAIR"])
+        >>> placed = Ellipsoids(diameter_mm=(6, 12)).sample(scan, generator(0), min_volume=20)
+        >>> int(placed.mask.max()), placed.subjects
+        (1, frozenset())
     """
 
     def __init__(

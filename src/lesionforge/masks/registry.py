@@ -45,6 +45,12 @@ def make_mask_source(
     Raises:
         ConfigError: if the name is unknown, or needs a cohort with lesions and there is none.
         CohortError: if a file cannot be read.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> type(make_mask_source("bank", cohort)).__name__
+        'MaskBank'
     """
     from lesionforge.cohort.layouts.labels import fail
     from lesionforge.masks import EditedMasks, Ellipsoids, GivenMasks, MaskBank, MaskGAN, OwnMasks

@@ -19,6 +19,11 @@ class Crop:
     Attributes:
         start: first voxel along each axis.
         size: voxels along each axis.
+
+    Example:
+        >>> crop = Crop.around((1, 4), size=(2, 4), shape=(6, 6))
+        >>> crop.start, crop.cut(np.zeros((6, 6))).shape
+        ((0, 2), (2, 4))
     """
 
     start: tuple[int, ...]

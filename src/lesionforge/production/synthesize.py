@@ -105,6 +105,17 @@ def synthesize_cohort(
         ConfigError: if method, masks and blend do not fit each other.
         CohortError: if there is no target scan, or none that is lesion-free where these are asked for.
         OutputError: if ``out`` holds something else.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge import MaskBank, SYNTHESIZERS, TrainingConfig
+        >>> model = SYNTHESIZERS["copy_paste"].fit(
+        ...     cohort, channels=("FLAIR",), config={}, training=TrainingConfig(), out=Path("model")
+        ... )
+        >>> run = synthesize_cohort(model, cohort, MaskBank(cohort), out=Path("drawn"), n=2, min_volume=20)
+        >>> [case.case_id for case in run.cohort]
+        ['case_000_s00000', 'case_002_s00001']
     """
     targets = cohort.having(model.info.preprocessing.channels).annotated().in_order()
     if lesion_free:

@@ -42,6 +42,15 @@ def load_synthesizer(folder: Path, *, candidate: str | None = None, device: Devi
 
     Raises:
         ModelError: if it is unfinished, damaged, of another version, of something else, or has no such candidate.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge import TrainingConfig
+        >>> fit = SYNTHESIZERS["carvemix"].fit
+        >>> _ = fit(cohort, channels=("FLAIR",), config={}, training=TrainingConfig(), out=Path("model"))
+        >>> load_synthesizer(Path("model")).info.training_subjects
+        ('sub_00', 'sub_01', 'sub_02', 'sub_03')
     """
     return load_model(folder, SYNTHESIZERS, candidate=candidate, device=device)
 

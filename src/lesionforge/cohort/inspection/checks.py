@@ -110,6 +110,12 @@ def check_cohort(
         cohort: the cases to check.
         unreadable: errors of the cases that the reader left out.
         progress: called after each case.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> check_cohort(cohort).findings
+        ()
     """
     findings = [_finding("problem", "", error) for error in unreadable]
     if not len(cohort):

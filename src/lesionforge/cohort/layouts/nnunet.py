@@ -60,6 +60,13 @@ def read_nnunet(
     Raises:
         ConfigError: if ``cases.csv`` names subjects and a pattern is given.
         CohortError: if ``dataset.json`` or ``cases.csv`` is invalid, or there is no case.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> _ = tiny_cohort(Path("Dataset001_Tiny"), spatial_dims=2, n_subjects=2)
+        >>> cohort = read_nnunet(Path("Dataset001_Tiny"))
+        >>> cohort.channels, cohort.subjects
+        (('FLAIR',), ('sub_00', 'sub_01'))
     """
     description = read_dataset_json(folder)
     table = folder / "cases.csv"
@@ -203,6 +210,13 @@ def write_nnunet(
     Raises:
         OutputError: if the folder is not empty.
         CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> report = write_nnunet(cohort.of_subjects(["sub_00"]), Path("Dataset002_One"))
+        >>> len(report.cohort), sorted(path.name for path in Path("Dataset002_One").iterdir())
+        (1, ['cases.csv', 'dataset.json', 'imagesTr', 'labelsTr'])
     """
     if problems and not cohort.cases:
         raise CohortError(cohort.name, f"no case can be used: {causes([*problems])}", "correct these")

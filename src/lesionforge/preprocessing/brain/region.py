@@ -13,6 +13,15 @@ def with_region(scan: Scan) -> Scan:
 
     The region is the scan's own if it has one; else the parenchyma of its anatomy map (by default all values except 0);
     else the brain as found in the first channel. Lesions of the scan are part of it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge.cohort.scan import load_scan
+        >>> scan = with_region(load_scan(cohort.cases[0], ["FLAIR"]))
+        >>> scan.region.shape, bool(scan.region[32, 32]), bool(scan.region[0, 0])
+        ((64, 64), True, False)
     """
     if scan.region is not None:
         return scan

@@ -14,6 +14,14 @@ def hole_around(mask: LabelArray, margin_mm: float, spacing: Sequence[float]) ->
     """Return the voxels within ``margin_mm`` of the mask, and a weight: 1 on the mask, falling to 0 at their edge.
 
     A margin thinner than a voxel leaves only the mask.
+
+    Example:
+        >>> mask = np.array([0, 0, 0, 1, 0, 0, 0])
+        >>> hole, weight = hole_around(mask, margin_mm=2, spacing=(1.0,))
+        >>> hole.astype(int).tolist()
+        [0, 0, 1, 1, 1, 0, 0]
+        >>> weight.tolist()
+        [0.0, 0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
     """
     weight = np.zeros(mask.shape, np.float32)
     found = ndimage.find_objects((mask > 0).astype(np.int8))

@@ -76,6 +76,13 @@ def evaluate(
 
     Raises:
         CohortError: if the folder is missing or the cohort has no annotated case.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> table = evaluate(Path("tiny", "labelsTr"), cohort)
+        >>> table["dice"].tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     if not predictions.is_dir():
         raise CohortError(predictions, "there is no such folder", "name the folder that holds the predictions")

@@ -49,6 +49,13 @@ def lesion_wise(prediction: BoolArray, truth: BoolArray) -> LesionWise:
     """Match the connected components of two ``(x, y[, z])`` masks; one shared voxel is a match.
 
     Voxels that touch by a face, an edge or a corner belong together: 26 neighbours in 3D, 8 in 2D.
+
+    Example:
+        >>> truth, prediction = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+        >>> truth[1, 1] = truth[6, 6] = prediction[6, 6] = True
+        >>> counts = lesion_wise(prediction, truth)
+        >>> counts.true, counts.found, counts.predicted, counts.correct
+        (2, 1, 1, 1)
     """
     structure = ndimage.generate_binary_structure(truth.ndim, truth.ndim)
     true_lesions, n_true = ndimage.label(truth, structure)

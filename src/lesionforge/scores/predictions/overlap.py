@@ -19,6 +19,12 @@ def dice(prediction: BoolArray, truth: BoolArray, *, empty: float = 1.0) -> floa
         prediction: ``(x, y[, z])``.
         truth: ``(x, y[, z])``.
         empty: the value where both masks are empty; where one is, Dice is 0.
+
+    Example:
+        >>> truth, prediction = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+        >>> truth[2:4, 2:4] = prediction[2:4, 2:6] = True
+        >>> round(dice(prediction, truth), 3)
+        0.667
     """
     if not prediction.any() and not truth.any():
         return empty
@@ -43,6 +49,12 @@ def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, i
 
     Returns:
         NaN if one of the masks is empty or both are; in plane, also if no slice has lesion in both.
+
+    Example:
+        >>> truth, prediction = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+        >>> truth[2, 2] = prediction[2, 5] = True
+        >>> hd95(prediction, truth, spacing=(1.0, 2.0))
+        6.0
     """
     if in_plane and truth.ndim == 3:
         return _in_plane_hd95(prediction, truth, spacing)
@@ -65,7 +77,14 @@ def physical_size(mask: BoolArray, spacing: Sequence[float]) -> float:
 
 
 def volume_difference(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> float:
-    """Return predicted minus true size: ml in 3D, mm² in 2D."""
+    """Return predicted minus true size: ml in 3D, mm² in 2D.
+
+    Example:
+        >>> truth, prediction = np.zeros((8, 8, 8), bool), np.zeros((8, 8, 8), bool)
+        >>> prediction[:5, :5, :5] = True
+        >>> volume_difference(prediction, truth, spacing=(2.0, 2.0, 2.0))
+        1.0
+    """
     return physical_size(prediction, spacing) - physical_size(truth, spacing)
 
 
