@@ -1,7 +1,6 @@
 """The engine of this machine: order, interruptions, workers that are killed."""
 
 import os
-import re
 
 import pytest
 import torch
@@ -19,13 +18,13 @@ from tests.engine.work import (
     process_of,
     refuse,
     write,
-    write_after,
     write_and_be_killed_later,
     write_nothing,
-    write_once_there,
+    write_once,
+    write_once_gone,
 )
 
-WORKERS = [1, 2]
+WORKERS = [1, pytest.param(2, marks=pytest.mark.slow)]
 
 
 def run(jobs, engine):
@@ -49,138 +48,150 @@ def diamonds(folder):
     ]
 
 
-@pytest.mark.parametrize(
-    "engine", [LocalEngine(), LocalEngine(2), *map(Drawn, range(4))], ids=["here", "there", *map(str, range(4))]
-)
-def test_every_job_runs_once_after_what_it_needs(engine, tmp_path):
-    jobs = diamonds(tmp_path)
-    said = run(jobs, engine)
-    assert sorted(said) == sorted(f"{one.name}: done" for one in jobs)
-    lines = log(tmp_path)
-    assert sorted(begun(tmp_path)) == sorted(one.name for one in jobs)
+def check_order(folder, jobs):
+    """See that each job ran once, after what it needs."""
+    lines = log(folder)
+    assert sorted(begun(folder)) == sorted(one.name for one in jobs)
     for one in jobs:
         for need in one.needs:
             assert lines.index(f"end {need}") < lines.index(f"begin {one.name}")
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_what_is_done_is_not_done_again(workers, tmp_path):
+@pytest.mark.parametrize("engine", [LocalEngine(), *map(Drawn, range(4))], ids=["here", *map(str, range(4))])
+def test_every_job_runs_once_after_what_it_needs(engine, tmp_path):
+    jobs = diamonds(tmp_path)
+    said = run(jobs, engine)
+    check_order(tmp_path, jobs)
+    assert sorted(said) == sorted(f"{one.name}: done" for one in jobs)
+
+
+def test_one_worker_is_this_process_with_the_threads_it_is_given(tmp_path):
+    before, found = torch.get_num_threads(), []
+    jobs = [job(tmp_path, "a", write)]
+    LocalEngine(1, threads=before + 1).run(lambda: found.append(torch.get_num_threads()) or jobs, lambda line: None)
+    assert process_of(tmp_path / "a") == os.getpid()
+    assert set(found) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_in_two_workers_a_job_waits_for_none_but_those_that_it_needs(tmp_path):
+    """``long``, which begins beside ``short``, can only end once ``last`` has run; that is known after ``short``."""
+
+    def known():
+        jobs = [
+            job(tmp_path, "long", write_once, "end last"),
+            job(tmp_path, "short", write_once, "begin long"),
+            *diamonds(tmp_path),
+        ]
+        if jobs[1].done:
+            jobs.append(job(tmp_path, "last", write, needs=["short", "x4", "y4"]))
+        return jobs
+
+    said = []
+    LocalEngine(2).run(known, said.append)
+    check_order(tmp_path, known())
+    assert sorted(said) == sorted(f"{one.name}: done" for one in known())
+    lines = log(tmp_path)
+    assert lines.index("begin long") < lines.index("begin last") < lines.index("end last") < lines.index("end long")
+    processes = {one.name: process_of(one.product) for one in known()}
+    assert len(set(processes.values())) == 2
+    assert processes["long"] != processes["short"]
+    assert os.getpid() not in processes.values()
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
     jobs = diamonds(tmp_path)
     for one in jobs:
         if one.name in ("x1", "x2", "y1"):
             one.product.touch()
-    run(jobs, LocalEngine(workers))
+    run(jobs, LocalEngine())
     assert sorted(begun(tmp_path)) == ["x3", "x4", "y2", "y3", "y4"]
-    assert run(jobs, LocalEngine(workers)) == []
+    assert run(jobs, LocalEngine()) == []
 
 
-def test_one_worker_is_this_process_and_several_are_others(tmp_path):
-    before = torch.get_num_threads()
-    run([job(tmp_path, "a", write)], LocalEngine(1, threads=before + 1))
-    assert process_of(tmp_path / "a") == os.getpid()
-    assert torch.get_num_threads() == before
-    run([job(tmp_path, name, write) for name in ("b", "c")], LocalEngine(2))
-    assert os.getpid() not in {process_of(tmp_path / name) for name in ("b", "c")}
-
-
-def test_a_job_waits_for_none_but_those_that_it_needs(tmp_path):
-    """``long``, which was begun beside ``short``, can only end once ``next`` has run."""
-    jobs = [
-        job(tmp_path, "long", write_once_there, tmp_path / "next"),
-        job(tmp_path, "short", write),
-        job(tmp_path, "next", write, needs=["short"]),
-    ]
-    run(jobs, LocalEngine(2))
-    lines = log(tmp_path)
-    assert lines.index("begin long") < lines.index("begin next") < lines.index("end next") < lines.index("end long")
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_jobs_that_become_known_on_the_way_are_run(workers, tmp_path):
+def test_jobs_that_become_known_on_the_way_are_run(tmp_path):
     def known():
         found = [job(tmp_path, "0", write)]
         while found[-1].done and len(found) < 4:
             found.append(job(tmp_path, str(len(found)), write, needs=[found[-1].name]))
         return found
 
-    LocalEngine(workers).run(known, lambda line: None)
+    LocalEngine().run(known, lambda line: None)
     assert begun(tmp_path) == ["0", "1", "2", "3"]
     assert ready(known()) == []
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_an_error_of_ours_arrives_as_itself_and_no_other_job_begins(workers, tmp_path):
+    beside = [job(tmp_path, "beside", write_once, "begin refused")] * (workers - 1)
     jobs = [
-        job(tmp_path, "refused", refuse),
-        job(tmp_path, "beside", write_after, 1),
+        job(tmp_path, "refused", refuse, *["begin beside"] * (workers - 1)),
+        *beside,
         *(job(tmp_path, f"later{number}", write) for number in range(4)),
     ]
     with pytest.raises(ConfigError, match=r"^refused: does not fit; take another$"):
         run(jobs, LocalEngine(workers))
-    beside = ["begin beside", "end beside"] if workers > 1 else []
-    assert sorted(log(tmp_path)) == sorted(["begin refused", *beside])
+    assert sorted(log(tmp_path)) == sorted(["begin refused", *(["begin beside", "end beside"] if beside else [])])
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_ctrl_c_lets_what_runs_come_to_its_end_begins_no_other_and_the_next_run_goes_on(workers, tmp_path):
+def test_ctrl_c_here_ends_the_job_and_begins_no_other(tmp_path):
+    jobs = [job(tmp_path, "first", interrupt, os.getpid()), job(tmp_path, "later", write)]
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, LocalEngine())
+    assert log(tmp_path) == ["begin first"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_what_runs_in_workers_come_to_its_end_and_the_next_run_goes_on(tmp_path):
     jobs = [
-        job(tmp_path, "first", interrupt, os.getpid()),
-        *(job(tmp_path, f"later{number}", write_after, 0.5 if number else 2) for number in range(4)),
+        job(tmp_path, "first", interrupt, os.getpid(), "begin beside"),
+        job(tmp_path, "beside", write_once, "end first"),
+        *(job(tmp_path, f"later{number}", write) for number in range(4)),
     ]
     with pytest.raises(KeyboardInterrupt):
-        run(jobs, LocalEngine(workers))
-    before = begun(tmp_path)
-    assert before == ["first"] if workers == 1 else set(before) == {"first", "later0"}
-    if workers > 1:
-        assert {f"end {name}" for name in before} < set(log(tmp_path))
-        run(jobs, LocalEngine(workers))
-        assert sorted(begun(tmp_path)) == sorted(one.name for one in jobs)
-
-
-def test_a_job_whose_worker_is_killed_is_repeated_once_and_the_others_go_on(tmp_path):
-    jobs = [
-        job(tmp_path, "killed", be_killed, 1),
-        job(tmp_path, "after", write, needs=["killed"]),
-        *(job(tmp_path, f"other{number}", write_after, 0.1) for number in range(4)),
-    ]
-    said = run(jobs, LocalEngine(2))
-    assert [line for line in said if "repeated" in line] == ["killed: was ended from outside; it is repeated once"]
-    assert all(one.done for one in jobs)
-    assert sorted(begun(tmp_path)) == sorted(["killed", *(one.name for one in jobs)])
-
-
-def test_a_job_whose_worker_is_killed_twice_is_named_once_the_others_are_done(tmp_path):
-    jobs = [
-        job(tmp_path, "killed", be_killed, 9),
-        job(tmp_path, "after", write, needs=["killed"]),
-        job(tmp_path, "other", write),
-        job(tmp_path, "next", write_after, 1, needs=["other"]),
-        job(tmp_path, "last", write, needs=["next"]),
-    ]
-    with pytest.raises(WorkerError, match=r"worker processes: killed was ended from outside, twice") as caught:
         run(jobs, LocalEngine(2))
+    assert sorted(log(tmp_path)) == ["begin beside", "begin first", "end beside", "end first"]
+    run(jobs, LocalEngine())
+    check_order(tmp_path, jobs)
+
+
+def test_a_job_whose_worker_is_killed_is_repeated_once_and_then_named_and_the_others_go_on(tmp_path):
+    jobs = [
+        job(tmp_path, "once", be_killed, 1),
+        job(tmp_path, "after_once", write, needs=["once"]),
+        job(tmp_path, "always", be_killed, 9),
+        job(tmp_path, "after_always", write, needs=["always"]),
+        *diamonds(tmp_path),
+    ]
+    said = []
+    with pytest.raises(WorkerError, match=r"worker processes: always was ended from outside, twice") as caught:
+        LocalEngine(2).run(lambda: jobs, said.append)
     assert "the same command goes on where it was" in str(caught.value)
-    assert not re.search("after|other|next|last", str(caught.value).partition(";")[0])
+    assert "once was" not in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert begun(tmp_path).count("killed") == 2
-    assert {one.name for one in jobs if one.done} == {"other", "next", "last"}
+    assert {one.name for one in jobs if not one.done} == {"always", "after_always"}
+    others = [one.name for one in jobs if one.name not in ("once", "always", "after_always")]
+    assert sorted(begun(tmp_path)) == sorted([*["once", "always"] * 2, *others])
+    repeated = [f"{name}: was ended from outside; it is repeated once" for name in ("once", "always")]
+    assert sorted(said) == sorted([*repeated, *(f"{name}: done" for name in ["once", *others])])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_has_nothing_to_do_takes_no_job_with_it(tmp_path):
     jobs = [
-        job(tmp_path, "first", write_and_be_killed_later, 0.5),
-        job(tmp_path, "second", write_after, 2),
-        *(job(tmp_path, f"later{number}", write_after, 0.1, needs=["second"]) for number in range(2)),
+        job(tmp_path, "first", write_and_be_killed_later),
+        job(tmp_path, "second", write_once_gone, "first"),
+        *(job(tmp_path, f"later{number}", write, needs=["first", "second"]) for number in range(2)),
     ]
     said = run(jobs, LocalEngine(2))
+    check_order(tmp_path, jobs)
     assert sorted(said) == sorted(f"{one.name}: done" for one in jobs)
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_a_job_that_ends_without_its_product_is_told_and_not_begun_again(workers, tmp_path):
+def test_a_job_that_ends_without_its_product_is_told_and_not_begun_again(tmp_path):
     jobs = [job(tmp_path, "idle", write_nothing), job(tmp_path, "after", write, needs=["idle"])]
     with pytest.raises(WorkerError, match="idle: is not there, although idle, which writes it, came to its end"):
-        run(jobs, LocalEngine(workers))
+        run(jobs, LocalEngine())
     assert begun(tmp_path) == []
 
 

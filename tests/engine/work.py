@@ -82,21 +82,19 @@ def write(product):
         return f"{product.name}: done"
 
 
-def write_after(product, seconds):
-    """Do the work in a while."""
+def write_once(product, *lines):
+    """Do the work a moment after some lines are in the log."""
     with _told(product):
-        time.sleep(seconds)
+        _wait_for(product.parent, lines)
+        time.sleep(0.5)
         return f"{product.name}: done"
 
 
-def write_once_there(product, other):
-    """Do the work once another file is there."""
-    with _told(product):
-        end = time.monotonic() + PATIENCE
-        while not other.is_file():
-            assert time.monotonic() < end, f"{other.name} did not come"
-            time.sleep(0.02)
-        return f"{product.name}: done"
+def _wait_for(folder, lines):
+    end = time.monotonic() + PATIENCE
+    while not {*lines} <= {*log(folder)}:
+        assert time.monotonic() < end, f"{lines} did not come"
+        time.sleep(0.05)
 
 
 def write_nothing(product):
@@ -104,18 +102,20 @@ def write_nothing(product):
     return f"{product.name}: done"
 
 
-def refuse(product):
-    """Fail with an error of ours, as a cause of another."""
+def refuse(product, *lines):
+    """Fail with an error of ours, as a cause of another, once some lines are in the log."""
     _tell(product, "begin")
+    _wait_for(product.parent, lines)
     try:
         raise ConfigError(product.name, "does not fit", "take another")
     except ConfigError as error:
         raise RuntimeError("a library met it") from error
 
 
-def interrupt(product, pid):
-    """Let a process be interrupted, as by Ctrl-C, and come to an end a while later."""
+def interrupt(product, pid, *lines):
+    """Let a process be interrupted, as by Ctrl-C, once some lines are in the log; come to an end a while later."""
     with _told(product):
+        _wait_for(product.parent, lines)
         os.kill(pid, signal.SIGINT)
         time.sleep(1)
         return f"{product.name}: done"
@@ -130,11 +130,30 @@ def be_killed(product, times):
     return f"{product.name}: done"
 
 
-def write_and_be_killed_later(product, seconds):
+def write_and_be_killed_later(product):
     """Do the work; the process is killed in a while, when it has nothing to do."""
     with _told(product):
-        Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        Timer(1, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
         return f"{product.name}: done"
+
+
+def write_once_gone(product, other):
+    """Do the work once the process is gone that wrote another product."""
+    with _told(product):
+        _wait_for(product.parent, [f"end {other}"])
+        end = time.monotonic() + PATIENCE
+        while _runs(process_of(product.with_name(other))):
+            assert time.monotonic() < end, "the process is still there"
+            time.sleep(0.05)
+        time.sleep(1)
+        return f"{product.name}: done"
+
+
+def _runs(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
 
 
 def process_of(product: Path) -> int:
