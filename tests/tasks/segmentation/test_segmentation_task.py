@@ -273,7 +273,7 @@ def test_beyond_a_scan_the_network_sees_air(normalise, output, tmp_path, spatial
 def test_slices_are_taken_whole_unless_a_size_is_given(of_samples):
     shapes = [(50, 38, 9)[:of_samples], (44, 41, 7)[:of_samples]]
     samples = [Sample(np.zeros((1, *shape))) for shape in shapes]
-    assert training_size(None, samples, config(2)) == (52, 44)
+    assert training_size(None, samples, config(2, roi_size=None)) == (52, 44)
 
 
 @dataclass
