@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
@@ -196,7 +197,7 @@ def _sharpness(pair: CohortPair, *, name: str) -> Two:
 def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
     """Return the mean MS-SSIM of random pairs of images of one height."""
     heights = len(HEIGHTS) if len(images) % len(HEIGHTS) == 0 else 1
-    pairs: list[Any] = []
+    pairs: list[NDArray[np.intp]] = []
     while len(pairs) < PAIRS:
         height = int(rng.integers(heights))
         of_height = np.arange(height, len(images), heights)
