@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
@@ -196,7 +197,7 @@ def _sharpness(pair: CohortPair, *, name: str) -> Two:
 def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
     """Return the mean MS-SSIM of random pairs of images of one height."""
     heights = len(HEIGHTS) if len(images) % len(HEIGHTS) == 0 else 1
-    pairs: list[Any] = []
+    pairs: list[NDArray[np.intp]] = []
     while len(pairs) < PAIRS:
         height = int(rng.integers(heights))
         of_height = np.arange(height, len(images), heights)
@@ -259,10 +260,10 @@ def _ks_score(name: str, what: str, function: Callable[[CohortPair], Two | None]
     return _score(name, "lower", SHARE, f"Kolmogorov–Smirnov distance of {what}; real: between two halves", function)
 
 
-_SHARPNESS_TEXTS = {
-    "laplacian_variance": "variance of the Laplacian within the head: sharpness, or noise",
-    "spectrum_mean": "mean magnitude of the spectrum: brightness and contrast",
-    "mean_frequency": "mean frequency, weighted by magnitude: sharpness, or noise",
+_SHARPNESS = {
+    "laplacian_variance": "variance of the Laplacian within the head: sharpness, or noise; of slices with a lesion",
+    "spectrum_mean": "mean magnitude of the spectrum: brightness and contrast; of slices with a lesion",
+    "mean_frequency": "mean frequency, weighted by magnitude: sharpness, or noise; of slices with a lesion",
 }
 
 COHORT_SCORES = by_name(
@@ -313,14 +314,8 @@ COHORT_SCORES = by_name(
     ),
     _score("coherence", "as real", CORRELATION, "mean correlation of neighbouring slices", _coherence),
     *(
-        _score(
-            name,
-            "as real",
-            SHARPNESS[name].range,
-            f"{_SHARPNESS_TEXTS[name]}; of slices with a lesion",
-            partial(_sharpness, name=name),
-        )
-        for name in SHARPNESS
+        _score(name, "as real", SHARPNESS[name].range, description, partial(_sharpness, name=name))
+        for name, description in _SHARPNESS.items()
     ),
     _score(
         "psnr",
