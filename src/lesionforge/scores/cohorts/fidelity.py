@@ -260,10 +260,10 @@ def _ks_score(name: str, what: str, function: Callable[[CohortPair], Two | None]
     return _score(name, "lower", SHARE, f"Kolmogorov–Smirnov distance of {what}; real: between two halves", function)
 
 
-_SHARPNESS_TEXTS = {
-    "laplacian_variance": "variance of the Laplacian within the head: sharpness, or noise",
-    "spectrum_mean": "mean magnitude of the spectrum: brightness and contrast",
-    "mean_frequency": "mean frequency, weighted by magnitude: sharpness, or noise",
+_SHARPNESS = {
+    "laplacian_variance": "variance of the Laplacian within the head: sharpness, or noise; of slices with a lesion",
+    "spectrum_mean": "mean magnitude of the spectrum: brightness and contrast; of slices with a lesion",
+    "mean_frequency": "mean frequency, weighted by magnitude: sharpness, or noise; of slices with a lesion",
 }
 
 COHORT_SCORES = by_name(
@@ -314,14 +314,8 @@ COHORT_SCORES = by_name(
     ),
     _score("coherence", "as real", CORRELATION, "mean correlation of neighbouring slices", _coherence),
     *(
-        _score(
-            name,
-            "as real",
-            SHARPNESS[name].range,
-            f"{_SHARPNESS_TEXTS[name]}; of slices with a lesion",
-            partial(_sharpness, name=name),
-        )
-        for name in SHARPNESS
+        _score(name, "as real", SHARPNESS[name].range, description, partial(_sharpness, name=name))
+        for name, description in _SHARPNESS.items()
     ),
     _score(
         "psnr",
