@@ -92,7 +92,7 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
         ({"armes": {}}, "armes: is no option; the options are name, channels"),
         (
             {"task": {"filter": [8]}},
-            "task.filter: is no option; the options are intensity, spatial_dims",
+            "task: filter: is no option; the options are intensity, spatial_dims",
         ),
         ({"training": {"step": 8}}, "training.step: is no option; the options are steps"),
         ({"arms": {"real": {"augmentation": "none"}}}, "arms.real.augmentation: is no option; the options are augment"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, SerializeAsAny, field_serializer, field_validator, model_validator
 
 from lesionforge.benchmark.plan_file import plan_content
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
@@ -17,7 +17,8 @@ from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
 from lesionforge.scores.registry import is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig
+from lesionforge.tasks.base import Task, TaskConfig
+from lesionforge.tasks.registry import TASKS
 from lesionforge.training.loop import TrainingConfig
 
 NAME = r"[\w.+-]+"
@@ -107,7 +108,7 @@ class Arm(Part):
 
     Attributes:
         augment: what varies the training items, see
-            :class:`~lesionforge.tasks.segmentation.segmentation_config.SegmentationConfig`.
+            the options of the task.
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
         share: of every batch that is synthetic; with ``on_the_fly`` a lesion is drawn into ``lesion_share`` of these
@@ -119,7 +120,7 @@ class Arm(Part):
         task: options of the segmentation network that this arm has otherwise, for ablations.
     """
 
-    augment: Augment = "classical"
+    augment: str = "classical"
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float = Field(default=0.5, gt=0, le=1)
@@ -221,7 +222,7 @@ class Tune(Part):
         seeds: how many of the plan's seeds each trial is trained with, the first ones; all unless given.
     """
 
-    augment: tuple[Augment, ...] = ("none", "classical", "ct")
+    augment: tuple[str, ...] = ("none", "classical", "ct")
     learning_rate: tuple[PositiveFloat, ...] = (1 / 3, 3.0)
     batch_size: tuple[PositiveFloat, ...] = (2.0,)
     number: int | float | None = Field(default=None, gt=0)
@@ -263,7 +264,7 @@ class Plan(Part):
     subjects: Subjects = Subjects()
     spacing: tuple[PositiveFloat, ...] | None = None
     intensity: IntensityName = "head"
-    task: SegmentationConfig = SegmentationConfig()
+    task: SerializeAsAny[TaskConfig] = Field(default_factory=lambda: parse_task({}))
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     mask_generators: dict[str, MaskGeneratorPlan] = Field(default={})
@@ -290,14 +291,28 @@ class Plan(Part):
         """Whether every fold is tested on in turn."""
         return self.subjects.folds is not None and self.subjects.fold is None
 
-    def task_of(self, arm: str) -> SegmentationConfig:
+    def task_of(self, arm: str) -> TaskConfig:
         """Return the segmentation network of an arm.
 
         Raises:
             ConfigError: if one of the arm's own options is unknown or out of range.
         """
         own = {**self.arms[arm].task, "augment": self.arms[arm].augment}
-        return parse_options(SegmentationConfig, laid_over(self.task, own))
+        return parse_options(type(self.task), laid_over(self.task, own))
+
+    @property
+    def task_class(self) -> type[Task]:
+        """What is trained and scored."""
+        return next(TASKS[name] for name in TASKS if TASKS[name].Config is type(self.task))
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task_of_its_kind(cls, given: Any) -> Any:
+        return parse_task(given) if isinstance(given, Mapping) else given
+
+    @field_serializer("task")
+    def _task_with_its_name(self, task: TaskConfig) -> dict[str, Any]:
+        return {"method": self.task_class.method, **task.model_dump(mode="json")}
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -349,6 +364,21 @@ class Plan(Part):
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
         return self
+
+
+def parse_task(given: Mapping[str, Any]) -> TaskConfig:
+    """Return the options of a task, whose name is ``method``: segmentation unless given.
+
+    Raises:
+        ValueError: if there is no such task, or an option is unknown or out of range.
+    """
+    options = dict(given)
+    name = options.pop("method", "segmentation")
+    try:
+        return parse_options(TASKS[name].Config, options)
+    except ConfigError as error:
+        whole = name in TASKS and error.where == TASKS[name].Config.__name__
+        raise ValueError(f"{'' if whole else f'{error.where}: '}{error.what}; {error.remedy}") from error
 
 
 def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan:

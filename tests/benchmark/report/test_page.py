@@ -462,9 +462,11 @@ class TestFigures:
         ]
         assert colours == [set(), {TRUTH_COLOUR, PREDICTION_COLOUR}, {TRUTH_COLOUR}]
 
-    def test_dice_stands_above_its_prediction(self):
+    def test_a_note_stands_above_its_prediction(self):
         lesion, image = np.ones((20, 24), np.int16), np.random.default_rng(0).random((20, 24))
-        example = Example(image=image, truth=lesion, predictions={"real": lesion, "mixed": lesion}, dice={"mixed": 0.5})
+        example = Example(
+            image=image, truth=lesion, predictions={"real": lesion, "mixed": lesion}, notes={"mixed": "Dice 50.0"}
+        )
         titles = [panel.get_title() for panel in example_sheet([example]).axes]
         assert titles == ["", "real", "mixed\nDice 50.0"]
 

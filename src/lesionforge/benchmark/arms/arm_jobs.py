@@ -15,17 +15,15 @@ from lesionforge.benchmark.report.made_of import timed
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_masks
 from lesionforge.cohort.leaks import leaving_out
-from lesionforge.cohort.scan import load_scan, read_label
+from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.masks import MaskGAN
 from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
-from lesionforge.scores.predictions.case_scores import score_case
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import value_of
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 
 DEVELOPMENT, RESULTS = "development.csv", "results.csv"
 """Tables of an arm's scores on the development and on the test cases."""
@@ -136,11 +134,9 @@ def development_score(training: ArmTraining) -> float | None:
 def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:
     """Return a row of scores for each case; the predictions are written to ``keep``."""
     study: Arms = training.study
-    task, rows = SegmentationTask.load(training.folder, device=study.plan.training.device), []
+    task, rows = study.plan.task_class.load(training.folder, device=study.plan.training.device), []
     for case in cohort:
-        scan = load_scan(case, study.channels)
-        assert scan.label is not None
-        found, _ = read_label(task.predict_case(case, keep))
-        scores = score_case(found, scan.label, scan.spacing, cohort.labels, in_plane=study.plan.in_plane)
+        scan, prediction = load_scan(case, study.channels), task.predict_case(case, keep)
+        scores = task.score_case(prediction, scan, cohort.labels, in_plane=study.plan.in_plane)
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
     return pd.DataFrame(rows)

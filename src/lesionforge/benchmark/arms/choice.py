@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lesionforge.benchmark.plan import Plan
-from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig
+from lesionforge.tasks.base import TaskConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Choice:
         batch_size: of every arm; ``None`` takes it from the fingerprint.
     """
 
-    augment: Augment
+    augment: str
     learning_rate: float
     batch_size: int | None
 
@@ -29,7 +29,7 @@ class Choice:
         task = plan.task_of(plan.baseline)
         return cls(augment=task.augment, learning_rate=task.learning_rate, batch_size=plan.training.batch_size)
 
-    def applied(self, task: SegmentationConfig, plan: Plan, arm: str) -> SegmentationConfig:
+    def applied(self, task: TaskConfig, plan: Plan, arm: str) -> TaskConfig:
         """Return an arm's network with these options, where the arm inherits them from the baseline."""
         changes: dict[str, object] = {}
         if plan.arms[arm].augment == plan.arms[plan.baseline].augment:

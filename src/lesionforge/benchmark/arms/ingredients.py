@@ -23,7 +23,6 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.loop import Device, TrainingConfig
 from lesionforge.training.model_folder import read_info
@@ -87,7 +86,7 @@ def train_arm(training: ArmTraining) -> None:
     of_arm, folder = ingredients(training), training.folder
     first, last = _lengths(training, of_arm)
     if last:
-        pretrained = SegmentationTask.load(training.pretraining_folder)
+        pretrained = training.study.plan.task_class.load(training.pretraining_folder)
         _fit(training, of_arm.real, last, folder, pretrained=pretrained)
     else:
         _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=training.arm.share)
@@ -114,7 +113,7 @@ def _fit(training: ArmTraining, cohort: Cohort, steps: int, out: Path, **options
     if isinstance(options.get("synthetic"), Source) and how.workers is None:
         how = how.model_copy(update={"workers": 0})  # see drawing_device
     watch_every = study.plan.learning_curves
-    SegmentationTask.fit(
+    study.plan.task_class.fit(
         cohort,
         channels=study.channels,
         config=training.task,

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.plan import Arm, Plan
 from lesionforge.benchmark.split import fold_cases, split_cases
@@ -18,10 +16,8 @@ from lesionforge.cohort.people import People
 from lesionforge.cohort.splits import nested_sets
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.scores.predictions.case_scores import score_case
 from lesionforge.seeding import derive_seed
-from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
-from lesionforge.tasks.segmentation.training_cases import annotated_cases
+from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.loop import TrainingConfig
 
 TrainSize = int | float
@@ -106,7 +102,7 @@ class Arms:
         """Return the options that the arms of one size share."""
         return self.choices.get(train_size, Choice.of(self.plan))
 
-    def task_of(self, train_size: TrainSize, arm: str) -> SegmentationConfig:
+    def task_of(self, train_size: TrainSize, arm: str) -> TaskConfig:
         """Return the network of an arm: the plan's, with what the search found for its size."""
         return self.choice(train_size).applied(self.plan.task_of(arm), self.plan, arm)
 
@@ -208,7 +204,7 @@ class ArmTraining:
         return self.study.plan.arms[self.name]
 
     @property
-    def task(self) -> SegmentationConfig:
+    def task(self) -> TaskConfig:
         """The network."""
         return self.study.task_of(self.repeat.train_size, self.name)
 
@@ -246,7 +242,7 @@ def make_arms(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], 
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
-    cases = annotated_cases(cohort, channels)
+    cases = plan.task_class.cases(cohort, channels)
     parts = fold_cases(plan.subjects, cases) if plan.subjects.folds else split_cases(plan.subjects, cases, roles)
     study = Arms(
         plan=plan,
@@ -262,7 +258,9 @@ def make_arms(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], 
     ids = {key: tuple(case.case_id for case in cases) for key, cases in sets.items()}
     distinct = {ids[key]: cases for key, cases in sets.items()}
     facts = {of: fingerprint(cases, channels) for of, cases in distinct.items()}
-    _check_primary(plan.primary, cohort, next(iter(facts.values())).spatial_dims)
+    known = plan.task_class.score_names(next(iter(facts.values())).spatial_dims, cohort.labels)
+    if plan.primary not in known:
+        raise ConfigError("primary", f"{plan.primary!r} is not a score of {cohort.name}", choose_from(known))
     fitted = {
         of: Preprocessing.fit(fact, spatial_dims=plan.task.spatial_dims, spacing=plan.spacing, intensity=plan.intensity)
         for of, fact in facts.items()
@@ -289,12 +287,3 @@ def _training_sets(study: Arms) -> dict[tuple[TrainSize, int], Cohort]:
         for size in plan.subjects.numbers:
             nested_sets(nested[size], few, study.draw_seed(seed))
     return sets
-
-
-def _check_primary(primary: str, cohort: Cohort, spatial_dims: int) -> None:
-    """Raise ``ConfigError`` for a score that these classes and dimensions do not have."""
-    nothing = np.zeros((1,) * spatial_dims, np.int16)
-    known = score_case(nothing, nothing, (1.0,) * spatial_dims, cohort.labels)
-    if primary not in known:
-        what = f"{primary!r} is not a score of {cohort.name}"
-        raise ConfigError("primary", what, choose_from(known))

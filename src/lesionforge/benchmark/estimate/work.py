@@ -24,7 +24,7 @@ from lesionforge.engine.job import Job
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.base import TaskConfig
 
 MASK_GENERATOR, SYNTHESIZER, CASES = "mask generator", "synthesizer", "offline cases"
 SEARCH, CONTROL, PRETRAINING, ARM, WHOLE = "search", "control", "pretraining", "arm", "whole pool"
@@ -131,7 +131,7 @@ def _arm_unit(training: ArmTraining) -> Unit:
     """Return what is timed for an arm: the first arm with the same network, augmentation and drawing on the fly."""
     study, size = training.study, training.repeat.train_size
 
-    def signature(arm: str) -> tuple[SegmentationConfig, str | None]:
+    def signature(arm: str) -> tuple[TaskConfig, str | None]:
         own = study.plan.arms[arm]
         task = study.task_of(size, arm).model_copy(update={"learning_rate": 1.0})
         return task, own.synthesizer if own.use == "on_the_fly" else None

@@ -9,7 +9,6 @@ from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
 from lesionforge.benchmark.arms.tune import describe_tuning
 from lesionforge.benchmark.plan import Plan
-from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 
 AUGMENTATIONS = {
     "none": "no augmentation",
@@ -34,7 +33,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(study.channels),
         "Length of every arm": f"{_describe_length(plan, lengths)}; the last weights are used",
-        "Network": _describe_network(plan.task),
+        "Network": plan.task_class.describe(plan.task),
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         **describe_tuning(study),
         "Undertrained-baseline control": lengths.describe(),
@@ -63,13 +62,6 @@ def _describe_length(plan: Plan, lengths: Lengths) -> str:
         return f"steps by size ({steps}), {batches}"
     epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
     return f"epochs by what is trained on ({epochs}), {batches}"
-
-
-def _describe_network(task: SegmentationConfig) -> str:
-    if task.network == "fcn8s":
-        begun = ", begun with the encoder of a file" if task.weights else ""
-        return f"FCN-8s at {task.width:g} of the published width{begun}"
-    return f"{task.spatial_dims}D U-Net, widths {', '.join(map(str, task.filters))}"
 
 
 def _describe_arm(plan: Plan, name: str) -> str:

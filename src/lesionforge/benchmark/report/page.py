@@ -223,8 +223,8 @@ def _figures(
         figures.append(Illustration("data_regime.svg", caption, regime_curve(summary, primary)))
     if examples:
         caption = "Examples: outline of the truth in blue, of the prediction in orange."
-        if any(example.get("dice") for example in examples):
-            caption += " Dice is that of the whole case, not of the slice alone."
+        if any(example.get("notes") for example in examples):
+            caption += " The score is that of the whole case, not of the slice alone."
         figures.append(Illustration("examples.png", caption, example_sheet(examples)))
     return figures
 

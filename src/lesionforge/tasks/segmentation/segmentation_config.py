@@ -9,17 +9,17 @@ from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.networks.fcn8s import FCN8s
 from lesionforge.networks.segmentor import ResidualSegmentor
 from lesionforge.networks.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.model_folder import ModelInfo
 
 Augment = Literal["none", "classical", "affine", "ct", "ct_published"]
 
 
-class SegmentationConfig(ScanConfig):
+class SegmentationConfig(TaskConfig):
     """Options of the segmentation task.
 
     Attributes:
@@ -44,18 +44,14 @@ class SegmentationConfig(ScanConfig):
         min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
     """
 
-    spatial_dims: Literal[2, 3] = 2
     network: Literal["residual", "stroke", "pseudo_healthy", "fcn8s"] = "residual"
     filters: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
     width: float = Field(default=0.25, gt=0)
     res_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     weights: Path | None = None
-    roi_size: RoiSize | None = None
     normalise: Literal["tissue", "none"] = "tissue"
-    learning_rate: float = Field(default=3e-3, gt=0)
     augment: Augment = "classical"
-    lesion_share: float = Field(default=0.5, ge=0, le=1)
     min_lesion_voxels: int = Field(default=0, ge=0)
 
     @property

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
+from monai.transforms import Compose
 from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.labels import OnProblem, fail
-from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label, save_label
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
 from lesionforge.networks.vgg_weights import load_vgg16
-from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.reading import read_json
+from lesionforge.scores.predictions.case_scores import prediction_file, score_case
+from lesionforge.scores.predictions.overlap import dice
+from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
+from lesionforge.tasks.base import Task
 from lesionforge.tasks.segmentation.learning_curve import DiceCurve
-from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig, background_of, make_network
+from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import (
     annotated_cases,
+    augmentation,
     known_before,
     large_enough,
     make_training_set,
@@ -50,7 +56,7 @@ from lesionforge.training.samples import cached_samples, measured_cases, trainin
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationTask:
+class SegmentationTask(Task):
     """A trained network with all that is needed to apply it.
 
     Attributes:
@@ -58,8 +64,15 @@ class SegmentationTask:
         network: ``(batch, channel, x, y[, z])`` to logits.
     """
 
+    method: ClassVar[str] = "segmentation"
+    Config: ClassVar[type[SegmentationConfig]] = SegmentationConfig
     info: ModelInfo
     network: nn.Module
+
+    @classmethod
+    def cases(cls, cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
+        """Return the cases whose lesions have masks, and the lesion-free ones; see :meth:`Task.cases`."""
+        return annotated_cases(cohort, channels)
 
     @classmethod
     @one_at_a_time
@@ -131,7 +144,7 @@ class SegmentationTask:
             facts_of_run["share"] = share
         if pretrained is not None:
             facts_of_run["pretrained"] = pretrained.digest
-        info = describe("segmentation", config, preprocessing, parents, training=facts_of_run)
+        info = describe(cls.method, config, preprocessing, parents, training=facts_of_run)
         network = _first_network(config, info, training.seed, pretrained)
         if pretrained is not None:
             info = info.descending_from(pretrained.info)
@@ -180,7 +193,7 @@ class SegmentationTask:
             ModelError: if it is none, or one of another kind.
         """
         info = read_info(folder)
-        if info.method != "segmentation":
+        if info.method != cls.method:
             raise ModelError(folder, f"is a model of {info.method}", "name a model that `segment train` made")
         tensors = read_tensors(folder)
         with must_fit(folder):
@@ -213,9 +226,7 @@ class SegmentationTask:
         sample = preprocessing.forward(scan, image=image)
         config = SegmentationConfig.model_validate(self.info.config)
         with torch.inference_mode():
-            image = sample.image
-            if config.normalise == "tissue":
-                image = sample.relative_to_tissue(image, preprocessing.output)
+            image = self.seen(config, sample, preprocessing)
             background = background_of(config, preprocessing)
             if config.spatial_dims == 2:
                 found = segment_slices(self.network, image, config, background)
@@ -248,6 +259,58 @@ class SegmentationTask:
                 problems.append(error)
             progress(done, len(cohort))
         return problems
+
+    @classmethod
+    def score_case(
+        cls, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
+    ) -> dict[str, float]:
+        """Return Dice, HD95, scores of lesions and of size; see :meth:`Task.score_case`."""
+        assert scan.label is not None
+        found, _ = read_label(prediction)
+        return score_case(found, scan.label, scan.spacing, labels, in_plane=in_plane)
+
+    @classmethod
+    def score_names(cls, spatial_dims: int, labels: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the names of the scores; see :meth:`Task.score_names`."""
+        nothing = np.zeros((1,) * spatial_dims, np.int16)
+        return tuple(score_case(nothing, nothing, (1.0,) * spatial_dims, labels))
+
+    @classmethod
+    def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
+        """Return the predicted classes and the Dice of all of them together; see :meth:`Task.shown`."""
+        assert scan.label is not None
+        found, _ = read_label(prediction_file(folder, scan.case.case_id))
+        score = PREDICTION_SCORES["dice"]
+        return found, f"{score.title} {dice(found > 0, scan.label > 0) * score.factor:.1f}"
+
+    @classmethod
+    def describe(cls, config: SegmentationConfig) -> str:
+        """Return the kind of network with its widths."""
+        if config.network == "fcn8s":
+            begun = ", begun with the encoder of a file" if config.weights else ""
+            return f"FCN-8s at {config.width:g} of the published width{begun}"
+        return f"{config.spatial_dims}D U-Net, widths {', '.join(map(str, config.filters))}"
+
+    @classmethod
+    def seen(cls, config: SegmentationConfig, sample: Sample, preprocessing: Preprocessing) -> FloatArray:
+        """Return the image, relative to its tissue if the network takes it so."""
+        if config.normalise == "tissue":
+            return sample.relative_to_tissue(sample.image, preprocessing.output)
+        return sample.image
+
+    @classmethod
+    def augmentation(
+        cls,
+        config: SegmentationConfig,
+        kind: str,
+        preprocessing: Preprocessing,
+        spacing: Sequence[float],
+        *,
+        spatial_dims: int,
+    ) -> Compose | None:
+        """Return what varies the training items; see :func:`augmentation`."""
+        background = background_of(config, preprocessing)
+        return augmentation(cast("Augment", kind), spatial_dims, background=background, spacing=spacing)
 
     def predict_case(self, case: Case, out: Path) -> Path:
         """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.

@@ -231,7 +231,7 @@ def test_groups_are_by_the_number_of_real_subjects_in_the_colours_of_all_arms(fi
 def test_examples_know_the_dice_of_the_whole_case(finished):
     found = examples(finished, steps=STEPS)
     assert len(found) == 2
-    assert all(example["dice"] == dict.fromkeys(finished.plan.arms, 1.0) for example in found)
+    assert all(example["notes"] == dict.fromkeys(finished.plan.arms, "Dice 100.0") for example in found)
 
 
 def test_the_steps_of_fine_tuning_follow_those_of_pretraining(tmp_path):

@@ -32,11 +32,9 @@ from lesionforge.benchmark.report.figures.scheme import choice, scheme
 from lesionforge.benchmark.report.figures.varied import augmentations
 from lesionforge.benchmark.report.page import read_results
 from lesionforge.cohort.inspection.planes import key_plane
-from lesionforge.cohort.scan import Scan, load_scan, read_label
+from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.errors import LesionforgeError
-from lesionforge.scores.predictions.case_scores import prediction_file
-from lesionforge.scores.predictions.overlap import dice
 from lesionforge.scores.registry import find_score
 
 
@@ -90,18 +88,18 @@ def examples(study: Arms, *, steps: int) -> list[Example]:
 
 def _example(run: FinishedRun, scan: Scan) -> Example:
     assert scan.label is not None
-    found = {}
-    for arm in run.study.plan.arms:
-        folder = run.repeat.training(arm, run.steps).folder / "predictions"
-        found[arm] = read_label(prediction_file(folder, scan.case.case_id))[0]
+    shown = {
+        arm: run.study.plan.task_class.shown(run.repeat.training(arm, run.steps).folder / "predictions", scan)
+        for arm in run.study.plan.arms
+    }
     plane = key_plane(scan)
     return {
         "image": plane.cut(scan.image[0]),
         "truth": plane.cut(scan.label),
-        "predictions": {arm: plane.cut(label) for arm, label in found.items()},
+        "predictions": {arm: plane.cut(label) for arm, (label, _) in shown.items()},
         "title": scan.case.case_id,
         "aspect": plane.aspect,
-        "dice": {arm: dice(label > 0, scan.label > 0) for arm, label in found.items()},
+        "notes": {arm: note for arm, (_, note) in shown.items()},
     }
 
 

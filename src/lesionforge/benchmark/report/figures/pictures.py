@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
-from lesionforge.scores.registry import find_score
 
 TRUTH_COLOUR, PREDICTION_COLOUR, LESION_COLOUR = "#56B4E9", "#E69F00", CLASS_COLOURS[0]
 WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
@@ -35,7 +34,7 @@ class Example(TypedDict):
         predictions: arm → ``(row, column)`` lesion classes.
         title: what is shown, for instance the case and slice.
         aspect: height of a pixel over its width, 1 unless given.
-        dice: arm → Dice of the whole case, 0 to 1, which then stands above its panel.
+        notes: arm → how good the prediction of the whole case is, which stands above its panel.
     """
 
     image: Picture
@@ -43,7 +42,7 @@ class Example(TypedDict):
     predictions: Mapping[str, Labels]
     title: NotRequired[str]
     aspect: NotRequired[float]
-    dice: NotRequired[Mapping[str, float]]
+    notes: NotRequired[Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +133,12 @@ def example_sheet(examples: Sequence[Example]) -> Figure:
 def _example_row(example: Example, arms: Sequence[str]) -> list[Panel | None]:
     plain = Panel(image=example["image"], window=window_of(example["image"]), aspect=example.get("aspect", 1.0))
     row: list[Panel | None] = [replace(plain, title=example.get("title", ""))]
-    info, dice = find_score("dice"), example.get("dice", {})
+    notes = example.get("notes", {})
     for arm in arms:
         if arm not in example["predictions"]:
             row.append(None)
             continue
-        score = f"\n{info.title} {dice[arm] * info.factor:.1f}" if arm in dice else ""
+        score = f"\n{notes[arm]}" if arm in notes else ""
         outlines = {TRUTH_COLOUR: example["truth"], PREDICTION_COLOUR: example["predictions"][arm]}
         row.append(replace(plain, title=f"{arm}{score}", outlines=outlines))
     return row

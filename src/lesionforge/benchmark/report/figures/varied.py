@@ -13,8 +13,6 @@ from lesionforge.benchmark.report.figures.pictures import LESION_COLOUR, Panel, 
 from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
-from lesionforge.tasks.segmentation.segmentation_config import background_of
-from lesionforge.tasks.segmentation.training_cases import augmentation
 
 DRAWS = 7
 
@@ -28,9 +26,7 @@ def augmentations(run: FinishedRun) -> Illustration | None:
     preprocessing, task = run.repeat.preprocessing, run.study.plan.task
     sample = preprocessing.forward(load_scan(cases.cases[len(cases) // 2], run.study.channels))
     assert sample.label is not None
-    seen = sample.image
-    if task.normalise == "tissue":
-        seen = sample.relative_to_tissue(seen, preprocessing.output)
+    seen = run.study.plan.task_class.seen(task, sample, preprocessing)
     plane = key_plane(sample.as_scan())
     image, label = plane.cut(seen[0]).astype(np.float32), plane.cut(sample.label)
     plain = Panel(
@@ -38,7 +34,7 @@ def augmentations(run: FinishedRun) -> Illustration | None:
     )
     rows: list[list[Panel | None]] = []
     for kind in kinds:
-        vary = augmentation(kind, 2, background=background_of(task, preprocessing), spacing=sample.spacing)
+        vary = run.study.plan.task_class.augmentation(task, kind, preprocessing, sample.spacing, spatial_dims=2)
         assert vary is not None
         row: list[Panel | None] = [replace(plain, note=sample.case_id)]
         for draw in range(DRAWS):
