@@ -306,7 +306,7 @@ def test_the_reference_is_the_baseline_trained_on_everyone_of_the_pool(study, co
     arms = make_arms(PLAN, cohort, {}, study)
     reference = pd.read_csv(study / "reference.csv")
     assert set(reference["arm"]) == {PLAN.baseline}
-    assert set(reference["fraction"]) == {arms.whole} == {4}
+    assert set(reference["train_size"]) == {arms.whole} == {4}
     assert set(reference["case_id"]) == {case.case_id for case in arms.test}
     info = read_info(study / "runs" / "n4" / "seed3" / "arms" / "classical_2")
     assert set(info.training_subjects) == set(arms.pool.subjects)
@@ -322,8 +322,8 @@ def test_what_search_and_control_found_is_what_is_trained(cohort, tmp_path):
     run_benchmark(plan, cohort, out=tmp_path / "out", say=said.append)
     table = pd.read_csv(tmp_path / "out" / "tuning.csv")
     assert len(table) == 2 * 3
-    assert set(table["fraction"]) == {3, 4}
-    kept = table[table["kept"]].set_index("fraction")
+    assert set(table["train_size"]) == {3, 4}
+    kept = table[table["kept"]].set_index("train_size")
     assert len(kept) == 2
     for number in (3, 4):
         trained = [info for _, info in finished(tmp_path / "out" / "runs" / f"n{number}" / "seed3" / "arms")]

@@ -68,7 +68,7 @@ def test_every_trial_is_trained_once_with_every_seed_in_a_folder_of_its_own(coho
 def test_the_table_holds_every_trial(cohort, tmp_path):
     arms, table, asked = search(cohort, tmp_path, hill)
     assert len(table) == len(asked)
-    kept = table[table["kept"]].groupby("fraction")["options"].unique()
+    kept = table[table["kept"]].groupby("train_size")["options"].unique()
     assert {number: list(names) for number, names in kept.items()} == {
         number: [str(arms.choice(number))] for number in (2, 3, 4)
     }

@@ -11,13 +11,15 @@ from lesionforge.benchmark.report.spread import spread_table
 SEEDS, SUBJECTS = 3, 24
 
 
-def rows(arm, fraction, values, *, draws=None):
+def rows(arm, train_size, values, *, draws=None):
     """Return rows of ``results.csv`` for ``values[subject, seed]``."""
     table = pd.DataFrame(values).rename_axis("subject_id").reset_index()
     long = table.melt(id_vars="subject_id", var_name="seed", value_name="lesion_dice")
     draw = long["seed"] if draws is None else long["seed"].map(dict(enumerate(draws)))
     ids = long["subject_id"].map("s{:02d}".format)
-    return long.assign(arm=arm, fraction=fraction, draw=draw, subject_id=ids, case_id=ids, dice=long["lesion_dice"])
+    return long.assign(
+        arm=arm, train_size=train_size, training_set=draw, subject_id=ids, case_id=ids, dice=long["lesion_dice"]
+    )
 
 
 def scores(mean, *, seed, spread=0.1, noise=0.02, shape=(SUBJECTS, SEEDS)):

@@ -12,19 +12,19 @@ from lesionforge.benchmark.report.figures.pictures import PREDICTION_COLOUR, TRU
 from lesionforge.benchmark.report.headline import headline
 from lesionforge.benchmark.report.page import read_results, summarize, write_report
 from lesionforge.benchmark.report.verdict import Difference, Outcome, comparisons, difference_of, outcome, verdict
-from lesionforge.benchmark.report.wording import fraction_names
+from lesionforge.benchmark.report.wording import size_names
 from lesionforge.errors import ConfigError
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
-def make_results(gains, *, n_subjects=12, n_seeds=3, noise=0.02, fractions=(1.0,)):
+def make_results(gains, *, n_subjects=12, n_seeds=3, noise=0.02, train_sizes=(1.0,)):
     rng = np.random.default_rng(0)
     level = rng.uniform(0.4, 0.7, n_subjects)
     rows = [
         {
             "arm": arm,
-            "fraction": fraction,
+            "train_size": train_size,
             "seed": seed,
             "case_id": f"case{subject}_{case}",
             "subject_id": f"subject{subject}",
@@ -33,7 +33,7 @@ def make_results(gains, *, n_subjects=12, n_seeds=3, noise=0.02, fractions=(1.0,
             "volume_difference_ml": rng.normal(0, 1),
             "steps": 100,
         }
-        for fraction in fractions
+        for train_size in train_sizes
         for arm, gain in gains.items()
         for seed in range(n_seeds)
         for subject in range(n_subjects)
@@ -134,11 +134,11 @@ class TestVerdict:
 
 class TestSummary:
     def test_has_a_row_per_arm_fraction_and_score(self):
-        results = make_results({"real": 0, "mixed": 0.05}, fractions=(0.5, 1.0))
+        results = make_results({"real": 0, "mixed": 0.05}, train_sizes=(0.5, 1.0))
         summary = summarize(results, baseline="real")
         assert len(summary) == 2 * 2 * 3
         assert set(summary["metric"]) == {"dice", "hd95", "volume_difference_ml"}
-        promised = "arm fraction metric mean ci_low ci_high n_subjects n_seeds difference diff_low diff_high"
+        promised = "arm train_size metric mean ci_low ci_high n_subjects n_seeds difference diff_low diff_high"
         assert {*promised.split(), "detectable", "p", "p_holm"} <= set(summary.columns)
 
     def test_headline_sorts_all_arms_by_outcome(self):
@@ -153,16 +153,16 @@ class TestSummary:
         assert "better with best, good; worse with bad, worst" in sentence
 
     def test_headline_names_the_fractions(self):
-        low = make_results({"real": 0, "mixed": 0.1}, fractions=(0.1,))
-        high = make_results({"real": 0, "mixed": 0}, fractions=(1.0,))
+        low = make_results({"real": 0, "mixed": 0.1}, train_sizes=(0.1,))
+        high = make_results({"real": 0, "mixed": 0}, train_sizes=(1.0,))
         (sentence,) = headline_of(pd.concat([low, high]))
         assert "better with mixed (10 %)" in sentence
         assert re.search(r"no difference could be shown for mixed \(100 % [\d.]+ points would", sentence)
 
     def test_one_subject_is_not_all_of_them(self):
         """1 is a number where others are, and a share where others are."""
-        assert fraction_names([5.0, 1.0, 5.0]) == {1: "n = 1", 5: "n = 5"}
-        assert fraction_names([1.0, 0.1]) == {0.1: "10 %", 1: "100 %"}
+        assert size_names([5.0, 1.0, 5.0]) == {1: "n = 1", 5: "n = 5"}
+        assert size_names([1.0, 0.1]) == {0.1: "10 %", 1: "100 %"}
 
     def test_nothing_but_the_baseline(self):
         assert "nothing to compare" in headline_of(make_results({"real": 0}))[0]
@@ -183,7 +183,7 @@ class TestReport:
         assert outcome(difference_of(row), "dice").value in page
 
     def test_is_self_contained(self, tmp_path):
-        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.05}, fractions=(0.5, 1.0)))
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.05}, train_sizes=(0.5, 1.0)))
         assert "http://" not in page
         assert "https://" not in page
         sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,30})', page)
@@ -199,7 +199,7 @@ class TestReport:
             predictions={"real": np.zeros((20, 24), np.int16), "mixed": np.ones((20, 24), np.int16)},
             title="case0, slice 3",
         )
-        report(tmp_path, make_results({"real": 0, "mixed": 0}, fractions=(4, 8)), examples=[example, example])
+        report(tmp_path, make_results({"real": 0, "mixed": 0}, train_sizes=(4, 8)), examples=[example, example])
         names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
         figures = {f"figures/{name}.svg" for name in ("arms", "differences", "data_regime")} | {"figures/examples.png"}
         assert names == {"results.csv", "summary.csv", "report.html"} | figures
@@ -246,7 +246,7 @@ class TestReport:
             "better with mixed (not in seed 5)"
             in headline_of(pd.concat([results, results[results["arm"] == "real"].assign(arm="other")]))[0]
         )
-        _, page = report(tmp_path, pd.concat([results, results.assign(fraction=0.5, dice=0.5)]))
+        _, page = report(tmp_path, pd.concat([results, results.assign(train_size=0.5, dice=0.5)]))
         assert "<li>50 %: No difference" in page
 
     def test_holm_decides_among_many_comparisons(self, tmp_path):
@@ -376,10 +376,10 @@ class TestCollapsedTrainings:
 
     def test_if_only_dice_is_known_sensitivity_says_where_lesions_are(self):
         results = self.collapsed("mixed", 0).drop(columns="lesion_dice")
-        assert collapsed_trainings(results).to_dict("records") == [{"arm": "mixed", "fraction": 1.0, "seed": 0}]
+        assert collapsed_trainings(results).to_dict("records") == [{"arm": "mixed", "train_size": 1.0, "seed": 0}]
 
     def test_of_every_size_and_where_nothing_is_left(self):
-        few, many = self.collapsed("mixed", 0, fractions=(1,)), self.collapsed("mixed", 1, fractions=(5,))
+        few, many = self.collapsed("mixed", 0, train_sizes=(1,)), self.collapsed("mixed", 1, train_sizes=(5,))
         few = few.assign(dice=few["dice"].where(few["arm"] != "real", 0), lesion_dice=0.0)
         text = " ".join(headline_of(pd.concat([few, many]), "lesion_dice"))
         assert "4 of 8 trainings of real found nothing (n = 1, seeds 0, 1, 2, 3)." in text
@@ -412,7 +412,7 @@ class TestSubjects:
             assert (mixed, shown) == ("", "–") if subject == "subject3" else f"{100 * float(mixed):.1f}" == shown
 
     def test_of_every_size(self, tmp_path):
-        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}, fractions=(4, 8)))
+        _, page = report(tmp_path, make_results({"real": 0, "mixed": 0.1}, train_sizes=(4, 8)))
         assert page.count('<table class="sortable">') == 2
 
 

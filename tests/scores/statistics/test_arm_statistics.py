@@ -11,14 +11,14 @@ from lesionforge.scores.statistics.arm_statistics import (
 )
 
 
-def make_results(gains, *, n_subjects=20, n_cases=2, n_seeds=3, noise=0.02, fraction=1.0, seed=0):
+def make_results(gains, *, n_subjects=20, n_cases=2, n_seeds=3, noise=0.02, train_size=1.0, seed=0):
     """Dice per arm: a level of the subject, plus the arm's gain, plus noise."""
     rng = np.random.default_rng(seed)
     level = rng.uniform(0.4, 0.7, n_subjects)
     rows = [
         {
             "arm": arm,
-            "fraction": fraction,
+            "train_size": train_size,
             "seed": run,
             "case_id": f"s{subject}_{case}",
             "subject_id": f"s{subject}",
@@ -32,8 +32,8 @@ def make_results(gains, *, n_subjects=20, n_cases=2, n_seeds=3, noise=0.02, frac
     return pd.DataFrame(rows)
 
 
-def row_of(table, arm, fraction=1.0):
-    return table[(table["arm"] == arm) & (table["fraction"] == fraction)].iloc[0]
+def row_of(table, arm, train_size=1.0):
+    return table[(table["arm"] == arm) & (table["train_size"] == train_size)].iloc[0]
 
 
 class TestTests:
@@ -80,13 +80,13 @@ class TestCompareArms:
         results = make_results({"real": 0, "a": 0}, n_seeds=6)
         lucky = (results["arm"] == "a") & (results["seed"] < 3)
         results.loc[lucky, "dice"] += 0.1
-        apart, shared = results.assign(draw=results["seed"]), results.assign(draw=results["seed"] // 3)
+        apart, shared = results.assign(training_set=results["seed"]), results.assign(draw=results["seed"] // 3)
         p = [
             row_of(compare_arms(table, baseline="real", metric="dice"), "a")["p"] for table in (apart, shared, results)
         ]
         assert p[1] > 2 * p[0]
         assert p[0] == p[2]
-        one_draw = compare_arms(results.assign(draw=0), baseline="real", metric="dice")
+        one_draw = compare_arms(results.assign(training_set=0), baseline="real", metric="dice")
         assert row_of(one_draw, "a")["p"] == p[2]
 
     def test_pairs_are_of_one_seed(self):
@@ -114,13 +114,13 @@ class TestCompareArms:
 
     def test_a_subject_with_many_slices_weighs_as_much_as_another(self):
         rows = [("a", "s1", f"x{i}", 1.0) for i in range(9)] + [("a", "s2", "y", 0.0)]
-        results = pd.DataFrame(rows, columns=["arm", "subject_id", "case_id", "dice"]).assign(fraction=1.0, seed=0)
+        results = pd.DataFrame(rows, columns=["arm", "subject_id", "case_id", "dice"]).assign(train_size=1.0, seed=0)
         assert subject_means(results, "dice").mean() == pytest.approx(0.5)
         assert seed_means(results, "dice").iloc[0] == pytest.approx(0.5)
 
     def test_each_fraction_has_its_own_baseline(self):
-        small = make_results({"real": 0, "a": 0.2}, fraction=0.1)
-        large = make_results({"real": 0.3, "a": 0.3}, fraction=1.0)
+        small = make_results({"real": 0, "a": 0.2}, train_size=0.1)
+        large = make_results({"real": 0.3, "a": 0.3}, train_size=1.0)
         table = compare_arms(pd.concat([small, large]), baseline="real", metric="dice")
         assert row_of(table, "a", 0.1)["difference"] == pytest.approx(0.2, abs=0.02)
         assert row_of(table, "a", 1.0)["difference"] == pytest.approx(0, abs=0.02)

@@ -44,7 +44,7 @@ def set_score(function, *made_of, **options):
 POOLED = set_score(sensitivity, "found", "lesions")
 
 
-def make_results(chances, *, n_subjects=20, n_cases=2, n_seeds=3, luck=0.0, seed=0, fraction=1.0):
+def make_results(chances, *, n_subjects=20, n_cases=2, n_seeds=3, luck=0.0, seed=0, train_size=1.0):
     """Lesions of subjects, some hard to find and some not, which each arm finds with its own chance.
 
     The luck of a training is the standard deviation of what all of its subjects' chances have in common.
@@ -60,7 +60,7 @@ def make_results(chances, *, n_subjects=20, n_cases=2, n_seeds=3, luck=0.0, seed
                 found = rng.binomial(lesions[subject, case], np.clip(chance + ease[subject] + common, 0, 1))
                 ids = {"case_id": f"s{subject}_{case}", "subject_id": f"s{subject}"}
                 counts = {"found": found, "lesions": lesions[subject, case]}
-                rows.append({"arm": arm, "fraction": fraction, "seed": run, **ids, **counts})
+                rows.append({"arm": arm, "train_size": train_size, "seed": run, **ids, **counts})
     return pd.DataFrame(rows)
 
 
@@ -99,7 +99,7 @@ class TestMeans:
 
     def test_seeds_that_share_their_training_subjects_are_one_training(self):
         results = make_results({"real": 0.5}, n_seeds=4, luck=0.1)
-        shared = results.assign(draw=results["seed"] // 3)
+        shared = results.assign(training_set=results["seed"] // 3)
         means = seed_means(results, POOLED).to_numpy()
         expected = np.mean([means[:3].mean(), means[3]])
         assert row_of(compare(shared), "real")["mean"] == pytest.approx(expected)

@@ -104,9 +104,9 @@ def score_test(training: ArmTraining) -> str:
     repeat, primary = training.repeat, training.study.plan.primary
     rows = score(training, training.study.test, training.folder / "predictions")
     rows.insert(0, "arm", training.name)
-    rows.insert(1, "fraction", repeat.train_size)
+    rows.insert(1, "train_size", repeat.train_size)
     rows.insert(2, "seed", repeat.seed)
-    rows.insert(3, "draw", repeat.study.draw(repeat.seed))
+    rows.insert(3, "training_set", repeat.study.draw(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
     info, values = find_score(primary), read_frame(training.folder / RESULTS)[primary]
     return f"{training.name}, {repeat}: mean {info.title} {values.mean() * info.factor:.1f}"

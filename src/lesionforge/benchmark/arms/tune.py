@@ -92,7 +92,7 @@ def describe_tuning(study: Arms) -> dict[str, str]:
         return {"Search for the best baseline": "not made"}
     table, info = read_frame(study.out / TABLE), find_score(study.plan.primary)
     parts = []
-    for size, rows in table.groupby("fraction", sort=False):
+    for size, rows in table.groupby("train_size", sort=False):
         means = rows.groupby("options", sort=False)["score"].mean() * info.factor
         kept = rows.loc[rows["kept"], "options"].iloc[0]
         tried = ", ".join(f"{name} {value:.1f}" for name, value in means.items())
@@ -107,7 +107,7 @@ def _table(
 ) -> pd.DataFrame:
     rows = [
         {
-            "fraction": size,
+            "train_size": size,
             "options": str(choice),
             "augment": choice.augment,
             "learning_rate": choice.learning_rate,
@@ -119,4 +119,4 @@ def _table(
         for (size, choice), of_seeds in scores.items()
         for seed, score in zip(seeds, of_seeds, strict=False)
     ]
-    return pd.DataFrame(rows).sort_values("fraction", kind="stable")
+    return pd.DataFrame(rows).sort_values("train_size", kind="stable")

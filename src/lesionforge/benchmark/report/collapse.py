@@ -6,18 +6,18 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from lesionforge.benchmark.report.wording import amount, count, fraction_names, seeds_named, signed
+from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
 
 COLLAPSED_BELOW = 0.01
 """Mean Dice of the cases with lesions, from 0 to 1, below which a training found nothing."""
 
-TRAINING = ["arm", "fraction", "seed"]
+TRAINING = ["arm", "train_size", "seed"]
 
 
 def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
-    """Return ``arm, fraction, seed`` of the trainings whose networks find nothing, whatever else they score.
+    """Return ``arm, train_size, seed`` of the trainings whose networks find nothing, whatever else they score.
 
     A network that predicts nothing has a Dice of 1 in lesion-free cases, so only cases with lesions count.
     """
@@ -54,7 +54,7 @@ def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: C
     for arm in dict.fromkeys((baseline, *arms)):
         of_arm = collapsed[collapsed["arm"] == arm]
         if len(of_arm):
-            made = len(results.loc[results["arm"] == arm, ["fraction", "seed"]].drop_duplicates())
+            made = len(results.loc[results["arm"] == arm, ["train_size", "seed"]].drop_duplicates())
             where = _where(of_arm, results)
             lines.append(f"{len(of_arm)} of {count(made, 'training')} of {arm} found nothing ({where}).")
     for arm in arms:
@@ -63,22 +63,22 @@ def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: C
 
 
 def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
-    sizes = fraction_names(results["fraction"])
+    sizes = size_names(results["train_size"])
     parts = []
-    for fraction in sorted(set(trainings["fraction"])):
-        seeds = seeds_named(sorted(trainings.loc[trainings["fraction"] == fraction, "seed"]))
-        parts.append(f"{sizes[fraction]}, {seeds}" if len(sizes) > 1 else seeds)
+    for train_size in sorted(set(trainings["train_size"])):
+        seeds = seeds_named(sorted(trainings.loc[trainings["train_size"] == train_size, "seed"]))
+        parts.append(f"{sizes[train_size]}, {seeds}" if len(sizes) > 1 else seeds)
     return "; ".join(parts)
 
 
 def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline: str, metric: str) -> list[str]:
-    """Return a line per fraction on the difference over the seeds in which neither of two arms collapsed."""
-    info, sizes, lines = find_score(metric), fraction_names(results["fraction"]), []
-    for fraction in sorted(set(collapsed["fraction"])):
-        failed = collapsed.loc[collapsed["fraction"] == fraction, "seed"]
-        both = results[results["arm"].isin((arm, baseline)) & (results["fraction"] == fraction)]
+    """Return a line per size on the difference over the seeds in which neither of two arms collapsed."""
+    info, sizes, lines = find_score(metric), size_names(results["train_size"]), []
+    for train_size in sorted(set(collapsed["train_size"])):
+        failed = collapsed.loc[collapsed["train_size"] == train_size, "seed"]
+        both = results[results["arm"].isin((arm, baseline)) & (results["train_size"] == train_size)]
         rest = both[~both["seed"].isin(failed)]
-        place = f" ({sizes[fraction]})" if len(sizes) > 1 else ""
+        place = f" ({sizes[train_size]})" if len(sizes) > 1 else ""
         what = f"difference in {info.title} between {arm} and {baseline}{place}"
         if not {arm, baseline} <= set(rest["arm"]):
             lines.append(f"Without them there is no {what}: in no seed did both find something.")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lesionforge.benchmark.report.collapse import collapsed_trainings
-from lesionforge.benchmark.report.wording import amount, fraction_names, signed
+from lesionforge.benchmark.report.wording import amount, signed, size_names
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import trainings
@@ -48,21 +48,26 @@ def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, 
         metric: the score.
 
     Returns:
-        A row per arm × fraction, the baseline's left out: ``baseline_mean, reference_mean``, their difference ``gap,
+        A row per arm × train_size, the baseline's left out: ``baseline_mean, reference_mean``, their difference ``gap,
         gap_low, gap_high``, the arm's ``gain`` over the baseline, its ``share, share_low, share_high`` of the gap, and
         ``n_seeds`` that all of it comes from.
     """
     failed, rows = collapsed_trainings(results), []
     lost = set(collapsed_trainings(reference)["seed"])
-    for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
+    for arm, train_size in results[["arm", "train_size"]].drop_duplicates().itertuples(index=False):
         if arm == baseline:
             continue
-        both = failed["arm"].isin((arm, baseline)) & (failed["fraction"] == fraction)
+        both = failed["arm"].isin((arm, baseline)) & (failed["train_size"] == train_size)
         dropped = lost | set(failed.loc[both, "seed"])
-        part = results[(results["fraction"] == fraction) & ~results["seed"].isin(dropped)]
+        part = results[(results["train_size"] == train_size) & ~results["seed"].isin(dropped)]
         whole = reference[~reference["seed"].isin(dropped)]
         tables = [_by_training(t, metric) for t in (part[part["arm"] == baseline], part[part["arm"] == arm], whole)]
-        row: dict[str, Any] = {"arm": arm, "fraction": fraction, "metric": metric, "n_seeds": part["seed"].nunique()}
+        row: dict[str, Any] = {
+            "arm": arm,
+            "train_size": train_size,
+            "metric": metric,
+            "n_seeds": part["seed"].nunique(),
+        }
         rows.append(NO_GAP | row | _row(*tables))
     return pd.DataFrame(rows)
 
@@ -119,12 +124,12 @@ def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]
     """
     if table.empty:
         return []
-    info, sizes = find_score(str(table["metric"].iloc[0])), fraction_names(table["fraction"])
+    info, sizes = find_score(str(table["metric"].iloc[0])), size_names(table["train_size"])
     return [_sentence(row, info, sizes, baseline, pool) for row in table.to_dict("records")]
 
 
 def _sentence(row: Mapping[Any, Any], info: Score[Any], sizes: Mapping[float, str], baseline: str, pool: str) -> str:
-    place = f"{row['arm']}, {sizes[row['fraction']]}" if len(sizes) > 1 else str(row["arm"])
+    place = f"{row['arm']}, {sizes[row['train_size']]}" if len(sizes) > 1 else str(row["arm"])
     if math.isnan(row["gap"]):
         return f"{place}: no gap can be given, since in no seed did all of its trainings find something."
     few, whole = amount(row["baseline_mean"], info), amount(row["reference_mean"], info)

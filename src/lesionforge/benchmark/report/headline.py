@@ -8,7 +8,7 @@ import pandas as pd
 
 from lesionforge.benchmark.report.collapse import collapse_lines
 from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome, verdict
-from lesionforge.benchmark.report.wording import amount, fraction_names
+from lesionforge.benchmark.report.wording import amount, size_names
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import seed_differences
 
@@ -87,7 +87,7 @@ def _line(
             baseline,
             metric,
             n_seeds=int(row["n_seeds"]),
-            against=against[row["arm"], row["fraction"]],
+            against=against[row["arm"], row["train_size"]],
             undertrained=undertrained,
         )
     unsure = undertrained is not None
@@ -96,19 +96,19 @@ def _line(
     for kind, words in WORDS.items():
         of_kind = rows[[found is kind for found in kinds]]
         if len(of_kind):
-            parts.append(f"{words} {_names(of_kind, kind, metric, fraction_names(rows['fraction']), against)}")
+            parts.append(f"{words} {_names(of_kind, kind, metric, size_names(rows['train_size']), against)}")
     rule = "by 95 % intervals and p after Holm's correction"
     return f"{find_score(metric).title} against {baseline}, {rule}: {'; '.join(parts)}."
 
 
 def seeds_against(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, metric: str) -> Against:
-    """Return (arm, fraction) → the seeds in which the difference had not the sign of the mean over all."""
+    """Return (arm, train_size) → the seeds in which the difference had not the sign of the mean over all."""
     per_seed = seed_differences(results, metric_in(results, metric), baseline=baseline).reset_index()
     found = {}
     for row in comparisons(summary, baseline=baseline, metric=metric).to_dict("records"):
-        of_row = per_seed[(per_seed["arm"] == row["arm"]) & (per_seed["fraction"] == row["fraction"])]
+        of_row = per_seed[(per_seed["arm"] == row["arm"]) & (per_seed["train_size"] == row["train_size"])]
         seeds = of_row.loc[of_row["difference"] * row["difference"] <= 0, "seed"]
-        found[row["arm"], row["fraction"]] = tuple(str(seed) for seed in sorted(seeds))
+        found[row["arm"], row["train_size"]] = tuple(str(seed) for seed in sorted(seeds))
     return found
 
 
@@ -118,7 +118,7 @@ def _names(rows: pd.DataFrame, kind: Outcome, metric: str, sizes: Mapping[float,
     for arm in dict.fromkeys(rows["arm"]):
         parts = []
         for _, row in rows[rows["arm"] == arm].iterrows():
-            size = [sizes[row["fraction"]]] if len(sizes) > 1 else []
+            size = [sizes[row["train_size"]]] if len(sizes) > 1 else []
             parts += [" ".join((*size, limit)) for limit in _limits(row, kind, metric, against)] or size
         names.append(f"{arm} ({', '.join(parts)})" if parts else str(arm))
     return ", ".join(names)
@@ -128,7 +128,7 @@ def _limits(row: pd.Series[float], kind: Outcome, metric: str, against: Against)
     if kind is Outcome.NULL:
         info = find_score(metric)
         return [f"{amount(row['detectable'], info)} {info.unit} would have been seen with 80 % power"]
-    seeds = against[str(row["arm"]), row["fraction"]]
+    seeds = against[str(row["arm"]), row["train_size"]]
     return [f"not in seed {' and '.join(seeds)}"] if seeds and kind is not Outcome.TOO_FEW else []
 
 
@@ -137,9 +137,9 @@ def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...]) -> str:
     for name in ("false_positive_ml", "false_positive_mm2"):
         rows = summary[(summary["metric"] == name) & summary["arm"].isin(arms)].dropna(subset="mean")
         if len(rows):
-            info, sizes = find_score(name), fraction_names(summary["fraction"])
+            info, sizes = find_score(name), size_names(summary["train_size"])
             values = [
-                f"{row['arm']}{', ' + sizes[row['fraction']] if len(sizes) > 1 else ''} {amount(row['mean'], info)}"
+                f"{row['arm']}{', ' + sizes[row['train_size']] if len(sizes) > 1 else ''} {amount(row['mean'], info)}"
                 for _, row in rows.iterrows()
             ]
             return f" {info.title} in {info.unit}: {'; '.join(values)}."

@@ -24,7 +24,7 @@ from lesionforge.benchmark.report.tables import (
     without_distance,
 )
 from lesionforge.benchmark.report.verdict import comparisons, difference_of, outcome, verdict
-from lesionforge.benchmark.report.wording import fraction_names
+from lesionforge.benchmark.report.wording import size_names
 from lesionforge.benchmark.report.worth import pool_name, worth
 from lesionforge.cohort.inspection.contact_sheet import class_colours
 from lesionforge.errors import ConfigError, choose_from
@@ -37,7 +37,7 @@ __all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
 
 REFERENCE = "reference.csv"
 """The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
-KEYS = ("arm", "fraction", "seed", "case_id", "subject_id")
+KEYS = ("arm", "train_size", "seed", "case_id", "subject_id")
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -54,8 +54,8 @@ def read_results(path: Path) -> pd.DataFrame:
     if missing:
         raise ConfigError(path, f"lacks the columns {', '.join(missing)}", "run the benchmark again")
     if results.empty or results[list(KEYS)].isna().to_numpy().any():
-        raise ConfigError(path, "is empty or has rows without arm, fraction, seed, case or subject", "run it again")
-    twice = results.duplicated(["arm", "fraction", "seed", "case_id"])
+        raise ConfigError(path, "is empty or has rows without arm, train_size, seed, case or subject", "run it again")
+    twice = results.duplicated(["arm", "train_size", "seed", "case_id"])
     if twice.any():
         row = results[twice].iloc[0]
         what = f"arm {row['arm']}, seed {row['seed']} holds case {row['case_id']} twice"
@@ -64,7 +64,7 @@ def read_results(path: Path) -> pd.DataFrame:
 
 
 def summarize(results: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """Return a row per score × arm × fraction, see :func:`lesionforge.scores.statistics.arm_statistics.compare_arms`.
+    """Return a row per score × arm × train_size, see :func:`lesionforge.scores.statistics.arm_statistics.compare_arms`.
 
     Args:
         results: as read by :func:`read_results`; every score that they hold is summarized.
@@ -160,7 +160,7 @@ def write_report(
         primary=find_score(primary),
         baseline=baseline,
         worth=gains,
-        sizes=fraction_names(results["fraction"]),
+        sizes=size_names(results["train_size"]),
         arms=[
             arm_row(row, primary, undertrained=undertrained is not None)
             for _, row in summary[summary["metric"] == primary].iterrows()
@@ -218,7 +218,7 @@ def _figures(
         figures.append(Illustration("differences.svg", caption, forest))
     caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
     figures.append(Illustration("arms.svg", caption, box_plot(results, primary)))
-    if results["fraction"].nunique() > 1:
+    if results["train_size"].nunique() > 1:
         caption = f"{name} against the number of real training subjects, with 95 % intervals."
         figures.append(Illustration("data_regime.svg", caption, regime_curve(summary, primary)))
     if examples:
@@ -266,7 +266,7 @@ def _sentences(
     """Return the verdict of every comparison."""
     rows = comparisons(summary, baseline=baseline, metric=primary)
     against = seeds_against(results, summary, baseline=baseline, metric=primary)
-    sizes = fraction_names(rows["fraction"])
+    sizes = size_names(rows["train_size"])
     sentences = []
     for _, row in rows.iterrows():
         sentence = verdict(
@@ -275,8 +275,8 @@ def _sentences(
             baseline,
             primary,
             n_seeds=int(row["n_seeds"]),
-            against=against[row["arm"], row["fraction"]],
+            against=against[row["arm"], row["train_size"]],
             undertrained=undertrained,
         )
-        sentences.append(f"{sizes[row['fraction']]}: {sentence}" if len(sizes) > 1 else sentence)
+        sentences.append(f"{sizes[row['train_size']]}: {sentence}" if len(sizes) > 1 else sentence)
     return sentences

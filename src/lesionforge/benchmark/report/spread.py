@@ -11,7 +11,7 @@ from lesionforge.scores.statistics.intervals import components
 
 
 def spread_table(results: pd.DataFrame, *, metric: str) -> pd.DataFrame:
-    """Return standard deviations for each arm and fraction, by analysis of variance.
+    """Return standard deviations for each arm and train_size, by analysis of variance.
 
     Training noise can be told from draws where several seeds share a draw, or where there is only one.
 
@@ -20,15 +20,15 @@ def spread_table(results: pd.DataFrame, *, metric: str) -> pd.DataFrame:
         metric: the score.
 
     Returns:
-        A row per arm × fraction: ``n_seeds, n_draws``; ``subjects``: between test subjects; ``draws``: between draws of
-        the training subjects, NaN where they cannot be told from training; ``trainings``: between trainings on the same
-        subjects; ``both``: of draws and trainings together. NaN where there is only one of them.
+        A row per arm × train_size: ``n_seeds, n_draws``; ``subjects``: between test subjects; ``draws``: between sets
+        of training subjects, NaN where they cannot be told from training; ``trainings``: between trainings on the same
+        subjects; ``both``: of sets and trainings together. NaN where there is only one of them.
     """
     rows = []
-    for (arm, fraction), part in results.groupby(["arm", "fraction"], sort=False):
+    for (arm, train_size), part in results.groupby(["arm", "train_size"], sort=False):
         table = part.pivot_table(values=metric, index="subject_id", columns="seed", aggfunc="mean")
-        draws = part.groupby("seed")["draw"].first().reindex(table.columns)
-        row = {"arm": arm, "fraction": fraction, "metric": metric}
+        draws = part.groupby("seed")["training_set"].first().reindex(table.columns)
+        row = {"arm": arm, "train_size": train_size, "metric": metric}
         row |= {"n_seeds": table.shape[1], "n_draws": draws.nunique()}
         rows.append(row | _deviations(table, draws))
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lesionforge.benchmark.report.collapse import collapse_rule
 from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
-from lesionforge.benchmark.report.wording import amount, count, fraction_names, p_text, signed
+from lesionforge.benchmark.report.wording import amount, count, p_text, signed, size_names
 from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
@@ -27,11 +27,11 @@ STATISTICS = (
 
 
 def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) -> dict[str, Any]:
-    """Return the cells of one arm at one fraction in the table of the primary score."""
+    """Return the cells of one arm at one size in the table of the primary score."""
     info, difference = find_score(primary), difference_of(row)
     cells = {
         "arm": row["arm"],
-        "fraction": row["fraction"],
+        "train_size": row["train_size"],
         "mean": f"{amount(row['mean'], info)} [{amount(row['ci_low'], info)}, {amount(row['ci_high'], info)}]",
         "seeds": f"{amount(row['seed_low'], info)} to {amount(row['seed_high'], info)}",
     }
@@ -49,12 +49,12 @@ def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) ->
 
 
 def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table per fraction: a row per score, a column per arm."""
+    """Return a table per size: a row per score, a column per arm."""
     arms = list(dict.fromkeys(summary["arm"]))
-    sizes = fraction_names(summary["fraction"])
+    sizes = size_names(summary["train_size"])
     tables = []
-    for fraction, name in sizes.items():
-        part = summary[summary["fraction"] == fraction]
+    for train_size, name in sizes.items():
+        part = summary[summary["train_size"] == train_size]
         rows = []
         for metric in dict.fromkeys(summary["metric"]):
             info = find_score(metric)
@@ -62,7 +62,7 @@ def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
             if any(cell["mean"] != "–" for cell in cells):
                 direction = {True: " ↑", False: " ↓", None: ""}[info.higher_is_better]
                 rows.append({"title": info.title, "unit": info.unit, "direction": direction, "cells": cells})
-        tables.append({"fraction": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
+        tables.append({"train_size": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
     return tables
 
 
@@ -82,14 +82,14 @@ def _difference(row: pd.Series[Any], metric: str) -> str:
 
 
 def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """Return a table per fraction: a row per test subject, a column per arm, means over cases and seeds."""
-    info, sizes = find_score(metric), fraction_names(results["fraction"])
+    """Return a table per size: a row per test subject, a column per arm, means over cases and seeds."""
+    info, sizes = find_score(metric), size_names(results["train_size"])
     arms = list(dict.fromkeys(results["arm"]))
     values = subject_means(results, metric_in(results, metric)).unstack("arm").reindex(columns=arms)
     tables = []
-    for fraction, name in sizes.items():
-        if fraction in values.index.get_level_values("fraction"):
-            part = values.xs(fraction, level="fraction").sort_index()
+    for train_size, name in sizes.items():
+        if train_size in values.index.get_level_values("train_size"):
+            part = values.xs(train_size, level="train_size").sort_index()
             rows = [
                 {
                     "subject": subject,
@@ -100,7 +100,7 @@ def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
                 }
                 for subject, row in zip(part.index, part.to_numpy(), strict=True)
             ]
-            tables.append({"fraction": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
+            tables.append({"train_size": name if len(sizes) > 1 else "", "arms": arms, "rows": rows})
     return tables
 
 
@@ -117,8 +117,8 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
         ("Arms", ", ".join(dict.fromkeys(results["arm"]))),
         ("Seeds", f"{len(seeds)} ({', '.join(map(str, seeds))})"),
     ]
-    if results["fraction"].nunique() > 1:
-        rows.append(("Real training subjects", ", ".join(fraction_names(results["fraction"]).values())))
+    if results["train_size"].nunique() > 1:
+        rows.append(("Real training subjects", ", ".join(size_names(results["train_size"]).values())))
     rules = {
         "Empty masks": EMPTY_MASK_RULE,
         "Lesions": HIT_RULE,
@@ -162,18 +162,18 @@ def without_distance(results: pd.DataFrame) -> list[str]:
 
 
 def _missing_cases(results: pd.DataFrame) -> list[str]:
-    expected, sizes = set(results["case_id"]), fraction_names(results["fraction"])
+    expected, sizes = set(results["case_id"]), size_names(results["train_size"])
     warnings = []
-    for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False):
-        part = results[(results["arm"] == arm) & (results["fraction"] == fraction)]
+    for arm, train_size in results[["arm", "train_size"]].drop_duplicates().itertuples(index=False):
+        part = results[(results["arm"] == arm) & (results["train_size"] == train_size)]
         for seed in sorted(results["seed"].unique()):
             missing = sorted(expected - set(part.loc[part["seed"] == seed, "case_id"]))
             if missing:
                 named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-                where = f"{_place(arm, fraction, sizes)}, seed {seed}"
+                where = f"{_place(arm, train_size, sizes)}, seed {seed}"
                 warnings.append(f"{where}: {len(missing)} of {len(expected)} test cases are missing ({named}).")
     return warnings
 
 
-def _place(arm: str, fraction: float, sizes: Mapping[float, str]) -> str:
-    return f"{arm}, {sizes[fraction]}" if len(sizes) > 1 else str(arm)
+def _place(arm: str, train_size: float, sizes: Mapping[float, str]) -> str:
+    return f"{arm}, {sizes[train_size]}" if len(sizes) > 1 else str(arm)

@@ -132,10 +132,10 @@ def _unseen(difference: Difference, metric: str) -> str:
 
 
 def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
-    """Return the summary's rows of one score that compare an arm with the baseline, the best first at each fraction."""
+    """Return the summary's rows of one score that compare an arm with the baseline, the best first at each size."""
     rows = summary[(summary["metric"] == metric) & (summary["arm"] != baseline)]
     less_is_better = find_score(metric).higher_is_better is False
-    return rows.sort_values(["fraction", "difference"], ascending=[True, less_is_better], kind="stable")
+    return rows.sort_values(["train_size", "difference"], ascending=[True, less_is_better], kind="stable")
 
 
 def difference_of(row: pd.Series[Any]) -> Difference:

@@ -9,9 +9,9 @@ from typing import Any
 from lesionforge.scores.score import Score
 
 
-def fraction_names(fractions: Iterable[float]) -> dict[float, str]:
-    """Return how the fractions of one study are called: numbers of subjects if any is above 1, else shares of them."""
-    sizes = sorted(set(fractions))
+def size_names(train_sizes: Iterable[float]) -> dict[float, str]:
+    """Return what the sizes of training sets are called: numbers of subjects if any is above 1, else shares of them."""
+    sizes = sorted(set(train_sizes))
     return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
 
 

@@ -13,7 +13,7 @@ from lesionforge.benchmark.report.figures.charts import Illustration
 from lesionforge.benchmark.report.figures.gap_charts import draws_figure, gap_figure
 from lesionforge.benchmark.report.gap import gap_sentences, gap_table, percent_interval
 from lesionforge.benchmark.report.spread import spread_table
-from lesionforge.benchmark.report.wording import amount, fraction_names, signed
+from lesionforge.benchmark.report.wording import amount, signed, size_names
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
 
@@ -62,8 +62,8 @@ def worth(
         )
         figures.insert(0, Illustration("gap.svg", caption, shares))
     spreads = [spread_table(results, metric=primary), spread_table(reference, metric=primary).assign(size=pool)]
-    sizes = fraction_names(results["fraction"])
-    spreads[0]["size"] = spreads[0]["fraction"].map(sizes)
+    sizes = size_names(results["train_size"])
+    spreads[0]["size"] = spreads[0]["train_size"].map(sizes)
     return Worth(
         pool=pool,
         lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
@@ -76,7 +76,7 @@ def worth(
 
 def pool_name(reference: pd.DataFrame) -> str:
     """Return the subjects that the reference is trained on, in words."""
-    sizes = sorted(set(reference["fraction"]))
+    sizes = sorted(set(reference["train_size"]))
     if sizes[-1] <= 1:
         return "the whole pool"
     return f"all {' or '.join(f'{size:g}' for size in sizes)}"
@@ -90,7 +90,7 @@ def _draws_caption(primary: str) -> str:
 
 
 def _gap_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
-    cells = {"arm": row["arm"], "fraction": row["fraction"], "seeds": row["n_seeds"]}
+    cells = {"arm": row["arm"], "train_size": row["train_size"], "seeds": row["n_seeds"]}
     if math.isnan(row["gap"]):
         return cells | dict.fromkeys(("few", "whole", "gap", "gain", "share"), "–")
     ends = f"{signed(row['gap_low'], info)}, {signed(row['gap_high'], info)}"

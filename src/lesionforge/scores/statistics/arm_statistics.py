@@ -52,43 +52,43 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def subject_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
-    """Return a value per (arm, fraction, subject_id): the mean over seeds of the mean over cases.
+    """Return a value per (arm, train_size, subject_id): the mean over seeds of the mean over cases.
 
     Of a score of a set it is the mean over seeds of the score of the subject's own cases.
     """
-    keys = ["arm", "fraction", "subject_id", "seed"]
+    keys = ["arm", "train_size", "subject_id", "seed"]
     if (score := _of_set(metric)) is not None:
         per_seed = per_group(results, score, keys)
     else:
         per_seed = results.groupby(keys, sort=False)[_column(metric)].mean()
-    return per_seed.groupby(["arm", "fraction", "subject_id"], sort=False).mean().dropna()
+    return per_seed.groupby(["arm", "train_size", "subject_id"], sort=False).mean().dropna()
 
 
 def seed_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
-    """Return a value per (arm, fraction, seed): the mean over subjects of the mean over cases.
+    """Return a value per (arm, train_size, seed): the mean over subjects of the mean over cases.
 
     Of a score of a set it is the score of all cases of the seed.
     """
     if (score := _of_set(metric)) is not None:
-        return per_group(results, score, ["arm", "fraction", "seed"])
+        return per_group(results, score, ["arm", "train_size", "seed"])
     metric = _column(metric)
-    per_subject = results.groupby(["arm", "fraction", "seed", "subject_id"], sort=False)[metric].mean()
-    return per_subject.groupby(["arm", "fraction", "seed"], sort=False).mean().dropna()
+    per_subject = results.groupby(["arm", "train_size", "seed", "subject_id"], sort=False)[metric].mean()
+    return per_subject.groupby(["arm", "train_size", "seed"], sort=False).mean().dropna()
 
 
 def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> pd.DataFrame:
-    """Return arm minus baseline per ``arm, fraction, training, seed, subject_id``, in the column ``difference``.
+    """Return arm minus baseline per ``arm, train_size, training, seed, subject_id``, in the column ``difference``.
 
     Pairs are of the same seed and case; a case for which one of the two has no value is left out.
     """
-    keys = ["fraction", "training", "seed", "subject_id", "case_id"]
+    keys = ["train_size", "training", "seed", "subject_id", "case_id"]
     rows = results.assign(training=trainings(results))[["arm", *keys, metric]].dropna(subset=metric)
     is_baseline = rows["arm"] == baseline
     pairs = rows[~is_baseline].merge(
         rows[is_baseline].drop(columns="arm"), on=keys, suffixes=("", "_baseline"), how="inner"
     )
     pairs["difference"] = pairs[metric] - pairs[f"{metric}_baseline"]
-    of_subject = ["arm", "fraction", "training", "seed", "subject_id"]
+    of_subject = ["arm", "train_size", "training", "seed", "subject_id"]
     return pairs.groupby(of_subject, sort=False)["difference"].mean().reset_index()
 
 
@@ -98,15 +98,19 @@ def trainings(results: pd.DataFrame) -> pd.Series[int]:
     It is the seed, or the draw of training subjects where results hold several draws (``draw``): seeds that share their
     training subjects are no independent repetitions.
     """
-    return results["draw"] if "draw" in results and results["draw"].nunique() > 1 else results["seed"]
+    return (
+        results["training_set"]
+        if "training_set" in results and results["training_set"].nunique() > 1
+        else results["seed"]
+    )
 
 
 def seed_differences(results: pd.DataFrame, metric: Metric, *, baseline: str) -> pd.Series[float]:
-    """Return arm minus baseline per (arm, fraction, seed), for the seeds that both have."""
+    """Return arm minus baseline per (arm, train_size, seed), for the seeds that both have."""
     if (score := _of_set(metric)) is not None:
         return _set_seed_differences(results, score, baseline)
     pairs = paired_differences(results, _column(metric), baseline=baseline)
-    return pairs.groupby(["arm", "fraction", "seed"], sort=False)["difference"].mean()
+    return pairs.groupby(["arm", "train_size", "seed"], sort=False)["difference"].mean()
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:
@@ -133,17 +137,17 @@ def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int
     score = _of_set(metric)
     if score is None:
         return mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
-    alone = rows.assign(arm="", fraction=1.0, training=rows["seed"])
+    alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
     return SetStatistics(alone, score, baseline="", seed=seed, draws=draws).mean("", 1.0)
 
 
 def compare_arms(
     results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, draws: int = DRAWS
 ) -> pd.DataFrame:
-    """Compare every arm with the baseline at the same fraction.
+    """Compare every arm with the baseline at the same size.
 
     Args:
-        results: a row per arm × fraction × seed × case with ``arm, fraction, seed, case_id, subject_id`` and, where
+        results: a row per arm × train_size × seed × case with ``arm, train_size, seed, case_id, subject_id`` and, where
             seeds share draws of training subjects, ``draw``.
         baseline: the arm that the others are compared with.
         metric: the column to compare, or a score of a set.
@@ -151,7 +155,7 @@ def compare_arms(
         draws: how many there are.
 
     Returns:
-        A row per arm × fraction, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds,
+        A row per arm × train_size, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds,
         seed_low, seed_high`` (smallest and largest mean of one seed), and, NaN for the baseline itself,
         ``difference, diff_low, diff_high, n_pairs, diff_seed_low, diff_seed_high, detectable`` (the smallest difference
         that would have been seen with 80 % power), ``p, p_holm``. An arm's numbers do not depend on which other arms
@@ -174,13 +178,13 @@ def compare_arms(
     else:
         arms = SetStatistics(values, score, baseline=baseline, seed=seed, draws=draws)
     seeds = seed_means(results, metric)
-    keys = list(results[["arm", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
+    keys = list(results[["arm", "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     differences = [arms.difference(*key) for key in keys]
     intervals = [difference.interval() for difference in differences]
     rows, n_comparisons = [], sum(interval.n > 0 for interval in intervals)
     for key, estimate, difference in zip(keys, differences, intervals, strict=True):
         mean, of_seeds, diff_of_seeds = arms.mean(*key), _part(seeds, *key), arms.seed_differences(*key)
-        row = {"arm": key[0], "fraction": key[1], "metric": _column(metric)}
+        row = {"arm": key[0], "train_size": key[1], "metric": _column(metric)}
         row |= {"mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high, "n_subjects": mean.n}
         row |= {"n_seeds": of_seeds.size, "seed_low": of_seeds.min(), "seed_high": of_seeds.max()}
         row |= {"difference": difference.mean, "diff_low": difference.low, "diff_high": difference.high}
@@ -194,40 +198,40 @@ def compare_arms(
 class _Arms(Protocol):
     """The means of arms, and their differences to a baseline."""
 
-    def mean(self, arm: str, fraction: float) -> Interval: ...
+    def mean(self, arm: str, train_size: float) -> Interval: ...
 
-    def difference(self, arm: str, fraction: float) -> Estimate: ...
+    def difference(self, arm: str, train_size: float) -> Estimate: ...
 
-    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]: ...
+    def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]: ...
 
 
 class _CaseStatistics:
     """Of a score that every case has."""
 
     def __init__(self, results: pd.DataFrame, metric: str, *, baseline: str) -> None:
-        keys = ["arm", "fraction", "training", "subject_id"]
+        keys = ["arm", "train_size", "training", "subject_id"]
         self.metric, self.values = metric, results.groupby(keys, sort=False)[metric].mean().reset_index()
         self.pairs = paired_differences(results, metric, baseline=baseline)
         self.per_seed = seed_differences(results, metric, baseline=baseline)
 
-    def mean(self, arm: str, fraction: float) -> Interval:
-        return mean_interval(_table(self.values, self.metric, arm, fraction))
+    def mean(self, arm: str, train_size: float) -> Interval:
+        return mean_interval(_table(self.values, self.metric, arm, train_size))
 
-    def difference(self, arm: str, fraction: float) -> MeanOverSubjects:
-        return MeanOverSubjects(_table(self.pairs, "difference", arm, fraction))
+    def difference(self, arm: str, train_size: float) -> MeanOverSubjects:
+        return MeanOverSubjects(_table(self.pairs, "difference", arm, train_size))
 
-    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]:
-        return _part(self.per_seed, arm, fraction)
+    def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
+        return _part(self.per_seed, arm, train_size)
 
 
 def _set_seed_differences(results: pd.DataFrame, score: OfSet, baseline: str) -> pd.Series[float]:
     arms = SetStatistics(results.assign(training=trainings(results)), score, baseline=baseline, draws=0)
     found = {
-        (arm, fraction, seed): difference
-        for arm, fraction in results[["arm", "fraction"]].drop_duplicates().itertuples(index=False)
-        for seed, difference in arms.seed_differences(arm, fraction).items()
+        (arm, train_size, seed): difference
+        for arm, train_size in results[["arm", "train_size"]].drop_duplicates().itertuples(index=False)
+        for seed, difference in arms.seed_differences(arm, train_size).items()
     }
-    index = pd.MultiIndex.from_tuples(found, names=["arm", "fraction", "seed"])
+    index = pd.MultiIndex.from_tuples(found, names=["arm", "train_size", "seed"])
     return pd.Series(list(found.values()), index=index, name="difference", dtype=float).dropna()
 
 
@@ -239,12 +243,12 @@ def _column(metric: Metric) -> str:
     return metric.name if isinstance(metric, Score) else metric
 
 
-def _table(values: pd.DataFrame, column: str, arm: object, fraction: object) -> NDArray[np.float64]:
+def _table(values: pd.DataFrame, column: str, arm: object, train_size: object) -> NDArray[np.float64]:
     """Return ``(subject, training)``, in an order that does not depend on that of the rows."""
-    part = values[(values["arm"] == arm) & (values["fraction"] == fraction)]
+    part = values[(values["arm"] == arm) & (values["train_size"] == train_size)]
     return part.pivot_table(column, "subject_id", "training").to_numpy(np.float64)
 
 
-def _part(values: pd.Series[float], arm: object, fraction: object) -> pd.Series[float]:
+def _part(values: pd.Series[float], arm: object, train_size: object) -> pd.Series[float]:
     levels = values.index
-    return values[(levels.get_level_values("arm") == arm) & (levels.get_level_values("fraction") == fraction)]
+    return values[(levels.get_level_values("arm") == arm) & (levels.get_level_values("train_size") == train_size)]

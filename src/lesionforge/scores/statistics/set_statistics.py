@@ -40,7 +40,7 @@ class SetStatistics:
     """Means and paired differences of arms, all from the same draws of subjects.
 
     Args:
-        results: a row per arm × fraction × seed × case, or several rows of a case, with ``training`` and the columns
+        results: a row per arm × train_size × seed × case, or several rows of a case, with ``training`` and the columns
             that the score is made of.
         score: of a set.
         baseline: the arm that others are compared with.
@@ -52,47 +52,47 @@ class SetStatistics:
         self, results: pd.DataFrame, score: OfSet, *, baseline: str, seed: int = 0, draws: int = DRAWS
     ) -> None:
         self.score, self.baseline = score, baseline
-        self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "fraction", "seed"], sort=False)))
+        self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "train_size", "seed"], sort=False)))
         self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, draws=draws)
         self._whole: dict[tuple[object, ...], _Training] = {}
 
-    def mean(self, arm: str, fraction: float) -> Interval:
+    def mean(self, arm: str, train_size: float) -> Interval:
         """Return the mean of an arm over its trainings, by the score's own function if it names one."""
-        seeds = self._seeds(arm, fraction)
+        seeds = self._seeds(arm, train_size)
         if self.score.interval is not None:
-            return self.score.interval(pd.concat([self.rows[arm, fraction, seed] for seed in seeds]))
-        return self._together(arm, fraction, {seed: self._of(arm, fraction, seed) for seed in seeds}).interval()
+            return self.score.interval(pd.concat([self.rows[arm, train_size, seed] for seed in seeds]))
+        return self._together(arm, train_size, {seed: self._of(arm, train_size, seed) for seed in seeds}).interval()
 
-    def difference(self, arm: str, fraction: float) -> Resampled:
+    def difference(self, arm: str, train_size: float) -> Resampled:
         """Return arm minus baseline, over the seeds and cases that both have; of nothing for the baseline itself."""
-        return self._together(arm, fraction, self._differences(arm, fraction))
+        return self._together(arm, train_size, self._differences(arm, train_size))
 
-    def seed_differences(self, arm: str, fraction: float) -> pd.Series[float]:
+    def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
         """Return arm minus baseline for each seed that both have."""
-        return pd.Series({seed: found.value for seed, found in self._differences(arm, fraction).items()}, dtype=float)
+        return pd.Series({seed: found.value for seed, found in self._differences(arm, train_size).items()}, dtype=float)
 
-    def _seeds(self, arm: str, fraction: float) -> list[int]:
-        return sorted(key[2] for key in self.rows if key[:2] == (arm, fraction))
+    def _seeds(self, arm: str, train_size: float) -> list[int]:
+        return sorted(key[2] for key in self.rows if key[:2] == (arm, train_size))
 
-    def _differences(self, arm: str, fraction: float) -> dict[int, _Training]:
+    def _differences(self, arm: str, train_size: float) -> dict[int, _Training]:
         found = {}
-        others = self._seeds(self.baseline, fraction) if arm != self.baseline else []
-        for seed in self._seeds(arm, fraction):
+        others = self._seeds(self.baseline, train_size) if arm != self.baseline else []
+        for seed in self._seeds(arm, train_size):
             if seed in others:
                 arms = (arm, self.baseline)
-                cases = frozenset.intersection(*(frozenset(self.rows[a, fraction, seed]["case_id"]) for a in arms))
-                ours, theirs = (self._of(name, fraction, seed, cases) for name in arms)
+                cases = frozenset.intersection(*(frozenset(self.rows[a, train_size, seed]["case_id"]) for a in arms))
+                ours, theirs = (self._of(name, train_size, seed, cases) for name in arms)
                 found[seed] = ours.minus(theirs)
         return found
 
-    def _of(self, arm: str, fraction: float, seed: int, cases: Collection[str] | None = None) -> _Training:
+    def _of(self, arm: str, train_size: float, seed: int, cases: Collection[str] | None = None) -> _Training:
         """Return a training on its cases, or on some of them."""
-        rows = self.rows[arm, fraction, seed]
+        rows = self.rows[arm, train_size, seed]
         if cases is not None and not (there := rows["case_id"].isin(cases)).all():
             return self._training(rows[there])
-        if (arm, fraction, seed) not in self._whole:
-            self._whole[arm, fraction, seed] = self._training(rows)
-        return self._whole[arm, fraction, seed]
+        if (arm, train_size, seed) not in self._whole:
+            self._whole[arm, train_size, seed] = self._training(rows)
+        return self._whole[arm, train_size, seed]
 
     def _training(self, rows: pd.DataFrame) -> _Training:
         table = rows[["subject_id", *self.score.made_of]]
@@ -103,12 +103,12 @@ class SetStatistics:
             subjects=frozenset(own.index.get_level_values("subject_id")),
         )
 
-    def _together(self, arm: str, fraction: float, seeds: Mapping[int, _Training]) -> Resampled:
+    def _together(self, arm: str, train_size: float, seeds: Mapping[int, _Training]) -> Resampled:
         """Return the mean over trainings, each of which is the mean over its seeds."""
         groups: dict[int, list[_Training]] = {}
         for seed, found in seeds.items():
             if not np.isnan(found.value):
-                groups.setdefault(int(self.rows[arm, fraction, seed]["training"].iloc[0]), []).append(found)
+                groups.setdefault(int(self.rows[arm, train_size, seed]["training"].iloc[0]), []).append(found)
         if not groups:
             return Resampled(mean=np.nan, replicates=np.array([]), of_trainings=0.0, n=0, k=0)
         values = np.array([np.mean([found.value for found in group]) for group in groups.values()])

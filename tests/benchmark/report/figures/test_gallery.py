@@ -50,7 +50,9 @@ def write_arms(arms):
         (folder / "metrics.csv").write_text(f"epoch,step,{LOSS}\n0,9,2.0\n0,19,1.0\n")
         for case in arms.test:
             shutil.copy(case.label, folder / "predictions" / case.label.name)
-            rows.append({"arm": arm, "fraction": 3, "seed": 5, "case_id": case.case_id, "subject_id": case.subject_id})
+            rows.append(
+                {"arm": arm, "train_size": 3, "seed": 5, "case_id": case.case_id, "subject_id": case.subject_id}
+            )
     results = pd.DataFrame(rows).assign(dice=np.random.default_rng(0).random(len(rows)))
     results.to_csv(arms.out / "results.csv", index=False)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome
-from lesionforge.benchmark.report.wording import fraction_names
+from lesionforge.benchmark.report.wording import size_names
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import seed_differences, subject_means
 
@@ -43,33 +43,33 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 
 def box_plot(results: pd.DataFrame, metric: str) -> Figure:
-    """Return a panel per fraction with a box per arm; a dot is a subject, a diamond the mean."""
-    arms, titles = list(dict.fromkeys(results["arm"])), panel_titles(results["fraction"])
-    return _boxes(results, metric, [(title, fraction, arms) for fraction, title in titles.items()])
+    """Return a panel per size with a box per arm; a dot is a subject, a diamond the mean."""
+    arms, titles = list(dict.fromkeys(results["arm"])), panel_titles(results["train_size"])
+    return _boxes(results, metric, [(title, train_size, arms) for train_size, title in titles.items()])
 
 
-def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, fraction: float) -> Figure:
+def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, train_size: float) -> Figure:
     """Return a panel per group of arms, drawn like :func:`box_plot` and in the same colours.
 
     Args:
         results: rows of all arms.
         metric: the score.
         groups: title → its arms.
-        fraction: the size of the training set that is shown.
+        train_size: the size of the training set that is shown.
     """
-    return _boxes(results, metric, [(title, fraction, arms) for title, arms in groups.items()])
+    return _boxes(results, metric, [(title, train_size, arms) for title, arms in groups.items()])
 
 
 def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float, Sequence[str]]]) -> Figure:
-    """Return a panel for each title, fraction and arms."""
+    """Return a panel for each title, train_size and arms."""
     info, values = find_score(metric), subject_means(results, metric_in(results, metric))
     colours = arm_colours(list(dict.fromkeys(results["arm"])))
     figure, panels = rows_of_panels([len(arms) for _, _, arms in parts])
-    for panel, (title, fraction, arms) in zip(panels, parts, strict=True):
+    for panel, (title, train_size, arms) in zip(panels, parts, strict=True):
         for row, arm in enumerate(arms):
             index = values.index
             of_arm = values[
-                (index.get_level_values("arm") == arm) & (index.get_level_values("fraction") == fraction)
+                (index.get_level_values("arm") == arm) & (index.get_level_values("train_size") == train_size)
             ].to_numpy()
             _box(panel, row, of_arm * info.factor, colours[arm])
         label_rows(panel, arms)
@@ -88,11 +88,11 @@ def forest_plot(
     info = find_score(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
     per_seed = seed_differences(results, metric_in(results, metric), baseline=baseline)
-    titles = panel_titles(rows["fraction"])
-    most = int(rows.groupby("fraction").size().max()) if len(rows) else 1
+    titles = panel_titles(rows["train_size"])
+    most = int(rows.groupby("train_size").size().max()) if len(rows) else 1
     figure, panels = rows_of_panels([most] * max(len(titles), 1))
-    for panel, (fraction, title) in zip(panels, titles.items(), strict=False):
-        part = rows[rows["fraction"] == fraction]
+    for panel, (train_size, title) in zip(panels, titles.items(), strict=False):
+        part = rows[rows["train_size"] == train_size]
         panel.axvline(0, color="#222222", linewidth=1)
         for height, (_, row) in enumerate(part.iterrows()):
             difference = difference_of(row)
@@ -100,7 +100,7 @@ def forest_plot(
             ends = np.array([difference.low, difference.high]) * info.factor
             panel.plot(ends, [height, height], color=colour, linewidth=2.5, solid_capstyle="butt")
             panel.plot(difference.mean * info.factor, height, "o", color=colour, markersize=7)
-            seeds = per_seed[[key[:2] == (row["arm"], fraction) for key in per_seed.index]].to_numpy() * info.factor
+            seeds = per_seed[[key[:2] == (row["arm"], train_size) for key in per_seed.index]].to_numpy() * info.factor
             panel.plot(seeds, np.full(seeds.size, height + 0.28), "|", color=colour, markersize=7, alpha=0.8)
         label_rows(panel, part["arm"].tolist())
         panel.set_title(title, loc="left", fontsize=10)
@@ -113,16 +113,16 @@ def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
     """Return the mean per arm against the amount of real training data, with 95 % intervals."""
     info = find_score(metric)
     rows = summary[summary["metric"] == metric]
-    arms, fractions = list(dict.fromkeys(rows["arm"])), sorted(rows["fraction"].unique())
+    arms, train_sizes = list(dict.fromkeys(rows["arm"])), sorted(rows["train_size"].unique())
     figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")
     axes = figure.subplots()
     for i, (arm, colour) in enumerate(arm_colours(arms).items()):
-        part = rows[rows["arm"] == arm].sort_values("fraction")
-        at = [fractions.index(f) + (i - (len(arms) - 1) / 2) * 0.05 for f in part["fraction"]]
+        part = rows[rows["arm"] == arm].sort_values("train_size")
+        at = [train_sizes.index(f) + (i - (len(arms) - 1) / 2) * 0.05 for f in part["train_size"]]
         mean = part["mean"].to_numpy() * info.factor
         below, above = mean - part["ci_low"] * info.factor, part["ci_high"] * info.factor - mean
         axes.errorbar(at, mean, [below, above], color=colour, marker="o", markersize=5, capsize=2, label=arm)
-    axes.set_xticks(range(len(fractions)), fraction_names(fractions).values())
+    axes.set_xticks(range(len(train_sizes)), size_names(train_sizes).values())
     axes.set_xlabel("real training subjects")
     axes.set_ylabel(f"{info.title} ({info.unit})")
     axes.grid(axis="y", color="#e5e5e5")
@@ -149,9 +149,9 @@ def label_rows(panel: Axes, names: Sequence[str]) -> None:
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
-def panel_titles(fractions: Iterable[float]) -> dict[float, str]:
+def panel_titles(train_sizes: Iterable[float]) -> dict[float, str]:
     """Return a panel's title for each size of the training set; empty where there is one."""
-    sizes = fraction_names(fractions)
+    sizes = size_names(train_sizes)
     return {size: f"real training subjects: {name}" if len(sizes) > 1 else "" for size, name in sizes.items()}
 
 

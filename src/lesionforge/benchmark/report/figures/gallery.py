@@ -121,7 +121,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
         f"{plan.baseline}, by the number of real subjects that they were trained or fine-tuned on."
     )
     return Illustration(
-        "groups.svg", caption, group_plot(results, plan.primary, titles, fraction=run.repeat.train_size)
+        "groups.svg", caption, group_plot(results, plan.primary, titles, train_size=run.repeat.train_size)
     )
 
 

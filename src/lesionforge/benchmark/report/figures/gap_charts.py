@@ -24,10 +24,10 @@ def gap_figure(table: pd.DataFrame) -> Figure | None:
     shown = table.dropna(subset="share") if "share" in table else table.iloc[:0]
     if shown.empty:
         return None
-    titles = panel_titles(shown["fraction"])
-    figure, panels = rows_of_panels([int((shown["fraction"] == fraction).sum()) for fraction in titles])
-    for panel, (fraction, title) in zip(panels, titles.items(), strict=True):
-        part = shown[shown["fraction"] == fraction]
+    titles = panel_titles(shown["train_size"])
+    figure, panels = rows_of_panels([int((shown["train_size"] == train_size).sum()) for train_size in titles])
+    for panel, (train_size, title) in zip(panels, titles.items(), strict=True):
+        part = shown[shown["train_size"] == train_size]
         for share, style in ((0.0, "-"), (1.0, "--")):
             panel.axvline(100 * share, color="#222222", linewidth=1, linestyle=style)
         for height, row in enumerate(part.to_dict("records")):
@@ -51,13 +51,13 @@ def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
     """
     info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))
     means = seed_means(results, metric).reset_index()
-    draw_of = results.groupby("seed")["draw"].first()
+    draw_of = results.groupby("seed")["training_set"].first()
     draws = sorted(draw_of.unique())
     styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(draws))]
-    titles = panel_titles(results["fraction"])
+    titles = panel_titles(results["train_size"])
     figure, panels = rows_of_panels([len(arms)] * len(titles))
-    for panel, (fraction, title) in zip(panels, titles.items(), strict=True):
-        for seed, part in means[means["fraction"] == fraction].groupby("seed"):
+    for panel, (train_size, title) in zip(panels, titles.items(), strict=True):
+        for seed, part in means[means["train_size"] == train_size].groupby("seed"):
             number = draws.index(draw_of[seed])
             marker, colour = styles[number]
             heights = [arms.index(arm) + 0.12 * (number % 3 - 1) for arm in part["arm"]]

@@ -84,7 +84,7 @@ def _table(candidates: pd.DataFrame) -> str:
 def _arms(run: FinishedRun) -> str:
     plan, results = run.study.plan, read_results(run.study.out / "results.csv")
     info, means = find_score(plan.primary), subject_means(results, metric_in(results, plan.primary))
-    at_size = means[means.index.get_level_values("fraction") == run.repeat.train_size].groupby("arm").mean()
+    at_size = means[means.index.get_level_values("train_size") == run.repeat.train_size].groupby("arm").mean()
     longest = max(map(len, plan.arms))
     scores = {arm: at_size.to_dict().get(arm) for arm in plan.arms}
     lines = [
