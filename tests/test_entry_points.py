@@ -73,7 +73,7 @@ def test_they_are_trained_loaded_and_drawn_with(elsewhere, tmp_path, monkeypatch
     tiny_cohort(tmp_path / "c", spatial_dims=2)
     typed("train", "brighter", tmp_path / "c", "--out", tmp_path / "model")
     assert type(load_synthesizer(tmp_path / "model")) is SYNTHESIZERS["brighter"]
-    typed("synthesize", tmp_path / "model", tmp_path / "c", "--out", tmp_path / "drawn", "--n", "2", "--workers", "1")
+    typed("synthesize", tmp_path / "model", tmp_path / "c", "--out", tmp_path / "drawn", "--n", "2")
     assert len(list((tmp_path / "drawn" / "imagesTr").iterdir())) == 2
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(elsewhere)])
     with pytest.raises(ModelError, match="is a model of brighter; name a model that"):

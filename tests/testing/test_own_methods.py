@@ -82,7 +82,10 @@ def test_given_masks_keep_the_rules(spatial_dims, tmp_path):
 @pytest.mark.slow
 def test_a_mask_generator_keeps_the_rules(tmp_path):
     """It is trained once, on masks of its own, so the cohort makes no difference."""
-    fit(write_masks(tmp_path / "masks", 24), tmp_path / "model", steps=120, epoch_steps=60, batch_size=8)
+    optimiser = {"learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.9, "pool_size": 0, "n_critic": 2, "ema_decay": 0.9}
+    training = {"steps": 120, "epoch_steps": 60, "batch_size": 8}
+    masks = write_masks(tmp_path / "masks", 24)
+    fit(masks, tmp_path / "model", config={"mirror": False, "optimiser": optimiser}, **training)
     check_mask_source(lambda cohort: MaskGAN.load(tmp_path / "model"), spatial_dims=(3,))
     check_mask_source(lambda cohort: EditedMasks(MaskGAN.load(tmp_path / "model")), spatial_dims=(3,))
 
