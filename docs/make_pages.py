@@ -20,7 +20,7 @@ from lesionforge.healers.registry import HEALERS
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.registry import Registry
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
+from lesionforge.tasks.registry import TASKS
 from lesionforge.training.loop import TrainingConfig
 
 DOCS = Path(__file__).parent
@@ -58,7 +58,7 @@ def options_page() -> str:
         + ".",
         *(part for source in _mask_sources() for part in _source_section(source)),
         *_chapter("Training", {"training": TrainingConfig}, groups),
-        *_chapter("Tasks", {"segmentation": SegmentationConfig}, groups),
+        *_chapter("Tasks", {name: TASKS[name].Config for name in TASKS.own}, groups),
         *_chapter("Plans", {"plan": Plan, "plan of methods that remove lesions": HealingPlan}, groups),
         "## Groups of options",
         *_groups(groups),
