@@ -5,7 +5,7 @@ import pytest
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks import EditedMasks, Ellipsoids, MaskBank
-from lesionforge.masks.bank import Lesion, resample
+from lesionforge.masks.bank import CroppedMask, resample
 from lesionforge.masks.placement import centroid, region_box
 from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import NESTED, tiny_cohort
@@ -21,7 +21,7 @@ def nested_lesion(spatial_dims, spacing=None, size=31):
     mask = np.zeros(shape, np.int16)
     for value, share in enumerate((0.5, 0.34, 0.2), start=1):
         mask[ball(shape, middle, [share * n for n in shape])] = value
-    return Lesion(mask=mask, spacing=spacing, centre=(0.5,) * spatial_dims, mask_id="m", subject="a")
+    return CroppedMask(mask=mask, spacing=spacing, centre=(0.5,) * spatial_dims, mask_id="m", subject="a")
 
 
 class OneLesion(MaskBank):
@@ -147,7 +147,7 @@ def test_rotation_and_bending_change_the_shape_and_hardly_the_volume(spatial_dim
     scan = make_scan(spatial_dims)
     shape = [41, 21, 9][:spatial_dims]
     mask = ball(shape, [(n - 1) / 2 for n in shape], [n / 2 for n in shape]).astype(np.int16)
-    source = OneLesion(Lesion(mask=mask, spacing=scan.spacing, centre=None, mask_id="m", subject="a"))
+    source = OneLesion(CroppedMask(mask=mask, spacing=scan.spacing, centre=None, mask_id="m", subject="a"))
     edited = EditedMasks(source, scale=(1, 1), rotation_deg=40, elastic_mm=1.5)
     masks = [edited.draw(scan, np.random.default_rng(seed)).mask for seed in range(8)]
     assert len({m.tobytes() for m in masks}) == 8

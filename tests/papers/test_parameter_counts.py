@@ -58,14 +58,14 @@ def test_a_training_step_at_the_papers_size_reaches_every_weight():
     """128×128 with seven steps down: the innermost map is one pixel, where an instance norm cannot normalise."""
     torch.manual_seed(0)
     generator = UNetGenerator(spatial_dims=2, in_channels=29, out_channels=1)
-    discriminator = PatchGAN(spatial_dims=2, in_channels=30)
+    critic = PatchGAN(spatial_dims=2, in_channels=30)
     condition, image = torch.randn(2, 29, 128, 128), torch.rand(2, 1, 128, 128) * 2 - 1
     fake = generator(condition)
-    real_logits = discriminator(torch.cat([condition, image], 1))
-    fake_logits = discriminator(torch.cat([condition, fake], 1))
-    adversarial = ADVERSARIAL_LOSSES["lsgan"].discriminator_loss(real_logits, fake_logits)
+    real_logits = critic(torch.cat([condition, image], 1))
+    fake_logits = critic(torch.cat([condition, fake], 1))
+    adversarial = ADVERSARIAL_LOSSES["lsgan"].critic_loss(real_logits, fake_logits)
     (adversarial + 10 * (fake - image).abs().mean()).backward()
-    for name, weight in [*generator.named_parameters(), *discriminator.named_parameters()]:
+    for name, weight in [*generator.named_parameters(), *critic.named_parameters()]:
         assert weight.grad is not None, name
         assert torch.isfinite(weight.grad).all(), name
         assert weight.grad.abs().max() > 0, name

@@ -105,7 +105,7 @@ def test_adversarial_losses_fall_as_logits_come_right(name):
     assert drawn[0] > drawn[4]
     assert fake[:3] == sorted(fake[:3], reverse=True) if name == "lsgan" else fake == sorted(fake)
     one, zero = torch.tensor([1.0]), torch.tensor([0.0])
-    assert torch.equal(loss.discriminator_loss(one, zero), (loss.critic(one, True) + loss.critic(zero, False)) / 2)
+    assert torch.equal(loss.critic_loss(one, zero), (loss.critic(one, True) + loss.critic(zero, False)) / 2)
 
 
 def test_adversarial_losses_are_the_published_ones():

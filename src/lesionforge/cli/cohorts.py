@@ -274,7 +274,7 @@ def align(
     Example: lesionforge align Dataset001_Stroke Dataset002_Aligned --background 35
     """
     from lesionforge.files import building
-    from lesionforge.preprocessing.alignment.align import LEAST_DICE, align_cohort
+    from lesionforge.preprocessing.alignment.align import LEAST_BRAIN_DICE, align_cohort
 
     with building(out) as unfinished, progress_bar("aligning") as progress:
         report = align_cohort(
@@ -290,7 +290,7 @@ def align(
     console.print(f"{out}: {len(report.written.cohort)} cases on one grid; how well they fit: {out / 'alignment.csv'}")
     if report.poor:
         cases = ", ".join(f"{case} {dice:.2f}" for case, dice in report.poor.items())
-        console.print(f"warning: Dice with the template's brain below {LEAST_DICE}, look at these cases: {cases}")
+        console.print(f"warning: Dice with the template's brain below {LEAST_BRAIN_DICE}, look at these cases: {cases}")
     tell_dropped(report.written.dropped_columns)
     finish(report.written.problems, out / "problems.csv")
 

@@ -1,6 +1,6 @@
 """``healing_gan`` and ``healing_cyclegan``: what ``pseudo_healthy`` is compared with, with the same networks.
 
-Xia et al. 2019 (arXiv 1901.07295), section 4.1. The conditional GAN is a generator and a discriminator of healthy
+Xia et al. 2019 (arXiv 1901.07295), section 4.1. The conditional GAN is a generator and a critic of healthy
 images; nothing but the image it is given ties its output to the subject. CycleGAN (Zhu et al. 2017, arXiv 1703.10593)
 translates pathological into healthy images and healthy into pathological ones, and is to lose nothing on both ways
 round; where the lesion was it has to hide in the healthy image, or to invent.
@@ -52,12 +52,12 @@ class HealingGANModule(AdversarialModule):
         self.game = AdversarialGame(config.adversarial, lambda_gp=config.lambda_gp)
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """The discriminator's answer to healed images."""
+        """The critic's answer to healed images."""
         healed = self.generator["healthy"](batch["pathological"])
         return self.game.generator_loss(self.critic["healthy"], healed), healed.detach(), {}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """Every discriminator judges real and fake images of its domain."""
+        """Every critic judges real and fake images of its domain."""
         losses = {
             f"d_{name}": self.game.critic_loss(critic, batch[name], fake)[0]
             for (name, critic), fake in zip(self.critic.items(), fakes.chunk(len(self.critic), 1), strict=True)
@@ -66,7 +66,7 @@ class HealingGANModule(AdversarialModule):
 
 
 class HealingCycleGANModule(HealingGANModule):
-    """The training step of CycleGAN; generators and discriminators are called by the domain they draw and judge."""
+    """The training step of CycleGAN; generators and critics are called by the domain they draw and judge."""
 
     def __init__(self, config: HealingCycleGANConfig, generators: nn.ModuleDict, **options: Any) -> None:
         super().__init__(config, generators, **options)

@@ -116,7 +116,7 @@ class HealingConfig(ScanConfig):
         return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator
 
     def critic(self, in_channels: int) -> nn.Module:
-        """Return a discriminator: table 4; its output is linear. A gradient penalty allows it no norm."""
+        """Return a critic: table 4; its output is linear. A gradient penalty allows it no norm."""
         return PatchGAN(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,

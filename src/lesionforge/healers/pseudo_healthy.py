@@ -77,7 +77,7 @@ class PseudoHealthyConfig(HealingConfig):
     """Options of ``pseudo_healthy``: those of every method that heals, and these.
 
     Attributes:
-        mode: ``paired`` trains S on each image's own mask; ``unpaired`` shows it none, and a discriminator masks of
+        mode: ``paired`` trains S on each image's own mask; ``unpaired`` shows it none, and a critic masks of
             other subjects.
         segmentor_channels: widths of S from its finest resolution, times ``width``.
         segmentor_dropout: probability after every convolution of S.

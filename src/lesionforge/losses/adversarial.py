@@ -23,7 +23,7 @@ class AdversarialLoss:
     critic: Callable[[Tensor, bool], Tensor]
     generator: Callable[[Tensor], Tensor]
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the mean of the critic's loss on the logits of real and on those of fake patches."""
         return (self.critic(real, True) + self.critic(fake, False)) / 2
 

@@ -48,7 +48,7 @@ class AdversarialGame:
             fake: ``(n · batch, channel, x, y[, z])``.
         """
         judged = self._judge(critic, real), self._judge(critic, fake)
-        loss = 2 * self.share * self.loss.discriminator_loss(*judged)
+        loss = 2 * self.share * self.loss.critic_loss(*judged)
         if not self.penalised:
             return loss, {}
         alike = real.repeat(len(fake) // len(real), *[1] * (real.dim() - 1))

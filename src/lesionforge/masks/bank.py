@@ -25,7 +25,7 @@ _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesion:
+class CroppedMask:
     """The lesion map of one case, cropped, with its axes in the order right, anterior, superior (3D).
 
     Attributes:
@@ -95,14 +95,14 @@ class MaskBank(MaskSource):
     """
 
     def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
-        found, problems = list[Lesion | None](), list[CohortError]()
+        found, problems = list[CroppedMask | None](), list[CohortError]()
         for case in cohort.with_lesions().in_order():
             try:
                 found.append(_read_case(case, channel))
             except CohortError as problem:
                 problems.append(problem)
                 on_problem(problem)
-        self.lesions: tuple[Lesion, ...] = tuple(lesion for lesion in found if lesion is not None)
+        self.lesions: tuple[CroppedMask, ...] = tuple(lesion for lesion in found if lesion is not None)
         if not self.lesions:
             what, remedy = "no case has a lesion to take as mask", "name a cohort with lesion labels"
             raise ConfigError(cohort.name, told(what, problems), remedy)
@@ -138,7 +138,7 @@ def resample(mask: LabelArray, spacing: Sequence[float], target: Sequence[float]
     return np.ascontiguousarray(mask[np.ix_(*picks)])
 
 
-def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | None = None) -> Lesion | None:
+def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | None = None) -> CroppedMask | None:
     """Read a lesion label map; ``None`` if it is empty.
 
     Args:
@@ -160,10 +160,12 @@ def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | N
         region = None if region is None else apply_orientation(region, turn)
         spacing = tuple(spacing[a] for a in _source_axes(turn))
     mask, _ = crop_to_lesion(label)
-    return Lesion(mask=mask, spacing=spacing, centre=_relative_centre(label, region), mask_id=mask_id, subject=subject)
+    return CroppedMask(
+        mask=mask, spacing=spacing, centre=_relative_centre(label, region), mask_id=mask_id, subject=subject
+    )
 
 
-def _read_case(case: Case, channel: str | None) -> Lesion | None:
+def _read_case(case: Case, channel: str | None) -> CroppedMask | None:
     if case.label is None:
         return None
     scan = with_region(load_scan(case, [channel or next(iter(case.images))]))

@@ -13,7 +13,7 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
 from lesionforge.masks.placement import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
-from lesionforge.preprocessing.brain.brain_mask import slice_axis
+from lesionforge.preprocessing.brain.brain_mask import thickest_last
 from lesionforge.preprocessing.brain.region import with_region
 
 _BEND_MM = 12.0
@@ -135,7 +135,7 @@ def _rotation(spacing: NDArray[np.float64], limit: float, rng: np.random.Generat
         return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     direction = rng.normal(size=3)
     if spacing.max() > 1.5 * spacing.min():
-        direction = np.eye(3)[slice_axis(tuple(spacing))]
+        direction = np.eye(3)[thickest_last(tuple(spacing))]
     return np.asarray(Rotation.from_rotvec(angle * direction / np.linalg.norm(direction)).as_matrix())
 
 

@@ -13,7 +13,7 @@ from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.files import sha256_of
-from lesionforge.masks.bank import Lesion, read_lesion
+from lesionforge.masks.bank import CroppedMask, read_lesion
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import crop_to_lesion
@@ -40,7 +40,7 @@ class GivenMasks(MaskSource):
             raise ConfigError(folder, "there is no such folder of masks", "check the path after files:")
         people = People(() if cohort is None else cohort)
         self._paths = {stem_of(path): path for path in sorted(folder.iterdir()) if ending_of(path)}
-        lesions: dict[str, Lesion] = {}
+        lesions: dict[str, CroppedMask] = {}
         for name, path in self._paths.items():
             lesion = read_lesion(path, mask_id=name, subject=name)
             if lesion is not None:

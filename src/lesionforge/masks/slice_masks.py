@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lesionforge.cohort.scan import Scan
 from lesionforge.errors import ConfigError
-from lesionforge.masks.bank import Lesion, MaskBank
+from lesionforge.masks.bank import CroppedMask, MaskBank
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
 from lesionforge.preprocessing.brain.region import with_region
@@ -53,7 +53,7 @@ def sample_with_region(sample: Sample) -> Sample:
     return replace(sample, region=with_region(sample.as_scan()).region)
 
 
-def _lesions(sample: Sample) -> list[tuple[Lesion, float]]:
+def _lesions(sample: Sample) -> list[tuple[CroppedMask, float]]:
     """Return the lesion map of each slice that has a lesion, with its height."""
     assert sample.label is not None
     whole = sample_with_region(sample)
@@ -61,12 +61,12 @@ def _lesions(sample: Sample) -> list[tuple[Lesion, float]]:
     return [(lesion, part.height) for part in parts if (lesion := _lesion(part)) is not None]
 
 
-def _lesion(part: Sample) -> Lesion | None:
+def _lesion(part: Sample) -> CroppedMask | None:
     """Return the lesion map of a slice; ``None`` if the slice shows no brain or no lesion."""
     if part.label is None or part.region is None or not part.label.any() or not part.region.any():
         return None
     low, high = region_box(part.region)
-    return Lesion(
+    return CroppedMask(
         mask=crop_to_lesion(part.label)[0],
         spacing=part.spacing,
         centre=tuple(float(c) for c in (centroid(part.label) - low) / np.maximum(high - low, 1)),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class ChangeGenerator(nn.Module):
     """Adds what a generator draws to the image that it is shown, and cuts the sum to 0 and 1.
 
-    It begins close to the identity. A generator of whole images draws blurred ones for a long time, and a discriminator
+    It begins close to the identity. A generator of whole images draws blurred ones for a long time, and a critic
     then learns sharpness, not lesions.
 
     Args:

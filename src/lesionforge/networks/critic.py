@@ -1,4 +1,4 @@
-"""The PatchGAN discriminator."""
+"""The PatchGAN critic."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _rebuild(options: dict[str, Any], weights: dict[str, Tensor]) -> PatchGAN:
 
 
 def smallest_input(strides: Sequence[int] = STRIDES) -> int:
-    """Return the smallest side, in voxels, of an image that the discriminator can judge."""
+    """Return the smallest side, in voxels, of an image that the critic can judge."""
     size = 2
     for stride in reversed(strides):
         size = stride * (size - 1) + 2
@@ -109,7 +109,7 @@ def smallest_input(strides: Sequence[int] = STRIDES) -> int:
 
 
 def receptive_field(strides: Sequence[int]) -> int:
-    """Return the side of the patch that one output of the discriminator sees, in pixels."""
+    """Return the side of the patch that one output of the critic sees, in pixels."""
     size = KERNEL_SIZE
     for stride in reversed(strides):
         size = (size - 1) * stride + KERNEL_SIZE

@@ -34,7 +34,7 @@ from lesionforge.training.loop import Device, TrainingConfig, pick_device
 from lesionforge.training.model_folder import CANDIDATES, ModelInfo, list_candidates, read_info
 
 RECOMMENDED = "recommended.json"
-LEAST_DICE = 0.5
+LEAST_REAL_DICE = 0.5
 """Of the segmentation network on real images; below it the FCN score says little."""
 
 
@@ -243,7 +243,7 @@ def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, summary: 
         what = "the segmentation network was trained on more subjects than the generator and the real cases hold"
         notes.append(f"leak: {what} ({beyond} more), so the FCN score, and the choice, know more data than the arm")
     of_real = summary["fcn_score"].to_dict()[REAL]
-    if of_real < LEAST_DICE:
+    if of_real < LEAST_REAL_DICE:
         remedy = "train it for longer (segmentor_steps), or name a better one"
         notes.append(f"the network's own Dice on real images is {of_real:.2f}, so the FCN score says little: {remedy}")
     if summary["realism"].isna().all():

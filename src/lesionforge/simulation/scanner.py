@@ -50,7 +50,7 @@ CORTICAL_WEIGHT: dict[Contrast, float] = {"FLAIR": 0.25, "DWI": 0.25, "T1": 0.0,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesion:
+class SimulatedLesion:
     """A lesion on the fine grid of an anatomy.
 
     Attributes:
@@ -68,7 +68,7 @@ def acquire(
     contrast: Contrast,
     anatomy: Anatomy,
     grid: Grid,
-    lesion: Lesion | None,
+    lesion: SimulatedLesion | None,
     *,
     slices: int,
     skull: bool,
@@ -121,7 +121,7 @@ def _tissue(contrast: Contrast, anatomy: Anatomy, grid: Grid, *, skull: bool, rn
 
 
 def _draw_lesion(
-    contrast: Contrast, image: FloatArray, lesion: Lesion, grid: Grid, rng: np.random.Generator
+    contrast: Contrast, image: FloatArray, lesion: SimulatedLesion, grid: Grid, rng: np.random.Generator
 ) -> FloatArray:
     strength = float(np.clip(lesion.strength * rng.uniform(0.85, 1.15), 0, 1))
     for name, share in lesion.shares.items():

@@ -30,7 +30,7 @@ from lesionforge.simulation.lesion_shapes import (
     draw_regions,
     draw_volume,
 )
-from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast, Lesion, acquire
+from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast, SimulatedLesion, acquire
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Simulation:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Lesion class name → integer."""
+        """SimulatedLesion class name → integer."""
         return {name: i for i, name in enumerate(("background", *LESION_CLASSES[self.lesion]))}
 
     @property
@@ -168,7 +168,7 @@ class _Head:
     """A head with its lesion, if it has one, on the fine grid."""
 
     anatomy: Anatomy
-    lesion: Lesion | None = None
+    lesion: SimulatedLesion | None = None
     structures: LabelArray | None = None
     mask_id: str = ""
 
@@ -221,7 +221,7 @@ def _masks_for(simulation: Simulation, number: int) -> list[str]:
 
 def _soften(
     kind: LesionKind, regions: list[BoolArray], anatomy: Anatomy, grid: Grid, rng: np.random.Generator
-) -> Lesion:
+) -> SimulatedLesion:
     """Return a lesion with soft edges and a random strength."""
     softness = [rng.uniform(0.8, 2.2) / step for step in grid.spacing]
     inside = np.clip(anatomy.parenchyma * 2, 0, 1)
@@ -229,7 +229,7 @@ def _soften(
         name: np.minimum(ndimage.gaussian_filter(region.astype(np.float32), softness), inside)
         for name, region in zip(LESION_CLASSES[kind], regions, strict=True)
     }
-    return Lesion(kind=kind, shares=shares, strength=float(rng.uniform(*LESION_STRENGTH[kind])))
+    return SimulatedLesion(kind=kind, shares=shares, strength=float(rng.uniform(*LESION_STRENGTH[kind])))
 
 
 def _middle_slices(structures: LabelArray, slices: int) -> LabelArray:
@@ -237,7 +237,7 @@ def _middle_slices(structures: LabelArray, slices: int) -> LabelArray:
     return np.ascontiguousarray(structures[..., slices // 2 :: slices])
 
 
-def _label(lesion: Lesion, slices: int, brain: BoolArray) -> LabelArray:
+def _label(lesion: SimulatedLesion, slices: int, brain: BoolArray) -> LabelArray:
     """Return the classes that fill half of each thick voxel, at least the voxel that the lesion fills most."""
     label = np.zeros(brain.shape, np.int16)
     for value, share in enumerate(lesion.shares.values(), start=1):

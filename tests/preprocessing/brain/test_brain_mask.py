@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from lesionforge.cohort.scan import read_image, read_label
-from lesionforge.preprocessing.brain.brain_mask import brain_region, slice_axis
+from lesionforge.preprocessing.brain.brain_mask import brain_region, thickest_last
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
 DATA = Path(os.environ.get("LESIONFORGE_DATA", "/nonexistent"))
@@ -146,9 +146,9 @@ def test_nothing_is_found_in_air_and_noise(spatial_dims):
 
 
 def test_the_widest_spacing_is_across_slices():
-    assert slice_axis((1.0, 1.0, 5.0)) == 2
-    assert slice_axis((5.0, 1.0, 1.0)) == 0
-    assert slice_axis((1.0, 1.0, 1.0)) == 2
+    assert thickest_last((1.0, 1.0, 5.0)) == 2
+    assert thickest_last((5.0, 1.0, 1.0)) == 0
+    assert thickest_last((1.0, 1.0, 1.0)) == 2
 
 
 @pytest.mark.skipif(not (DATA / "lgg-tumour-mri").is_dir(), reason="LESIONFORGE_DATA names no folder with real scans")

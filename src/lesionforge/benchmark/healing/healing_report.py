@@ -15,7 +15,7 @@ from lesionforge.files import write_text
 from lesionforge.reading import read_frame, read_json
 from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.healed_scans.healed_summary import summarize_healed
-from lesionforge.scores.healed_scans.healthiness import LEAST_DICE
+from lesionforge.scores.healed_scans.healthiness import LEAST_F_PRE_DICE
 from lesionforge.scores.healed_scans.identity import SIZE_RULE
 from lesionforge.scores.registry import find_score
 
@@ -103,7 +103,7 @@ def _warnings(study: HealingStudy, summary: pd.DataFrame) -> list[str]:
     if any(case.origin == "simulated" for case in study.test):
         warnings.append("All scans are simulated: this says nothing about patients.")
     if not summary["valid"].all():
-        what = f"its Dice on the test subjects is {dice:.2f}, below {LEAST_DICE}"
+        what = f"its Dice on the test subjects is {dice:.2f}, below {LEAST_F_PRE_DICE}"
         warnings.append(
             f"Healthiness is invalid: f_pre does not find the lesions ({what}); what it misses may be there."
         )

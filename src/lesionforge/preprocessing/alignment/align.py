@@ -31,7 +31,7 @@ from lesionforge.reading import Row
 Background = float | Literal["auto", "none"]
 Registration = Literal["moments", "ants"]
 
-LEAST_DICE = 0.8
+LEAST_BRAIN_DICE = 0.8
 """Between a brain and the template's; look at scans below it."""
 PAPERS_CUT = 35.0
 EIGHT_BIT = 255.0
@@ -45,7 +45,7 @@ class AlignReport:
 
     Attributes:
         written: the cohort, and the errors of the cases that were left out.
-        poor: cases whose Dice with the template's brain is below :data:`LEAST_DICE` → that Dice.
+        poor: cases whose Dice with the template's brain is below :data:`LEAST_BRAIN_DICE` → that Dice.
     """
 
     written: WriteReport
@@ -187,7 +187,7 @@ def align_cohort(
     write_table(out / "alignment.csv", rows, columns=list(rows[0]))
     copy_roles(folder, out, report.cohort.subjects)
     dice = {row["case_id"]: float(row["brain_dice"]) for row in rows}
-    return AlignReport(written=report, poor={case: value for case, value in dice.items() if value < LEAST_DICE})
+    return AlignReport(written=report, poor={case: value for case, value in dice.items() if value < LEAST_BRAIN_DICE})
 
 
 def _without_ends(scan: Scan, drop: int) -> Scan:

@@ -46,11 +46,11 @@ def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolAr
     volume = np.asarray(image, np.float32)
     if volume.ndim == 2:
         return _find(volume[..., None])[..., 0]
-    axis = slice_axis(slicing_spacing(spacing, volume.shape))
+    axis = thickest_last(slicing_spacing(spacing, volume.shape))
     return np.ascontiguousarray(np.moveaxis(_find(np.moveaxis(volume, axis, -1)), -1, axis))
 
 
-def slice_axis(spacing: Sequence[float]) -> int:
+def thickest_last(spacing: Sequence[float]) -> int:
     """Return the axis with the largest spacing; among equal ones, the last."""
     rounded = np.round(spacing, 2)
     return int(np.flatnonzero(rounded == rounded.max())[-1])

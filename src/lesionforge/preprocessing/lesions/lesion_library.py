@@ -18,7 +18,7 @@ THUMBNAIL = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesion:
+class CutLesion:
     """All lesions of one sample, with context around them.
 
     Attributes:
@@ -61,7 +61,7 @@ class Lesion:
         return np.clip((self.image + 1) * ratio - 1, min(-1, self.image.min()), max(1, self.image.max()))
 
 
-def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> Lesion:
+def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> CutLesion:
     """Cut out the lesions of a sample with context as wide as their depth, or ``context_mm`` if that is wider.
 
     Distances are computed only in the crop, which holds every voxel that is needed.
@@ -97,9 +97,9 @@ def make_lesion(
     height: float,
     level: tuple[float, ...],
     case: int,
-) -> Lesion:
+) -> CutLesion:
     """Complete a crop with its signed distance and thumbnail."""
-    return Lesion(
+    return CutLesion(
         image=image,
         label=label,
         distance=signed_distance(label > 0, spacing),
@@ -131,7 +131,7 @@ def shape_thumbnail(inside: BoolArray) -> BoolArray:
     return np.asarray(resize(inside[box].astype(np.float32), (THUMBNAIL,) * inside.ndim, order=1) > 0.5)
 
 
-def build_library(samples: Iterable[Sample], *, slices: bool, context_mm: float) -> list[Lesion]:
+def build_library(samples: Iterable[Sample], *, slices: bool, context_mm: float) -> list[CutLesion]:
     """Cut out the lesions of all samples, or of each of their slices that has a lesion."""
     lesions = []
     for case, sample in enumerate(samples):
@@ -144,7 +144,7 @@ def build_library(samples: Iterable[Sample], *, slices: bool, context_mm: float)
     return lesions
 
 
-def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
+def library_tensors(lesions: list[CutLesion]) -> dict[str, Tensor]:
     """Return the library as tensors for ``model.safetensors``."""
     tensors = {}
     for number, lesion in enumerate(lesions):
@@ -158,7 +158,7 @@ def library_tensors(lesions: list[Lesion]) -> dict[str, Tensor]:
     return tensors
 
 
-def library_from_tensors(tensors: dict[str, Tensor]) -> list[Lesion]:
+def library_from_tensors(tensors: dict[str, Tensor]) -> list[CutLesion]:
     """Return the library from the tensors of :func:`library_tensors`.
 
     Raises:

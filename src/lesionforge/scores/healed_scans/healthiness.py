@@ -18,7 +18,7 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import ConfigError
 from lesionforge.scores.finds_lesions import FindsLesions
 
-LEAST_DICE = 0.6
+LEAST_F_PRE_DICE = 0.6
 """Of f_pre; below it, what f_pre does not find need not be gone, and h is invalid."""
 THRESHOLD = 0.5
 
@@ -68,4 +68,4 @@ def healthiness(found: Counts, true: Counts) -> float:
 
 def is_valid(f_pre_dice: float) -> bool:
     """Return whether f_pre finds real lesions well enough for healthiness to mean anything."""
-    return f_pre_dice >= LEAST_DICE
+    return f_pre_dice >= LEAST_F_PRE_DICE

@@ -17,7 +17,7 @@ from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.errors import ConfigError
 from lesionforge.masks.slice_masks import near_height
 from lesionforge.preprocessing.crops import Crop
-from lesionforge.preprocessing.lesions.lesion_library import Lesion
+from lesionforge.preprocessing.lesions.lesion_library import CutLesion
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.training_free.library_method import LibraryConfig, LibrarySynthesizer
 
@@ -41,7 +41,7 @@ class CarveMix(LibrarySynthesizer):
         region = carve(lesion, rng)
         return paste_region(sample, lesion, region)
 
-    def _partner(self, sample: Sample, rng: np.random.Generator) -> Lesion:
+    def _partner(self, sample: Sample, rng: np.random.Generator) -> CutLesion:
         others = [x for x in self.lesions if self.info.training_cases[x.case] != sample.case_id]
         if not others:
             raise ConfigError("carvemix", "has no lesion of another case to mix in", "fit it on two cases or more")
@@ -49,14 +49,14 @@ class CarveMix(LibrarySynthesizer):
         return others[int(rng.choice(near))]
 
 
-def carve(lesion: Lesion, rng: np.random.Generator) -> BoolArray:
+def carve(lesion: CutLesion, rng: np.random.Generator) -> BoolArray:
     """Draw λ and return the region M on the lesion's crop."""
     depth = lesion.depth
     level = rng.uniform(-depth / 2, 0) if rng.random() < 0.5 else rng.uniform(0, depth)
     return lesion.distance < level
 
 
-def paste_region(sample: Sample, lesion: Lesion, region: BoolArray) -> Sample:
+def paste_region(sample: Sample, lesion: CutLesion, region: BoolArray) -> Sample:
     """Return ``sample`` with image and label of ``region`` taken from ``lesion``.
 
     The lesion's scan is first brought to the sample's tissue level, as mixing asks for scans of like intensities.

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import cg
 from skimage.transform import resize
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
-from lesionforge.preprocessing.lesions.lesion_library import Lesion, shape_thumbnail
+from lesionforge.preprocessing.lesions.lesion_library import CutLesion, shape_thumbnail
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.training_free.library_method import LibraryConfig, LibrarySynthesizer
@@ -72,7 +72,9 @@ class CopyPaste(LibrarySynthesizer):
         return sample.with_lesion(image, mask)
 
 
-def best_fit(lesions: list[Lesion], mask: LabelArray, spacing: tuple[float, ...], rng: np.random.Generator) -> Lesion:
+def best_fit(
+    lesions: list[CutLesion], mask: LabelArray, spacing: tuple[float, ...], rng: np.random.Generator
+) -> CutLesion:
     """Return the lesion most like ``mask``: Dice of the stretched shapes less the log ratio of the volumes.
 
     Equally good ones are drawn from.
@@ -85,7 +87,7 @@ def best_fit(lesions: list[Lesion], mask: LabelArray, spacing: tuple[float, ...]
     return lesions[int(rng.choice(np.flatnonzero(fit >= fit.max() - 1e-6)))]
 
 
-def stretch(lesion: Lesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
+def stretch(lesion: CutLesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
     """Return the lesion's image (its intensities given) stretched so that its bounding box meets the mask's.
 
     Inside the mask only the lesion's intensities are taken, in the rest of ``hole`` only others.

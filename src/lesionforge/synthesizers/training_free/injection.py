@@ -14,7 +14,7 @@ from pydantic import Field
 
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.preprocessing.lesions.lesion_intensity import DARKEST, absolute, draw, measure, relative, surroundings
-from lesionforge.preprocessing.lesions.lesion_library import Lesion
+from lesionforge.preprocessing.lesions.lesion_library import CutLesion
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.training_free.library_method import LibraryConfig, LibrarySynthesizer
@@ -39,7 +39,7 @@ class Injection(LibrarySynthesizer):
     method = "injection"
     Config: ClassVar[type[LibraryConfig]] = InjectionConfig
 
-    def __init__(self, info: ModelInfo, lesions: list[Lesion]) -> None:
+    def __init__(self, info: ModelInfo, lesions: list[CutLesion]) -> None:
         super().__init__(info, lesions)
         self.contrasts = np.stack([self._contrast(lesion) for lesion in lesions])
 
@@ -78,6 +78,6 @@ class Injection(LibrarySynthesizer):
             image = np.where(weight > 0, drawn, image).astype(np.float32)
         return sample.with_lesion(image, mask)
 
-    def _contrast(self, lesion: Lesion) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _contrast(self, lesion: CutLesion) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         around = surroundings(lesion.image, lesion.label, lesion.spacing, margin_mm=self.margin_mm())
         return relative(measure(lesion.image, lesion.label, self.info.classes), around)

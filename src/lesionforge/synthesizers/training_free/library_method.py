@@ -11,7 +11,7 @@ from torch import Tensor
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.config import ScanConfig
 from lesionforge.preprocessing.lesions.lesion_library import (
-    Lesion,
+    CutLesion,
     build_library,
     library_from_tensors,
     library_tensors,
@@ -41,7 +41,7 @@ class LibrarySynthesizer(Synthesizer):
 
     Config: ClassVar[type[LibraryConfig]] = LibraryConfig
 
-    def __init__(self, info: ModelInfo, lesions: list[Lesion]) -> None:
+    def __init__(self, info: ModelInfo, lesions: list[CutLesion]) -> None:
         super().__init__(info)
         self.lesions = lesions
 

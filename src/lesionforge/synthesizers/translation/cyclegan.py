@@ -90,7 +90,7 @@ class CycleGANModule(AdversarialModule):
         real = {"label": batch["condition"][:, : self.labels], "image": batch["image"]}
         fake = {"label": fakes[:, : self.labels], "image": fakes[:, self.labels :]}
         losses = {
-            f"d_{name}": self.adversarial.discriminator_loss(critic(real[name]), critic(fake[name]))
+            f"d_{name}": self.adversarial.critic_loss(critic(real[name]), critic(fake[name]))
             for name, critic in self.critic.items()
         }
         return losses["d_label"] + losses["d_image"], losses

@@ -74,7 +74,7 @@ class Pix2PixModule(AdversarialModule):
         """The adversarial loss on real and on (pooled) fake pairs of condition and image."""
         real = self._judge(torch.cat([self._shown(batch), batch["image"]], 1))
         fake = self._judge(fakes)
-        loss = self.adversarial.discriminator_loss(real, fake)
+        loss = self.adversarial.critic_loss(real, fake)
         return loss, {"d_real": real.mean(), "d_fake": fake.mean()}
 
     def _judge(self, pair: Tensor) -> Tensor:
