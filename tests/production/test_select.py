@@ -178,7 +178,7 @@ def test_what_the_choice_knows_beyond_the_generators_subjects_is_said(run, real,
         lambda *arguments, **options: pd.DataFrame(columns=["cohort", "case_id", "subject_id", "realism"]),
     )
     small = run_folder(few, tmp_path / "small", condition="label")
-    monkeypatch.setattr(select, "LEAST_DICE", 0.0)
+    monkeypatch.setattr(select, "LEAST_REAL_DICE", 0.0)
     note, _ = choose(small, real, tmp_path / "other").notes
     assert note == "2 subjects that the generator was not trained on took part: do not test on them"
 

@@ -78,7 +78,7 @@ class Simulation:
 
     @property
     def labels(self) -> dict[str, int]:
-        """SimulatedLesion class name → integer."""
+        """Lesion class name → integer."""
         return {name: i for i, name in enumerate(("background", *LESION_CLASSES[self.lesion]))}
 
     @property
