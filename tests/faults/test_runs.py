@@ -319,7 +319,7 @@ def test_the_good_cases_train_and_the_bad_ones_are_told(method, spatial_dims, tm
             told = lambda *args, **more: read(*args, **{**more, "on_problem": problems.append})  # noqa: E731
             read = samples.measured_cases
             for module in (
-                "lesionforge.synthesizers.translation.pix2pix",
+                "lesionforge.training.fitted_model",
                 "lesionforge.tasks.segmentation.segmentation_task",
             ):
                 patch.setattr(f"{module}.measured_cases", told)

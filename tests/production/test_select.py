@@ -146,7 +146,7 @@ def test_a_selection_that_is_done_is_not_done_again(selected, run, real, tmp_pat
     out = shutil.copytree(done, tmp_path / "out")
     (out / "candidates.csv").unlink()
     for name in (
-        "lesionforge.tasks.segmentation.segmentation_task.fit",
+        "lesionforge.training.fitting.fit",
         "lesionforge.scores.drawn_images.realism_classifier.fit",
     ):
         monkeypatch.setattr(name, lambda *a, **k: pytest.fail("trained again"))
