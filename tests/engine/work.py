@@ -12,7 +12,7 @@ from lesionforge.engine.base import Engine, Outcome, Session
 from lesionforge.engine.job import Job
 from lesionforge.errors import ConfigError
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class Drawn(Engine):

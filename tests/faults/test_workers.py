@@ -15,13 +15,22 @@ from lesionforge.errors import WorkerError
 
 PARENT = """
 import sys
+from pathlib import Path
+from lesionforge.engine.job import Job
+from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.pool import Pool
 from tests.faults.test_workers import wait
 
 if __name__ == "__main__":
-    with Pool(2, threads=1) as run:
-        list(run(wait, [(sys.argv[1],)]))
+    {work}
 """
+WORK = {
+    "engine": """file = sys.argv[1]
+    jobs = [Job(name="wait", product=Path(file, "done"), function=wait, arguments=(file,))]
+    LocalEngine(2).run(lambda: jobs, print)""",
+    "pool": """with Pool(2, threads=1) as run:
+        list(run(wait, [(sys.argv[1],)]))""",
+}
 
 
 def wait(file):
@@ -50,9 +59,10 @@ def until(what, seconds=60):
         time.sleep(0.2)
 
 
-def test_workers_end_with_their_parent(tmp_path):
+@pytest.mark.parametrize("work", ["engine", pytest.param("pool", marks=pytest.mark.slow)])
+def test_workers_end_with_their_parent(work, tmp_path):
     script, file = tmp_path / "parent.py", tmp_path / "pid"
-    script.write_text(PARENT)
+    script.write_text(PARENT.format(work=WORK[work]))
     parent = subprocess.Popen([sys.executable, script, file], env=environment())
     until(lambda: file.is_file() and file.read_text())
     worker = int(file.read_text())
