@@ -60,7 +60,7 @@ test-extra-%:
 	@.venv-$*/bin/python -c "$(FITS)" 2>/dev/null || { \
 		echo "torchvision is not of the same build as torch: tested without it"; \
 		.venv-$*/bin/python -m pip uninstall --quiet --yes torchvision; }
-	.venv-$*/bin/pytest -m "not slow" tests/test_extras.py tests/preprocessing/test_with_ants.py tests/training/test_loop.py
+	.venv-$*/bin/pytest -m "not slow" tests/test_extras.py tests/preprocessing/alignment/test_with_ants.py tests/training/test_loop.py
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
