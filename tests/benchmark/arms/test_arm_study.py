@@ -11,10 +11,11 @@ import pytest
 
 from lesionforge.benchmark.arms import arm_study
 from lesionforge.benchmark.arms.arm_jobs import development_score, score_development, train
+from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.ingredients import lengths, on_the_fly
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.plan import Plan, Subjects
+from lesionforge.benchmark.plan import Control, Plan, Subjects
 from lesionforge.benchmark.report.figures.gallery import examples
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
@@ -193,6 +194,28 @@ def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):
     repeat = make_arms(PLAN, cohort, {}, tmp_path).repeat(3, 3)
     made = slice_masks(kind, samples) if dims == 2 else mask_source(repeat, plan)
     assert type(made) is source
+
+
+def test_a_job_waits_for_what_it_uses_alone(study, cohort, tmp_path):
+    """No arm waits for another's synthesizer, and what tells how long arms are trained waits for no synthesizer."""
+    jobs = {job.name.removeprefix("n3/seed3/"): job for job in ArmStudy.make(PLAN, cohort, {}, study).jobs()}
+    needs = {name: {need.removeprefix("n3/seed3/") for need in job.needs} for name, job in jobs.items()}
+    drawn, inpaint, tuned = "cohorts/inpaint/cases.csv", "synthesizers/inpaint/model.json", "arms/tuned_on_two_2"
+    assert needs[drawn] == {inpaint}
+    assert needs["pretraining/tuned_on_one_2/model.json"] == {drawn}
+    assert needs[f"{tuned}/model.json"] == {drawn, "pretraining/tuned_on_one_2/model.json"}
+    assert needs[f"{tuned}/results.csv"] == {f"{tuned}/model.json"}
+    assert needs["arms/synthetic_2/model.json"] == needs["arms/synthetic_only_2/model.json"] == {drawn}
+    assert needs["arms/synthetic_on_the_fly_2/model.json"] == {inpaint}
+    assert needs["arms/carvemix_2/model.json"] == {"synthesizers/carvemix/model.json"}
+    assert needs["arms/classical_2/model.json"] == needs["n4/seed3/arms/classical_2/model.json"] == set()
+    assert all(job.done for job in jobs.values())
+    assert len(jobs) == 3 + 1 + 1 + 2 * (len(PLAN.arms) + 1)
+    controlled = PLAN.model_copy(update={"control": Control(max_steps=4)})
+    asked = ArmStudy.make(controlled, cohort, {}, tmp_path / "new").jobs()
+    controls = [job for job in asked if "/arms/" in job.name]
+    assert {job.function for job in controls} == {train, score_development}
+    assert all(job.needs == () for job in controls if job.function is train)
 
 
 def test_no_test_subject_is_behind_anything(study, cohort):

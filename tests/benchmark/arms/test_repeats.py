@@ -123,6 +123,33 @@ def test_the_sizes_of_a_draw_nest_and_the_whole_pool_is_there_for_the_reference(
         }
 
 
+def test_a_repeat_holds_what_its_size_and_seed_have(many, tmp_path):
+    arms, _ = trained_on(many, tmp_path, [2, 6], seeds=(5, 7))
+    assert [(one.train_size, one.seed) for one in arms.repeats] == [(2, 5), (2, 7), (6, 5), (6, 7)]
+    assert [(one.train_size, one.seed) for one in arms.references] == [(12, 5), (12, 7)]
+    for one in (*arms.repeats, *arms.references):
+        key = one.train_size, one.seed
+        assert one.train is arms.train[key]
+        assert one.preprocessing is arms.preprocessing[key]
+        assert one.subjects_seed == arms.draw_seed(one.seed)
+        assert one.folder == tmp_path / "runs" / one.name
+        options = one.training("real", 9).options(4)
+        assert (options.seed, options.steps) == (one.seed, 4)
+    folders = [
+        folder
+        for one in (*arms.repeats, *arms.references)
+        for folder in (
+            one.mask_generator_folder("a"),
+            one.model_folder("a"),
+            one.selection_folder("a"),
+            one.cohort_folder("a"),
+            one.targets_folder("a"),
+            *(one.training("real", steps).folder for steps in (2, 4)),
+        )
+    ]
+    assert len(set(folders)) == len(folders) == 6 * 7
+
+
 def test_few_real_subjects_are_those_of_the_draw(many, tmp_path):
     arms, _ = trained_on(many, tmp_path, [6])
     assert len({arms.draw_seed(seed) for seed in range(4)}) == 4
