@@ -5,28 +5,25 @@ Run it with ``python examples/training_free_method.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
 from lesionforge import MaskBank, TrainingConfig, synthesize_cohort
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.config import ScanConfig, parse_options
+from lesionforge.config import ScanConfig
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.base import Synthesizer, training_cohort
+from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.registry import load_model
 from lesionforge.testing import check_synthesizer, tiny_cohort
-from lesionforge.training.loop import claim_run
+from lesionforge.training.fitting import TrainingData
 from lesionforge.training.model_folder import ModelInfo, describe
-from lesionforge.training.samples import measured_cases
 
 
 class BrighterTissueConfig(ScanConfig):
@@ -52,26 +49,16 @@ class BrighterTissue(Synthesizer):
         self.config = self.Config.model_validate(info.config)
 
     @classmethod
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: Mapping[str, Any],
-        training: TrainingConfig,
-        out: Path,
-        preprocessing: Preprocessing | None = None,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
+    def prepare(cls, facts: Fingerprint, options: BrighterTissueConfig, given: Preprocessing | None) -> Preprocessing:
+        """Return the preprocessing: the one that is given, or one that is fitted on the training scans."""
+        return given or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
+
+    @classmethod
+    def learn(
+        cls, data: TrainingData, options: BrighterTissueConfig, *, training: TrainingConfig, out: Path, resume: bool
     ) -> Self:
-        """Measure the training scans, and save what a model folder holds."""
-        options = parse_options(cls.Config, config)
-        claim_run(out, resume=resume)
-        cases, facts = measured_cases(training_cohort(cohort, channels), channels, on_problem=on_problem)
-        preprocessing = preprocessing or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
-        model = cls(describe(cls.method, options, preprocessing, cases))
-        model.save(out)
-        return model
+        """Learn nothing from the training scans."""
+        return cls(describe(cls.method, options, data.preprocessing, data.cases))
 
     def margin_mm(self) -> float:
         """Return how far the change fades."""

@@ -180,7 +180,7 @@ def failures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
 
 def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
     """A box per method for the main scores."""
-    arms = results[~results["method"].isin(REFERENCES)].rename(columns={"method": "arm"}).assign(fraction=1.0)
+    arms = results[~results["method"].isin(REFERENCES)].rename(columns={"method": "arm"}).assign(train_size=1.0)
     caption = "A dot is a subject, the line in the box the median, the diamond the mean."
     return [
         Illustration(f"{score}.svg", f"{find_score(score).title} by method. {caption}", box_plot(arms, score))
