@@ -120,7 +120,7 @@ def test_the_walk_finds_the_places():
 @pytest.mark.parametrize(("model", "name"), PLACES)
 def test_one_option_of_a_group_leaves_the_others_as_they_are(model, name):
     field = model.model_fields[name]
-    default, kind = field.get_default(call_default_factory=True), field.critic
+    default, kind = field.get_default(call_default_factory=True), field.discriminator
     for option, value in default.model_dump().items():
         given = {option: value} | ({} if kind is None else {kind: getattr(default, kind)})
         made = model.model_validate({**REQUIRED.get(model, {}), name: given})

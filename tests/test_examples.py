@@ -9,7 +9,11 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[example.stem for example in EXAMPLES])
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(example, marks=[pytest.mark.slow] * (example.stem == "gan_method")) for example in EXAMPLES],
+    ids=[example.stem for example in EXAMPLES],
+)
 def test_an_example_runs_and_keeps_the_rules(example, tmp_path):
     run = subprocess.run([sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -1,6 +1,7 @@
 """The engine of this machine: order, interruptions, workers that are killed."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -134,6 +135,15 @@ def test_an_error_of_ours_arrives_as_itself_and_no_other_job_begins(workers, tmp
     assert sorted(log(tmp_path)) == sorted(["begin refused", *(["begin beside", "end beside"] if beside else [])])
 
 
+@pytest.fixture
+def _hears_ctrl_c():
+    """A process that was started in the background ignores SIGINT, and so do those that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_here_ends_the_job_and_begins_no_other(tmp_path):
     jobs = [job(tmp_path, "first", interrupt, os.getpid()), job(tmp_path, "later", write)]
     with pytest.raises(KeyboardInterrupt):
@@ -142,6 +152,7 @@ def test_ctrl_c_here_ends_the_job_and_begins_no_other(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_lets_what_runs_in_workers_come_to_its_end_and_the_next_run_goes_on(tmp_path):
     jobs = [
         job(tmp_path, "first", interrupt, os.getpid(), "begin beside"),
@@ -155,6 +166,7 @@ def test_ctrl_c_lets_what_runs_in_workers_come_to_its_end_and_the_next_run_goes_
     check_order(tmp_path, jobs)
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_is_killed_is_repeated_once_and_then_named_and_the_others_go_on(tmp_path):
     jobs = [
         job(tmp_path, "once", be_killed, 1),

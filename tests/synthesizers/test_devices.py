@@ -106,5 +106,6 @@ def test_nothing_in_the_package_loads_a_model_without_saying_where():
     loaders = ("load_synthesizer(", "load_healer(", "MaskGAN.load(", "make_mask_source(", "describe_images(")
     for path in package.rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if any(loader in line for loader in loaders) and "def " not in line:
+            shown = line.strip().startswith(">>>") or "def " in line
+            if any(loader in line for loader in loaders) and not shown:
                 assert "device=" in line, f"{path.name}: {line.strip()}"

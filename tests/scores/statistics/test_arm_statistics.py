@@ -80,7 +80,7 @@ class TestCompareArms:
         results = make_results({"real": 0, "a": 0}, n_seeds=6)
         lucky = (results["arm"] == "a") & (results["seed"] < 3)
         results.loc[lucky, "dice"] += 0.1
-        apart, shared = results.assign(training_set=results["seed"]), results.assign(draw=results["seed"] // 3)
+        apart, shared = (results.assign(training_set=results["seed"] // size) for size in (1, 3))
         p = [
             row_of(compare_arms(table, baseline="real", metric="dice"), "a")["p"] for table in (apart, shared, results)
         ]

@@ -95,14 +95,11 @@ def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> 
 def trainings(results: pd.DataFrame) -> pd.Series[int]:
     """Return for each row which random draw of everything that is trained with it belongs to.
 
-    It is the seed, or the draw of training subjects where results hold several draws (``draw``): seeds that share their
-    training subjects are no independent repetitions.
+    It is the seed, or the set of training subjects where results hold several sets (``training_set``): seeds that share
+    their training subjects are no independent repetitions.
     """
-    return (
-        results["training_set"]
-        if "training_set" in results and results["training_set"].nunique() > 1
-        else results["seed"]
-    )
+    several = "training_set" in results and results["training_set"].nunique() > 1
+    return results["training_set" if several else "seed"]
 
 
 def seed_differences(results: pd.DataFrame, metric: Metric, *, baseline: str) -> pd.Series[float]:
