@@ -115,6 +115,11 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
         ({"arms": {"real": {}, "a/b": {}}, "arm": None}, "'a/b' cannot be a name"),
         ({"arms": {"real": {"share": 0}}, "arm": None}, "arms.real.share: input should be greater than 0"),
         ({"arms": {"real": {"share": 1.5}}, "arm": None}, "arms.real.share: input should be less than or equal to 1"),
+        ({"arms": {"real": {"share": 0.5}}, "arm": None}, "arms.real: share has no effect without a synthesizer"),
+        (
+            {"arms": {"real": {}, "mixed": {"synthesizer": "mix", "share": 0.5, "finetune": 0.5}}},
+            "arms.mixed: share has no effect beside finetune",
+        ),
         ({"synthesizers": {"mix": {"method": "carvemix", "cases": 0}}}, "synthesizers.mix.cases: "),
         ({"synthesizers": {"mix": {"method": "carvemix"}, "a/b": {"method": "carvemix"}}}, "'a/b' cannot be a name"),
         (

@@ -21,6 +21,8 @@ from lesionforge.tasks.base import Task, TaskConfig
 from lesionforge.tasks.registry import TASKS
 from lesionforge.training.loop import TrainingConfig
 
+SYNTHETIC_SHARE = 0.5
+"""Of every batch, unless an arm says otherwise."""
 NAME = r"[\w.+-]+"
 """Of whatever has a folder of its own."""
 
@@ -107,12 +109,11 @@ class Arm(Part):
     """One composition of the training set.
 
     Attributes:
-        augment: what varies the training items, see
-            the options of the task.
+        augment: what varies the training items, see the options of the task.
         synthesizer: name of one of the plan's synthesizers, or none.
         use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
-        share: of every batch that is synthetic; with ``on_the_fly`` a lesion is drawn into ``lesion_share`` of these
-            items, so into ``share × lesion_share`` of all.
+        share: of every batch that is synthetic, half unless given; with ``on_the_fly`` a lesion is drawn into
+            ``lesion_share`` of these items, so into ``share × lesion_share`` of all.
         real: so many real subjects (or such a share of them) are trained on, all unless given; the synthesizer knows
             all of them nevertheless.
         finetune: share of the steps, at the end, that go to the real cases alone, after steps on synthetic ones alone;
@@ -123,7 +124,7 @@ class Arm(Part):
     augment: str = "classical"
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
-    share: float = Field(default=0.5, gt=0, le=1)
+    share: float | None = Field(default=None, gt=0, le=1)
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
     task: dict[str, Any] = Field(default={})
@@ -132,7 +133,16 @@ class Arm(Part):
     def _makes_sense(self) -> Self:
         if self.finetune is not None and self.synthesizer is None:
             raise ValueError("finetune needs a synthesizer to train on first")
+        if self.share is not None and self.synthesizer is None:
+            raise ValueError("share has no effect without a synthesizer: name one, or leave the share out")
+        if self.share is not None and self.finetune is not None:
+            raise ValueError("share has no effect beside finetune, which trains on synthetic cases alone first")
         return self
+
+    @property
+    def synthetic_share(self) -> float:
+        """The share of every batch that is synthetic, where there is a synthesizer."""
+        return SYNTHETIC_SHARE if self.share is None else self.share
 
 
 class Count(Part):

@@ -75,9 +75,12 @@ def _describe_arm(plan: Plan, name: str) -> str:
     synthesizer = plan.synthesizers[arm.synthesizer]
     cases = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
     lesions = plan.task_of(name).lesion_share
-    share, drawn = arm.share, f"{synthesizer.method} ({cases} offline)"
+    share, drawn = arm.synthetic_share, f"{synthesizer.method} ({cases} offline)"
     if arm.use == "on_the_fly":
-        share, drawn = arm.share * lesions, f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)"
+        share, drawn = (
+            arm.synthetic_share * lesions,
+            f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)",
+        )
     if arm.finetune is not None:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
     if arm.use == "on_the_fly":
