@@ -59,7 +59,8 @@ def until(what, seconds=60):
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("work", ["engine", pytest.param("pool", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["engine", "pool"])
 def test_workers_end_with_their_parent(work, tmp_path):
     script, file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT.format(work=WORK[work]))

@@ -42,6 +42,7 @@ def trained(folder, tmp_path_factory):
     return model, out
 
 
+@pytest.mark.slow
 def test_it_learns_where_lesions_lie_and_how_large_they_are(trained):
     model, _ = trained
     masks = model.generate(40, generator(1))
@@ -54,6 +55,7 @@ def test_it_learns_where_lesions_lie_and_how_large_they_are(trained):
     assert np.mean(x < 0) > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_masks_however_many_are_asked_for(trained):
     model, out = trained
     masks = model.generate(20, generator(1))
@@ -65,6 +67,7 @@ def test_the_same_seed_gives_the_same_masks_however_many_are_asked_for(trained):
     assert loaded.grid.brain_voxels == model.grid.brain_voxels
 
 
+@pytest.mark.slow
 def test_masks_are_put_into_the_brain_of_a_scan(trained):
     model, out = trained
     scan = make_scan(3)
@@ -79,6 +82,7 @@ def test_masks_are_put_into_the_brain_of_a_scan(trained):
     assert np.array_equal(*again)
 
 
+@pytest.mark.slow
 def test_masks_smaller_than_the_models_least_are_drawn_anew(trained):
     model, _ = trained
     scan = make_scan(3)
@@ -93,6 +97,7 @@ def test_masks_smaller_than_the_models_least_are_drawn_anew(trained):
     assert min(volumes) >= least
 
 
+@pytest.mark.slow
 def test_what_lies_outside_the_parenchyma_is_cut_off(trained):
     model, _ = trained
     anatomy = np.where(make_scan(3).region, 1, 0).astype(np.int16)
@@ -103,6 +108,7 @@ def test_what_lies_outside_the_parenchyma_is_cut_off(trained):
     assert set(np.unique(anatomy[placed.mask > 0])) == {1}
 
 
+@pytest.mark.slow
 def test_masks_can_be_edited_further_and_slices_are_refused(trained):
     model, _ = trained
     assert EditedMasks(model).sample(make_scan(3), generator(0), min_volume=10.0).mask.any()
@@ -196,6 +202,7 @@ def test_what_recovers_and_fails_again_is_reported_again(capsys):
     assert capsys.readouterr().err.count("empty") == 2
 
 
+@pytest.mark.slow
 def test_other_models_are_refused(tmp_path, trained):
     with pytest.raises(ModelError, match=r"no model\.json"):
         make_mask_source(f"gan:{tmp_path}")

@@ -32,16 +32,19 @@ def judged(real, tmp_path_factory):
     return judge_realism(real, drawn, out=folder / "out", config=config, device="cpu").set_index("cohort")["realism"]
 
 
+@pytest.mark.slow
 def test_blurred_slices_are_found_and_real_ones_pass(judged):
     assert share_called_real(judged["blurred"]) < 0.3
     assert share_called_real(judged[REAL]) > 0.6
 
 
+@pytest.mark.slow
 def test_of_real_against_real_about_half_is_called_real(judged):
     assert share_called_real(judged[CONTROL]) == pytest.approx(0.5, abs=0.2)
     assert len(judged[CONTROL]) == len(judged[REAL]) == 24
 
 
+@pytest.mark.slow
 def test_more_pass_at_a_lower_threshold(judged):
     assert share_called_real(judged["blurred"], 0.1) >= share_called_real(judged["blurred"], 0.5)
 
