@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import shutil
 import signal
@@ -10,6 +11,8 @@ import torch
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label, save_label
+from lesionforge.engine.dask import DaskEngine
+from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import ConfigError
 from lesionforge.training.model_folder import read_info
 from tests.cli.commands import GAN, UNET, content, error, sets, typed
@@ -249,3 +252,85 @@ def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_pa
     last = said.strip().splitlines()[-1]
     assert re.match(r"6,000 to 14,000 steps in all: about [\d.]+ to [\d.]+ \w+ on this machine with 1 worker", last)
     assert all(length in said for length in ("1,000", "2,000", "4,000"))
+
+
+PLAN = """
+channels: [FLAIR]
+subjects: {train: 0.5, development: 0.17, test: 0.33, numbers: [2]}
+task: {filters: [4, 8], res_units: 0, roi_size: [32, 32]}
+training: {steps: 2, batch_size: 2, epoch_steps: 2}
+seeds: [0]
+arms: {real: {}, plain: {augment: none}}
+baseline: real
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    return tmp_path / "plan.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "workers", "scheduler"),
+    [
+        ([], LocalEngine, 1, None),
+        (["--workers", 3], LocalEngine, 3, None),
+        (["--engine", "dask", "--workers", 2], DaskEngine, 2, None),
+        (["--engine", "dask", "--scheduler", "tcp://n:1"], DaskEngine, 1, "tcp://n:1"),
+    ],
+)
+def test_jobs_run_where_the_options_say(slices, plan, tmp_path, monkeypatch, options, kind, workers, scheduler):
+    asked = []
+    monkeypatch.setattr("lesionforge.benchmark.run.run_benchmark", lambda *_, engine, **__: asked.append(engine) or "")
+    (tmp_path / "out").mkdir()
+    typed("benchmark", plan, "--data", slices, "--out", tmp_path / "out", *options)
+    (engine,) = asked
+    assert (type(engine), engine.workers, getattr(engine, "scheduler", None)) == (kind, workers, scheduler)
+
+
+def test_a_scheduler_is_dasks(slices, plan, tmp_path):
+    said = error("benchmark", plan, "--data", slices, "--out", tmp_path / "out", "--scheduler", "tcp://n:1")
+    assert "add --engine dask" in said
+
+
+def test_single_jobs_and_then_the_benchmark_give_what_the_benchmark_alone_gives(slices, plan, tmp_path):
+    start = ["benchmark", plan, "--data", slices]
+    one, whole = tmp_path / "one", tmp_path / "whole"
+    typed(*start, "--out", whole)
+    listed = [line.split() for line in typed(*start, "--out", one, "--list-jobs").output.splitlines()]
+    assert not one.exists()
+    assert {state for state, *_ in listed} == {"left"}
+    jobs = [name for _, name, *_ in listed]
+    scores = next(name for name in jobs if name.endswith("results.csv"))
+    needed = scores.replace("results.csv", "model.json")
+    assert f"{needed}, which is not done" in error(*start, "--out", one, "--job", scores)
+    assert "is not known so far" in error(*start, "--out", one, "--job", "nothing")
+    for name in (needed, scores):
+        typed(*start, "--out", one, "--job", name)
+    assert "is done" in typed(*start, "--out", one, "--job", scores).output
+    again = typed(*start, "--out", one, "--list-jobs").output.splitlines()
+    assert {line.split()[1] for line in again if line.startswith("done")} == {needed, scores}
+    typed(*start, "--out", one)
+    assert (one / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+    assert typed("status", one).output.strip() == f"{len(jobs)} done, 0 running, 0 failed, 0 left"
+
+
+def test_status_tells_what_failed_and_what_is_left(slices, plan, tmp_path):
+    out = tmp_path / "out"
+    typed("benchmark", plan, "--data", slices, "--out", out)
+    gone = next(out.glob("runs/n2/seed0/arms/plain_2/results.csv"))
+    gone.unlink()
+    name = gone.relative_to(out / "runs").as_posix()
+    assert typed("status", out).output.startswith(f"{len(content_of_jobs(out)) - 1} done, 0 running, 0 failed, 1 left")
+    assert f"left  {name}" in typed("status", out, "--all").output
+    record = json.loads((out / "jobs.json").read_text())
+    (out / "jobs.json").write_text(json.dumps(record | {"failed": {name: "scan.png: is damaged; restore it"}}))
+    assert f"failed  {name}: scan.png: is damaged; restore it" in typed("status", out).output
+    (out / "jobs.json").write_text("[]")
+    assert "does not list the jobs" in error("status", out)
+    assert "name the folder of a benchmark" in error("status", tmp_path)
+
+
+def content_of_jobs(out):
+    return json.loads((out / "jobs.json").read_text())["jobs"]

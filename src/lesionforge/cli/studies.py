@@ -312,7 +312,8 @@ def benchmark(
     if job is not None:
         console.print(run_job(make_study(study, cohort, roles or {}, out), job))
         return
-    verdict = run_benchmark(study, cohort, out=out, roles=roles, workers=workers, say=console.print, source=source)
+    where = _engine(engine, scheduler, workers, study.training.device)
+    verdict = run_benchmark(study, cohort, out=out, roles=roles, engine=where, say=console.print, source=source)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")
