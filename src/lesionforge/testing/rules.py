@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -108,7 +110,27 @@ class Trial(Generic[Kind]):
         return load_model(self.folder / name, {self.method.method: self.method})
 
 
-def has_dimensions(method: type[FittedModel], spatial_dims: int) -> dict[str, Any]:
+@contextmanager
+def trials(
+    method: type[Kind], spatial_dims: Sequence[int], *, options: Mapping[str, Any] | None, training: TrainingConfig
+) -> Iterator[tuple[list[Trial[Kind]], dict[int, Cohort]]]:
+    """Yield a trial of a method in each of the dimensions, with simulated slices and volumes; the block removes all."""
+    with TemporaryDirectory() as folder:
+        cohorts = {dims: simulated_cohort(Path(folder, f"cohort{dims}"), dims) for dims in (2, 3)}
+        made = [
+            Trial(
+                method=method,
+                options={**_has_dimensions(method, dims), **(options or {})},
+                training=training,
+                cohort=cohorts[dims],
+                folder=Path(folder, f"models{dims}"),
+            )
+            for dims in spatial_dims
+        ]
+        yield made, cohorts
+
+
+def _has_dimensions(method: type[FittedModel], spatial_dims: int) -> dict[str, Any]:
     """Return the option that says 2D or 3D, of a method that has it."""
     return {"spatial_dims": spatial_dims} if "spatial_dims" in method.Config.model_fields else {}
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,11 +29,10 @@ from lesionforge.testing.rules import (
     Trial,
     check_fitting,
     copied,
-    has_dimensions,
     refused,
     rule,
     same,
-    simulated_cohort,
+    trials,
 )
 from lesionforge.training.loop import TrainingConfig
 
@@ -69,16 +67,8 @@ def check_synthesizer(
         LesionforgeError: if the method cannot be fitted with these options.
     """
     chosen = SYNTHESIZERS[method] if isinstance(method, str) else method
-    with TemporaryDirectory() as folder:
-        cohorts = {dims: simulated_cohort(Path(folder, f"cohort{dims}"), dims) for dims in (2, 3)}
-        for dims in spatial_dims:
-            trial = Trial(
-                method=chosen,
-                options={**has_dimensions(chosen, dims), **(options or {})},
-                training=training,
-                cohort=cohorts[dims],
-                folder=Path(folder, f"models{dims}"),
-            )
+    with trials(chosen, spatial_dims, options=options, training=training) as (made, cohorts):
+        for trial in made:
             _check(trial, cohorts, workers)
 
 
