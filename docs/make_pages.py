@@ -13,11 +13,13 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 
 import lesionforge
-from lesionforge import masks
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.plan import Plan
 from lesionforge.healers.registry import HEALERS
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.generator.maskgan import MaskGAN
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.registry import Registry
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.registry import TASKS
@@ -53,10 +55,8 @@ def options_page() -> str:
         *_chapter("Methods that remove lesions", healers, groups),
         *_chapter("The mask generator", {"maskgan": MaskGANConfig}, groups),
         "## Mask sources",
-        "They are made in Python. On the command line `--masks` names one: "
-        + "; ".join(f"`{name}`: {what}" for name, what in masks.MASK_SOURCES.items())
-        + ".",
-        *(part for source in _mask_sources() for part in _source_section(source)),
+        "On the command line `--masks` names one, which then has its default options; other options are set in Python.",
+        *(part for name in MASK_SOURCES.own for part in _source_section(name, MASK_SOURCES[name])),
         *_chapter("Training", {"training": TrainingConfig}, groups),
         *_chapter("Tasks", {name: TASKS[name].Config for name in TASKS.own}, groups),
         *_chapter("Plans", {"plan": Plan, "plan of methods that remove lesions": HealingPlan}, groups),
@@ -138,23 +138,18 @@ def _row(name: str, kind: str, default: str, meaning: str) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def _source_section(source: type) -> list[str]:
+def _source_section(name: str, source: type[MaskSource]) -> list[str]:
     """Return the section of a mask source: what it draws, and the arguments that make it."""
+    if source is MaskGAN:
+        return [f"### `{name}`", f"{_first_paragraph(source)} Its options are those of [`maskgan`](#maskgan)."]
     hints, meanings = get_type_hints(source.__init__, include_extras=True), documented(source, ("Args",))
     rows = ["| argument | type | default | meaning |", "|---|---|---|---|"]
-    for name, parameter in list(inspect.signature(source).parameters.items()):
-        if name in hints:
+    for key, parameter in list(inspect.signature(source).parameters.items()):
+        if key in hints:
             default = "required" if parameter.default is parameter.empty else _default(parameter.default)
-            rows.append(_row(name, _type(hints[name]), default, meanings.get(name, "")))
+            rows.append(_row(key, _type(hints[key]), default, meanings.get(key, "")))
     table = ["\n".join(rows)] if len(rows) > 2 else ["It has no options."]
-    return [f"### {source.__name__}", _first_paragraph(source), *table]
-
-
-def _mask_sources() -> list[type]:
-    """Return the mask sources that need no training."""
-    found = [getattr(masks, name) for name in masks.__all__]
-    base = masks.MaskSource
-    return [x for x in found if isinstance(x, type) and issubclass(x, base) and x not in (base, masks.MaskGAN)]
+    return [f"### `{name}`: {source.__name__}", _first_paragraph(source), *table]
 
 
 def _type(annotation: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 SHOWN = (
     "errors.one_of",
-    "cohort.layouts.nnunet.read_nnunet",
+    "cohort.layouts.nnunet.read_cohort",
     "cohort.layouts.nnunet.write_nnunet",
     "cohort.splits.split_by_subject",
     "cohort.splits.take_subjects",

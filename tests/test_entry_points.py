@@ -4,18 +4,23 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from lesionforge.cohort.layouts import read_cohort
 from lesionforge.errors import ConfigError, ModelError
 from lesionforge.healers.registry import HEALERS, find_trainable
+from lesionforge.masks import MaskBank, make_mask_source
 from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
 from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
-from lesionforge.testing import check_synthesizer
+from lesionforge.testing import check_mask_source, check_synthesizer
 from tests.cli.commands import error, typed
-from tests.helpers import tiny_cohort
+from tests.helpers import tiny_cohort, write_array
 
 CODE = """
 from lesionforge.healers.baselines import HealingGAN
+from lesionforge.cohort.layouts import Layout, read_folders
+from lesionforge.masks import Ellipsoids
 from lesionforge.synthesizers.training_free.injection import Injection
 
 
@@ -25,6 +30,23 @@ class Brighter(Injection):
 
 class Calm(HealingGAN):
     method = "calm"
+
+
+class Dots(Ellipsoids):
+    method = "dots:MM"
+
+    @classmethod
+    def from_request(cls, request):
+        size = float(request.argument)
+        return cls(diameter_mm=(size, size))
+
+
+class Hospital(Layout):
+    method = "hospital"
+
+    @staticmethod
+    def read(source, *, mask=None, on_problem):
+        return read_folders(source, channels={"FLAIR": "*.nii.gz"}, mask=mask, on_problem=on_problem)
 """
 ENTRY_POINTS = """
 [lesionforge.synthesizers]
@@ -37,7 +59,18 @@ a_function = elsewhere:__doc__
 
 [lesionforge.healers]
 calm = elsewhere:Calm
+
+[lesionforge.mask_sources]
+dots:MM = elsewhere:Dots
+bank = elsewhere:Dots
+
+[lesionforge.layouts]
+hospital = elsewhere:Hospital
 """
+
+
+def write_patient(folder):
+    write_array(folder / "scan.nii.gz", np.random.default_rng(0).integers(1, 200, (8, 8, 8)), np.eye(4))
 
 
 @pytest.fixture
@@ -91,6 +124,25 @@ def test_they_are_listed_in_the_help(elsewhere):
     assert "brighter" in drawing
     assert "calm" in removing
     assert removing.splitlines()[-1] == "[]"
+
+
+def test_a_mask_source_with_an_argument_is_drawn_from(elsewhere, tmp_path):
+    tiny_cohort(tmp_path / "c", spatial_dims=2)
+    typed("train", "copy_paste", tmp_path / "c", "--out", tmp_path / "model")
+    command = ["synthesize", tmp_path / "model", tmp_path / "c", "--n", "2", "--masks"]
+    typed(*command, "dots:9", "--out", tmp_path / "drawn", "--min-volume", "10")
+    assert len(list((tmp_path / "drawn" / "imagesTr").iterdir())) == 2
+    assert "unknown mask source" in error(*command, "dots", "--out", tmp_path / "none")
+    assert isinstance(make_mask_source("bank", tiny_cohort(tmp_path / "d", spatial_dims=2)), MaskBank)
+    check_mask_source("dots:9", spatial_dims=(2,))
+
+
+def test_a_layout_takes_the_options_that_it_names(elsewhere, tmp_path):
+    write_patient(tmp_path / "scans" / "p1")
+    command = ["import", tmp_path / "scans", tmp_path / "c", "--layout", "hospital"]
+    assert "--anatomy: does not apply to the layout hospital" in error(*command, "--anatomy", "map.nii.gz")
+    typed(*command)
+    assert [case.case_id for case in read_cohort(tmp_path / "c")] == ["p1"]
 
 
 def test_they_are_checked_by_name(elsewhere):

@@ -3,9 +3,9 @@
 The public names are loaded when they are first used, so importing the package is quick.
 """
 
-from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+
+from lesionforge.lazy import load_when_used
 
 __version__ = version("lesionforge")
 
@@ -57,11 +57,7 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lesionforge' has no attribute {name!r}")
-    return getattr(import_module(f"lesionforge.{_HOMES[name]}"), name)
+__getattr__ = load_when_used(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

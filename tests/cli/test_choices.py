@@ -5,7 +5,6 @@ from typing import get_args
 import pytest
 
 from lesionforge.benchmark.plan_file import PRESETS
-from lesionforge.cli.cohorts import Layout
 from lesionforge.cli.models import BlendChoice, ByChoice, ConditionChoice
 from lesionforge.cohort.layouts import LAYOUTS
 from lesionforge.healers.registry import HEALERS
@@ -20,7 +19,6 @@ from tests.cli.commands import typed
 @pytest.mark.parametrize(
     ("choice", "known"),
     [
-        (Layout, LAYOUTS),
         (ByChoice, get_args(By)),
         (BlendChoice, get_args(Blend)),
         (ConditionChoice, get_args(ConditionName)),
@@ -32,7 +30,12 @@ def test_every_choice_is_offered(choice, known):
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [("train", [*SYNTHESIZERS, *HEALERS, "maskgan"]), ("synthesize", MASK_SOURCES), ("benchmark", PRESETS)],
+    [
+        ("import", LAYOUTS),
+        ("train", [*SYNTHESIZERS, *HEALERS, "maskgan"]),
+        ("synthesize", MASK_SOURCES),
+        ("benchmark", PRESETS),
+    ],
 )
 def test_the_help_names_them_all(command, names):
     shown = typed(command, "--help").output

@@ -166,6 +166,9 @@ def test_every_bad_file_is_named_with_a_remedy_and_the_good_cases_are_done(tmp_p
         (["--layout", "slices", "--mask", "lesion.nii.gz"], "--mask: does not apply to the layout slices"),
         (["--layout", "nnunet"], "nowhere: has no dataset.json"),
         (["--layout", "nnunet", "--channel", "FLAIR=flair.nii.gz"], "--channel: does not apply to"),
+        (["--layout", "nnunet", "--no-mask", "lesion_free"], "--no-mask: does not apply to the layout nnunet"),
+        (["--layout", "slices", "--subject-pattern", "p"], "--subject-pattern: does not apply to the layout slices"),
+        (["--layout", "dicomdir"], "dicomdir: is not a layout; choose from "),
     ],
 )
 def test_imports_that_cannot_be_done_are_refused(tmp_path, monkeypatch, options, what):

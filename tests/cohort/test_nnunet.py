@@ -10,8 +10,8 @@ from PIL import Image
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.inspection.checks import check_folder
-from lesionforge.cohort.layouts import case_files, read_cohort, write_cases_csv, write_nnunet
-from lesionforge.cohort.layouts.nnunet import read_nnunet
+from lesionforge.cohort.layouts import case_files, read_cohort, write_nnunet
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, ConfigError, OutputError
 from tests.helpers import NESTED, tiny_cohort, write_array
@@ -316,7 +316,7 @@ def test_channels_may_have_spaces_in_their_names(spatial_dims, missing, tmp_path
     images = {name: path for name, path in cohort.cases[0].images.items() if name not in missing}
     cohort = cohort.with_cases([replace(cohort.cases[0], images=images), cohort.cases[1]])
     report = write_nnunet(cohort, tmp_path / "b", missing="zero_fill")
-    again = read_nnunet(tmp_path / "b")
+    again = read_cohort(tmp_path / "b")
     assert again.channels == channels
     assert [set(case.images) for case in again] == [set(channels) - set(missing), set(channels)]
     assert report.filled == (("case_000",) if missing else ())
@@ -341,7 +341,7 @@ def test_labels_and_channels_that_cannot_be_used_are_refused_on_reading(changes,
     tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2)
     edit_json(tmp_path, **changes)
     with pytest.raises(CohortError) as caught:
-        read_nnunet(tmp_path)
+        read_cohort(tmp_path)
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -349,7 +349,7 @@ def test_labels_and_channels_that_cannot_be_used_are_refused_on_reading(changes,
 def test_a_label_value_without_a_class_is_refused_wherever_the_case_is_read(tmp_path):
     cohort = tiny_cohort(tmp_path, spatial_dims=3, n_subjects=2)
     write_array(cohort.cases[1].label, read_label(cohort.cases[1].label)[0] * 7, np.diag([2.0, 2, 2, 1]))
-    good, bad = read_nnunet(tmp_path)
+    good, bad = read_cohort(tmp_path)
     load_scan(good, ["FLAIR"])
     with pytest.raises(CohortError, match=r"case_001.*holds the label values \[7\], known are 0 background, 1 lesion"):
         load_scan(bad, ["FLAIR"])
@@ -360,7 +360,7 @@ def test_a_seed_that_is_no_number_is_refused(seed, tmp_path):
     tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1)
     (tmp_path / "cases.csv").write_text(f"case_id,seed\ncase_000,{seed}\n")
     with pytest.raises(CohortError, match="use a whole number"):
-        read_nnunet(tmp_path)
+        read_cohort(tmp_path)
 
 
 def test_without_a_table_bids_names_and_a_pattern_tell_the_subjects(tmp_path):
@@ -369,13 +369,13 @@ def test_without_a_table_bids_names_and_a_pattern_tell_the_subjects(tmp_path):
         case.images["FLAIR"].rename(tmp_path / "imagesTr" / f"{name}_0000.png")
         case.label.rename(tmp_path / "labelsTr" / f"{name}.png")
     with pytest.raises(ConfigError, match=r"`subject_pattern`: .*cases\.csv names the subjects"):
-        read_nnunet(tmp_path, subject_pattern="sub")
+        read_cohort(tmp_path, subject_pattern="sub")
     (tmp_path / "cases.csv").unlink()
-    assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
-    assert {case.subject_id for case in read_nnunet(tmp_path, subject_pattern="sub")} == {"sub"}
+    assert [case.subject_id for case in read_cohort(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
+    assert {case.subject_id for case in read_cohort(tmp_path, subject_pattern="sub")} == {"sub"}
     ids = "sub-1_ses-1", "sub-1_ses-2", "sub-2_ses-1"
     (tmp_path / "cases.csv").write_text("\n".join(["case_id", *ids]) + "\n")
-    assert [case.subject_id for case in read_nnunet(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
+    assert [case.subject_id for case in read_cohort(tmp_path)] == ["sub-1", "sub-1", "sub-2"]
 
 
 def test_a_case_that_fails_half_way_leaves_no_file(tmp_path):

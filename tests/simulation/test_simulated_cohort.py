@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lesionforge.cohort.case import Annotation, Cohort
-from lesionforge.cohort.layouts.nnunet import read_nnunet
+from lesionforge.cohort.layouts.nnunet import read_cohort
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import ConfigError, OutputError
 from lesionforge.simulation.head import Grid, deform, random_deformation
@@ -72,7 +72,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, spatial_dims: int) -> None
         progress=lambda done, total: steps.append((done, total)),
         **COARSE,
     )
-    assert read_nnunet(tmp_path) == written
+    assert read_cohort(tmp_path) == written
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert written.labels == {"background": 0, "oedema": 1, "core": 2, "enhancing": 3}
     assert [len(written.healthy()), len(written.with_lesions())] == [1, 3]

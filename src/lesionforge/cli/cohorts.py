@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,15 +20,13 @@ from lesionforge.cli.common import (
     tell_dropped,
 )
 from lesionforge.cli.spoken import spoken
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.cohort.layouts.registry import LAYOUTS
+from lesionforge.errors import CohortError, ConfigError, one_of
 
-
-class Layout(StrEnum):
-    """The layout of a folder of scans."""
-
-    NNUNET = "nnunet"
-    SLICES = "slices"
-    FOLDERS = "folders"
+if TYPE_CHECKING:
+    from lesionforge.cohort.case import Cohort
+    from lesionforge.cohort.layouts import WriteReport
+    from lesionforge.cohort.layouts.base import Layout
 
 
 class NoMask(StrEnum):
@@ -69,7 +67,7 @@ class Missing(StrEnum):
 def import_cohort(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The folder of scans, or the CSV of a set of slices.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
-    layout: Annotated[Layout, typer.Option(help="The layout of SRC.")],
+    layout: Annotated[str, typer.Option(help=f"The layout of SRC: {one_of(LAYOUTS)}.")],
     channel: Annotated[
         list[str] | None,
         typer.Option(help="folders: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
@@ -98,36 +96,29 @@ def import_cohort(
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
-    from lesionforge.cohort.inspection.doubts import intensity_doubts, look_at, name_doubts
-    from lesionforge.cohort.layouts import LAYOUTS, read_cohort, write_nnunet
-    from lesionforge.cohort.scan import load_scan
+    from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
     from lesionforge.files import building
 
     problems: list[CohortError] = []
-    options: dict[str, Any] = {"on_problem": problems.append, "binary_masks": binary_masks}
-    _check_layout(layout, {"--channel": channel, "--mask": mask, "--anatomy": anatomy, "--label": label})
-    if layout is not Layout.SLICES:
-        options["subject_pattern"] = subject_pattern
-    elif subject_pattern is not None:
-        raise ConfigError("--subject-pattern", "the table names the subjects of slices", "leave it out")
-    if layout is not Layout.NNUNET:
-        labels = {name: _whole(value, "--label") for name, value in key_value(label, "--label").items()}
-        options |= {"no_mask": no_mask.value}
-        options |= {"labels": {"background": 0, **labels} if labels else None}
-    if layout is Layout.FOLDERS:
-        options |= {"channels": key_value(channel, "--channel"), "mask": mask, "anatomy": anatomy}
-    if layout is Layout.SLICES and channel:
-        options["channel"] = channel[0]
-    found = LAYOUTS[layout.value](src, **options)
-    fill: Literal["leave_out", "zero_fill"] = "zero_fill" if missing is Missing.ZERO_FILL else "leave_out"
+    given = {
+        "channels": channel,
+        "mask": mask,
+        "anatomy": anatomy,
+        "labels": label,
+        "no_mask": None if no_mask is NoMask.UNKNOWN else no_mask.value,
+        "subject_pattern": subject_pattern,
+        "binary_masks": binary_masks,
+    }
+    chosen = LAYOUTS[layout]
+    found = chosen.read(src, on_problem=problems.append, **_layout_options(chosen, given))
     ends = None if window is None else _window(window)
     with building(cohort) as unfinished:
         report = write_nnunet(
             found,
             unfinished,
-            missing=fill,
+            missing="zero_fill" if missing is Missing.ZERO_FILL else "leave_out",
             binary_masks=binary_masks,
             problems=problems,
             structures=read_structures(src),
@@ -135,8 +126,43 @@ def import_cohort(
             columns=keep_column or (),
         )
         copy_roles(src, unfinished, report.cohort.subjects)
-    made = read_cohort(cohort)
-    console.print(f"{cohort}: {len(made)} cases of {len(made.subjects)} subjects")
+    _tell_imported(cohort, read_cohort(cohort), report)
+    finish(report.problems, cohort / "problems.csv")
+
+
+def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the user gave, as the layout takes them.
+
+    Raises:
+        ConfigError: if the layout has no such option, or a value is wrong.
+    """
+    known, options = layout.options(), {}
+    for name, value in given.items():
+        if not value:
+            continue
+        flag = {"channels": "--channel", "labels": "--label"}.get(name, f"--{name.replace('_', '-')}")
+        if name == "channels" and "channel" in known:
+            if len(value) > 1:
+                raise ConfigError(flag, f"{layout.method} have one channel", "name it once")
+            options["channel"] = value[0]
+        elif name not in known:
+            raise ConfigError(flag, f"does not apply to the layout {layout.method}", "leave it out")
+        elif name == "labels":
+            values = {key: _whole(number, flag) for key, number in key_value(value, flag).items()}
+            options[name] = {"background": 0, **values}
+        else:
+            options[name] = key_value(value, flag) if name == "channels" else value
+    if "channels" in known and not given["channels"]:
+        options["channels"] = {}
+    return options
+
+
+def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
+    """Print what was imported, and what looks doubtful."""
+    from lesionforge.cohort.inspection.doubts import intensity_doubts, look_at, name_doubts
+    from lesionforge.cohort.scan import load_scan
+
+    console.print(f"{folder}: {len(made)} cases of {len(made.subjects)} subjects")
     if all(case.annotation.value == NoMask.UNKNOWN.value for case in made):
         console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
     look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
@@ -145,7 +171,7 @@ def import_cohort(
     if report.left_out or report.filled:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)
-        console.print(f"{count} cases lack a channel and were {done}: see {cohort / 'missing.csv'}")
+        console.print(f"{count} cases lack a channel and were {done}: see {folder / 'missing.csv'}")
     if report.converted:
         console.print(
             f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
@@ -154,21 +180,6 @@ def import_cohort(
         told = (f"{name} {value} → {report.cohort.labels[name]}" for name, value in report.renumbered.items())
         console.print(f"label values were renumbered: {', '.join(told)}")
     tell_dropped(report.dropped_columns)
-    finish(report.problems, cohort / "problems.csv")
-
-
-def _check_layout(layout: Layout, options: dict[str, Any]) -> None:
-    """Raise ``ConfigError`` for an option that the layout does not use."""
-    known = {
-        Layout.NNUNET: (),
-        Layout.SLICES: ("--channel", "--label"),
-        Layout.FOLDERS: tuple(options),
-    }
-    for name, value in options.items():
-        if value and name not in known[layout]:
-            raise ConfigError(name, f"does not apply to the layout {layout}", "leave it out")
-    if layout is Layout.SLICES and len(options["--channel"] or ()) > 1:
-        raise ConfigError("--channel", "slices have one channel", "name it once")
 
 
 def _window(text: str) -> tuple[float, float]:

@@ -3,12 +3,13 @@
 The names are loaded when they are first used, so :mod:`lesionforge.masks.registry` is read without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lesionforge.lazy import load_when_used
 
 if TYPE_CHECKING:
     from lesionforge.masks.bank import MaskBank
-    from lesionforge.masks.base import MaskSource
+    from lesionforge.masks.base import MaskRequest, MaskSource
     from lesionforge.masks.edits import EditedMasks
     from lesionforge.masks.ellipsoids import Ellipsoids
     from lesionforge.masks.generator.maskgan import MaskGAN
@@ -27,6 +28,7 @@ _HOMES = {
     "GivenMasks": "masks.given",
     "MaskBank": "masks.bank",
     "MaskGAN": "masks.generator.maskgan",
+    "MaskRequest": "masks.base",
     "MaskSource": "masks.base",
     "OwnMasks": "masks.own",
     "PlacedMask": "masks.mask",
@@ -44,6 +46,7 @@ __all__ = [
     "GivenMasks",
     "MaskBank",
     "MaskGAN",
+    "MaskRequest",
     "MaskSource",
     "OwnMasks",
     "PlacedMask",
@@ -53,9 +56,4 @@ __all__ = [
     "with_region",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lesionforge.masks' has no attribute {name!r}")
-    return getattr(import_module(f"lesionforge.{_HOMES[name]}"), name)
+__getattr__ = load_when_used(__name__, _HOMES)

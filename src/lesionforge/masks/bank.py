@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -16,7 +17,7 @@ from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.errors import CohortError, ConfigError, told
-from lesionforge.masks.base import MaskSource
+from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
 from lesionforge.preprocessing.brain.region import with_region
@@ -94,6 +95,8 @@ class MaskBank(MaskSource):
         ((64, 64), True)
     """
 
+    method = "bank"
+
     def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
         found, problems = list[CroppedMask | None](), list[CohortError]()
         for case in cohort.with_lesions().in_order():
@@ -107,6 +110,11 @@ class MaskBank(MaskSource):
             what, remedy = "no case has a lesion to take as mask", "name a cohort with lesion labels"
             raise ConfigError(cohort.name, told(what, problems), remedy)
         self.subjects = frozenset(lesion.subject for lesion in self.lesions)
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Take the masks of the cohort that the user named."""
+        return cls(request.needed_cohort(), channel=request.channel, on_problem=request.on_problem)
 
     @property
     def digest(self) -> str:

@@ -1,27 +1,81 @@
 """The base class of mask sources."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from typing import Self
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan
-from lesionforge.errors import PlacementError
+from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.placement import JITTER_MM, place
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.training.loop import Device
 
-__all__ = ["DrawnMask", "MaskSource", "PlacedMask"]
+__all__ = ["DrawnMask", "MaskRequest", "MaskSource", "PlacedMask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRequest:
+    """A mask source as a user names it, such as ``bank`` or ``files:DIR``.
+
+    Attributes:
+        spec: the name as written.
+        cohort: the cohort that real masks come from.
+        channel: the channel of ``cohort`` in which the brain is found; by default each case's first.
+        on_problem: called with the error of each case of ``cohort`` that is left out; raises by default.
+        device: the device of a network that draws masks.
+    """
+
+    spec: str
+    cohort: Cohort | None = None
+    channel: str | None = None
+    on_problem: OnProblem = fail
+    device: Device = "cpu"
+
+    @property
+    def argument(self) -> str:
+        """The text after the colon; empty if there is none."""
+        return self.spec.partition(":")[2]
+
+    def needed_cohort(self) -> Cohort:
+        """Return the cohort.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if self.cohort is None:
+            what = "needs a cohort to take masks from"
+            raise ConfigError(f"masks {self.spec!r}", what, "name one with `masks_from`")
+        return self.cohort
 
 
 class MaskSource(ABC):
     """Draws lesion masks and places them in scans.
 
     Attributes:
+        method: its name in :data:`~lesionforge.masks.registry.MASK_SOURCES`; ``name:ARGUMENT``, such as ``files:DIR``,
+            if it takes an argument.
         subjects: every subject whose lesions the source knows.
     """
 
+    method: ClassVar[str]
     subjects: frozenset[str]
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Make the source that a user named; override it for a source that needs a cohort or an argument.
+
+        Raises:
+            ConfigError: if the source needs a cohort with lesions and there is none.
+            CohortError: if a file cannot be read.
+        """
+        return cls()
 
     @property
     @abstractmethod

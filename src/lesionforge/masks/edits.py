@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from lesionforge.cohort.scan import LabelArray, Scan
 from lesionforge.errors import ConfigError
-from lesionforge.masks.base import MaskSource
+from lesionforge.masks.bank import MaskBank
+from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
 from lesionforge.masks.placement import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
@@ -44,6 +45,8 @@ class EditedMasks(MaskSource):
         ['sub_00', 'sub_01', 'sub_02', 'sub_03']
     """
 
+    method = "edited"
+
     def __init__(
         self,
         source: MaskSource,
@@ -62,6 +65,11 @@ class EditedMasks(MaskSource):
         self.source, self.subjects = source, source.subjects
         self.shift_mm, self.scale, self.rotation_deg = shift_mm, scale, rotation_deg
         self.mirror, self.elastic_mm = mirror, elastic_mm
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Edit the masks of the cohort that the user named."""
+        return cls(MaskBank.from_request(request))
 
     @property
     def digest(self) -> str:

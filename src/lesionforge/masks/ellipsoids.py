@@ -1,6 +1,7 @@
 """Semi-random masks: ellipsoids of random size, direction and number."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, Scan
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.bank import MaskBank
-from lesionforge.masks.base import MaskSource
+from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.noise import smooth_noise
 from lesionforge.masks.placement import JITTER_MM, allowed_region, crop_to_lesion, random_voxel, region_box
@@ -46,6 +47,8 @@ class Ellipsoids(MaskSource):
         (1, frozenset())
     """
 
+    method = "ellipsoids"
+
     def __init__(
         self,
         *,
@@ -63,6 +66,12 @@ class Ellipsoids(MaskSource):
         self.count, self.diameter_mm, self.irregularity, self.label = count, diameter_mm, irregularity, label
         self.prior = None if prior is None else MaskBank(prior, channel=channel, on_problem=on_problem)
         self.subjects = frozenset() if self.prior is None else self.prior.subjects
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Place ellipsoids near the lesions of the cohort that the user named, anywhere if it has none."""
+        prior = request.cohort if request.cohort is not None and len(request.cohort.with_lesions()) else None
+        return cls(prior=prior, channel=request.channel, on_problem=request.on_problem)
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.files import sha256_of
 from lesionforge.masks.bank import CroppedMask, read_lesion
-from lesionforge.masks.base import MaskSource
+from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import crop_to_lesion
 
@@ -35,6 +36,8 @@ class GivenMasks(MaskSource):
         CohortError: if a file cannot be read.
     """
 
+    method = "files:DIR"
+
     def __init__(self, folder: Path, *, cohort: Cohort | None = None) -> None:
         if not folder.is_dir():
             raise ConfigError(folder, "there is no such folder of masks", "check the path after files:")
@@ -50,6 +53,11 @@ class GivenMasks(MaskSource):
         self.lesions = lesions
         self._subjects_of = {name: people.behind(name) or frozenset({name}) for name in lesions}
         self.subjects = frozenset[str]().union(*self._subjects_of.values())
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Read the folder that the user named."""
+        return cls(Path(request.argument), cohort=request.cohort)
 
     @cached_property
     def digest(self) -> str:  # type: ignore[override]

@@ -15,6 +15,7 @@ class OwnMasks(MaskSource):
     source knows no other lesion, so the parents of a drawn case are the subject of its scan and those of the model.
     """
 
+    method = "own"
     subjects = frozenset()
     digest = "the label of each scan"
 

@@ -12,6 +12,7 @@ rule is broken::
 from lesionforge.testing.healer_rules import check_healer
 from lesionforge.testing.mask_source_rules import check_mask_source
 from lesionforge.testing.synthesizer_rules import check_synthesizer
+from lesionforge.testing.task_rules import check_task
 from lesionforge.testing.tiny_cohort import tiny_cohort
 
-__all__ = ["check_healer", "check_mask_source", "check_synthesizer", "tiny_cohort"]
+__all__ = ["check_healer", "check_mask_source", "check_synthesizer", "check_task", "tiny_cohort"]

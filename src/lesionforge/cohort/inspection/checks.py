@@ -19,7 +19,7 @@ from lesionforge.cohort.inspection.fingerprint_table import fingerprint_table
 from lesionforge.cohort.inspection.measure import CaseMeasures, Measured, measure
 from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.layouts.labels import check_label_values
-from lesionforge.cohort.layouts.nnunet import read_nnunet
+from lesionforge.cohort.layouts.nnunet import read_cohort
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, LesionforgeError, OutputError
 from lesionforge.files import claim_output, write_text
@@ -94,7 +94,7 @@ def check_folder(folder: Path, *, out: Path | None = None, progress: Progress | 
             raise OutputError(out, "lies in the cohort that is checked", "name a folder outside it")
         claim_output(out)
     unreadable: list[CohortError] = []
-    cohort = read_nnunet(folder, on_problem=unreadable.append)
+    cohort = read_cohort(folder, on_problem=unreadable.append)
     report = check_cohort(cohort, unreadable=unreadable, progress=progress)
     if out is not None:
         report.save(out)

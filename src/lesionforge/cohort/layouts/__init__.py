@@ -1,31 +1,42 @@
-"""Cohorts on disk: one module per layout; :data:`LAYOUTS` holds the readers, and cohorts are written in nnU-Net's."""
+"""Cohorts on disk: one module per layout; :data:`LAYOUTS` names them, and cohorts are written in nnU-Net's.
 
-from collections.abc import Callable
+The names are loaded when they are first used, so :mod:`lesionforge.cohort.layouts.registry` is quick to read.
+"""
 
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.layouts.cases_csv import write_cases_csv
-from lesionforge.cohort.layouts.dataset_json import write_dataset_json
-from lesionforge.cohort.layouts.folders import read_folders
-from lesionforge.cohort.layouts.mask_folder import read_masks
-from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, read_nnunet, write_nnunet
-from lesionforge.cohort.layouts.slice_table import read_slices
+from typing import TYPE_CHECKING
 
-LAYOUTS: dict[str, Callable[..., Cohort]] = {"nnunet": read_nnunet, "slices": read_slices, "folders": read_folders}
-"""Layout name, as in ``lesionforge import --layout``, → its reader."""
+from lesionforge.lazy import load_when_used
 
-read_cohort = read_nnunet
-"""Read a cohort folder: nnU-Net's raw layout with ``cases.csv``."""
+if TYPE_CHECKING:
+    from lesionforge.cohort.layouts.base import Layout
+    from lesionforge.cohort.layouts.folders import read_folders
+    from lesionforge.cohort.layouts.mask_folder import read_masks
+    from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, read_cohort, write_nnunet
+    from lesionforge.cohort.layouts.registry import LAYOUTS
+    from lesionforge.cohort.layouts.slice_table import read_slices
+
+_HOMES = {
+    "LAYOUTS": "cohort.layouts.registry",
+    "Layout": "cohort.layouts.base",
+    "WriteReport": "cohort.layouts.nnunet",
+    "case_files": "cohort.layouts.nnunet",
+    "read_cohort": "cohort.layouts.nnunet",
+    "read_folders": "cohort.layouts.folders",
+    "read_masks": "cohort.layouts.mask_folder",
+    "read_slices": "cohort.layouts.slice_table",
+    "write_nnunet": "cohort.layouts.nnunet",
+}
 
 __all__ = [
     "LAYOUTS",
+    "Layout",
     "WriteReport",
     "case_files",
     "read_cohort",
     "read_folders",
     "read_masks",
-    "read_nnunet",
     "read_slices",
-    "write_cases_csv",
-    "write_dataset_json",
     "write_nnunet",
 ]
+
+__getattr__ = load_when_used(__name__, _HOMES)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
 from lesionforge.cohort.layouts.subjects import subject_finder
@@ -93,6 +94,13 @@ def read_folders(
         if patient_id not in masks or patient_id in annotations
     ]
     return Cohort(name=name or folder.resolve().name, channels=tuple(channels), labels=classes, cases=tuple(cases))
+
+
+class Folders(Layout):
+    """One folder per patient."""
+
+    method = "folders"
+    read = staticmethod(read_folders)
 
 
 def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
+from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import (
     SYNTHETIC_COLUMNS,
     case_from_row,
@@ -40,7 +41,7 @@ from lesionforge.reading import Row
 Missing = Literal["leave_out", "zero_fill"]
 
 
-def read_nnunet(
+def read_cohort(
     folder: Path, *, binary_masks: bool = False, subject_pattern: str | None = None, on_problem: OnProblem = fail
 ) -> Cohort:
     """Read a folder in nnU-Net's raw layout, with ``cases.csv`` and ``anatomyTr`` if they exist.
@@ -64,7 +65,7 @@ def read_nnunet(
     Example:
         >>> from lesionforge.testing import tiny_cohort
         >>> _ = tiny_cohort(Path("Dataset001_Tiny"), spatial_dims=2, n_subjects=2)
-        >>> cohort = read_nnunet(Path("Dataset001_Tiny"))
+        >>> cohort = read_cohort(Path("Dataset001_Tiny"))
         >>> cohort.channels, cohort.subjects
         (('FLAIR',), ('sub_00', 'sub_01'))
     """
@@ -93,6 +94,13 @@ def read_nnunet(
     if not cases:
         raise CohortError(folder, "holds no usable case", "put images into imagesTr, named CASE_0000 and so on")
     return Cohort(name=description.name, channels=description.channels, labels=description.labels, cases=tuple(cases))
+
+
+class NnUNet(Layout):
+    """The raw layout of nnU-Net."""
+
+    method = "nnunet"
+    read = staticmethod(read_cohort)
 
 
 def case_files(
@@ -262,7 +270,7 @@ def write_nnunet(
         file_ending=file_ending,
     )
     return WriteReport(
-        cohort=read_nnunet(folder),
+        cohort=read_cohort(folder),
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
         converted=tuple(converted),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Cohort
+from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import case_from_row, check_choice, check_ids, read_table
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
 from lesionforge.reading import Row
@@ -60,6 +61,13 @@ def read_slices(
             )
         )
     return Cohort(name=name or table.parent.resolve().name, channels=(channel,), labels=classes, cases=tuple(cases))
+
+
+class SliceTable(Layout):
+    """Slices that a table lists."""
+
+    method = "slices"
+    read = staticmethod(read_slices)
 
 
 def _case_row(row: Row) -> Row:

@@ -27,7 +27,7 @@ from lesionforge.cohort.splits import split_by_subject
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, ModelError
 from lesionforge.files import one_at_a_time, write_text
-from lesionforge.masks.base import MaskSource
+from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.generator.maskgan_training import (
     MaskGANConfig,
     MaskGANModule,
@@ -69,6 +69,8 @@ class MaskGAN(MaskSource):
         generator: network from latent vector to logits.
         grid: grid of its masks.
     """
+
+    method = "gan:MODEL"
 
     def __init__(self, info: ModelInfo, generator: MaskGenerator, grid: TemplateGrid) -> None:
         self.info, self.grid = info, grid
@@ -211,6 +213,11 @@ class MaskGAN(MaskSource):
             brain = BrainShape(mean=kept["mean"], covariance=kept["covariance"])
             grid = TemplateGrid(size=config.size, affine=kept["affine"], brain=brain)
         return cls(info, network, grid).to(pick_device(device))
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Load the model folder that the user named."""
+        return cls.load(Path(request.argument), device=request.device)
 
     def _shares(self, latent: FloatArray) -> FloatArray:
         """Return ``(n, background and classes, x, y, z)`` from 0 to 1."""
