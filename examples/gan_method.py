@@ -94,7 +94,7 @@ def main() -> None:
             loaded, cohort, MaskBank(cohort), out=Path(folder, "drawn"), n=4, min_volume=20
         ).cohort
         print(f"{len(drawn)} cases were drawn into the scans of {len(cohort.subjects)} subjects")
-    check_synthesizer(TinyGAN, spatial_dims=(2,), workers=0)  # in a test suite, leave both out: 3D and processes, too
+    check_synthesizer(TinyGAN, spatial_dims=(2,), workers=1)  # in a test suite, leave both out: 3D and processes, too
     print("tiny_gan keeps the rules")
 
 

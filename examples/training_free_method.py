@@ -91,7 +91,7 @@ def main() -> None:
             loaded, cohort, MaskBank(cohort), out=Path(folder, "drawn"), n=4, min_volume=20
         ).cohort
         print(f"{len(drawn)} cases were drawn into the scans of {len(cohort.subjects)} subjects")
-    check_synthesizer(BrighterTissue, workers=0)  # in a test suite, leave workers out: processes draw, too
+    check_synthesizer(BrighterTissue, workers=1)  # in a test suite, leave workers out: processes draw, too
     print("brighter_tissue keeps the rules")
 
 

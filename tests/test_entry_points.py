@@ -146,7 +146,7 @@ def test_a_layout_takes_the_options_that_it_names(elsewhere, tmp_path):
 
 
 def test_they_are_checked_by_name(elsewhere):
-    check_synthesizer("brighter", spatial_dims=(2,), workers=0)
+    check_synthesizer("brighter", spatial_dims=(2,), workers=1)
 
 
 @pytest.mark.parametrize(

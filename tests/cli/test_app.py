@@ -99,7 +99,7 @@ def test_without_arguments_the_commands_are_listed(command):
         (["synthesize", "GAN", "VOLUMES", "--out", "out", "--n", "1"], "its lesion classes are not the model's"),
         (
             ["synthesize", "GAN", "COHORT", "--out", "out", "--n", "1", "--device", "cuda", "--workers", "2"],
-            "processes cannot share the CUDA device",
+            "other processes cannot use the CUDA device",
         ),
         (["evaluate", "nowhere", "COHORT"], "nowhere: there is no such folder"),
         (["benchmark", "nowhere.yaml", "--data", "COHORT", "--out", "out"], "nowhere.yaml: there is no such plan"),

@@ -14,7 +14,10 @@ from lesionforge.engine.dask import DaskEngine
 from lesionforge.engine.job import Job
 from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import ConfigError, WorkerError
+from lesionforge.masks import MaskBank
 from tests.helpers import tiny_cohort
+from tests.synthesizers.folders import contents, synthesize
+from tests.synthesizers.models import untrained_pix2pix
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
@@ -102,6 +105,15 @@ def test_a_job_that_kills_every_worker_is_reported_and_the_others_go_on(tmp_path
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
     return ""
+
+
+def test_a_cohort_is_drawn_as_in_this_process(tmp_path):
+    """Each worker receives the model and the masks once."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2)
+    model, masks = untrained_pix2pix(cohort), MaskBank(cohort)
+    for name, engine in {"here": None, "dask": DaskEngine(workers=2)}.items():
+        synthesize(model, cohort, masks, tmp_path / name, n=5, engine=engine)
+    assert contents(tmp_path / "dask") == contents(tmp_path / "here")
 
 
 def test_an_error_of_ours_arrives_as_itself(tmp_path):

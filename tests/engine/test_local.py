@@ -23,6 +23,7 @@ from tests.engine.work import (
     write_nothing,
     write_once,
     write_once_gone,
+    write_shared,
 )
 
 WORKERS = [1, pytest.param(2, marks=pytest.mark.slow)]
@@ -73,6 +74,16 @@ def test_one_worker_is_this_process_with_the_threads_it_is_given(tmp_path):
     assert process_of(tmp_path / "a") == os.getpid()
     assert set(found) == {before + 1}
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_all_jobs_get_what_they_share(workers, tmp_path):
+    jobs = [job(tmp_path, name, write_shared) for name in "abcd"]
+    LocalEngine(workers).run(lambda: jobs, shared=({"model": 1},))
+    found = [(tmp_path / name).read_text().rsplit(" ", 1) for name in "abcd"]
+    assert {text for text, _ in found} == {"{'model': 1}"}
+    here = {process == str(os.getpid()) for _, process in found}
+    assert here == {workers == 1}
 
 
 def test_in_two_workers_a_job_waits_for_none_but_those_that_it_needs(tmp_path):

@@ -27,13 +27,13 @@ class Drawn(Engine):
         self.rng, self.stop_after, self.order = random.Random(seed), stop_after, []
 
     @contextmanager
-    def session(self):
-        yield _Drawn(self)
+    def session(self, shared=()):
+        yield _Drawn(self, shared)
 
 
 class _Drawn(Session):
-    def __init__(self, engine):
-        self.engine, self.waiting = engine, []
+    def __init__(self, engine, shared):
+        self.engine, self.shared, self.waiting = engine, shared, []
 
     def submit(self, job):
         self.waiting.append(job)
@@ -43,7 +43,7 @@ class _Drawn(Session):
             raise KeyboardInterrupt
         job = self.waiting.pop(self.engine.rng.randrange(len(self.waiting)))
         self.engine.order.append(job.name)
-        return Outcome(job, job.run())
+        return Outcome(job, job.run(*self.shared))
 
 
 def job(folder, name, function, *arguments, needs=()):
@@ -74,6 +74,12 @@ def _told(product):
 def _tell(product, what):
     with (product.parent / "log").open("a") as file:
         file.write(f"{what} {product.name}\n")
+
+
+def write_shared(shared, product):
+    """Write what all jobs share, and in which process."""
+    product.write_text(f"{shared} {os.getpid()}")
+    return f"{product.name} done"
 
 
 def write(product):

@@ -11,7 +11,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.files import atomic
 from lesionforge.masks.bank import MaskBank
-from lesionforge.production import synthesize as synthesis
+from lesionforge.production import draw_cases
 from tests.helpers import tiny_cohort
 from tests.synthesizers.folders import contents, synthesize
 from tests.synthesizers.models import untrained_pix2pix
@@ -26,7 +26,7 @@ def visible(folder):
 
 def synthesize_and_hang(model, cohort, masks, out, n):
     """Draw three cases and the images of a fourth, begin to write its label, and wait to be killed."""
-    write, calls = synthesis.save_label, []
+    write, calls = draw_cases.save_label, []
 
     def hang_on_the_fourth(target, label, affine):
         calls.append(target)
@@ -36,7 +36,7 @@ def synthesize_and_hang(model, cohort, masks, out, n):
                 time.sleep(600)
         write(target, label, affine)
 
-    synthesis.save_label = hang_on_the_fourth
+    draw_cases.save_label = hang_on_the_fourth
     synthesize(model, cohort, masks, out, n=n)
 
 
@@ -65,8 +65,8 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(tmp_path, monkeypat
     whole = synthesize(model, cohort, masks, tmp_path / "whole", n=n)
     expected = contents(tmp_path / "whole")
     assert {name: expected[name] for name in left} == left
-    drawn, draw = [], synthesis._draw
-    monkeypatch.setattr(synthesis, "_draw", lambda job, *case: drawn.append(case[1]) or draw(job, *case))
+    drawn, draw = [], draw_cases._draw
+    monkeypatch.setattr(draw_cases, "_draw", lambda request, *case: drawn.append(case[1]) or draw(request, *case))
     resumed = synthesize(model, cohort, masks, out, n=n)
     assert contents(out) == expected
     assert len(drawn) == n - 3
@@ -128,7 +128,7 @@ def test_whatever_was_written_last_a_run_goes_on(at, tmp_path, monkeypatch):
     model, masks = untrained_pix2pix(cohort), MaskBank(cohort)
     synthesize(model, cohort, masks, tmp_path / "whole", n=4)
     name = {"image": "save_edited", "label": "save_label", "record": "write_json"}[at]
-    write, calls = getattr(synthesis, name), []
+    write, calls = getattr(draw_cases, name), []
 
     def fail_on_the_third(*args):
         calls.append(args)
@@ -137,7 +137,7 @@ def test_whatever_was_written_last_a_run_goes_on(at, tmp_path, monkeypatch):
         write(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis, name, fail_on_the_third)
+        patch.setattr(draw_cases, name, fail_on_the_third)
         with pytest.raises(OSError, match="No space"):
             synthesize(model, cohort, masks, tmp_path / "out", n=4)
     assert "cases.csv" not in contents(tmp_path / "out")

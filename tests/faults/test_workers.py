@@ -10,27 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from lesionforge.engine.pool import Pool, threads_of
-from lesionforge.errors import WorkerError
+from lesionforge.engine.job import Job
+from lesionforge.engine.local import LocalEngine
+from lesionforge.engine.processes import threads_of
 
 PARENT = """
 import sys
 from pathlib import Path
 from lesionforge.engine.job import Job
 from lesionforge.engine.local import LocalEngine
-from lesionforge.engine.pool import Pool
 from tests.faults.test_workers import wait
 
 if __name__ == "__main__":
-    {work}
-"""
-WORK = {
-    "engine": """file = sys.argv[1]
+    file = sys.argv[1]
     jobs = [Job(name="wait", product=Path(file, "done"), function=wait, arguments=(file,))]
-    LocalEngine(2).run(lambda: jobs, print)""",
-    "pool": """with Pool(2, threads=1) as run:
-        list(run(wait, [(sys.argv[1],)]))""",
-}
+    LocalEngine(2).run(lambda: jobs, print)
+"""
 
 
 def wait(file):
@@ -60,10 +55,9 @@ def until(what, seconds=60):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", ["engine", "pool"])
-def test_workers_end_with_their_parent(work, tmp_path):
+def test_workers_end_with_their_parent(tmp_path):
     script, file = tmp_path / "parent.py", tmp_path / "pid"
-    script.write_text(PARENT.format(work=WORK[work]))
+    script.write_text(PARENT)
     parent = subprocess.Popen([sys.executable, script, file], env=environment())
     until(lambda: file.is_file() and file.read_text())
     worker = int(file.read_text())
@@ -73,18 +67,7 @@ def test_workers_end_with_their_parent(work, tmp_path):
     until(lambda: not alive(worker))
 
 
-def die():
-    os._exit(9)
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_is_told_in_one_line():
-    with pytest.raises(WorkerError, match="goes on where it was") as caught, Pool(2, threads=1) as run:
-        list(run(die, [()]))
-    assert "\n" not in str(caught.value)
-
-
-def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch):
+def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch, tmp_path):
     """The order of sums depends on threads, so the bytes of a benchmark would depend on its workers."""
     with monkeypatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 16)
@@ -94,6 +77,12 @@ def test_on_a_cpu_the_number_of_workers_says_nothing_about_threads(monkeypatch):
         patch.setattr(torch, "get_num_threads", lambda: 3)
         assert [threads_of(workers, "cpu") for workers in (1, 2, 8)] == [3, 3, 3]
     before = torch.get_num_threads()
-    with Pool(1, threads=1) as run:
-        assert list(run(os.getpid, [()])) == [os.getpid()]
+    job = Job(name="here", product=tmp_path / "pid", function=say_where, arguments=(tmp_path / "pid",))
+    LocalEngine(1).run(lambda: [job])
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
     assert torch.get_num_threads() == before
+
+
+def say_where(file):
+    file.write_text(str(os.getpid()))
+    return "done"

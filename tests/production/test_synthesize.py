@@ -1,7 +1,10 @@
 import json
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from multiprocessing import parent_process
 
 import nibabel as nib
 import numpy as np
@@ -11,14 +14,18 @@ from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_raw
-from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
+from lesionforge.engine.local import LocalEngine
+from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError, WorkerError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
 from lesionforge.masks.own import OwnMasks
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.production import draw_cases as draw_cases_module
 from lesionforge.production import synthesize as synthesis
+from lesionforge.production.draw_cases import DrawRequest, draw_case, drawn_case
+from lesionforge.production.drawn_into import Targets
 from tests.helpers import NESTED, tiny_cohort, write_array
 from tests.synthesizers.folders import contents, synthesize
 from tests.synthesizers.models import fit_library, read_samples, untrained_pix2pix
@@ -204,9 +211,9 @@ def test_the_order_of_drawing_does_not_matter(spatial_dims, cohorts, tmp_path):
     model = MODELS["inpaint"](cohort)
     masks = EditedMasks(MaskBank(cohort))
     whole = synthesize(model, cohort, masks, tmp_path / "whole", n=n)
-    job = synthesis.Job(
+    request = DrawRequest(
         model=model,
-        targets=synthesis.Targets(model),
+        targets=Targets(model),
         masks=masks,
         cohort=cohort,
         out=tmp_path / "other",
@@ -214,9 +221,11 @@ def test_the_order_of_drawing_does_not_matter(spatial_dims, cohorts, tmp_path):
         seed=0,
         min_volume=20.0,
         file_ending=".png" if spatial_dims == 2 else ".nii.gz",
+        n=n,
     )
     for index in (5, 2, 3, 0):
-        case = synthesis.draw_case(job, index, n)
+        draw_case(request, index)
+        case = drawn_case(request, index)
         twin = whole.cohort.cases[index]
         assert case.case_id == twin.case_id
         for path, other in ((case.images["FLAIR"], twin.images["FLAIR"]), (case.label, twin.label)):
@@ -228,14 +237,68 @@ def test_the_number_of_workers_does_not_matter(cohorts, tmp_path):
     cohort = cohorts[3]
     model = untrained_pix2pix(cohort, spatial_dims=2)
     masks = EditedMasks(MaskBank(cohort))
-    seen = []
-    for workers in (0, 2):
+    seen = {}
+    for workers in (1, 2):
+        out, engine, seen[workers] = tmp_path / str(workers), LocalEngine(workers), []
         result = synthesize(
-            model, cohort, masks, tmp_path / str(workers), n=6, workers=workers, progress=lambda *at: seen.append(at)
+            model, cohort, masks, out, n=6, engine=engine, progress=lambda *at, to=seen[workers]: to.append(at)
         )
         assert len(result.cohort) == 6
-    assert contents(tmp_path / "0") == contents(tmp_path / "2")
-    assert seen == [(i, 6) for i in range(1, 7)] * 2
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert seen[1] == [(i, 6) for i in range(1, 7)]
+    assert seen[2][-1] == (6, 6)
+    assert seen[2] == sorted(set(seen[2]))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_changes_nothing(cohorts, tmp_path):
+    """Its cases are drawn again; a case that always kills its worker is named at the end, and the others are drawn."""
+    cohort = cohorts[2]
+    model, n = untrained_pix2pix(cohort), 6
+    synthesize(model, cohort, MaskBank(cohort), tmp_path / "whole", n=n, engine=LocalEngine(2))
+    once = DeadlyMasks(cohort, tmp_path / "killed", times=1)
+    synthesize(model, cohort, once, tmp_path / "once", n=n, engine=LocalEngine(2))
+    assert pictures(tmp_path / "once") == pictures(tmp_path / "whole")
+    always = DeadlyMasks(cohort, tmp_path / "killed", times=99)
+    with pytest.raises(WorkerError, match=r"cases .*the same command"):
+        synthesize(model, cohort, always, tmp_path / "always", n=n, engine=LocalEngine(2))
+    assert len(list((tmp_path / "always" / "provenance").iterdir())) == n - 1
+
+
+class DeadlyMasks(MaskBank):
+    """Kills the process that draws the mask of the second scan, so many times."""
+
+    def __init__(self, cohort, counter, times):
+        super().__init__(cohort)
+        self.victim, self.counter, self.times = cohort.cases[1].case_id, counter, times
+
+    def draw(self, scan, rng):
+        killed = len(self.counter.read_text()) if self.counter.is_file() else 0
+        if scan.case.case_id == self.victim and killed < self.times and parent_process() is not None:
+            self.counter.write_text("x" * (killed + 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().draw(scan, rng)
+
+
+def pictures(folder):
+    return {name: content for name, content in contents(folder).items() if "Tr/" in name}
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
+def test_every_case_is_drawn_in_one_job(n, monkeypatch, cohorts, tmp_path):
+    """However many cases there are."""
+    model, drawn = MODELS["inpaint"](cohorts[2]), []
+    monkeypatch.setattr(draw_cases_module, "draw_case", lambda request, index: drawn.append(index))
+    monkeypatch.setattr(synthesis, "drawn_case", lambda request, index: cohorts[2].cases[0])
+    monkeypatch.setattr(synthesis, "_result", lambda request, outcomes, problems: len(outcomes))
+    counts = []
+    made = synthesize(
+        model, cohorts[2], MaskBank(cohorts[2]), tmp_path / "out", n=n, progress=lambda *at: counts.append(at)
+    )
+    assert made == n
+    assert drawn == list(range(n))
+    assert counts[-1] == (n, n)
+    assert len(counts) <= 128
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)

@@ -46,7 +46,7 @@ def each(methods):
 
 @pytest.mark.parametrize(("method", "spatial_dims"), each(SYNTHESIZERS))
 def test_a_synthesizer_keeps_the_rules(method, spatial_dims):
-    check_synthesizer(method, spatial_dims=(spatial_dims,), options=small(method, spatial_dims), workers=0)
+    check_synthesizer(method, spatial_dims=(spatial_dims,), options=small(method, spatial_dims), workers=1)
 
 
 @pytest.mark.slow

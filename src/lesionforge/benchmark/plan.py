@@ -67,7 +67,7 @@ class SynthesizerPlan(Part):
         cases: synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own`` masks, into
             each that has a lesion).
         targets: a cohort whose lesion-free scans the offline cases are drawn into, in place of the training cases.
-            They are made like these first, see :func:`~lesionforge.preprocessing.matching.match.match_cohort`.
+            They are made like these first, see :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw into the lesion-free scans among the training cases alone.
         min_volume: least volume of a lesion, in mm³ (mm² in 2D).
         selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),

@@ -17,7 +17,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.people import keep_hashes, recall_hashes
 from lesionforge.engine.base import Engine, Say
 from lesionforge.engine.local import LocalEngine
-from lesionforge.engine.pool import threads_of
+from lesionforge.engine.processes import threads_of
 from lesionforge.errors import ConfigError
 from lesionforge.files import alone_in, clear_leftovers, one_at_a_time
 

@@ -98,7 +98,6 @@ TimeBudget = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
-Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; the result does not depend on it.")]
 LoaderWorkers = Annotated[
     int | None,
     typer.Option(

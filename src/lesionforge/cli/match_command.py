@@ -20,6 +20,7 @@ from lesionforge.cli.common import (
     progress_bar,
     tell_dropped,
 )
+from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
 
 
 def match(
@@ -33,6 +34,9 @@ def match(
     role: Role = None,
     seed: Seed = 0,
     keep_column: Columns = None,
+    workers: Workers = 1,
+    engine: EngineOption = EngineChoice.LOCAL,
+    scheduler: Scheduler = None,
 ) -> None:
     """Choose lesion-free scans at the levels of another cohort and give them its intensities.
 
@@ -44,12 +48,19 @@ def match(
     from lesionforge.cli.common import read_selection
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.files import building
-    from lesionforge.preprocessing.matching.match import describe_auc, match_cohort, told_apart
+    from lesionforge.production.match import describe_auc, match_cohort, told_apart
 
     reference = read_selection(to, subjects=subjects, cases=cases, role=role, seed=seed)
+    healthy, where = read_cohort(cohort), make_engine(engine, scheduler, workers, "cpu")
     with building(out) as unfinished, progress_bar("matching") as progress:
         report = match_cohort(
-            read_cohort(cohort), reference, out=unfinished, seed=seed, columns=keep_column or (), progress=progress
+            healthy,
+            reference,
+            out=unfinished,
+            seed=seed,
+            columns=keep_column or (),
+            engine=where,
+            progress=progress,
         )
     matched = report.written.cohort
     console.print(f"{out}: {len(matched)} cases of {len(matched.subjects)} subjects; look at {out / 'match.png'}")

@@ -26,7 +26,6 @@ from lesionforge.cli.common import (
     Steps,
     Subjects,
     TimeBudget,
-    Workers,
     a_cohort,
     a_cohort_or_masks,
     a_model,
@@ -37,6 +36,7 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
+from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
 from lesionforge.healers.registry import HEALERS
 from lesionforge.masks.registry import MASK_SOURCES
@@ -216,7 +216,9 @@ def synthesize(
     ] = None,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
-    workers: Workers = 0,
+    workers: Workers = 1,
+    engine: EngineOption = EngineChoice.LOCAL,
+    scheduler: Scheduler = None,
 ) -> None:
     """Draw lesions into the scans of a cohort and write the result as a new cohort.
 
@@ -238,9 +240,11 @@ def synthesize(
         raise ConfigError(
             "--masks-role", "needs --masks-from, whose subjects it chooses from", "name that cohort, or use --role"
         )
-    if device is Device.CUDA and workers:
-        raise ConfigError("--workers", "processes cannot share the CUDA device", "use --workers 0 with --device cuda")
-    computes_on = Device.CPU if workers else device
+    where = make_engine(engine, scheduler, workers, device.value)
+    if device is Device.CUDA and where.elsewhere:
+        what = "other processes cannot use the CUDA device of this one"
+        raise ConfigError("--workers, --engine", what, "leave them out, or use --device cpu")
+    computes_on = Device.CPU if where.elsewhere else device
     drawer = load_synthesizer(model, candidate=candidate, device=computes_on.value)
     healer = None if heal is None else load_healer(heal, device=computes_on.value)
     targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
@@ -266,7 +270,7 @@ def synthesize(
             blend=blend.value,
             seed=seed,
             min_volume=min_volume,
-            workers=workers,
+            engine=where,
             healer=healer,
             lesion_free=lesion_free,
             problems=skipped,

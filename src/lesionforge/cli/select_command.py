@@ -24,6 +24,7 @@ from lesionforge.cli.common import (
     nested,
     read_selection,
 )
+from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
 from lesionforge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def select(
     settings: Settings = None,
     seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
+    workers: Workers = 1,
+    engine: EngineOption = EngineChoice.LOCAL,
+    scheduler: Scheduler = None,
 ) -> None:
     """Let every candidate of a generator draw the masks of real cases, score the images, and recommend a candidate.
 
@@ -78,6 +82,7 @@ def select(
         config=config,
         seed=seed,
         device=device.value,
+        engine=make_engine(engine, scheduler, workers, device.value),
         say=console.print,
     )
     _show(result)

@@ -37,24 +37,16 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
+from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
 from lesionforge.cli.models import training_options
 from lesionforge.cli.spoken import spoken
-from lesionforge.errors import ConfigError, LesionforgeError, one_of
+from lesionforge.errors import LesionforgeError, one_of
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_plan import HealingPlan
     from lesionforge.benchmark.plan import Plan
     from lesionforge.benchmark.study import Study
     from lesionforge.cohort.case import Cohort
-    from lesionforge.engine.base import Engine
-    from lesionforge.training.loop import Device as TorchDevice
-
-
-class EngineChoice(StrEnum):
-    """Where the jobs of a benchmark run."""
-
-    LOCAL = "local"
-    DASK = "dask"
 
 
 class BelowDice(StrEnum):
@@ -264,13 +256,9 @@ def benchmark(
             "--dry-run", help="Only estimate trainings, memory and hours on this machine; write nothing into --out."
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes; each trains one arm at a time.")] = 1,
-    engine: Annotated[EngineChoice, typer.Option(help="Where jobs run: this machine's processes, or Dask.")] = (
-        EngineChoice.LOCAL
-    ),
-    scheduler: Annotated[
-        str | None, typer.Option(help="With --engine dask: join this cluster, such as tcp://node1:8786.")
-    ] = None,
+    workers: Workers = 1,
+    engine: EngineOption = EngineChoice.LOCAL,
+    scheduler: Scheduler = None,
     list_jobs: Annotated[
         bool, typer.Option("--list-jobs", help="Only print the jobs that are known so far; --out stays untouched.")
     ] = False,
@@ -312,25 +300,11 @@ def benchmark(
     if job is not None:
         console.print(run_job(make_study(study, cohort, roles or {}, out), job))
         return
-    where = _engine(engine, scheduler, workers, study.training.device)
+    where = make_engine(engine, scheduler, workers, study.training.device)
     verdict = run_benchmark(study, cohort, out=out, roles=roles, engine=where, say=console.print, source=source)
     console.print(f"report: {out / 'report.html'}\n{verdict}")
     write_problems(out / "problems.csv", problems)
     finish(problems, out / "problems.csv")
-
-
-def _engine(engine: EngineChoice, scheduler: str | None, workers: int, device: TorchDevice) -> Engine:
-    """Return where the jobs of a benchmark run."""
-    from lesionforge.engine.dask import DaskEngine
-    from lesionforge.engine.local import LocalEngine
-    from lesionforge.engine.pool import threads_of
-
-    if scheduler is not None and engine is not EngineChoice.DASK:
-        raise ConfigError("--scheduler", "is the address of a Dask cluster", "add --engine dask")
-    threads = threads_of(workers, device)
-    if engine is EngineChoice.DASK:
-        return DaskEngine(scheduler, workers=workers, threads=threads)
-    return LocalEngine(workers, threads=threads)
 
 
 def _print_jobs(study: Study) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lesionforge.engine.job import Job, ready
 from lesionforge.errors import WorkerError
@@ -68,17 +68,30 @@ class Engine(ABC):
     ends the run: no other job begins, and those that run come to their end.
     """
 
-    @abstractmethod
-    def session(self) -> AbstractContextManager[Session]:
-        """Start the processes; they end with the block."""
+    @property
+    def elsewhere(self) -> bool:
+        """Whether jobs run in other processes, which cannot use a CUDA device that this process has begun to use."""
+        return True
 
-    def run(self, known: Known, say: Say = lambda line: None, watcher: Watcher | None = None) -> None:
+    @abstractmethod
+    def session(self, shared: tuple[Any, ...] = ()) -> AbstractContextManager[Session]:
+        """Start the processes, which end with the block; ``shared`` goes to each of them once."""
+
+    def run(
+        self,
+        known: Known,
+        say: Say = lambda line: None,
+        watcher: Watcher | None = None,
+        *,
+        shared: tuple[Any, ...] = (),
+    ) -> None:
         """Run jobs until no job is left that can begin.
 
         Args:
             known: returns all jobs that are known so far; asked again after each that was done.
             say: told what came of each job.
             watcher: told which jobs there are, and which failed.
+            shared: the leading arguments of all jobs, such as a model that all of them draw with.
 
         Raises:
             WorkerError: if a job ends without its product; or if the process of one ended twice, once all other jobs
@@ -86,7 +99,7 @@ class Engine(ABC):
             Exception: what a job raised.
         """
         begun, repeated, lost = set[str](), set[str](), dict[str, str]()
-        with self.session() as session:
+        with self.session(shared) as session:
             while True:
                 jobs = known()
                 if watcher is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lesionforge.engine.base import Engine, Outcome, Session
 from lesionforge.engine.job import Job
-from lesionforge.engine.pool import unwrapped
+from lesionforge.engine.processes import unwrapped
 from lesionforge.errors import ConfigError
 from lesionforge.training.inference import with_threads
 from lesionforge.training.quiet import quiet
@@ -44,7 +44,7 @@ class DaskEngine(Engine):
         self.scheduler, self.workers, self.threads = scheduler, workers, threads
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, shared: tuple[Any, ...] = ()) -> Iterator[Session]:
         """Join the cluster, or start one; left by an error, jobs that have not begun are taken back."""
         import dask
         from distributed import Client, LocalCluster
@@ -52,13 +52,13 @@ class DaskEngine(Engine):
         with dask.config.set(SETTINGS):
             if self.scheduler is not None:
                 with self._join(self.scheduler) as client:
-                    yield DaskSession(client, self.threads)
+                    yield DaskSession(client, self.threads, shared)
                 return
             with (
                 LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address=None) as cluster,
                 Client(cluster) as client,
             ):
-                yield DaskSession(client, self.threads)
+                yield DaskSession(client, self.threads, shared)
 
     def _join(self, scheduler: str) -> Any:
         from distributed import Client
@@ -76,21 +76,23 @@ class DaskSession(Session):
     Args:
         client: of the cluster.
         threads: that torch computes with in each job.
+        shared: the leading arguments of all jobs; each worker receives them once.
     """
 
     repeats_lost_jobs = True
 
-    def __init__(self, client: Any, threads: int) -> None:
+    def __init__(self, client: Any, threads: int, shared: tuple[Any, ...] = ()) -> None:
         from distributed import as_completed
 
         self.client, self.threads = client, threads
+        self.shared = [client.scatter(value, broadcast=True) for value in shared]
         self.jobs: dict[str, Job] = {}
         self.completed = as_completed()
 
     def submit(self, job: Job) -> None:
         """Hand a job to the scheduler."""
         self.jobs[job.name] = job
-        self.completed.add(self.client.submit(run_job, job, self.threads, key=job.name, pure=False))
+        self.completed.add(self.client.submit(run_job, job, self.threads, *self.shared, key=job.name, pure=False))
 
     def wait(self) -> Outcome:
         """Return what came of the next job that ends."""
@@ -108,8 +110,8 @@ class DaskSession(Session):
             future.release()
 
 
-def run_job(job: Job, threads: int) -> str:
+def run_job(job: Job, threads: int, *shared: Any) -> str:
     """Run a job in a Dask worker."""
     quiet()
     with with_threads(threads):
-        return unwrapped(job.run)
+        return unwrapped(job.run, *shared)

@@ -16,7 +16,7 @@ class Job:
         name: unique within a study, such as ``n8/seed0/arms/real_2000/train``.
         product: the file that exists once the work is done.
         function: does the work and returns a line that says what came of it; a function of a module.
-        arguments: of ``function``: paths and options, never arrays.
+        arguments: of ``function``, after those that all jobs of a run share: paths and options, never arrays.
         needs: names of the jobs that must be done before.
     """
 
@@ -31,9 +31,13 @@ class Job:
         """Whether the work is done."""
         return self.product.is_file()
 
-    def run(self) -> str:
-        """Do the work and return what came of it in a line."""
-        return self.function(*self.arguments)
+    def run(self, *shared: Any) -> str:
+        """Do the work and return what came of it in a line.
+
+        Args:
+            *shared: the leading arguments that all jobs of a run share.
+        """
+        return self.function(*shared, *self.arguments)
 
 
 def ready(jobs: Sequence[Job], *, begun: Collection[str] = (), lost: Collection[str] = ()) -> list[Job]:

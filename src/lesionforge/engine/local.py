@@ -9,10 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any
 
 from lesionforge.engine.base import Engine, Outcome, Session
 from lesionforge.engine.job import Job
-from lesionforge.engine.pool import start_worker, unwrapped
+from lesionforge.engine.processes import run_job, start_worker, unwrapped
 from lesionforge.training.inference import with_threads
 
 
@@ -21,20 +22,25 @@ class LocalEngine(Engine):
 
     Args:
         workers: processes; a single one is this process.
-        threads: that torch computes with in each; see :func:`~lesionforge.engine.pool.threads_of`.
+        threads: that torch computes with in each; see :func:`~lesionforge.engine.processes.threads_of`.
     """
 
     def __init__(self, workers: int = 1, *, threads: int = 1) -> None:
         self.workers, self.threads = workers, threads
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether jobs run in other processes: with two workers or more."""
+        return self.workers > 1
+
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, shared: tuple[Any, ...] = ()) -> Iterator[Session]:
         """Start the processes; left by an error or an interruption, it waits for the jobs that run."""
         if self.workers == 1:
             with with_threads(self.threads):
-                yield _Here()
+                yield _Here(shared)
             return
-        there = _There(self.workers, self.threads)
+        there = _There(self.workers, self.threads, shared)
         try:
             yield there
         finally:
@@ -42,8 +48,8 @@ class LocalEngine(Engine):
 
 
 class _Here(Session):
-    def __init__(self) -> None:
-        self.queue: deque[Job] = deque()
+    def __init__(self, shared: tuple[Any, ...]) -> None:
+        self.shared, self.queue = shared, deque[Job]()
 
     def submit(self, job: Job) -> None:
         self.queue.append(job)
@@ -51,7 +57,7 @@ class _Here(Session):
     def wait(self) -> Outcome:
         job = self.queue.popleft()
         try:
-            return Outcome(job, line=unwrapped(job.run))
+            return Outcome(job, line=unwrapped(job.run, *self.shared))
         except Exception as error:
             return Outcome(job, error=error)
 
@@ -59,8 +65,8 @@ class _Here(Session):
 class _There(Session):
     """A pool of one process for each worker, so that one that is killed takes no other's job with it."""
 
-    def __init__(self, workers: int, threads: int) -> None:
-        self.threads, self.queue = threads, deque[Job]()
+    def __init__(self, workers: int, threads: int, shared: tuple[Any, ...]) -> None:
+        self.threads, self.shared, self.queue = threads, shared, deque[Job]()
         self.idle = [self._start() for _ in range(workers)]
         self.running: dict[Future[str], tuple[Job, ProcessPoolExecutor]] = {}
 
@@ -92,11 +98,12 @@ class _There(Session):
         while self.queue and self.idle:
             job, process = self.queue.popleft(), self.idle.pop()
             try:
-                future = process.submit(unwrapped, job.run)
+                future = process.submit(run_job, job)
             except BrokenProcessPool:  # it was ended while it had nothing to do
                 process = self._start()
-                future = process.submit(unwrapped, job.run)
+                future = process.submit(run_job, job)
             self.running[future] = (job, process)
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, get_context("spawn"), start_worker, (self.threads, os.getpid()))
+        started = (self.threads, os.getpid(), self.shared)
+        return ProcessPoolExecutor(1, get_context("spawn"), start_worker, started)

@@ -16,6 +16,7 @@ from pydantic import Field
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.cases_csv import write_problems
 from lesionforge.config import MethodConfig
+from lesionforge.engine.base import Engine
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, ModelError
 from lesionforge.files import atomic, one_at_a_time, sha256_of, write_json, write_text
 from lesionforge.masks import OwnMasks
@@ -84,6 +85,7 @@ def select_candidates(
     config: SelectionConfig | None = None,
     seed: int = 0,
     device: Device = "auto",
+    engine: Engine | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Selection:
     """Score the candidates of a run and recommend one.
@@ -102,6 +104,7 @@ def select_candidates(
         config: options.
         seed: of all randomness.
         device: where to draw, train and score.
+        engine: where the candidates draw; by default in this process, on ``device``.
         say: called with a line about what is done.
 
     Raises:
@@ -119,7 +122,7 @@ def select_candidates(
     for name in digests:
         say(f"{name}: {len(cases)} masks to draw")
         model = load_synthesizer(run, candidate=name, device=device)
-        made[name] = _draw(model, cases, out / "drawn" / name, seed)
+        made[name] = _draw(model, cases, out / "drawn" / name, seed, engine)
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
         say("training of the segmentation network")
@@ -173,9 +176,9 @@ def _settings(
     }
 
 
-def _draw(model: Synthesizer, cases: Cohort, out: Path, seed: int) -> Synthesis:
+def _draw(model: Synthesizer, cases: Cohort, out: Path, seed: int, engine: Engine | None) -> Synthesis:
     blend: Blend = "full" if model.draws_whole_image else "lesion"
-    return synthesize_cohort(model, cases, OwnMasks(), out=out, blend=blend, seed=seed)
+    return synthesize_cohort(model, cases, OwnMasks(), out=out, blend=blend, seed=seed, engine=engine)
 
 
 def _drawn_by_all(cases: Cohort, made: Mapping[str, Synthesis]) -> dict[str, Cohort]:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.digest import digest_of
-from lesionforge.cohort.layouts.nnunet import case_files
-from lesionforge.cohort.provenance import read_record
-from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
-from lesionforge.engine.pool import Pool
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.engine.base import Engine
+from lesionforge.engine.job import Job
+from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
-from lesionforge.files import one_at_a_time, write_json
+from lesionforge.files import one_at_a_time, scratch
 from lesionforge.healers.base import Healer
 from lesionforge.masks import MASK_SOURCES, OwnMasks
 from lesionforge.masks.base import MaskSource
-from lesionforge.masks.mask import PlacedMask
 from lesionforge.production.blend import Blend
-from lesionforge.production.drawing import Drawing, draw_into
-from lesionforge.production.drawn_into import Target, Targets
+from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
+from lesionforge.production.drawn_into import Targets
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
-from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.training.fitted_model import FittedModel
 
+MOST_JOBS = 128
+"""Cases are drawn in at most this number of jobs."""
 Progress = Callable[[int, int], None]
 
 
@@ -47,21 +43,6 @@ class Synthesis:
     redraws: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """All that is needed to draw one case: a model, where masks come from, and where files go."""
-
-    model: Synthesizer
-    targets: Targets
-    masks: MaskSource | None
-    cohort: Cohort
-    out: Path
-    blend: Blend
-    seed: int
-    min_volume: float
-    file_ending: str
-
-
 @one_at_a_time
 def synthesize_cohort(
     model: Synthesizer,
@@ -73,11 +54,11 @@ def synthesize_cohort(
     blend: Blend = "lesion",
     seed: int = 0,
     min_volume: float = 200.0,
-    workers: int = 0,
+    engine: Engine | None = None,
     healer: Healer | None = None,
     lesion_free: bool = False,
     problems: Sequence[LesionforgeError] = (),
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Synthesis:
     """Draw ``n`` cases into the scans of ``cohort`` and write them as a cohort.
 
@@ -94,8 +75,8 @@ def synthesize_cohort(
             image that was drawn.
         seed: each case's randomness comes from it and the case's id.
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
-        workers: processes; 0 draws in this one, where the models lie, others on the CPU. On the CPU the files do not
-            depend on it.
+        engine: where cases are drawn; by default in this process, on the device of the model. Other processes draw on
+            the CPU. On a CPU the files do not depend on the engine.
         healer: removes the lesions that a scan has before another one is drawn elsewhere.
         lesion_free: draw into scans that are annotated as lesion-free alone.
         problems: errors of cases that were left out before, to be listed with the others.
@@ -123,9 +104,8 @@ def synthesize_cohort(
     elif isinstance(masks, OwnMasks):
         targets = targets.with_lesions()
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
-    n = n or len(targets)
     ending = targets.cases[0].file_ending
-    job = Job(
+    request = DrawRequest(
         model=model,
         targets=Targets(model, healer),
         masks=masks if model.needs_mask else None,
@@ -135,28 +115,15 @@ def synthesize_cohort(
         seed=seed,
         min_volume=min_volume,
         file_ending=ending,
+        n=n or len(targets),
     )
     model.check_dimensions(2 if ending == ".png" else 3)
     if not (math.isfinite(min_volume) and min_volume >= 0):
         raise ConfigError("`min_volume`", f"{min_volume} is no volume", "give 0 mm³ or more")
-    if workers < 0:
-        raise ConfigError("`workers`", f"{workers} is no number of processes", "give 0 or more")
-    claim_run_folder(out, _settings(job, n))
+    claim_run_folder(out, _settings(request))
     check_sources(out, targets)
-    written, found, redraws = [], [], 0
-    for done, outcome in enumerate(_outcomes(job, n, workers), start=1):
-        if isinstance(outcome, LesionforgeError):
-            found.append(outcome)
-        else:
-            written.append(outcome)
-            redraws += int(outcome.extra["redraws"])
-        if progress is not None:
-            progress(done, n)
-    result = replace(_empty(job), cases=tuple(written))
-    told = {str(problem) for problem in found}
-    found += [problem for problem in problems if str(problem) not in told]
-    finish_run_folder(out, result, found, file_ending=ending)
-    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)
+    outcomes = _draw_all(request, engine or LocalEngine(), progress)
+    return _result(request, outcomes, problems)
 
 
 def lesion_free_scans(cohort: Cohort) -> Cohort:
@@ -169,87 +136,6 @@ def lesion_free_scans(cohort: Cohort) -> Cohort:
     if not len(found):
         raise CohortError(cohort.name, "has no lesion-free scan to draw into", "add some, or draw into all scans")
     return found
-
-
-def draw_case(job: Job, index: int, n: int) -> Case | LesionforgeError:
-    """Draw and write case number ``index`` of ``n``, unless it is there already."""
-    source = job.cohort.cases[index * len(job.cohort) // n]
-    case_id = f"{source.case_id}_s{index:05d}"
-    record = job.out / "provenance" / f"{case_id}.json"
-    try:
-        if record.is_file():
-            facts = read_record(record, "mask_id", "redraws")
-        else:
-            facts = _draw(job, source, case_id)
-            write_json(record, facts)
-    except LesionforgeError as error:
-        return error
-    files, label = case_files(job.out, case_id, len(job.model.info.preprocessing.channels), job.file_ending)
-    return Case(
-        case_id=case_id,
-        subject_id=source.subject_id,
-        images=dict(zip(job.model.info.preprocessing.channels, files, strict=True)),
-        annotation=Annotation(facts.get("annotation", "lesion")),
-        label=label,
-        origin="synthetic",
-        source_case=source.case_id,
-        mask_id=facts["mask_id"],
-        synthesizer=job.model.method,
-        seed=job.seed,
-        parents=tuple(facts["parents"]),
-        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
-    )
-
-
-def _draw(job: Job, source: Case, case_id: str) -> dict[str, object]:
-    model = job.model
-    rng = generator(job.seed, case_id)
-    target, healer = job.targets.read(source), job.targets.healer
-    placed = _place(job, target.original, rng)
-    drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=job.blend)
-    _write(job, target, drawing, placed, case_id)
-    parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
-    if job.masks is not None:
-        parents |= job.masks.subjects
-    if healer is not None:
-        parents |= set(healer.info.training_subjects)
-    return {
-        "case_id": case_id,
-        "annotation": (Annotation.LESION if drawing.label.any() else Annotation.LESION_FREE).value,
-        "source_case": source.case_id,
-        "source_sha256": digest_of([source]),
-        "mask_id": placed.mask_id,
-        "redraws": placed.redraws,
-        "parents": sorted(parents),
-        "method": model.method,
-        "seed": job.seed,
-        "blend": job.blend,
-        **({} if healer is None else {"healed_by": healer.method}),
-    }
-
-
-def _place(job: Job, scan: Scan, rng: np.random.Generator) -> PlacedMask:
-    if job.masks is None:
-        return PlacedMask(mask=np.zeros(scan.spatial_shape, np.int16), mask_id="", subjects=frozenset(), redraws=0)
-    return job.masks.sample(scan, rng, min_volume=job.min_volume)
-
-
-def _write(job: Job, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:
-    channels = job.model.info.preprocessing.channels
-    _check_classes(drawing.label, job, placed.mask_id or case_id)
-    files, label_file = case_files(job.out, case_id, len(channels), job.file_ending)
-    for number, channel in enumerate(channels):
-        touched = drawing.touched | target.touched
-        save_edited(target.scan.case.images[channel], files[number], drawing.image[number], touched)
-    save_label(label_file, drawing.label, target.scan.file)
-
-
-def _check_classes(label: LabelArray, job: Job, where: str) -> None:
-    unknown = sorted({int(value) for value in np.unique(label)} - set(job.model.info.labels.values()))
-    if unknown:
-        raise CohortError(
-            where, f"brings the lesion class {unknown[0]}, which the model does not know", "use the model's classes"
-        )
 
 
 def _check_request(
@@ -275,49 +161,70 @@ def _check_request(
         raise ConfigError("`blend=full`", "this model draws around the mask only", "use `blend=lesion`")
 
 
-def _settings(job: Job, n: int) -> dict[str, object]:
+def _settings(request: DrawRequest) -> dict[str, object]:
     """Return all that the cases depend on, for the run's record."""
-    healer = job.targets.healer
+    healer = request.targets.healer
     return {
-        "n": n,
-        "seed": job.seed,
-        "blend": job.blend,
-        "min_volume": job.min_volume,
-        **model_settings("model", job.model),
-        "masks": None if job.masks is None else [type(job.masks).__name__, *sorted(job.masks.subjects)],
-        "masks_sha256": None if job.masks is None else job.masks.digest,
-        "targets": [case.case_id for case in job.cohort],
+        "n": request.n,
+        "seed": request.seed,
+        "blend": request.blend,
+        "min_volume": request.min_volume,
+        **model_settings("model", request.model),
+        "masks": None if request.masks is None else [type(request.masks).__name__, *sorted(request.masks.subjects)],
+        "masks_sha256": None if request.masks is None else request.masks.digest,
+        "targets": [case.case_id for case in request.cohort],
         **({} if healer is None else model_settings("healer", healer)),
     }
 
 
-def _outcomes(job: Job, n: int, workers: int) -> Iterator[Case | LesionforgeError]:
-    if workers == 0:
-        yield from (draw_case(job, index, n) for index in range(n))
-        return
-    models: list[FittedModel | MaskSource | None] = [job.model, job.masks, job.targets.healer]
+def _draw_all(request: DrawRequest, engine: Engine, progress: Progress) -> list[Case | LesionforgeError]:
+    """Draw all cases as jobs of an engine, and return each case, or the error that it could not be drawn for."""
+    models: list[FittedModel | MaskSource | None] = [request.model, request.masks, request.targets.healer]
     for model in models:
-        if model is not None:
+        if model is not None and engine.elsewhere:
             model.to("cpu")
-    with Pool(workers, threads=1, here=False, prepare=_remember, arguments=(job,)) as run:
-        size = max(1, min(16, n // workers))
-        for outcomes in run(_draw_remembered, [(range(first, min(first + size, n)), n) for first in range(0, n, size)]):
-            yield from outcomes
+    size = -(-request.n // MOST_JOBS)
+    with scratch(request.out) as folder:
+        jobs = [_job(range(first, min(first + size, request.n)), folder) for first in range(0, request.n, size)]
+        cases_done = 0
+
+        def tell(line: str) -> None:
+            nonlocal cases_done
+            before, cases_done = cases_done, sum(len(job.arguments[0]) for job in jobs if job.done)
+            if cases_done > before:
+                progress(cases_done, request.n)
+
+        engine.run(lambda: jobs, tell, shared=(request,))
+        problems = {name: error for job in jobs for name, error in read_problems(job.product).items()}
+    return [_outcome(request, index, problems) for index in range(request.n)]
 
 
-_job: list[Job] = []
+def _job(indices: range, folder: Path) -> Job:
+    product = folder / f"{indices.start:05d}.json"
+    name = f"cases {indices.start} to {indices.stop - 1}"
+    return Job(name=name, product=product, function=draw_cases, arguments=(indices, product))
 
 
-def _remember(job: Job) -> None:
-    _job[:] = [job]
+def _outcome(request: DrawRequest, index: int, problems: Mapping[str, LesionforgeError]) -> Case | LesionforgeError:
+    if (problem := problems.get(request.case_id(index))) is not None:
+        return problem
+    try:
+        return drawn_case(request, index)
+    except LesionforgeError as error:
+        return error
 
 
-def _draw_remembered(indices: Sequence[int], n: int) -> list[Case | LesionforgeError]:
-    return [draw_case(_job[0], index, n) for index in indices]
-
-
-def _empty(job: Job) -> Cohort:
-    info = job.model.info
-    return Cohort(
-        name=f"{job.cohort.name}_synthetic", channels=info.preprocessing.channels, labels=info.labels, cases=()
-    )
+def _result(
+    request: DrawRequest, outcomes: Sequence[Case | LesionforgeError], problems: Sequence[LesionforgeError]
+) -> Synthesis:
+    """Write the tables of the cohort, and return what was drawn."""
+    info = request.model.info
+    written = tuple(outcome for outcome in outcomes if isinstance(outcome, Case))
+    found = [outcome for outcome in outcomes if isinstance(outcome, LesionforgeError)]
+    told = {str(problem) for problem in found}
+    found += [problem for problem in problems if str(problem) not in told]
+    name = f"{request.cohort.name}_synthetic"
+    result = Cohort(name=name, channels=request.channels, labels=info.labels, cases=written)
+    finish_run_folder(request.out, result, found, file_ending=request.file_ending)
+    redraws = sum(int(case.extra["redraws"]) for case in written)
+    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)

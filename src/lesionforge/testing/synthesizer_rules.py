@@ -14,6 +14,7 @@ import numpy as np
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.image_file import read_stored
 from lesionforge.cohort.scan import LabelArray, load_scan
+from lesionforge.engine.local import LocalEngine
 from lesionforge.files import sha256_of
 from lesionforge.masks import Ellipsoids, MaskBank, MaskSource
 from lesionforge.preprocessing.brain.region import with_region
@@ -59,7 +60,7 @@ def check_synthesizer(
         spatial_dims: 2 tries it on slices, 3 on volumes; the option ``spatial_dims`` of a method that has it is set.
         options: of the method, such as small networks.
         training: its length and batch size; two steps on the CPU unless given.
-        workers: processes that draw beside this one, each of which takes seconds to start; 0 tries none, only that the
+        workers: processes that draw beside this one, each of which takes seconds to start; 1 tries none, only that the
             cases do not depend on their order or on the copy of the model that draws them.
 
     Raises:
@@ -84,7 +85,7 @@ def _check(trial: Trial[Synthesizer], cohorts: Mapping[int, Cohort], workers: in
             refused(partial(synthesize_cohort, model, cohort, masks, out=out), f"drawing into {dims}D scans")
             continue
         _check_drawing(model, trial.load("model"), cohort, masks)
-        _check_cohort(model, trial.load("model"), cohort, masks, out, workers if cohort is trial.cohort else 0)
+        _check_cohort(model, trial.load("model"), cohort, masks, out, workers if cohort is trial.cohort else 1)
     if model.needs_mask:
         _check_unknown_class(model, trial)
 
@@ -146,9 +147,9 @@ def _check_cohort(
         (again / "provenance" / f"{case.case_id}.json").unlink()
     synthesize_cohort(copied(loaded), cohort, masks, out=again, **options)
     rule(_digests(again) == expected, "a drawn case must not depend on the cases drawn before: its files are others")
-    if workers:
+    if workers > 1:
         there = out.with_name(f"{out.name}_there")
-        synthesize_cohort(loaded, cohort, masks, out=there, workers=workers, **options)
+        synthesize_cohort(loaded, cohort, masks, out=there, engine=LocalEngine(workers), **options)
         rule(_digests(there) == expected, f"drawn by {workers} workers, the files are others than by none")
 
 

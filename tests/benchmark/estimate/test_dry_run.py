@@ -16,7 +16,7 @@ from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.engine.local import LocalEngine
-from lesionforge.engine.pool import in_new_process
+from lesionforge.engine.processes import in_new_process
 from lesionforge.errors import ConfigError, LeakError
 from lesionforge.training.model_folder import read_info
 from tests.benchmark.healing.test_healing_study import CONTENT as HEALING

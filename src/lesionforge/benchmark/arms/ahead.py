@@ -14,7 +14,7 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
 from lesionforge.benchmark.arms.target_scans import match_targets
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
-from lesionforge.preprocessing.matching.match import FACTS
+from lesionforge.production.match import FACTS
 from lesionforge.production.select import RECOMMENDED
 
 MODEL, CASES = "model.json", "cases.csv"

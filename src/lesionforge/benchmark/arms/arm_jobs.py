@@ -64,11 +64,11 @@ def fit_synthesizer(repeat: Repeat, name: str) -> str:
 
 def draw_offline(repeat: Repeat, name: str) -> str:
     """Draw the offline cases of a fitted synthesizer."""
-    result = draw_cases(repeat, name)
+    result = offline_cases(repeat, name)
     return f"{name}, {repeat}: {len(result.cohort)} cases, {len(result.problems)} without a place"
 
 
-def draw_cases(repeat: Repeat, name: str, *, progress: Progress | None = None) -> Synthesis:
+def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done, n: None) -> Synthesis:
     """Draw the offline cases of a fitted synthesizer; ``progress`` is called after each."""
     plan, model = repeat.plan.synthesizers[name], load_fitted(repeat, name)
     return synthesize_cohort(

@@ -10,7 +10,7 @@ from lesionforge.benchmark.arms.repeats import Arms, Repeat
 from lesionforge.benchmark.report.figures.charts import arm_colours
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.preprocessing.matching.match import FACTS
+from lesionforge.production.match import FACTS
 from lesionforge.production.select import RECOMMENDED
 
 

@@ -10,7 +10,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_copy, leaving_out
 from lesionforge.errors import ConfigError
-from lesionforge.preprocessing.matching.match import FACTS, Auc, describe_auc, match_cohort, told_apart
+from lesionforge.production.match import FACTS, Auc, describe_auc, match_cohort, told_apart
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.reading import read_json
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lesionforge.benchmark.arms.arm_jobs import draw_cases, fit_mask_generator, fit_synthesizer, train
+from lesionforge.benchmark.arms.arm_jobs import fit_mask_generator, fit_synthesizer, offline_cases, train
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.repeats import Repeat
 from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SYNTHESIZER, Unit
@@ -26,7 +26,7 @@ from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Arm, Plan, SynthesizerPlan
-from lesionforge.engine.pool import in_new_process, threads_of
+from lesionforge.engine.processes import in_new_process, threads_of
 from lesionforge.errors import TrainingError
 from lesionforge.training.loop import TrainingConfig, pick_device
 from lesionforge.training.model_folder import read_info
@@ -160,7 +160,7 @@ def _images(folder: Path, training: TrainingConfig) -> int:
 def _time_cases(repeat: Repeat, name: str) -> Timing:
     """Draw a few cases and return what was measured."""
     start, ticks = perf_counter(), []
-    draw_cases(repeat, name, progress=lambda done, n: ticks.append(perf_counter()))
+    offline_cases(repeat, name, progress=lambda done, n: ticks.append(perf_counter()))
     each = statistics.median(_differences(ticks))
     memory = peak_memory(pick_device(repeat.plan.training.device))
     return Timing(seconds=each, around=ticks[0] - start, memory=memory)

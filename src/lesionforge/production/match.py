@@ -8,7 +8,7 @@ volume.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,11 +22,14 @@ from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.layouts import WriteReport, case_files, write_nnunet
 from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
+from lesionforge.engine.base import Engine
+from lesionforge.engine.job import Job
+from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import CohortError
 from lesionforge.files import claim_output, one_at_a_time, scratch, write_json
-from lesionforge.preprocessing.matching.heights import Heights, estimate_heights, stack_order
-from lesionforge.preprocessing.matching.match_sheet import match_sheet
-from lesionforge.preprocessing.matching.set_classifier import set_auc, tissue, tissue_histogram
+from lesionforge.production.matching.heights import Heights, estimate_heights, stack_order
+from lesionforge.production.matching.match_sheet import match_sheet
+from lesionforge.production.matching.set_classifier import set_auc, tissue, tissue_histogram
 from lesionforge.seeding import generator
 
 MOST_AUC = 0.6
@@ -69,6 +72,7 @@ def match_cohort(
     out: Path,
     seed: int = 0,
     columns: Collection[str] = (),
+    engine: Engine | None = None,
     progress: Progress = lambda done, total: None,
 ) -> MatchReport:
     """Write the lesion-free scans of ``cohort`` that lie at the levels of ``reference``, with its intensities.
@@ -78,11 +82,12 @@ def match_cohort(
 
     Args:
         cohort: a cohort with lesion-free scans; slices must form whole stacks, see
-            :func:`~lesionforge.preprocessing.matching.heights.stack_order`.
+            :func:`~lesionforge.production.matching.heights.stack_order`.
         reference: the annotated cases that they shall look like outside lesions: the cases to be trained on.
         out: a new folder.
         seed: seed of the classifiers, and of the partners if levels do not determine them.
         columns: further columns of ``cases.csv`` to keep.
+        engine: where intensities are changed, one subject at a time; by default in this process.
         progress: called with the number of finished cases and the total number.
 
     Raises:
@@ -100,7 +105,7 @@ def match_cohort(
     matches = _matches(healthy, reference, heights, partners)
     claim_output(out)
     with scratch(out) as temporary:
-        changed = list(_changed(matches, healthy.channels, temporary, progress))
+        changed = _changed(Changes(matches, healthy.channels, temporary), engine or LocalEngine(), progress)
         written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
@@ -221,29 +226,66 @@ def _matches(healthy: Cohort, reference: Cohort, heights: Heights | None, partne
     return found
 
 
-def _changed(matches: Sequence[Match], channels: Sequence[str], folder: Path, progress: Progress) -> Iterator[Case]:
-    """Write the images of every matched case with its partner's intensities, and yield the case with the new paths."""
-    done = 0
-    for subject in dict.fromkeys(match.case.subject_id for match in matches):
-        of_subject = [match for match in matches if match.case.subject_id == subject]
-        partners = {match.partner.case_id: match.partner for match in of_subject}
-        scans = [load_scan(match.case, channels) for match in of_subject]
-        values = _tissue_values(scans)
-        wanted = _tissue_values([load_scan(case, channels) for case in partners.values()])
-        for match, scan in zip(of_subject, scans, strict=True):
-            files, _ = case_files(folder, match.case.case_id, len(channels), match.case.file_ending)
-            head = foreground(scan.image[0])
-            for number, (channel, file) in enumerate(zip(channels, files, strict=True)):
-                image, sample = scan.image[number], (values[number], wanted[number])
-                if match.case.file_ending == ".png":
-                    changed = match_intensities(image, *sample)
-                    save_edited(match.case.images[channel], file, changed, tissue(image, head))
-                else:
-                    save_image(file, match_intensities(image, *sample, beyond="scales"), match.case.images[channel])
-            images = dict(zip(channels, files, strict=True))
-            parents = tuple(sorted({*match.case.parents, *match.partner.ancestry}))
-            yield replace(match.case, images=images, parents=parents)
-            progress(done := done + 1, len(matches))
+@dataclass(frozen=True)
+class Changes:
+    """The matches whose healthy cases get the intensities of their partners, and the folder of the changed images."""
+
+    matches: Sequence[Match]
+    channels: Sequence[str]
+    folder: Path
+
+    def files(self, case: Case) -> list[Path]:
+        """Return the files of the changed channels of a case."""
+        return case_files(self.folder, case.case_id, len(self.channels), case.file_ending)[0]
+
+    def of_subject(self, subject: str) -> list[Match]:
+        """Return the matches of a healthy subject."""
+        return [match for match in self.matches if match.case.subject_id == subject]
+
+
+def _changed(changes: Changes, engine: Engine, progress: Progress) -> list[Case]:
+    """Write the images of every matched case with its partner's intensities; return the cases with the new paths."""
+    jobs = [
+        Job(
+            name=subject,
+            product=changes.files(changes.of_subject(subject)[-1].case)[-1],
+            function=change_subject,
+            arguments=(subject,),
+        )
+        for subject in dict.fromkeys(match.case.subject_id for match in changes.matches)
+    ]
+
+    def tell(line: str) -> None:
+        done = sum(len(changes.of_subject(job.name)) for job in jobs if job.done)
+        progress(done, len(changes.matches))
+
+    engine.run(lambda: jobs, tell, shared=(changes,))
+    return [_with_changes(match, changes) for match in changes.matches]
+
+
+def _with_changes(match: Match, changes: Changes) -> Case:
+    images = dict(zip(changes.channels, changes.files(match.case), strict=True))
+    parents = tuple(sorted({*match.case.parents, *match.partner.ancestry}))
+    return replace(match.case, images=images, parents=parents)
+
+
+def change_subject(changes: Changes, subject: str) -> str:
+    """Write the images of a healthy subject's cases with the intensities of the partner's cases."""
+    of_subject, channels = changes.of_subject(subject), changes.channels
+    partners = {match.partner.case_id: match.partner for match in of_subject}
+    scans = [load_scan(match.case, channels) for match in of_subject]
+    values = _tissue_values(scans)
+    wanted = _tissue_values([load_scan(case, channels) for case in partners.values()])
+    for match, scan in zip(of_subject, scans, strict=True):
+        head = foreground(scan.image[0])
+        for number, (channel, file) in enumerate(zip(channels, changes.files(match.case), strict=True)):
+            image, sample = scan.image[number], (values[number], wanted[number])
+            if match.case.file_ending == ".png":
+                changed = match_intensities(image, *sample)
+                save_edited(match.case.images[channel], file, changed, tissue(image, head))
+            else:
+                save_image(file, match_intensities(image, *sample, beyond="scales"), match.case.images[channel])
+    return f"{subject}: {len(of_subject)} cases"
 
 
 def _tissue_values(scans: Sequence[Scan]) -> list[FloatArray]:

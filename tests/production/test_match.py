@@ -11,14 +11,16 @@ import pytest
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_image, save_image
+from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import CohortError, LeakError, OutputError
-from lesionforge.preprocessing.matching import heights as heights_module
-from lesionforge.preprocessing.matching import set_classifier
-from lesionforge.preprocessing.matching.heights import estimate_heights, look, stack_order
-from lesionforge.preprocessing.matching.match import MOST_AUC, describe_auc, match_cohort, match_intensities, told_apart
-from lesionforge.preprocessing.matching.set_classifier import set_auc, tissue
+from lesionforge.production.match import MOST_AUC, describe_auc, match_cohort, match_intensities, told_apart
+from lesionforge.production.matching import heights as heights_module
+from lesionforge.production.matching import set_classifier
+from lesionforge.production.matching.heights import estimate_heights, look, stack_order
+from lesionforge.production.matching.set_classifier import set_auc, tissue
 from tests.heads import SLICES, bleeds, stacks
 from tests.helpers import tiny_cohort
+from tests.synthesizers.folders import contents
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -193,6 +195,20 @@ def test_volumes_are_all_kept_and_get_the_intensities_alone(tmp_path):
     assert report.height_error is None
     assert set(report.auc["after"]) == {"histogram"}
     assert all(case.origin == "real" and case.parents for case in report.written.cohort)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_number_of_workers_does_not_matter(spatial_dims, healthy, reference, tmp_path):
+    if spatial_dims == 3:
+        healthy = tiny_cohort(tmp_path / "h", spatial_dims=3, n_subjects=3, n_healthy=3, cases_per_subject=2)
+        reference = tiny_cohort(tmp_path / "r", spatial_dims=3, n_subjects=2, seed=1)
+    steps = []
+    for workers in (1, 2):
+        out, engine = tmp_path / str(workers) / "out", LocalEngine(workers)
+        report = match_cohort(healthy, reference, out=out, engine=engine, progress=lambda *at: steps.append(at))
+        assert len(report.written.cohort) == steps[-1][0] == steps[-1][1]
+    assert contents(tmp_path / "1" / "out") == contents(tmp_path / "2" / "out")
 
 
 def test_what_cannot_be_matched_is_said(healthy, reference, tmp_path):

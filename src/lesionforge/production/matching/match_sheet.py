@@ -13,7 +13,7 @@ from lesionforge.cohort.inspection.contact_sheet import WINDOW_PERCENTILES
 from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.files import atomic
-from lesionforge.preprocessing.matching.set_classifier import tissue_histogram
+from lesionforge.production.matching.set_classifier import tissue_histogram
 
 Triple = tuple[Case, Case, Case]
 NAMES = ("reference", "before", "after")

@@ -1,0 +1,183 @@
+"""Drawing and writing single synthetic cases: the work of one job of a synthesis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lesionforge import errors
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
+from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.provenance import read_record
+from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
+from lesionforge.errors import CohortError, LesionforgeError
+from lesionforge.files import write_json
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.mask import PlacedMask
+from lesionforge.production.blend import Blend
+from lesionforge.production.drawing import Drawing, draw_into
+from lesionforge.production.drawn_into import Target, Targets
+from lesionforge.reading import read_json
+from lesionforge.seeding import generator
+from lesionforge.synthesizers.base import Synthesizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawRequest:
+    """All that drawing a case depends on, and where its files go.
+
+    Attributes:
+        model: the synthesizer.
+        targets: reads target scans, without their lesions if a healer removes them.
+        masks: where lesions go; ``None`` for a method that brings its own label.
+        cohort: the target scans; each is used about equally often.
+        out: the folder of the drawn cohort.
+        blend: ``"lesion"`` or ``"full"``.
+        seed: each case's randomness comes from it and the case's id.
+        min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
+        file_ending: of the images and labels.
+        n: number of cases.
+    """
+
+    model: Synthesizer
+    targets: Targets
+    masks: MaskSource | None
+    cohort: Cohort
+    out: Path
+    blend: Blend
+    seed: int
+    min_volume: float
+    file_ending: str
+    n: int
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of the drawn images."""
+        return self.model.info.preprocessing.channels
+
+    def source(self, index: int) -> Case:
+        """Return the target scan of a case."""
+        return self.cohort.cases[index * len(self.cohort) // self.n]
+
+    def case_id(self, index: int) -> str:
+        """Return the id of a case."""
+        return f"{self.source(index).case_id}_s{index:05d}"
+
+    def record(self, index: int) -> Path:
+        """Return the provenance record of a case, which is written after its images and label."""
+        return self.out / "provenance" / f"{self.case_id(index)}.json"
+
+
+def draw_cases(request: DrawRequest, indices: range, problems: Path) -> str:
+    """Draw and write cases, except those that exist, and list the errors of cases that could not be drawn.
+
+    Args:
+        request: what is drawn.
+        indices: numbers of the cases, from 0 to ``n - 1``.
+        problems: the JSON file for the errors.
+
+    Returns:
+        A line for people.
+    """
+    found = dict[str, tuple[str, ...]]()
+    for index in indices:
+        try:
+            draw_case(request, index)
+        except LesionforgeError as error:
+            found[request.case_id(index)] = (type(error).__name__, error.where, error.what, error.remedy)
+    write_json(problems, found)
+    return f"{len(indices) - len(found)} cases drawn"
+
+
+def read_problems(file: Path) -> dict[str, LesionforgeError]:
+    """Return case id → error, as :func:`draw_cases` listed them."""
+    found = read_json(file)
+    return {case_id: getattr(errors, kind)(*told) for case_id, (kind, *told) in found.items()}
+
+
+def draw_case(request: DrawRequest, index: int) -> None:
+    """Draw and write a case, unless it exists.
+
+    Raises:
+        LesionforgeError: if it cannot be drawn.
+    """
+    if not request.record(index).is_file():
+        write_json(request.record(index), _draw(request, request.source(index), request.case_id(index)))
+
+
+def drawn_case(request: DrawRequest, index: int) -> Case:
+    """Return a case that was drawn.
+
+    Raises:
+        CohortError: if its provenance record is damaged.
+    """
+    facts = read_record(request.record(index), "mask_id", "redraws")
+    case_id, source = request.case_id(index), request.source(index)
+    files, label = case_files(request.out, case_id, len(request.channels), request.file_ending)
+    return Case(
+        case_id=case_id,
+        subject_id=source.subject_id,
+        images=dict(zip(request.channels, files, strict=True)),
+        annotation=Annotation(facts.get("annotation", "lesion")),
+        label=label,
+        origin="synthetic",
+        source_case=source.case_id,
+        mask_id=facts["mask_id"],
+        synthesizer=request.model.method,
+        seed=request.seed,
+        parents=tuple(facts["parents"]),
+        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
+    )
+
+
+def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]:
+    model = request.model
+    rng = generator(request.seed, case_id)
+    target, healer = request.targets.read(source), request.targets.healer
+    placed = _place(request, target.original, rng)
+    drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend)
+    _write(request, target, drawing, placed, case_id)
+    parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
+    if request.masks is not None:
+        parents |= request.masks.subjects
+    if healer is not None:
+        parents |= set(healer.info.training_subjects)
+    return {
+        "case_id": case_id,
+        "annotation": (Annotation.LESION if drawing.label.any() else Annotation.LESION_FREE).value,
+        "source_case": source.case_id,
+        "source_sha256": digest_of([source]),
+        "mask_id": placed.mask_id,
+        "redraws": placed.redraws,
+        "parents": sorted(parents),
+        "method": model.method,
+        "seed": request.seed,
+        "blend": request.blend,
+        **({} if healer is None else {"healed_by": healer.method}),
+    }
+
+
+def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator) -> PlacedMask:
+    if request.masks is None:
+        return PlacedMask(mask=np.zeros(scan.spatial_shape, np.int16), mask_id="", subjects=frozenset(), redraws=0)
+    return request.masks.sample(scan, rng, min_volume=request.min_volume)
+
+
+def _write(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:
+    _check_classes(drawing.label, request, placed.mask_id or case_id)
+    files, label_file = case_files(request.out, case_id, len(request.channels), request.file_ending)
+    for number, channel in enumerate(request.channels):
+        touched = drawing.touched | target.touched
+        save_edited(target.scan.case.images[channel], files[number], drawing.image[number], touched)
+    save_label(label_file, drawing.label, target.scan.file)
+
+
+def _check_classes(label: LabelArray, request: DrawRequest, where: str) -> None:
+    unknown = sorted({int(value) for value in np.unique(label)} - set(request.model.info.labels.values()))
+    if unknown:
+        raise CohortError(
+            where, f"brings the lesion class {unknown[0]}, which the model does not know", "use the model's classes"
+        )
