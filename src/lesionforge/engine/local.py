@@ -1,4 +1,4 @@
-"""The engine of this machine: its processes."""
+"""The local engine: runs jobs in processes on this machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lesionforge.training.inference import with_threads
 
 
 class LocalEngine(Engine):
-    """Runs jobs in this process, or in ``workers`` others that share the cores.
+    """Runs jobs in this process, or in several worker processes that share the CPU cores.
 
     Args:
-        workers: processes; a single one is this process.
-        threads: that torch computes with in each; see :func:`~lesionforge.engine.pool.threads_of`.
+        workers: number of processes; with 1, jobs run in this process.
+        threads: number of torch threads per process; see :func:`~lesionforge.engine.pool.threads_of`.
     """
 
     def __init__(self, workers: int = 1, *, threads: int = 1) -> None:
@@ -29,7 +29,7 @@ class LocalEngine(Engine):
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Start the processes; left by an error or an interruption, it waits for the jobs that run."""
+        """Start the processes; if the block ends with an error or an interrupt, wait for the running jobs."""
         if self.workers == 1:
             with with_threads(self.threads):
                 yield _Here()
@@ -57,7 +57,7 @@ class _Here(Session):
 
 
 class _There(Session):
-    """A pool of one process for each worker, so that one that is killed takes no other's job with it."""
+    """One single-process pool per worker, so that a killed process loses only its own job."""
 
     def __init__(self, workers: int, threads: int) -> None:
         self.threads, self.queue = threads, deque[Job]()
@@ -93,7 +93,7 @@ class _There(Session):
             job, process = self.queue.popleft(), self.idle.pop()
             try:
                 future = process.submit(unwrapped, job.run)
-            except BrokenProcessPool:  # it was ended while it had nothing to do
+            except BrokenProcessPool:  # the process was killed while idle
                 process = self._start()
                 future = process.submit(unwrapped, job.run)
             self.running[future] = (job, process)
