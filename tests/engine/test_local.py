@@ -176,7 +176,7 @@ def test_a_job_whose_worker_is_killed_is_repeated_once_and_then_named_and_the_ot
         *diamonds(tmp_path),
     ]
     said = []
-    with pytest.raises(WorkerError, match=r"worker processes: always was ended from outside, twice") as caught:
+    with pytest.raises(WorkerError, match=r"worker processes: always was killed, twice") as caught:
         LocalEngine(2).run(lambda: jobs, said.append)
     assert "the same command resumes the run" in str(caught.value)
     assert "once was" not in str(caught.value)
@@ -184,7 +184,7 @@ def test_a_job_whose_worker_is_killed_is_repeated_once_and_then_named_and_the_ot
     assert {one.name for one in jobs if not one.done} == {"always", "after_always"}
     others = [one.name for one in jobs if one.name not in ("once", "always", "after_always")]
     assert sorted(begun(tmp_path)) == sorted([*["once", "always"] * 2, *others])
-    repeated = [f"{name}: was ended from outside; it is repeated once" for name in ("once", "always")]
+    repeated = [f"{name}: was killed; it is repeated once" for name in ("once", "always")]
     assert sorted(said) == sorted([*repeated, *(f"{name}: done" for name in ["once", *others])])
 
 

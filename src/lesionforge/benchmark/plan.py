@@ -32,7 +32,7 @@ class Part(Options):
 
 
 class MaskGeneratorPlan(Part):
-    """A generator of lesion masks that is trained anew for each seed.
+    """A generator of lesion masks that is trained separately for each seed.
 
     Attributes:
         masks: folder of label maps in MNI space to train on, without those of held-out subjects; by default the lesions
@@ -55,7 +55,7 @@ class MaskGeneratorPlan(Part):
 
 
 class SynthesizerPlan(Part):
-    """A synthesizer that is fitted anew for each seed, on the training subjects.
+    """A synthesizer that is fitted separately for each seed, on the training subjects.
 
     Attributes:
         method: name of the method, a key of ``SYNTHESIZERS``.
@@ -115,9 +115,9 @@ class Arm(Part):
         synthesizer: name of one of the plan's synthesizers, or ``None``.
         use: ``offline`` adds a synthetic cohort written beforehand; ``on_the_fly`` draws lesions into the real items
             during training.
-        share: share of every batch that is synthetic, 0.5 unless given. With ``on_the_fly``, only ``lesion_share`` of
+        share: share of every batch that is synthetic, 0.5 by default. With ``on_the_fly``, only ``lesion_share`` of
             these items receive a lesion, that is ``share × lesion_share`` of all items.
-        real: number (or share) of the real training subjects that this arm trains on, all unless given; the synthesizer
+        real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
             is always fitted on all of them.
         finetune: share of the training steps, at the end, that use real cases only, after steps on synthetic cases
             only; ``None`` mixes both from the first step. Arms that differ only in ``real`` share the steps on
@@ -211,7 +211,7 @@ class Control(Part):
     """Guards against undertrained arms: at each size, training one arm for twice the steps must no longer improve it.
 
     Attributes:
-        arm: name of the arm to check; the baseline unless given.
+        arm: name of the arm to check; the baseline by default.
         tolerance: gain in the primary score on development subjects, in the unit that reports show, below which the arm
             counts as fully trained.
         max_steps: maximum number of steps of any arm.
@@ -235,7 +235,7 @@ class Tune(Part):
         batch_size: factors of the plan's batch size to try.
         number: training-set size at which to search; the result is used for all sizes. By default each size has its own
             search.
-        seeds: number of the plan's seeds, counted from the first, used for each trial; all unless given.
+        seeds: number of the plan's seeds, counted from the first, used for each trial; all by default.
     """
 
     augment: tuple[str, ...] = ("none", "classical", "ct")
@@ -250,10 +250,10 @@ class Plan(Part):
 
     Attributes:
         name: title of the report.
-        channels: image channels; all channels of the cohort unless given.
+        channels: image channels; all channels of the cohort by default.
         subjects: the split into training, development and test subjects.
         spacing: voxel spacing in mm per axis at which synthesizers and networks work; the median of the training cases
-            unless given. Scores are computed on the original grids of the scans.
+            by default. Scores are computed on the original grids of the scans.
         intensity: intensity normalisation for synthesizers and networks, see :class:`~lesionforge.config.ScanConfig`.
         task: the segmentation network; its augmentation is set per arm.
         training: training steps, batch size and device of every arm; the seeds are those of the plan.

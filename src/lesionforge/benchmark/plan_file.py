@@ -26,7 +26,7 @@ def plan_content(path: Path, *, scale: str | None = None, changes: Mapping[str, 
         raise ConfigError(path, "there is no such plan", f"name a YAML file, or a preset: {', '.join(PRESETS)}")
     content = read_yaml(path, fault=ConfigError)
     if not isinstance(content, dict):
-        raise ConfigError(path, "holds no plan", "write `arms:` and `baseline:`, or `methods:`")
+        raise ConfigError(path, "is not a plan", "write `arms:` and `baseline:`, or `methods:`")
     if scale is not None:
         scales = content.get("scales") or {}
         if scale not in scales:

@@ -104,7 +104,7 @@ class DaskSession(Session):
         try:
             return Outcome(job, line=future.result())
         except KilledWorker:
-            return Outcome(job, lost="was ended from outside")
+            return Outcome(job, lost="was killed")
         except Exception as error:
             return Outcome(job, error=error)
         finally:

@@ -76,7 +76,7 @@ class _There(Session):
         except BrokenProcessPool:
             process.shutdown()
             process = self._start()
-            outcome = Outcome(job, lost="was ended from outside")
+            outcome = Outcome(job, lost="was killed")
         except Exception as error:
             outcome = Outcome(job, error=error)
         self.idle.append(process)

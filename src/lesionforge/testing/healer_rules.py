@@ -49,7 +49,7 @@ def check_healer(
         method: the class, or its name in :data:`~lesionforge.HEALERS`.
         spatial_dims: 2 tests slices, 3 tests volumes; sets the method's option ``spatial_dims`` if it has one.
         options: options of the method, such as small networks.
-        training: training length and batch size; two steps on the CPU unless given.
+        training: training length and batch size; two steps on the CPU by default.
 
     Raises:
         AssertionError: naming the broken rule.

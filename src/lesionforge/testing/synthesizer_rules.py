@@ -59,7 +59,7 @@ def check_synthesizer(
         method: the class, or its name in :data:`~lesionforge.SYNTHESIZERS`.
         spatial_dims: 2 tests slices, 3 tests volumes; sets the method's option ``spatial_dims`` if it has one.
         options: options of the method, such as small networks.
-        training: training length and batch size; two steps on the CPU unless given.
+        training: training length and batch size; two steps on the CPU by default.
         workers: number of worker processes to test; each takes seconds to start. With 0, no processes are tested, only
             that cases depend neither on their order nor on the copy of the model that draws them.
 

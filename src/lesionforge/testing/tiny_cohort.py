@@ -56,8 +56,8 @@ def tiny_cohort(
         n_unknown: number of subjects without annotation.
         cases_per_subject: number of cases per subject.
         missing: case id → channels whose file is a placeholder, listed in ``missing_channels``.
-        shape: number of voxels per axis; 64×64 or 32×32×16 unless given.
-        affine: affine of the NIfTI files; 2 mm voxels without rotation unless given.
+        shape: number of voxels per axis; 64×64 or 32×32×16 by default.
+        affine: affine of the NIfTI files; 2 mm voxels without rotation by default.
         anatomy: also write ``anatomyTr`` with label maps: 0 outside, 1 outer rim of the brain, 2 inner brain.
         name: name of the cohort.
         seed: seed of the simulation.

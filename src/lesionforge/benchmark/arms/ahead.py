@@ -78,7 +78,7 @@ class Ahead:
         return [*drawn, self._job(training.pretraining_folder / MODEL, arm_jobs.pretrain, training, needs=drawn)]
 
     def _synthesizer(self, repeat: Repeat, name: str, *, offline: bool) -> list[str]:
-        """Add the jobs of a synthesizer and return those that drawing, or reading its offline cases, needs."""
+        """Add a synthesizer's jobs; return those needed before it can draw, or before its offline cases exist."""
         plan = self.study.plan.synthesizers[name]
         needs = [self._job(repeat.model_folder(name) / MODEL, arm_jobs.fit_synthesizer, repeat, name)]
         if plan.selection is not None:

@@ -31,7 +31,7 @@ def load_fitted(repeat: Repeat, name: str, *, device: Device | None = None) -> S
     Args:
         repeat: training-set size and seed that it was fitted for.
         name: name of the synthesizer.
-        device: device to draw on; that of the plan unless given.
+        device: device to draw on; that of the plan by default.
     """
     candidate = None
     if repeat.plan.synthesizers[name].selection is not None:

@@ -24,7 +24,7 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
     Args:
         repeat: provides the training subjects whose masks are used.
         plan: the synthesizer's part of the plan.
-        device: device of a mask generator; that of the plan unless given.
+        device: device of a mask generator; that of the plan by default.
     """
     device = device or repeat.plan.training.device
     if plan.mask_generator is not None:

@@ -85,7 +85,7 @@ def _in_new_process(study: ArmStudy | HealingStudy, workers: int, unit: Unit) ->
         timing: Timing = in_new_process(time_unit, study, unit, threads=threads_of(workers, study.plan.training.device))
     except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
         what = "a training step was killed, most likely because memory ran out"
-        remedy = "take a smaller batch_size, roi_size or width, or another machine"
+        remedy = "use a smaller batch_size, roi_size or width, or another machine"
         raise TrainingError(unit.name, what, remedy) from error
     return timing
 

@@ -29,7 +29,7 @@ class FPrePlan(Part):
 
 
 class HealerPlan(Part):
-    """A method that is trained anew for each seed.
+    """A method that is trained separately for each seed.
 
     Attributes:
         method: name of the method, a key of ``HEALERS``.
@@ -45,12 +45,12 @@ class HealingPlan(Part):
 
     Attributes:
         name: title of the report.
-        channels: image channels; all channels of the cohort unless given.
+        channels: image channels; all channels of the cohort by default.
         subjects: the split into training and test subjects.
         f_pre: the segmentation network that looks for lesions in healed scans, trained on the same subjects as the
             methods.
         training: training steps, batch size and device of every method; the seeds are those of the plan.
-        seeds: seeds; each trains every method anew.
+        seeds: seeds; each trains every method separately.
         fraction: central fraction of the head's height from which slices of volumes are used for training and scoring.
         options: options of every method; a method's own options take precedence.
         methods: name → method to train.
@@ -83,12 +83,12 @@ class HealingPlan(Part):
     def _methods_fit(self) -> Self:
         for name in self.baselines:
             if name not in self.methods:
-                raise ValueError(f"{name!r} is no method: the methods are {', '.join(self.methods)}")
+                raise ValueError(f"{name!r} is not a method: the methods are {', '.join(self.methods)}")
         for name, plan in self.methods.items():
             if not re.fullmatch(NAME, name) or name in REFERENCES:
                 raise ValueError(f"{name!r} cannot be a name: use letters, digits, _, -, + and . only")
             if plan.method not in HEALERS:
-                raise ValueError(f"{plan.method!r} removes no lesions: choose from {', '.join(HEALERS)}")
+                raise ValueError(f"{plan.method!r} is not a method that removes lesions: choose from {', '.join(HEALERS)}")
             try:
                 parse_options(HEALERS[plan.method].Config, self.options_of(name))
             except ConfigError as error:

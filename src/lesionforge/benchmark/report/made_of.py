@@ -77,7 +77,7 @@ class RunRecord:
         hashes = _cohort_hash(cohort, earlier.get("cohort", {}))
         if earlier and hashes["sha256"] != earlier["cohort"]["sha256"]:
             what = "holds the results of this plan on a cohort with other images or labels"
-            raise OutputError(out, what, "name a new folder, or take that cohort")
+            raise OutputError(out, what, "name a new folder, or use that cohort")
         self.content: dict[str, Any] = {
             "schema_version": 1,
             "plan": {"name": source.plan, "scale": source.scale, "changes": dict(source.changes)},
@@ -168,12 +168,12 @@ def _timing(folder: Path) -> tuple[int, float]:
     Raises:
         CohortError: if the file is damaged.
     """
-    path, remedy = folder / TIMING, "delete it: it holds nothing but how long training took"
+    path, remedy = folder / TIMING, "delete it: it only records how long training took"
     content = _read_record(path, remedy) or {"steps": 0, "seconds": 0.0}
     try:
         return int(content["steps"]), float(content["seconds"])
     except (LookupError, TypeError, ValueError) as error:
-        raise CohortError(path, "does not say steps and seconds", remedy) from error
+        raise CohortError(path, "lacks steps or seconds", remedy) from error
 
 
 def _read_record(path: Path, remedy: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _read_record(path: Path, remedy: str) -> dict[str, Any]:
     """
     content = read_json(path, remedy=remedy) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise CohortError(path, "is no record of a study", remedy)
+        raise CohortError(path, "is not a record of a study", remedy)
     return content
 
 

@@ -43,7 +43,7 @@ def read_log(path: Path) -> pd.DataFrame | None:
     try:
         return read_frame(path).drop(columns="epoch").groupby("step").last()
     except KeyError as error:
-        raise ConfigError(path, f"is no training log ({error})", "train again") from error
+        raise ConfigError(path, f"is not a training log ({error})", "train again") from error
 
 
 def smoothed(values: pd.Series[float]) -> pd.Series[float]:

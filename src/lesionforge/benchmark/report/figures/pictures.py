@@ -33,7 +33,7 @@ class Example(TypedDict):
         truth: ``(row, column)`` lesion classes.
         predictions: arm → ``(row, column)`` lesion classes.
         title: title, for instance the case and slice.
-        aspect: pixel height divided by pixel width, 1 unless given.
+        aspect: pixel height divided by pixel width, 1 by default.
         notes: arm → score of the whole case, shown above the arm's panel.
     """
 
