@@ -88,7 +88,7 @@ class HealingPlan(Part):
             if not re.fullmatch(NAME, name) or name in REFERENCES:
                 raise ValueError(f"{name!r} cannot be a name: use letters, digits, _, -, + and . only")
             if plan.method not in HEALERS:
-                raise ValueError(f"{plan.method!r} is not a method that removes lesions: choose from {', '.join(HEALERS)}")
+                raise ValueError(f"{plan.method!r} does not remove lesions: choose from {', '.join(HEALERS)}")
             try:
                 parse_options(HEALERS[plan.method].Config, self.options_of(name))
             except ConfigError as error:
