@@ -35,8 +35,8 @@ class MaskGeneratorPlan(Part):
     """A generator of lesion masks that is trained separately for each seed.
 
     Attributes:
-        masks: folder of label maps in MNI space to train on, without those of held-out subjects; by default the lesions
-            of the training subjects.
+        masks: folder of label maps in MNI space to train on, from which masks of held-out subjects are left out; by
+            default the lesions of the training subjects.
         options: options of the generator.
         training: training length and batch size; the seed is that of the run.
     """
