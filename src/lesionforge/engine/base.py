@@ -120,4 +120,4 @@ def _check_product(job: Job) -> None:
     """Check that a finished job wrote its product; without it, the job would be started again and again."""
     if not job.done:
         what = f"is missing, although {job.name}, which writes it, has finished"
-        raise WorkerError(job.product, what, "stop other processes that use this folder; the same command resumes the run")
+        raise WorkerError(job.product, what, "stop other processes in this folder; the same command resumes the run")
