@@ -152,8 +152,8 @@ def test_a_mistake_is_told_with_file_place_and_remedy(tmp_path, changes, what):
     ("content", "what"),
     [
         ("arms: [", "is not YAML"),
-        ("just words", "holds no plan"),
-        ("", "holds no plan"),
+        ("just words", "is not a plan"),
+        ("", "is not a plan"),
         (yaml.safe_dump({"baseline": "real"}), "arms: is missing"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_job_that_kills_every_worker_is_reported_and_the_others_go_on(tmp_path
         Job(name="lost", product=lost, function=die),
         Job(name="other", product=other, function=write, arguments=(other, "b")),
     ]
-    with pytest.raises(WorkerError, match="lost was ended from outside"):
+    with pytest.raises(WorkerError, match="lost was killed"):
         DaskEngine(workers=2).run(lambda: jobs)
     assert other.read_text() == "b"
 

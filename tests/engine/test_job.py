@@ -71,7 +71,7 @@ def test_the_order_is_that_in_which_the_jobs_are_known(jobs):
 def test_a_need_that_is_no_job_is_told_even_of_a_job_that_is_done(tmp_path):
     stray = job(tmp_path, "a", write, needs=["b"])
     for _ in range(2):
-        with pytest.raises(ValueError, match="a needs b, which is no job"):
+        with pytest.raises(ValueError, match="a needs b, which is not a known job"):
             ready([stray])
         stray.run()
 

@@ -187,15 +187,15 @@ def test_a_job_whose_worker_is_killed_is_repeated_once_and_then_named_and_the_ot
         *diamonds(tmp_path),
     ]
     said = []
-    with pytest.raises(WorkerError, match=r"worker processes: always was ended from outside, twice") as caught:
+    with pytest.raises(WorkerError, match=r"worker processes: always was killed, twice") as caught:
         LocalEngine(2).run(lambda: jobs, said.append)
-    assert "the same command goes on where it was" in str(caught.value)
+    assert "the same command resumes the run" in str(caught.value)
     assert "once was" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {one.name for one in jobs if not one.done} == {"always", "after_always"}
     others = [one.name for one in jobs if one.name not in ("once", "always", "after_always")]
     assert sorted(begun(tmp_path)) == sorted([*["once", "always"] * 2, *others])
-    repeated = [f"{name}: was ended from outside; it is repeated once" for name in ("once", "always")]
+    repeated = [f"{name}: was killed; it is repeated once" for name in ("once", "always")]
     assert sorted(said) == sorted([*repeated, *(f"{name}: done" for name in ["once", *others])])
 
 
@@ -213,12 +213,12 @@ def test_a_worker_that_is_killed_while_it_has_nothing_to_do_takes_no_job_with_it
 
 def test_a_job_that_ends_without_its_product_is_told_and_not_begun_again(tmp_path):
     jobs = [job(tmp_path, "idle", write_nothing), job(tmp_path, "after", write, needs=["idle"])]
-    with pytest.raises(WorkerError, match="idle: is not there, although idle, which writes it, came to its end"):
+    with pytest.raises(WorkerError, match="idle: is missing, although idle, which writes it, has finished"):
         run(jobs, LocalEngine())
     assert begun(tmp_path) == []
 
 
 def test_a_need_that_is_no_job_ends_the_run_before_anything_begins(tmp_path):
-    with pytest.raises(ValueError, match="a needs b, which is no job"):
+    with pytest.raises(ValueError, match="a needs b, which is not a known job"):
         run([job(tmp_path, "a", write, needs=["b"]), job(tmp_path, "c", write)], LocalEngine())
     assert begun(tmp_path) == []

@@ -230,7 +230,7 @@ class UnknownClass(TransformedCopy):
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        (BesideTheMask, "image changes further than margin_mm"),
+        (BesideTheMask, "image changes more than margin_mm"),
         (OtherLabel, "label must be exact: the mask where"),
         (NoLabel, "must return a label on the sample's grid"),
         (DrawsNothing, "every case must be drawn with its whole label"),
@@ -248,7 +248,7 @@ class UnknownClass(TransformedCopy):
         (OtherName, "info.method is 'copy_paste', but the class's method is 'broken'"),
         (FitsAtRandom, "two fits with the same seed gave different models"),
         (TakesAnything, "unknown option must be refused"),
-        (Crashes, "no file of must raise a LesionforgeError, .* not KeyError"),
+        (Crashes, "no file must raise a LesionforgeError, .* not KeyError"),
         (CrashesAtUnknownClasses, "class that the model does not know must raise a LesionforgeError"),
         (TakesOtherDimensions, "drawing into 3D scans must be refused"),
         (LabelElsewhere, "may change only where the image does"),
@@ -272,7 +272,7 @@ def test_another_drawing_in_workers_is_caught(monkeypatch):
     monkeypatch.setenv("HERE", "")
     check_synthesizer(InWorkers, spatial_dims=(2,), workers=1)
     monkeypatch.setattr(os, "environ", {**os.environ, "HERE": "yes"})
-    with pytest.raises(AssertionError, match="drawn by 1 workers, the files are others"):
+    with pytest.raises(AssertionError, match="drawn by 1 workers, the files differ"):
         check_synthesizer(InWorkers, spatial_dims=(2,), workers=1)
 
 
@@ -358,8 +358,8 @@ class HealsWithoutHealthy(BrokenHealer):
         (ReadsTheLabel, "must not read the label"),
         (HealsInPlace, "must not change the sample"),
         (HealsAtRandom, "same scan, same bytes"),
-        (PromisesLesions, "pathology exactly if finds_lesions"),
-        (PromisesReconstructions, "reconstruction exactly if reconstructs"),
+        (PromisesLesions, "pathology if and only if finds_lesions"),
+        (PromisesReconstructions, "reconstruction if and only if reconstructs"),
         (BadPathology, "from 0 to 1"),
         (SmallImage, "must return an image of shape"),
         (HealsWithoutHealthy, "fitting without lesion-free scans must be refused"),
@@ -474,11 +474,11 @@ class NoPlace(BrokenMasks):
     ("source", "sentence"),
     [
         (Everywhere, "inside the region"),
-        (OnLesions, "on a lesion that is there already"),
+        (OnLesions, "on an existing lesion"),
         (OffGrid, "must lie on the scan's grid"),
         (Floats, "integer classes"),
         (Empty, "must not be empty"),
-        (OtherClasses, "classes of the cohort alone"),
+        (OtherClasses, "only classes of the cohort"),
         (TooSmall, "min_volume was 20"),
         (NeverGivesUp, "must raise a PlacementError$"),
         (NoPlace, "PlacementError, not ConfigError"),

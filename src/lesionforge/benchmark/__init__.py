@@ -1,1 +1,1 @@
-"""Arms × fractions × seeds, and the report."""
+"""Benchmarks: train arms at several training-set sizes and seeds, and write a report."""

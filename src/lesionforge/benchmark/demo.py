@@ -1,4 +1,4 @@
-"""The whole way once, on the built-in cohort."""
+"""A complete benchmark on the built-in simulated cohort."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def run_demo(
 ) -> str:
     """Simulate a cohort, run the preset ``demo`` on it, and return the verdict.
 
-    A demo that was stopped goes on when it is started again on the same folder.
+    To resume an interrupted demo, start it again with the same folder.
 
     Args:
-        out: the folder for everything.
-        seed: of the cohort; the benchmark's seeds are in its plan.
-        workers: processes.
-        say: told what is done and where it lies.
-        command: the command line, for the report.
+        out: folder for all output.
+        seed: seed of the simulated cohort; the plan sets the benchmark's own seeds.
+        workers: number of processes.
+        say: called with one line per step, naming the files it wrote.
+        command: command line to show in the report.
     """
     start = time.monotonic()
     folder = out / "Dataset001_Simulated"

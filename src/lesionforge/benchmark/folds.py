@@ -1,4 +1,4 @@
-"""Cross-validation: a plan of arms in each fold of the subjects, and one report of all of them."""
+"""Cross-validation: a plan of arms run in every fold of the subjects, with one report over all folds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from lesionforge.reading import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class FoldStudy(Study):
-    """A plan of arms with every fold as the test set in turn.
+    """A cross-validated plan of arms: each fold is the test set once.
 
-    Each fold is a study of its own in ``out/fold0`` …, with its report and figures; ``out`` holds the scores of all
-    cases and their report.
+    Each fold is a study of its own in ``out/fold0`` …, with its own report and figures. ``out`` holds the scores of all
+    cases and the report over all folds.
 
     Attributes:
-        plan: whose ``subjects`` name a number of folds.
-        of_folds: name → the study of the fold.
+        plan: the plan; its ``subjects.folds`` is set.
+        of_folds: fold name → study of that fold.
     """
 
     plan: Plan
@@ -39,7 +39,7 @@ class FoldStudy(Study):
 
     @classmethod
     def make(cls, plan: Plan, cohort: Cohort, out: Path) -> Self:
-        """Make the folds; every annotated subject is tested on once.
+        """Create the study of each fold; every annotated subject is a test subject in exactly one fold.
 
         Raises:
             ConfigError: if there are fewer subjects than folds.
@@ -50,7 +50,7 @@ class FoldStudy(Study):
 
     @property
     def folds(self) -> dict[str, Study]:
-        """Name → the study of each fold."""
+        """Fold name → study of that fold."""
         return dict(self.of_folds)
 
     @property
@@ -65,19 +65,19 @@ class FoldStudy(Study):
 
     @property
     def test(self) -> Cohort:
-        """All cases: each is scored in one of the folds."""
+        """All cases; each is scored in one fold."""
         first, *_ = self.disjoint.values()
         return first.with_cases([case for test in self.disjoint.values() for case in test])
 
     def jobs(self, say: Say = lambda line: None) -> list[Job]:
-        """Return the jobs of all folds; those of one fold wait for none of another."""
+        """Return the jobs of all folds; the folds do not depend on each other."""
         jobs = []
         for name, fold in self.of_folds.items():
             jobs += [_under(name, job) for job in fold.jobs(lambda line, name=name: say(f"{name}: {line}"))]  # type: ignore[misc]
         return jobs
 
     def collect(self) -> None:
-        """Write ``results.csv`` and ``reference.csv`` of all folds."""
+        """Write ``results.csv`` and ``reference.csv`` with the rows of all folds."""
         for table in ("results.csv", REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
@@ -103,12 +103,12 @@ class FoldStudy(Study):
 
 
 def _under(folder: str, job: Job) -> Job:
-    """Return a job under the name that it has in the study of all folds."""
+    """Return a fold's job under its name in the cross-validated study."""
     return replace(job, name=f"{folder}/{job.name}", needs=tuple(f"{folder}/{name}" for name in job.needs))
 
 
 def plans_of_folds(plan: Plan) -> dict[str, Plan]:
-    """Return the name of each fold and its plan."""
+    """Return fold name → plan of that fold."""
     assert plan.subjects.folds is not None
     return {
         f"fold{fold}": plan.model_copy(update={"subjects": plan.subjects.model_copy(update={"fold": fold})})

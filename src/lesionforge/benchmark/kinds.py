@@ -1,4 +1,4 @@
-"""The two kinds of study: what helps a segmentation network, and which method removes lesions."""
+"""The two kinds of plan: for arms (does synthetic data help segmentation?) and for methods that remove lesions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lesionforge.config import parse_options
 def source_of(
     path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None, command: str | None = None
 ) -> Source:
-    """Return where a plan comes from, for its report."""
+    """Return the origin of a plan, for its report."""
     content = plan_content(path, scale=scale, changes=changes)
     differs = changed_options(plan_content(path, scale=scale), content)
     name = path.stem if path in PRESETS.values() else path.name
@@ -24,15 +24,15 @@ def source_of(
 
 
 def study_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan | HealingPlan:
-    """Read a plan: a :class:`HealingPlan` if it has ``methods``, else a :class:`Plan`.
+    """Read a plan file: a :class:`HealingPlan` if it has ``methods``, else a :class:`Plan`.
 
     Args:
-        path: the plan.
-        scale: one of its scales.
-        changes: laid over that.
+        path: the plan file.
+        scale: name of one of the plan's scales; its changes are applied first.
+        changes: further changes, applied after those of the scale.
 
     Raises:
-        ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
+        ConfigError: if the file is missing or is not a plan, an option is unknown, or the scale does not exist.
     """
     content = plan_content(path, scale=scale, changes=changes)
     if "methods" in content:

@@ -1,4 +1,4 @@
-"""The plan of a benchmark: what is compared, on whom, and with how much training."""
+"""The plan of a benchmark: which arms are compared, on which subjects, and with how much training."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from lesionforge.tasks.registry import TASKS
 from lesionforge.training.loop import TrainingConfig
 
 SYNTHETIC_SHARE = 0.5
-"""Of every batch, unless an arm says otherwise."""
+"""Share of every batch that is synthetic, unless an arm sets its own."""
 NAME = r"[\w.+-]+"
-"""Of whatever has a folder of its own."""
+"""Pattern for names of arms, synthesizers, mask generators and methods, which become folder names."""
 
 
 class Part(Options):
-    """A part of a plan."""
+    """Base class of the parts of a plan."""
 
 
 class MaskGeneratorPlan(Part):
-    """A generator of lesion masks that is fitted anew for each seed.
+    """A generator of lesion masks that is trained separately for each seed.
 
     Attributes:
-        masks: a folder of label maps in MNI space, those of held-out people left out; the training subjects' own
-            lesions unless given.
-        options: the generator's own.
-        training: length and batch size; the seed is the run's.
+        masks: folder of label maps in MNI space to train on, from which masks of held-out subjects are left out; by
+            default the lesions of the training subjects.
+        options: options of the generator.
+        training: training length and batch size; the seed is that of the run.
     """
 
     masks: Path | None = None
@@ -55,23 +55,25 @@ class MaskGeneratorPlan(Part):
 
 
 class SynthesizerPlan(Part):
-    """A synthesizer that is fitted anew for each seed, on the training subjects of the arm.
+    """A synthesizer that is fitted separately for each seed, on the training subjects.
 
     Attributes:
-        method: name in the dictionary of synthesizers.
-        options: the method's own.
-        training: length and batch size; the seed is the run's.
-        masks: ``bank``, ``edited`` or ``ellipsoids``, made from the training subjects; ``own``, the lesion of each
-            scan drawn anew, for offline use; or ``gan:NAME``, one of the plan's mask generators, for volumes.
+        method: name of the method, a key of ``SYNTHESIZERS``.
+        options: options of the method.
+        training: training length and batch size; the seed is that of the run.
+        masks: mask source: ``bank``, ``edited`` or ``ellipsoids``, built from the training subjects; ``own``, which
+            redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask generators, for
+            volumes.
         blend: ``lesion`` or ``full``.
-        cases: synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own`` masks, into
-            each that has a lesion).
-        targets: a cohort whose lesion-free scans the offline cases are drawn into, in place of the training cases.
-            They are made like these first, see :func:`~lesionforge.production.match.match_cohort`.
-        lesion_free: draw into the lesion-free scans among the training cases alone.
-        min_volume: least volume of a lesion, in mm³ (mm² in 2D).
-        selection: options of the choice among the generators that were kept on the way (the method's ``candidates``),
-            made on the training subjects alone; ``None`` takes the last.
+        cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
+            masks, into each scan that has a lesion).
+        targets: folder of a cohort; its lesion-free scans, instead of the training cases, receive the offline lesions.
+            They are first matched to the training cases, see
+            :func:`~lesionforge.production.match.match_cohort`.
+        lesion_free: draw only into the lesion-free scans among the training cases.
+        min_volume: minimum volume of a lesion, in mm³ (mm² in 2D).
+        selection: options for selecting one of the generators saved during training (the method's ``candidates``),
+            using only training subjects; ``None`` takes the last one.
     """
 
     method: str
@@ -87,7 +89,7 @@ class SynthesizerPlan(Part):
 
     @property
     def mask_generator(self) -> str | None:
-        """The name of the mask generator, if one says where lesions go."""
+        """Name of the plan's mask generator that provides the masks, or ``None``."""
         return self.masks.removeprefix("gan:") if self.masks.startswith("gan:") else None
 
     @model_validator(mode="after")
@@ -109,16 +111,18 @@ class Arm(Part):
     """One composition of the training set.
 
     Attributes:
-        augment: what varies the training items, see the options of the task.
-        synthesizer: name of one of the plan's synthesizers, or none.
-        use: ``offline`` mixes in a synthetic cohort; ``on_the_fly`` draws into the real items.
-        share: of every batch that is synthetic, half unless given; with ``on_the_fly`` a lesion is drawn into
-            ``lesion_share`` of these items, so into ``share × lesion_share`` of all.
-        real: so many real subjects (or such a share of them) are trained on, all unless given; the synthesizer knows
-            all of them nevertheless.
-        finetune: share of the steps, at the end, that go to the real cases alone, after steps on synthetic ones alone;
-            ``None`` mixes them from the first step. Arms that differ in ``real`` only share those first steps.
-        task: options of the segmentation network that this arm has otherwise, for ablations.
+        augment: augmentation of the training items, see the options of the task.
+        synthesizer: name of one of the plan's synthesizers, or ``None``.
+        use: ``offline`` adds a synthetic cohort written beforehand; ``on_the_fly`` draws lesions into the real items
+            during training.
+        share: share of every batch that is synthetic, 0.5 by default. With ``on_the_fly``, only ``lesion_share`` of
+            these items receive a lesion, that is ``share × lesion_share`` of all items.
+        real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
+            is always fitted on all of them.
+        finetune: share of the training steps, at the end, that use real cases only, after steps on synthetic cases
+            only; ``None`` mixes both from the first step. Arms that differ only in ``real`` share the steps on
+            synthetic cases.
+        task: options of the segmentation network that differ from the plan's, for ablations.
     """
 
     augment: str = "classical"
@@ -141,16 +145,16 @@ class Arm(Part):
 
     @property
     def synthetic_share(self) -> float:
-        """The share of every batch that is synthetic, where there is a synthesizer."""
+        """Share of every batch that is synthetic, if the arm has a synthesizer."""
         return SYNTHETIC_SHARE if self.share is None else self.share
 
 
 class Count(Part):
-    """So many subjects.
+    """Numbers of subjects.
 
     Attributes:
-        lesion: who have a lesion.
-        lesion_free: who have none.
+        lesion: number of subjects with a lesion.
+        lesion_free: number of subjects without a lesion.
     """
 
     lesion: int = Field(default=0, ge=0)
@@ -158,13 +162,13 @@ class Count(Part):
 
 
 class Split(Part):
-    """Who is trained on and who is tested on: roles of ``roles.json``, or shares or numbers of a random split.
+    """Training and test subjects, given as roles in ``roles.json``, or as shares or numbers of a random split.
 
     Attributes:
-        train: role, share or number of the subjects that are trained on, such as ``pool``, ``0.5`` or
-            ``{lesion: 365, lesion_free: 2027}``.
-        test: of those who are scored.
-        seed: of the split.
+        train: role, share or number of the training subjects, such as ``pool``, ``0.5`` or ``{lesion: 365, lesion_free:
+            2027}``.
+        test: role, share or number of the test subjects.
+        seed: seed of the random split.
     """
 
     train: str | float | Count = "pool"
@@ -173,19 +177,21 @@ class Split(Part):
 
 
 class Subjects(Split):
-    """Who is trained on, chosen on and tested on.
+    """Training, development and test subjects.
 
     Attributes:
-        train: of the subjects that training sets are taken from.
-        development: of those on whom choices are made; the control of the baseline's length uses them.
-        numbers: sizes of the training sets: numbers of subjects, or shares of them (1.0 is all), not both.
-        draws: how many different sets of training subjects there are; the seeds take them in turn, and the sizes of one
-            draw nest. Each seed draws its own unless given; with fewer draws than seeds, the report can tell what comes
-            from the draw and what from training; 1 trains all seeds on the same subjects.
-        seed: of the split and of the draws.
-        folds: of a cross-validation over all subjects, instead of the three parts above: each fold is tested on once,
-            while the next one is the development set and the others are trained on.
-        fold: run this one alone, counted from 0.
+        train: role, share or number of the subjects in the training pool.
+        development: role, share or number of the subjects used for decisions, such as the control of the training
+            length.
+        numbers: training-set sizes: either numbers of subjects or shares of the pool (1.0 is all), not both.
+        draws: number of different random training sets per size; the seeds take them in turn, and within one the
+            smaller sizes are subsets of the larger. By default each seed has its own. With fewer sets than seeds, the
+            report can separate the effect of the training set from that of training itself; 1 trains all seeds on the
+            same subjects.
+        seed: seed of the split and of the random training sets.
+        folds: number of folds of a cross-validation over all subjects, which replaces the three parts above: each fold
+            is the test set once, the next fold is the development set, and the others form the training pool.
+        fold: run only this fold, counted from 0.
     """
 
     folds: int | None = Field(default=None, ge=3)
@@ -202,13 +208,13 @@ class Subjects(Split):
 
 
 class Control(Part):
-    """Guards against undertrained arms: at each size, doubling the steps of one of them must not help it any more.
+    """Guards against undertrained arms: at each size, training one arm for twice the steps must no longer improve it.
 
     Attributes:
-        arm: which; the baseline unless given.
-        tolerance: gain in the primary score, on development subjects, below which that arm counts as trained, in the
-            unit that reports show.
-        max_steps: no arm gets more than this.
+        arm: name of the arm to check; the baseline by default.
+        tolerance: gain in the primary score on development subjects, in the unit that reports show, below which the arm
+            counts as fully trained.
+        max_steps: maximum number of steps of any arm.
     """
 
     arm: str | None = None
@@ -217,19 +223,19 @@ class Control(Part):
 
 
 class Tune(Part):
-    """A small search for the best baseline, on development subjects, before anything is compared with it.
+    """A small hyperparameter search for the baseline, on development subjects, before the arms are compared.
 
-    One option is tried after the other, and the best value found so far is kept: the augmentation, the learning rate,
-    the batch size. The other arms inherit the learning rate and the batch size, and the augmentation where theirs is
-    the baseline's.
+    The options are tried one after the other, and the best value so far is kept: first the augmentation, then the
+    learning rate, then the batch size. The other arms inherit the learning rate and the batch size, and also the
+    augmentation if theirs equals the baseline's.
 
     Attributes:
-        augment: the augmentations that are tried beside the baseline's own.
-        learning_rate: factors on the plan's learning rate that are tried.
-        batch_size: factors on the plan's batch size that are tried.
-        number: the size of the training set that the search is made at, for all sizes; each has a search of its own
-            unless given.
-        seeds: how many of the plan's seeds each trial is trained with, the first ones; all unless given.
+        augment: augmentations to try besides the baseline's own.
+        learning_rate: factors of the plan's learning rate to try.
+        batch_size: factors of the plan's batch size to try.
+        number: training-set size at which to search; the result is used for all sizes. By default each size has its own
+            search.
+        seeds: number of the plan's seeds, counted from the first, used for each trial; all by default.
     """
 
     augment: tuple[str, ...] = ("none", "classical", "ct")
@@ -240,32 +246,33 @@ class Tune(Part):
 
 
 class Plan(Part):
-    """``plan.yaml``.
+    """The content of ``plan.yaml``.
 
     Attributes:
-        name: a title.
-        channels: image channels; all of the cohort's unless given.
-        subjects: the split.
-        spacing: millimetres per axis that synthesizers and networks work at; the median of the training cases unless
-            given. Scores are made on the scans' own grids.
-        intensity: of scans for synthesizers and networks, see :class:`~lesionforge.config.ScanConfig`.
-        task: the segmentation network, without its augmentation, which is the arms'.
-        training: steps, batch size and machine of every arm; the seeds are the plan's.
-        seeds: each repeats everything, the synthesizers included.
-        mask_generators: name → what is fitted to draw masks.
-        synthesizers: name → what is fitted.
-        arms: name → what is trained on.
-        baseline: the arm that the others are compared with.
-        primary: the declared score.
-        arm: the declared arm, if there is one; its comparison with the baseline is the verdict.
-        tune: the search for the best baseline, or ``None``.
-        control: of the arms' length; without it the report says that the baseline may be undertrained.
-        budget: ``steps`` gives every arm the same; ``paper`` the epochs of Platscher et al. 2020: 500 on real cases,
-            300 where synthetic ones are among them, 150 of fine-tuning.
-        learning_curves: steps after which the Dice of every arm on its training and on the test cases is logged, again
-            and again, for the report to show; nothing depends on it. ``None`` saves the time.
-        in_plane: HD95 within slices, where the slice spacing is unsure.
-        examples: test cases shown in the report.
+        name: title of the report.
+        channels: image channels; all channels of the cohort by default.
+        subjects: the split into training, development and test subjects.
+        spacing: voxel spacing in mm per axis at which synthesizers and networks work; the median of the training cases
+            by default. Scores are computed on the original grids of the scans.
+        intensity: intensity normalisation for synthesizers and networks, see :class:`~lesionforge.config.ScanConfig`.
+        task: the segmentation network; its augmentation is set per arm.
+        training: training steps, batch size and device of every arm; the seeds are those of the plan.
+        seeds: seeds; each repeats everything, including the training of the synthesizers.
+        mask_generators: name → mask generator to train.
+        synthesizers: name → synthesizer to fit.
+        arms: name → composition of the training set.
+        baseline: name of the arm that the others are compared with.
+        primary: name of the primary score, declared beforehand.
+        arm: name of the primary arm, declared beforehand; its comparison with the baseline is the verdict. Without it,
+            the verdict lists all arms.
+        tune: hyperparameter search for the baseline, or ``None``.
+        control: control of the training length; without it the report states that the baseline may be undertrained.
+        budget: ``steps`` trains every arm for the same number of steps; ``paper`` uses the epochs of Platscher et al.
+            2020: 500 on real cases, 300 if synthetic cases are included, 150 for fine-tuning.
+        learning_curves: interval in steps at which the Dice of every arm on its training cases and on the test cases is
+            logged. The report shows these curves; no decision uses them. ``None`` saves the time.
+        in_plane: compute HD95 within slices, for cohorts with uncertain slice spacing.
+        examples: number of test cases shown in the report.
         scales: name → changes to this plan, such as ``cpu`` and ``paper``.
     """
 
@@ -293,16 +300,16 @@ class Plan(Part):
 
     @property
     def tuned_arms(self) -> tuple[str, ...]:
-        """The arms that are fine-tuned."""
+        """Names of the arms that are fine-tuned."""
         return tuple(name for name, arm in self.arms.items() if arm.finetune is not None)
 
     @property
     def cross_validated(self) -> bool:
-        """Whether every fold is tested on in turn."""
+        """Whether every fold is the test set in turn."""
         return self.subjects.folds is not None and self.subjects.fold is None
 
     def task_of(self, arm: str) -> TaskConfig:
-        """Return the segmentation network of an arm.
+        """Return the options of an arm's segmentation network.
 
         Raises:
             ConfigError: if one of the arm's own options is unknown or out of range.
@@ -312,7 +319,7 @@ class Plan(Part):
 
     @property
     def task_class(self) -> type[Task]:
-        """What is trained and scored."""
+        """Class of the task that is trained and scored."""
         return next(TASKS[name] for name in TASKS if TASKS[name].Config is type(self.task))
 
     @field_validator("task", mode="before")
@@ -377,10 +384,10 @@ class Plan(Part):
 
 
 def parse_task(given: Mapping[str, Any]) -> TaskConfig:
-    """Return the options of a task, whose name is ``method``: segmentation unless given.
+    """Return the options of the task named by ``method``, by default ``segmentation``.
 
     Raises:
-        ValueError: if there is no such task, or an option is unknown or out of range.
+        ValueError: if the task does not exist, or an option is unknown or out of range.
     """
     options = dict(given)
     name = options.pop("method", "segmentation")
@@ -392,9 +399,9 @@ def parse_task(given: Mapping[str, Any]) -> TaskConfig:
 
 
 def read_plan(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> Plan:
-    """Read ``plan.yaml``, with the changes of one of its scales, then others.
+    """Read ``plan.yaml``, apply the changes of one of its scales, then ``changes``.
 
     Raises:
-        ConfigError: if the file is missing or no plan, an option is unknown, or there is no such scale.
+        ConfigError: if the file is missing or is not a plan, an option is unknown, or the scale does not exist.
     """
     return parse_options(Plan, plan_content(path, scale=scale, changes=changes), file=path)

@@ -1,4 +1,4 @@
-"""The files of plans: found, read and changed, without what a plan means."""
+"""Plan files: finding, reading and changing them, without interpreting their content."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,25 +8,25 @@ from lesionforge.errors import ConfigError
 from lesionforge.reading import read_yaml
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}
-"""Name → its file."""
+"""Preset name → its file."""
 
 
 def preset(name: str) -> Path:
-    """Return the file of a preset, or ``name`` as a path if there is none of that name."""
+    """Return the file of a preset, or ``name`` as a path if there is no preset of that name."""
     return PRESETS.get(name, Path(name))
 
 
 def plan_content(path: Path, *, scale: str | None = None, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what a plan's file says, of whatever kind of study, with the changes of one of its scales, then others.
+    """Return the content of a plan file of either kind, with the changes of one of its scales, then ``changes``.
 
     Raises:
-        ConfigError: if the file is missing or no YAML, or there is no such scale.
+        ConfigError: if the file is missing or is not YAML, or the scale does not exist.
     """
     if not path.is_file():
         raise ConfigError(path, "there is no such plan", f"name a YAML file, or a preset: {', '.join(PRESETS)}")
     content = read_yaml(path, fault=ConfigError)
     if not isinstance(content, dict):
-        raise ConfigError(path, "holds no plan", "write `arms:` and `baseline:`, or `methods:`")
+        raise ConfigError(path, "is not a plan", "write `arms:` and `baseline:`, or `methods:`")
     if scale is not None:
         scales = content.get("scales") or {}
         if scale not in scales:
@@ -37,7 +37,7 @@ def plan_content(path: Path, *, scale: str | None = None, changes: Mapping[str, 
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` laid over it, dictionary by dictionary; ``None`` takes an entry away."""
+    """Return ``base`` with ``changes`` merged into it recursively; ``None`` removes an entry."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)

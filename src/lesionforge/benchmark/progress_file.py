@@ -1,4 +1,4 @@
-"""``jobs.json``: what a study has to do, so that its folder alone says how far it is."""
+"""``jobs.json``: the jobs of a study, so that its progress can be read from its folder alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATES = ("done", "running", "failed", "left")
 
 
 class ProgressFile:
-    """Keeps ``jobs.json`` of a study while an engine runs it.
+    """Maintains ``jobs.json`` of a study while an engine runs it.
 
     Args:
         out: the study's folder.
@@ -28,7 +28,7 @@ class ProgressFile:
         self.out, self.jobs, self.failures = out, list[dict[str, Any]](), dict[str, str]()
 
     def known(self, jobs: Sequence[Job]) -> None:
-        """Take note of all jobs that are known so far."""
+        """Record all jobs known so far."""
         rows = [
             {"name": job.name, "product": job.product.relative_to(self.out).as_posix(), "needs": list(job.needs)}
             for job in jobs
@@ -38,7 +38,7 @@ class ProgressFile:
             self._write()
 
     def failed(self, job: Job, why: str) -> None:
-        """Take note of a job that failed."""
+        """Record a failed job."""
         self.failures[job.name] = why
         self._write()
 
@@ -47,20 +47,21 @@ class ProgressFile:
 
 
 def status(out: Path) -> pd.DataFrame:
-    """Return a row for each job of a study that is known so far, from its folder alone.
+    """Return a table with a row for each known job of a study, read from its folder alone.
 
-    Columns are ``name``, ``state`` (done, running, failed or left), ``needs`` and ``why``, what a job failed of.
+    Columns are ``name``, ``state`` (done, running, failed or left), ``needs`` (names of jobs that must be done first)
+    and ``why`` (the reason of a failure).
 
     Args:
         out: the study's folder.
 
     Raises:
-        ConfigError: if it is not the folder of a study.
+        ConfigError: if ``out`` is not the folder of a study.
     """
     path = out / FILE
     if not path.is_file():
-        raise ConfigError(out, f"has no {FILE}", "name the folder of a benchmark that was begun")
-    remedy = "start the benchmark again, which makes it anew"
+        raise ConfigError(out, f"has no {FILE}", "name the folder of a benchmark that has been started")
+    remedy = "start the benchmark again, which rewrites the file"
     content = read_json(path, fault=ConfigError, remedy=remedy)
     try:
         rows = [_row(out, job, content["failed"]) for job in content["jobs"]]

@@ -1,4 +1,4 @@
-"""Running a study: its jobs, tables, report. What is done already is not done again."""
+"""Running a study: its jobs, tables and report. Work that is already done is not repeated."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def run_benchmark(
     """Run a plan and return the verdict.
 
     Args:
-        plan: what to compare.
+        plan: the plan to run.
         cohort: real (or simulated) cases.
-        out: a new folder, or that of the same plan, which goes on where it was.
-        roles: role → subjects, where the plan names roles.
-        workers: processes of this machine; each takes one job at a time.
-        engine: where jobs run, in place of these.
-        say: told what is done.
-        source: of the plan, for the report.
+        out: a new folder, or the folder of an earlier run of the same plan, which is then resumed.
+        roles: role → subject ids, for plans that name roles.
+        workers: number of processes on this machine; each runs one job at a time.
+        engine: where jobs run; replaces ``workers``.
+        say: called with one line per finished job or decision.
+        source: origin of the plan, for the report.
 
     Raises:
-        LeakError: if a test subject is anybody's parent.
-        OutputError: if ``out`` holds another plan, or this one on other cases.
+        LeakError: if a held-out subject is a parent of a training case.
+        OutputError: if ``out`` holds another plan, or this plan on other cases.
     """
     recall_hashes(out)
     study = make_study(plan, cohort, roles or {}, out)
@@ -63,11 +63,11 @@ def run_benchmark(
 
 
 def run_job(study: Study, name: str) -> str:
-    """Run one job of a study, unless it is done, such as from a job array of a cluster; return what came of it.
+    """Run a single job of a study unless it is done, for example from a cluster job array; return its message.
 
     Raises:
-        ConfigError: if no job of that name is known so far, or one that it needs is not done.
-        OutputError: if the study's folder holds another plan, or this one on other cases.
+        ConfigError: if there is no known job of that name, or a job that it needs is not done.
+        OutputError: if the study's folder holds another plan, or this plan on other cases.
     """
     jobs = {job.name: job for job in study.jobs()}
     if name not in jobs:
@@ -94,7 +94,7 @@ def _finish(study: Study, record: RunRecord) -> str:
 
 
 def _once(say: Say) -> Say:
-    """Return what says each line only the first time."""
+    """Return a version of ``say`` that reports each distinct line only once."""
     said = set[str]()
 
     def say_new(line: str) -> None:
@@ -106,12 +106,12 @@ def _once(say: Say) -> Say:
 
 
 def make_study(plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path) -> Study:
-    """Apply a plan to a cohort: of methods that heal, of arms, or of arms in every fold.
+    """Apply a plan to a cohort: a study of healing methods, of arms, or of arms with cross-validation.
 
     Raises:
         ConfigError: if the plan does not fit the cohort.
         CohortError: if there are too few cases.
-        LeakError: if a test subject is anybody's parent.
+        LeakError: if a held-out subject is a parent of a training case.
     """
     if isinstance(plan, HealingPlan):
         return HealingStudy.make(plan, cohort, roles, out)

@@ -1,4 +1,4 @@
-"""Who is trained on, chosen on and tested on."""
+"""Splits a cohort into training, development and test cases."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lesionforge.errors import ConfigError
 
 
 def fold_cases(subjects: Subjects, cases: Cohort) -> dict[str, Cohort]:
-    """Return the parts of one fold of a cross-validation, by name.
+    """Return the training, development and test cases of one fold of a cross-validation.
 
     Raises:
-        ConfigError: if it is not said which, or there are fewer subjects than folds.
+        ConfigError: if ``subjects`` does not name a fold, or there are fewer subjects than folds.
     """
     if subjects.folds is None or subjects.fold is None:
         raise ConfigError("subjects.folds", "does not say which fold", "name one in subjects.fold")
@@ -27,10 +27,10 @@ def fold_cases(subjects: Subjects, cases: Cohort) -> dict[str, Cohort]:
 
 
 def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[str]]) -> dict[str, Cohort]:
-    """Return the parts of a split, by name.
+    """Return part name → cases for a split by roles, shares or numbers.
 
     Raises:
-        ConfigError: if roles, shares and numbers are mixed, a role is not there, or there are too few subjects.
+        ConfigError: if roles, shares and numbers are mixed, a role is missing, or there are too few subjects.
         LeakError: if two parts hold the same image.
     """
     named = {part: getattr(subjects, part) for part in ("train", "development", "test") if hasattr(subjects, part)}

@@ -1,4 +1,4 @@
-"""A study: a plan applied to a cohort. What is compared differs; how it is run does not."""
+"""Base class of studies: a plan applied to a cohort."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Study(ABC):
     """A plan applied to a cohort, in a folder.
 
     Attributes:
-        plan: what is compared.
+        plan: the plan.
         out: the study's folder.
     """
 
@@ -35,58 +35,58 @@ class Study(ABC):
     @property
     @abstractmethod
     def parts(self) -> dict[str, Cohort]:
-        """Name → cases, for ``split.json``."""
+        """Part name → cases, as written to ``split.json``."""
 
     @property
     @abstractmethod
     def disjoint(self) -> dict[str, Cohort]:
-        """The parts that must have no subject in common."""
+        """The parts that must not share subjects."""
 
     @property
     def folds(self) -> dict[str, Study]:
-        """Name → the study of each fold, in a folder of that name; empty without a cross-validation."""
+        """Fold name → study of that fold, in a subfolder of that name; empty without cross-validation."""
         return {}
 
     @property
     def test(self) -> Cohort:
-        """Cases that are scored."""
+        """The cases that are scored."""
         return self.disjoint["test"]
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels in use."""
+        """The image channels in use."""
         return self.test.channels
 
     @property
     def simulated(self) -> bool:
-        """Whether any of the cases that are scored is simulated."""
+        """Whether any test case is simulated."""
         return any(case.origin == "simulated" for case in self.test)
 
     @abstractmethod
     def jobs(self, say: Say = lambda line: None) -> list[Job]:
-        """Return all jobs that are known so far, those that are done among them.
+        """Return all jobs known so far, including finished ones.
 
         Args:
-            say: told what was decided by the jobs that are done.
+            say: called with one line per decision that the finished jobs allow.
         """
 
     @abstractmethod
     def collect(self) -> None:
-        """Write the scores of all jobs into the tables of the study."""
+        """Write the scores of all jobs into the study's tables."""
 
     @abstractmethod
     def report(self) -> str:
-        """Write the report from these tables and return the verdict."""
+        """Write the report from the study's tables and return the verdict."""
 
     def split(self) -> dict[str, list[str]]:
-        """Return the case ids of every part."""
+        """Return part name → case ids."""
         return {name: [case.case_id for case in cases] for name, cases in self.parts.items()}
 
     def claim(self) -> None:
-        """Write the plan and the split into a new folder, or see that they are those of the run that is there.
+        """Write the plan and the split into a new folder, or check that an existing folder holds the same ones.
 
         Raises:
-            OutputError: if the folder holds another plan, or this one on other cases.
+            OutputError: if the folder holds another plan, or this plan on other cases.
         """
         claim_study(self.out, yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False), self.split())
 

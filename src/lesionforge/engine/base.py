@@ -13,18 +13,18 @@ from lesionforge.errors import WorkerError
 
 Say = Callable[[str], None]
 Known = Callable[[], Sequence[Job]]
-"""Returns all jobs that are known so far; what is done may make others known."""
+"""Returns all jobs known so far; finished jobs may add more."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """The result of one job.
 
     Attributes:
-        job: that was run.
-        line: what it says of itself.
-        error: that it raised, if it did.
-        lost: why its process ended before the work was done, if it did.
+        job: the job that was run.
+        line: the message that the job returned.
+        error: the exception that the job raised, or ``None``.
+        lost: why the job's process ended before the job finished, or ``None``.
     """
 
     job: Job
@@ -34,48 +34,48 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Is told how a run goes."""
+    """Protocol for an object that follows the progress of a run."""
 
     def known(self, jobs: Sequence[Job]) -> None:
-        """Take note of all jobs that are known so far."""
+        """Record all jobs known so far."""
 
     def failed(self, job: Job, why: str) -> None:
-        """Take note of a job that failed."""
+        """Record a failed job."""
 
 
 class Session(ABC):
-    """Processes that take jobs; one call of :meth:`wait` returns what came of one of them.
+    """A set of processes that run jobs; each call of :meth:`wait` returns the outcome of one job.
 
     Attributes:
-        repeats_lost_jobs: whether it repeats a job by itself whose process ended.
+        repeats_lost_jobs: whether the session itself repeats a job whose process was killed.
     """
 
     repeats_lost_jobs: ClassVar[bool] = False
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Let a job begin as soon as a process is free."""
+        """Queue a job; it starts as soon as a process is free."""
 
     @abstractmethod
     def wait(self) -> Outcome:
-        """Return what came of the next job that ends."""
+        """Wait for the next job to end and return its outcome."""
 
 
 class Engine(ABC):
-    """Runs a graph of jobs. The result does not depend on which engine, or in which order.
+    """Base class of engines, which run a graph of jobs. The results depend neither on the engine nor on the job order.
 
-    A job whose process ends from outside is repeated once, then left; jobs that do not need it go on. An error in a job
-    ends the run: no other job begins, and those that run come to their end.
+    A job whose process is killed is repeated once, then given up; jobs that do not depend on it still run. If a job
+    raises an error, the run stops: no new job starts, and the running jobs finish.
     """
 
     @property
     def elsewhere(self) -> bool:
-        """Whether jobs run in other processes, which cannot use a CUDA device that this process has begun to use."""
+        """Whether jobs run in other processes, which cannot use a CUDA device that this process already uses."""
         return True
 
     @abstractmethod
     def session(self, shared: tuple[Any, ...] = ()) -> AbstractContextManager[Session]:
-        """Start the processes, which end with the block; ``shared`` goes to each of them once."""
+        """Start the processes and send ``shared`` to each of them once; they end when the ``with`` block ends."""
 
     def run(
         self,
@@ -85,18 +85,18 @@ class Engine(ABC):
         *,
         shared: tuple[Any, ...] = (),
     ) -> None:
-        """Run jobs until no job is left that can begin.
+        """Run jobs until no remaining job can start.
 
         Args:
-            known: returns all jobs that are known so far; asked again after each that was done.
-            say: told what came of each job.
-            watcher: told which jobs there are, and which failed.
-            shared: the leading arguments of all jobs, such as a model that all of them draw with.
+            known: returns all jobs known so far; called again after each finished job.
+            say: called with one line per finished job.
+            watcher: receives the list of jobs and the failures.
+            shared: leading arguments of all jobs, such as the model that they draw with.
 
         Raises:
-            WorkerError: if a job ends without its product; or if the process of one ended twice, once all other jobs
-                are done.
-            Exception: what a job raised.
+            WorkerError: if a job ends without writing its product; or, once all other jobs are done, if the process of
+                a job was killed twice.
+            Exception: any exception that a job raises.
         """
         begun, repeated, lost = set[str](), set[str](), dict[str, str]()
         with self.session(shared) as session:
@@ -125,12 +125,12 @@ class Engine(ABC):
                 if outcome.error is not None:
                     raise outcome.error
         if lost:
-            what = f"{'; '.join(f'{name} {why}' for name, why in lost.items())}, twice, perhaps for want of memory"
-            raise WorkerError("worker processes", what, "use fewer workers; the same command goes on where it was")
+            what = f"{'; '.join(f'{name} {why}' for name, why in lost.items())}, twice, possibly because memory ran out"
+            raise WorkerError("worker processes", what, "use fewer workers; the same command resumes the run")
 
 
 def _check_product(job: Job) -> None:
-    """See that a job that ended left its product; else it would begin again and again."""
+    """Check that a finished job wrote its product; without it, the job would be started again and again."""
     if not job.done:
-        what = f"is not there, although {job.name}, which writes it, came to its end"
-        raise WorkerError(job.product, what, "see that nothing else works in this folder; the same command goes on")
+        what = f"is missing, although {job.name}, which writes it, has finished"
+        raise WorkerError(job.product, what, "stop other processes in this folder; the same command resumes the run")

@@ -1,4 +1,7 @@
-"""The engine of a cluster: Dask. Queues, retries and lost workers are Dask's; the folder of the study is the store."""
+"""The Dask engine: runs jobs on a cluster.
+
+Dask handles queues, retries and lost workers; results are stored in the study's folder.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ SETTINGS = {
 
 
 class DaskEngine(Engine):
-    """Runs jobs on Dask workers, which must see the study's folder, and the scans, under the same paths.
+    """Runs jobs on Dask workers, which must see the study's folder and the scans under the same paths.
 
-    Torch is not made for several jobs in one process, so workers of a cluster are started with ``--nthreads 1``.
+    Torch is not designed to run several jobs in one process, so start cluster workers with ``--nthreads 1``.
 
     Args:
-        scheduler: address of a running cluster, such as ``tcp://node1:8786``; one on this machine starts by itself
-            unless given.
-        workers: processes of the cluster on this machine.
-        threads: that torch computes with in each.
+        scheduler: address of a running cluster, such as ``tcp://node1:8786``; without it, a cluster is started on this
+            machine.
+        workers: number of processes of the cluster on this machine.
+        threads: number of torch threads per process.
 
     Raises:
         ConfigError: if Dask is not installed, or the scheduler cannot be reached.
@@ -45,7 +48,7 @@ class DaskEngine(Engine):
 
     @contextmanager
     def session(self, shared: tuple[Any, ...] = ()) -> Iterator[Session]:
-        """Join the cluster, or start one; left by an error, jobs that have not begun are taken back."""
+        """Connect to the cluster or start one; if the block ends with an error, drop the jobs that have not started."""
         import dask
         from distributed import Client, LocalCluster
 
@@ -71,12 +74,12 @@ class DaskEngine(Engine):
 
 
 class DaskSession(Session):
-    """Jobs as Dask's futures.
+    """Runs jobs as Dask futures.
 
     Args:
-        client: of the cluster.
-        threads: that torch computes with in each job.
-        shared: the leading arguments of all jobs; each worker receives them once.
+        client: client of the cluster.
+        threads: number of torch threads per job.
+        shared: leading arguments of all jobs; each worker receives them once.
     """
 
     repeats_lost_jobs = True
@@ -90,12 +93,12 @@ class DaskSession(Session):
         self.completed = as_completed()
 
     def submit(self, job: Job) -> None:
-        """Hand a job to the scheduler."""
+        """Submit a job to the scheduler."""
         self.jobs[job.name] = job
         self.completed.add(self.client.submit(run_job, job, self.threads, *self.shared, key=job.name, pure=False))
 
     def wait(self) -> Outcome:
-        """Return what came of the next job that ends."""
+        """Wait for the next job to end and return its outcome."""
         from distributed import KilledWorker
 
         future = next(self.completed)
@@ -103,7 +106,7 @@ class DaskSession(Session):
         try:
             return Outcome(job, line=future.result())
         except KilledWorker:
-            return Outcome(job, lost="was ended from outside")
+            return Outcome(job, lost="was killed")
         except Exception as error:
             return Outcome(job, error=error)
         finally:

@@ -1,4 +1,4 @@
-"""A job: one piece of work with a file that shows that it is done."""
+"""A job: one piece of work and the file that marks it as done."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One piece of work, which any process may do that sees the folder of the study.
+    """One piece of work. Any process that can access the study's folder can run it.
 
     Attributes:
-        name: unique within a study, such as ``n8/seed0/arms/real_2000/train``.
-        product: the file that exists once the work is done.
-        function: does the work and returns a line that says what came of it; a function of a module.
-        arguments: of ``function``, after those that all jobs of a run share: paths and options, never arrays.
-        needs: names of the jobs that must be done before.
+        name: unique name within a study, such as ``n8/seed0/arms/real_2000/train``.
+        product: file that exists once the job is done.
+        function: module-level function that does the work and returns a one-line message about the result.
+        arguments: arguments of ``function``, after the shared arguments of the run: paths and options, never arrays.
+        needs: names of the jobs that must be done first.
     """
 
     name: str
@@ -28,33 +28,33 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the work is done."""
+        """Whether the job is done, that is, whether its product exists."""
         return self.product.is_file()
 
     def run(self, *shared: Any) -> str:
-        """Do the work and return what came of it in a line.
+        """Run the job and return its one-line message.
 
         Args:
-            *shared: the leading arguments that all jobs of a run share.
+            *shared: leading arguments that all jobs of a run share.
         """
         return self.function(*shared, *self.arguments)
 
 
 def ready(jobs: Sequence[Job], *, begun: Collection[str] = (), lost: Collection[str] = ()) -> list[Job]:
-    """Return the jobs that can begin: not done, not ``begun``, and all that they need is done.
+    """Return the jobs that can start: not done, not in ``begun`` or ``lost``, with all the jobs they need done.
 
     Args:
-        jobs: all that are known.
-        begun: names of those that run, or wait for a process.
-        lost: names of those that are given up.
+        jobs: all jobs known so far.
+        begun: names of the jobs that are running or queued.
+        lost: names of the jobs that were given up.
 
     Raises:
-        ValueError: if a job needs one that is not known.
+        ValueError: if a job needs an unknown job.
     """
     by_name = {job.name: job for job in jobs}
     for job in jobs:
         for name in job.needs:
             if name not in by_name:
-                raise ValueError(f"{job.name} needs {name}, which is no job")
+                raise ValueError(f"{job.name} needs {name}, which is not a known job")
     waiting = [job for job in jobs if job.name not in begun and job.name not in lost and not job.done]
     return [job for job in waiting if all(by_name[name].done for name in job.needs)]

@@ -1,4 +1,4 @@
-"""The engine of this machine: its processes."""
+"""The local engine: runs jobs in processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lesionforge.training.inference import with_threads
 
 
 class LocalEngine(Engine):
-    """Runs jobs in this process, or in ``workers`` others that share the cores.
+    """Runs jobs in this process, or in several worker processes that share the CPU cores.
 
     Args:
-        workers: processes; a single one is this process.
-        threads: that torch computes with in each; see :func:`~lesionforge.engine.processes.threads_of`.
+        workers: number of processes; with 1, jobs run in this process.
+        threads: number of torch threads per process; see :func:`~lesionforge.engine.processes.threads_of`.
     """
 
     def __init__(self, workers: int = 1, *, threads: int = 1) -> None:
@@ -35,7 +35,7 @@ class LocalEngine(Engine):
 
     @contextmanager
     def session(self, shared: tuple[Any, ...] = ()) -> Iterator[Session]:
-        """Start the processes; left by an error or an interruption, it waits for the jobs that run."""
+        """Start the processes; if the block ends with an error or an interrupt, wait for the running jobs."""
         if self.workers == 1:
             with with_threads(self.threads):
                 yield _Here(shared)
@@ -63,7 +63,7 @@ class _Here(Session):
 
 
 class _There(Session):
-    """A pool of one process for each worker, so that one that is killed takes no other's job with it."""
+    """One single-process pool per worker, so that a killed process loses only its own job."""
 
     def __init__(self, workers: int, threads: int, shared: tuple[Any, ...]) -> None:
         self.threads, self.shared, self.queue = threads, shared, deque[Job]()
@@ -82,7 +82,7 @@ class _There(Session):
         except BrokenProcessPool:
             process.shutdown()
             process = self._start()
-            outcome = Outcome(job, lost="was ended from outside")
+            outcome = Outcome(job, lost="was killed")
         except Exception as error:
             outcome = Outcome(job, error=error)
         self.idle.append(process)
@@ -99,7 +99,7 @@ class _There(Session):
             job, process = self.queue.popleft(), self.idle.pop()
             try:
                 future = process.submit(run_job, job)
-            except BrokenProcessPool:  # it was ended while it had nothing to do
+            except BrokenProcessPool:  # the process was killed while idle
                 process = self._start()
                 future = process.submit(run_job, job)
             self.running[future] = (job, process)

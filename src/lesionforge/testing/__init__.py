@@ -1,7 +1,7 @@
-"""The rules of a method as functions that anyone can call in a test suite, on a method of their own.
+"""Checks that test whether a method follows the rules of lesionforge, for use in any test suite.
 
-Each makes a tiny simulated cohort, fits the method on it, and raises ``AssertionError`` with a sentence that says which
-rule is broken::
+Each check creates a tiny simulated cohort, fits the method on it, and raises ``AssertionError`` with a sentence that
+names the broken rule::
 
     from lesionforge.testing import check_synthesizer
 

@@ -38,21 +38,21 @@ def check_healer(
     options: Mapping[str, Any] | None = None,
     training: TrainingConfig = SHORT,
 ) -> None:
-    """See that a method that removes lesions keeps the rules; takes seconds and two fits for each number of dimensions.
+    """Check that a healer follows the rules. Takes seconds and two or three fits per number of dimensions.
 
-    Healing never reads the label; the same scan gives the same bytes; a saved and loaded model heals the same; what a
-    method says that it finds or draws again, it returns; outside the lesion found and its margin the scan is
-    bit-identical under ``blend="lesion"``; its training subjects are recorded; a wrong option, channel or number of
-    dimensions is an error for people.
+    Healing never reads the label; the same scan gives the same bytes; a saved and loaded model heals the same way; the
+    method returns a pathology or a reconstruction exactly if it declares it; with ``blend="lesion"``, the scan is
+    bit-identical outside the lesion found and its margin; the training subjects are recorded; a wrong option, channel
+    or number of dimensions raises a :class:`~lesionforge.LesionforgeError`.
 
     Args:
         method: the class, or its name in :data:`~lesionforge.HEALERS`.
-        spatial_dims: 2 tries it on slices, 3 on volumes; the option ``spatial_dims`` of a method that has it is set.
-        options: of the method, such as small networks.
-        training: its length and batch size; two steps on the CPU unless given.
+        spatial_dims: 2 tests slices, 3 tests volumes; sets the method's option ``spatial_dims`` if it has one.
+        options: options of the method, such as small networks.
+        training: training length and batch size; two steps on the CPU by default.
 
     Raises:
-        AssertionError: saying which rule is broken.
+        AssertionError: naming the broken rule.
         LesionforgeError: if the method cannot be fitted with these options.
     """
     chosen = HEALERS[method] if isinstance(method, str) else method
@@ -78,7 +78,7 @@ def _check(trial: Trial[Healer], cohorts: Mapping[int, Cohort]) -> None:
 
 
 def _check_healing(model: Healer, loaded: Healer, cohort: Cohort) -> None:
-    """See to what one call of ``heal`` gives, in the model's space."""
+    """Check the result of one call of ``heal``, in the model's space."""
     preprocessing = model.info.preprocessing
     sample, other = (preprocessing.forward(load_scan(case, preprocessing.channels)) for case in cohort.cases[:2])
     kept = copied(sample)
@@ -94,7 +94,7 @@ def _check_healing(model: Healer, loaded: Healer, cohort: Cohort) -> None:
         healer.heal(other)
         again = healer.heal(shown)
         equal = all(same(a, b) for a, b in zip(_arrays(healed), _arrays(again), strict=True))
-        rule(equal, f"{whose}, the image is another one")
+        rule(equal, f"{whose}, the result differs")
 
 
 def _arrays(healed: Healed) -> tuple[FloatArray | None, ...]:
@@ -105,10 +105,10 @@ def _check_kinds(model: Healer, sample: Sample, healed: Healed) -> None:
     told = f"of shape {sample.image.shape} and float32, all finite"
     rule(_is_like(healed.image, sample.image), f"heal must return an image {told}")
     found, drawn = healed.pathology, healed.reconstruction
-    rule((found is not None) == model.finds_lesions, "heal must return a pathology exactly if finds_lesions is set")
+    rule((found is not None) == model.finds_lesions, "heal must return a pathology if and only if finds_lesions is set")
     rule(
         (drawn is not None) == model.reconstructs,
-        "heal must return a reconstruction exactly if reconstructs is set",
+        "heal must return a reconstruction if and only if reconstructs is set",
     )
     rule(drawn is None or _is_like(drawn, sample.image), f"the reconstruction must be {told}")
     if found is not None:
@@ -122,7 +122,7 @@ def _is_like(image: FloatArray, other: FloatArray) -> bool:
 
 
 def _check_files(model: Healer, cohort: Cohort, out: Path) -> None:
-    """See that scans that are healed where a lesion was found stay as they are elsewhere."""
+    """Check that scans healed with ``blend="lesion"`` are unchanged outside the lesion found and its margin."""
     run = heal_cohort(model, cohort, out=out, blend="lesion")
     problems = "; ".join(map(str, run.problems))
     rule(not problems, f"every scan must be healed, but: {problems}")

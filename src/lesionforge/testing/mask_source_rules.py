@@ -20,18 +20,20 @@ SEED, MIN_VOLUME, NO_VOLUME = 0, 20.0, 1e9
 
 
 def check_mask_source(make: Callable[[Cohort], MaskSource] | str, *, spatial_dims: Sequence[int] = (2, 3)) -> None:
-    """See that a mask source keeps the rules; takes a second for each number of dimensions.
+    """Check that a mask source follows the rules. Takes about a second per number of dimensions.
 
-    A mask lies on the scan's grid, inside its region and beside the lesions that are there, and has the least volume,
-    unless the source fixes its place; its subjects are told; the same generator gives the same bytes, from a copy in
-    another process, too; other masks have another digest; a scan with other dimensions is an error for people.
+    A mask lies on the scan's grid and, unless the source fixes its place, inside the region, outside existing lesions,
+    and has the minimum volume. The source names its subjects; the same random generator gives the same bytes, also in a
+    copy sent to another process; different masks have different digests; a scan with another number of dimensions works
+    or raises a :class:`~lesionforge.LesionforgeError`.
 
     Args:
-        make: makes the source from a cohort with lesions; or what ``--masks`` calls it, such as ``"bank"``.
-        spatial_dims: 2 tries it on slices, 3 on volumes.
+        make: function that makes the source from a cohort with lesions; or its name for ``--masks``, such as
+            ``"bank"``.
+        spatial_dims: 2 tests slices, 3 tests volumes.
 
     Raises:
-        AssertionError: saying which rule is broken.
+        AssertionError: naming the broken rule.
     """
     made = partial(make_mask_source, make) if isinstance(make, str) else make
     with TemporaryDirectory() as folder:
@@ -87,14 +89,14 @@ def _check_mask(placed: PlacedMask, scan: Scan, cohort: Cohort) -> None:
     rule(mask.shape == scan.spatial_shape, f"a mask must lie on the scan's grid {scan.spatial_shape}, not {mask.shape}")
     rule(np.issubdtype(mask.dtype, np.integer), "a mask must hold integer classes")
     rule(mask.any(), "a mask must not be empty")
-    rule(set(np.unique(mask)) <= set(cohort.labels.values()), "a mask must hold the classes of the cohort alone")
+    rule(set(np.unique(mask)) <= set(cohort.labels.values()), "a mask must hold only classes of the cohort")
 
 
 def _check_place(placed: PlacedMask, scan: Scan) -> None:
     lesion = placed.mask > 0
     assert scan.region is not None
     rule(not lesion[~scan.region].any(), "a mask must lie inside the region of with_region")
-    rule(scan.label is None or not scan.label[lesion].any(), "a mask must not lie on a lesion that is there already")
+    rule(scan.label is None or not scan.label[lesion].any(), "a mask must not lie on an existing lesion")
     volume = np.count_nonzero(lesion) * np.prod(scan.spacing)
     rule(volume >= MIN_VOLUME, f"a mask of {volume:.0f} mm³ was placed, but min_volume was {MIN_VOLUME:g}")
 
@@ -111,11 +113,11 @@ def _check_placement_error(too_large: Callable[[], object]) -> None:
 
 def _check_digest(source: MaskSource, other: MaskSource, scan: Scan) -> None:
     if not same(_sample(source, scan).mask, _sample(other, scan).mask):
-        rule(source.digest != other.digest, "two sources that draw other masks have the same digest")
+        rule(source.digest != other.digest, "two sources that draw different masks have the same digest")
 
 
 def _check_other_dimensions(source: MaskSource, scan: Scan) -> None:
-    """See that a scan with other dimensions gets a mask of its own dimensions, or is refused."""
+    """Check that a scan with another number of dimensions gets a mask of its own shape, or is refused."""
     what = f"drawing a mask into a {scan.spatial_dims}D scan"
     try:
         mask = _sample(source, scan).mask

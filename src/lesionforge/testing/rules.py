@@ -1,4 +1,4 @@
-"""What the checks of all methods share: how a broken rule is told, and the rules of fitting."""
+"""Helpers shared by all checks: reporting a broken rule, and the rules of fitting, saving and loading."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lesionforge.training.loop import TrainingConfig
 Kind = TypeVar("Kind", bound=FittedModel)
 CHANNELS = ("FLAIR", "T1")
 ANCESTOR = "ancestor"
-"""A subject who is a parent of the cohort's first case."""
+"""A subject that is a parent of the cohort's first case."""
 SHORT = TrainingConfig(steps=2, batch_size=2, epoch_steps=2, device="cpu")
 
 
 def rule(holds: object, sentence: str) -> None:
-    """Raise ``AssertionError`` with ``sentence`` unless a rule holds."""
+    """Raise ``AssertionError`` with ``sentence`` unless ``holds`` is true."""
     if not holds:
         raise AssertionError(sentence)
 
 
 def refused(action: Callable[[], object], what: str) -> None:
-    """See that ``action`` raises an error for people, a :class:`~lesionforge.LesionforgeError`."""
+    """Check that ``action`` raises a :class:`~lesionforge.LesionforgeError`."""
     try:
         action()
     except LesionforgeError:
@@ -45,14 +45,14 @@ def refused(action: Callable[[], object], what: str) -> None:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Return whether two arrays, or two values that are no arrays, are bit-identical."""
+    """Return whether two arrays, or two other values, are bit-identical."""
     if not isinstance(first, np.ndarray) or not isinstance(second, np.ndarray):
         return bool(first is second or first == second)
     return first.shape == second.shape and first.dtype == second.dtype and first.tobytes() == second.tobytes()
 
 
 def copied(value: Any) -> Any:
-    """Return what a worker process would be handed."""
+    """Return a pickled copy of ``value``, as a worker process would receive it."""
     try:
         return pickle.loads(pickle.dumps(value))
     except Exception as error:
@@ -61,7 +61,7 @@ def copied(value: Any) -> Any:
 
 
 def simulated_cohort(folder: Path, spatial_dims: int, *, seed: int = 0) -> Cohort:
-    """Return four subjects with lesions and two without: two channels, two nested classes, anatomy maps."""
+    """Return four subjects with lesions and two without, with two channels, two nested classes and anatomy maps."""
     cohort = tiny_cohort(
         folder,
         spatial_dims=spatial_dims,
@@ -78,14 +78,14 @@ def simulated_cohort(folder: Path, spatial_dims: int, *, seed: int = 0) -> Cohor
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Generic[Kind]):
-    """A method, and what it is tried on.
+    """A method and the data and options to test it with.
 
     Attributes:
-        method: its class.
-        options: its options.
-        training: how long it is trained.
-        cohort: what it is fitted on.
-        folder: where models go.
+        method: the class.
+        options: options of the method.
+        training: training length and batch size.
+        cohort: cohort to fit on.
+        folder: folder for the fitted models.
     """
 
     method: type[Kind]
@@ -95,7 +95,7 @@ class Trial(Generic[Kind]):
     folder: Path
 
     def fit(self, name: str, cohort: Cohort | None = None, **options: Any) -> Kind:
-        """Fit the method with further options into a new folder, on another cohort if one is given."""
+        """Fit the method with further options into a new folder, on another cohort if given."""
         chosen = self.cohort if cohort is None else cohort
         return self.method.fit(
             chosen,
@@ -106,7 +106,7 @@ class Trial(Generic[Kind]):
         )
 
     def load(self, name: str) -> Kind:
-        """Load what was fitted into a folder."""
+        """Load a fitted model by its folder name."""
         return load_model(self.folder / name, {self.method.method: self.method})
 
 
@@ -114,7 +114,7 @@ class Trial(Generic[Kind]):
 def trials(
     method: type[Kind], spatial_dims: Sequence[int], *, options: Mapping[str, Any] | None, training: TrainingConfig
 ) -> Iterator[tuple[list[Trial[Kind]], dict[int, Cohort]]]:
-    """Yield a trial of a method in each of the dimensions, with simulated slices and volumes; the block removes all."""
+    """Yield a trial per number of dimensions, and simulated 2D and 3D cohorts; all files are removed afterwards."""
     with TemporaryDirectory() as folder:
         cohorts = {dims: simulated_cohort(Path(folder, f"cohort{dims}"), dims) for dims in (2, 3)}
         made = [
@@ -131,12 +131,12 @@ def trials(
 
 
 def _has_dimensions(method: type[FittedModel], spatial_dims: int) -> dict[str, Any]:
-    """Return the option that says 2D or 3D, of a method that has it."""
+    """Return the option ``spatial_dims`` if the method has it, else no option."""
     return {"spatial_dims": spatial_dims} if "spatial_dims" in method.Config.model_fields else {}
 
 
 def check_fitting(trial: Trial[Kind]) -> Kind:
-    """See that the rules of fitting, saving and loading hold, and return the fitted model."""
+    """Check the rules of fitting, saving and loading, and return the fitted model."""
     name = trial.method.method
     model = trial.fit("model")
     rule(isinstance(model, trial.method), f"fit must return a {trial.method.__name__}, not {type(model).__name__}")
@@ -148,7 +148,7 @@ def check_fitting(trial: Trial[Kind]) -> Kind:
 
 
 def _check_record(trial: Trial[Kind], model: Kind) -> None:
-    """See that the same seed gives the same model, and that whoever had a part in it is recorded."""
+    """Check that the same seed gives the same model, and that all training subjects and their parents are recorded."""
     recorded = set(model.info.training_subjects)
     rule(recorded, "info.training_subjects is empty: the subjects a model is fitted on must be recorded")
     known = trial.cohort.subset(model.info.training_cases).ancestry
@@ -159,7 +159,7 @@ def _check_record(trial: Trial[Kind], model: Kind) -> None:
     of_recorded = trial.cohort.of_subjects(recorded)
     if len(of_recorded) < len(trial.cohort):
         alone = trial.fit("alone", of_recorded)
-        told = "fitted on the recorded training subjects alone, it is another model: it learnt from somebody else, too"
+        told = "fitted on the recorded training subjects alone, the model differs: it also learnt from somebody else"
         rule(alone.digest == model.digest, told)
 
 
@@ -174,6 +174,6 @@ def _check_loading(trial: Trial[Kind], model: Kind) -> None:
 
 def _check_refusals(trial: Trial[Kind]) -> None:
     absent = replace(trial.cohort, channels=("absent",))
-    refused(lambda: trial.fit("no_channel", absent), "fitting with a channel that the cohort has no file of")
+    refused(lambda: trial.fit("no_channel", absent), "fitting with a channel for which the cohort has no file")
     refused(lambda: trial.fit("no_option", no_such_option=1), "fitting with an unknown option")
     refused(lambda: trial.fit("no_lesion", trial.cohort.healthy()), "fitting on a cohort without lesions")

@@ -49,22 +49,23 @@ def check_synthesizer(
     training: TrainingConfig = SHORT,
     workers: int = 2,
 ) -> None:
-    """See that a synthesizer keeps the rules; takes seconds and one fit or two for each number of dimensions.
+    """Check that a synthesizer follows the rules. Takes seconds and two or three fits per number of dimensions.
 
-    The label is exact; what lies outside the mask and its margin is bit-identical under ``blend="lesion"``; the same
-    seed gives the same bytes with any number of workers; a saved and loaded model draws the same; its training subjects
-    are recorded; a wrong option, channel, class or number of dimensions is an error for people.
+    The label is exact; with ``blend="lesion"``, the scan is bit-identical outside the mask and its margin; the same
+    seed gives the same bytes with any number of workers; a saved and loaded model draws the same; the training subjects
+    are recorded; a wrong option, channel, class or number of dimensions raises a
+    :class:`~lesionforge.LesionforgeError`.
 
     Args:
         method: the class, or its name in :data:`~lesionforge.SYNTHESIZERS`.
-        spatial_dims: 2 tries it on slices, 3 on volumes; the option ``spatial_dims`` of a method that has it is set.
-        options: of the method, such as small networks.
-        training: its length and batch size; two steps on the CPU unless given.
-        workers: processes that draw beside this one, each of which takes seconds to start; 1 tries none, only that the
-            cases do not depend on their order or on the copy of the model that draws them.
+        spatial_dims: 2 tests slices, 3 tests volumes; sets the method's option ``spatial_dims`` if it has one.
+        options: options of the method, such as small networks.
+        training: training length and batch size; two steps on the CPU by default.
+        workers: number of worker processes to test; each takes seconds to start. With 1, no processes are tested, only
+            that cases depend neither on their order nor on the copy of the model that draws them.
 
     Raises:
-        AssertionError: saying which rule is broken.
+        AssertionError: naming the broken rule.
         LesionforgeError: if the method cannot be fitted with these options.
     """
     chosen = SYNTHESIZERS[method] if isinstance(method, str) else method
@@ -91,7 +92,7 @@ def _check(trial: Trial[Synthesizer], cohorts: Mapping[int, Cohort], workers: in
 
 
 def _check_drawing(model: Synthesizer, loaded: Synthesizer, cohort: Cohort, masks: MaskSource) -> None:
-    """See to what one call of ``synthesize`` gives, in the model's space."""
+    """Check the result of one call of ``synthesize``, in the model's space."""
     target = Targets(model).read(cohort.cases[0])
     sample, placed = target.sample, masks.sample(target.original, generator(SEED), min_volume=MIN_VOLUME)
     mask = model.info.preprocessing.geometry(target.scan).to_model(placed.mask, label=True)
@@ -107,7 +108,7 @@ def _check_drawing(model: Synthesizer, loaded: Synthesizer, cohort: Cohort, mask
     ):
         drawer.synthesize(sample, mask, generator(SEED + 1))
         again = drawer.synthesize(sample, mask, generator(SEED))
-        rule(same(again.image, drawn.image) and same(again.label, drawn.label), f"{whose}, the image is another one")
+        rule(same(again.image, drawn.image) and same(again.label, drawn.label), f"{whose}, the result differs")
 
 
 def _check_image_and_label(model: Synthesizer, sample: Sample, mask: LabelArray, drawn: Sample) -> None:
@@ -126,14 +127,14 @@ def _check_image_and_label(model: Synthesizer, sample: Sample, mask: LabelArray,
     rule(np.array_equal(label, union), "the label must be exact: the mask where it is not 0, else the sample's label")
     if not model.draws_whole_image:
         near, _ = hole_around(mask, model.margin_mm(), sample.spacing)
-        told = f"the image changes further than margin_mm() = {model.margin_mm():g} mm beyond the mask"
+        told = f"the image changes more than margin_mm() = {model.margin_mm():g} mm beyond the mask"
         rule(same(image[:, ~near], sample.image[:, ~near]), told)
 
 
 def _check_cohort(
     model: Synthesizer, loaded: Synthesizer, cohort: Cohort, masks: MaskSource, out: Path, workers: int
 ) -> None:
-    """See to the files of drawn cases."""
+    """Check the files of drawn cases."""
     options: dict[str, Any] = {"n": CASES, "seed": SEED, "min_volume": MIN_VOLUME}
     run = synthesize_cohort(model, cohort, masks, out=out, **options)
     problems = "; ".join(map(str, run.problems))
@@ -146,15 +147,18 @@ def _check_cohort(
     for case in run.cohort.cases[CASES // 2 :]:
         (again / "provenance" / f"{case.case_id}.json").unlink()
     synthesize_cohort(copied(loaded), cohort, masks, out=again, **options)
-    rule(_digests(again) == expected, "a drawn case must not depend on the cases drawn before: its files are others")
+    rule(_digests(again) == expected, "a drawn case must not depend on the cases drawn before: its files differ")
     if workers > 1:
         there = out.with_name(f"{out.name}_there")
         synthesize_cohort(loaded, cohort, masks, out=there, engine=LocalEngine(workers), **options)
-        rule(_digests(there) == expected, f"drawn by {workers} workers, the files are others than by none")
+        rule(
+            _digests(there) == expected,
+            f"drawn by {workers} workers, the files differ from those drawn by this process",
+        )
 
 
 def _check_files(model: Synthesizer, cohort: Cohort, case: Case, masks: MaskSource) -> None:
-    """See that the label of one drawn case is exact, and the scan untouched elsewhere."""
+    """Check that the label of one drawn case is exact, and that the scan is unchanged outside mask and margin."""
     source = cohort[case.source_case]
     assert case.label is not None
     label, scan = read_stored(case.label, label=True).array, with_region(load_scan(source, cohort.channels))
@@ -185,5 +189,5 @@ def _check_unknown_class(model: Synthesizer, trial: Trial[Synthesizer]) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Return the hashes of a cohort's images and labels."""
+    """Return the hashes of a cohort's image and label files."""
     return {file.name + file.parent.name: sha256_of(file) for file in sorted(folder.glob("*Tr/*")) if file.is_file()}

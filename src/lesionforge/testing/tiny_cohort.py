@@ -1,6 +1,6 @@
 """A tiny simulated cohort: bright blobs in an ellipsoid brain on a dark background, as an nnU-Net folder.
 
-It is made in a fraction of a second. For simulated heads that look like scans, see
+It takes a fraction of a second to write. For simulated heads that look like scans, see
 :func:`~lesionforge.make_template_cohort`.
 """
 
@@ -41,26 +41,26 @@ def tiny_cohort(
 ) -> Cohort:
     """Write an nnU-Net raw folder of simulated scans with ``cases.csv`` and return it as a cohort.
 
-    The cases are ``case_000``, ``case_001``, … of the subjects ``sub_00``, ``sub_01``, …; the last
-    ``n_unknown`` subjects have no label and lie in ``imagesTs``, the ``n_healthy`` subjects before them are
-    lesion-free, all others have one to three lesions, with every class present. 2D is PNG (1 mm); 3D is NIfTI,
-    int16, 2 mm.
+    The cases are ``case_000``, ``case_001``, … of the subjects ``sub_00``, ``sub_01``, …. The last ``n_unknown``
+    subjects have no label and lie in ``imagesTs``; the ``n_healthy`` subjects before them are lesion-free; all others
+    have one to three lesions, with every class present. 2D images are PNG (1 mm pixels); 3D images are NIfTI (int16, 2
+    mm voxels).
 
     Args:
-        folder: the dataset folder to write.
+        folder: dataset folder to write.
         spatial_dims: 2 or 3.
-        n_subjects: subjects in all, healthy and unknown ones included.
-        channels: channel names; each has its own contrast, lesions are bright in all.
-        labels: class names; class 2 lies inside class 1, and so on.
-        n_healthy: subjects annotated as lesion-free (all-zero label file).
-        n_unknown: subjects without annotation.
-        cases_per_subject: cases of each subject.
-        missing: case id → channels whose file is a stand-in, listed in ``missing_channels``.
-        shape: voxels along each axis; 64×64 or 32×32×16 unless given.
-        affine: of the NIfTI files; 2 mm, unrotated, unless given.
-        anatomy: also write ``anatomyTr``: 0 outside, 1 the outer rim of the brain, 2 its inside.
-        name: the cohort's name.
-        seed: of the simulation.
+        n_subjects: total number of subjects, including healthy and unannotated ones.
+        channels: channel names; each has its own contrast, and lesions are bright in all.
+        labels: class name → label value; class 2 lies inside class 1, and so on.
+        n_healthy: number of subjects annotated as lesion-free (all-zero label file).
+        n_unknown: number of subjects without annotation.
+        cases_per_subject: number of cases per subject.
+        missing: case id → channels whose file is a placeholder, listed in ``missing_channels``.
+        shape: number of voxels per axis; 64×64 or 32×32×16 by default.
+        affine: affine of the NIfTI files; 2 mm voxels without rotation by default.
+        anatomy: also write ``anatomyTr`` with label maps: 0 outside, 1 outer rim of the brain, 2 inner brain.
+        name: name of the cohort.
+        seed: seed of the simulation.
     """
     shape = tuple(shape or SHAPES[spatial_dims])
     affine = np.diag([2.0, 2.0, 2.0, 1.0]) if affine is None else affine
@@ -106,7 +106,7 @@ def tiny_cohort(
 def simulate_label(
     shape: Sequence[int], n_classes: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return a lesion label of one to three nested balls (none for 0 classes) and the brain around it."""
+    """Return a lesion label of one to three nested balls (none if ``n_classes`` is 0), and the brain mask."""
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
     brain = (np.square(grid).sum(0) < 0.8**2).astype(np.uint8)
     label = np.zeros(shape, np.uint8)
@@ -124,7 +124,7 @@ def simulate_label(
 def simulate_image(
     label: NDArray[np.uint8], brain: NDArray[np.uint8], level: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return 0 … 255: smooth brain texture around ``level``, brighter where the label is higher, 0 outside."""
+    """Return an image from 0 to 255: smooth brain texture around ``level``, brighter for higher labels, 0 outside."""
     texture = ndimage.gaussian_filter(rng.normal(size=label.shape), 2)
     noise = rng.normal(0, 3, label.shape)
     bright = 50.0 * ndimage.gaussian_filter(label.astype(float), 0.5)
@@ -132,7 +132,7 @@ def simulate_image(
 
 
 def write_array(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64] | None = None) -> None:
-    """Write an array as 8-bit PNG or NIfTI (int16; uint8 stays), whichever the name ends with."""
+    """Write an array as 8-bit PNG or as NIfTI (int16, or uint8 if it is), according to the file ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
         Image.fromarray(np.rint(array).astype(np.uint8)).save(path)

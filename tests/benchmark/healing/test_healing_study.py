@@ -157,8 +157,8 @@ def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path)
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"baselines": ["nobody"]}, "'nobody' is no method: the methods are paired, unpaired, gan, cycle"),
-        ({"methods": {"paired": {"method": "pix2pix"}}, "baselines": []}, "'pix2pix' removes no lesions"),
+        ({"baselines": ["nobody"]}, "'nobody' is not a method: the methods are paired, unpaired, gan, cycle"),
+        ({"methods": {"paired": {"method": "pix2pix"}}, "baselines": []}, "'pix2pix' does not remove lesions"),
         ({"methods": {"untouched": TAKES_APART}, "baselines": []}, "'untouched' cannot be a name"),
         ({"methods": {"a/b": TAKES_APART}, "baselines": []}, "'a/b' cannot be a name"),
         ({"options": {"widht": 1}}, "method 'paired': widht"),

@@ -139,5 +139,5 @@ def test_a_damaged_record_is_named(tmp_path, name, text):
 
 def test_a_timing_without_numbers_is_named(tmp_path):
     (tmp_path / "timing.json").write_text('{"steps": "many"}')
-    with pytest.raises(CohortError, match=r"timing\.json: does not say steps and seconds; delete it"):
+    with pytest.raises(CohortError, match=r"timing\.json: lacks steps or seconds; delete it"):
         seconds_per_step([tmp_path])

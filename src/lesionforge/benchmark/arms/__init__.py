@@ -1,1 +1,1 @@
-"""What the arms of a benchmark are trained on, and for how long."""
+"""The study of arms: training sets, training lengths, jobs and results."""

@@ -1,4 +1,4 @@
-"""Planning of a run: decisions are made from scores that are there; where one is missing, its job is asked for."""
+"""Job planning of a study of arms: decisions use the scores that exist; missing scores become jobs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MODEL, CASES = "model.json", "cases.csv"
 
 
 class NotYetError(Exception):
-    """A decision needs scores that are not there yet."""
+    """A decision needs scores that do not exist yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ahead:
-    """Collects the jobs of a run while its decisions are made, as far as they can be.
+    """Collects the jobs of a run while its decisions are made, as far as the existing scores allow.
 
     Attributes:
-        study: what is run.
-        jobs: those that are known so far, by name.
-        say: told what was decided.
-        scored: returns the development score of a training, ``None`` before there is one.
+        study: the study that is run.
+        jobs: job name → job, for all jobs known so far.
+        say: called with one line per decision.
+        scored: returns the development score of a training run, or ``None`` if it has not been scored yet.
     """
 
     study: Arms
@@ -41,10 +41,10 @@ class Ahead:
     scored: Callable[[ArmTraining], float | None] = development_score
 
     def development_scores(self, trainings: Sequence[ArmTraining]) -> list[float]:
-        """Return the development score of each training, whose jobs become known.
+        """Return the development score of each training run, after adding its jobs.
 
         Raises:
-            NotYetError: if one is not there yet.
+            NotYetError: if a score does not exist yet.
         """
         for training in trainings:
             self._add(training, arm_jobs.score_development, DEVELOPMENT)
@@ -54,13 +54,13 @@ class Ahead:
         return found
 
     def add_synthesizers(self, repeat: Repeat) -> None:
-        """Let all synthesizers that arms use, and their offline cases, become known."""
+        """Add the jobs of all synthesizers that arms use, and of their offline cases."""
         for arm in self.study.plan.arms.values():
             if arm.synthesizer is not None:
                 self._synthesizer(repeat, arm.synthesizer, offline=arm.use == "offline")
 
     def add_test(self, training: ArmTraining) -> None:
-        """Let a training, and its scores on the test cases, become known."""
+        """Add the jobs of a training run and of its scores on the test cases."""
         self._add(training, arm_jobs.score_test, RESULTS)
 
     def _add(self, training: ArmTraining, score: Callable[[ArmTraining], str], table: str) -> None:
@@ -68,7 +68,7 @@ class Ahead:
         self._job(training.folder / table, score, training, needs=[trained])
 
     def _before(self, training: ArmTraining) -> list[str]:
-        """Return the jobs that must be done before an arm is trained."""
+        """Return the names of the jobs that must be done before an arm is trained."""
         arm = training.arm
         if arm.synthesizer is None:
             return []
@@ -78,7 +78,7 @@ class Ahead:
         return [*drawn, self._job(training.pretraining_folder / MODEL, arm_jobs.pretrain, training, needs=drawn)]
 
     def _synthesizer(self, repeat: Repeat, name: str, *, offline: bool) -> list[str]:
-        """Return the jobs after which a synthesizer can be drawn with, or after which its offline cases are there."""
+        """Add a synthesizer's jobs; return those needed before it can draw, or before its offline cases exist."""
         plan = self.study.plan.synthesizers[name]
         needs = [self._job(repeat.model_folder(name) / MODEL, arm_jobs.fit_synthesizer, repeat, name)]
         if plan.selection is not None:
@@ -93,7 +93,7 @@ class Ahead:
         return [self._job(repeat.cohort_folder(name) / CASES, arm_jobs.draw_offline, repeat, name, needs=needs)]
 
     def _job(self, product: Path, function: Callable[..., str], *arguments: Any, needs: Sequence[str] = ()) -> str:
-        """Let a job become known, and return its name: the path of its product in the study."""
+        """Add a job and return its name, the path of its product below ``runs``."""
         name = product.relative_to(self.study.out / "runs").as_posix()
         self.jobs[name] = Job(name=name, product=product, function=function, arguments=arguments, needs=tuple(needs))
         return name

@@ -1,4 +1,4 @@
-"""The work of a study of arms: fit, choose, draw, train, score; each function makes one file that says it is done."""
+"""The jobs of a study of arms: fit, draw, pretrain, train and score; each writes one file that marks it as done."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from lesionforge.scores.statistics.arm_statistics import value_of
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 
 DEVELOPMENT, RESULTS = "development.csv", "results.csv"
-"""Tables of an arm's scores on the development and on the test cases."""
+"""Tables of an arm's scores on the development and the test cases."""
 
 
 def fit_mask_generator(repeat: Repeat, name: str) -> str:
-    """Fit one mask generator, on nobody who is held out."""
+    """Train one mask generator, without held-out subjects."""
     plan, study = repeat.plan.mask_generators[name], repeat.study
     problems: list[CohortError] = []
     cases = repeat.train if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
@@ -69,7 +69,7 @@ def draw_offline(repeat: Repeat, name: str) -> str:
 
 
 def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done, n: None) -> Synthesis:
-    """Draw the offline cases of a fitted synthesizer; ``progress`` is called after each."""
+    """Draw the offline cases of a fitted synthesizer; ``progress`` is called after each case."""
     plan, model = repeat.plan.synthesizers[name], load_fitted(repeat, name)
     return synthesize_cohort(
         model,
@@ -86,7 +86,7 @@ def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done
 
 
 def pretrain(training: ArmTraining) -> str:
-    """Train what an arm fine-tunes."""
+    """Train the network that an arm fine-tunes."""
     with timed(training.pretraining_folder):
         pretrain_arm(training)
     return f"{training.name}, {training.repeat}: pretrained"
@@ -100,7 +100,7 @@ def train(training: ArmTraining) -> str:
 
 
 def score_test(training: ArmTraining) -> str:
-    """Score a trained arm on the test cases: ``results.csv`` and ``predictions/``."""
+    """Score a trained arm on the test cases; write ``results.csv`` and ``predictions/``."""
     repeat, primary = training.repeat, training.study.plan.primary
     rows = score(training, training.study.test, training.folder / "predictions")
     rows.insert(0, "arm", training.name)
@@ -113,7 +113,7 @@ def score_test(training: ArmTraining) -> str:
 
 
 def score_development(training: ArmTraining) -> str:
-    """Score a trained arm on the development cases: ``development.csv`` and ``development/``."""
+    """Score a trained arm on the development cases; write ``development.csv`` and ``development/``."""
     rows = score(training, training.study.development, training.folder / "development")
     write_text(training.folder / DEVELOPMENT, rows.to_csv(index=False))
     info, value = find_score(training.study.plan.primary), development_score(training)
@@ -123,7 +123,7 @@ def score_development(training: ArmTraining) -> str:
 
 
 def development_score(training: ArmTraining) -> float | None:
-    """Return the mean of the primary score over the development subjects; ``None`` before it was scored."""
+    """Return the mean primary score over the development subjects, or ``None`` if the arm has not been scored yet."""
     table = training.folder / DEVELOPMENT
     if not table.is_file():
         return None
@@ -132,7 +132,7 @@ def development_score(training: ArmTraining) -> float | None:
 
 
 def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:
-    """Return a row of scores for each case; the predictions are written to ``keep``."""
+    """Return a table with the scores of each case; write the predictions to ``keep``."""
     study: Arms = training.study
     task, rows = study.plan.task_class.load(training.folder, device=study.plan.training.device), []
     for case in cohort:

@@ -1,4 +1,4 @@
-"""A study of arms: the same task, trained on different mixtures of cohorts."""
+"""A study of arms: the same task trained on different compositions of the training set."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from lesionforge.reading import read_frame
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """What search and control found.
+    """The results of the hyperparameter search and of the control of the training length.
 
     Attributes:
-        arms: with the options that the search found.
-        lengths: of the arms.
-        trials: the table of the search, ``None`` without one.
+        arms: the study, with the options that the search chose.
+        lengths: training length of the arms at each size.
+        trials: table of the search, or ``None`` if there was none.
     """
 
     arms: Arms
@@ -46,7 +46,7 @@ class Decided:
 
     @property
     def trainings(self) -> dict[str, list[Path]]:
-        """Synthesizer or arm → the folders of its trainings."""
+        """Synthesizer or arm → folders of its training runs."""
         plan, repeats = self.arms.plan, self.arms.repeats
         synthesizers = {name: [repeat.model_folder(name) for repeat in repeats] for name in plan.synthesizers}
         of_arms = {
@@ -58,10 +58,10 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStudy(Study):
-    """The same task, trained on different mixtures of cohorts.
+    """A study of the same task trained on different compositions of the training set.
 
     Attributes:
-        plan: what is compared.
+        plan: the plan.
         arms: the plan applied to a cohort.
     """
 
@@ -70,10 +70,10 @@ class ArmStudy(Study):
 
     @classmethod
     def make(cls, plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Self:
-        """Split the subjects, and see that a run may begin.
+        """Split the subjects and check that the run can start.
 
         Raises:
-            LeakError: if a test subject is anybody's parent.
+            LeakError: if a held-out subject is a parent of a case in the training pool.
         """
         arms = make_arms(plan, cohort, roles, out)
         for held_out in (arms.test, arms.development):
@@ -83,17 +83,17 @@ class ArmStudy(Study):
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
-        """The pool, the development and the test cases."""
+        """The training pool, the development cases and the test cases."""
         return {"pool": self.arms.pool, "development": self.arms.development, "test": self.arms.test}
 
     @property
     def parts(self) -> dict[str, Cohort]:
-        """The training sets, the pool, the development and the test cases."""
+        """The training sets, the training pool, the development cases and the test cases."""
         sets = {f"train n{one.train_size:g} draw{self.arms.draw(one.seed)}": one.train for one in self.arms.repeats}
         return sets | self.disjoint
 
     def jobs(self, say: Say = lambda line: None) -> list[Job]:
-        """Return all jobs that are known so far; search and control make others known."""
+        """Return all jobs known so far; the search and the control add more as scores become available."""
         ahead = Ahead(study=self.arms, say=say)
         decide(ahead)
         return list(ahead.jobs.values())
@@ -143,10 +143,10 @@ class ArmStudy(Study):
 
 
 def decide(ahead: Ahead) -> Decided | None:
-    """Follow search and control as far as scores are there; return what they found once that is all.
+    """Make the decisions of search and control that existing scores allow; return them if complete, else ``None``.
 
     Args:
-        ahead: collects the jobs that are known.
+        ahead: collects the jobs.
     """
     for repeat in ahead.study.repeats:
         ahead.add_synthesizers(repeat)
@@ -168,7 +168,7 @@ def decide(ahead: Ahead) -> Decided | None:
 
 
 def _trainings(arms: Arms, sizes: Sequence[TrainSize], steps: Callable[[TrainSize], int]) -> Iterator[ArmTraining]:
-    """Yield every arm at some sizes with every seed; at the size of the whole pool the baseline alone."""
+    """Yield the training run of every arm, size and seed; at the size of the whole pool, of the baseline only."""
     for size in sizes:
         names = arms.plan.arms if size in arms.plan.subjects.numbers else (arms.plan.baseline,)
         for seed in arms.plan.seeds:
@@ -177,7 +177,7 @@ def _trainings(arms: Arms, sizes: Sequence[TrainSize], steps: Callable[[TrainSiz
 
 
 def _collect(path: Path, trainings: Iterable[ArmTraining]) -> None:
-    """Write the scores of some trainings into one table."""
+    """Write the scores of several training runs into one table."""
     names = {"arm": str, "case_id": str, "subject_id": str}
     tables = [
         read_frame(training.folder / RESULTS, dtype=names, keep_default_na=False, na_values=[""])
@@ -187,7 +187,7 @@ def _collect(path: Path, trainings: Iterable[ArmTraining]) -> None:
 
 
 def _absent_classes(study: Arms) -> list[str]:
-    """Return a line for each size with training sets that lack a lesion class."""
+    """Return a warning for each size and lesion class that is missing from some training sets."""
     lines = []
     for size in study.plan.subjects.numbers:
         by_class: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Which of the generators that were kept on the way a plan's synthesizer draws with."""
+"""Selects and loads the generator of a plan's synthesizer among those saved during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lesionforge.training.loop import Device
 
 
 def choose(repeat: Repeat, name: str) -> str:
-    """Choose among the candidates of a synthesizer, by the subjects that it was trained on."""
+    """Select one of a synthesizer's candidates, using only its training subjects."""
     plan = repeat.plan.synthesizers[name]
     assert plan.selection is not None
     result = select_candidates(
@@ -26,12 +26,12 @@ def choose(repeat: Repeat, name: str) -> str:
 
 
 def load_fitted(repeat: Repeat, name: str, *, device: Device | None = None) -> Synthesizer:
-    """Return a fitted synthesizer: the recommended candidate where there was a choice, else the last.
+    """Return a fitted synthesizer: the recommended candidate if one was selected, else the last one.
 
     Args:
-        repeat: that it was fitted for.
-        name: of the synthesizer.
-        device: where to draw; the run's unless given.
+        repeat: training-set size and seed that it was fitted for.
+        name: name of the synthesizer.
+        device: device to draw on; that of the plan by default.
     """
     candidate = None
     if repeat.plan.synthesizers[name].selection is not None:

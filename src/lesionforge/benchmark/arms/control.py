@@ -1,4 +1,4 @@
-"""How long the arms of each size are trained: until doubling the steps no longer helps the baseline."""
+"""The training length of the arms at each size: the steps are doubled until the checked arm stops improving."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LENGTHS = "lengths.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """How long the arms of one size are trained.
+    """Training length of the arms at one size.
 
     Attributes:
-        steps: optimiser steps of all its arms.
-        found: what the control found, in a sentence; ``None`` where none was made.
-        undertrained: why the baseline may be undertrained, if it may.
+        steps: optimiser steps of each arm.
+        found: the result of the control in a sentence, or ``None`` if there was no control.
+        undertrained: why the baseline may be undertrained, or ``None``.
     """
 
     steps: int
@@ -32,25 +32,25 @@ class Length:
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """How long the arms of each size are trained.
+    """Training length of the arms at every size.
 
     Attributes:
-        of: size of the training set → length.
+        of: training-set size → length.
     """
 
     of: Mapping[TrainSize, Length]
 
     def steps(self, size: TrainSize) -> int:
-        """Return the optimiser steps of all arms of a size."""
+        """Return the optimiser steps of each arm at a size."""
         return self.of[size].steps
 
     def describe(self) -> str:
-        """Return what the control found at all sizes."""
+        """Return the result of the control at all sizes, as text."""
         found = {size: length.found for size, length in self.of.items() if length.found is not None}
         return "; ".join(f"n = {size:g}: {text}" for size, text in found.items()) or "not made"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the content of the file."""
+        """Return the content of ``lengths.json``."""
         steps = {f"n{size:g}": length.steps for size, length in self.of.items()}
         return {"steps": steps, "control": self.describe(), "doubt": self.doubt}
 
@@ -65,14 +65,14 @@ class Lengths:
 
 
 def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
-    """Return the steps at which doubling no longer helps the controlled arm of one size.
+    """Return the steps at which doubling no longer improves the checked arm at one size.
 
     Args:
-        ahead: plans the run.
-        size: of the training set.
+        ahead: collects the jobs.
+        size: the training-set size.
 
     Raises:
-        NotYetError: if trainings are missing; their jobs become known.
+        NotYetError: if scores do not exist yet; their jobs have been added.
     """
     study, plan, control = ahead.study, ahead.study.plan, ahead.study.plan.control
     steps = plan.training.steps

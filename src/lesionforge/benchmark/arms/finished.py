@@ -1,4 +1,4 @@
-"""What figures show of a finished run: which models and cohorts there are, and in which colours."""
+"""What the figures show of a finished run: its models, its cohorts and their colours."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lesionforge.production.select import RECOMMENDED
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose arms are scored; its largest training set and first seed are what figures show.
+    """A run whose arms are scored; figures show its largest training set and first seed.
 
     Attributes:
-        study: of the run.
-        steps: of its arms.
+        study: the study that was run.
+        steps: optimiser steps of its arms.
     """
 
     study: Arms
@@ -51,26 +51,26 @@ class FinishedRun:
 
     @cached_property
     def cohorts(self) -> dict[str, Path]:
-        """Synthesizer → its offline cases, where there are any."""
+        """Synthesizer → folder of its offline cases, for those that have any."""
         plan = self.study.plan
         folders = {name: self.repeat.cohort_folder(name) for name in plan.synthesizers}
         return {name: folder for name, folder in folders.items() if (folder / "dataset.json").is_file()}
 
     @cached_property
     def healthy(self) -> tuple[Case, ...]:
-        """The matched healthy scans that some synthesizers draw into."""
+        """The matched lesion-free scans that synthesizers draw into."""
         folders = [self.repeat.targets_folder(name) for name in self.synthesizers]
         return tuple(case for folder in folders if (folder / FACTS).is_file() for case in read_cohort(folder))
 
     @cached_property
     def choices(self) -> tuple[str, ...]:
-        """The synthesizers whose generator was chosen among several."""
+        """The synthesizers whose generator was selected among several candidates."""
         folders = {name: self.repeat.selection_folder(name) for name in self.synthesizers}
         return tuple(name for name, folder in folders.items() if (folder / RECOMMENDED).is_file())
 
     @cached_property
     def colours(self) -> dict[str, str]:
-        """The arms' colours; a synthesizer has that of the first arm that uses it."""
+        """Arm or synthesizer → colour; a synthesizer has the colour of the first arm that uses it."""
         arms = self.study.plan.arms
         colours = arm_colours(list(arms))
         users = {arm.synthesizer: colours[name] for name, arm in reversed(arms.items()) if arm.synthesizer is not None}

@@ -1,4 +1,4 @@
-"""What an arm is trained on, for how long, and the training itself."""
+"""The training data and training length of an arm, and its training run."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from lesionforge.training.model_folder import read_info
 from lesionforge.training.samples import cached_samples
 
 PAPER_EPOCHS = {"real": 500, "synthetic": 300, "finetune": 150}
-"""Platscher et al. 2020; an epoch takes every case once."""
+"""Epochs in Platscher et al. 2020; an epoch visits every case once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredients:
-    """What one arm is trained on.
+    """The training data of one arm.
 
     Attributes:
-        train: every real case of this size of the training set.
-        real: the arm's own.
-        synthetic: a cohort on disk, or a source that draws on the fly.
+        train: all real cases of the training set.
+        real: the real cases that the arm trains on.
+        synthetic: a synthetic cohort on disk, a source that draws on the fly, or ``None``.
     """
 
     train: Cohort
@@ -48,15 +48,15 @@ class Ingredients:
 
     @property
     def drawn(self) -> int:
-        """How many synthetic cases lie on disk."""
+        """Number of synthetic cases on disk."""
         return len(self.synthetic) if isinstance(self.synthetic, Cohort) else 0
 
 
 def ingredients(training: ArmTraining) -> Ingredients:
-    """Return what an arm is trained on.
+    """Return the training data of an arm.
 
     Raises:
-        LeakError: if a test or development subject is a parent of any of it.
+        LeakError: if a test or development subject is a parent of any training data or model.
     """
     arm, repeat, study = training.arm, training.repeat, training.study
     model: Synthesizer | None = None
@@ -78,7 +78,7 @@ def ingredients(training: ArmTraining) -> Ingredients:
 
 
 def train_arm(training: ArmTraining) -> None:
-    """Train one arm, into its folder.
+    """Train one arm and write it to its folder.
 
     Raises:
         LeakError: see :func:`ingredients`.
@@ -93,7 +93,7 @@ def train_arm(training: ArmTraining) -> None:
 
 
 def pretrain_arm(training: ArmTraining) -> None:
-    """Train what an arm fine-tunes, on synthetic cases alone.
+    """Train the network that an arm fine-tunes, on synthetic cases only.
 
     Raises:
         LeakError: see :func:`ingredients`.
@@ -128,14 +128,14 @@ def _fit(training: ArmTraining, cohort: Cohort, steps: int, out: Path, **options
 
 
 def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> tuple[int, int]:
-    """Return the steps of an arm's first run, and of fine-tuning after it.
+    """Return the steps of an arm's first training phase, and of its fine-tuning (0 without).
 
     Args:
-        plan: says what every arm gets.
+        plan: sets the budget.
         arm: the arm.
-        steps: of every arm, unless the plan's budget is the paper's.
-        real: cases trained on in the last run.
-        synthetic: cases of the synthetic cohort.
+        steps: steps of every arm, unless the plan's budget is ``paper``.
+        real: number of real cases in the last phase.
+        synthetic: number of cases in the synthetic cohort.
     """
     if plan.budget == "steps":
         last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
@@ -149,7 +149,7 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
 
 
 def _fitted(repeat: Repeat, arm: Arm, model: Synthesizer | None) -> dict[str, tuple[str, ...]]:
-    """Return every model behind an arm, with the subjects it was fitted on."""
+    """Return the name of every model behind an arm → the subjects that it was fitted on."""
     if arm.synthesizer is None or model is None:
         return {}
     fitted = {arm.synthesizer: model.info.training_subjects}
@@ -160,16 +160,17 @@ def _fitted(repeat: Repeat, arm: Arm, model: Synthesizer | None) -> dict[str, tu
 
 
 def drawing_device(training: TrainingConfig) -> Device:
-    """Return where lesions are drawn while a network trains: on its own device, if its own process draws them.
+    """Return the device on which lesions are drawn during training.
 
-    Loader processes are forks, which cannot use CUDA, and processes that train together would all draw on one device;
-    both draw on the CPU. Unless loader processes are asked for, an arm that draws on the fly has none.
+    That is the network's own device if the training process itself draws. Loader processes are forks, which cannot use
+    CUDA, and the processes of a multi-device run would all draw on one device; both draw on the CPU. An arm that draws
+    on the fly has no loader processes unless the plan sets ``workers``.
     """
     return "cpu" if training.workers or training.devices > 1 else training.device
 
 
 def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
-    """Return the real samples with synthesis in front."""
+    """Return a source of the real samples with the synthesizer as its transform."""
     repeat, task, synthesizer = training.repeat, training.task, training.arm.synthesizer
     assert synthesizer is not None
     plan = repeat.plan.synthesizers[synthesizer]

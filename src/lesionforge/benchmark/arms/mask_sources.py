@@ -1,4 +1,4 @@
-"""Where the lesions of a plan's synthesizers go, and how good its mask generators are."""
+"""Mask sources of a plan's synthesizers, and quality checks of its mask generators."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lesionforge.training.loop import Device
 
 
 def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None = None) -> MaskSource:
-    """Return where the lesions of a synthesizer go.
+    """Return the mask source of a synthesizer.
 
     Args:
-        repeat: whose training subjects' masks are taken.
-        plan: of the synthesizer.
-        device: where a mask generator draws; the run's unless given.
+        repeat: provides the training subjects whose masks are used.
+        plan: the synthesizer's part of the plan.
+        device: device of a mask generator; that of the plan by default.
     """
     device = device or repeat.plan.training.device
     if plan.mask_generator is not None:
@@ -33,7 +33,7 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
 
 
 def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:
-    """Return a mask source for slices, made from the training subjects'."""
+    """Return a mask source for slices, built from the training samples."""
     if kind == "ellipsoids":
         return Ellipsoids()
     bank = SliceBank(samples)
@@ -41,7 +41,7 @@ def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:
 
 
 def describe_mask_generators(study: Arms) -> dict[str, str]:
-    """Return, for each of the plan's mask generators, what its masks are like beside real ones it never saw."""
+    """Return row name → text for the report, comparing each mask generator's masks with real masks it never saw."""
     shown = {
         "nearest_training_dice_median": "Dice with the nearest training mask",
         "volume_ml_median": "volume in ml",
@@ -57,7 +57,7 @@ def describe_mask_generators(study: Arms) -> dict[str, str]:
 
 
 def mask_warnings(study: Arms) -> list[str]:
-    """Return a line for each mask generator that repeats its training masks, or draws nothing more often than not."""
+    """Return a warning for each mask generator that replays its training masks or mostly draws empty masks."""
     warnings = []
     for name, table in _mask_scores(study).items():
         if replays(table):
@@ -68,7 +68,7 @@ def mask_warnings(study: Arms) -> list[str]:
 
 
 def _mask_scores(study: Arms) -> dict[str, pd.DataFrame]:
-    """Return generator → the mean over seeds of its ``mask_scores.csv``, at the largest training set."""
+    """Return mask generator → its ``mask_scores.csv`` averaged over seeds, at the largest training-set size."""
     largest, found = max(study.plan.subjects.numbers), {}
     repeats = [study.repeat(largest, seed) for seed in study.plan.seeds]
     for name in study.plan.mask_generators:
@@ -80,6 +80,6 @@ def _mask_scores(study: Arms) -> dict[str, pd.DataFrame]:
 
 
 def _pairs(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return score → its value of drawn and of real masks."""
+    """Return score → its values for drawn and for real masks."""
     values = zip(table["drawn"].to_numpy(float), table["real"].to_numpy(float), strict=True)
     return dict(zip(map(str, table["score"]), values, strict=True))

@@ -1,4 +1,4 @@
-"""The training sets of a study of arms, what is trained on each, and where its files lie."""
+"""The training sets of a study of arms, the models trained on each, and the folders of their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.loop import TrainingConfig
 
 TrainSize = int | float
-"""Size of a training set: subjects, or a share of them (1.0 is all)."""
+"""Training-set size: a number of subjects, or a share of the pool (1.0 is all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +29,14 @@ class Arms:
     """A plan of arms applied to a cohort.
 
     Attributes:
-        plan: what is compared.
-        pool: all cases that may be trained on, with the plan's channels alone.
-        train: size of the training set and seed → its cases. The size of the whole pool is among them, for the
-            reference.
-        development: cases on which choices are made.
+        plan: the plan.
+        pool: all cases available for training, with only the plan's channels.
+        train: (training-set size, seed) → training cases; includes the size of the whole pool, for the reference.
+        development: cases used for decisions.
         test: cases that are scored.
-        preprocessing: size and seed → what all synthesizers and arms of that training set share, fitted on its cases.
-        absent: size and seed → lesion classes that none of its training cases shows.
-        choices: size → options that a search found for the baseline; the plan's own where there was none.
+        preprocessing: (size, seed) → preprocessing fitted on that training set and shared by its synthesizers and arms.
+        absent: (size, seed) → lesion classes that are missing from that training set.
+        choices: size → options that the search chose for the baseline; sizes without an entry use the plan's options.
         out: the benchmark folder.
     """
 
@@ -53,68 +52,68 @@ class Arms:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels in use."""
+        """The image channels in use."""
         return self.test.channels
 
     @property
     def held_out(self) -> frozenset[str]:
-        """Everybody who is tested or chosen on, and whom these descend from."""
+        """All test and development subjects and their ancestors."""
         return self.test.ancestry | self.development.ancestry
 
     @property
     def people(self) -> People:
-        """Finds the subjects of all parts."""
+        """Index that finds the subjects of all parts."""
         return People((*self.pool, *self.development, *self.test), self.held_out)
 
     @property
     def whole(self) -> TrainSize:
-        """The size of the whole pool, as the plan counts: subjects, or 1.0 where it names shares."""
+        """The size of the whole pool in the plan's unit: number of subjects, or 1.0 if the plan names shares."""
         return 1.0 if isinstance(self.plan.subjects.numbers[0], float) else len(self.pool.subjects)
 
     @property
     def sizes(self) -> list[TrainSize]:
-        """The sizes of the training set at which the baseline is trained: the plan's, and the whole pool."""
+        """The training-set sizes at which the baseline is trained: those of the plan, and the whole pool."""
         return list(dict.fromkeys((*self.plan.subjects.numbers, self.whole)))
 
     @property
     def repeats(self) -> list[Repeat]:
-        """Every size of the plan with every seed."""
+        """Every combination of the plan's sizes and seeds."""
         return [self.repeat(size, seed) for size in self.plan.subjects.numbers for seed in self.plan.seeds]
 
     @property
     def references(self) -> list[Repeat]:
-        """The whole pool with every seed."""
+        """The whole pool, with every seed."""
         return [self.repeat(self.whole, seed) for seed in self.plan.seeds]
 
     def repeat(self, train_size: TrainSize, seed: int) -> Repeat:
-        """Return one size of the training set with one seed."""
+        """Return one training-set size with one seed."""
         return Repeat(study=self, train_size=train_size, seed=seed)
 
     def draw(self, seed: int) -> int:
-        """Return which draw of the training subjects a seed trains on, counted from 0."""
+        """Return the index, from 0, of the random training set that a seed uses."""
         return self.plan.seeds.index(seed) % (self.plan.subjects.draws or len(self.plan.seeds))
 
     def draw_seed(self, seed: int) -> int:
-        """Return the seed of the draw of training subjects that a training seed takes."""
+        """Return the seed that selects the training subjects for a training seed."""
         return derive_seed(self.plan.subjects.seed, "draw", self.draw(seed))
 
     def choice(self, train_size: TrainSize) -> Choice:
-        """Return the options that the arms of one size share."""
+        """Return the options shared by the arms at one size."""
         return self.choices.get(train_size, Choice.of(self.plan))
 
     def task_of(self, train_size: TrainSize, arm: str) -> TaskConfig:
-        """Return the network of an arm: the plan's, with what the search found for its size."""
+        """Return the task options of an arm: those of the plan, updated with the search's choice for this size."""
         return self.choice(train_size).applied(self.plan.task_of(arm), self.plan, arm)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """One size of the training set with one seed: everything that is fitted and trained on it.
+    """One training-set size with one seed: everything that is fitted and trained on this training set.
 
     Attributes:
-        study: it is part of.
-        train_size: subjects, or the share of them.
-        seed: of all that is fitted and trained.
+        study: the study.
+        train_size: number of training subjects, or share of the pool.
+        seed: seed of everything that is fitted and trained.
     """
 
     study: Arms
@@ -123,7 +122,7 @@ class Repeat:
 
     @property
     def plan(self) -> Plan:
-        """What is compared."""
+        """The plan."""
         return self.study.plan
 
     @property
@@ -133,60 +132,60 @@ class Repeat:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Fitted on the training cases."""
+        """The preprocessing, fitted on the training cases."""
         return self.study.preprocessing[self.train_size, self.seed]
 
     @property
     def subjects_seed(self) -> int:
-        """What decides which subjects are trained on."""
+        """The seed that selects the training subjects."""
         return self.study.draw_seed(self.seed)
 
     @property
     def name(self) -> str:
-        """Its folder below ``runs``."""
+        """Path of its folder below ``runs``."""
         return f"n{self.train_size:g}/seed{self.seed}"
 
     @property
     def folder(self) -> Path:
-        """Where everything of it lies."""
+        """Folder of all its files."""
         return self.study.out / "runs" / self.name
 
     def __str__(self) -> str:
         return f"n = {self.train_size:g}, seed {self.seed}"
 
     def mask_generator_folder(self, name: str) -> Path:
-        """Return where a mask generator lies."""
+        """Return the folder of a mask generator."""
         return self.folder / "mask_generators" / name
 
     def model_folder(self, name: str) -> Path:
-        """Return where a synthesizer lies."""
+        """Return the folder of a synthesizer."""
         return self.folder / "synthesizers" / name
 
     def selection_folder(self, name: str) -> Path:
-        """Return where the choice among a synthesizer's candidates lies."""
+        """Return the folder of the selection among a synthesizer's candidates."""
         return self.folder / "selections" / name
 
     def cohort_folder(self, name: str) -> Path:
-        """Return where a synthesizer's offline cases lie."""
+        """Return the folder of a synthesizer's offline cases."""
         return self.folder / "cohorts" / name
 
     def targets_folder(self, name: str) -> Path:
-        """Return where the healthy scans lie that a synthesizer draws into."""
+        """Return the folder of the matched lesion-free scans that a synthesizer draws into."""
         return self.folder / "targets" / name
 
     def training(self, arm: str, steps: int) -> ArmTraining:
-        """Return the training of an arm on it."""
+        """Return the training run of an arm on this training set."""
         return ArmTraining(repeat=self, name=arm, steps=steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmTraining:
-    """One training of an arm.
+    """One training run of an arm.
 
     Attributes:
-        repeat: the training set and the seed.
-        name: of the arm.
-        steps: optimiser steps, those of pretraining among them.
+        repeat: the training-set size and seed.
+        name: name of the arm.
+        steps: optimiser steps, including those of pretraining.
     """
 
     repeat: Repeat
@@ -195,50 +194,50 @@ class ArmTraining:
 
     @property
     def study(self) -> Arms:
-        """The study it is part of."""
+        """The study."""
         return self.repeat.study
 
     @property
     def arm(self) -> Arm:
-        """What is trained on."""
+        """The arm's part of the plan."""
         return self.study.plan.arms[self.name]
 
     @property
     def task(self) -> TaskConfig:
-        """The network."""
+        """The task options, such as the network."""
         return self.study.task_of(self.repeat.train_size, self.name)
 
     @property
     def suffix(self) -> str:
-        """What the folder's name says beyond the arm's: steps, and options that a search found."""
+        """Folder-name suffix after the arm's name: the steps, and the options that a search chose."""
         return f"{self.steps}{self.study.choice(self.repeat.train_size).suffix(self.study.plan)}"
 
     @property
     def folder(self) -> Path:
-        """Where the trained arm and its scores lie."""
+        """Folder of the trained arm and its scores."""
         return self.repeat.folder / "arms" / f"{self.name}_{self.suffix}"
 
     @cached_property
     def pretraining_folder(self) -> Path:
-        """Where the network lies that is fine-tuned: that of the first arm with the same synthetic cases."""
+        """Folder of the pretrained network; arms with the same synthetic cases share that of the first such arm."""
         arms = self.study.plan.arms
         wanted = self.arm.model_copy(update={"real": None})
         first = next(name for name, arm in arms.items() if arm.model_copy(update={"real": None}) == wanted)
         return self.repeat.folder / "pretraining" / f"{first}_{self.suffix}"
 
     def options(self, steps: int) -> TrainingConfig:
-        """Return length, batch size and seed of a training of so many steps."""
+        """Return the training options for a run of ``steps`` steps."""
         batch_size = self.study.choice(self.repeat.train_size).batch_size
         changes = {"seed": self.repeat.seed, "steps": steps, "batch_size": batch_size}
         return self.study.plan.training.model_copy(update=changes)
 
 
 def make_arms(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Arms:
-    """Split the subjects, and draw the training sets.
+    """Split the subjects and select the training sets.
 
     Raises:
-        ConfigError: if roles and shares are mixed, a role or a fold is not there, an arm wants more subjects than there
-            are, or the primary score cannot be had.
+        ConfigError: if roles, shares and numbers are mixed, a role or fold is missing, a size or an arm needs more
+            subjects than exist, or the primary score is not available for this cohort.
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
@@ -274,10 +273,10 @@ def make_arms(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], 
 
 
 def _training_sets(study: Arms) -> dict[tuple[TrainSize, int], Cohort]:
-    """Return size and seed → training cases.
+    """Return (size, seed) → training cases.
 
     Raises:
-        ConfigError: if a size, or an arm, wants more subjects than there are.
+        ConfigError: if a size or an arm needs more subjects than exist.
     """
     plan, sets = study.plan, dict[tuple[TrainSize, int], Cohort]()
     few = set(filter(None, (arm.real for arm in plan.arms.values())))

@@ -1,4 +1,4 @@
-"""Which scans a plan's synthesizer draws its offline cases into: the training cases, or healthy ones made like them."""
+"""The scans that a synthesizer draws its offline cases into: training cases, or matched lesion-free scans."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lesionforge.reading import read_json
 
 
 def check_targets(study: Arms, cohort: Cohort) -> None:
-    """Read all healthy cohorts of a plan, and look for the lesion-free scans it needs, before anything is trained.
+    """Read the target cohorts and look for the lesion-free scans that a plan needs, before any training.
 
     Args:
-        study: before anything is trained.
+        study: the study, before any training.
         cohort: the cohort of the benchmark.
 
     Raises:
-        CohortError: if one cannot be read, or a training set without lesion-free scans is to be drawn into.
-        ConfigError: if one names a case like the cohort does.
-        LeakError: if one holds an image of a subject that is tested or chosen on.
+        CohortError: if a target cohort cannot be read, or a training set that must have lesion-free scans has none.
+        ConfigError: if a target cohort and the benchmark's cohort share a case id.
+        LeakError: if a target cohort holds an image of a test or development subject.
     """
     if any(plan.lesion_free and plan.targets is None for plan in study.plan.synthesizers.values()):
         for train in study.train.values():
@@ -44,7 +44,7 @@ def check_targets(study: Arms, cohort: Cohort) -> None:
 
 
 def match_targets(repeat: Repeat, name: str) -> str:
-    """Match healthy scans of another cohort with the training cases; whoever is tested or chosen on is left out."""
+    """Match the lesion-free scans of another cohort to the training cases, leaving out held-out subjects."""
     targets, out = repeat.plan.synthesizers[name].targets, repeat.targets_folder(name)
     assert targets is not None
     for unfinished in (out, *out.parent.glob(f".{out.name}.*")):
@@ -55,21 +55,21 @@ def match_targets(repeat: Repeat, name: str) -> str:
 
 
 def target_scans(repeat: Repeat, name: str) -> Cohort:
-    """Return what a synthesizer draws into: the training cases, or the healthy scans that were matched with them."""
+    """Return the scans that a synthesizer draws into: the training cases, or the matched lesion-free scans."""
     if repeat.plan.synthesizers[name].targets is None:
         return repeat.train
     return read_cohort(repeat.targets_folder(name))
 
 
 def describe_targets(study: Arms) -> dict[str, str]:
-    """Return, for each synthesizer with healthy targets, how well these could be told from the training cases."""
+    """Return row name → text for the report: how well a classifier tells matched scans from training cases."""
     shown = max(study.plan.subjects.numbers), study.plan.seeds[0]
     aucs = {name: of_name[shown] for name, of_name in _aucs(study).items() if shown in of_name}
     return {f"Healthy scans of {name}": describe_auc(auc) for name, auc in aucs.items()}
 
 
 def target_warnings(study: Arms) -> list[str]:
-    """Return a line for each synthesizer whose healthy targets can be told from the training cases, or may be."""
+    """Return a warning for each synthesizer whose target scans are or may be distinguishable from training cases."""
     warnings = []
     for name, aucs in _aucs(study).items():
         apart = [f"n = {size:g}, seed {seed}" for (size, seed), auc in aucs.items() if told_apart(auc)]
@@ -84,7 +84,7 @@ def target_warnings(study: Arms) -> list[str]:
 
 
 def _aucs(study: Arms) -> dict[str, dict[tuple[TrainSize, int], Auc]]:
-    """Return synthesizer → size and seed → AUC, where the healthy scans are matched."""
+    """Return synthesizer → (size, seed) → AUC, for the target scans that have been matched."""
     found: dict[str, dict[tuple[TrainSize, int], Auc]] = {}
     for name, plan in study.plan.synthesizers.items():
         for repeat in study.repeats if plan.targets is not None else ():

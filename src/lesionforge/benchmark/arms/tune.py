@@ -1,4 +1,4 @@
-"""The search for the best baseline, on development subjects, before anything is compared with it."""
+"""The hyperparameter search for the baseline, on development subjects, before the arms are compared."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from lesionforge.scores.registry import find_score
 
 TABLE = "tuning.csv"
 OPTIONS = ("augment", "learning_rate", "batch_size")
-"""In the order in which they are tried."""
+"""The options, in the order in which they are tried."""
 
 
 def tuned(ahead: Ahead) -> tuple[Arms, pd.DataFrame | None]:
     """Return the study with the best options found for its baseline at each size, and the table of all trials.
 
     Args:
-        ahead: plans the run.
+        ahead: collects the jobs.
 
     Raises:
-        NotYetError: if trials are missing; their jobs become known.
+        NotYetError: if the scores of trials do not exist yet; their jobs have been added.
     """
     study, plan = ahead.study, ahead.study.plan
     if plan.tune is None:
@@ -54,7 +54,7 @@ def tuned(ahead: Ahead) -> tuple[Arms, pd.DataFrame | None]:
 def _scores(
     ahead: Ahead, wanted: Sequence[tuple[TrainSize, Choice]], seeds: Sequence[int]
 ) -> dict[tuple[TrainSize, Choice], list[float]]:
-    """Return the scores of some trials over the seeds."""
+    """Return (size, trial) → its scores over the seeds."""
     study = ahead.study
     trainings = [
         replace(study, choices={size: trial})
@@ -68,7 +68,7 @@ def _scores(
 
 
 def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
-    """Return the choices that differ from ``choice`` in one option, that choice first."""
+    """Return ``choice``, then the choices that differ from it in one option."""
     if option == "augment":
         others = [replace(choice, augment=kind) for kind in tune.augment]
     elif option == "learning_rate":
@@ -81,13 +81,13 @@ def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
 
 
 def best(scores: Mapping[Choice, list[float]], primary: str) -> Choice:
-    """Return the choice with the best mean over seeds; of equals the first, and none whose score has no value."""
+    """Return the choice with the best mean over seeds; ties go to the first, and NaN counts as worst."""
     sign = -1 if find_score(primary).higher_is_better is False else 1
     return max(scores, key=lambda choice: float(np.nan_to_num(sign * np.mean(scores[choice]), nan=-np.inf)))
 
 
 def describe_tuning(study: Arms) -> dict[str, str]:
-    """Return a row of the report that tells what was tried and what was kept."""
+    """Return the report's row on the options tried and the one kept."""
     if study.plan.tune is None:
         return {"Search for the best baseline": "not made"}
     table, info = read_frame(study.out / TABLE), find_score(study.plan.primary)

@@ -1,1 +1,1 @@
-"""What a plan takes."""
+"""Estimates of what a plan costs."""

@@ -1,4 +1,4 @@
-"""What a plan costs, before it is run: trainings, steps, images, parameters, memory, and hours on this machine."""
+"""The cost of a plan before it is run: training runs, steps, images, parameters, memory, and hours on this machine."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a plan costs.
+    """The estimated cost of a plan.
 
     Attributes:
-        least: all work, if the control ends at once and the search finds the smallest batch.
-        most: the same if the control lengthens the arms as far as it may, and the search finds the largest batch.
-        timings: unit of work → what was measured of it.
-        devices: processes that each training has.
+        least: all work if the control never lengthens the training and the search chooses the smallest batch size.
+        most: all work if the control lengthens the training to its limit and the search chooses the largest batch size.
+        timings: unit of work → its measurements.
+        devices: devices per training run.
         workers: processes of the run.
-        machine: what it was measured on.
-        not_counted: what else the run does, which takes its time too.
+        machine: the machine that was measured.
+        not_counted: further steps of the run that take time but are not included.
     """
 
     least: tuple[Work, ...]
@@ -45,27 +45,27 @@ class Estimate:
 
     @property
     def hours(self) -> tuple[float, float]:
-        """The least and the most hours of the run."""
+        """The minimum and maximum hours of the run."""
         return self._hours(self.least) / self.workers, self._hours(self.most) / self.workers
 
     @property
     def steps(self) -> tuple[int, int]:
-        """The least and the most optimiser steps of all trainings."""
+        """The minimum and maximum number of optimiser steps over all training runs."""
         least, most = (sum(work.count for work in works if work.stage != CASES) for works in (self.least, self.most))
         return least, most
 
     def table(self) -> pd.DataFrame:
-        """Return a row for each stage and name.
+        """Return a table with a row for each stage and name.
 
-        Columns are ``stage`` and ``name``; ``runs``, ``steps``, ``images``, ``cases`` and ``hours`` of all runs, each
-        with ``_least`` and ``_most``; ``each``, the steps or cases of a run; ``parameters``; ``memory`` in bytes; and
-        ``seconds`` of a step or case. Hours are those of one process.
+        Columns are ``stage`` and ``name``; ``runs``, ``steps``, ``images``, ``cases`` and ``hours`` over all runs, each
+        with the suffixes ``_least`` and ``_most``; ``each``, the steps or cases per run; ``parameters``; ``memory`` in
+        bytes; and ``seconds`` per step or case. Hours are for a single process.
         """
         keys = dict.fromkeys((work.stage, work.name) for work in (*self.least, *self.most))
         return pd.DataFrame([self._row(*key) for key in keys])
 
     def sentence(self) -> str:
-        """Return the sum in a sentence."""
+        """Return the total in a sentence."""
         with_workers = f"{self.workers} worker" + ("s" if self.workers > 1 else "")
         return (
             f"about {duration(*self.hours)} on this machine with {with_workers} ({self.machine}; one step of each "
@@ -107,21 +107,21 @@ def dry_run(
     roles: Mapping[str, Sequence[str]] | None = None,
     workers: int = 1,
 ) -> Estimate:
-    """Return what a plan costs. Everything is measured in a temporary folder, which is removed.
+    """Estimate the cost of a plan. All measurements use a temporary folder, which is removed.
 
-    A step of each distinct network is timed at the plan's largest training set, of the first fold where there are
-    folds. What may already lie in the folder of a run is not taken off.
+    A step of each distinct network is timed at the plan's largest training-set size, in the first fold of a
+    cross-validation. Results that a run's folder may already hold are not subtracted.
 
     Args:
-        plan: what to compare.
+        plan: the plan.
         cohort: real (or simulated) cases.
-        roles: role → subjects, where the plan names roles.
+        roles: role → subject ids, for plans that name roles.
         workers: processes of the run.
 
     Raises:
         ConfigError: if the plan does not fit the cohort.
-        CohortError: if a case cannot be read, or there are too few.
-        LeakError: if a test subject is anybody's parent.
+        CohortError: if a case cannot be read, or there are too few cases.
+        LeakError: if a held-out subject is a parent of a training case.
         TrainingError: if a network does not fit into memory.
     """
     with tempfile.TemporaryDirectory(prefix="lesionforge_dry_run_") as folder:
@@ -143,7 +143,7 @@ def dry_run(
 def _studies(
     plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path
 ) -> list[ArmStudy] | list[HealingStudy]:
-    """Return the study, or that of each of its folds."""
+    """Return the study, or the studies of all folds."""
     if isinstance(plan, HealingPlan):
         return [HealingStudy.make(plan, cohort, roles, out)]
     plans = plans_of_folds(plan) if plan.cross_validated else {"": plan}
@@ -151,7 +151,7 @@ def _studies(
 
 
 def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
-    """Return what else a run does."""
+    """Return the steps of a run that the estimate leaves out."""
     if isinstance(plan, HealingPlan):
         return ("healing and scoring the test cases", "the report")
     synthesizers = plan.synthesizers.values()
@@ -164,7 +164,7 @@ def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
 
 
 def duration(least: float, most: float) -> str:
-    """Return a range of hours in words, in minutes or seconds where it is short."""
+    """Return a range of hours as text, in minutes or seconds if it is short."""
     unit, factor = next((pair for pair in UNITS if most * pair[1] >= 1), UNITS[-1])
     low, high = (f"{factor * hours:.1f}" for hours in (least, most))
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"

@@ -1,4 +1,4 @@
-"""How long one step of each network of a plan takes, and what it needs: each is run, for a few steps."""
+"""Measures the time, size and memory of each network of a plan by training it for a few steps."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from lesionforge.training.loop import TrainingConfig, pick_device
 from lesionforge.training.model_folder import read_info
 
 STEPS = 4
-"""Of a timed training. The first one warms up; the median of the others counts."""
+"""Steps of a timed training run. The first is a warm-up; the median of the others counts."""
 DRAWN = 3
-"""Cases that are drawn to time one."""
+"""Cases that are drawn to time one case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What was measured of one unit of work.
+    """The measurements of one unit of work.
 
     Attributes:
-        seconds: of a step, or of a case.
-        around: seconds that each run takes besides: reading and preparing scans, saving, and the first step's delay.
-        images: that a step takes, on one device.
-        parameters: that are trained, the critic's among them.
-        memory: bytes, at most: of the GPU if that computed, else of the process.
+        seconds: seconds per step or case.
+        around: further seconds of each run: reading and preparing scans, saving, and the delay of the first step.
+        images: images per step on one device.
+        parameters: trained parameters, including those of the critic.
+        memory: peak memory in bytes: of the GPU if one was used, else of the process.
     """
 
     seconds: float
@@ -57,15 +57,15 @@ class Timing:
 
 
 def time_units(study: ArmStudy | HealingStudy, units: Iterable[Unit], *, workers: int) -> dict[Unit, Timing]:
-    """Return what was measured of each unit, in a process of its own; as many run at a time as in the run itself.
+    """Measure each unit in a process of its own, with as many processes at a time as the run would use.
 
     Args:
-        study: of the run; everything is written into its ``out``.
-        units: what is timed.
+        study: the study to measure; all files go to its ``out``.
+        units: the units to time.
         workers: processes of the run.
 
     Raises:
-        TrainingError: if one does not fit into memory.
+        TrainingError: if a network does not fit into memory.
     """
     if isinstance(study, HealingStudy):
         short: ArmStudy | HealingStudy = replace(study, plan=_short_healing_plan(study.plan))
@@ -84,14 +84,14 @@ def _in_new_process(study: ArmStudy | HealingStudy, workers: int, unit: Unit) ->
     try:
         timing: Timing = in_new_process(time_unit, study, unit, threads=threads_of(workers, study.plan.training.device))
     except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
-        what = "a step of it was ended, most likely because the memory does not suffice"
-        remedy = "take a smaller batch_size, roi_size or width, or another machine"
+        what = "a training step was killed, most likely because memory ran out"
+        remedy = "use a smaller batch_size, roi_size or width, or another machine"
         raise TrainingError(unit.name, what, remedy) from error
     return timing
 
 
 def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
-    """Run a unit of work in this process and return what was measured."""
+    """Run one unit of work in this process and return its measurements."""
     if isinstance(study, HealingStudy):
         seed, training = study.plan.seeds[0], study.plan.training
         if unit.name == F_PRE:
@@ -116,12 +116,12 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
 
 
 def _time_training(train: Callable[[], object], folder: Path, training: TrainingConfig) -> Timing:
-    """Run a short training and return what was measured.
+    """Run a short training run and return its measurements.
 
     Args:
-        train: the training.
-        folder: where its model lies afterwards.
-        training: its options.
+        train: runs the training.
+        folder: folder of the trained model.
+        training: its training options.
     """
     device, ticks = pick_device(training.device), dict[int, list[float]]()
     sizes: dict[int, int] = {}
@@ -151,14 +151,14 @@ def _time_training(train: Callable[[], object], folder: Path, training: Training
 
 
 def _images(folder: Path, training: TrainingConfig) -> int:
-    """Return how many images a step takes: a batch, for each step of the critic and each part of a gradient."""
+    """Return the number of images per step: a batch for each critic step and each accumulated gradient."""
     info = read_info(folder)
     critic_steps = info.config.get("optimiser", {}).get("n_critic", 1)
     return int(info.training["batch_size"]) * training.accumulate * int(critic_steps)
 
 
 def _time_cases(repeat: Repeat, name: str) -> Timing:
-    """Draw a few cases and return what was measured."""
+    """Draw a few cases and return the measurements."""
     start, ticks = perf_counter(), []
     offline_cases(repeat, name, progress=lambda done, n: ticks.append(perf_counter()))
     each = statistics.median(_differences(ticks))
@@ -171,7 +171,7 @@ def _differences(ticks: Sequence[float]) -> list[float]:
 
 
 def _short_plan(plan: Plan) -> Plan:
-    """Return a plan whose trainings are short; nothing is chosen, and no arm waits for another's cases."""
+    """Return a copy of the plan with short training runs, no selection, and no dependence on offline cases."""
     changes: dict[str, Any] = {
         "training": _short(plan.training),
         "budget": "steps",
@@ -198,8 +198,8 @@ def _short(training: TrainingConfig) -> TrainingConfig:
 def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
     """Return a synthesizer that trains and draws briefly.
 
-    Its masks are not those of a mask generator, which draws nothing that fits before it is trained, and its targets
-    the training cases, because matching healthy scans takes its time.
+    It uses no mask generator, because an untrained one draws nothing that fits. It draws into the training cases,
+    because matching lesion-free scans takes time of its own.
     """
     options = {name: value for name, value in plan.options.items() if name != "candidates"}
     changes: dict[str, Any] = {
@@ -215,7 +215,7 @@ def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
 
 
 def _short_arm(arm: Arm) -> Arm:
-    """Return an arm that trains at once, without offline cases: these cost as much as real ones."""
+    """Return an arm that trains at once, without offline cases, since these cost as much as real cases."""
     changes: dict[str, Any] = {"finetune": None, "real": None}
     if arm.use == "offline":
         changes["synthesizer"] = None
@@ -223,9 +223,9 @@ def _short_arm(arm: Arm) -> Arm:
 
 
 def peak_memory(device: str) -> int:
-    """Return the bytes that this process has taken at most, on the GPU if the device is ``cuda``.
+    """Return the peak memory of this process in bytes, on the GPU if ``device`` is ``cuda``.
 
-    On Linux the kernel's ``ru_maxrss`` begins with what the parent had, so its status file is read instead.
+    On Linux the kernel's ``ru_maxrss`` starts at the parent's value, so ``/proc/self/status`` is read instead.
     """
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
@@ -240,7 +240,7 @@ def peak_memory(device: str) -> int:
 
 
 def machine_name(devices: Collection[str]) -> str:
-    """Return what computes: the GPU if any training uses one, else the processor."""
+    """Return the name of the GPU if any training run uses one, else of the processor."""
     if any(pick_device(device) == "cuda" for device in devices):  # type: ignore[arg-type]
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")

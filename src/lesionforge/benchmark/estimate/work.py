@@ -1,4 +1,4 @@
-"""What a plan trains and draws, found by following its run without doing the work."""
+"""The work of a plan, found by following its run as if every job were done."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ METHOD, F_PRE = "method", "f_pre"
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """What is timed once for all work that is as fast: one step of a network, or one case that is drawn.
+    """A unit of work that is timed once for all work of the same speed: a training step, or an offline case.
 
     Attributes:
-        stage: of the work.
-        name: of the mask generator, the synthesizer, the method, or the first of the arms that are as fast.
-        choice: of an arm: the augmentation and the batch size that are tried.
+        stage: stage of the work.
+        name: name of the mask generator, the synthesizer, the method, or the first arm of this speed.
+        choice: for an arm: the augmentation and batch size that are tried.
     """
 
     stage: str
@@ -48,13 +48,13 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One training, or the offline cases of one synthesizer.
+    """One training run, or the offline cases of one synthesizer.
 
     Attributes:
-        stage: when it is done, such as ``control``.
-        name: in the plan.
-        count: optimiser steps, or cases; 0 for what needs no training.
-        unit: what of it is timed.
+        stage: stage of the run, such as ``control``.
+        name: name in the plan.
+        count: optimiser steps or cases; 0 for methods without training.
+        unit: the unit that is timed for it.
     """
 
     stage: str
@@ -64,14 +64,14 @@ class Work:
 
 
 def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Work]:
-    """Return all that a run does, each training once.
+    """Return all work of a run, each training run once.
 
-    The run's plan is followed as if every job were done.
+    The plan is followed as if every job were done.
 
     Args:
-        study: whose ``out`` is a temporary folder.
-        longest: let the control lengthen the arms as far as it may, and the search find the largest batch; else the
-            control ends at once, and the search finds the smallest batch.
+        study: the study; its ``out`` is a temporary folder.
+        longest: assume that the control lengthens the training to its limit and the search chooses the largest batch
+            size, rather than no lengthening and the smallest batch size.
     """
     if isinstance(study, HealingStudy):
         return [_healing_work(job) for job in study.jobs() if job.function in (fit_f_pre, fit_method)]
@@ -89,14 +89,14 @@ def _healing_work(job: Job) -> Work:
 
 
 def _score(training: ArmTraining, *, longest: bool) -> float:
-    """Return a score with which search and control make a run as long, or as short, as it can be."""
+    """Return a score that makes search and control choose the longest, or the shortest, run."""
     batch = training.options(training.steps).batch_size or 1
     better = longest != (find_score(training.study.plan.primary).higher_is_better is False)
     return (1e9 if better else -1e9) * training.steps * batch
 
 
 def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
-    """Yield the training, or the offline cases, of a job."""
+    """Yield the training run or the offline cases of a job."""
     plan = study.plan
     if job.function is arm_jobs.fit_mask_generator:
         _, name = job.arguments
@@ -120,7 +120,7 @@ def _of_model(stage: str, name: str, count: int) -> Work:
 
 
 def _stage(training: ArmTraining, tested: Collection[Path]) -> str:
-    """Return what a training is for: an arm that is compared, the reference, or a decision alone."""
+    """Return the purpose of a training run: a compared arm, the reference, the search or the control."""
     if training.folder in tested:
         return ARM if training.repeat.train_size in training.study.plan.subjects.numbers else WHOLE
     own = Choice.of(training.study.plan)
@@ -128,7 +128,7 @@ def _stage(training: ArmTraining, tested: Collection[Path]) -> str:
 
 
 def _arm_unit(training: ArmTraining) -> Unit:
-    """Return what is timed for an arm: the first arm with the same network, augmentation and drawing on the fly."""
+    """Return the unit of an arm: the first arm with the same network, augmentation and on-the-fly synthesizer."""
     study, size = training.study, training.repeat.train_size
 
     def signature(arm: str) -> tuple[TaskConfig, str | None]:
@@ -142,7 +142,7 @@ def _arm_unit(training: ArmTraining) -> Unit:
 
 
 def arm_lengths(training: ArmTraining) -> tuple[int, int]:
-    """Return the steps of an arm's first run, and of fine-tuning after it; see :func:`lengths`."""
+    """Return the steps of an arm's first training phase, and of its fine-tuning; see :func:`lengths`."""
     arm, repeat = training.arm, training.repeat
     real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
     drawn = 0
@@ -152,7 +152,7 @@ def arm_lengths(training: ArmTraining) -> tuple[int, int]:
 
 
 def cases_drawn(repeat: Repeat, name: str) -> int:
-    """Return how many offline cases a synthesizer draws; into healthy scans of another cohort at most so many."""
+    """Return the number of offline cases of a synthesizer; with targets from another cohort, an upper bound."""
     plan = repeat.plan.synthesizers[name]
     return plan.cases or len(_drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
 
@@ -164,7 +164,7 @@ def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
 
 
 def synthesizer_steps(repeat: Repeat, name: str) -> int:
-    """Return the optimiser steps of a synthesizer, up to the last of its candidates; 0 if it needs no training."""
+    """Return the optimiser steps of a synthesizer, up to its last candidate; 0 if it needs no training."""
     plan = repeat.plan.synthesizers[name]
     method = SYNTHESIZERS[plan.method]
     options = parse_options(method.Config, plan.options)

@@ -1,4 +1,4 @@
-"""The figures of a study: subjects by methods, the flow through the networks, what is drawn again, scores, losses."""
+"""The figures of a healing study: subjects by methods, images within cycles, reconstructions, scores and losses."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ BOXES = ("healthiness", "identity_beside", "identity")
 
 
 def healing_figures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
-    """Draw the figures of a finished study; pictures are of its first seed.
+    """Draw the figures of a finished study; pictures show its first seed.
 
     Args:
-        study: whose methods are shown.
+        study: the study.
         results: its ``results.csv``.
     """
     return [
@@ -56,7 +56,7 @@ def healing_figures(study: HealingStudy, results: pd.DataFrame) -> list[Illustra
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The slice of a test scan with most lesion, and what a method made of it."""
+    """The slice of a test scan with the largest lesion area, and the images that methods produced for it."""
 
     study: HealingStudy
     scan: Scan
@@ -72,11 +72,11 @@ class View:
         return self._panel(self.scan.image, "scan", note, {TRUTH_COLOUR: self.plane.cut(self.scan.label)})
 
     def made(self, method: str, kind: str, title: str) -> Panel:
-        """Return what a method made of it in the study's first seed."""
+        """Return an image that a method produced in the study's first seed."""
         return self._panel(self._load(method, kind), title, "", {})
 
     def drawn_again(self, method: str) -> Panel:
-        """Return the reconstruction with the true lesion outlined and what was drawn."""
+        """Return the reconstruction with the outlines of the true lesion and of the drawn lesion."""
         again, healed = (self._load(method, kind) for kind in (RECONSTRUCTED, HEALED))
         high = Percentile().limits(self.scan.image)[0][1]
         flat = [np.stack([self.plane.cut(channel / high) for channel in image]) for image in (again, healed)]
@@ -95,7 +95,7 @@ class View:
 
 
 def subjects_by_methods(study: HealingStudy) -> Illustration:
-    """Test subjects in rows, evenly over the sizes of their lesions; methods in columns."""
+    """Draw test subjects as rows, spread evenly over lesion size, and methods as columns."""
     rows: list[list[Panel | None]] = []
     for view in _views(study, study.plan.examples):
         healed = [view.made(name, HEALED, name) for name in study.plan.methods]
@@ -108,7 +108,7 @@ def subjects_by_methods(study: HealingStudy) -> Illustration:
 
 
 def _views(study: HealingStudy, count: int) -> list[View]:
-    """Return test scans with lesions, evenly over the lesions' sizes."""
+    """Return test scans with lesions, spread evenly over lesion size."""
     scans = [load_scan(case, study.channels) for case in study.test.with_lesions()]
     scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
     chosen = np.linspace(0, len(scans) - 1, min(count, len(scans))).astype(int)
@@ -116,7 +116,7 @@ def _views(study: HealingStudy, count: int) -> list[View]:
 
 
 def flows(study: HealingStudy) -> list[Illustration]:
-    """The images within both cycles of a test subject, for each method that takes images apart."""
+    """Draw the images within both cycles for a test subject, for each method that shows its cycles."""
     methods = study.plan.methods.items()
     return [_flow(study, name) for name, plan in methods if HEALERS[plan.method].shows_cycles]
 
@@ -141,7 +141,7 @@ def _flow(study: HealingStudy, name: str) -> Illustration:
 
 
 def _key_slices(sample: Sample) -> dict[str, int | None]:
-    """Return the slice with most lesion, and of those without the one with most tissue; ``None`` is all of a slice."""
+    """Return the slice with most lesion and the lesion-free slice with most tissue; ``None`` for 2D samples."""
     assert sample.label is not None
     if sample.label.ndim == 2:
         return {"pathological": None}
@@ -158,7 +158,7 @@ def _cut(array: FloatArray, z: int | None) -> FloatArray:
 
 
 def failures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
-    """The test case in whose reconstruction a method puts the lesion farthest away, as all methods draw it."""
+    """Draw the test case with the largest lesion displacement in a reconstruction, as every method reconstructs it."""
     plan = study.plan
     methods = [name for name in plan.methods if HEALERS[plan.methods[name].method].reconstructs]
     missed = results[(results["seed"] == plan.seeds[0]) & results["method"].isin(methods)]
@@ -179,7 +179,7 @@ def failures(study: HealingStudy, results: pd.DataFrame) -> list[Illustration]:
 
 
 def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
-    """A box per method for the main scores."""
+    """Draw a box per method for each main score."""
     arms = results[~results["method"].isin(REFERENCES)].rename(columns={"method": "arm"}).assign(train_size=1.0)
     caption = "A dot is a subject, the line in the box the median, the diamond the mean."
     return [
@@ -189,7 +189,7 @@ def scores_by_method(results: pd.DataFrame) -> list[Illustration]:
 
 
 def loss_curves(study: HealingStudy) -> Illustration:
-    """The losses of all methods and seeds, and their terms."""
+    """Draw the losses of all methods and seeds, with their terms."""
     plan = study.plan
     logs = {name: [_log(study.model_folder(seed, name)) for seed in plan.seeds] for name in plan.methods}
     titles: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The kinds of job of a study: fit f_pre, fit a method, heal and score the test cases with all methods of a seed."""
+"""The jobs of a healing study: train f_pre, train a method, and heal and score the test cases for one seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fit_method(study: HealingStudy, seed: int, name: str) -> str:
-    """Train a method."""
+    """Train one method."""
     plan, folder = study.plan, study.model_folder(seed, name)
     with timed(folder):
         HEALERS[plan.methods[name].method].fit(
@@ -33,7 +33,7 @@ def fit_method(study: HealingStudy, seed: int, name: str) -> str:
 
 
 def fit_f_pre(study: HealingStudy) -> str:
-    """Train the segmentation network that all methods are scored with."""
+    """Train the segmentation network that scores all methods."""
     plan = study.plan.f_pre
     SegmentationTask.fit(
         study.outlined,
@@ -47,7 +47,7 @@ def fit_f_pre(study: HealingStudy) -> str:
 
 
 def score(study: HealingStudy, seed: int) -> str:
-    """Heal the test cases with every method of a seed and score them: ``results.csv``."""
+    """Heal the test cases with every method of a seed and score them; write ``results.csv``."""
     table, device = study.results_file(seed), study.plan.training.device
     healings = {
         name: heal_cohort(

@@ -17,11 +17,11 @@ from lesionforge.training.loop import TrainingConfig
 
 
 class FPrePlan(Part):
-    """The segmentation network that looks for lesions in healed scans; one serves all methods and seeds.
+    """The segmentation network that looks for lesions in healed scans; all methods and seeds share one.
 
     Attributes:
-        task: the network.
-        training: its length, batch size and seed.
+        task: options of the network.
+        training: its training length, batch size and seed.
     """
 
     task: SegmentationConfig = SegmentationConfig(network="pseudo_healthy")
@@ -29,11 +29,11 @@ class FPrePlan(Part):
 
 
 class HealerPlan(Part):
-    """A method that is trained anew for each seed.
+    """A method that is trained separately for each seed.
 
     Attributes:
-        method: name in the dictionary of methods that heal.
-        options: the method's own.
+        method: name of the method, a key of ``HEALERS``.
+        options: options of the method.
     """
 
     method: str
@@ -41,20 +41,22 @@ class HealerPlan(Part):
 
 
 class HealingPlan(Part):
-    """``plan.yaml`` of such a study; it has ``methods`` where other plans have ``arms``.
+    """The content of ``plan.yaml`` for a healing study; it has ``methods`` instead of ``arms``.
 
     Attributes:
-        name: a title.
-        channels: image channels; all of the cohort's unless given.
-        subjects: the split.
-        f_pre: what looks for lesions in healed scans, trained on the same subjects as the methods.
-        training: steps, batch size and machine of every method; the seeds are the plan's.
-        seeds: each trains every method anew.
-        fraction: the middle of the head's height that is trained on and scored, where slices are of volumes.
-        options: of every method, where it has no others of its own.
-        methods: name → what is trained.
-        baselines: the methods of which, score by score, the better is what the others are tested against.
-        examples: test subjects shown in the report.
+        name: title of the report.
+        channels: image channels; all channels of the cohort by default.
+        subjects: the split into training and test subjects.
+        f_pre: the segmentation network that looks for lesions in healed scans, trained on the same subjects as the
+            methods.
+        training: training steps, batch size and device of every method; the seeds are those of the plan.
+        seeds: seeds; each trains every method separately.
+        fraction: central fraction of the head's height from which slices of volumes are used for training and scoring.
+        options: options of every method; a method's own options take precedence.
+        methods: name → method to train.
+        baselines: names of the baseline methods; for each score, the other methods are tested against the better
+            baseline.
+        examples: number of test subjects shown in the report.
         scales: name → changes to this plan, such as ``cpu`` and ``paper``.
     """
 
@@ -81,12 +83,12 @@ class HealingPlan(Part):
     def _methods_fit(self) -> Self:
         for name in self.baselines:
             if name not in self.methods:
-                raise ValueError(f"{name!r} is no method: the methods are {', '.join(self.methods)}")
+                raise ValueError(f"{name!r} is not a method: the methods are {', '.join(self.methods)}")
         for name, plan in self.methods.items():
             if not re.fullmatch(NAME, name) or name in REFERENCES:
                 raise ValueError(f"{name!r} cannot be a name: use letters, digits, _, -, + and . only")
             if plan.method not in HEALERS:
-                raise ValueError(f"{plan.method!r} removes no lesions: choose from {', '.join(HEALERS)}")
+                raise ValueError(f"{plan.method!r} does not remove lesions: choose from {', '.join(HEALERS)}")
             try:
                 parse_options(HEALERS[plan.method].Config, self.options_of(name))
             except ConfigError as error:

@@ -1,4 +1,4 @@
-"""From the scores of a study to ``summary.csv``, figures and one self-contained ``report.html``."""
+"""The report of a healing study: ``summary.csv``, figures and one self-contained ``report.html``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATISTICS = (
 
 
 def write_healing_report(study: HealingStudy) -> str:
-    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return what came of it."""
+    """Write ``summary.csv``, ``figures/`` and ``report.html`` beside ``results.csv`` and return the verdict."""
     plan, out = study.plan, study.out
     names = {"method": str, "case_id": str, "subject_id": str}
     results = read_frame(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
@@ -59,7 +59,7 @@ def write_healing_report(study: HealingStudy) -> str:
 
 
 def sentence(summary: pd.DataFrame, method: str) -> str:
-    """Return what the deciding scores say about a method, and whether it beats the better baseline in each."""
+    """Return a sentence with a method's main scores and whether it beats the better baseline in each."""
     parts = []
     for score in DECIDING:
         of_score = summary[(summary["score"] == score) & (summary["method"] == method)]

@@ -28,11 +28,11 @@ MODEL = "model.json"
 
 @dataclass(frozen=True, kw_only=True)
 class HealingStudy(Study):
-    """Methods that remove lesions, trained on the same cases and scored on the same others.
+    """A study of methods that remove lesions, all trained on the same cases and scored on the same test cases.
 
     Attributes:
-        plan: what is compared.
-        train: cases that f_pre and every method are trained on, with the plan's channels alone.
+        plan: the plan.
+        train: training cases of f_pre and every method, with only the plan's channels.
         scored: the test cases.
     """
 
@@ -45,8 +45,8 @@ class HealingStudy(Study):
         """Split the subjects.
 
         Raises:
-            ConfigError: if roles and shares are mixed, or a role is not there.
-            CohortError: if a part has no annotated case, or a test case a lesion without a mask.
+            ConfigError: if roles, shares and numbers are mixed, or a role is missing.
+            CohortError: if a part has no annotated case, or a test case has a lesion without a mask.
             LeakError: if a test subject is the parent of a training case.
         """
         channels = plan.channels or cohort.channels
@@ -61,38 +61,38 @@ class HealingStudy(Study):
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
-        """The training and the test cases."""
+        """The training cases and the test cases."""
         return {"train": self.train, "test": self.scored}
 
     @property
     def parts(self) -> dict[str, Cohort]:
-        """The training and the test cases."""
+        """The training cases and the test cases."""
         return self.disjoint
 
     @property
     def f_pre_folder(self) -> Path:
-        """Where the segmentation network lies that looks for lesions in healed scans."""
+        """Folder of the segmentation network that looks for lesions in healed scans."""
         return self.out / "f_pre"
 
     @property
     def outlined(self) -> Cohort:
-        """The training cases whose lesions have masks, and the lesion-free ones."""
+        """The training cases that are lesion-free or have a lesion mask."""
         return self.train.annotated()
 
     def seed_folder(self, seed: int) -> Path:
-        """Return where everything of a seed lies."""
+        """Return the folder of a seed."""
         return self.out / "runs" / f"seed{seed}"
 
     def model_folder(self, seed: int, name: str) -> Path:
-        """Return where a trained method lies."""
+        """Return the folder of a trained method."""
         return self.seed_folder(seed) / "methods" / name
 
     def healed_folder(self, seed: int, name: str) -> Path:
-        """Return where what a method made of the test cases lies."""
+        """Return the folder of the images that a method produced for the test cases."""
         return self.seed_folder(seed) / "healed" / name
 
     def results_file(self, seed: int) -> Path:
-        """Return where the scores of a seed lie."""
+        """Return the file of a seed's scores."""
         return self.seed_folder(seed) / "results.csv"
 
     def jobs(self, say: Say = lambda line: None) -> list[Job]:
@@ -117,5 +117,5 @@ class HealingStudy(Study):
         write_text(self.out / "results.csv", results.to_csv(index=False))
 
     def report(self) -> str:
-        """Write the report from ``results.csv`` and return what came of the first method in a sentence."""
+        """Write the report from ``results.csv`` and return a sentence about the first method that is not a baseline."""
         return write_healing_report(self)

@@ -1,1 +1,1 @@
-"""From results to a report."""
+"""The report of a benchmark: statistics, text, tables and figures."""

@@ -1,4 +1,4 @@
-"""Trainings that collapsed: networks that find nothing, and what is left of a difference without them."""
+"""Collapsed training runs: networks that find nothing, and the difference between two arms without them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
 
 COLLAPSED_BELOW = 0.01
-"""Mean Dice of the cases with lesions, from 0 to 1, below which a training found nothing."""
+"""Mean Dice of the cases with lesions, 0 to 1, below which a training run counts as collapsed."""
 
 TRAINING = ["arm", "train_size", "seed"]
 
 
 def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
-    """Return ``arm, train_size, seed`` of the trainings whose networks find nothing, whatever else they score.
+    """Return ``arm, train_size, seed`` of the training runs whose networks find nothing, whatever their other scores.
 
     A network that predicts nothing has a Dice of 1 in lesion-free cases, so only cases with lesions count.
     """
@@ -29,7 +29,7 @@ def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lesion_dice(results: pd.DataFrame) -> pd.Series[float] | None:
-    """Return the Dice of the cases with lesions, NaN elsewhere, from the first column that tells it."""
+    """Return the Dice of the cases with lesions, NaN for other cases, from the first column that provides it."""
     for name in ("lesion_dice", "image_dice"):
         if name in results and results[name].notna().any():
             return results[name]
@@ -41,13 +41,13 @@ def _lesion_dice(results: pd.DataFrame) -> pd.Series[float] | None:
 
 
 def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
-    """Return a line on every arm of which trainings found nothing, and how the arms compare without those.
+    """Return a line for each arm with collapsed training runs, and a line comparing the arms without these runs.
 
     Args:
         results: rows of all arms.
-        baseline: the arm that the others are compared with.
-        metric: the score that is compared.
-        arms: those that are compared with it.
+        baseline: name of the baseline.
+        metric: score to compare.
+        arms: names of the arms to compare with the baseline.
     """
     collapsed = collapsed_trainings(results)
     lines = []
@@ -72,7 +72,7 @@ def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
 
 
 def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline: str, metric: str) -> list[str]:
-    """Return a line per size on the difference over the seeds in which neither of two arms collapsed."""
+    """Return a line per size with the difference over the seeds in which neither arm collapsed."""
     info, sizes, lines = find_score(metric), size_names(results["train_size"]), []
     for train_size in sorted(set(collapsed["train_size"])):
         failed = collapsed.loc[collapsed["train_size"] == train_size, "seed"]
@@ -94,7 +94,7 @@ def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline:
 
 
 def collapse_rule() -> str:
-    """Return the rule in a sentence."""
+    """Return the rule for collapsed training runs in a sentence."""
     info = find_score("lesion_dice")
     limit = amount(COLLAPSED_BELOW, info)
     return f"A training found nothing if its mean {info.title} is below {limit} {info.unit}."

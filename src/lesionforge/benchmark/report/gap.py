@@ -1,4 +1,4 @@
-"""What a gain is worth: its share of the gap between a few training subjects and all that there are."""
+"""The worth of a gain: its share of the gap between a small training set and the whole pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lesionforge.scores.statistics.arm_statistics import trainings
 from lesionforge.scores.statistics.intervals import components, limits, mean_interval
 
 WIDEST = 5.0
-"""Ends of an interval beyond ± 500 % are not followed."""
+"""Interval ends beyond ± 500 % are reported as infinite."""
 SHARES = np.linspace(-WIDEST, WIDEST, 4001)
 
 
@@ -29,7 +29,7 @@ NO_GAP = dict.fromkeys(
 
 
 class Share(NamedTuple):
-    """A share of the gap with its 95 % interval; an infinite end is not known, and all is NaN without a gap."""
+    """A share of the gap with its 95 % interval; an infinite end is unknown, and all values are NaN without a gap."""
 
     share: float
     low: float
@@ -37,20 +37,21 @@ class Share(NamedTuple):
 
 
 def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
-    """Return, for each arm and size, how much it closes of the gap to the whole pool.
+    """Return, for each arm and size, the share of the gap to the whole pool that the arm closes.
 
-    Seeds in which the arm, the baseline or the reference found nothing are left out: a collapsed training is no gap.
+    Seeds in which the arm, the baseline or the reference collapsed are left out, since a collapsed training run is no
+    gap.
 
     Args:
-        results: as in ``results.csv``.
-        reference: as in ``reference.csv``: the baseline, trained on every subject of the pool.
-        baseline: the arm that gains and gaps are counted from.
+        results: content of ``results.csv``.
+        reference: content of ``reference.csv``: the baseline, trained on every subject of the pool.
+        baseline: name of the arm from which gains and gaps are measured.
         metric: the score.
 
     Returns:
-        A row per arm × train_size, the baseline's left out: ``baseline_mean, reference_mean``, their difference ``gap,
-        gap_low, gap_high``, the arm's ``gain`` over the baseline, its ``share, share_low, share_high`` of the gap, and
-        ``n_seeds`` that all of it comes from.
+        A row per arm × train_size, without the baseline: ``baseline_mean, reference_mean``; their difference ``gap``
+        with ``gap_low, gap_high``; the arm's ``gain`` over the baseline; its ``share`` of the gap with ``share_low,
+        share_high``; and ``n_seeds``, the number of seeds used.
     """
     failed, rows = collapsed_trainings(results), []
     lost = set(collapsed_trainings(reference)["seed"])
@@ -73,7 +74,7 @@ def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, 
 
 
 def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the mean over cases, subject × training."""
+    """Return a table of subjects × training runs with the mean over cases."""
     keyed = rows.assign(training=trainings(rows))
     return keyed.pivot_table(values=metric, index="subject_id", columns="training", aggfunc="mean")
 
@@ -93,14 +94,14 @@ def _row(few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame) -> dict[str,
 
 
 def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share:
-    """Return mean gain over mean gap, with the shares that the data do not exclude (Fieller 1954).
+    """Return mean gain over mean gap, with the interval of shares that the data do not exclude (Fieller 1954).
 
-    A share is excluded if the interval of ``gain − share · gap`` leaves out 0. Where the interval of the gap itself
-    holds 0 there is no gap to close, and no share.
+    A share is excluded if the interval of ``gain − share · gap`` does not contain 0. If the interval of the gap itself
+    contains 0, there is no gap to close, and all values are NaN.
 
     Args:
-        gains: ``(subject, training)``; NaN where a value is missing, but not for all of a subject or a training.
-        gaps: the same shape, with the same values missing.
+        gains: ``(subject, training)``; NaN where a value is missing, but no row or column may be all NaN.
+        gaps: same shape, with the same values missing.
     """
     gap = mean_interval(gaps)
     if math.isnan(gap.low) or gap.low <= 0 <= gap.high:
@@ -118,9 +119,9 @@ def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]
     """Return a sentence for each arm and size.
 
     Args:
-        table: as :func:`gap_table` makes it.
-        baseline: its name.
-        pool: the subjects that the reference is trained on, in words.
+        table: output of :func:`gap_table`.
+        baseline: name of the baseline.
+        pool: text that describes the training subjects of the reference.
     """
     if table.empty:
         return []
@@ -142,7 +143,7 @@ def _sentence(row: Mapping[Any, Any], info: Score[Any], sizes: Mapping[float, st
 
 
 def percent_interval(row: Mapping[Any, Any]) -> str:
-    """Return a share with its interval in percent; ``unknown`` for ends that are not known."""
+    """Return a share with its interval in percent; infinite or NaN ends read ``unknown``."""
     if math.isnan(row["share"]):
         return "–"
     ends = ["unknown" if not math.isfinite(row[name]) else _percent(row[name]) for name in ("share_low", "share_high")]

@@ -1,4 +1,4 @@
-"""What a whole benchmark says, in a few lines that stand on top of its report."""
+"""The headline of a benchmark report: the main results in a few lines."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def headline(
     arm: str | None = None,
     undertrained: str | None = None,
 ) -> list[str]:
-    """Return the lines for the whole benchmark.
+    """Return the lines at the top of the report.
 
-    The first is on the primary score. Where lesion-free cases are scored, another is on false alarms, and one on the
-    cases with lesions unless the first is. Then come trainings that found nothing, and a baseline that may be
-    undertrained.
+    The first line is about the primary score. If lesion-free cases are scored, further lines are about the Dice of the
+    cases with lesions (if the primary score is ``dice``) and about false alarms. Lines about collapsed training runs
+    and a possibly undertrained baseline follow.
 
     Args:
-        results: as read by :func:`lesionforge.benchmark.report.page.read_results`.
-        summary: as :func:`lesionforge.benchmark.report.page.summarize` makes it.
-        baseline: the arm that the others are compared with.
+        results: output of :func:`lesionforge.benchmark.report.page.read_results`.
+        summary: output of :func:`lesionforge.benchmark.report.page.summarize`.
+        baseline: name of the baseline.
         metric: the primary score.
-        arm: the arm declared beforehand as the main comparison; without it all arms are listed, best first.
-        undertrained: why the baseline may be undertrained, if it may.
+        arm: the primary arm, declared beforehand; without it all arms are listed, best first.
+        undertrained: why the baseline may be undertrained, or ``None``.
     """
     compared = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm in (None, name)]
     if not compared:
@@ -74,7 +74,7 @@ def _line(
     arm: str | None,
     undertrained: str | None,
 ) -> str:
-    """Return the verdict of the one comparison that there is, or a list of all by outcome."""
+    """Return the verdict if there is only one comparison, else a list of all comparisons by outcome."""
     rows = comparisons(summary, baseline=baseline, metric=metric)
     if arm is not None:
         rows = rows[rows["arm"] == arm]
@@ -102,7 +102,7 @@ def _line(
 
 
 def seeds_against(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, metric: str) -> Against:
-    """Return (arm, train_size) → the seeds in which the difference had not the sign of the mean over all."""
+    """Return (arm, train_size) → seeds whose difference does not have the sign of the mean over all seeds."""
     per_seed = seed_differences(results, metric_in(results, metric), baseline=baseline).reset_index()
     found = {}
     for row in comparisons(summary, baseline=baseline, metric=metric).to_dict("records"):
@@ -113,7 +113,7 @@ def seeds_against(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str
 
 
 def _names(rows: pd.DataFrame, kind: Outcome, metric: str, sizes: Mapping[float, str], against: Against) -> str:
-    """Return the arms of one outcome, each with its sizes and with what limits that outcome."""
+    """Return the arms of one outcome, each with its sizes and the limitations of the outcome."""
     names = []
     for arm in dict.fromkeys(rows["arm"]):
         parts = []
@@ -133,7 +133,7 @@ def _limits(row: pd.Series[float], kind: Outcome, metric: str, against: Against)
 
 
 def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...]) -> str:
-    """Return a sentence on how much is predicted in lesion-free cases."""
+    """Return a sentence on the predicted volume (or area) in lesion-free cases."""
     for name in ("false_positive_ml", "false_positive_mm2"):
         rows = summary[(summary["metric"] == name) & summary["arm"].isin(arms)].dropna(subset="mean")
         if len(rows):

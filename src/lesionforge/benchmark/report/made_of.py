@@ -1,6 +1,6 @@
-"""What a study was made of: version, plan, command, hashes of its data, machine and time, kept in ``run.json``.
+"""The provenance of a study: version, plan, command, data hashes, machine and time, stored in ``run.json``.
 
-Nothing here tells who ran it, beyond what the command line says.
+It does not record who ran the study, beyond what the command line contains.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RUN = "run.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a plan came from.
+    """The origin of a plan.
 
     Attributes:
-        plan: the preset's name, or the file's.
-        scale: the one of its scales that was taken.
-        changes: option → what it was and what it is, for the options that differ from the file.
-        command: the command line, if there was one.
+        plan: name of the preset or of the file.
+        scale: name of the scale that was applied, or ``None``.
+        changes: option → ``old → new`` value, for the options that differ from the file.
+        command: the command line, or ``None``.
     """
 
     plan: str = "given in Python"
@@ -47,7 +47,7 @@ class Source:
 
 
 def changed_options(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> dict[str, str]:
-    """Return ``arms.real.share`` → ``0.5 → 0.2`` for the options in which two contents of plans differ."""
+    """Return the options in which two plans differ: ``arms.real.share`` → ``0.5 → 0.2``."""
     found: dict[str, str] = {}
     for name in dict.fromkeys((*before, *after)):
         old, new = before.get(name), after.get(name)
@@ -59,16 +59,16 @@ def changed_options(before: Mapping[str, Any], after: Mapping[str, Any], place: 
 
 
 class RunRecord:
-    """The ``run.json`` of a study; each start of the study adds a session to it.
+    """The ``run.json`` of a study; each start of the study adds a session.
 
     Args:
         out: the study's folder, with its ``split.json``.
         cohort: real (or simulated) cases.
-        source: of the plan.
-        device: that was asked for.
+        source: origin of the plan.
+        device: the requested device.
 
     Raises:
-        OutputError: if the study was begun on other images or labels.
+        OutputError: if the study was started on other images or labels.
     """
 
     def __init__(self, out: Path, cohort: Cohort, source: Source, *, device: Device = "auto") -> None:
@@ -77,7 +77,7 @@ class RunRecord:
         hashes = _cohort_hash(cohort, earlier.get("cohort", {}))
         if earlier and hashes["sha256"] != earlier["cohort"]["sha256"]:
             what = "holds the results of this plan on a cohort with other images or labels"
-            raise OutputError(out, what, "name a new folder, or take that cohort")
+            raise OutputError(out, what, "name a new folder, or use that cohort")
         self.content: dict[str, Any] = {
             "schema_version": 1,
             "plan": {"name": source.plan, "scale": source.scale, "changes": dict(source.changes)},
@@ -98,19 +98,19 @@ class RunRecord:
         self.save()
 
     def save(self, **facts: Any) -> None:
-        """Write the file anew, with the time of this session so far and further facts."""
+        """Write the file, with the time of this session so far and the given further entries."""
         self.content["sessions"][-1]["seconds"] = round(perf_counter() - self.start, 1)
         self.content |= facts
         write_json(self.path, self.content)
 
 
 def read_run(out: Path) -> dict[str, Any]:
-    """Return the ``run.json`` of a study, empty where there is none."""
+    """Return the content of a study's ``run.json``, or an empty dictionary if it does not exist."""
     return _read_record(out / RUN, "name a new folder for the study")
 
 
 def describe_machine(device: Device = "auto") -> str:
-    """Return the processor with the number of cores that may be used, and the GPU if there is one to be used."""
+    """Return the name of the processor, the number of available cores, and the GPU if ``device`` selects one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -122,7 +122,7 @@ def describe_machine(device: Device = "auto") -> str:
 
 
 def _cohort_hash(cohort: Cohort, earlier: Mapping[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of ids and files; these are read again only if a size or a time has changed."""
+    """Return the SHA-256 of ids and files; files are read again only if a size or a modification time has changed."""
     state = hashlib.sha256()
     for case in cohort:
         stats = [path.stat() for path in files_of(case)]
@@ -135,9 +135,9 @@ def _cohort_hash(cohort: Cohort, earlier: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def timed(folder: Path) -> Iterator[None]:
-    """Add the steps that a training in ``folder`` makes, and their seconds, to its ``timing.json``.
+    """Add the steps and seconds of a training run in ``folder`` to its ``timing.json``.
 
-    A training that is stopped and resumed adds up. The seconds are from start to end: reading the cases is among them.
+    An interrupted and resumed run adds up. The seconds include everything from start to end, such as reading the cases.
     """
     before, start = _steps_logged(folder), perf_counter()
     try:
@@ -156,44 +156,44 @@ def _steps_logged(folder: Path) -> int:
 
 
 def seconds_per_step(folders: Iterable[Path]) -> float | None:
-    """Return the mean over the trainings in ``folders``; ``None`` if none was timed."""
+    """Return the mean seconds per step of the training runs in ``folders``, or ``None`` if none was timed."""
     timings = [_timing(folder) for folder in folders]
     steps = sum(steps for steps, _ in timings)
     return sum(seconds for _, seconds in timings) / steps if steps else None
 
 
 def _timing(folder: Path) -> tuple[int, float]:
-    """Return the steps of a training that were timed, and their seconds; 0 of both where none was.
+    """Return the timed steps of a training run and their seconds; 0 and 0 if it was not timed.
 
     Raises:
-        CohortError: if the file that says so is damaged.
+        CohortError: if the file is damaged.
     """
-    path, remedy = folder / TIMING, "delete it: it holds nothing but how long training took"
+    path, remedy = folder / TIMING, "delete it: it only records how long training took"
     content = _read_record(path, remedy) or {"steps": 0, "seconds": 0.0}
     try:
         return int(content["steps"]), float(content["seconds"])
     except (LookupError, TypeError, ValueError) as error:
-        raise CohortError(path, "does not say steps and seconds", remedy) from error
+        raise CohortError(path, "lacks steps or seconds", remedy) from error
 
 
 def _read_record(path: Path, remedy: str) -> dict[str, Any]:
-    """Return what a JSON file of a study holds, empty where there is none.
+    """Return the content of a JSON file of a study, or an empty dictionary if it does not exist.
 
     Raises:
-        CohortError: if it is damaged.
+        CohortError: if the file is damaged.
     """
     content = read_json(path, remedy=remedy) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise CohortError(path, "is no record of a study", remedy)
+        raise CohortError(path, "is not a record of a study", remedy)
     return content
 
 
 def made_of(out: Path, trainings: Mapping[str, Iterable[Path]]) -> dict[str, str]:
-    """Return name → text, the rows of a report on what the study was made of; empty without a ``run.json``.
+    """Return row name → text for the report's provenance table; empty without a ``run.json``.
 
     Args:
         out: the study's folder.
-        trainings: what was trained → the folders of its trainings.
+        trainings: name of a model or arm → folders of its training runs.
     """
     run = read_run(out)
     if not run:
@@ -217,7 +217,7 @@ def made_of(out: Path, trainings: Mapping[str, Iterable[Path]]) -> dict[str, str
 
 
 def _each(sessions: Iterable[Mapping[str, Any]], name: str) -> str:
-    """Return what the sessions say, each value once."""
+    """Return the distinct values of an entry over all sessions."""
     return "; ".join(dict.fromkeys(str(session[name]) for session in sessions if session[name]))
 
 

@@ -1,4 +1,4 @@
-"""What a report says of how its numbers came about."""
+"""The rows of a report that describe how the plan was carried out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ AUGMENTATIONS = {
 
 
 def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
-    """Return name → text, the rows of "Data and method" that follow from the plan.
+    """Return row name → text for the table "Data and method".
 
     Args:
-        study: of the run.
-        lengths: of its arms.
+        study: the study that was run.
+        lengths: training length of its arms.
     """
     plan = study.plan
     grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"

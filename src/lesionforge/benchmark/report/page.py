@@ -1,4 +1,4 @@
-"""From ``results.csv`` to ``summary.csv``, figures and one self-contained ``report.html``."""
+"""The report of a benchmark: ``summary.csv``, figures and one self-contained ``report.html``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from lesionforge.scores.statistics.arm_statistics import compare_arms
 __all__ = ["Example", "read_results", "summarize", "verdict", "write_report"]
 
 REFERENCE = "reference.csv"
-"""The baseline trained on every subject of the pool, in rows like those of ``results.csv``."""
+"""Table of the baseline trained on every subject of the pool, with the columns of ``results.csv``."""
 KEYS = ("arm", "train_size", "seed", "case_id", "subject_id")
 
 
@@ -44,7 +44,7 @@ def read_results(path: Path) -> pd.DataFrame:
     """Read and check a ``results.csv``.
 
     Raises:
-        ConfigError: if it is missing or empty, lacks a column, or holds a case twice.
+        ConfigError: if the file is missing or empty, lacks a column, or holds a case twice.
     """
     if not path.is_file():
         raise ConfigError(path, "there is no such file", "run the benchmark first")
@@ -67,8 +67,11 @@ def summarize(results: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """Return a row per score × arm × train_size, see :func:`lesionforge.scores.statistics.arm_statistics.compare_arms`.
 
     Args:
-        results: as read by :func:`read_results`; every score that they hold is summarized.
-        baseline: the arm that the others are compared with.
+        results: output of :func:`read_results`; all its scores are summarized.
+        baseline: name of the baseline.
+
+    Raises:
+        ConfigError: if the results hold no score.
     """
     names = scores_in(results)
     if not names:
@@ -96,23 +99,23 @@ def write_report(
 
     Args:
         folder: the benchmark folder.
-        baseline: the arm that the others are compared with.
-        primary: the score that decides, chosen beforehand.
-        arm: the arm of the main comparison, declared beforehand; without it the verdict lists all arms.
-        undertrained: why the baseline may be undertrained, if it may; then no gain is claimed.
+        baseline: name of the baseline.
+        primary: the primary score, declared beforehand.
+        arm: the primary arm, declared beforehand; without it the verdict lists all arms.
+        undertrained: why the baseline may be undertrained, or ``None``; if given, no gain is claimed.
         title: heading of the report.
-        notes: name → text, further rows of the table "Data and method", such as steps, network or control.
-        warnings: what a reader must know first, such as that the data are simulated.
+        notes: row name → text, further rows of the table "Data and method", such as steps, network or control.
+        warnings: warnings shown at the top, such as that the data are simulated.
         examples: slices to show with outlines.
-        extras: further figures, shown after these.
-        classes: lesion class → value, of which the report shows the colours if there are several.
-        made_of: name → text, the rows on version, data, machine and time.
+        extras: further figures, shown last.
+        classes: lesion class → label value; the report shows their colours if there are several.
+        made_of: row name → text, rows on version, data, machine and time.
 
     Returns:
-        The verdict, in lines.
+        The verdict, one or more lines.
 
     Raises:
-        ConfigError: if ``results.csv`` cannot be used, or does not have the arms or the primary score.
+        ConfigError: if ``results.csv`` cannot be used, or lacks the arm or the primary score.
     """
     results = read_results(folder / "results.csv")
     if arm is not None and arm not in set(results["arm"]):
@@ -181,7 +184,7 @@ def write_report(
 def _collapsed_elsewhere(
     results: pd.DataFrame, reference: pd.DataFrame | None, *, baseline: str, primary: str, arm: str | None
 ) -> list[str]:
-    """Return a line on each arm beside the declared one, and on the reference, of which trainings found nothing."""
+    """Return a line for each other arm, and for the reference, with collapsed training runs."""
     others = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm not in (None, name)]
     lines = collapse_lines(results, baseline=baseline, metric=primary, arms=others)
     if reference is None:
@@ -191,7 +194,7 @@ def _collapsed_elsewhere(
 
 
 def template(name: str) -> jinja2.Template:
-    """Return a template of a report."""
+    """Return a report template."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lesionforge.benchmark", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -230,15 +233,15 @@ def _figures(
 
 
 def plan_text(folder: Path) -> str:
-    """Return the whole plan of a study, "" where there is none."""
+    """Return the plan of a study as text, or an empty string if it does not exist."""
     path = folder / "plan.yaml"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def save_figure(folder: Path, illustration: Illustration) -> dict[str, str]:
-    """Write a figure into ``folder`` and return its caption with its content, as a report shows it.
+    """Write a figure to ``folder`` and return its caption and content for the report.
 
-    The ending of its file says whether it is a chart (``.svg``) or made of scans (``.png``).
+    Charts are saved as ``.svg`` and figures with scans as ``.png``, according to the figure's file name.
     """
     path = folder / illustration.file
     kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]

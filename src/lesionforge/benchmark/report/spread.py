@@ -1,4 +1,4 @@
-"""Where the spread of an arm's scores comes from: test subjects, draws of training subjects, and training itself."""
+"""Variance components of an arm's scores: test subjects, random training sets, and training itself."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from lesionforge.scores.statistics.intervals import components
 def spread_table(results: pd.DataFrame, *, metric: str) -> pd.DataFrame:
     """Return standard deviations for each arm and train_size, by analysis of variance.
 
-    Training noise can be told from draws where several seeds share a draw, or where there is only one.
+    Training noise can be separated from the effect of the training set if several seeds share a training set, or if
+    there is only one training set.
 
     Args:
-        results: as in ``results.csv`` or ``reference.csv``, with the column ``draw``.
+        results: content of ``results.csv`` or ``reference.csv``, with the column ``training_set``.
         metric: the score.
 
     Returns:
-        A row per arm × train_size: ``n_seeds, n_draws``; ``subjects``: between test subjects; ``draws``: between sets
-        of training subjects, NaN where they cannot be told from training; ``trainings``: between trainings on the same
-        subjects; ``both``: of sets and trainings together. NaN where there is only one of them.
+        A row per arm × train_size: ``n_seeds, n_draws`` (number of training sets); and the standard deviations
+        ``subjects``: between test subjects; ``draws``: between training sets, NaN if they cannot be separated from
+        training; ``trainings``: between training runs on the same subjects; ``both``: of training sets and training
+        runs together. A value is NaN if there is only one of its kind.
     """
     rows = []
     for (arm, train_size), part in results.groupby(["arm", "train_size"], sort=False):

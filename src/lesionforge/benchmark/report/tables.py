@@ -1,4 +1,4 @@
-"""The tables and lists of a benchmark report, as plain text cells."""
+"""The tables and lists of a benchmark report, as plain-text cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATISTICS = (
 
 
 def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) -> dict[str, Any]:
-    """Return the cells of one arm at one size in the table of the primary score."""
+    """Return the cells of one arm and size in the table of the primary score."""
     info, difference = find_score(primary), difference_of(row)
     cells = {
         "arm": row["arm"],
@@ -49,7 +49,7 @@ def arm_row(row: pd.Series[Any], primary: str, *, undertrained: bool = False) ->
 
 
 def all_scores(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table per size: a row per score, a column per arm."""
+    """Return a table per size, with a row per score and a column per arm."""
     arms = list(dict.fromkeys(summary["arm"]))
     sizes = size_names(summary["train_size"])
     tables = []
@@ -82,7 +82,7 @@ def _difference(row: pd.Series[Any], metric: str) -> str:
 
 
 def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """Return a table per size: a row per test subject, a column per arm, means over cases and seeds."""
+    """Return a table per size, with a row per test subject and a column per arm: means over cases and seeds."""
     info, sizes = find_score(metric), size_names(results["train_size"])
     arms = list(dict.fromkeys(results["arm"]))
     values = subject_means(results, metric_in(results, metric)).unstack("arm").reindex(columns=arms)
@@ -105,12 +105,12 @@ def subject_tables(results: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
 
 
 def css_class(kind: Outcome) -> str:
-    """Return the style class of an outcome."""
+    """Return the CSS class of an outcome."""
     return kind.value if kind in (Outcome.GAIN, Outcome.LOSS) else "neither"
 
 
 def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the rows of "Data and method": what the results tell, the caller's notes, then the rules."""
+    """Return the rows of "Data and method": facts from the results, then ``notes``, then the scoring rules."""
     seeds = sorted(results["seed"].unique())
     rows = [
         ("Test set", f"{results['subject_id'].nunique()} subjects, {results['case_id'].nunique()} cases"),
@@ -129,7 +129,7 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
 
 
 def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: str, primary: str) -> list[str]:
-    """Return what a reader should know before believing the numbers, one line each."""
+    """Return warnings that a reader needs to interpret the numbers, one line each."""
     warnings = []
     if results["seed"].nunique() == 1:
         warnings.append(
@@ -149,7 +149,7 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
 
 
 def without_distance(results: pd.DataFrame) -> list[str]:
-    """Return for each arm in how many cases with lesions HD95 has no value, as nothing was found; [] if in none."""
+    """Return a line per arm with its number of lesion cases that lack HD95 because nothing was found; [] if none do."""
     if "hd95" not in results or "lesion_sensitivity" not in results:
         return []
     sick = results[results["lesion_sensitivity"].notna()]

@@ -1,4 +1,4 @@
-"""What a comparison says, in one honest sentence that is made from its interval and its p."""
+"""The verdict of a comparison: one sentence based on its confidence interval and p-value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lesionforge.scores.registry import find_score
 from lesionforge.scores.statistics.intervals import Interval
 
 MIN_SUBJECTS = 6
-"""With fewer subjects an interval says more about its assumptions than about the arms, and no gain is claimed."""
+"""Minimum number of subjects for any claim; with fewer, an interval mostly reflects its assumptions."""
 
 SIGNIFICANT = 0.05
 
@@ -25,8 +25,8 @@ class Difference(Interval):
     """A difference ``arm − baseline`` over subjects, in the units of ``results.csv``.
 
     Attributes:
-        p: after Holm's correction over all comparisons of the score.
-        detectable: the smallest difference that would have been seen with 80 % power.
+        p: p-value after Holm's correction over all comparisons of the score.
+        detectable: smallest difference that would have been detected with 80 % power.
     """
 
     p: float
@@ -34,7 +34,7 @@ class Difference(Interval):
 
 
 class Outcome(StrEnum):
-    """What a difference to the baseline allows to say."""
+    """The conclusion that a difference to the baseline allows."""
 
     GAIN = "gain"
     UNCONTROLLED = "baseline may be undertrained"
@@ -45,11 +45,10 @@ class Outcome(StrEnum):
 
 
 def outcome(difference: Difference, metric: str, *, undertrained: bool = False) -> Outcome:
-    """Return what ``arm − baseline`` allows to say.
+    """Return the conclusion that ``arm − baseline`` allows.
 
-    A gain or a loss needs an interval that lies wholly on one side of 0, and p < 0.05 after Holm's correction; a change
-    is the same for a score of which neither direction is better. No gain is claimed over a baseline that may be
-    undertrained.
+    A gain or a loss needs an interval entirely on one side of 0 and p < 0.05 after Holm's correction. A change is the
+    same for a score without a better direction. No gain is claimed over a baseline that may be undertrained.
     """
     if difference.n < MIN_SUBJECTS or math.isnan(difference.low):
         return Outcome.TOO_FEW
@@ -77,12 +76,12 @@ def verdict(
 
     Args:
         difference: ``arm − baseline``.
-        arm: its name.
-        baseline: the name of the arm it is compared with.
+        arm: name of the arm.
+        baseline: name of the baseline.
         metric: the score.
-        n_seeds: trainings per arm, mentioned if given.
-        against: seeds in which the difference had not the sign of the mean, as they are to be shown.
-        undertrained: why the baseline may be undertrained, if it may.
+        n_seeds: number of seeds per arm, mentioned if given.
+        against: seeds whose difference does not have the sign of the mean, as text.
+        undertrained: why the baseline may be undertrained, or ``None``.
     """
     info = find_score(metric)
     low, high = signed(difference.low, info), signed(difference.high, info)
@@ -132,14 +131,14 @@ def _unseen(difference: Difference, metric: str) -> str:
 
 
 def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
-    """Return the summary's rows of one score that compare an arm with the baseline, the best first at each size."""
+    """Return the rows of ``summary`` that compare an arm with the baseline in one score, best first at each size."""
     rows = summary[(summary["metric"] == metric) & (summary["arm"] != baseline)]
     less_is_better = find_score(metric).higher_is_better is False
     return rows.sort_values(["train_size", "difference"], ascending=[True, less_is_better], kind="stable")
 
 
 def difference_of(row: pd.Series[Any]) -> Difference:
-    """Return the difference to the baseline that a row of the summary holds."""
+    """Return the difference to the baseline from a row of the summary."""
     return Difference(
         mean=row["difference"],
         low=row["diff_low"],

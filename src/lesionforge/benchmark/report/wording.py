@@ -1,4 +1,4 @@
-"""How numbers, sizes and seeds are written in reports."""
+"""Formatting of numbers, sizes and seeds in reports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lesionforge.scores.score import Score
 
 
 def size_names(train_sizes: Iterable[float]) -> dict[float, str]:
-    """Return what the sizes of training sets are called: numbers of subjects if any is above 1, else shares of them."""
+    """Return training-set size → name: numbers of subjects if any size is above 1, else percentages of the pool."""
     sizes = sorted(set(train_sizes))
     return {size: f"n = {size:g}" if sizes[-1] > 1 else f"{100 * size:g} %" for size in sizes}
 
 
 def amount(value: float, info: Score[Any]) -> str:
-    """Return a value in the score's unit, without the unit: one decimal, two for small ones; – for NaN."""
+    """Return a value in the score's unit, without the unit: one decimal, or two if below 0.1; – for NaN."""
     if math.isnan(value):
         return "–"
     shown = value * info.factor
@@ -24,7 +24,7 @@ def amount(value: float, info: Score[Any]) -> str:
 
 
 def signed(value: float, info: Score[Any]) -> str:
-    """Return :func:`amount` with its sign."""
+    """Return :func:`amount` with a sign."""
     if math.isnan(value):
         return "–"
     shown = value * info.factor
@@ -43,7 +43,7 @@ def p_text(value: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Return ``n`` with its noun in the right number."""
+    """Return ``n`` with its noun in the singular or plural."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 

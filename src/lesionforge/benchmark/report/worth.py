@@ -1,4 +1,4 @@
-"""The part of a report on what a gain is worth: its share of the gap to the whole pool, and how sure that is."""
+"""The section of a report on the worth of a gain: its share of the gap to the whole pool, and the uncertainty."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from lesionforge.scores.score import Score
 
 @dataclass(frozen=True, kw_only=True)
 class Worth:
-    """What a report shows of gains and gaps.
+    """Content of the report's section on gains and gaps.
 
     Attributes:
-        pool: the reference's training subjects, in words.
+        pool: text that describes the reference's training subjects.
         lines: a sentence for each comparison.
-        gaps: the cells of the table of shares.
-        spreads: the cells of the table of standard deviations.
-        figures: shares of the gap, and the mean score of each training.
-        table: as :func:`~lesionforge.benchmark.report.gap.gap_table` makes it.
+        gaps: rows of the table of shares.
+        spreads: rows of the table of standard deviations.
+        figures: figures of the shares of the gap and of the mean score of each training run.
+        table: output of :func:`~lesionforge.benchmark.report.gap.gap_table`.
     """
 
     pool: str
@@ -42,14 +42,14 @@ class Worth:
 def worth(
     results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, primary: str, arm: str | None = None
 ) -> Worth:
-    """Compare gains with the gap to the whole pool.
+    """Compare the gains of the arms with the gap to the whole pool.
 
     Args:
-        results: as in ``results.csv``.
-        reference: as in ``reference.csv``.
-        baseline: the arm that the others are compared with.
-        primary: the score.
-        arm: the declared arm; only its sentences are given, those of all arms without it.
+        results: content of ``results.csv``.
+        reference: content of ``reference.csv``.
+        baseline: name of the baseline.
+        primary: the primary score.
+        arm: the primary arm; without it, ``lines`` covers all arms.
     """
     pool = pool_name(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
@@ -75,7 +75,7 @@ def worth(
 
 
 def pool_name(reference: pd.DataFrame) -> str:
-    """Return the subjects that the reference is trained on, in words."""
+    """Return a text that describes the training subjects of the reference."""
     sizes = sorted(set(reference["train_size"]))
     if sizes[-1] <= 1:
         return "the whole pool"

@@ -58,7 +58,7 @@ def test_logs_are_read_by_step_and_the_last_of_two_rows_counts(tmp_path):
     assert read_log(path) is None
     path.write_text(f"epoch,step,{LOSS}\n0,9,3\n0,19,2\n0,9,4\n")
     assert read_log(path)[LOSS].to_dict() == {9: 4, 19: 2}
-    for broken, message in (("", "it is empty"), ("a,b\n1,2\n", "is no training log"), ("a,b\n1\n", "line 2 has 1")):
+    for broken, message in (("", "it is empty"), ("a,b\n1,2\n", "is not a training log"), ("a,b\n1\n", "line 2 has 1")):
         path.write_text(broken)
         with pytest.raises(ConfigError, match=message):
             read_log(path)

@@ -1,4 +1,4 @@
-"""The figures of a benchmark's scores. Each function returns a figure and draws nothing on a screen."""
+"""Charts of a benchmark's scores. Each function returns a figure and shows nothing on screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROW_INCHES = 0.42
 
 
 class Illustration(NamedTuple):
-    """A figure of the report: its file's name in ``figures/``, what stands below it, and the figure."""
+    """A figure of the report: its file name in ``figures/``, its caption, and the figure."""
 
     file: str
     caption: str
@@ -38,30 +38,30 @@ class Illustration(NamedTuple):
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """Return a colour for every arm."""
+    """Return arm → colour."""
     return {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(arms)}
 
 
 def box_plot(results: pd.DataFrame, metric: str) -> Figure:
-    """Return a panel per size with a box per arm; a dot is a subject, a diamond the mean."""
+    """Return a figure with a panel per size and a box per arm; a dot is a subject, a diamond the mean."""
     arms, titles = list(dict.fromkeys(results["arm"])), panel_titles(results["train_size"])
     return _boxes(results, metric, [(title, train_size, arms) for train_size, title in titles.items()])
 
 
 def group_plot(results: pd.DataFrame, metric: str, groups: Mapping[str, Sequence[str]], *, train_size: float) -> Figure:
-    """Return a panel per group of arms, drawn like :func:`box_plot` and in the same colours.
+    """Return a figure with a panel per group of arms, in the style and colours of :func:`box_plot`.
 
     Args:
         results: rows of all arms.
         metric: the score.
-        groups: title → its arms.
-        train_size: the size of the training set that is shown.
+        groups: title → names of its arms.
+        train_size: the training-set size to show.
     """
     return _boxes(results, metric, [(title, train_size, arms) for title, arms in groups.items()])
 
 
 def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float, Sequence[str]]]) -> Figure:
-    """Return a panel for each title, train_size and arms."""
+    """Return a figure with a panel for each (title, train_size, arms)."""
     info, values = find_score(metric), subject_means(results, metric_in(results, metric))
     colours = arm_colours(list(dict.fromkeys(results["arm"])))
     figure, panels = rows_of_panels([len(arms) for _, _, arms in parts])
@@ -81,9 +81,9 @@ def _boxes(results: pd.DataFrame, metric: str, parts: Sequence[tuple[str, float,
 def forest_plot(
     results: pd.DataFrame, summary: pd.DataFrame, metric: str, *, baseline: str, undertrained: bool = False
 ) -> Figure:
-    """Return the differences to the baseline with their 95 % intervals; small ticks are single seeds.
+    """Return a figure of the differences to the baseline with 95 % intervals; small ticks are single seeds.
 
-    Without a baseline that is known to be trained for long enough (``undertrained``) no gain is shown as one.
+    If ``undertrained``, gains are not coloured as gains.
     """
     info = find_score(metric)
     rows = comparisons(summary, baseline=baseline, metric=metric)
@@ -110,7 +110,7 @@ def forest_plot(
 
 
 def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
-    """Return the mean per arm against the amount of real training data, with 95 % intervals."""
+    """Return a figure of each arm's mean against the training-set size, with 95 % intervals."""
     info = find_score(metric)
     rows = summary[summary["metric"] == metric]
     arms, train_sizes = list(dict.fromkeys(rows["arm"])), sorted(rows["train_size"].unique())
@@ -132,7 +132,7 @@ def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
 
 
 def rows_of_panels(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel below the other, each with room for so many rows."""
+    """Return a figure with one panel below the other, each with room for its number of rows."""
     inches = [0.35 + ROW_INCHES * rows for rows in heights]
     figure = Figure(figsize=(7.2, 0.9 + sum(inches)), dpi=130, layout="constrained")
     panels = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=inches)
@@ -140,7 +140,7 @@ def rows_of_panels(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
 
 
 def label_rows(panel: Axes, names: Sequence[str]) -> None:
-    """Name the rows of a panel, the first on top."""
+    """Label the rows of a panel, the first on top."""
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.45, -0.55)
     panel.tick_params(axis="y", length=0)
@@ -150,7 +150,7 @@ def label_rows(panel: Axes, names: Sequence[str]) -> None:
 
 
 def panel_titles(train_sizes: Iterable[float]) -> dict[float, str]:
-    """Return a panel's title for each size of the training set; empty where there is one."""
+    """Return size → panel title; empty titles if there is only one size."""
     sizes = size_names(train_sizes)
     return {size: f"real training subjects: {name}" if len(sizes) > 1 else "" for size, name in sizes.items()}
 

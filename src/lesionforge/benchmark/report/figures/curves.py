@@ -1,4 +1,4 @@
-"""Learning curves and intensity histograms. Each function returns a figure and draws nothing on a screen."""
+"""Learning curves and intensity histograms. Each function returns a figure and shows nothing on screen."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ Values = NDArray[np.floating]
 
 
 class Intensities(NamedTuple):
-    """Samples of intensities within lesions, and of the head outside them."""
+    """Sampled intensities inside lesions, and of the head outside lesions."""
 
     inside: Values
     outside: Values
 
 
 def read_log(path: Path) -> pd.DataFrame | None:
-    """Return the ``metrics.csv`` of a run by step, ``None`` where there is none; of a step made twice the last row.
+    """Return a run's ``metrics.csv`` by step, or ``None`` if it does not exist; repeated steps keep the last row.
 
     Raises:
-        ConfigError: if it is no log.
+        ConfigError: if the file is not a training log.
     """
     if not path.is_file():
         return None
     try:
         return read_frame(path).drop(columns="epoch").groupby("step").last()
     except KeyError as error:
-        raise ConfigError(path, f"is no training log ({error})", "train again") from error
+        raise ConfigError(path, f"is not a training log ({error})", "train again") from error
 
 
 def smoothed(values: pd.Series[float]) -> pd.Series[float]:
-    """Return the moving average over a twentieth of the log, shorter at both ends."""
+    """Return the moving average over a twentieth of the log, with a shorter window at both ends."""
     reach = int(len(values) * SMOOTHED_SHARE / 2)
     return values.rolling(2 * reach + 1, center=True, min_periods=1).mean()
 
@@ -57,12 +57,12 @@ def learning_curves(
     synthesizers: Mapping[str, Sequence[pd.DataFrame]],
     colours: Mapping[str, str],
 ) -> Figure:
-    """Return the losses against the training step: of the arms, and of generators and critics below.
+    """Return a figure of the losses against the training step: of the arms on top, of generators and critics below.
 
     Args:
-        arms: arm → a log for each seed.
-        synthesizers: the same for synthesizers that were trained.
-        colours: of every arm and synthesizer. Where two share one, the later is dashed.
+        arms: arm → one log per seed.
+        synthesizers: trained synthesizer → one log per seed.
+        colours: arm or synthesizer → colour. If two share a colour, the later one is dashed.
     """
     figure = Figure(figsize=(7.2, 3.6 if not synthesizers else 6.2), dpi=130, layout="constrained")
     layout = "aa;gc" if synthesizers else "a"
@@ -83,11 +83,11 @@ def learning_curves(
 
 
 def curve_sheet(panels: Mapping[str, Mapping[str, Sequence[pd.Series[float]]]], colours: Mapping[str, str]) -> Figure:
-    """Return two panels a row; those without a run are left out.
+    """Return a figure with two panels per row; panels without runs are left out.
 
     Args:
-        panels: title → run → a curve for each seed.
-        colours: of every run.
+        panels: title → run → one curve per seed.
+        colours: run → colour.
     """
     shown = {title: runs for title, runs in panels.items() if runs}
     rows = max(1, -(-len(shown) // 2))
@@ -105,7 +105,7 @@ def curve_sheet(panels: Mapping[str, Mapping[str, Sequence[pd.Series[float]]]], 
 
 
 def _losses(panel: Axes, runs: Mapping[str, Sequence[pd.Series[float]]], colours: Mapping[str, str]) -> None:
-    """Draw every seed's smoothed loss thin and their mean thick."""
+    """Plot every seed's smoothed loss as a thin line and their mean as a thick line."""
     dashes = _dashes(runs, colours)
     for name, losses in runs.items():
         seeds = [smoothed(loss.dropna()) for loss in losses]
@@ -127,7 +127,7 @@ def _handles(runs: Mapping[str, object], colours: Mapping[str, str]) -> list[Lin
 
 
 def _dashes(runs: Mapping[str, object], colours: Mapping[str, str]) -> dict[str, Literal["-", "--"]]:
-    """Return ``--`` for a run whose colour an earlier one has."""
+    """Return run → line style, ``--`` if an earlier run has the same colour."""
     taken: set[str] = set()
     dashes: dict[str, Literal["-", "--"]] = {}
     for name in runs:
@@ -139,12 +139,12 @@ def _dashes(runs: Mapping[str, object], colours: Mapping[str, str]) -> dict[str,
 def intensity_histograms(
     real: Intensities, drawn: Mapping[str, Intensities], colours: Mapping[str, str] | None = None
 ) -> Figure:
-    """Return a row per synthetic cohort: densities within lesions and outside, over those of the real cases.
+    """Return a figure with a row per synthetic cohort: densities inside and outside lesions, over those of real cases.
 
     Args:
-        real: of the real cases.
-        drawn: synthesizer → of its cases.
-        colours: of the synthesizers.
+        real: intensities of the real cases.
+        drawn: synthesizer → intensities of its cases.
+        colours: synthesizer → colour.
     """
     figure = Figure(figsize=(7.2, 0.5 + 2.1 * len(drawn)), dpi=130, layout="constrained")
     grid = figure.subplots(len(drawn), 2, squeeze=False, sharex="col")

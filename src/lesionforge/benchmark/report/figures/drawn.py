@@ -1,4 +1,4 @@
-"""Figures of what the synthesizers of a finished run draw: where, how it looks, and how bright it is."""
+"""Figures of the synthesizers' output in a finished run: lesion placement, appearance and brightness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLACEMENT_CANDIDATES, SIDE_BY_SIDE_CASES, HISTOGRAM_CASES = 9, 3, 24
 
 
 def placement(run: FinishedRun, name: str) -> Illustration | None:
-    """The middle one, by the size of its new lesion, of some offline cases."""
+    """Draw the offline case with the median lesion size of a sample; ``None`` if no new lesion is found."""
     found = []
     for case in pick_evenly(read_cohort(run.cohorts[name]), PLACEMENT_CANDIDATES):
         drawn, source = load_scan(case, run.study.channels), _source(run, case)
@@ -72,9 +72,9 @@ def _source(run: FinishedRun, case: Case) -> Scan | None:
 
 
 def new_lesion(drawn: Scan, source: Scan | None) -> LabelArray:
-    """Return the lesion classes of a drawn scan where its source has others.
+    """Return the lesion classes of a drawn scan where they differ from its source.
 
-    All of them without a source, and where its own lesion was drawn anew.
+    All of its lesion classes are returned if there is no source, or if the source's own lesion was redrawn.
     """
     assert drawn.label is not None
     if source is None or source.label is None or np.array_equal(drawn.label, source.label):
@@ -83,7 +83,7 @@ def new_lesion(drawn: Scan, source: Scan | None) -> LabelArray:
 
 
 def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None]) -> Illustration | None:
-    """The same scans and masks drawn by every synthesizer that takes a mask."""
+    """Draw the same scans and masks with every synthesizer that takes a mask."""
     plans = run.study.plan.synthesizers
     names = [name for name in run.synthesizers if SYNTHESIZERS[plans[name].method].needs_mask]
     if not names:
@@ -112,7 +112,7 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
 
 
 def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
-    """Return a few cases evenly; of several lesion classes, for each the case with most of it, and its name."""
+    """Return a few evenly chosen cases; with several lesion classes, the case with most of each class and its name."""
     names = {value: name for name, value in cases.labels.items() if value}
     if len(names) == 1:
         return [(case, "") for case in pick_evenly(cases, SIDE_BY_SIDE_CASES)]
@@ -128,7 +128,7 @@ def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
 def _drawn_by_all(
     run: FinishedRun, scan: Scan, models: dict[str, Synthesizer], masks: MaskSource | None, *, anatomy: bool
 ) -> SideBySide:
-    """Draw one lesion with every model: the scan's own, or one of ``masks``."""
+    """Draw one lesion with every model: the scan's own, or one from ``masks``."""
     assert scan.label is not None
     plans = run.study.plan.synthesizers
     mask, case_id = scan.label, scan.case.case_id
@@ -153,7 +153,7 @@ def _drawn_by_all(
 
 
 def histograms(run: FinishedRun) -> Illustration | None:
-    """Intensities of the offline cases over those of the real training cases."""
+    """Draw the intensities of the offline cases over those of the real training cases."""
     if not run.cohorts:
         return None
     preprocessing = run.repeat.preprocessing

@@ -1,6 +1,6 @@
-"""The figures of a finished run beyond its scores: what its folder and plan hold is collected and drawn.
+"""The figures of a finished run beyond its scores, drawn from the files in its folder.
 
-Nothing is trained; what is not there is left out.
+Nothing is trained; figures whose files are missing are left out.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Gallery:
 
 
 def gallery(study: Arms, *, steps: int) -> Gallery:
-    """Draw all that the folder of a run has the data for.
+    """Draw all figures for which a run's folder has the data.
 
     Args:
-        study: of the run.
-        steps: of its arms.
+        study: the study that was run.
+        steps: optimiser steps of its arms.
     """
     run, problems = FinishedRun(study, steps), list[LesionforgeError]()
     makers: list[Callable[[], Illustration | None]] = [
@@ -78,7 +78,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
 
 
 def examples(study: Arms, *, steps: int) -> list[Example]:
-    """Return test cases evenly over lesion sizes, each at its slice with most lesion."""
+    """Return test cases spread evenly over lesion size, each at the slice with the most lesion."""
     run = FinishedRun(study, steps)
     scans = [load_scan(case, study.channels) for case in study.test.with_lesions()]
     scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
@@ -104,7 +104,7 @@ def _example(run: FinishedRun, scan: Scan) -> Example:
 
 
 def _groups(run: FinishedRun) -> Illustration | None:
-    """Arms of few real subjects or with fine-tuning, by the number of real subjects."""
+    """Draw the scores of the arms with few real subjects or fine-tuning, grouped by number of real subjects."""
     plan = run.study.plan
     shown = [name for name, arm in plan.arms.items() if arm.real is not None or arm.finetune is not None]
     if not shown:
@@ -126,7 +126,7 @@ def _groups(run: FinishedRun) -> Illustration | None:
 
 
 def _learning_curves(run: FinishedRun) -> Illustration | None:
-    """The losses of all seeds, as far as their logs are there."""
+    """Draw the losses of all seeds whose logs exist."""
     arms, many = _arm_logs(run), len(run.repeats) > 1
     synthesizers = {
         name: [read_log(repeat.model_folder(name) / "metrics.csv") for repeat in run.repeats]
@@ -143,7 +143,7 @@ def _learning_curves(run: FinishedRun) -> Illustration | None:
 
 
 def _dice_curves(run: FinishedRun) -> Illustration | None:
-    """Dice on training and on test cases against the step, where the plan had them logged."""
+    """Draw the Dice on training and test cases against the step, if the plan logged it."""
     logs = _with(_arm_logs(run), TRAINING_DICE, TEST_DICE)
     if not logs:
         return None
@@ -156,7 +156,7 @@ def _dice_curves(run: FinishedRun) -> Illustration | None:
 
 
 def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
-    """Return arm → its log for each seed."""
+    """Return arm → one log per seed."""
     return {
         name: [arm_log(repeat.training(name, run.steps).folder) for repeat in run.repeats]
         for name in run.study.plan.arms
@@ -164,7 +164,7 @@ def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
 
 
 def arm_log(folder: Path) -> pd.DataFrame | None:
-    """Return the log of an arm; steps of fine-tuning follow those of the pretraining."""
+    """Return the log of an arm, with the fine-tuning steps after those of the pretraining."""
     log, first = read_log(folder / "metrics.csv"), read_log(folder / "pretraining" / "metrics.csv")
     if log is None or first is None or first.empty:
         return log
@@ -172,7 +172,7 @@ def arm_log(folder: Path) -> pd.DataFrame | None:
 
 
 def _with(runs: dict[str, list[pd.DataFrame | None]], *columns: str) -> dict[str, list[pd.DataFrame]]:
-    """Return the logs that are there and have all of ``columns``, without the runs that have none."""
+    """Return the existing logs that have all ``columns``, without the runs that have none."""
     kept = {
         name: [log for log in logs if log is not None and {*columns} <= {*log.columns}] for name, logs in runs.items()
     }

@@ -1,4 +1,4 @@
-"""Figures of what gains are worth, and of how far they depend on the draw of training subjects."""
+"""Figures of the worth of gains, and of their dependence on the random training set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MARKERS = "osD^vPX<>*"
 
 
 def gap_figure(table: pd.DataFrame) -> Figure | None:
-    """Return each arm's share of the gap with its 95 % interval, a panel per size; ``None`` where there is no gap.
+    """Return a figure of each arm's share of the gap with 95 % intervals, a panel per size; ``None`` without a gap.
 
     Args:
-        table: as :func:`~lesionforge.benchmark.report.gap.gap_table` makes it.
+        table: output of :func:`~lesionforge.benchmark.report.gap.gap_table`.
     """
     shown = table.dropna(subset="share") if "share" in table else table.iloc[:0]
     if shown.empty:
@@ -43,10 +43,10 @@ def gap_figure(table: pd.DataFrame) -> Figure | None:
 
 
 def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
-    """Return the mean score of every training, a panel per size; trainings on the same draw have the same marker.
+    """Return a figure of every training run's mean score, a panel per size; runs on the same subjects share a marker.
 
     Args:
-        results: as in ``results.csv``, with the column ``draw``.
+        results: content of ``results.csv``, with the column ``training_set``.
         metric: the score.
     """
     info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))

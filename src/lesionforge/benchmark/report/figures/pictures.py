@@ -1,4 +1,4 @@
-"""The figures of a benchmark report that show scans. Each function returns a figure and draws nothing on a screen."""
+"""Report figures that show scans. Each function returns a figure and shows nothing on screen."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Example(TypedDict):
         image: ``(row, column)`` intensities, the first row on top.
         truth: ``(row, column)`` lesion classes.
         predictions: arm → ``(row, column)`` lesion classes.
-        title: what is shown, for instance the case and slice.
-        aspect: height of a pixel over its width, 1 unless given.
-        notes: arm → how good the prediction of the whole case is, which stands above its panel.
+        title: title, for instance the case and slice.
+        aspect: pixel height divided by pixel width, 1 by default.
+        notes: arm → score of the whole case, shown above the arm's panel.
     """
 
     image: Picture
@@ -50,12 +50,12 @@ class Placement:
     """A plane through a new lesion.
 
     Attributes:
-        name: of the plane.
+        name: name of the plane.
         source: ``(row, column)`` scan that the lesion was drawn into.
-        drawn: the same with the lesion.
-        lesion: ``(row, column)`` classes of the new lesion alone.
+        drawn: ``(row, column)`` scan with the lesion.
+        lesion: ``(row, column)`` classes of the new lesion only.
         window: intensities shown as black and white.
-        aspect: height of a pixel over its width.
+        aspect: pixel height divided by pixel width.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide:
-    """One scan and mask as several synthesizers draw them.
+    """One scan and mask as drawn by several synthesizers.
 
     Attributes:
-        name: of the case.
+        name: name of the case.
         source: ``(row, column)`` scan.
-        mask: ``(row, column)`` lesion classes to be drawn.
+        mask: ``(row, column)`` lesion classes to draw.
         anatomy: ``(row, column)`` structures that the synthesizers see, or ``None``.
         drawn: synthesizer → ``(row, column)`` image.
         window: intensities shown as black and white.
-        aspect: height of a pixel over its width.
+        aspect: pixel height divided by pixel width.
     """
 
     name: str
@@ -94,13 +94,13 @@ class Panel:
     """One image of a sheet.
 
     Attributes:
-        image: ``(row, column)``.
+        image: ``(row, column)`` intensities.
         window: intensities shown as black and white.
-        aspect: height of a pixel over its width.
-        title: what stands above it.
-        note: what stands in its corner.
-        outlines: colour → ``(row, column)`` labels to be outlined, all classes together.
-        filled: ``(row, column)`` labels to be filled with the colours of their classes, or ``None``.
+        aspect: pixel height divided by pixel width.
+        title: text above the image.
+        note: text in the corner.
+        outlines: colour → ``(row, column)`` labels to outline, all classes together.
+        filled: ``(row, column)`` labels to fill with the colours of their classes, or ``None``.
     """
 
     image: Picture
@@ -119,7 +119,7 @@ def window_of(image: Picture) -> Window:
 
 
 def example_sheet(examples: Sequence[Example]) -> Figure:
-    """Return a row per example: the slice, then each arm's prediction outlined beside the truth."""
+    """Return a figure with a row per example: the slice, then each arm's prediction outlined beside the truth."""
     arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
     figure = sheet([_example_row(example, arms) for example in examples])
     handles = [
@@ -145,7 +145,7 @@ def _example_row(example: Example, arms: Sequence[str]) -> list[Panel | None]:
 
 
 def placement_sheet(placements: Sequence[Placement]) -> Figure:
-    """Return a row per plane: the source scan, the drawn one, and the drawn one with the new lesion outlined."""
+    """Return a figure with a row per plane: the source scan, the drawn scan, and the new lesion outlined in it."""
     rows: list[list[Panel | None]] = []
     for number, place in enumerate(placements):
         titles = ("source scan", "drawn scan", "new lesion outlined") if number == 0 else ("", "", "")
@@ -156,7 +156,7 @@ def placement_sheet(placements: Sequence[Placement]) -> Figure:
 
 
 def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
-    """Return a row per scan: the scan, the mask (with the anatomy where there is one), each synthesizer's drawing."""
+    """Return a figure with a row per scan: the scan, the mask (over the anatomy if any), each synthesizer's image."""
     names = list(dict.fromkeys(name for scan in scans for name in scan.drawn))
     rows: list[list[Panel | None]] = []
     for number, scan in enumerate(scans):
@@ -176,7 +176,7 @@ def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
 
 
 def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
-    """Return a figure of rows of panels; the first panel of each must be there; long rows are wrapped."""
+    """Return a figure of rows of panels; each row must have at least one panel, and long rows are wrapped."""
     rows = [_trimmed(row) for row in rows]
     longest = max(len(row) for row in rows)
     across = math.ceil(longest / math.ceil(longest / ACROSS))
@@ -198,12 +198,12 @@ def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
 
 
 def _tallest(line: Sequence[Panel | None]) -> float:
-    """Return the height of the tallest panel over its width."""
+    """Return the largest height-to-width ratio of the panels."""
     return max((p.image.shape[0] * p.aspect / p.image.shape[1] for p in line if p is not None), default=1.0)
 
 
 def _trimmed(row: Sequence[Panel | None]) -> list[Panel | None]:
-    """Return the panels without the dark border that all of them have; what is outlined or filled stays."""
+    """Crop the dark border that all panels share; outlined and filled labels are kept."""
     there = [panel for panel in row if panel is not None]
     shown = np.zeros(there[0].image.shape, bool)
     for panel in there:

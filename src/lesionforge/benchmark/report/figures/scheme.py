@@ -1,4 +1,4 @@
-"""The way from patients to scores in one picture, with the numbers of a run, where a generator was chosen."""
+"""Overview figures of runs in which a generator was selected: from patients to scores, with the run's numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOX = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#444444"
 
 
 def choice(run: FinishedRun, name: str) -> Illustration | None:
-    """Drawings of a synthesizer's candidates that the FCN score finds alike and sharpness does not."""
+    """Draw pairs from a synthesizer's candidates with similar FCN scores and different sharpness."""
     folder = _selection(run, name)
     cohorts = {path.name: read_cohort(path) for path in sorted((folder / "drawn").iterdir())}
     text = {"cohort": str, "case_id": str, "subject_id": str}
@@ -42,7 +42,7 @@ def choice(run: FinishedRun, name: str) -> Illustration | None:
 
 
 def scheme(run: FinishedRun) -> Illustration | None:
-    """Patients, candidates, choice, drawn images and the arms' scores, for the first synthesizer that was chosen."""
+    """Draw the flow from patients to scores, for the first synthesizer whose generator was selected."""
     if not run.choices:
         return None
     name = run.choices[0]
@@ -94,7 +94,7 @@ def _arms(run: FinishedRun) -> str:
 
 
 def _flow(texts: Sequence[str]) -> Figure:
-    """Return boxes from left to right with arrows between them; a box is as wide as its longest line."""
+    """Return a figure of boxes from left to right with arrows between them; a box is as wide as its longest line."""
     widths = [max(map(len, text.splitlines())) + 3 for text in texts]
     most = max(len(text.splitlines()) for text in texts)
     figure = Figure(figsize=(0.082 * (sum(widths) + 4 * len(texts)), 0.6 + 0.2 * most), dpi=130, layout="constrained")

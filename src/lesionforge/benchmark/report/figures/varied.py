@@ -1,4 +1,4 @@
-"""What the arms' augmentation makes of a training case."""
+"""A figure of the augmentation of a training case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS = 7
 
 
 def augmentations(run: FinishedRun) -> Illustration | None:
-    """A row for each kind of augmentation: the slice with most lesion of a training case, and what becomes of it."""
+    """Draw a row per kind of augmentation: the slice with most lesion of a training case, and augmented versions."""
     kinds = list(dict.fromkeys(arm.augment for arm in run.study.plan.arms.values() if arm.augment != "none"))
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
