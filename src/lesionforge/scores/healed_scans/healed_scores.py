@@ -1,4 +1,4 @@
-"""The scores of healed scans. A new one is a function of a :class:`HealedCase` and a line in the dictionary."""
+"""Scores of healed scans. To add one, write a function of a :class:`HealedCase` and add a line to the dictionary."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lesionforge.scores.statistics.intervals import Interval, ratio_interval
 
 
 def f_pre_dice(found: NDArray[np.generic], scan: Scan) -> float:
-    """Return the Dice of a lesion that was found with the true one, 0 to 1; NaN without a true one."""
+    """Return the Dice of a predicted lesion with the true one, 0 to 1; NaN without a true lesion."""
     lesion = true_lesion(scan)
     return dice(positive(found), lesion) if lesion.any() else math.nan
 
 
 def mean_of_known(values: Sequence[Values]) -> float:
-    """Return the mean over channels and slices without NaN; NaN of nothing."""
+    """Return the mean over channels and slices, ignoring NaN; NaN if there are no values."""
     flat = np.concatenate(values) if values else np.array([])
     known = flat[~np.isnan(flat)]
     return float(known.mean()) if known.size else math.nan
@@ -46,7 +46,7 @@ def _healthiness_interval(rows: pd.DataFrame) -> Interval:
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of voxels found and true per (subject_id, seed) with a lesion, summed over cases."""
+    """Return the found and true voxels per (subject_id, seed), summed over cases, where there are true ones."""
     counts = rows.groupby(["subject_id", "seed"])[["found", "true"]].sum()
     return counts[counts["true"] > 0]
 
@@ -129,4 +129,4 @@ HEALED_SCORES: Scores = by_name(
         function=_map_dice,
     ),
 )
-"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed_scans.healed`."""
+"""Scores of healed scans, see :mod:`lesionforge.scores.healed_scans.healed`."""

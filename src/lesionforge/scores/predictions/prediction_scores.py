@@ -1,4 +1,4 @@
-"""The scores of predictions. A new one is a function of a :class:`Prediction` and a line in the dictionary."""
+"""Scores of predictions. To add a score, write a function of a :class:`Prediction` and add a line to the dictionary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _image_dice(case: Prediction) -> float:
 
 
 def _sizes(kind: str, unit: str, suffix: str, spatial_dims: int) -> list[Score[Prediction]]:
-    """Return the scores of lesion size, which are volumes in 3D and areas in 2D."""
+    """Return the scores of lesion size: volumes in 3D, areas in 2D."""
 
     def size(name: str, title: str, function: Callable[[Prediction], float], **reading: Any) -> Score[Prediction]:
         return Score(
@@ -187,5 +187,5 @@ PREDICTION_SCORES: Scores = by_name(
         made_of=COUNTS,
     ),
 )
-"""Of a predicted label map, in the order of the columns of ``results.csv``; the last ones of all cases at once, from
-the counts of :func:`~lesionforge.scores.predictions.image_scores.image_detections`."""
+"""Scores of a predicted label map, in the order of the columns of ``results.csv``. The last ones are computed over all
+cases at once, from the counts of :func:`~lesionforge.scores.predictions.image_scores.image_detections`."""
