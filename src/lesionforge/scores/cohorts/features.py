@@ -24,7 +24,7 @@ class RandomFeatures(nn.Module):
 
     The weights come from a fixed seed, so all machines compute the same features and nothing is downloaded. Features of
     networks trained on photographs, which are commonly used, may rank images differently. Compare only values of the
-    same kind of features, and compare each value with the one between real cases beside it.
+    same kind of features, and compare each with the same value between real cases.
 
     Args:
         in_channels: number of image channels.

@@ -272,7 +272,7 @@ COHORT_SCORES = by_name(
             f"{name}_{kind}",
             "lower",
             NOT_NEGATIVE if name == "fid" else ANY,
-            f"{name.upper()} of {kind}, by fixed random features; real: between halves of the real subjects",
+            f"{name.upper()} of {kind}, from fixed random features; real: between halves of the real subjects",
             partial(_distance, kind=kind, name=name),
         )
         for kind in ("slices", "lesions")
@@ -288,19 +288,19 @@ COHORT_SCORES = by_name(
         )
         for where in ("inside", "outside")
     ),
-    _score("lesion_contrast", "as real", ANY, "median intensity of lesions over that of their surroundings", _contrast),
+    _score("lesion_contrast", "as real", ANY, "median intensity of lesions relative to their surroundings", _contrast),
     _ks_score("lesion_contrast_ks", "lesion contrast", _contrast_ks),
-    _ks_score("lesion_volume_ks", "lesion volume of a case", partial(_lesions_ks, of_case=_volume)),
-    _ks_score("lesion_count_ks", "lesions of a case", partial(_lesions_ks, of_case=_count)),
+    _ks_score("lesion_volume_ks", "lesion volume per case", partial(_lesions_ks, of_case=_volume)),
+    _ks_score("lesion_count_ks", "the number of lesions per case", partial(_lesions_ks, of_case=_count)),
     _ks_score(
         "lesion_compactness_ks",
-        "share of its box that the largest lesion fills",
+        "the share of its bounding box that the largest lesion fills",
         partial(_lesions_ks, of_case=_compactness),
     ),
     *(
         _ks_score(
             f"lesion_centre_{axis}_ks",
-            f"place of the largest lesion along axis {axis}",
+            f"the position of the largest lesion along axis {axis}",
             partial(_centre_ks, axis=axis),
         )
         for axis in range(3)
@@ -309,7 +309,7 @@ COHORT_SCORES = by_name(
         "pairwise_ms_ssim",
         "as real",
         SHARE,
-        "mean MS-SSIM of two slices of one height: higher, less diverse",
+        "mean MS-SSIM of two slices at the same height; higher means less diverse",
         _pairwise_ms_ssim,
     ),
     _score("coherence", "as real", CORRELATION, "mean correlation of neighbouring slices", _coherence),
@@ -321,14 +321,14 @@ COHORT_SCORES = by_name(
         "psnr",
         "as real",
         ANY,
-        "peak signal to noise of drawn cases and their source scans, dB",
+        "peak signal-to-noise ratio between drawn cases and their source scans",
         partial(_to_source, measure=_psnr),
     ),
     _score(
         "ssim",
         "as real",
         CORRELATION,
-        "structural similarity of drawn cases and their source scans",
+        "structural similarity between drawn cases and their source scans",
         partial(_to_source, measure=_ssim),
     ),
 )

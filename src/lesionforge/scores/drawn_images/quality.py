@@ -38,9 +38,9 @@ def rule(realism: Realism = "realism") -> str:
     """
     return (
         f"Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, {COUNTED[realism]}. "
-        "No score counts for more than that of the real images: sharper than real is noise, easier to segment than "
-        "real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the largest "
-        "FCN score."
+        "A score above that of the real images does not count for more: an image that is sharper than real is noisy, "
+        "and one that is easier to segment than real is a cartoon. The candidate with the lowest sum of ranks is "
+        "recommended; ties go to the higher realism, then to the higher FCN score."
     )
 
 

@@ -53,7 +53,7 @@ REALISM: Score[Judged] = Score(
     unit="points",
     better="higher",
     level="image",
-    description="mean probability of being real, by a classifier of real and drawn slices of other subjects",
+    description="mean probability of being real, from a classifier trained on slices of other subjects",
     function=lambda judged: probability_real(*judged),
 )
 CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
@@ -63,7 +63,7 @@ CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="share of images that this classifier calls real",
+        description="share of images with a probability of being real of at least 50 %",
         function=lambda rows: share_called_real(rows["realism"], 0.5),
         made_of=("realism",),
     ),
@@ -73,7 +73,7 @@ CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="the same where a probability of 10 % is enough",
+        description="share of images with a probability of being real of at least 10 %",
         function=lambda rows: share_called_real(rows["realism"], 0.1),
         made_of=("realism",),
     ),
@@ -198,7 +198,7 @@ class _Classifiers:
         views = {group: [view for one in part for view in one.views] for group, part in train.items()}
         real, drawn = views.pop(REAL), [part for part in views.values() if part]
         if not drawn:
-            raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw more, into more scans")
+            raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw cases into more scans")
         on = self.real.of_subjects({one.subject for one in train[REAL]})
         training = {"seed": self.seed, "drawn": {group: len(part) for group, part in train.items() if group != REAL}}
         info = describe("realism", self.config, self.preprocessing, on, training=training)

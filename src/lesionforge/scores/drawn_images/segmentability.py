@@ -63,6 +63,6 @@ FCN_SCORE: Score[Prediction] = Score(
     unit="points",
     better="higher",
     level="image",
-    description="Dice of a segmentation network with the mask that was drawn, mean over its classes",
+    description="Dice of a segmentation network's prediction with the drawn mask, mean over its classes",
     function=lambda case: mask_dice(case.found, case.truth),
 )

@@ -122,7 +122,7 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="as real",
         level="image",
         range=(0, math.inf),
-        description="sharpness within the head, intensities from 0 to 1; noise raises it, too",
+        description="sharpness within the head, intensities from 0 to 1; noise raises it too",
         function=lambda shown: _mean([laplacian_variance(slices, shown.head) for slices in shown.channels]),
     ),
     Score(
@@ -132,7 +132,7 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="neither",
         level="image",
         range=(0, math.inf),
-        description="follows brightness and contrast, so it is no measure of blur",
+        description="depends on brightness and contrast, so it does not measure blur",
         function=lambda shown: _mean([spectrum_mean(slices) for slices in shown.channels]),
     ),
     Score(
@@ -142,7 +142,7 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="as real",
         level="image",
         range=(0, 0.71),
-        description="of the spectrum, weighted by magnitude: sharpness, or noise, whatever the contrast",
+        description="mean frequency of the spectrum, weighted by magnitude; blur lowers it, noise raises it",
         function=lambda shown: _mean([mean_frequency(slices) for slices in shown.channels]),
     ),
 )

@@ -80,7 +80,7 @@ class Slices:
         return _cut(array, self.axis)
 
     def scaled(self, image: FloatArray) -> FloatArray:
-        """Return an image in the scan's units as ``(channel, slice, x, y)``, scaled to 0 to 1 by the original's limits."""
+        """Return an image in the scan's units as ``(channel, slice, x, y)``, scaled to 0–1 by the original's limits."""
         pairs = zip(image, self.limits, strict=True)
         return np.stack([self.cut(to_model(channel, limits, (0.0, 1.0))) for channel, limits in pairs])
 

@@ -58,7 +58,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="MS-SSIM of 3 scales over windows that show the head and nothing of the lesion",
+        description="MS-SSIM with 3 scales over windows that show the head and no part of the lesion",
         function=lambda case: mean_of_known([channel.beside for channel in case.identity]),
     ),
     Score(
@@ -67,7 +67,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="masked MS-SSIM of 5 scales, as published; rises with the size of the lesion",
+        description="masked MS-SSIM with 5 scales, as published; rises with the size of the lesion",
         function=lambda case: mean_of_known([channel.masked for channel in case.identity]),
     ),
     Score(
@@ -76,7 +76,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="masked MS-SSIM of 4 scales",
+        description="masked MS-SSIM with 4 scales",
         function=lambda case: mean_of_known([channel.masked_4 for channel in case.identity]),
     ),
     Score(
@@ -86,7 +86,7 @@ HEALED_SCORES: Scores = by_name(
         better="higher",
         level="set",
         range=(-math.inf, 1),
-        description="1 − lesion that a segmentation network still finds / true lesion",
+        description="1 − lesion voxels that a segmentation network still finds / true lesion voxels",
         function=_healthiness,
         made_of=("seed", "found", "true"),
         interval=_healthiness_interval,
@@ -97,7 +97,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="lower",
         level="case",
-        description="mean absolute difference in the head beside the lesion, of the range of intensities",
+        description="mean absolute difference in the head outside the lesion, share of the intensity range",
         function=lambda case: mean_of_known(case.changes(case.slices.pathological)),
     ),
     Score(
@@ -106,7 +106,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="lower",
         level="case",
-        description="the same in slices that show no lesion",
+        description="mean absolute difference in the head in lesion-free slices, share of the intensity range",
         function=lambda case: mean_of_known(case.changes(case.slices.lesion_free)),
     ),
     Score(
@@ -116,7 +116,7 @@ HEALED_SCORES: Scores = by_name(
         better="lower",
         level="case",
         range=(0, math.inf),
-        description="between the true lesion and the one that the reconstruction draws, in the slice",
+        description="distance between the true lesion and the one that the reconstruction draws, within a slice",
         function=lambda case: mean_of_known([case.displacements]),
     ),
     Score(
@@ -125,7 +125,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="overlap of the lesion that the method itself finds with the true one, per case",
+        description="Dice of the lesion that the method itself finds with the true one, per case",
         function=_map_dice,
     ),
 )

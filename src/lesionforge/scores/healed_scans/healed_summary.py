@@ -43,7 +43,7 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
     methods = list(dict.fromkeys(scores["method"]))
     for name in baselines:
         if name not in methods or name in REFERENCES:
-            raise ConfigError(name, "is no method that was scored", choose_from(methods))
+            raise ConfigError(name, "is not a method that was scored", choose_from(methods))
     results = scores.rename(columns={"method": "arm"}).assign(train_size=1.0)
     parts = []
     for name, score in HEALED_SCORES.items():

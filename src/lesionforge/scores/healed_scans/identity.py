@@ -174,7 +174,7 @@ def _maps(first: FloatArray, second: FloatArray, scales: int) -> Iterator[tuple[
 
 
 def _combine(factors: Values) -> Values:
-    """Return the weighted geometric mean of ``(scale, slice)`` over scales; negative factors count as 0, as in MONAI."""
+    """Return the weighted geometric mean of ``(scale, slice)`` over scales; negative factors count as 0 (MONAI)."""
     weights = np.array(WEIGHTS[: len(factors)])
     if len(factors) < len(WEIGHTS):
         weights /= weights.sum()

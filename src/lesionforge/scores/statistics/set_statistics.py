@@ -67,8 +67,9 @@ class SetStatistics:
         return self._together(arm, train_size, {seed: self._of(arm, train_size, seed) for seed in seeds}).interval()
 
     def difference(self, arm: str, train_size: float) -> Resampled:
-        """Return arm minus baseline, over the seeds and cases that both have; for the baseline itself, an empty
-        estimate.
+        """Return arm minus baseline, over the seeds and cases that both have.
+
+        For the baseline itself, the estimate is empty.
         """
         return self._together(arm, train_size, self._differences(arm, train_size))
 
