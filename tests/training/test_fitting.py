@@ -229,5 +229,5 @@ def test_a_fit_that_cannot_begin_says_why(cohorts, tmp_path):
     with pytest.raises(CohortError, match="no case with a lesion"):
         fit_denoiser(cohorts[2].healthy(), tmp_path / "run", 2)
     fit_denoiser(cohorts[2], tmp_path / "run", 2, steps=1)
-    with pytest.raises(OutputError, match="holds a training run already"):
+    with pytest.raises(OutputError, match="already holds a training run"):
         fit_denoiser(cohorts[2], tmp_path / "run", 2, steps=1)

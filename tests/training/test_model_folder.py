@@ -58,7 +58,7 @@ def test_what_is_saved_is_read(folder, info, cohorts):
 
 def test_a_folder_without_json_is_no_model(folder, tmp_path):
     (folder / "model.json").unlink()
-    refused(read_info, folder, "model.json", "train it to its end")
+    refused(read_info, folder, "model.json", "finish its training")
     refused(read_info, tmp_path / "nowhere", "model.json")
 
 

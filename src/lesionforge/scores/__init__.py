@@ -1,1 +1,1 @@
-"""Numbers about masks and predictions, with their units, directions and statistics."""
+"""Scores of masks, predictions and images, with their units, directions and statistics."""

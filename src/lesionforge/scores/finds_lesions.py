@@ -1,4 +1,4 @@
-"""What scores need of a network that finds lesions."""
+"""Interface of a segmentation network that scores use to find lesions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lesionforge.training.model_folder import ModelInfo
 
 
 class FindsLesions(Protocol):
-    """A fitted network such as :class:`~lesionforge.tasks.segmentation.segmentation_task.SegmentationTask`."""
+    """Segmentation network, such as :class:`~lesionforge.tasks.segmentation.segmentation_task.SegmentationTask`."""
 
     @property
     def info(self) -> ModelInfo:
-        """What it was trained on and how."""
+        """Training cases, options and preprocessing of the network."""
 
     def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
-        """Return the ``(x, y[, z])`` lesion classes of a scan, or of another image in its place."""
+        """Return the predicted ``(x, y[, z])`` lesion classes of a scan, or of ``image`` if it is given."""

@@ -1,4 +1,4 @@
-"""All scores by name. A new one is a function and a line in the dictionary of its family."""
+"""Registry of all scores. To add a score, write a function and add a line to the dictionary of its family."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAMILIES: Mapping[str, Scores] = {
 
 
 def find_score(name: str) -> Score[Any]:
-    """Return a score, also one of a single lesion class such as ``dice_oedema``.
+    """Return a score by name; a name such as ``dice_oedema`` selects the score of one lesion class.
 
     Raises:
         ConfigError: if there is no such score.
@@ -39,13 +39,16 @@ def find_score(name: str) -> Score[Any]:
 
 
 def is_score(column: str) -> bool:
-    """Return whether a column of ``results.csv`` is a score of a prediction."""
+    """Return whether a column of ``results.csv`` is a score of predictions."""
     per_class = tuple(f"{name}_" for name, score in PREDICTION_SCORES.items() if score.per_class)
     return column in PREDICTION_SCORES or column.startswith(per_class)
 
 
 def scores_in(results: pd.DataFrame) -> list[str]:
-    """Return the scores of predictions that results hold: their columns, then those of a set that columns make up."""
+    """Return the names of the prediction scores in a table of results.
+
+    Scores with their own column come first, then scores of a set whose input columns are present.
+    """
     columns = list(map(str, results.columns))
     of_sets = [
         name
@@ -56,5 +59,5 @@ def scores_in(results: pd.DataFrame) -> list[str]:
 
 
 def metric_in(results: pd.DataFrame, name: str) -> Metric:
-    """Return what statistics of a score need: its column where the results have one, else the score of the set."""
+    """Return the metric to pass to the statistics: the column name if the results have one, else the score of a set."""
     return name if name in results else find_score(name)

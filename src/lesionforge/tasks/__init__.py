@@ -1,1 +1,1 @@
-"""What the data is for."""
+"""Downstream tasks that a benchmark trains and scores."""

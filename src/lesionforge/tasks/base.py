@@ -1,4 +1,4 @@
-"""A task: what a benchmark trains on mixtures of cohorts, applies to other cases, and scores."""
+"""Base class of a task, which a benchmark trains on mixtures of cohorts, applies to other cases, and scores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lesionforge.training.model_folder import ModelInfo
 
 
 class TaskConfig(ScanConfig):
-    """Options that every task has: those that a benchmark's arms vary.
+    """Options that every task has and that the arms of a benchmark vary.
 
     Attributes:
         spatial_dims: 2 (slices) or 3.
-        roi_size: size in voxels of training items.
-        learning_rate: at the first step.
-        augment: name of what varies the training items.
+        roi_size: size of a training item in voxels.
+        learning_rate: initial learning rate.
+        augment: name of the augmentation of the training items.
         lesion_share: share of training items that are taken from a lesion.
     """
 
@@ -38,12 +38,12 @@ class TaskConfig(ScanConfig):
 
 
 class Task(ABC):
-    """Something that is trained on annotated cases, applied to other cases, and scored.
+    """Base class of a model that is trained on annotated cases, applied to other cases, and scored.
 
     Attributes:
-        method: its name in the dictionary of tasks.
-        Config: its options.
-        info: what it was trained on and how.
+        method: name of the task in its registry.
+        Config: class of the task's options.
+        info: training cases, options and preprocessing of this model.
     """
 
     method: ClassVar[str]
@@ -53,10 +53,10 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def cases(cls, cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-        """Return the cases that it can be trained and scored on, with these channels alone.
+        """Return the cases that the task can be trained and scored on, with these channels only.
 
         Raises:
-            CohortError: if there is none.
+            CohortError: if there are none.
         """
 
     @classmethod
@@ -78,22 +78,22 @@ class Task(ABC):
         resume: bool = False,
         on_problem: OnProblem = fail,
     ) -> Self:
-        """Train on the cases of ``cohort``; the last step's weights are the result.
+        """Train on the cases of ``cohort`` and return the task with the weights of the last step.
 
         Args:
             cohort: training cases.
             channels: image channels to use.
             config: the task's own options, a ``Config``.
-            training: steps, batch size, seed and machine.
+            training: number of steps, batch size, seed and device.
             out: the model folder.
-            synthetic: synthetic cases to mix in, or a source that draws lesions into the cohort's own on the fly.
-            share: of every batch that is synthetic; 1 trains on synthetic cases alone.
-            preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
-            pretrained: a trained task whose weights this one begins with.
-            watched: name → cases that are scored on the way; the weights do not depend on it.
-            watch_every: steps between two of these.
+            synthetic: synthetic cases to mix in, or a source that draws lesions into the cohort's own cases on the fly.
+            share: share of every batch that is synthetic; 1 trains on synthetic cases only.
+            preprocessing: preprocessing to share with a synthesizer; fitted on ``cohort`` unless given.
+            pretrained: a trained task; training starts from its weights.
+            watched: name → cases that are scored during training, without effect on the weights.
+            watch_every: steps between two such scorings.
             resume: continue the run in ``out``.
-            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
+            on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
         """
 
     @classmethod
@@ -102,50 +102,50 @@ class Task(ABC):
         """Read a model folder.
 
         Raises:
-            ModelError: if it is none, or one of another kind.
+            ModelError: if ``folder`` is not a model folder of this task.
         """
 
     @abstractmethod
     def predict_case(self, case: Case, out: Path) -> Path:
-        """Write the prediction of a case into ``out``, unless it is there, and return its path."""
+        """Write the prediction of a case into ``out``, unless it exists, and return its path."""
 
     @classmethod
     @abstractmethod
     def score_case(
         cls, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
     ) -> dict[str, float]:
-        """Return the scores of a written prediction, by name.
+        """Return the scores of a saved prediction by name.
 
         Args:
-            prediction: what :meth:`predict_case` wrote.
-            scan: the case, with its truth.
+            prediction: path of a prediction that :meth:`predict_case` wrote.
+            scan: the case with its true label.
             labels: class name → integer.
-            in_plane: measure distances within slices, where the slice spacing is unsure.
+            in_plane: measure distances within slices; use it if the slice spacing is uncertain.
         """
 
     @classmethod
     @abstractmethod
     def score_names(cls, spatial_dims: int, labels: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the names of the scores that cases of these dimensions and classes have."""
+        """Return the names of the scores for cases with these dimensions and classes."""
 
     @classmethod
     @abstractmethod
     def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
-        """Return what a picture of the prediction in ``folder`` outlines, and a few words on how good it is."""
+        """Return the mask to outline in a picture of the prediction in ``folder``, and a short caption with a score."""
 
     @classmethod
     @abstractmethod
     def describe(cls, config: Any) -> str:
-        """Return what a report says of the network."""
+        """Return a description of the network for a report."""
 
     @classmethod
     @abstractmethod
     def seen(cls, config: Any, sample: Sample, preprocessing: Preprocessing) -> FloatArray:
-        """Return the ``(channel, x, y[, z])`` image of a sample as the network sees it."""
+        """Return the ``(channel, x, y[, z])`` image of a sample as the network receives it."""
 
     @classmethod
     @abstractmethod
     def augmentation(
         cls, config: Any, kind: str, preprocessing: Preprocessing, spacing: Sequence[float], *, spatial_dims: int
     ) -> Compose | None:
-        """Return what varies the training items under the name ``kind``, ``None`` for nothing."""
+        """Return the augmentation of training items with the name ``kind``, or ``None`` for no augmentation."""

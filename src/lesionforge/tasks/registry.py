@@ -1,4 +1,4 @@
-"""The tasks by name. A new one is a line here, or an entry point of another package."""
+"""Registry of the tasks. To add a task, add a line here, or an entry point in another package."""
 
 from __future__ import annotations
 

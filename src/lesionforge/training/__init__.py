@@ -1,1 +1,1 @@
-"""The one training loop that synthesizers, masks and tasks share."""
+"""The training loop that synthesizers, mask generators and tasks share."""

@@ -1,4 +1,4 @@
-"""The base of every method that trains a generator against a critic."""
+"""Base module of every method that trains a generator against a critic."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Logs = dict[str, Tensor]
 
 
 class AdversarialConfig(Options):
-    """Optimisation of two networks against each other.
+    """Options of adversarial training.
 
     Attributes:
-        learning_rate: of both Adam optimisers.
-        critic_learning_rate: of the critic's alone (two time scales, Heusel et al. 2017); the same unless given.
+        learning_rate: learning rate of both Adam optimisers.
+        critic_learning_rate: learning rate of the critic, if it differs (two time scales, Heusel et al. 2017).
         beta1: first-moment decay of Adam.
         beta2: second-moment decay of Adam.
-        ema_decay: decay of the averaged generator that synthesizes; 0 takes the last weights.
-        pool_size: earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
-        clip_norm: bound on the norm of each network's gradient, or ``None``.
-        n_critic: critic steps for each of the generator's; each takes whole batches of its own.
+        ema_decay: decay of the moving average of the generator's weights; 0 keeps the weights of the last step.
+        pool_size: number of earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
+        clip_norm: upper bound on the norm of each network's gradient, or ``None`` for no bound.
+        n_critic: critic steps per generator step; each uses its own batches.
     """
 
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -44,9 +44,9 @@ class AdversarialConfig(Options):
 
 
 class ImagePool(nn.Module):
-    """Earlier fakes; half of what the critic sees comes from here once it is full.
+    """Pool of earlier fakes; once it is full, about half of the fakes shown to the critic come from it.
 
-    Its content is a buffer, so checkpoints hold it.
+    The fakes are stored in a buffer, so checkpoints contain them.
     """
 
     images: Tensor
@@ -57,7 +57,14 @@ class ImagePool(nn.Module):
         self.register_buffer("images", torch.empty(0))
 
     def exchange(self, fakes: Tensor) -> Tensor:
-        """Return ``(batch, channel, x, y[, z])`` fakes, each swapped for an earlier one with probability ½."""
+        """Add fakes to the pool; once it is full, swap each fake for an earlier one with probability ½.
+
+        Args:
+            fakes: ``(batch, channel, x, y[, z])``.
+
+        Returns:
+            The fakes to show the critic, in the same shape.
+        """
         if self.size == 0:
             return fakes
         shown = []
@@ -78,12 +85,15 @@ class ImagePool(nn.Module):
 
 
 class AdversarialModule(AveragingModule):
-    """One step: the generator against the critic, then the critic on real and pooled fakes, once or several times.
+    """Lightning module that trains a generator and a critic in turn.
 
-    A step takes ``n_critic · accumulate`` batches. The generator and the critic's first step share the first
-    ``accumulate`` of them, and the fakes; each further step of the critic takes the next ones, with new fakes.
-    A method says what its two losses are; the order, accumulation, clipping, averaging and randomness are here.
-    All randomness of a step comes from (seed, epoch, batch), so a resumed run repeats an uninterrupted one.
+    One training step updates the generator once and then the critic ``n_critic`` times on real images and pooled fakes.
+    It uses ``n_critic · accumulate`` batches. The generator and the first critic step share the first ``accumulate``
+    batches and their fakes; each further critic step uses the next ``accumulate`` batches with new fakes.
+
+    A method implements the two losses. This class handles the order of the steps, gradient accumulation, clipping,
+    weight averaging and randomness. All randomness of a step is derived from (seed, epoch, batch, rank), so a resumed
+    run gives the same result as an uninterrupted one.
     """
 
     def __init__(
@@ -96,14 +106,14 @@ class AdversarialModule(AveragingModule):
 
     @abstractmethod
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """Return the generator's loss, the fakes that the critic shall see, and numbers to log."""
+        """Return the generator's loss, the fakes to show the critic, and values to log."""
 
     @abstractmethod
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """Return the critic's loss on the batch's real images and on ``fakes``, and numbers to log."""
+        """Return the critic's loss on the real images of the batch and on ``fakes``, and values to log."""
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Two Adam optimisers, the generator's first."""
+        """Return two Adam optimisers: the generator's, then the critic's."""
         config = self.config
         rates = (config.learning_rate, config.critic_learning_rate or config.learning_rate)
         return [
@@ -113,11 +123,11 @@ class AdversarialModule(AveragingModule):
 
     @property
     def batches_per_step(self) -> int:
-        """Batches of an optimiser step of the generator: ``accumulate`` for each step of the critic."""
+        """Number of batches per optimiser step of the generator: ``accumulate`` for each critic step."""
         return self.accumulate * self.config.n_critic
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """Take one batch of a step: of the generator and the critic's first step, or of one of its further steps.
+        """Train on one batch: the generator and the critic in the first critic step, the critic alone in later ones.
 
         A network's gradient is the mean over the ``accumulate`` batches of its step.
         """

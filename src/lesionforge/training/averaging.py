@@ -1,4 +1,4 @@
-"""The base of every module whose generator is kept: it averages the generator's weights over the steps of a run."""
+"""Base module that averages the generator's weights over the training steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class AveragingModule(lightning.LightningModule):
-    """A module with a generator and the exponential moving average of its weights, one of which is kept.
+    """Lightning module with a generator and an exponential moving average (EMA) of its weights.
 
-    The average follows every step of Lightning's automatic optimisation. A module that takes its steps itself, such as
-    :class:`~lesionforge.training.adversarial_step.AdversarialModule`, calls :meth:`update_average` after each.
+    The average is updated after every step of Lightning's automatic optimisation. A module with manual optimisation,
+    such as :class:`~lesionforge.training.adversarial_step.AdversarialModule`, calls :meth:`update_average` after each
+    step.
 
     Args:
-        generator: the network, or networks, to keep.
-        ema_decay: of the average; 0 keeps the last weights.
+        generator: the network or networks to average.
+        ema_decay: decay of the average; 0 keeps the weights of the last step.
     """
 
     def __init__(self, generator: nn.Module, *, ema_decay: float) -> None:
@@ -29,20 +30,20 @@ class AveragingModule(lightning.LightningModule):
         ).requires_grad_(False)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then average."""
+        """Update the weights, then the average."""
         super().optimizer_step(*args, **kwargs)
         self.update_average()
 
     def update_average(self) -> None:
-        """Move the average towards the generator's weights."""
+        """Move the averaged weights towards the generator's current weights."""
         self.averaged.update_parameters(self.generator)
 
     @property
     def result(self) -> nn.Module:
-        """The generator to keep: the averaged one, or the last."""
+        """The generator to keep: the averaged one, or the last one if ``ema_decay`` is 0."""
         return self.averaged.module if self.ema_decay > 0 else self.generator
 
 
 def _average(averaged: list[Tensor], current: list[Tensor], count: Any, *, decay: float) -> None:
-    """Move ``averaged`` towards ``current`` in place; a function of the module, so that processes can be handed it."""
+    """Move ``averaged`` towards ``current`` in place; defined at module level so that it can be pickled."""
     get_ema_multi_avg_fn(decay)(averaged, current, count)

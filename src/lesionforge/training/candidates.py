@@ -1,4 +1,4 @@
-"""Generators kept at chosen steps of a run, to choose from when it is done."""
+"""Candidates: copies of the generator kept at chosen steps of a run, to choose from afterwards."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CandidateUnit = Literal["epochs", "steps"]
 def candidate_steps(
     lengths: Sequence[int], items: int, config: TrainingConfig, *, unit: CandidateUnit = "epochs"
 ) -> dict[str, int]:
-    """Return the names of candidates, such as ``epoch_050`` or ``step_0600``, and the steps that they are kept after.
+    """Return the step after which each candidate is kept, by name, such as ``epoch_050`` or ``step_0600``.
 
     Args:
-        lengths: passes over the training items, or steps.
-        items: how many there are.
-        config: of the run, with its batch size.
+        lengths: numbers of epochs (passes over the training items) or of steps.
+        items: number of training items per epoch.
+        config: configuration of the run; its batch size must be set.
         unit: what ``lengths`` counts.
     """
     if unit == "steps":
@@ -40,16 +40,17 @@ def candidate_steps(
 
 
 class Candidates(Callback):
-    """Writes ``candidates/NAME.safetensors``, and a picture of what it draws, as soon as its step is done.
+    """Callback that writes ``candidates/NAME.safetensors`` and a preview picture after each chosen step.
 
-    A run that was stopped keeps those that it wrote; when it goes on it makes those after its checkpoint again.
+    An interrupted run keeps the candidates it has written. When it is resumed, it writes those after its checkpoint
+    again.
 
     Args:
         steps: name → step, counted from 1.
         out: the model folder.
-        config: of the run.
-        also: tensors that every file holds beside those of the module's ``result``.
-        draw: shows what the generator draws; ``None`` writes no picture.
+        config: configuration of the run.
+        also: tensors to store in every file in addition to the weights of the module's ``result``.
+        draw: returns a figure of generated images; ``None`` writes no picture.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Candidates(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Keep the generator if a candidate's last batch is done."""
+        """Save the generator if this batch completes the step of a candidate."""
         batches, folder = batches_per_step(pl_module, self.config), self.out / CANDIDATES
         if (batch_idx + 1) % batches or not trainer.is_global_zero:
             return

@@ -1,4 +1,4 @@
-"""The checkpoint of a run: how far it came, and whether a module can go on from it."""
+"""Checkpoints of a run: writing, reading, and checking whether a run can be resumed."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 PARTS = {"epoch", "state_dict", "optimizer_states", "callbacks"}
 ANOTHER_RUN = "resume it as it was started, or name a new folder"
 FREE = ("steps",)
-"""Of a training: what a resumed run may have otherwise than the one before."""
+"""Fields of ``ModelInfo.training`` that a resumed run may change."""
 SHOWN = 60
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside the one before, which stays until the new one is whole.
+    """Lightning checkpoint writer that keeps the previous checkpoint until the new one is complete.
 
-    Lightning's own writer goes through the folder for temporary files. Where that is another file system, the last step
-    is a copy over the only checkpoint there is.
+    Lightning's own writer goes through the folder for temporary files. If that is on another file system, its last step
+    copies over the only existing checkpoint, so a crash can destroy it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write ``path``."""
+        """Write the checkpoint to ``path`` atomically."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_bytes(Path(path), content.getbuffer())
 
 
 class RunRecord(Callback):
-    """Keeps, in the checkpoint, what a resumed run must share with the one before.
+    """Callback that stores in the checkpoint the settings that a resumed run must share.
 
     Args:
-        options: names and values.
-        info: of the model that is trained.
+        options: name → value.
+        info: description of the model being trained.
     """
 
     def __init__(self, options: Mapping[str, Any], info: ModelInfo | None = None) -> None:
@@ -57,16 +57,16 @@ class RunRecord(Callback):
             self.options["model"] = identity(info)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps."""
+        """Return the settings to store."""
         return dict(self.options)
 
 
 class Checkpoints(CheckpointCallback):
-    """Writes ``last.ckpt`` at the ends of epochs, at most every ``minutes``, and at the end of the run.
+    """Callback that writes ``last.ckpt`` at the end of an epoch, at most every ``minutes``, and at the end of the run.
 
     Args:
         out: the run's folder.
-        minutes: between two checkpoints; a killed run loses as much.
+        minutes: minimum time between two checkpoints; a killed run loses about this much work.
     """
 
     def __init__(self, out: Path, *, minutes: float) -> None:
@@ -77,7 +77,7 @@ class Checkpoints(CheckpointCallback):
         self.last = monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a checkpoint if it is time; of several processes the first one says so."""
+        """Write a checkpoint if it is due; with several processes the first one decides."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.strategy.broadcast(ends or monotonic() - self.last >= self.seconds):
             trainer.save_checkpoint(self.path)
@@ -85,37 +85,37 @@ class Checkpoints(CheckpointCallback):
 
 
 def epochs_done(out: Path) -> int:
-    """Return how many epochs the checkpoint of the run in ``out`` has behind it.
+    """Return the number of epochs completed by the checkpoint in ``out``; 0 without a checkpoint.
 
     Raises:
-        ModelError: if its checkpoint is damaged.
+        ModelError: if the checkpoint is damaged.
     """
     return int(_read(out)["epoch"]) + 1 if (out / CHECKPOINT).exists() else 0
 
 
 def identity(info: ModelInfo) -> dict[str, Any]:
-    """Return the part of a ``model.json`` on which the weights depend, as JSON gives it back."""
+    """Return the fields of ``model.json`` that determine the weights, after a round trip through JSON."""
     facts = info.model_dump(mode="json", exclude={"versions", "revision", "schema_version"})
     facts["training"] = {name: value for name, value in facts["training"].items() if name not in FREE}
     return dict(json.loads(json.dumps(facts)))
 
 
 def check_same_model(out: Path, info: ModelInfo) -> None:
-    """See that the finished model in ``out``, if there is one, was fitted on the same cases with the same options.
+    """Check that the finished model in ``out``, if any, was fitted on the same cases with the same options.
 
     Raises:
-        ConfigError: naming what differs.
+        ConfigError: if not; it names the first difference.
     """
     if (out / "model.json").is_file():
         _check_equal(out, identity(read_info(out)), identity(info))
 
 
 def check_fits(out: Path, module: LightningModule, record: RunRecord) -> None:
-    """See that the run in ``out``, if there is one, was made of the same cases with the same options and networks.
+    """Check that the run in ``out``, if any, was started on the same cases with the same options and networks.
 
     Raises:
-        ConfigError: naming the first thing that differs.
-        ModelError: if its checkpoint is damaged.
+        ConfigError: if not; it names the first difference.
+        ModelError: if the checkpoint is damaged.
     """
     if not (out / CHECKPOINT).exists():
         return
@@ -125,7 +125,7 @@ def check_fits(out: Path, module: LightningModule, record: RunRecord) -> None:
     _check_equal(out, before, {name: record.options.get(name) for name in before})
     if "model" in record.options:
         if model is None:
-            raise ConfigError(out, "does not say which cases its run was started on", "train anew in a new folder")
+            raise ConfigError(out, "does not record which cases its run was started on", "train again in a new folder")
         _check_equal(out, model, record.options["model"])
     shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     weights = {name: weight.shape for name, weight in module.named_parameters()}
@@ -134,7 +134,7 @@ def check_fits(out: Path, module: LightningModule, record: RunRecord) -> None:
 
 
 def _check_equal(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` naming the first thing that differs; the cases come before their contents."""
+    """Raise ``ConfigError`` with the first difference; case ids are compared before images and labels."""
     for name in ("training_cases", "training_subjects"):
         if before.get(name) != now.get(name):
             what = f"was started on other {name.removeprefix('training_')}: {_apart(before[name], now[name])}"
@@ -150,10 +150,10 @@ def _check_equal(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 
 def _apart(before: Iterable[str], now: Iterable[str]) -> str:
-    """Say which names stand on one side alone."""
+    """Describe which names occur on one side only."""
     gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
     parts = [f"{what} {_short(', '.join(names))}" for what, names in (("without", gone), ("with", new)) if names]
-    return f"this one is {' and '.join(parts)}" if parts else "they are ordered otherwise"
+    return f"this one is {' and '.join(parts)}" if parts else "they are in another order"
 
 
 def _short(value: Any) -> str:
@@ -170,7 +170,7 @@ def _flat(group: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 
 
 def _read(out: Path) -> dict[str, Any]:
-    """Return the checkpoint of a run, after a look at all of its bytes.
+    """Read the checkpoint of a run and verify its checksums.
 
     Raises:
         ModelError: if it is damaged.
@@ -185,4 +185,4 @@ def _read(out: Path) -> dict[str, Any]:
         error: Exception | None = None
     except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as caught:
         error = caught
-    raise ModelError(path, "is damaged", "remove the folder and train anew") from error
+    raise ModelError(path, "is damaged", "remove the folder and train again") from error

@@ -1,4 +1,4 @@
-"""An end to runs that compute with numbers no more."""
+"""Callback that stops a run when a loss or a weight is no longer finite."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ REMEDY = "lower the learning rate, or train with precision=32-true, in a new fol
 
 
 class StopAtNonFinite(Callback):
-    """Ends a run with one line: once a loss in the log is not finite, or a weight at the end of an epoch.
+    """Callback that stops a run if a logged loss is not finite, or if a weight is not finite at the end of an epoch.
 
-    Only logged losses are looked at, since a GPU would have to wait for each; after a loss that is not finite all later
-    ones are not, either.
+    Only logged losses are checked, because reading each loss would make a GPU wait. This is enough: once a loss is not
+    finite, all later ones are not finite either.
 
     Args:
         out: the run's folder.
-        epoch_steps: optimiser steps of an epoch.
-        batches: of a step.
+        epoch_steps: optimiser steps per epoch.
+        batches: batches per step.
     """
 
     def __init__(self, out: Path, *, epoch_steps: int, batches: int) -> None:
@@ -39,10 +39,10 @@ class StopAtNonFinite(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look at the losses if they were logged.
+        """Check the losses if they were logged for this batch.
 
         Raises:
-            TrainingError: naming those that are not finite.
+            TrainingError: if a loss is not finite; it names the losses and the step.
         """
         if not is_logged(trainer):
             return
@@ -54,15 +54,19 @@ class StopAtNonFinite(Callback):
             raise TrainingError(self.out, what, REMEDY)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Look at the weights, before anything is saved."""
+        """Check the weights before anything is saved.
+
+        Raises:
+            TrainingError: if a weight is not finite.
+        """
         check_weights(pl_module, self.out)
 
 
 def check_weights(module: nn.Module, out: Path) -> None:
-    """See that all weights are finite.
+    """Check that all weights are finite.
 
     Raises:
-        TrainingError: if one is not.
+        TrainingError: if not.
     """
     finite = torch.stack([weight.detach().isfinite().all() for weight in module.parameters()])
     if not finite.all():

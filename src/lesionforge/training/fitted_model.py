@@ -1,4 +1,4 @@
-"""What was fitted on a cohort and is kept in a model folder; the one ``fit`` of synthesizers and healers."""
+"""Base classes of models that are fitted on a cohort and saved in a model folder, and their shared ``fit``."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from lesionforge.training.samples import measured_cases, training_size
 
 
 class FittedModel(ABC):
-    """Something that was fitted on a cohort and is kept in a model folder.
+    """Base class of a model that is fitted on a cohort and saved in a model folder.
 
-    A method says which cases it is fitted on (:meth:`training_cases`), what it learns from them (:meth:`learn`), and
-    what of it is kept (:meth:`tensors`, :meth:`from_tensors`).
+    A method defines which cases it is fitted on (:meth:`training_cases`), how it is fitted (:meth:`learn`), and how it
+    is saved and loaded (:meth:`tensors`, :meth:`from_tensors`).
 
     Attributes:
-        method: its name in the dictionary of its kind.
-        Config: its options.
-        slice_by_slice: whether it takes volumes when it was fitted for slices.
-        with_gaps: its tensors in which NaN stands for what is not known.
-        info: what it was fitted on and how.
+        method: name of the method in its registry.
+        Config: class of the method's options.
+        slice_by_slice: whether a model fitted on slices also accepts volumes.
+        with_gaps: names of tensors that may contain NaN for unknown values.
+        info: training cases, options and preprocessing of this model.
     """
 
     method: ClassVar[str]
@@ -58,23 +58,23 @@ class FittedModel(ABC):
         resume: bool = False,
         on_problem: OnProblem = fail,
     ) -> Self:
-        """Fit on those cases of ``cohort`` that the method takes, and save the model into ``out``.
+        """Fit the method on the suitable cases of ``cohort`` and save the model in ``out``.
 
         Args:
             cohort: training cases.
             channels: image channels to use.
             config: the method's own options.
-            training: length, batch size, seed and machine, for methods that train.
+            training: number of steps, batch size, seed and device, for methods that train a network.
             out: the model folder.
-            preprocessing: to share with a task; fitted on the training cases unless given, or if it has other
-                dimensions than the method.
-            resume: go on with the run in ``out``.
-            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
+            preprocessing: preprocessing to share with a task; fitted on the training cases if it is not given or has
+                other dimensions than the method.
+            resume: continue the run in ``out``.
+            on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
 
         Raises:
             ConfigError: if an option is unknown or out of range.
             CohortError: if the cohort has no cases that the method can be fitted on.
-            OutputError: if ``out`` holds anything already and ``resume`` is off.
+            OutputError: if ``out`` is not empty and ``resume`` is off.
         """
         options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
@@ -90,44 +90,44 @@ class FittedModel(ABC):
         """Return the cases that the method is fitted on.
 
         Raises:
-            CohortError: if there is none.
+            CohortError: if there are none.
         """
 
     @classmethod
     def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
-        """Return the preprocessing: the given one if it has the model's dimensions."""
+        """Return the preprocessing: the given one if it has the model's dimensions, else a new one."""
         return given_or_fitted(given, facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
 
     @classmethod
     @abstractmethod
     def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
-        """Return the model that is made of the training cases; :meth:`fit` saves it."""
+        """Return a model fitted on the training cases; :meth:`fit` saves it."""
 
     @classmethod
     def training_steps(
         cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
     ) -> int:
-        """Return how many optimiser steps :meth:`fit` will make; none unless the method trains.
+        """Return the number of optimiser steps that :meth:`fit` will make; 0 for methods without training.
 
         Args:
             cohort: training cases.
-            preprocessing: with which they are fitted.
-            options: of the method.
-            training: of the run.
+            preprocessing: preprocessing of the model.
+            options: options of the method.
+            training: configuration of the run.
         """
         return 0
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return what ``model.safetensors`` keeps."""
+        """Return the tensors to save in ``model.safetensors``."""
 
     @classmethod
     @abstractmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Make a model from what was kept."""
+        """Create a model from its saved info and tensors."""
 
     def check_dimensions(self, spatial_dims: int) -> None:
-        """See that scans of these dimensions can be taken.
+        """Check that the model accepts scans with these spatial dimensions.
 
         Raises:
             ConfigError: if not.
@@ -139,12 +139,12 @@ class FittedModel(ABC):
             raise ConfigError(self.method, "was fitted for slices, not for volumes", "fit it with spatial_dims=3")
 
     def to(self, device: str) -> Self:
-        """Move what computes to ``device``."""
+        """Move the networks to ``device``; does nothing for a model without networks."""
         return self
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what ``model.safetensors`` keeps."""
+        """SHA-256 of the tensors in ``model.safetensors``."""
         return digest_of_tensors(self.tensors())
 
     def save(self, folder: Path) -> None:
@@ -153,27 +153,27 @@ class FittedModel(ABC):
 
 
 class TrainedModel(FittedModel):
-    """A fitted model whose networks are trained: a method gives a :meth:`recipe`.
+    """Base class of a fitted model with trained networks; a method implements :meth:`recipe`.
 
-    Its options have ``spatial_dims``, ``intensity``, ``roi_size`` (voxels of a training item, or ``None``), and, for
-    the default of that, ``divisor``, ``smallest`` and ``whole_slices``; see
+    Its options must have ``spatial_dims``, ``intensity`` and ``roi_size`` (size of a training item in voxels, or
+    ``None``). ``divisor``, ``smallest`` and ``whole_slices`` determine the default of ``roi_size``; see
     :func:`~lesionforge.training.samples.training_size`.
     """
 
     @classmethod
     @abstractmethod
     def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
-        """Return what is trained: the module, its items, and what is kept beside the weights of ``module.result``.
+        """Return the module and training items, and the tensors to save with the weights of ``module.result``.
 
         Args:
             data: the training cases.
-            info: with the method's options, complete.
-            training: with its batch size.
+            info: description of the model, with all of the method's options set.
+            training: configuration of the run, with its batch size set.
         """
 
     @classmethod
     def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
-        """Train by the recipe."""
+        """Train the networks as :meth:`recipe` defines and return the model."""
         options = options.model_copy(update={"roi_size": training_size(data.facts, data.samples, options)})
         training = training.or_batch_size(cls.batch_size(data.facts, options))
         info = describe(
@@ -192,17 +192,17 @@ class TrainedModel(FittedModel):
 
     @classmethod
     def batch_size(cls, facts: Fingerprint, options: Any) -> int:
-        """Return how many items a batch has unless the user says so."""
+        """Return the default number of items per batch."""
         return facts.batch_size(options.roi_size)
 
     @classmethod
     def anatomy(cls, data: TrainingData, options: Any) -> tuple[int, ...]:
-        """Return the values of the anatomy maps that it is trained with; none unless it takes such maps."""
+        """Return the values of the anatomy maps that the model is trained with; empty if it uses none."""
         return ()
 
     @classmethod
     def training_steps(
         cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
     ) -> int:
-        """Return the steps of the training."""
+        """Return the number of optimiser steps of the run."""
         return training.steps

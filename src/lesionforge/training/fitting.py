@@ -1,4 +1,4 @@
-"""What every fit shares: the training cases in model space, what is trained on them, and the run itself."""
+"""Parts that every training run shares: the training cases in model space, the recipe, and the run itself."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lesionforge.training.samples import cached_samples
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """The training cases, and what they look like.
+    """Training cases with their fingerprint and preprocessing.
 
     Attributes:
-        cases: those that can be read, ordered by id.
-        facts: what they look like in numbers.
-        preprocessing: brings them to model space.
+        cases: the readable training cases, ordered by case_id.
+        facts: fingerprint of the cases.
+        preprocessing: transforms scans to model space.
     """
 
     cases: Cohort
@@ -40,22 +40,22 @@ class TrainingData:
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
-        """The cases in model space, each read once, when they are first asked for."""
+        """The cases in model space; each case is read once, at the first access."""
         return cached_samples(self.cases, self.preprocessing)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is trained, and on what.
+    """What to train, and on which items.
 
     Attributes:
-        module: the networks with their training step. Where a :class:`TrainedModel` is fitted, or candidates are kept,
+        module: the networks with their training step. If a :class:`TrainedModel` is fitted or candidates are kept,
             ``module.result`` is the network to keep.
-        items: ``items[draw]`` is a training item, a function of the draw number alone.
-        picture: shows what the networks make of some items.
-        candidates: name → step after which the result is kept, too. The last of them ends the training.
-        beside: tensors that are kept beside the result's weights.
-        notes: name of a JSON file of the model folder → its content.
+        items: map-style dataset; ``items[draw]`` depends only on the item number ``draw``.
+        picture: returns a preview figure of the networks' output.
+        candidates: name → step after which the result is also kept. The last of them ends the run.
+        beside: tensors to save with the weights of the result.
+        notes: name of a JSON file in the model folder → its content.
         callbacks: further Lightning callbacks.
     """
 
@@ -71,12 +71,12 @@ class Recipe:
 def given_or_fitted(
     given: Preprocessing | None, facts: Fingerprint, *, spatial_dims: Literal[2, 3], **options: Any
 ) -> Preprocessing:
-    """Return the given preprocessing if it has these dimensions, else one that is fitted on the training cases.
+    """Return the given preprocessing if it has these dimensions, else fit one on the training cases.
 
     Args:
-        given: such as that of a task.
-        facts: of the training cases.
-        spatial_dims: of the model.
+        given: preprocessing to reuse, such as that of a task.
+        facts: fingerprint of the training cases.
+        spatial_dims: dimensions of the model.
         options: see :meth:`Preprocessing.fit`.
     """
     if given is not None and given.spatial_dims == spatial_dims:
@@ -85,14 +85,14 @@ def given_or_fitted(
 
 
 def train(recipe: Recipe, info: ModelInfo, *, training: TrainingConfig, out: Path, resume: bool) -> ModelInfo:
-    """Train, with previews and candidates on the way, and return ``info`` with the steps that were made.
+    """Train with previews and candidates, and return ``info`` with the number of steps made.
 
     Args:
         recipe: what to train.
-        info: ``model.json`` as far as it is known.
-        training: length, batch size and machine.
+        info: content of ``model.json`` before training.
+        training: number of steps, batch size and device.
         out: the model folder.
-        resume: go on with the run in ``out``.
+        resume: continue the run in ``out``.
 
     Raises:
         LesionforgeError: see :func:`lesionforge.training.loop.fit`.

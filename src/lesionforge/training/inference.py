@@ -1,4 +1,4 @@
-"""Running networks where they lie, so that on a CPU the result does not depend on how many threads there are."""
+"""Running networks on their device; on a CPU the result does not depend on the number of threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def with_threads(threads: int) -> Iterator[None]:
-    """Within the block, torch computes on so many CPU threads."""
+    """Limit torch to ``threads`` CPU threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -30,16 +30,18 @@ def with_threads(threads: int) -> Iterator[None]:
 
 
 def one_thread() -> AbstractContextManager[None]:
-    """Within the block, torch computes on one CPU thread, so sums are taken in one order."""
+    """Limit torch to one CPU thread within the block, so that sums are always taken in the same order."""
     return with_threads(1)
 
 
 def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return ``function`` of every item, in order; torch computes as many at once as it has threads, each on one.
+    """Apply ``function`` to every item in parallel and return the results in order.
+
+    As many items run at once as torch has threads; each of them runs on one thread.
 
     Args:
-        function: runs networks; it enters ``torch.inference_mode`` itself, which holds for one thread only.
-        items: what it is called with.
+        function: runs networks. It must enter ``torch.inference_mode`` itself, which holds for one thread only.
+        items: arguments of the calls.
     """
     threads = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(threads) as pool:
@@ -47,22 +49,25 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Return where a network lies, and so where its inputs have to go; the CPU for one without weights."""
+    """Return the device of a network's weights; the CPU for a network without weights."""
     return next((weights.device for weights in network.parameters()), torch.device("cpu"))
 
 
 def sub_batch(shape: Sequence[int], device: torch.device) -> int:
-    """Return how many inputs of a spatial shape a network takes at once on a device."""
+    """Return how many inputs of a spatial shape a network processes at once on a device."""
     return max(1, SUB_BATCH_VOXELS[device.type] // prod(shape))
 
 
 def in_sub_batches(network: nn.Module, inputs: FloatArray, *, size: int | None = None) -> FloatArray:
-    """Return what a network makes of a stack of inputs, on one CPU thread or the device where it lies.
+    """Apply a network to a stack of inputs in sub-batches, on one CPU thread or on the network's device.
 
     Args:
-        network: takes ``(batch, channel, x, y[, z])``, or whatever else has the batch in front.
-        inputs: the stack.
-        size: inputs that it takes at once; as many as :func:`sub_batch` says unless given.
+        network: takes ``(batch, channel, x, y[, z])``, or any other input with the batch as first axis.
+        inputs: stack of inputs.
+        size: inputs per sub-batch; :func:`sub_batch` chooses it unless given.
+
+    Returns:
+        The stack of outputs, float32.
     """
     device = device_of(network)
     parts = torch.from_numpy(np.asarray(inputs, np.float32)).split(size or sub_batch(inputs.shape[2:], device))
@@ -72,14 +77,18 @@ def in_sub_batches(network: nn.Module, inputs: FloatArray, *, size: int | None =
 
 
 def in_windows(network: nn.Module, inputs: FloatArray, *, roi_size: Sequence[int]) -> FloatArray:
-    """Return what a network makes of whole slices or volumes, in windows of the size that it was trained on.
+    """Apply a network to whole slices or volumes with a sliding window of the size it was trained on.
 
-    Windows overlap by a quarter and are blended; what is smaller is filled up with 0. They are taken in sub-batches.
+    Windows overlap by a quarter and are blended with Gaussian weights. Inputs smaller than a window are padded with 0.
+    Windows are processed in sub-batches.
 
     Args:
-        network: ``(batch, channel, *roi_size)`` to the same spatial size.
+        network: maps ``(batch, channel, *roi_size)`` to the same spatial size.
         inputs: ``(n, channel, x, y[, z])``.
-        roi_size: of the windows, in voxels.
+        roi_size: size of a window in voxels.
+
+    Returns:
+        The outputs, ``(n, channel, x, y[, z])``, float32.
     """
     device = device_of(network)
     with one_thread(), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Choosing the slices and scans that training items are cut from, by whether they show a lesion."""
+"""Choice of the slices and scans that training items are cut from, with or without a lesion."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Slices = NDArray[np.intp]
 
 
 class Planes:
-    """Samples, or their slices for a 2D network on volumes.
+    """Samples, or their slices for a 2D network on volumes, grouped by whether they show a lesion.
 
     Args:
-        samples: in model space, with annotated lesions.
+        samples: samples in model space with annotated lesions.
         spatial_dims: 2 takes slices of volumes.
-        known: for each synthetic sample, the ``(x, y[, z])`` lesions that its scan had before, or ``None``. Slices
-            with a lesion are then those that show a drawn one, without known ones beside it if there are such slices.
+        known: for each synthetic sample, the ``(x, y[, z])`` lesions that its scan had before drawing, or ``None``. For
+            such a sample, the slices with a lesion are those that show a drawn lesion and no earlier one; if there are
+            none, those that show a drawn lesion.
     """
 
     def __init__(
@@ -36,11 +37,15 @@ class Planes:
         }
 
     def count(self, *, lesion: bool) -> int:
-        """Return how many there are with or without a lesion."""
+        """Return the number of slices or scans with or without a lesion."""
         return sum(len(slices) for slices in self.slices[lesion])
 
     def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
-        """Return one with or without a lesion, of a random sample that has such; of the other kind if none has."""
+        """Return a random slice or scan with or without a lesion.
+
+        A sample that has such slices is chosen first, then one of its slices. If no sample has any, a slice or scan of
+        the other kind is returned.
+        """
         if not self.having[lesion]:
             return self.pick(not lesion, rng)
         number = int(rng.choice(self.having[lesion]))
@@ -49,7 +54,7 @@ class Planes:
 
 
 def _find(sample: Sample, known: LabelArray | None, spatial_dims: int) -> tuple[Slices, Slices]:
-    """Return the slices of a volume, or 0 for what is not sliced, that are to show a lesion, and those without one."""
+    """Return the slice numbers to use as slices with a lesion, and those without one; 0 stands for an uncut sample."""
     label = sample.as_item()["label"][0] > 0
     axes = tuple(range(min(spatial_dims, label.ndim)))
     shown = np.atleast_1d(label.any(axis=axes))

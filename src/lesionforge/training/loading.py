@@ -1,7 +1,7 @@
-"""Errors of ours on their way out of loader processes.
+"""Passing lesionforge's own errors from data loader processes to the training process.
 
-A loader process hands the text of an error over, not the error; and MONAI raises an error of its own from what went
-wrong in a transform.
+A loader process passes on only the text of an error, and MONAI replaces an error in a transform by its own. So our
+errors travel in place of the item or batch and are raised in the training process.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from lesionforge.errors import LesionforgeError, own_error
 
 
 class OwnErrors(Dataset[Any]):
-    """Gives the items of a dataset, or our error in the place of one that cannot be made.
+    """Dataset that returns a :class:`LesionforgeError` as the item if the item cannot be made.
 
     Args:
-        items: map-style.
+        items: map-style dataset.
     """
 
     def __init__(self, items: Dataset[Any]) -> None:
@@ -37,21 +37,21 @@ class OwnErrors(Dataset[Any]):
 
 
 def collate(items: Sequence[Any]) -> Any:
-    """Return the batch of some items, or the first error among them."""
+    """Return the batch of the items, or the first error among them."""
     errors = [item for item in items if isinstance(item, LesionforgeError)]
     return errors[0] if errors else default_collate(list(items))
 
 
 class RaiseOwnErrors(Callback):
-    """Raises the error that came in the place of a batch."""
+    """Callback that raises an error that arrives in place of a batch."""
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the batch.
+        """Raise the batch if it is an error.
 
         Raises:
-            LesionforgeError: that the loader gave.
+            LesionforgeError: the error from the loader.
         """
         if isinstance(batch, LesionforgeError):
             raise batch

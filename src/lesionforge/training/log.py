@@ -1,4 +1,4 @@
-"""The CSV log of a run, which a resumed run continues."""
+"""CSV log of a run; a resumed run continues it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lesionforge.files import atomic
 
 
 def is_logged(trainer: lightning.Trainer) -> bool:
-    """Return whether the log takes the numbers of this training batch.
+    """Return whether the values of this training batch are logged.
 
-    Handing them to Lightning for every batch, only to have most of them dropped, costs several percent of a step.
+    Passing them to Lightning for every batch costs several percent of a step, and most are dropped.
     """
     return bool(trainer._logger_connector.should_update_logs)
 
 
 class _ContinuingWriter(ExperimentWriter):
-    """Appends to a log that is there; Lightning's own writer deletes it."""
+    """Metrics writer that appends to an existing log; Lightning's own writer deletes it."""
 
     def __init__(self, log_dir: str, *, epochs: int) -> None:
         self.epochs = epochs
         super().__init__(log_dir)
 
     def _check_log_dir_exists(self) -> None:
-        """Keep the rows of the epochs that are done; the run makes later ones again, and those that were cut off."""
+        """Keep the rows of completed epochs; the resumed run writes later rows, and truncated ones, again."""
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
@@ -43,12 +43,12 @@ class _ContinuingWriter(ExperimentWriter):
 
 
 class ContinuingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` straight into the run's folder.
+    """CSV logger that writes ``metrics.csv`` directly into the run's folder.
 
     Args:
-        folder: of the run.
-        epochs: how many of them an earlier, interrupted run has finished.
-        batches: of an optimiser step, where Lightning counts batches; the log counts steps.
+        folder: the run's folder.
+        epochs: number of epochs that an earlier, interrupted run completed.
+        batches: batches per optimiser step, if Lightning counts batches as steps; the log counts optimiser steps.
     """
 
     def __init__(self, folder: Path, *, epochs: int, batches: int = 1) -> None:
@@ -57,12 +57,12 @@ class ContinuingCSVLogger(CSVLogger):
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=50)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Add a row."""
+        """Write a row of metrics."""
         super().log_metrics(metrics, None if step is None else step // self.batches)
 
     @property
     def experiment(self) -> ExperimentWriter:
-        """The writer, made on first use."""
+        """The metrics writer, created on first use."""
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = _ContinuingWriter(self.log_dir, epochs=self.epochs)

@@ -1,7 +1,8 @@
-"""One way to train, for synthesizers, mask generators and tasks alike.
+"""The training loop for synthesizers, mask generators and tasks.
 
-A run is a row of optimiser steps. Each step takes ``batch_size`` *draws*; a dataset maps a draw number to a training
-item and depends on nothing else. So a run that is killed and resumed sees the same items as one that was not.
+A run is a sequence of optimiser steps. Each step uses ``batch_size`` training items per batch. Items are numbered from
+0 over the whole run, and a dataset makes an item from its number alone. So a run that is killed and resumed sees the
+same items as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -56,27 +57,27 @@ OF_A_RUN = {
     *("metrics.csv", "previews", CANDIDATES, CHECKPOINT.parts[0], "tensorboard", TIMING),
     *("model.safetensors", "model_card.md", "levels.json"),
 }
-"""What a run may leave that has neither a checkpoint nor, as its last file, a ``model.json``."""
+"""Files and folders that a run may leave behind without a checkpoint or a ``model.json``, which is written last."""
 
 
 class TrainingConfig(Options):
-    """How long and on what to train.
+    """Length, batch size and hardware of a training run.
 
     Attributes:
-        steps: optimiser steps (of the generator, where there are two networks).
-        batch_size: draws per step and device; ``None`` takes it from the fingerprint.
-        accumulate: batches whose gradients are summed up to one step.
-        epoch_steps: steps of an epoch; a checkpoint or a preview can be written at the end of one, and it is nothing
-            else here.
-        seed: all randomness of the run comes from it.
-        device: ``"auto"`` takes CUDA where there is one.
-        devices: number of processes for distributed training; each takes ``batch_size`` draws a step.
-        precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA.
-        workers: loader processes, on which no result depends; ``None`` takes up to 8 on CUDA, as many as there are
-            cores to spare, and none on a CPU.
-        time_budget: seconds of training; the run ends at the last epoch that fits, or ``None``.
-        preview_minutes: minutes between two preview pictures.
-        checkpoint_minutes: minutes between two checkpoints; one is also written at the end of the run.
+        steps: number of optimiser steps (of the generator, if there are two networks).
+        batch_size: items per batch and device; ``None`` takes it from the fingerprint.
+        accumulate: number of batches whose gradients are averaged for one step.
+        epoch_steps: optimiser steps per epoch. Checkpoints and previews are written at the end of an epoch; epochs have
+            no other meaning here.
+        seed: seed of all randomness in the run.
+        device: ``"auto"`` uses CUDA if it is available.
+        devices: number of processes for distributed training; each uses its own batches of ``batch_size`` items.
+        precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA and ``"32-true"`` on a CPU.
+        workers: number of loader processes, which does not affect results; ``None`` uses up to 8 spare CPU cores on
+            CUDA, and 0 on a CPU.
+        time_budget: seconds of training, or ``None``; the run ends at the last epoch that fits.
+        preview_minutes: minimum minutes between two preview pictures.
+        checkpoint_minutes: minimum minutes between two checkpoints; one is also written at the end of the run.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
     """
 
@@ -95,17 +96,17 @@ class TrainingConfig(Options):
     tensorboard: bool = False
 
     def or_batch_size(self, batch_size: int) -> Self:
-        """Return this configuration with ``batch_size`` where none was chosen."""
+        """Return this configuration with ``batch_size`` set, unless it already is."""
         return self if self.batch_size is not None else self.model_copy(update={"batch_size": batch_size})
 
 
 class DrawSampler(Sampler[int]):
-    """Yields draw numbers in order; an epoch goes on where the one before ended, each rank takes its share.
+    """Sampler that yields item numbers in order, continuing from epoch to epoch; each rank takes its share.
 
     Args:
-        config: of the run.
-        batches: of a step; ``accumulate`` unless given.
-        epoch: the first one; loader processes ask for it before Lightning sets it.
+        config: configuration of the run.
+        batches: batches per step; ``accumulate`` unless given.
+        epoch: number of the first epoch; loader processes need it before Lightning sets it.
     """
 
     def __init__(self, config: TrainingConfig, *, batches: int | None = None, epoch: int = 0) -> None:
@@ -114,7 +115,7 @@ class DrawSampler(Sampler[int]):
         self.per_step = config.batch_size * (batches or config.accumulate)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
+        """Set the epoch; Lightning calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -142,24 +143,25 @@ def fit(
     resume: bool = False,
     callbacks: tuple[Callback, ...] = (),
 ) -> int:
-    """Train ``module`` on ``dataset`` and return how many steps were made; a time budget may end it early.
+    """Train ``module`` on ``dataset`` and return the number of steps made; a time budget may end the run early.
 
     Writes ``metrics.csv`` and, every few minutes and at the end, ``checkpoints/last.ckpt`` into ``out``.
 
     Args:
-        module: what to train; its last weights are its result, laid out as a loaded model's, so both draw the same.
-        dataset: map-style; ``dataset[draw]`` must be a function of the draw number alone.
+        module: the module to train. It holds the weights of the last step afterwards, in the same memory layout as a
+            loaded model, so both give identical output.
+        dataset: map-style; ``dataset[draw]`` must depend only on the item number ``draw``.
         out: the run's folder.
-        config: length, batch size (which must be given here) and machine.
-        info: what the weights depend on beside the steps: a run is resumed with the same alone.
-        resume: go on from the checkpoint in ``out``, if there is one.
+        config: number of steps, batch size (required here) and device.
+        info: what the weights depend on in addition to ``config``; a run can be resumed only with the same info.
+        resume: continue from the checkpoint in ``out``, if any.
         callbacks: further Lightning callbacks, such as previews.
 
     Raises:
         ConfigError: if the run to resume was started on other cases or with other options.
-        OutputError: if ``out`` holds anything already and ``resume`` is off, or another process trains there.
-        TrainingError: if a loss or a weight is not finite any more.
-        KeyboardInterrupt: if the user stopped it; it says how to go on.
+        OutputError: if ``out`` is not empty and ``resume`` is off, or another process trains there.
+        TrainingError: if a loss or a weight is no longer finite.
+        KeyboardInterrupt: if the user interrupts the run; the message says how to continue.
     """
     claim_run(out, resume=resume)
     accelerator = pick_device(config.device)
@@ -202,29 +204,29 @@ def fit(
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt(_way_on(out, config)) from stop  # Lightning makes exit(1) of it
+        raise KeyboardInterrupt(_way_on(out, config)) from stop  # Lightning turns it into exit(1)
     module.to(memory_format=torch.contiguous_format)
     return min(config.steps, epochs_done(out) * config.epoch_steps)
 
 
 def batches_per_step(module: lightning.LightningModule, config: TrainingConfig) -> int:
-    """Return how many batches a module takes for a step: those that it says, else ``accumulate``."""
+    """Return the number of batches per step: the module's ``batches_per_step`` if it has one, else ``accumulate``."""
     return int(getattr(module, "batches_per_step", config.accumulate))
 
 
 def claim_run(out: Path, *, resume: bool) -> None:
-    """See that a run may write into ``out``; of several processes the first one looks.
+    """Check that a run may write into ``out``; with several processes only the first one checks.
 
-    A run that died before its first checkpoint, by a full disk for example, begins anew.
+    A run that died before its first checkpoint, for example because the disk was full, starts again from the beginning.
 
     Raises:
-        OutputError: if it holds a run already and ``resume`` is off, or anything else.
+        OutputError: if ``out`` holds a run and ``resume`` is off, or anything else.
     """
     if rank_zero_only.rank > 0:
         return
     begun = (out / CHECKPOINT).exists() or (out / "model.json").exists()
     if begun and not resume:
-        raise OutputError(out, "holds a training run already", "add `resume` to go on, or name a new folder")
+        raise OutputError(out, "already holds a training run", "add `resume` to continue it, or name a new folder")
     if begun:
         clear_leftovers(out)
         return
@@ -235,17 +237,17 @@ def claim_run(out: Path, *, resume: bool) -> None:
 
 
 def _way_on(out: Path, config: TrainingConfig) -> str:
-    """Say how a run that was stopped goes on."""
+    """Return a sentence that says how to continue an interrupted run."""
     if done := epochs_done(out):
-        return f"the same command with `resume` goes on from the checkpoint at step {done * config.epoch_steps}"
-    return "there was no checkpoint yet, so the same command begins anew"
+        return f"the same command with `resume` continues from the checkpoint at step {done * config.epoch_steps}"
+    return "there was no checkpoint yet, so the same command starts from the beginning"
 
 
 def pick_device(device: Device) -> Literal["cpu", "cuda"]:
-    """Return the device to use.
+    """Return the device to use; ``"auto"`` is CUDA if it is available.
 
     Raises:
-        ConfigError: if CUDA is asked for and not there.
+        ConfigError: if CUDA is requested but not available.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("`device=cuda`", "there is no usable CUDA device", "use `device=cpu` or auto")
@@ -253,20 +255,20 @@ def pick_device(device: Device) -> Literal["cpu", "cuda"]:
 
 
 def loader_workers(config: TrainingConfig, accelerator: str) -> int:
-    """Return the number of loader processes of each training process."""
+    """Return the number of loader processes per training process."""
     if config.workers is not None:
         return config.workers
     return min(8, ((os.cpu_count() or 1) - 1) // config.devices) if accelerator == "cuda" else 0
 
 
 def channels_last(module: torch.nn.Module, *, spatial_dims: Collection[int] = (2, 3)) -> None:
-    """Lay out convolution weights, and so images, channel by channel.
+    """Store convolution weights in the channels-last memory layout, which images then follow.
 
-    The tensor cores of a GPU read them so; on a CPU 3D U-Nets train faster, too, 2D networks do not.
+    It is faster on the tensor cores of a GPU. On a CPU it speeds up 3D U-Nets but not 2D networks.
 
     Args:
-        module: whose weights.
-        spatial_dims: of the convolutions to change.
+        module: module whose weights are changed in place.
+        spatial_dims: dimensions of the convolutions to change.
     """
     layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
     for weights in module.parameters():
@@ -275,10 +277,10 @@ def channels_last(module: torch.nn.Module, *, spatial_dims: Collection[int] = (2
 
 
 def _strategy(devices: int) -> Strategy | str:
-    """Return how several processes work together.
+    """Return the strategy for distributed training.
 
-    They are spawned, train, and end; the caller goes on alone with the trained module. Each keeps its own buffers:
-    the pool of one is not the pool of another (a resumed run gives all of them the pool of the first).
+    Processes are spawned, train, and end; the calling process continues with the trained module. Each process keeps its
+    own buffers, such as its image pool. A resumed run gives all processes the buffers of the first.
     """
     if devices == 1:
         return "auto"
@@ -289,14 +291,14 @@ def _precision(precision: Precision, accelerator: str, module: nn.Module) -> Lit
     """Return the precision to train in.
 
     Raises:
-        ConfigError: if a CPU is to compute strided 3D convolutions in bfloat16. Some CPUs do that wrongly where the
-            result is one voxel wide (pytorch/pytorch#169688).
+        ConfigError: if strided 3D convolutions would run in bfloat16 on a CPU. Some CPUs compute wrong results where
+            the output is one voxel wide (pytorch/pytorch#169688).
     """
     if precision == "auto":
         return "bf16-mixed" if accelerator == "cuda" else "32-true"
     strided = any(isinstance(layer, nn.Conv3d) and max(layer.stride) > 1 for layer in module.modules())
     if precision == "bf16-mixed" and accelerator == "cpu" and strided:
-        what = "cannot be trusted with 3D convolutions of stride 2 on a CPU"
+        what = "gives wrong results for strided 3D convolutions on some CPUs"
         raise ConfigError("precision=bf16-mixed", what, "use precision=32-true, or a CUDA device")
     return precision
 

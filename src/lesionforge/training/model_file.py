@@ -1,4 +1,4 @@
-"""Where a model folder says what it is; without torch, so that a wrong folder is told at once."""
+"""Location of ``model.json`` in a model folder; does not import torch, so a wrong folder is reported at once."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ def model_file(folder: Path) -> Path:
     """Return the path of a model folder's ``model.json``.
 
     Raises:
-        ModelError: if there is none.
+        ModelError: if it does not exist.
     """
     path = folder / "model.json"
     if not path.is_file():
-        raise ModelError(folder, "is not a finished model folder (no model.json)", "train it to its end")
+        raise ModelError(folder, "is not a finished model folder (no model.json)", "finish its training")
     return path

@@ -1,4 +1,4 @@
-"""A model folder: weights as safetensors, everything else as JSON, and a card for people."""
+"""Model folders: weights as safetensors, everything else as JSON, and a model card for people."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ PACKAGES = ("lesionforge", "torch", "monai", "lightning", "numpy")
 
 
 class ModelInfo(BaseModel):
-    """``model.json``: all that a model folder holds besides weights.
+    """Content of ``model.json``: everything in a model folder except the weights.
 
     Attributes:
-        method: name in the dictionary of synthesizers.
+        method: name of the method in its registry.
         config: the method's own options.
-        preprocessing: what the model wants scans to look like.
+        preprocessing: preprocessing that the model expects.
         labels: lesion class name → integer.
-        anatomy: values of the anatomy maps it was trained with, if it takes any.
-        training_cases: ids of the cases it was fitted on.
-        training_subjects: those whom these cases show or descend from.
+        anatomy: values of the anatomy maps it was trained with; empty if it uses none.
+        training_cases: case_ids of the training cases.
+        training_subjects: subjects whom the training cases show or descend from.
         data: SHA-256 of the training cases' ids, images, labels and anatomy maps.
-        training: length, batch size and seed of the run.
-        versions: of the packages it was made with.
+        training: number of steps, batch size, seed and precision of the run.
+        versions: package name → version used for training.
         revision: git commit of the checkout that lesionforge ran from; empty for an installed package.
         simulated: whether every training case was simulated.
-        schema_version: of this file.
+        schema_version: version of this file format.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,7 +66,10 @@ class ModelInfo(BaseModel):
     schema_version: Literal[1] = 1
 
     def descending_from(self, other: ModelInfo) -> ModelInfo:
-        """Return this record of a model that began with another's weights: it was trained on that one's cases, too."""
+        """Return this info with the training cases and subjects of ``other`` added.
+
+        Use it for a model whose training started from the weights of ``other``.
+        """
         cases = tuple(dict.fromkeys((*other.training_cases, *self.training_cases)))
         subjects = tuple(sorted({*other.training_subjects, *self.training_subjects}))
         return self.model_copy(
@@ -79,12 +82,12 @@ class ModelInfo(BaseModel):
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The lesion classes, without the background."""
+        """Integers of the lesion classes, without the background."""
         return tuple(sorted(value for value in self.labels.values() if value != 0))
 
 
 def save_model(folder: Path, info: ModelInfo, tensors: dict[str, Tensor]) -> None:
-    """Write ``model.safetensors``, ``model_card.md`` and, last, ``model.json`` into ``folder``."""
+    """Write ``model.safetensors``, ``model_card.md`` and finally ``model.json`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "model.safetensors", tensors)
     write_text(folder / "model_card.md", model_card(info))
@@ -97,7 +100,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names, shapes and values, the same wherever they lie."""
+    """Return the SHA-256 of the tensors' names, shapes and values; the device does not matter."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         values = tensor.detach().cpu().contiguous()
@@ -107,10 +110,10 @@ def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """Read ``model.json``.
+    """Read ``model.json`` of a model folder.
 
     Raises:
-        ModelError: if ``folder`` is no model folder, or one of another version.
+        ModelError: if ``folder`` is not a model folder or its ``model.json`` has another format.
     """
     path = model_file(folder)
     try:
@@ -120,7 +123,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 
 def _first(error: Exception) -> str:
-    """Return what is wrong, with the first place where it is."""
+    """Return the first problem with its location."""
     if not isinstance(error, ValidationError):
         return str(error).partition("\n")[0]
     first = error.errors()[0]
@@ -129,7 +132,7 @@ def _first(error: Exception) -> str:
 
 
 def list_candidates(folder: Path) -> tuple[str, ...]:
-    """Return the names of the candidates that a model folder holds, in the order of their epochs."""
+    """Return the names of the candidates in a model folder, in the order of their epochs or steps."""
     names = [path.stem for path in (folder / CANDIDATES).glob("[!.]*.safetensors")]
     return tuple(sorted(names, key=lambda name: (len(name), name)))
 
@@ -143,11 +146,11 @@ def read_tensors(folder: Path, *, candidate: str | None = None, with_gaps: Colle
 
     Args:
         folder: the model folder.
-        candidate: name of the candidate.
-        with_gaps: tensors in which NaN stands for what is not known.
+        candidate: name of the candidate, if any.
+        with_gaps: names of tensors that may contain NaN for unknown values.
 
     Raises:
-        ModelError: if there is no such file, it is damaged, or it holds anything but finite real numbers.
+        ModelError: if the file does not exist, is damaged, or contains complex, infinite or unexpected NaN values.
     """
     path = folder / "model.safetensors"
     if candidate is not None:
@@ -156,7 +159,7 @@ def read_tensors(folder: Path, *, candidate: str | None = None, with_gaps: Colle
             known = f"choose from {', '.join(kept)}" if kept else "train it with, for example, candidates=[10,50]"
             raise ModelError(folder, f"has no candidate {candidate}", known)
         path = folder / CANDIDATES / f"{candidate}.safetensors"
-    remedy = "copy the model folder again, or train it anew"
+    remedy = "copy the model folder again, or train the model again"
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -170,10 +173,10 @@ def read_tensors(folder: Path, *, candidate: str | None = None, with_gaps: Colle
 
 @contextmanager
 def must_fit(folder: Path) -> Iterator[None]:
-    """Within the block, a model is made of what ``folder`` keeps.
+    """Report errors within the block, which builds a model from ``folder``, as a ``ModelError``.
 
     Raises:
-        ModelError: if its weights and its ``model.json`` do not belong together.
+        ModelError: if the weights and ``model.json`` do not match.
     """
     try:
         yield
@@ -184,7 +187,15 @@ def must_fit(folder: Path) -> Iterator[None]:
 
 
 def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohort: Cohort, **more: Any) -> ModelInfo:
-    """Return the ``model.json`` of a method fitted on ``cohort``."""
+    """Return the ``ModelInfo`` of a method that is fitted on ``cohort``.
+
+    Args:
+        method: name of the method.
+        config: options of the method.
+        preprocessing: preprocessing of the model.
+        cohort: training cases.
+        more: further fields of :class:`ModelInfo`.
+    """
     return ModelInfo(
         method=method,
         config=config.model_dump(mode="json"),
@@ -201,7 +212,7 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
 
 
 def git_revision() -> str:
-    """Return the commit of the checkout that this package lies in, or nothing where it lies in none."""
+    """Return the git commit of the checkout that contains this package; empty if there is no checkout."""
     root = Path(__file__).parents[3]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
@@ -211,7 +222,7 @@ def git_revision() -> str:
 
 
 def model_card(info: ModelInfo) -> str:
-    """Return ``model_card.md``: what the model is, what it was fitted on, what it must not be used for."""
+    """Return the text of ``model_card.md``: what the model is, its training data, and what it must not be used for."""
     kind = "simulated" if info.simulated else "real"
     rows = {
         "Method": info.method,
@@ -227,7 +238,7 @@ def model_card(info: ModelInfo) -> str:
     table = "\n".join(f"| {name} | {markdown(text)} |" for name, text in rows.items())
     return (
         f"# Model card: {markdown(info.method)}\n\n| | |\n|---|---|\n{table}\n\n"
-        "What it draws is for training and testing image analysis, not for diagnosis. The subjects it was fitted on "
-        "(listed in `model.json`) are parents of every case it draws: test on others. A generator may reproduce parts "
-        "of its training scans; its output is not anonymous.\n"
+        "Its images are for training and testing image analysis, not for diagnosis. The subjects it was fitted on "
+        "(listed in `model.json`) are parents of every case it draws: test on other subjects. A generator may "
+        "reproduce parts of its training scans; its output is not anonymous.\n"
     )

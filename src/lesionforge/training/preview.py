@@ -1,4 +1,4 @@
-"""A picture every few minutes, so that a person sees whether training works."""
+"""Preview pictures during training, which show whether it works."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from lesionforge.files import atomic
 
 
 class Preview(Callback):
-    """Saves what ``draw`` shows as ``previews/epoch_NNNNN.png``, after so many epochs, at most every ``minutes``.
+    """Callback that saves a figure as ``previews/epoch_NNNNN.png`` at the end of an epoch, at most every ``minutes``.
 
-    The first epoch and the last always get one. It is saved before the checkpoint, so a run that is killed in between
-    draws it again.
+    The first and the last epoch always get a picture. It is saved before the checkpoint, so a run that is killed in
+    between saves it again when it is resumed.
+
+    Args:
+        draw: returns the figure.
+        folder: folder of the pictures.
+        minutes: minimum time between two pictures.
     """
 
     def __init__(self, draw: Callable[[], Figure], folder: Path, *, minutes: float) -> None:
@@ -26,7 +31,7 @@ class Preview(Callback):
         self.last = float("-inf")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save a picture if it is time."""
+        """Save a picture if one is due."""
         done = trainer.current_epoch + 1
         ends = trainer.should_stop or done == trainer.max_epochs
         if trainer.is_global_zero and (ends or time.monotonic() - self.last >= self.seconds):
@@ -35,13 +40,16 @@ class Preview(Callback):
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG atomically."""
+    """Write a figure as a PNG file atomically."""
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 
 
 def montage(rows: list[dict[str, Any]]) -> Figure:
-    """Return a figure of grey images: one row per dictionary, one column per name, same scale within a row."""
+    """Return a figure of grey-scale images: one row per dictionary, one column per name.
+
+    All images of a row share one intensity scale.
+    """
     columns = list(rows[0])
     figure = Figure(figsize=(1.6 * len(columns), 1.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)

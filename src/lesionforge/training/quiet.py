@@ -1,13 +1,13 @@
-"""Keeping libraries' notices about themselves out of a user's terminal."""
+"""Silencing messages of third-party libraries."""
 
 import logging
 import warnings
 
 
 def quiet() -> None:
-    """Silence Lightning's banners and tips, and notices of deprecation inside libraries, in this process.
+    """Silence Lightning's banners and tips and third-party deprecation warnings in this process.
 
-    Lightning is imported first, since its import sets its loggers anew.
+    Lightning is imported first, because its import resets its loggers.
     """
     import lightning.pytorch  # noqa: F401
 

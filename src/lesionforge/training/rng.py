@@ -1,4 +1,4 @@
-"""Torch randomness that depends on a seed and a place in the run, and leaves the global state alone."""
+"""Torch randomness that depends on a seed and keys and leaves the global random state unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from lesionforge.seeding import derive_seed
 
 @contextmanager
 def torch_seed(seed: int, *keys: str | int) -> Iterator[None]:
-    """Within the block, torch draws what belongs to ``seed`` and ``keys``; afterwards it goes on as before.
+    """Seed torch from ``seed`` and ``keys`` within the block, and restore the previous random state afterwards.
 
-    This holds for the CPU and the current CUDA device.
+    This covers the CPU and the current CUDA device.
     """
     derived = derive_seed(seed, *keys)
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []

@@ -1,7 +1,7 @@
-"""Scans brought to model space once, kept in memory or in a file; and how much of them an item takes.
+"""Cache of preprocessed scans in memory or in a temporary file, and the size of training items.
 
-MONAI's caches do not serve here: ``CacheDataset`` has no limit in bytes, and ``PersistentDataset`` pickles each case
-and reads all of it for every draw.
+MONAI's caches do not fit here: ``CacheDataset`` has no limit in bytes, and ``PersistentDataset`` pickles each case and
+reads all of it for every item.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.progress import progress_bar
 
 MEMORY_BYTES = 4 * 2**30
-"""What the samples of one call keep in memory. The system caches the file of the others as far as there is room."""
+"""Bytes of samples that one call keeps in memory. The file with the other samples uses the system's page cache."""
 ALIGNMENT = 64
 
 
 def measured_cases(
     cases: Cohort, channels: Sequence[str], *, on_problem: OnProblem = fail
 ) -> tuple[Cohort, Fingerprint]:
-    """Return the cases that can be read, ordered by id, and what they look like in numbers.
+    """Return the readable cases, ordered by case_id, and their fingerprint.
 
     Args:
-        cases: to be trained on.
-        channels: that they are trained with.
-        on_problem: called with the error of each case that is left out; raises unless given.
+        cases: training cases.
+        channels: image channels to use.
+        on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
 
     Raises:
-        CohortError: if none can be read.
+        CohortError: if no case can be read.
     """
     problems: list[CohortError] = []
     cases = cases.in_order()
@@ -66,21 +66,22 @@ def cached_samples(
     memory: int = MEMORY_BYTES,
     prepare: Callable[[Scan], Scan] | None = None,
 ) -> Sequence[Sample]:
-    """Return the samples of ``cases``; each case is read and prepared once, now.
+    """Read and preprocess each case once, and return the samples.
 
-    Samples beyond ``memory`` are written to a file in the folder for temporary files (``TMPDIR``), which is mapped into
-    memory: a draw reads no more of it than the slice or crop that it takes. The file has no name, so it is gone with
-    the process, however that ends.
+    Samples beyond ``memory`` are written to a memory-mapped file in the folder for temporary files (``TMPDIR``), so
+    only the slice or crop in use is read. The file has no name, so the system deletes it when the process ends for any
+    reason.
 
     Args:
-        cases: what to read.
-        preprocessing: brings them to model space.
-        memory: bytes that the arrays in memory may take.
-        prepare: applied to each scan before, such as :func:`~lesionforge.preprocessing.brain.region.with_region`.
+        cases: cases to read.
+        preprocessing: transforms scans to model space.
+        memory: maximum number of bytes of the arrays in memory.
+        prepare: applied to each scan before preprocessing, such as
+            :func:`~lesionforge.preprocessing.brain.region.with_region`.
 
     Raises:
-        CohortError: if a case cannot be read, or its lesions are lost on the model's grid.
-        OutputError: if the folder for temporary files has no room.
+        CohortError: if a case cannot be read, or its lesions are lost on the model's voxel grid.
+        OutputError: if the folder for temporary files has no space left.
     """
     spill, lock, left = SpillFile(), Lock(), memory
 
@@ -98,7 +99,11 @@ def cached_samples(
 
 
 def _check_lesions(scan: Scan, sample: Sample) -> None:
-    """See that a scan with lesions is not trained on as one without."""
+    """Check that a scan with lesions still has lesions in model space.
+
+    Raises:
+        CohortError: if not.
+    """
     if scan.label is None or sample.label is None or not scan.label.any() or sample.label.any():
         return
     what = f"its lesions fall {between_voxels(sample.spacing)}"
@@ -107,7 +112,7 @@ def _check_lesions(scan: Scan, sample: Sample) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where in the file an array lies, and what it is like."""
+    """Position, shape and type of an array in the file."""
 
     offset: int
     shape: tuple[int, ...]
@@ -117,27 +122,27 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Spilled:
-    """A sample whose arrays lie in the file; until that is mapped, the sample has ``None`` in their place."""
+    """Sample whose arrays are in the file; ``sample`` has ``None`` in their place until the file is mapped."""
 
     sample: Sample
     places: dict[str, Place]
 
 
 class SpillFile:
-    """Arrays of samples in a temporary file without a name."""
+    """Temporary file without a name that holds the arrays of samples."""
 
     def __init__(self) -> None:
         self.file: Any = None
 
     def write(self, sample: Sample, *, slices: bool) -> Spilled:
-        """Write the arrays of a sample.
+        """Write the arrays of a sample to the file.
 
         Args:
-            sample: whose arrays.
-            slices: whether volumes are read slice by slice, which then lie in one piece each.
+            sample: the sample to write.
+            slices: whether volumes are read slice by slice; each slice is then stored contiguously.
 
         Raises:
-            OutputError: if there is no room.
+            OutputError: if there is no space left.
         """
         arrays = _arrays(sample)
         with _room():
@@ -153,10 +158,10 @@ class SpillFile:
         return place
 
     def mapped(self, samples: Sequence[Sample | Spilled]) -> list[Sample]:
-        """Return the samples, those that were written with arrays that are mapped from the file.
+        """Return all samples; arrays in the file are memory-mapped.
 
         Raises:
-            OutputError: if there is no room.
+            OutputError: if there is no space left.
         """
         if self.file is None:
             return [sample for sample in samples if isinstance(sample, Sample)]
@@ -189,23 +194,23 @@ def _room() -> Iterator[None]:
 
 
 class ItemOptions(Protocol):
-    """The options on which the size of training items depends."""
+    """Options that determine the size of training items."""
 
     @property
     def spatial_dims(self) -> Literal[2, 3]:
-        """Axes of an item."""
+        """Number of spatial axes of an item."""
 
     @property
     def roi_size(self) -> tuple[int, ...] | None:
-        """The size in voxels, if the user chose one."""
+        """Size of an item in voxels, or ``None`` for the default."""
 
     @property
     def divisor(self) -> int:
-        """What each side must be a multiple of."""
+        """Number that each side must be a multiple of."""
 
     @property
     def smallest(self) -> int:
-        """The side, in voxels, that the networks need at least."""
+        """Smallest side, in voxels, that the networks accept."""
 
     @property
     def whole_slices(self) -> bool:
@@ -213,12 +218,15 @@ class ItemOptions(Protocol):
 
 
 def training_size(facts: Fingerprint, samples: Sequence[Sample], options: ItemOptions) -> tuple[int, ...]:
-    """Return the size of training items, in voxels: the user's, or whole slices, or the fingerprint's crop.
+    """Return the size of training items in voxels.
+
+    It is ``roi_size`` if the user chose one, else the largest slice (2D with ``whole_slices``) or the fingerprint's
+    crop, rounded up to a multiple of ``divisor``.
 
     Args:
-        facts: of the training cases.
-        samples: of the training cases.
-        options: of the method.
+        facts: fingerprint of the training cases.
+        samples: the training cases in model space.
+        options: options of the method.
     """
     if options.roi_size is not None:
         return options.roi_size

@@ -1,4 +1,4 @@
-"""How far a run has come: a bar on a terminal, plain lines in logs and where no bar can be drawn; and when it ends."""
+"""Progress of a run: a bar on a terminal, plain lines in a log; and the time budget that ends a run."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def steps_done(trainer: lightning.Trainer, batch_index: int, *, epoch_steps: int, batches: int) -> int:
-    """Return how many optimiser steps a run has made after a batch of its epoch.
+    """Return the number of optimiser steps that a run has made after a batch.
 
     Args:
-        trainer: of the run.
-        batch_index: counted from 0 in each epoch.
-        epoch_steps: optimiser steps of an epoch.
-        batches: of a step.
+        trainer: the trainer of the run.
+        batch_index: number of the batch, counted from 0 in each epoch.
+        epoch_steps: optimiser steps per epoch.
+        batches: batches per step.
     """
     return trainer.current_epoch * epoch_steps + (batch_index + 1) // batches
 
 
 class PlainProgress(Callback):
-    """Prints step and losses to stderr, at most every ``seconds``.
+    """Callback that prints the step and the losses to stderr, at most every ``seconds``.
 
     Args:
-        name: of the run, for a log that several runs write to.
-        steps: of the whole run; ``None`` where time ends it.
-        epoch_steps: optimiser steps of an epoch.
-        batches: of a step.
-        seconds: between two lines.
+        name: name of the run, to tell several runs apart in one log.
+        steps: total number of steps; ``None`` if a time budget ends the run.
+        epoch_steps: optimiser steps per epoch.
+        batches: batches per step.
+        seconds: minimum time between two lines.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PlainProgress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Print a line if it is time."""
+        """Print a line if one is due."""
         now = time.monotonic()
         if not trainer.is_global_zero or now - self.last < self.seconds:
             return
@@ -67,13 +67,13 @@ class PlainProgress(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows a bar of optimiser steps on the terminal.
+    """Callback that shows a progress bar of optimiser steps on the terminal.
 
     Args:
-        name: of the run.
-        steps: of the whole run; ``None`` where time ends it.
-        epoch_steps: optimiser steps of an epoch.
-        batches: of a step.
+        name: name of the run.
+        steps: total number of steps; ``None`` if a time budget ends the run.
+        epoch_steps: optimiser steps per epoch.
+        batches: batches per step.
     """
 
     def __init__(self, name: str, *, steps: int | None, epoch_steps: int, batches: int = 1) -> None:
@@ -81,7 +81,7 @@ class ProgressBar(Callback):
         self.progress: Progress | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Draw the bar."""
+        """Show the bar."""
         if not trainer.is_global_zero:
             return
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("step"), MofNCompleteColumn()
@@ -99,20 +99,20 @@ class ProgressBar(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Move the bar."""
+        """Update the bar."""
         if self.progress is not None:
             step = steps_done(trainer, batch_idx, epoch_steps=self.epoch_steps, batches=self.batches)
             self.progress.update(self.bar, completed=step, losses=", ".join(_losses(trainer)))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar and leave it on the screen."""
         if self.progress is not None:
             self.progress.stop()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back before the message comes."""
+        """Stop the bar before the error message is printed."""
         if self.progress is not None:
             self.progress.stop()
 
@@ -122,10 +122,10 @@ def _losses(trainer: lightning.Trainer) -> list[str]:
 
 
 class TimeBudget(Timer):
-    """Ends a run at the last epoch that fits into its budget; a resumed run has what the one before left.
+    """Callback that ends a run at the last epoch that fits the budget; a resumed run gets the remaining time.
 
     Args:
-        seconds: of training.
+        seconds: seconds of training.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -133,24 +133,24 @@ class TimeBudget(Timer):
         self.longest = self.began = 0.0
 
     def on_fit_start(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Begin nothing if the run before has left too little."""
+        """Stop at once if the earlier run left too little time."""
         self._end_if_spent(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start the clock of an epoch."""
+        """Start timing an epoch."""
         self.began = self.time_elapsed()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
-        """End the run if another epoch as long as the longest would not fit."""
+        """Stop the run if another epoch as long as the longest one would not fit."""
         self.longest = max(self.longest, self.time_elapsed() - self.began)
         self._end_if_spent(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time that has passed, and the longest epoch."""
+        """Return the elapsed time and the duration of the longest epoch."""
         return {**super().state_dict(), "longest": self.longest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the times of the run before."""
+        """Restore the times of the earlier run."""
         super().load_state_dict(state_dict)
         self.longest = float(state_dict["longest"])
 

@@ -243,7 +243,7 @@ def test_the_report_names_the_network(cohort, tmp_path):
 
     assert network() == "2D U-Net, widths 4, 8"
     assert network(network="fcn8s") == "FCN-8s at 0.25 of the published width"
-    assert network(network="fcn8s", width=1.0, weights="vgg16.pth").endswith("begun with the encoder of a file")
+    assert network(network="fcn8s", width=1.0, weights="vgg16.pth").endswith("encoder weights read from a file")
 
 
 def test_healthy_scans_that_are_test_scans_under_other_names_are_refused(tmp_path):

@@ -327,7 +327,7 @@ def test_of_synthetic_cases_it_is_known_which_lesions_were_there_before(tmp_path
 def test_synthetic_cases_of_other_classes_are_refused(tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2)
     nested = tiny_cohort(tmp_path / "n", spatial_dims=2, n_subjects=2, labels=NESTED)
-    with pytest.raises(CohortError, match="lesion classes are not those"):
+    with pytest.raises(CohortError, match="has other lesion classes than"):
         fit(cohort, tmp_path / "model", 2, synthetic=synthetic_of(nested, nested.cases))
 
 

@@ -1,1 +1,1 @@
-"""How like real cases a synthetic cohort is."""
+"""Scores of how similar a synthetic cohort is to real cases."""

@@ -1,4 +1,4 @@
-"""Distances between sets of images, by features that need no download and no training."""
+"""Distances between sets of images, from features that need no download and no training."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WIDTHS, REPEATS, BATCH = (16, 32, 32), 20, 32
 
 
 class RandomFeatures(nn.Module):
-    """Fixed random convolutions at three resolutions; the mean and the spread of each map are the features.
+    """Fixed random convolutions at three resolutions; the features are the mean and standard deviation of each map.
 
-    The weights come from a fixed seed: two machines get the same features, and nothing is downloaded. Features of
-    networks trained on photographs, which are usual, may rank images differently; compare values of one kind only,
-    and each with the floor beside it.
+    The weights come from a fixed seed, so all machines compute the same features and nothing is downloaded. Features of
+    networks trained on photographs, which are commonly used, may rank images differently. Compare only values of the
+    same kind of features, and compare each with the same value between real cases.
 
     Args:
-        in_channels: channels of the images.
+        in_channels: number of image channels.
 
     Shapes:
         input ``(batch, in_channels, x, y)``; output ``(batch, 160)``.
@@ -46,7 +46,7 @@ class RandomFeatures(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Describe ``(batch, in_channels, x, y)``."""
+        """Return the ``(batch, 160)`` features of ``(batch, in_channels, x, y)`` images."""
         found = []
         for step in self.steps:
             images = step(images)
@@ -56,17 +56,17 @@ class RandomFeatures(nn.Module):
 
 
 def describe_images(images: FloatArray, *, device: Device = "cpu") -> NDArray[np.float64]:
-    """Return ``(n, 160)`` features of ``(n, channel, x, y)`` images, computed on a device."""
+    """Return the ``(n, 160)`` features of ``(n, channel, x, y)`` images."""
     network = RandomFeatures(images.shape[1]).to(pick_device(device))
     return in_sub_batches(network, images, size=BATCH).astype(np.float64)
 
 
 def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:
-    """Return ``kid``, ``fid`` and ``mmd`` of two ``(n, feature)`` sets.
+    """Return the distances ``kid``, ``fid`` and ``mmd`` between two ``(n, feature)`` sets.
 
-    ``kid``: unbiased squared MMD with the kernel (x·y/d + 1)³ (Bińkowski et al. 2018). ``fid``: Fréchet distance of
-    two normal distributions (Heusel et al. 2017), which grows as sets get smaller. ``mmd``: unbiased squared MMD with
-    a Gaussian kernel as wide as the median distance (Gretton et al. 2012).
+    ``kid``: unbiased squared MMD with the kernel (x·y/d + 1)³ (Bińkowski et al. 2018). ``fid``: Fréchet distance of two
+    normal distributions (Heusel et al. 2017); it is larger for smaller sets. ``mmd``: unbiased squared MMD with a
+    Gaussian kernel whose width is the median distance (Gretton et al. 2012).
     """
     a, b = torch.from_numpy(first), torch.from_numpy(second)
     gamma = 1 / (2 * np.median(euclidean_distances(first, second)) ** 2 + 1e-12)
@@ -79,7 +79,10 @@ def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[s
 
 
 def _frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Return |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½), the root by eigenvalues: sets may be smaller than the features."""
+    """Return |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½).
+
+    The trace of the root is computed from eigenvalues, so sets may be smaller than the number of features.
+    """
     covariances = [np.cov(part.T) for part in (first, second)]
     roots = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0))
     shift = np.square(first.mean(0) - second.mean(0)).sum()
@@ -89,16 +92,19 @@ def _frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 def against_real(
     drawn: NDArray[np.float64], real: NDArray[np.float64], subjects: Sequence[str], rng: np.random.Generator
 ) -> dict[str, tuple[float, float]]:
-    """Return each distance of drawn to real images, with the same distance between halves of the real subjects.
+    """Return each distance of drawn to real images, with the same distance between two halves of the real subjects.
 
-    Both are means over 20 draws of sets of one size, so that neither is favoured by its number of images. Features
-    are first brought to mean 0 and spread 1 over the real images.
+    Both are means over 20 random choices of sets of equal size, so the number of images does not favour either.
+    Features are first standardised to mean 0 and standard deviation 1 over the real images.
 
     Args:
         drawn: ``(n, feature)``.
         real: ``(m, feature)``.
-        subjects: whom each real image shows; two at least.
-        rng: chooses the sets.
+        subjects: subject of each real image; at least two subjects.
+        rng: generator that chooses the sets.
+
+    Returns:
+        Name → distance of drawn to real images, and distance between real images.
     """
     centre, spread = real.mean(0), real.std(0) + 1e-6
     drawn, real = (drawn - centre) / spread, (real - centre) / spread

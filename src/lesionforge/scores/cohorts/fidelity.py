@@ -1,7 +1,7 @@
-"""How like real cases a synthetic cohort is, each number beside the same one between real cases.
+"""Scores of how similar a synthetic cohort is to real cases, each with the same value between real cases.
 
-A new score is a function of a :class:`CohortPair` and a line in the dictionary. The scores are computed in its order,
-since some of them take random halves from the same generator.
+To add a score, write a function of a :class:`CohortPair` and add a line to the dictionary. Scores are computed in the
+order of the dictionary, because some of them take random halves from the same generator.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ FEWEST, PAIRS = 8, 60
 BETAS = (0.3, 0.3, 0.4)
 
 Two = tuple[float, float]
-"""A number of drawn cases, and the same of or between real ones."""
+"""Value of a score for drawn cases, and the same value within or between real cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of two cohorts: its cases, their fingerprint, and what is looked at."""
+    """One of the two cohorts with its fingerprint and views."""
 
     cohort: Cohort
     facts: Fingerprint
@@ -50,15 +50,15 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortPair:
-    """A drawn and a real cohort.
+    """A drawn and a real cohort to compare.
 
     Attributes:
         drawn: the synthetic cohort.
-        real: what it is compared with.
-        channels: image channels.
-        rng: chooses halves and sets.
-        device: where the features of images are computed.
-        known: distances of images that were computed before, by kind.
+        real: the real cohort.
+        channels: image channels to use.
+        rng: generator that chooses halves and sets.
+        device: device that computes image features.
+        known: image distances computed so far, by kind.
     """
 
     drawn: Side
@@ -69,7 +69,7 @@ class CohortPair:
     known: dict[str, dict[str, Two]] = field(default_factory=dict)
 
     def distances(self, kind: str) -> dict[str, Two]:
-        """Return the distances of ``slices`` or ``lesions`` by name; all of a kind come from the same random sets."""
+        """Return the distances of ``slices`` or ``lesions`` by name; all distances of a kind use the same sets."""
         if kind not in self.known:
             ours, theirs = self.drawn.views, self.real.views
             images = (ours.whole, theirs.whole) if kind == "slices" else (ours.lesions, theirs.lesions)
@@ -87,21 +87,21 @@ def fidelity(
     seed: int = 0,
     device: Device = "cpu",
 ) -> pd.DataFrame:
-    """Compare a synthetic cohort with real cases, best of subjects that are not behind it.
+    """Compare a synthetic cohort with real cases, preferably of subjects that it was not made from.
 
     Args:
         drawn: the synthetic cohort.
-        against: real cases, at least eight with a lesion, of two subjects or more.
-        channels: image channels; all of ``drawn`` unless given.
-        seed: of the sets that distances are taken between.
-        device: where the features of images are computed.
+        against: real cases; at least eight with a lesion, of at least two subjects.
+        channels: image channels to use; all channels of ``drawn`` unless given.
+        seed: seed of the random sets that distances are computed between.
+        device: device that computes image features.
 
     Returns:
-        a row per score: ``score``, ``drawn``, ``real`` (the same between or within real cases), ``better``
-        (``lower``: towards 0; ``as real``), ``description``.
+        A row per score: ``score``, ``drawn``, ``real`` (the same value within or between real cases), ``better``
+        (``lower``: closer to 0 is better; ``as real``), ``description``.
 
     Raises:
-        CohortError: if there are too few cases to compare.
+        CohortError: if there are too few cases or subjects to compare.
     """
     channels = channels or drawn.channels
     cohorts = [cohort.having(channels).with_channels(channels).annotated() for cohort in (drawn, against)]
@@ -174,7 +174,7 @@ def _centre(case: CaseMeasures, *, axis: int) -> float:
 
 
 def _ks(drawn: Sequence[float], real: Sequence[float], rng: np.random.Generator) -> Two:
-    """Return the greatest difference of two cumulative distributions, and that between halves of the real values."""
+    """Return the Kolmogorov–Smirnov distance of drawn to real values, and that between halves of the real values."""
     shuffled = rng.permutation(np.asarray(real))
     floor = stats.ks_2samp(shuffled[::2], shuffled[1::2]).statistic
     return float(stats.ks_2samp(drawn, real).statistic), float(floor)
@@ -195,7 +195,7 @@ def _sharpness(pair: CohortPair, *, name: str) -> Two:
 
 
 def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
-    """Return the mean MS-SSIM of random pairs of images of one height."""
+    """Return the mean MS-SSIM of random pairs of images at the same height."""
     heights = len(HEIGHTS) if len(images) % len(HEIGHTS) == 0 else 1
     pairs: list[NDArray[np.intp]] = []
     while len(pairs) < PAIRS:
@@ -211,7 +211,7 @@ def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
 
 
 def _to_source(pair: CohortPair, *, measure: Callable[[FloatArray, FloatArray], float]) -> Two | None:
-    """Return a measure of cases whose source scan is at hand: how far the whole image was changed."""
+    """Return the mean of a measure between drawn cases and their source scans, if any of these are available."""
     sources = {case.case_id: case for case in pair.real.cohort}
     found = [
         measure(*_first_channels(case, sources[case.source_case], pair.channels))
@@ -272,7 +272,7 @@ COHORT_SCORES = by_name(
             f"{name}_{kind}",
             "lower",
             NOT_NEGATIVE if name == "fid" else ANY,
-            f"{name.upper()} of {kind}, by fixed random features; real: between halves of the real subjects",
+            f"{name.upper()} of {kind}, from fixed random features; real: between halves of the real subjects",
             partial(_distance, kind=kind, name=name),
         )
         for kind in ("slices", "lesions")
@@ -288,19 +288,19 @@ COHORT_SCORES = by_name(
         )
         for where in ("inside", "outside")
     ),
-    _score("lesion_contrast", "as real", ANY, "median intensity of lesions over that of their surroundings", _contrast),
+    _score("lesion_contrast", "as real", ANY, "median intensity of lesions relative to their surroundings", _contrast),
     _ks_score("lesion_contrast_ks", "lesion contrast", _contrast_ks),
-    _ks_score("lesion_volume_ks", "lesion volume of a case", partial(_lesions_ks, of_case=_volume)),
-    _ks_score("lesion_count_ks", "lesions of a case", partial(_lesions_ks, of_case=_count)),
+    _ks_score("lesion_volume_ks", "lesion volume per case", partial(_lesions_ks, of_case=_volume)),
+    _ks_score("lesion_count_ks", "the number of lesions per case", partial(_lesions_ks, of_case=_count)),
     _ks_score(
         "lesion_compactness_ks",
-        "share of its box that the largest lesion fills",
+        "the share of its bounding box that the largest lesion fills",
         partial(_lesions_ks, of_case=_compactness),
     ),
     *(
         _ks_score(
             f"lesion_centre_{axis}_ks",
-            f"place of the largest lesion along axis {axis}",
+            f"the position of the largest lesion along axis {axis}",
             partial(_centre_ks, axis=axis),
         )
         for axis in range(3)
@@ -309,7 +309,7 @@ COHORT_SCORES = by_name(
         "pairwise_ms_ssim",
         "as real",
         SHARE,
-        "mean MS-SSIM of two slices of one height: higher, less diverse",
+        "mean MS-SSIM of two slices at the same height; higher means less diverse",
         _pairwise_ms_ssim,
     ),
     _score("coherence", "as real", CORRELATION, "mean correlation of neighbouring slices", _coherence),
@@ -321,15 +321,15 @@ COHORT_SCORES = by_name(
         "psnr",
         "as real",
         ANY,
-        "peak signal to noise of drawn cases and their source scans, dB",
+        "peak signal-to-noise ratio between drawn cases and their source scans",
         partial(_to_source, measure=_psnr),
     ),
     _score(
         "ssim",
         "as real",
         CORRELATION,
-        "structural similarity of drawn cases and their source scans",
+        "structural similarity between drawn cases and their source scans",
         partial(_to_source, measure=_ssim),
     ),
 )
-"""Of a drawn cohort against a real one."""
+"""Scores of a drawn cohort against a real one."""

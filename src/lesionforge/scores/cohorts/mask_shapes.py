@@ -1,4 +1,4 @@
-"""Are drawn lesion masks like real ones that the generator never saw, and not copies of those it did see?"""
+"""Comparison of drawn lesion masks with held-out real masks, and detection of copies of training masks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ COPIES_BY_CHANCE, COPIES_TOLERATED = 0.05, 0.2
 
 
 def shape_measures(masks: LabelArray, spacing: Sequence[float]) -> pd.DataFrame:
-    """Return a row for each mask: ``volume_ml``, ``components``, and ``sphericity`` of the largest component.
+    """Return a row per mask: ``volume_ml``, ``components``, and ``sphericity`` of the largest component.
 
     Args:
-        masks: ``(n, x, y, z)``; empty ones have no sphericity.
-        spacing: millimetres along x, y and z.
+        masks: ``(n, x, y, z)``; the sphericity of an empty mask is NaN.
+        spacing: mm along x, y and z.
     """
     return pd.DataFrame([_measure(mask > 0, spacing) for mask in masks])
 
 
 def nearest_dice(masks: LabelArray, among: LabelArray) -> NDArray[np.float64]:
-    """Return, for each of ``(n, x, y, z)`` masks, its Dice with the most similar mask of ``among``."""
+    """Return the Dice of each ``(n, x, y, z)`` mask with the most similar mask of ``among``."""
     flat, others = ((part > 0).reshape(len(part), -1).astype(np.float32) for part in (masks, among))
     dice = 2 * (flat @ others.T) / np.maximum(flat.sum(1)[:, None] + others.sum(1), 1)
     return np.asarray(dice.max(1), np.float64)
@@ -35,18 +35,18 @@ def nearest_dice(masks: LabelArray, among: LabelArray) -> NDArray[np.float64]:
 def compare_masks(
     drawn: LabelArray, held_out: LabelArray, training: LabelArray, *, spacing: Sequence[float]
 ) -> pd.DataFrame:
-    """Compare drawn masks with real ones that were not trained on.
+    """Compare drawn masks with real masks that the generator was not trained on.
 
-    Beside each comparison stands the same one of the training masks, which are real: what can be expected at best.
+    The same comparison for the training masks, which are real, shows the best value to expect.
 
     Args:
-        drawn: ``(n, x, y, z)``.
-        held_out: real ones that were not trained on.
-        training: real ones that were.
-        spacing: millimetres along x, y and z.
+        drawn: drawn masks, ``(n, x, y, z)``.
+        held_out: real masks that the generator was not trained on.
+        training: real masks that it was trained on.
+        spacing: mm along x, y and z.
 
     Returns:
-        a row per score, with columns ``score``, ``drawn``, ``real``, ``better`` (lower, higher or as real).
+        A row per score with the columns ``score``, ``drawn``, ``real``, ``better`` (lower, higher or as real).
     """
     measures = {
         name: shape_measures(masks, spacing)
@@ -72,7 +72,10 @@ def compare_masks(
 
 
 def replays(scores: pd.DataFrame) -> bool:
-    """Return whether more than a fifth of the drawn masks are nearer to a training mask than 95 % of real ones are."""
+    """Return whether the drawn masks are copies of training masks.
+
+    They are if more than a fifth of them are closer to a training mask than 95 % of the held-out real masks are.
+    """
     (copies,) = scores.loc[scores["score"] == "copies", "drawn"]
     return bool(copies > COPIES_TOLERATED)
 
@@ -88,7 +91,7 @@ def _measure(lesion: BoolArray, spacing: Sequence[float]) -> dict[str, float]:
 
 
 def _sphericity(part: BoolArray, spacing: Sequence[float]) -> float:
-    """Return the surface of a ball of the same volume over that of the part: π^⅓ (6V)^⅔ / A (Wadell 1935)."""
+    """Return the surface of a ball of the same volume over the surface of the part: π^⅓ (6V)^⅔ / A (Wadell 1935)."""
     (box,) = ndimage.find_objects(part.astype(np.int8))
     padded = np.pad(part[box], 1).astype(np.float32)
     vertices, faces, _, _ = marching_cubes(padded, 0.5, spacing=tuple(spacing))

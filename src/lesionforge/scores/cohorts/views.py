@@ -1,4 +1,4 @@
-"""What is looked at in a cohort: slices, crops around lesions, intensities, sharpness."""
+"""Views of a cohort that scores compare: slices, crops around lesions, intensities and sharpness."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ SIDE, LESION_SIDE, MARGIN_MM, SAMPLED = 128, 48, 2.0, 2000
 
 @dataclass
 class Views:
-    """What is looked at in a cohort.
+    """Images and intensities of a cohort that scores compare.
 
     Attributes:
-        whole: slices at the same relative heights in every volume, so that levels of the brain are matched.
-        whole_of: subject of each.
-        lesions: crops around the lesion of every case, where it is largest.
-        lesions_of: subject of each.
-        contrast: mean intensity of each lesion as a multiple of its surroundings'.
+        whole: slices at the same relative heights of every volume, so that corresponding brain levels are compared.
+        whole_of: subject of each slice.
+        lesions: crop around the lesion of every case, in the slice where it is largest.
+        lesions_of: subject of each crop.
+        contrast: mean intensity of each lesion as a multiple of that around it, in the same slice and the first
+            channel.
         inside: intensities within lesions.
-        outside: intensities of the head beside them.
-        coherence: for each volume, the mean correlation of neighbouring slices.
-        sharpness: of each case, by :func:`~lesionforge.scores.drawn_images.sharpness.scan_sharpness`.
-        problems: the errors of cases that cannot be read.
+        outside: intensities of the head outside lesions.
+        coherence: mean correlation of neighbouring slices of each volume, in the first channel.
+        sharpness: sharpness of each case, from :func:`~lesionforge.scores.drawn_images.sharpness.scan_sharpness`.
+        problems: errors of unreadable cases.
     """
 
     whole: list[FloatArray] = field(default_factory=list)
@@ -50,7 +51,7 @@ class Views:
 
 
 def look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
-    """Return what is looked at, in the spacing and intensities of a preprocessing."""
+    """Return the views of a cohort, in the spacing and intensities of ``preprocessing``."""
     views = Views()
     for case in cohort:
         try:
@@ -91,12 +92,15 @@ def _look_at_lesion(views: Views, sample: Sample, image: FloatArray) -> None:
 
 
 def sample_intensities(sample: Sample, image: FloatArray, lesion: LabelArray) -> tuple[FloatArray, FloatArray]:
-    """Return random intensities of the first channel: within a lesion, and of the head beside all lesions.
+    """Return random intensities of the first channel, within a lesion and in the head outside all lesions.
 
     Args:
-        sample: whose lesions, all of them, are known.
-        image: ``(channel, x, y[, z])`` of the sample, relative to tissue.
+        sample: sample with all its lesions annotated.
+        image: ``(channel, x, y[, z])`` image of the sample, relative to tissue.
         lesion: ``(x, y[, z])``, the sample's label or a part of it.
+
+    Returns:
+        Intensities inside and outside, at most 2000 each.
     """
     assert sample.label is not None
     rng = generator(0, "intensities", sample.case_id)
@@ -116,7 +120,7 @@ def _planes(image: FloatArray) -> list[FloatArray]:
 
 
 def _square(plane: FloatArray, side: int) -> FloatArray:
-    """Return the middle of a slice, as large as ``side``, filled up with background."""
+    """Return the central ``side`` × ``side`` pixels of a slice, padded with background."""
     middle = [n / 2 for n in plane.shape[1:]]
     cut = Crop.around(middle, (side, side), plane.shape[1:]).cut(plane, fill=-1)
     missing = [max(0, side - n) // 2 for n in plane.shape[1:]]
@@ -124,7 +128,7 @@ def _square(plane: FloatArray, side: int) -> FloatArray:
 
 
 def _coherence(volume: FloatArray) -> float:
-    """Return the mean correlation of neighbouring slices, over the slices that show something."""
+    """Return the mean correlation of neighbouring slices, without empty slices."""
     flat = np.moveaxis(volume, -1, 0).reshape(volume.shape[-1], -1)
     flat = flat[flat.std(1) > 1e-3]
     pairs = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(flat)]

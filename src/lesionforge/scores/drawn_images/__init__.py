@@ -1,1 +1,1 @@
-"""Scores of drawn images, by which one of several generators is chosen."""
+"""Scores of drawn images, used to choose among generators."""

@@ -1,4 +1,4 @@
-"""The three scores by which one of several generators is chosen, side by side, and the rule of the choice."""
+"""Three scores of drawn images and the rule that chooses a generator by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lesionforge.scores.score import Scores, by_name
 
 RANKED = ("fcn_score", "laplacian_variance")
 Realism = Literal["realism", "called_real_50", "called_real_10"]
-"""How realism is counted: the mean probability of being real, or the share of images called real at 50 or 10 %."""
+"""Measure of realism: the mean probability of being real, or the share of images called real at 50 or 10 %."""
 COUNTED: dict[Realism, str] = {
     "realism": "the mean probability of being real",
     "called_real_50": "the share of images whose probability of being real is 50 % or more",
@@ -25,21 +25,22 @@ COUNTED: dict[Realism, str] = {
 
 
 QUALITY_SCORES: Scores = by_name(FCN_SCORE, *SHARPNESS.values(), REALISM, *CALLED_REAL.values())
-"""Of drawn images."""
+"""Scores of drawn images."""
 OF_IMAGES = [name for name, score in QUALITY_SCORES.items() if score.level == "image"]
 
 
 def rule(realism: Realism = "realism") -> str:
     """Return the rule of the choice in words.
 
-    The paper looks at the same three scores and names no rule. Its share called real at 10 % says nothing where the
-    classifier is so unsure that all pass, nor where it is so sure that none does; the mean probability does.
+    The paper reports the same three scores but no rule. Its share called real at 10 % is uninformative if the
+    classifier is so uncertain that all images pass, or so certain that none does; the mean probability is informative
+    in both cases.
     """
     return (
         f"Candidates are ranked by the FCN score, by the variance of the Laplacian and by realism, {COUNTED[realism]}. "
-        "No score counts for more than that of the real images: sharper than real is noise, easier to segment than "
-        "real is a cartoon. The least sum of ranks is recommended; of equal sums the largest realism, then the largest "
-        "FCN score."
+        "A score above that of the real images does not count for more: an image that is sharper than real is noisy, "
+        "and one that is easier to segment than real is a cartoon. The candidate with the lowest sum of ranks is "
+        "recommended; ties go to the higher realism, then to the higher FCN score."
     )
 
 
@@ -47,13 +48,13 @@ def image_scores(cohorts: Mapping[str, Cohort], task: FindsLesions, realism: pd.
     """Return the scores of every image.
 
     Args:
-        cohorts: name → drawn cases; :data:`~lesionforge.scores.drawn_images.realism.REAL` → the real ones.
-        task: finds lesions.
-        realism: what :func:`~lesionforge.scores.drawn_images.realism.judge_realism` found, if anything.
+        cohorts: name → drawn cases; :data:`~lesionforge.scores.drawn_images.realism.REAL` → the real cases.
+        task: network that finds lesions.
+        realism: table of :func:`~lesionforge.scores.drawn_images.realism.judge_realism`, if any.
 
     Returns:
-        a row per case and cohort: ``cohort, case_id, subject_id, fcn_score, laplacian_variance, spectrum_mean,
-        mean_frequency, realism``; those of the control have realism only.
+        A row per case and cohort: ``cohort, case_id, subject_id, fcn_score, laplacian_variance, spectrum_mean,
+        mean_frequency, realism``; rows of the control have realism only.
     """
     key = ["case_id", "subject_id"]
     parts = []
@@ -71,13 +72,13 @@ def image_scores(cohorts: Mapping[str, Cohort], task: FindsLesions, realism: pd.
 
 
 def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
-    """Return the means over the images of each cohort, as published, and the shares called real.
+    """Return the mean scores over the images of each cohort, as published, and the shares called real.
 
     Args:
         images: a row per case and cohort, see :func:`image_scores`.
 
     Returns:
-        a row per cohort, which is the index: ``images, fcn_score, laplacian_variance, spectrum_mean, mean_frequency,
+        A row per cohort, which is the index: ``images, fcn_score, laplacian_variance, spectrum_mean, mean_frequency,
         realism, called_real_50, called_real_10``.
     """
     groups = images.groupby("cohort", sort=False)
@@ -90,13 +91,13 @@ def summarize_images(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def recommend(summary: pd.DataFrame, realism: Realism = "realism") -> pd.DataFrame:
-    """Return the candidates of a summary with ``rank_sum`` and ``recommended``, as :func:`rule` says.
+    """Return the candidates of a summary with the columns ``rank_sum`` and ``recommended``, by the :func:`rule`.
 
-    A score that none of them has is left out.
+    A score without a value for any candidate is ignored.
 
     Args:
-        summary: of :func:`summarize_images`, with the row of the real images.
-        realism: the column that counts.
+        summary: table of :func:`summarize_images`, with the row of the real images.
+        realism: column to use as realism.
     """
     candidates = summary.drop(index=[REAL, CONTROL], errors="ignore")
     most = {name: float(summary[name].to_dict()[REAL]) for name in (*RANKED, realism)}

@@ -1,7 +1,7 @@
-"""Can a classifier tell drawn slices from real ones? The share of drawn slices that it calls real.
+"""Realism: how often a classifier that tells drawn slices from real ones calls a drawn slice real.
 
-Source: the paper of the lesion-conditional GAN, whose classifier was a GoogLeNet and whose best generator fools it most
-often; it lowered the threshold from 50 % to 10 %, so that more drawn images pass.
+Source: the paper of the lesion-conditional GAN. Its classifier was a GoogLeNet, and its best generator fools it most
+often. The paper lowered the threshold from 50 % to 10 %, so that more drawn images pass.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from lesionforge.training.model_folder import describe
 
 FEWEST_SUBJECTS = 4
 REAL, CONTROL = "real", "real against real"
-"""The real cases, judged like the drawn ones; and the same in the place of drawn ones."""
+"""Cohort names of the real cases, judged like drawn ones, and of the control: real cases in place of drawn ones."""
 
 
 def share_called_real(realism: pd.Series, threshold: float = 0.5) -> float:
-    """Return the share of cases whose probability of being real is at least ``threshold``; NaN if none was judged."""
+    """Return the share of cases whose probability of being real is at least ``threshold``; NaN without judged cases."""
     judged = realism.dropna()
     return float((judged >= threshold).mean()) if len(judged) else float("nan")
 
 
 Judged = tuple[nn.Module, Sequence[View], int]
-"""A classifier, the slices that it judges, and the side of the crops that it looks at."""
+"""A classifier, the slices to judge, and the side of the crops it takes."""
 REALISM: Score[Judged] = Score(
     name="realism",
     title="Realism",
     unit="points",
     better="higher",
     level="image",
-    description="mean probability of being real, by a classifier of real and drawn slices of other subjects",
+    description="mean probability of being real, from a classifier trained on slices of other subjects",
     function=lambda judged: probability_real(*judged),
 )
 CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
@@ -63,7 +63,7 @@ CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="share of images that this classifier calls real",
+        description="share of images with a probability of being real of at least 50 %",
         function=lambda rows: share_called_real(rows["realism"], 0.5),
         made_of=("realism",),
     ),
@@ -73,7 +73,7 @@ CALLED_REAL: Mapping[str, Score[pd.DataFrame]] = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="the same where a probability of 10 % is enough",
+        description="share of images with a probability of being real of at least 10 %",
         function=lambda rows: share_called_real(rows["realism"], 0.1),
         made_of=("realism",),
     ),
@@ -91,30 +91,31 @@ def judge_realism(
     seed: int = 0,
     device: Device = "auto",
 ) -> pd.DataFrame:
-    """Return how probably real every case looks to a classifier that was trained on other subjects.
+    """Return the probability that each case is real, from a classifier trained on other subjects.
 
-    The subjects are halved. One classifier, for all drawn cohorts together, is trained on the real slices of one half
-    and as many drawn ones; it judges the other half, and the other way round. Only slices with a lesion are looked at.
-    A drawn case belongs to the subject of its scan; where its lesion is one of the other half, it is not trained on.
+    The subjects are split into two halves. One classifier for all drawn cohorts together is trained on the real slices
+    of one half and as many drawn slices, and judges the other half; then the halves are swapped. Only slices with a
+    lesion are used. A drawn case belongs to the subject of its scan. If its mask comes from a subject of the other
+    half, the case is not used for training.
 
-    As a control the same is done with real slices in the place of drawn ones, those of half of the subjects. There is
-    nothing to find, so about half of them must be called real; how far it is from that tells how much chance there is
-    in the other shares. Every real slice takes part as a drawn one: where it was a real one, the roles are swapped.
+    As a control, the same is done with real slices in place of drawn ones, from half of the subjects. There is nothing
+    to detect, so about half of them should be called real; the deviation shows how much the other shares vary by
+    chance. Every real slice also takes the role of a drawn one: where it had the role of a real slice, its probability
+    p counts as 1 − p.
 
     Args:
         real: real or simulated cases.
         drawn: name → drawn cases.
-        out: folder for the classifiers, two and two for the control; those that are there are not trained again.
-        config: options.
-        preprocessing: of the model that drew. Slices are looked at in the spacing that a 2D model draws in, since what
-            is finer is not its own; what it cuts off each scan's intensities is cut off. Fitted on
-            ``real`` unless given.
+        out: folder for the classifiers, two and two more for the control; existing ones are not trained again.
+        config: options of the classifier.
+        preprocessing: preprocessing of the generator. Slices are judged at the spacing and with the intensity clipping
+            of a 2D generator, because it cannot draw finer detail. Fitted on ``real`` unless given.
         control: whether to train and judge the control.
-        seed: of the halves and the training.
-        device: where to train and to judge. On a CPU each case is judged on one thread, many at once.
+        seed: seed of the halves and of the training.
+        device: device for training and judging. On a CPU each case is judged on one thread, many cases in parallel.
 
     Returns:
-        a row per case that shows something to judge: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`),
+        A row per case with a slice to judge: ``cohort`` (a name of ``drawn``, :data:`REAL` or :data:`CONTROL`),
         ``case_id, subject_id`` and ``realism``, 0 to 1, the mean over a volume's slices.
 
     Raises:
@@ -158,7 +159,7 @@ def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """A case's slices, whom they show, and all of whom they know something by scan or mask."""
+    """A case's slices, its subject, and all subjects that its scan or mask comes from."""
 
     case_id: str
     subject: str
@@ -180,7 +181,7 @@ Part = dict[str, list[_Shown]]
 
 
 class _Classifiers:
-    """Trains classifiers, each in a folder of its own, and judges by them."""
+    """Trains classifiers, each in its own folder, and judges cases with them."""
 
     def __init__(
         self, real: Cohort, preprocessing: Preprocessing, config: RealismConfig, *, out: Path, seed: int, device: Device
@@ -189,11 +190,15 @@ class _Classifiers:
         self.out, self.seed, self.device = out, seed, device
 
     def judge(self, train: Part, test: Part, name: str) -> Iterator[tuple[_Shown, str, float]]:
-        """Yield each case of ``test`` with its cohort, and how probably it is real by what ``train`` teaches."""
+        """Train a classifier on ``train`` and judge the cases of ``test``.
+
+        Yields:
+            Case, name of its cohort, and its probability of being real.
+        """
         views = {group: [view for one in part for view in one.views] for group, part in train.items()}
         real, drawn = views.pop(REAL), [part for part in views.values() if part]
         if not drawn:
-            raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw more, into more scans")
+            raise CohortError(self.real.name, "half of its subjects have no drawn case", "draw cases into more scans")
         on = self.real.of_subjects({one.subject for one in train[REAL]})
         training = {"seed": self.seed, "drawn": {group: len(part) for group, part in train.items() if group != REAL}}
         info = describe("realism", self.config, self.preprocessing, on, training=training)
@@ -203,7 +208,7 @@ class _Classifiers:
 
 
 def _halves(real: Cohort, drawn: Mapping[str, Cohort], seed: int) -> list[frozenset[str]]:
-    """Return two sets of subjects, of the real cases by lesion load, of those drawn into other scans in turn."""
+    """Split the subjects in two: those of real cases by lesion load, the others alternately."""
     of_real = [frozenset(part.subjects) for _, part in kfold(real, 2, seed)]
     others = sorted({case.subject_id for part in drawn.values() for case in part} - frozenset(real.subjects))
     return [half | frozenset(others[number::2]) for number, half in enumerate(of_real)]
@@ -215,7 +220,7 @@ def _both_ways(halves: list[frozenset[str]]) -> list[tuple[frozenset[str], froze
 
 
 def _pretend(part: Sequence[_Shown], seed: int) -> Part:
-    """Return real cases of which those of every other subject, in random order, pass for drawn ones."""
+    """Return real cases in two roles: those of every other subject, in random order, stand in for drawn cases."""
     subjects = generator(seed, "control").permutation(sorted({one.subject for one in part}))
     drawn = set(subjects[::2])
     return {

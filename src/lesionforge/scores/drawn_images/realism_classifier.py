@@ -1,9 +1,9 @@
-"""The classifier of real and drawn slices: what it is shown, and its training.
+"""Classifier of real and drawn slices: its input and its training.
 
-It is to judge what was drawn, not by what program the file was written. So intensities are brought to mean 0 and
-spread 1 over the head of each slice, everything beside the head is 0, and all crops have one size, in pixels of one
-spacing. Brightness, contrast, the range of the file, air that is not quite black and the size of the picture thus say
-nothing.
+The classifier should judge the drawing and not the program that wrote the file. So each slice is normalised to mean 0
+and standard deviation 1 over the head and set to 0 outside it, and all crops have the same size in pixels at the same
+spacing. The classifier therefore cannot use brightness, contrast, the intensity range of the file, air that is not
+quite black, or the image size.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class RealismConfig(MethodConfig):
     """Options of the realism classifier.
 
     Attributes:
-        look_at: ``head``, where the whole image was drawn, or ``lesion``, where only that and its margin were.
-        side: of a crop, in pixels of the spacing that slices are looked at in.
+        look_at: ``head`` if the whole image was drawn, or ``lesion`` if only the lesion and its margin were.
+        side: side of a crop in pixels, at the spacing of the slices.
         width: factor on all widths of GoogLeNet.
-        steps: optimiser steps of each training.
-        batch_size: crops, half of them real.
-        learning_rate: of Adam.
+        steps: optimiser steps of each classifier.
+        batch_size: number of crops per batch, half of them real.
+        learning_rate: learning rate of Adam.
     """
 
     look_at: LookAt = "head"
@@ -65,15 +65,15 @@ class View:
     """A slice as the classifier sees it.
 
     Attributes:
-        image: ``(channel, x, y)``, mean 0 and spread 1 over the head, 0 beside it.
-        places: ``(x, y)`` where the middle of a crop may lie.
+        image: ``(channel, x, y)``, mean 0 and standard deviation 1 over the head, 0 outside it.
+        places: ``(x, y)`` mask of possible crop centres.
     """
 
     image: NDArray[np.float16]
     places: BoolArray
 
     def crop_at(self, centre: Sequence[float], side: int) -> FloatArray:
-        """Return the ``(channel, side, side)`` crop around a point."""
+        """Return the ``(channel, side, side)`` crop around a centre."""
         return Crop.around(centre, (side, side), self.places.shape).cut(self.image).astype(np.float32)
 
     def random_crop(self, side: int, rng: np.random.Generator) -> FloatArray:
@@ -84,7 +84,7 @@ class View:
         return np.ascontiguousarray(np.flip(crop, flips))
 
     def tiles(self, side: int) -> Iterator[FloatArray]:
-        """Yield the fewest crops, evenly spread, that cover the box around all places."""
+        """Yield evenly spaced crops that cover the bounding box of all places with as few crops as possible."""
         middles = []
         for axis in (1, 0):
             (shown,) = np.nonzero(self.places.any(axis))
@@ -96,7 +96,9 @@ class View:
 
 
 def read_views(case: Case, preprocessing: Preprocessing, look_at: LookAt) -> list[View]:
-    """Return the slices of a case that show a lesion in the spacing of ``preprocessing``; a small one may vanish there.
+    """Return the slices of a case that show a lesion at the spacing of ``preprocessing``.
+
+    A small lesion may vanish at that spacing, so the result can be empty.
 
     Raises:
         CohortError: if the case cannot be read.
@@ -118,13 +120,13 @@ def _view(image: FloatArray, head: BoolArray, places: BoolArray) -> View:
 
 
 class RealOrDrawn(Dataset[dict[str, Tensor]]):
-    """``items[draw]`` is a crop of a real slice where ``draw`` is even, else of a drawn one.
+    """Dataset of crops: ``items[draw]`` is a crop of a real slice if ``draw`` is even, else of a drawn slice.
 
     Args:
-        real: slices.
-        drawn: slices of each cohort; every cohort is as likely as any other.
-        side: of the crops.
-        seed: all randomness comes from it and the draw number.
+        real: real slices.
+        drawn: drawn slices of each cohort; all cohorts are equally likely.
+        side: side of the crops in pixels.
+        seed: seed of all randomness, together with the item number.
     """
 
     def __init__(self, real: Sequence[View], drawn: Sequence[Sequence[View]], *, side: int, seed: int) -> None:
@@ -142,12 +144,12 @@ class RealOrDrawn(Dataset[dict[str, Tensor]]):
 
 
 class RealismModule(lightning.LightningModule):
-    """Cross-entropy with Adam.
+    """Lightning module that trains the classifier with cross-entropy and Adam.
 
     Args:
-        network: ``(batch, channel, x, y)`` to ``(batch, 1)`` logits of being real.
-        learning_rate: of Adam.
-        seed: randomness of dropout comes from it and the step.
+        network: maps ``(batch, channel, x, y)`` to ``(batch, 1)`` logits of being real.
+        learning_rate: learning rate of Adam.
+        seed: seed of the dropout, which also depends on the step.
     """
 
     def __init__(self, network: nn.Module, *, learning_rate: float, seed: int) -> None:
@@ -163,21 +165,24 @@ class RealismModule(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """Adam."""
+        """Return Adam."""
         return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
 
 
 def fit_classifier(
     real: Sequence[View], drawn: Sequence[Sequence[View]], info: ModelInfo, *, out: Path, device: Device
 ) -> nn.Module:
-    """Return what was trained on equal numbers of real and drawn slices, now or before, on its device.
+    """Train a classifier on equal numbers of real and drawn slices, or load it if ``out`` holds a finished one.
 
     Args:
-        real: slices.
-        drawn: slices of each drawn cohort.
-        info: options, and in ``training`` the seed.
-        out: the model folder; a stopped run in it goes on.
-        device: where to train and to judge.
+        real: real slices.
+        drawn: drawn slices of each cohort.
+        info: options and preprocessing, and in ``training`` the seed.
+        out: the model folder; an interrupted run in it is continued.
+        device: device for training and judging.
+
+    Returns:
+        The classifier on its device, in evaluation mode.
 
     Raises:
         OutputError: if ``out`` holds a classifier of other images.
@@ -201,7 +206,7 @@ def fit_classifier(
 
 
 def probability_real(network: nn.Module, views: Sequence[View], side: int) -> float:
-    """Return how probable it is that slices are real: the mean over the crops that cover them, then over the slices."""
+    """Return the mean probability that slices are real, over the crops that cover each slice and then over slices."""
     found, device = [], device_of(network)
     with one_thread(), torch.inference_mode():
         for view in views:

@@ -1,4 +1,4 @@
-"""Does a drawn image show what its mask says? How well a segmentation network finds the lesion again."""
+"""FCN score: how well a segmentation network finds the lesion of a drawn image again."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from lesionforge.scores.score import Score
 
 
 def segmentability(task: FindsLesions, cohort: Cohort) -> pd.DataFrame:
-    """Return the FCN score of every case: the Dice of a segmentation network with the mask that the case was drawn for.
+    """Return the FCN score of every case: the Dice of a segmentation network's prediction with the mask of the case.
 
-    Two sets of images may have one score and look very different: read it with sharpness and realism. A network that
-    was trained on other subjects than the generator leaks what it knows of them into the choice of a generator.
+    Two sets of images can have the same score and look very different, so read it together with sharpness and realism.
+    If the network was trained on other subjects than the generator, knowledge about these subjects leaks into the
+    choice of a generator.
 
     Source: the paper of the lesion-conditional GAN, whose network was an FCN-8s trained on all its data.
 
     Args:
-        task: trained on real cases; computes where it lies.
-        cohort: drawn cases, or real ones, which give the network's own Dice; those without a lesion are left out.
+        task: network trained on real cases; runs on its own device.
+        cohort: drawn cases; or real cases, which give the network's own Dice. Cases without a lesion are left out.
 
     Returns:
-        a row per case: ``case_id, subject_id, fcn_score`` (0 to 1).
+        A row per case: ``case_id, subject_id, fcn_score`` (0 to 1).
 
     Raises:
-        ConfigError: if the network knows other channels or lesion classes than the cohort.
+        ConfigError: if the network has other channels or lesion classes than the cohort.
         CohortError: if a case cannot be read.
     """
     channels = task.info.preprocessing.channels
@@ -47,11 +48,11 @@ def segmentability(task: FindsLesions, cohort: Cohort) -> pd.DataFrame:
 
 
 def mask_dice(found: LabelArray, mask: LabelArray) -> float:
-    """Return the mean Dice of the lesion classes that the mask holds; the background is no class.
+    """Return the mean Dice over the lesion classes in the mask, without the background.
 
     Args:
-        found: ``(x, y[, z])`` classes.
-        mask: likewise; with a lesion.
+        found: predicted classes, ``(x, y[, z])``.
+        mask: true classes, ``(x, y[, z])``, with at least one lesion.
     """
     return float(np.mean([dice(found == value, mask == value) for value in np.unique(mask[mask > 0])]))
 
@@ -62,6 +63,6 @@ FCN_SCORE: Score[Prediction] = Score(
     unit="points",
     better="higher",
     level="image",
-    description="Dice of a segmentation network with the mask that was drawn, mean over its classes",
+    description="Dice of a segmentation network's prediction with the drawn mask, mean over its classes",
     function=lambda case: mask_dice(case.found, case.truth),
 )

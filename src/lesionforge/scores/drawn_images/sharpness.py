@@ -1,7 +1,8 @@
-"""How sharp are the slices? The variance of the Laplacian, and means of the magnitude spectrum.
+"""Sharpness of slices: the variance of the Laplacian, and two means of the magnitude spectrum.
 
-The intensities of every scan are brought to 0 … 1 between its own 0.5th and 99.5th percentile, so a linear change of
-its window changes none of the three. All of them count pixels, so compare images of one grid only.
+Each scan's intensities are scaled so that its 0.5th percentile becomes 0 and its 99.5th percentile becomes 1, so a
+linear change of intensity has no effect on the three measures. All of them depend on the pixel size, so compare only
+images on the same grid.
 """
 
 from __future__ import annotations
@@ -31,16 +32,15 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 def laplacian_variance(slices: FloatArray, head: BoolArray) -> Values:
     """Return the variance of the Laplacian within the head; higher is sharper.
 
-    Source: Pertuz et al. 2013 (LAPV); the measure that the paper of the lesion-conditional GAN chose.
-    It cannot tell detail from noise, which raises it as much; and where there are a few strong edges, such as those of
-    the skull in CT, it looks at them more than at the brain.
+    Source: Pertuz et al. 2013 (LAPV), the measure used in the paper of the lesion-conditional GAN. It cannot tell
+    detail from noise: both raise it. If there are a few strong edges, such as the skull in CT, they dominate the brain.
 
     Args:
         slices: ``(slice, x, y)`` from 0 to 1.
-        head: ``(slice, x, y)``.
+        head: ``(slice, x, y)`` mask of the head.
 
     Returns:
-        ``(slice,)``, 0 or more; NaN where there is no head.
+        ``(slice,)``, 0 or more; NaN for a slice without head.
     """
     edges = ndimage.laplace(np.asarray(slices, np.float64), mode="nearest", axes=(1, 2))
     with np.errstate(invalid="ignore"):
@@ -49,31 +49,32 @@ def laplacian_variance(slices: FloatArray, head: BoolArray) -> Values:
 
 
 def spectrum_mean(slices: FloatArray) -> Values:
-    """Return the mean magnitude of the Fourier transform, the other measure of blur that the paper names.
+    """Return the mean magnitude of the Fourier transform, the other measure of blur named in the paper.
 
-    All frequencies count alike, so it is none: by Parseval's theorem it grows with the brightness and the contrast of
-    the slice. A blurred slice of high contrast has a larger mean than a sharp one of low contrast.
+    It does not measure blur, because all frequencies have equal weight: by Parseval's theorem it grows with the
+    brightness and contrast of the slice. A blurred slice with high contrast has a larger mean than a sharp one with low
+    contrast.
 
     Args:
         slices: ``(slice, x, y)`` from 0 to 1.
 
     Returns:
-        ``(slice,)``, 0 or more; the transform is the orthonormal one, so white noise of spread σ has 0.89 σ.
+        ``(slice,)``, 0 or more. The transform is orthonormal, so white noise with standard deviation σ has 0.89 σ.
     """
     return np.asarray(_spectrum(slices)[0].mean((1, 2)))
 
 
 def mean_frequency(slices: FloatArray) -> Values:
-    """Return the mean frequency, weighted by magnitude: the spectrum with a high-pass weight, free of contrast.
+    """Return the mean frequency of the spectrum, weighted by magnitude.
 
-    It is Σ f·|F| / Σ |F| over all frequencies f but 0. So neither brightness nor contrast changes it, and blur lowers
-    it. It cannot tell detail from noise, either.
+    It is Σ f·|F| / Σ |F| over all frequencies f except 0. Brightness and contrast do not change it, and blur lowers it.
+    It cannot tell detail from noise either.
 
     Args:
         slices: ``(slice, x, y)``.
 
     Returns:
-        ``(slice,)`` cycles per pixel, 0 to 0.71; white noise has 0.38, a slice of one intensity NaN.
+        ``(slice,)`` cycles per pixel, 0 to 0.71; 0.38 for white noise, NaN for a constant slice.
     """
     magnitude, frequency = _spectrum(slices)
     magnitude = np.where(frequency > 0, magnitude, 0)
@@ -84,11 +85,11 @@ def mean_frequency(slices: FloatArray) -> Values:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """The slices of a scan that are looked at.
+    """The slices of a scan whose sharpness is measured.
 
     Attributes:
-        channels: of each the ``(slice, x, y)`` from 0 to 1.
-        head: ``(slice, x, y)``.
+        channels: ``(slice, x, y)`` array of each channel, from 0 to 1.
+        head: ``(slice, x, y)`` mask of the head.
     """
 
     channels: list[FloatArray]
@@ -96,7 +97,10 @@ class Shown:
 
     @classmethod
     def of(cls, scan: Scan) -> Shown:
-        """Return the slice of a 2D scan; of a volume those that show a lesion, or all of the head where none does."""
+        """Return the slices of a scan that show a lesion; if there are none, all slices that show the head.
+
+        A 2D scan is one slice.
+        """
         axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine))) if scan.spatial_dims == 3 else None
         head = _cut(foreground(scan.image[0]), axis)
         shown = head.any((1, 2))
@@ -118,7 +122,7 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="as real",
         level="image",
         range=(0, math.inf),
-        description="sharpness within the head, intensities from 0 to 1; noise raises it, too",
+        description="sharpness within the head, intensities from 0 to 1; noise raises it too",
         function=lambda shown: _mean([laplacian_variance(slices, shown.head) for slices in shown.channels]),
     ),
     Score(
@@ -128,7 +132,7 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="neither",
         level="image",
         range=(0, math.inf),
-        description="follows brightness and contrast, so it is no measure of blur",
+        description="depends on brightness and contrast, so it does not measure blur",
         function=lambda shown: _mean([spectrum_mean(slices) for slices in shown.channels]),
     ),
     Score(
@@ -138,22 +142,22 @@ SHARPNESS: Mapping[str, Score[Shown]] = by_name(
         better="as real",
         level="image",
         range=(0, 0.71),
-        description="of the spectrum, weighted by magnitude: sharpness, or noise, whatever the contrast",
+        description="mean frequency of the spectrum, weighted by magnitude; blur lowers it, noise raises it",
         function=lambda shown: _mean([mean_frequency(slices) for slices in shown.channels]),
     ),
 )
-"""How sharp the slices of a scan are. A new measure is a function of :class:`Shown` and a line here."""
+"""Sharpness scores of a scan. To add a measure, write a function of :class:`Shown` and add a line here."""
 
 
 def cohort_sharpness(cohort: Cohort, *, channels: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """Measure every case of a cohort.
+    """Return the sharpness of every case of a cohort.
 
     Args:
-        cohort: slices, or volumes, which are looked at slice by slice.
-        channels: what to look at, in the mean; all unless given.
+        cohort: 2D slices, or volumes, which are measured slice by slice.
+        channels: channels to average over; all unless given.
 
     Returns:
-        a row per case: ``case_id, subject_id, laplacian_variance, spectrum_mean, mean_frequency``.
+        A row per case: ``case_id, subject_id, laplacian_variance, spectrum_mean, mean_frequency``.
 
     Raises:
         CohortError: if a case cannot be read.
@@ -167,7 +171,7 @@ def cohort_sharpness(cohort: Cohort, *, channels: tuple[str, ...] | None = None)
 
 
 def scan_sharpness(scan: Scan) -> dict[str, float]:
-    """Return every measure of a scan, in the mean over its channels and the slices to look at."""
+    """Return every sharpness score of a scan, averaged over its channels and slices."""
     shown = Shown.of(scan)
     return {name: score(shown) for name, score in SHARPNESS.items()}
 

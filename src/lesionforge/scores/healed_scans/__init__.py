@@ -1,1 +1,1 @@
-"""Scores of scans whose lesions were removed."""
+"""Scores of healed scans, whose lesions were removed."""

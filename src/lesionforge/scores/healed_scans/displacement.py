@@ -1,7 +1,9 @@
-"""Does a reconstruction draw the lesion where it was? A healed slice alone does not tell (the one-to-many problem).
+"""Displacement: whether a reconstruction draws the lesion in its original place.
 
-Source: Xia, Chartsias & Tsaftaris (2019), figure 2: CycleGAN, asked for the scan that a healed slice was made from,
-draws a lesion in another place.
+The healed slice alone does not contain this information (the one-to-many problem).
+
+Source: Xia, Chartsias & Tsaftaris (2019), figure 2: a CycleGAN that reconstructs a scan from the healed slice draws the
+lesion in another place.
 """
 
 from __future__ import annotations
@@ -21,22 +23,22 @@ def drawn_lesion(reconstruction: FloatArray, healed: FloatArray) -> BoolArray:
     """Return where a reconstruction differs from the healed image by at least half of the largest difference.
 
     Args:
-        reconstruction: ``(channel, x, y[, z])`` from 0 to 1; differences are means over channels.
-        healed: likewise.
+        reconstruction: ``(channel, x, y[, z])`` from 0 to 1; differences are averaged over channels.
+        healed: ``(channel, x, y[, z])`` from 0 to 1.
 
     Returns:
-        ``(x, y[, z])``; empty where nothing, smoothed by one voxel, differs by 0.05.
+        ``(x, y[, z])`` mask; empty if no difference, smoothed by a Gaussian of one voxel, reaches 0.05.
     """
     change = ndimage.gaussian_filter(np.abs(reconstruction - healed).mean(0), SMOOTHING)
     return np.asarray(change >= max(LEAST_CHANGE, change.max() / 2))
 
 
 def displacement(true: BoolArray, drawn: BoolArray, spacing: Sequence[float]) -> float:
-    """Return the distance in mm between the centroids of two lesions ``(x, y[, z])``; NaN if one of them is empty.
+    """Return the distance in mm between the centroids of two lesion masks; NaN if either is empty.
 
     Args:
-        true: where the lesion is.
-        drawn: where the reconstruction has it.
+        true: ``(x, y[, z])`` mask of the true lesion.
+        drawn: ``(x, y[, z])`` mask of the lesion in the reconstruction.
         spacing: mm along each axis.
     """
     if not true.any() or not drawn.any():

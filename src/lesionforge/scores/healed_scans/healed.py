@@ -1,4 +1,4 @@
-"""Scores of scans whose lesions were removed: is it the same subject, is the lesion gone, what else changed."""
+"""Scoring of healed scans: identity of the subject, removal of the lesion, and other changes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES, f_pre_d
 from lesionforge.scores.healed_scans.healthiness import Segmentor
 
 Healed = Cohort | Mapping[str, FloatArray]
-"""A cohort made from the originals, or case id → ``(channel, x, y[, z])`` on the original's grid and in its units."""
+"""A cohort made from the originals, or case_id → ``(channel, x, y[, z])`` image on the original's grid and in its
+units."""
 
 UNTOUCHED, BLANK = "untouched", "blank"
 REFERENCES = (UNTOUCHED, BLANK)
-"""What every method stands between: the input itself, and an image of nothing but background."""
+"""Methods for reference that are always scored: the input itself, and an image of background only."""
 
 _COLUMNS = ("method", "seed", "case_id", "subject_id", "slices", *HEALED_SCORES, "found", "true", "drawn", "f_pre_dice")
 
@@ -42,26 +43,27 @@ def score_healed(
     f_pre_subjects: Collection[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Score healed scans case by case; slices count equally within a case.
+    """Score healed scans case by case; all slices of a case have equal weight.
 
     Args:
-        originals: real scans whose lesions are known; others are left out.
-        methods: name → what it made of every case.
-        f_pre: finds lesions, see :func:`~lesionforge.scores.healed_scans.healthiness.segmentor`; trained on other
-            subjects.
-        reconstructions: name → the scans with their lesions drawn again, of the methods that can.
-        maps: name → the scans labelled with the lesions that the method found, of the methods that say.
-        locate: how the lesion in a reconstruction is found: where it differs from the healed image, or by ``f_pre``.
-        channels: image channels; all unless given. Identity and change are means over them.
-        intensity: the originals' intensities that become 0 and 1; 0 and each scan's 99.5th percentile unless given.
-        fraction: of the head's height that is looked at; the slices above and below are left out.
-        f_pre_subjects: whom ``f_pre`` was trained on.
-        seed: that the methods were trained with; tables of several seeds may be put together.
+        originals: real scans with annotated lesions; other scans are left out.
+        methods: name → healed scans of all cases.
+        f_pre: finds lesions, see :func:`~lesionforge.scores.healed_scans.healthiness.segmentor`; it must be trained on
+            other subjects.
+        reconstructions: name → scans with the lesions drawn again, for methods that can do this.
+        maps: name → scans labelled with the lesions that the method found, for methods that output them.
+        locate: how to find the lesion in a reconstruction: by its difference from the healed image, or by ``f_pre``.
+        channels: image channels; all unless given. Identity and change are averaged over them.
+        intensity: the originals' intensities that map to 0 and 1; 0 and each scan's 99.5th percentile unless given.
+        fraction: central fraction of the head's height to score; slices above and below are left out.
+        f_pre_subjects: subjects that ``f_pre`` was trained on.
+        seed: training seed of the methods; tables of several seeds can be concatenated.
 
     Returns:
-        a row per method (:data:`REFERENCES` included) and case: ``method, seed, case_id, subject_id``, ``slices`` that
-        show a lesion, the scores of ``HEALED_SCORES``, ``found`` and ``true`` voxels in those slices, ``drawn``,
-        the share of them whose reconstruction draws anything, and ``f_pre_dice`` of f_pre on the original.
+        A row per method (:data:`REFERENCES` included) and case: ``method, seed, case_id, subject_id``, ``slices``
+        (number of slices with a lesion), the scores of ``HEALED_SCORES``, ``found`` and ``true`` (lesion voxels in
+        those slices), ``drawn`` (share of those slices with a lesion drawn in the reconstruction), and ``f_pre_dice``
+        (Dice of f_pre on the original).
 
     Raises:
         CohortError: if no case shows a lesion, a method lacks a case, or an image is not on its original's grid.
@@ -95,7 +97,7 @@ def score_healed(
 
 
 def _scored(case: HealedCase, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return every score, of sets that of the case alone, and what they are made of."""
+    """Return every score of the case and the columns that they are made of; scores of a set use this case alone."""
     found, true = case.counts
     row = {"found": found, "true": true, "drawn": mean_of_known([~np.isnan(case.displacements)])}
     alone = pd.DataFrame([{**facts, **row}])
@@ -110,10 +112,10 @@ def _images(scan: Scan, methods: Mapping[str, Healed]) -> Iterator[tuple[str, Fl
 
 
 def _image_of(healed: Healed, scan: Scan, name: str) -> FloatArray:
-    """Return what a method made of a scan.
+    """Return the image that a method made from a scan.
 
     Raises:
-        CohortError: if it lacks the case, or the image is not on the grid of the original.
+        CohortError: if the method lacks the case, or its image is not on the grid of the original.
     """
     case_id = scan.case.case_id
     made = of_source(healed) if isinstance(healed, Cohort) else healed
@@ -131,7 +133,7 @@ def _image_of(healed: Healed, scan: Scan, name: str) -> FloatArray:
 
 
 def of_source(made: Cohort) -> dict[str, Case]:
-    """Return the cases by the id of the case that each was made from."""
+    """Return the cases by the case_id of their source case."""
     return {case.source_case or case.case_id: case for case in made}
 
 

@@ -1,4 +1,4 @@
-"""A healed scan beside its original, cut into slices: what scores of healed scans are computed from."""
+"""A healed scan and its original, cut into slices, from which scores of healed scans are computed."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """A scan cut into the slices that are scored.
+    """Original scan cut into slices, with the slices that are scored.
 
     Attributes:
-        scan: the original.
-        axis: the slices lie along it; ``None`` for a scan that is one.
-        used: ``(slice,)`` which are looked at.
-        masks: ``(slice, x, y)`` the true lesions.
-        head: ``(slice, x, y)``.
-        limits: for each channel the intensities of the original that become 0 and 1.
+        scan: the original scan.
+        axis: axis perpendicular to the slices; ``None`` for a 2D scan.
+        used: ``(slice,)`` mask of the slices that are scored.
+        masks: ``(slice, x, y)`` true lesions.
+        head: ``(slice, x, y)`` mask of the head.
+        limits: intensities of the original that map to 0 and 1, for each channel.
     """
 
     scan: Scan
@@ -44,7 +44,7 @@ class Slices:
 
     @classmethod
     def of(cls, scan: Scan, intensity: Intensity, fraction: float) -> Self:
-        """Cut a scan; of a volume the slices within the middle ``fraction`` of the head are looked at."""
+        """Cut a scan into slices; those within the central ``fraction`` of the head's height are scored."""
         axis, used = None, np.ones(1, bool)
         if scan.spatial_dims == 3:
             axis = slice_axis(scan.slicing_spacing, "".join(aff2axcodes(scan.affine)))
@@ -62,40 +62,40 @@ class Slices:
 
     @property
     def pathological(self) -> BoolArray:
-        """``(slice,)`` which of them show a lesion."""
+        """``(slice,)`` mask of the scored slices that show a lesion."""
         return self.used & self.masks.any((1, 2))
 
     @property
     def lesion_free(self) -> BoolArray:
-        """``(slice,)`` which of them show the head and no lesion."""
+        """``(slice,)`` mask of the scored slices that show the head and no lesion."""
         return self.used & ~self.masks.any((1, 2)) & self.head.any((1, 2))
 
     @property
     def spacing(self) -> list[float]:
-        """Millimetres within a slice."""
+        """Voxel spacing within a slice in mm."""
         return [mm for axis, mm in enumerate(self.scan.spacing) if axis != self.axis]
 
     def cut(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return ``(x, y[, z])`` as ``(slice, x, y)``."""
+        """Return an ``(x, y[, z])`` array as ``(slice, x, y)``."""
         return _cut(array, self.axis)
 
     def scaled(self, image: FloatArray) -> FloatArray:
-        """Return an image of the scan's units as ``(channel, slice, x, y)`` on the original's scale from 0 to 1."""
+        """Return an image in the scan's units as ``(channel, slice, x, y)``, scaled to 0–1 by the original's limits."""
         pairs = zip(image, self.limits, strict=True)
         return np.stack([self.cut(to_model(channel, limits, (0.0, 1.0))) for channel, limits in pairs])
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealedCase:
-    """What a method made of a scan.
+    """Output of a method for one scan.
 
     Attributes:
-        slices: of the original.
-        image: ``(channel, x, y[, z])`` the healed scan.
-        found: ``(x, y[, z])`` the lesion that f_pre finds in it.
-        again: ``(channel, x, y[, z])`` with the lesion drawn again, of methods that can.
-        found_again: ``(x, y[, z])`` the lesion that f_pre finds there, where it is to say where that is.
-        own_map: ``(x, y[, z])`` the lesion that the method itself finds, of methods that say.
+        slices: slices of the original.
+        image: ``(channel, x, y[, z])`` healed scan.
+        found: ``(x, y[, z])`` lesion that f_pre finds in the healed scan.
+        again: ``(channel, x, y[, z])`` reconstruction with the lesion drawn again, if the method makes one.
+        found_again: ``(x, y[, z])`` lesion that f_pre finds in the reconstruction, if f_pre is used to locate it.
+        own_map: ``(x, y[, z])`` lesion that the method itself finds, if it outputs one.
     """
 
     slices: Slices
@@ -107,33 +107,36 @@ class HealedCase:
 
     @cached_property
     def pairs(self) -> list[tuple[FloatArray, FloatArray]]:
-        """The healed and the original ``(slice, x, y)`` of each channel, from 0 to 1."""
+        """Healed and original ``(slice, x, y)`` images of each channel, from 0 to 1."""
         slices = self.slices
         return list(zip(slices.scaled(self.image), slices.scaled(slices.scan.image), strict=True))
 
     @cached_property
     def identity(self) -> list[Identity]:
-        """Of the slices with a lesion, for each channel."""
+        """Identity scores of the slices with a lesion, for each channel."""
         sick, masks, head = self.slices.pathological, self.slices.masks, self.slices.head
         if not sick.any():
             return []
         return [identity(new[sick], old[sick], masks[sick], head=head[sick]) for new, old in self.pairs]
 
     def changes(self, where: BoolArray) -> list[Values]:
-        """Return the change of some slices in the head beside the lesion, for each channel."""
+        """Return the change in the head outside the lesion for the slices ``where``, for each channel."""
         beside = (self.slices.head & ~self.slices.masks)[where]
         return [change_outside(new[where], old[where], beside) for new, old in self.pairs]
 
     @cached_property
     def counts(self) -> tuple[int, int]:
-        """Lesion voxels that f_pre finds, and true ones, in the slices that show a lesion."""
+        """Numbers of lesion voxels that f_pre finds and of true lesion voxels, in the slices with a lesion."""
         lesions = (positive(self.found), true_lesion(self.slices.scan))
         found, true = (int(self.slices.cut(lesion)[self.slices.pathological].sum()) for lesion in lesions)
         return found, true
 
     @cached_property
     def displacements(self) -> Values:
-        """``(slice,)`` mm from the true lesion to the one drawn again; NaN where none is, empty without a drawing."""
+        """``(slice,)`` distances in mm from the true lesion to the one drawn again.
+
+        NaN for a slice without a drawn lesion; empty without a reconstruction.
+        """
         if self.again is None:
             return np.array([])
         sick, masks, spacing = self.slices.pathological, self.slices.masks, self.slices.spacing
@@ -149,7 +152,7 @@ class HealedCase:
 
 
 def true_lesion(scan: Scan) -> BoolArray:
-    """Return ``(x, y[, z])`` of a scan whose lesions are known."""
+    """Return the ``(x, y[, z])`` lesion mask of an annotated scan."""
     assert scan.label is not None
     return np.asarray(scan.label > 0)
 

@@ -1,4 +1,4 @@
-"""The scores of healed scans. A new one is a function of a :class:`HealedCase` and a line in the dictionary."""
+"""Scores of healed scans. To add one, write a function of a :class:`HealedCase` and add a line to the dictionary."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lesionforge.scores.statistics.intervals import Interval, ratio_interval
 
 
 def f_pre_dice(found: NDArray[np.generic], scan: Scan) -> float:
-    """Return the Dice of a lesion that was found with the true one, 0 to 1; NaN without a true one."""
+    """Return the Dice of a predicted lesion with the true one, 0 to 1; NaN without a true lesion."""
     lesion = true_lesion(scan)
     return dice(positive(found), lesion) if lesion.any() else math.nan
 
 
 def mean_of_known(values: Sequence[Values]) -> float:
-    """Return the mean over channels and slices without NaN; NaN of nothing."""
+    """Return the mean over channels and slices, ignoring NaN; NaN if there are no values."""
     flat = np.concatenate(values) if values else np.array([])
     known = flat[~np.isnan(flat)]
     return float(known.mean()) if known.size else math.nan
@@ -46,7 +46,7 @@ def _healthiness_interval(rows: pd.DataFrame) -> Interval:
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of voxels found and true per (subject_id, seed) with a lesion, summed over cases."""
+    """Return the found and true voxels per (subject_id, seed), summed over cases, where there are true ones."""
     counts = rows.groupby(["subject_id", "seed"])[["found", "true"]].sum()
     return counts[counts["true"] > 0]
 
@@ -58,7 +58,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="MS-SSIM of 3 scales over windows that show the head and nothing of the lesion",
+        description="MS-SSIM with 3 scales over windows that show the head and no part of the lesion",
         function=lambda case: mean_of_known([channel.beside for channel in case.identity]),
     ),
     Score(
@@ -67,7 +67,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="masked MS-SSIM of 5 scales, as published; rises with the size of the lesion",
+        description="masked MS-SSIM with 5 scales, as published; rises with the size of the lesion",
         function=lambda case: mean_of_known([channel.masked for channel in case.identity]),
     ),
     Score(
@@ -76,7 +76,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="masked MS-SSIM of 4 scales",
+        description="masked MS-SSIM with 4 scales",
         function=lambda case: mean_of_known([channel.masked_4 for channel in case.identity]),
     ),
     Score(
@@ -86,7 +86,7 @@ HEALED_SCORES: Scores = by_name(
         better="higher",
         level="set",
         range=(-math.inf, 1),
-        description="1 − lesion that a segmentation network still finds / true lesion",
+        description="1 − lesion voxels that a segmentation network still finds / true lesion voxels",
         function=_healthiness,
         made_of=("seed", "found", "true"),
         interval=_healthiness_interval,
@@ -97,7 +97,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="lower",
         level="case",
-        description="mean absolute difference in the head beside the lesion, of the range of intensities",
+        description="mean absolute difference in the head outside the lesion, share of the intensity range",
         function=lambda case: mean_of_known(case.changes(case.slices.pathological)),
     ),
     Score(
@@ -106,7 +106,7 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="lower",
         level="case",
-        description="the same in slices that show no lesion",
+        description="mean absolute difference in the head in lesion-free slices, share of the intensity range",
         function=lambda case: mean_of_known(case.changes(case.slices.lesion_free)),
     ),
     Score(
@@ -116,7 +116,7 @@ HEALED_SCORES: Scores = by_name(
         better="lower",
         level="case",
         range=(0, math.inf),
-        description="between the true lesion and the one that the reconstruction draws, in the slice",
+        description="distance between the true lesion and the one that the reconstruction draws, within a slice",
         function=lambda case: mean_of_known([case.displacements]),
     ),
     Score(
@@ -125,8 +125,8 @@ HEALED_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="overlap of the lesion that the method itself finds with the true one, per case",
+        description="Dice of the lesion that the method itself finds with the true one, per case",
         function=_map_dice,
     ),
 )
-"""Of scans whose lesions were removed, see :mod:`lesionforge.scores.healed_scans.healed`."""
+"""Scores of healed scans, see :mod:`lesionforge.scores.healed_scans.healed`."""

@@ -1,4 +1,4 @@
-"""What the scores of healed scans say about each method: mean, spread, interval, and a test against the baselines."""
+"""Summary of the scores of healed scans per method: mean, spread, interval, and a test against the baselines."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ SIGNIFICANT = 0.05
 
 
 def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -> pd.DataFrame:
-    """Summarize the scores of healed scans, of one seed or of several put together.
+    """Summarize the scores of healed scans, from one training seed or several.
 
-    See :func:`~lesionforge.scores.healed_scans.healed.score_healed` for the table.
+    See :func:`~lesionforge.scores.healed_scans.healed.score_healed` for the input table.
 
-    The subject is the unit of means, intervals and tests. Healthiness is the ratio of the mean numbers of voxels, over
-    all subjects; its test compares the subjects' own values.
+    Means, intervals and tests use the subject as the unit. Healthiness is the ratio of the mean numbers of voxels over
+    all subjects; its test compares the values of single subjects.
 
     Args:
         scores: a row per method, seed and case.
-        baselines: the methods of which, score by score, the better one is what the others are tested against.
+        baselines: methods to compare with; for each score, all other methods are tested against the better one.
 
     Returns:
-        a row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
+        A row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
         ``seed_low, seed_high`` (smallest and largest mean of one seed), ``baseline`` (the better one), ``difference,
-        diff_low, diff_high, p, p_holm``, ``star`` (better than the baseline, p after Holm's correction below
-        0.05), ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if that is below 0.6.
+        diff_low, diff_high, p, p_holm``, ``star`` (better than the baseline with p < 0.05 after Holm's correction),
+        ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if ``f_pre_dice`` is below
+        0.6.
 
     Raises:
         ConfigError: if a baseline is not among the methods.
@@ -42,7 +43,7 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
     methods = list(dict.fromkeys(scores["method"]))
     for name in baselines:
         if name not in methods or name in REFERENCES:
-            raise ConfigError(name, "is no method that was scored", choose_from(methods))
+            raise ConfigError(name, "is not a method that was scored", choose_from(methods))
     results = scores.rename(columns={"method": "arm"}).assign(train_size=1.0)
     parts = []
     for name, score in HEALED_SCORES.items():
@@ -70,7 +71,7 @@ def _mean(of_seed: pd.DataFrame, score: Score[Any]) -> float:
 
 
 def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baselines: Collection[str]) -> pd.DataFrame:
-    """Return the rows of a score with the test of each method against the better baseline."""
+    """Return the rows of a score with a test of each method against the better baseline."""
     columns = ["difference", "diff_low", "diff_high", "p", "p_holm"]
     candidates = part[part["method"].isin(baselines)]
     if candidates.empty:

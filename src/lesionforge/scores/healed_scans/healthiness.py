@@ -1,9 +1,9 @@
-"""Is the lesion gone? How much of it a segmentation network still finds in healed scans.
+"""Healthiness: how much of the lesion a segmentation network still finds in healed scans.
 
-Source: Xia, Chartsias & Tsaftaris (2019): h = 1 − E[N(f_pre(x̃_h))] / E[N(m_p)], where f_pre is a segmentation network
-trained apart and N counts voxels of at least 0.5 (the paper names no threshold). The ratio is of means over the whole
-test set. It says nothing without three others: f_pre's own Dice on held-out lesions, h of the untouched input (about 0
-if f_pre finds the lesions) and h of a blank image (1).
+Source: Xia, Chartsias & Tsaftaris (2019): h = 1 − E[N(f_pre(x̃_h))] / E[N(m_p)], where f_pre is a separately trained
+segmentation network and N counts voxels of at least 0.5 (the paper names no threshold). It is the ratio of means over
+the whole test set. It is meaningful only together with three other values: f_pre's own Dice on held-out lesions, h of
+the untouched input (about 0 if f_pre finds the lesions) and h of a blank image (1).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from lesionforge.errors import ConfigError
 from lesionforge.scores.finds_lesions import FindsLesions
 
 LEAST_F_PRE_DICE = 0.6
-"""Of f_pre; below it, what f_pre does not find need not be gone, and h is invalid."""
+"""Minimum Dice of f_pre. Below it, a lesion that f_pre does not find may still be there, and h is invalid."""
 THRESHOLD = 0.5
 
 Counts = Sequence[float] | NDArray[Any] | float
 
 Segmentor = Callable[[Scan, FloatArray], NDArray[Any]]
-"""From a scan and an image ``(channel, x, y[, z])`` on its grid and in its units to the ``(x, y[, z])`` lesion in that
-image, as classes or probabilities."""
+"""Function of a scan and an image ``(channel, x, y[, z])`` on its grid and in its units. It returns the ``(x, y[, z])``
+lesion in that image, as classes or probabilities."""
 
 
 def segmentor(task: FindsLesions) -> Segmentor:
-    """Return f_pre from a trained task; it sees every image on the scale of intensities of the original scan.
+    """Return f_pre from a trained task; it scales every image by the intensities of the original scan.
 
-    The segmentor raises ``ConfigError`` for scans with other channels than the task's.
+    The returned function raises ``ConfigError`` for scans with other channels than the task's.
     """
 
     def find(scan: Scan, image: FloatArray) -> LabelArray:
@@ -46,12 +46,12 @@ def segmentor(task: FindsLesions) -> Segmentor:
 
 
 def positive(found: NDArray[Any]) -> BoolArray:
-    """Return the voxels that count as lesion: classes above 0, probabilities of at least 0.5."""
+    """Return the lesion voxels: classes above 0, or probabilities of at least 0.5."""
     return np.asarray(found >= THRESHOLD)
 
 
 def healthiness(found: Counts, true: Counts) -> float:
-    """Return 1 − mean(found) / mean(true): 1 where nothing is found any more, negative where more is found than was.
+    """Return 1 − mean(found) / mean(true): 1 if no lesion is found, negative if more is found than the true lesion.
 
     Args:
         found: number of lesion voxels that f_pre finds in each healed slice or volume.
@@ -67,5 +67,5 @@ def healthiness(found: Counts, true: Counts) -> float:
 
 
 def is_valid(f_pre_dice: float) -> bool:
-    """Return whether f_pre finds real lesions well enough for healthiness to mean anything."""
+    """Return whether f_pre finds real lesions well enough for healthiness to be meaningful."""
     return f_pre_dice >= LEAST_F_PRE_DICE

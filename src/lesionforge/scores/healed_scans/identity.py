@@ -1,8 +1,8 @@
-"""Is it still the same subject? How like the original a healed slice is where there was no lesion.
+"""Identity: how similar a healed slice is to the original outside the lesion.
 
 Source: Xia, Chartsias & Tsaftaris (2019): identity is MS-SSIM((1 − m_p) ⊙ x̃_h, (1 − m_p) ⊙ x_p) with a window of 11.
-The zeros that the mask leaves in both images agree perfectly, so that score rises with the size of the lesion;
-:attr:`Identity.beside` therefore looks at windows without a voxel of the mask only, and is read first.
+The mask sets both images to 0, where they agree perfectly, so this score rises with the size of the lesion. Therefore
+:attr:`Identity.beside` uses only windows without a voxel of the mask; it should be read first.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SIZE_RULE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """How like the original healed slices are, each ``(slices,)`` and at most 1, which means equal.
+    """Similarity of healed and original slices, each ``(slice,)`` and at most 1, which means equal.
 
     Attributes:
-        beside: MS-SSIM over the windows that hold no voxel of the mask; NaN where a scale has none.
-        masked: masked MS-SSIM of 5 scales, as published.
-        masked_4: the same of 4 scales, for which slices from 99 pixels on need no padding.
+        beside: MS-SSIM over the windows without a voxel of the mask; NaN if a scale has no such window.
+        masked: masked MS-SSIM with 5 scales, as published.
+        masked_4: masked MS-SSIM with 4 scales, which needs no padding for slices of at least 99 pixels.
     """
 
     beside: Values
@@ -54,9 +54,10 @@ def identity(healed: FloatArray, original: FloatArray, masks: BoolArray, *, head
 
     Args:
         healed: ``(slice, x, y)`` from 0 to 1.
-        original: likewise.
-        masks: ``(slice, x, y)`` the true lesions.
-        head: ``(slice, x, y)``; :attr:`Identity.beside` leaves out windows that show nothing of it. All, unless given.
+        original: ``(slice, x, y)`` from 0 to 1.
+        masks: ``(slice, x, y)`` true lesions.
+        head: ``(slice, x, y)`` mask of the head; :attr:`Identity.beside` ignores windows outside it. All windows are
+            used unless given.
 
     Raises:
         ConfigError: if the arrays differ in size, or a slice is smaller than the window.
@@ -72,13 +73,12 @@ def identity(healed: FloatArray, original: FloatArray, masks: BoolArray, *, head
 def ms_ssim(first: FloatArray, second: FloatArray, *, scales: int = 5) -> Values:
     """Return the multi-scale structural similarity of each pair of slices (Wang et al. 2003).
 
-    The maps are MONAI's, for many slices at once: given as channels they are convolved several times as fast as one by
-    one.
+    The similarity maps are MONAI's. Slices are passed to it as channels, which is several times as fast as one by one.
 
     Args:
-        first: ``(slice, x, y)`` from 0 to 1; made larger as :data:`SIZE_RULE` says.
-        second: likewise.
-        scales: how many of the five.
+        first: ``(slice, x, y)`` from 0 to 1; padded as :data:`SIZE_RULE` says.
+        second: ``(slice, x, y)`` from 0 to 1; padded likewise.
+        scales: number of scales, at most five.
 
     Returns:
         ``(slice,)``, 0 to 1.
@@ -102,19 +102,21 @@ def ms_ssim_beside(
     head: BoolArray | None = None,
     scales: int = LOCAL_SCALES,
 ) -> Values:
-    """Return MS-SSIM over the windows that hold no voxel of a mask.
+    """Return the MS-SSIM over the windows without a voxel of a mask.
 
-    At five scales a window is 176 pixels wide and nearly always holds some of the lesion, so there are three.
+    With five scales a window is 176 pixels wide and nearly always contains a part of the lesion, so the default is
+    three.
 
     Args:
-        first: ``(slice, x, y)`` from 0 to 1; made larger by reflection where no coarsest window would fit.
-        second: likewise.
+        first: ``(slice, x, y)`` from 0 to 1; padded by reflection if it is smaller than the coarsest window.
+        second: ``(slice, x, y)`` from 0 to 1; padded likewise.
         masks: ``(slice, x, y)``.
-        head: ``(slice, x, y)``; windows that show nothing of it are left out, since air is easy. All, unless given.
-        scales: how many of the five; the same for all slices, so that their values can be compared.
+        head: ``(slice, x, y)`` mask of the head; windows outside it are ignored, because air is easy to match. All
+            windows are used unless given.
+        scales: number of scales, at most five; the same for all slices, so that their values are comparable.
 
     Returns:
-        ``(slice,)``, 0 to 1; NaN where every window of a scale holds some of the mask.
+        ``(slice,)``, 0 to 1; NaN if every window of a scale contains a part of the mask.
 
     Raises:
         ConfigError: if the arrays differ in size, or a slice is smaller than the window.
@@ -134,15 +136,15 @@ def ms_ssim_beside(
 
 
 def change_outside(healed: FloatArray, original: FloatArray, outside: BoolArray) -> Values:
-    """Return the mean absolute difference of each slice outside the lesion, as a share of the range of intensities.
+    """Return the mean absolute difference of each slice outside the lesion, as a share of the intensity range.
 
     Args:
         healed: ``(slice, x, y)`` from 0 to 1.
-        original: likewise.
-        outside: ``(slice, x, y)`` what is looked at, such as the head without the lesion.
+        original: ``(slice, x, y)`` from 0 to 1.
+        outside: ``(slice, x, y)`` mask of the voxels to compare, such as the head without the lesion.
 
     Returns:
-        ``(slice,)``, 0 to 1; NaN where there is nothing to look at.
+        ``(slice,)``, 0 to 1; NaN if the mask of a slice is empty.
 
     Raises:
         ConfigError: if the arrays differ in size.
@@ -153,7 +155,7 @@ def change_outside(healed: FloatArray, original: FloatArray, outside: BoolArray)
 
 
 def _maps(first: FloatArray, second: FloatArray, scales: int) -> Iterator[tuple[Values, Values]]:
-    """Yield at each scale the local similarities and contrast terms of all slices, ``(slice, x, y)``."""
+    """Yield the ``(slice, x, y)`` similarity and contrast maps of all slices at each scale."""
     images = [torch.from_numpy(np.ascontiguousarray(image, np.float32)) for image in (first, second)]
     for scale in range(scales):
         if scale:
@@ -172,7 +174,7 @@ def _maps(first: FloatArray, second: FloatArray, scales: int) -> Iterator[tuple[
 
 
 def _combine(factors: Values) -> Values:
-    """Return the weighted geometric mean over ``(scale, slice)``; a negative factor counts as 0, as in MONAI."""
+    """Return the weighted geometric mean of ``(scale, slice)`` over scales; negative factors count as 0 (MONAI)."""
     weights = np.array(WEIGHTS[: len(factors)])
     if len(factors) < len(WEIGHTS):
         weights /= weights.sum()
@@ -180,7 +182,7 @@ def _combine(factors: Values) -> Values:
 
 
 def _touching(masks: BoolArray, scale: int) -> BoolArray:
-    """Return which windows of a scale hold some of the mask."""
+    """Return which windows of a scale contain a part of the mask."""
     found = torch.from_numpy(masks.astype(np.float32))
     for _ in range(scale):
         found = functional.max_pool2d(found, 2)
@@ -190,7 +192,7 @@ def _touching(masks: BoolArray, scale: int) -> BoolArray:
 
 
 def _pad(slices: NDArray[Any], side: int) -> NDArray[Any]:
-    """Reflect each slice at its borders, as often as needed, until its sides have at least ``side`` pixels."""
+    """Pad each slice by reflection until its sides have at least ``side`` pixels."""
     missing = [max(0, side - n) for n in slices.shape[1:]]
     return np.pad(slices, [(0, 0), *((n // 2, n - n // 2) for n in missing)], mode="reflect")
 

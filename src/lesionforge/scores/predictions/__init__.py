@@ -1,1 +1,1 @@
-"""Scores of predictions against the truth."""
+"""Scores of predictions against the ground truth."""

@@ -1,4 +1,4 @@
-"""All scores of one case, and of a folder of predictions."""
+"""Scores of one case and of a folder of predictions."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def score_case(
     *,
     in_plane: bool = False,
 ) -> dict[str, float]:
-    """Return every score of :data:`~lesionforge.scores.predictions.prediction_scores.PREDICTION_SCORES` of a case.
+    """Return every score of :data:`~lesionforge.scores.predictions.prediction_scores.PREDICTION_SCORES` for one case.
 
-    The scores are those of all lesion classes together. Where there are several classes, Dice, Dice per image and HD95
-    of each are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Sizes are called ``…_ml`` in 3D
-    and ``…_mm2`` in 2D.
+    The scores are computed over all lesion classes together. If there are several classes, Dice, Dice per image and
+    HD95 of each class are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Names of sizes end in
+    ``_ml`` in 3D and ``_mm2`` in 2D.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
         truth: ``(x, y[, z])`` lesion classes.
         spacing: mm along each axis.
-        labels: class name → integer, ``background`` = 0 included.
+        labels: class name → integer, including ``background`` = 0.
         in_plane: measure HD95 within slices, see :func:`lesionforge.scores.predictions.overlap.hd95`.
 
     Raises:
@@ -61,18 +61,18 @@ def score_case(
 def evaluate(
     predictions: Path, cohort: Cohort, *, in_plane: bool = False, noise_filter: NoiseFilter | None = None
 ) -> pd.DataFrame:
-    """Score a folder of predicted label maps against a cohort.
+    """Score a folder of predicted label maps against the annotations of a cohort.
 
     Args:
-        predictions: holds ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png`` for every annotated case.
-        cohort: the truth; cases whose annotation is unknown are left out.
+        predictions: folder with ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png`` for every annotated case.
+        cohort: cohort with the true labels; cases with unknown annotation are left out.
         in_plane: measure HD95 within slices.
         noise_filter: also count detections in images, see
             :func:`~lesionforge.scores.predictions.image_scores.image_detections`.
 
     Returns:
         A row per annotated case: ``case_id``, ``subject_id``, the scores, the counts, and ``problem``, which is empty
-        where the case could be scored and else says in one line why not.
+        if the case was scored, or else a one-line reason.
 
     Raises:
         CohortError: if the folder is missing or the cohort has no annotated case.
@@ -105,7 +105,11 @@ def evaluate(
 
 
 def _read_maps(predictions: Path, case: Case, labels: Mapping[str, int]) -> tuple[LabelArray, LabelArray, list[float]]:
-    """Return prediction, truth and spacing of a case, checked."""
+    """Return the prediction, the truth and the voxel spacing of a case.
+
+    Raises:
+        CohortError: if the maps are on different grids or contain unknown classes.
+    """
     path = prediction_file(predictions, case.case_id)
     prediction, affine = read_label(path)
     truth, truth_affine = _read_truth(case)
@@ -117,7 +121,7 @@ def _read_maps(predictions: Path, case: Case, labels: Mapping[str, int]) -> tupl
 
 
 def prediction_file(folder: Path, case_id: str) -> Path:
-    """Return the prediction of a case: ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
+    """Return the path of a case's prediction: ``CASE.nii.gz``, ``CASE.nii`` or ``CASE.png``.
 
     Raises:
         CohortError: if there is none.

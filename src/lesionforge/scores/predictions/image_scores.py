@@ -1,7 +1,8 @@
-"""Scores per image: an image is a 2D case, or a slice of a volume.
+"""Scores per image; an image is a 2D case or a slice of a volume.
 
-Source: the paper on haemorrhage CT (LcGAN), section 4.1. Its first table averages Dice over images, all classes
-together; its third for each class, and then over classes. The two do not agree, so both are here.
+Source: the paper on haemorrhage CT (LcGAN), section 4.1. Its first table averages Dice over images, with all classes
+together; its third table averages over images for each class, and then over classes. The two differ, so both are
+implemented.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ IMAGE_AREA = 256**2
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFilter:
-    """Which detections count.
+    """Thresholds for counting detections.
 
     Attributes:
-        least_area: a false detection of fewer pixels does not, in an image of 256×256 pixels; it grows with the image.
-        least_dice: a true detection of less Dice does not.
-        below_dice: the lesion of such a detection is ``missed``, or ``ignored``; the paper does not say.
+        least_area: minimum size of a false detection in pixels, for an image of 256×256 pixels; it scales with the
+            image size.
+        least_dice: minimum Dice of a true detection.
+        below_dice: whether the lesion of a true detection below ``least_dice`` is ``missed`` or ``ignored``; the paper
+            does not specify this.
     """
 
     least_area: float = 200
@@ -38,7 +41,7 @@ class NoiseFilter:
 
 @dataclass(frozen=True)
 class _Areas:
-    """Pixels of one class in each image: predicted, true, and both."""
+    """Pixel counts of one class in each image: predicted, true, and shared."""
 
     predicted: NDArray[Any]
     true: NDArray[Any]
@@ -46,27 +49,27 @@ class _Areas:
 
     @property
     def dice(self) -> NDArray[Any]:
-        """2·|P∩T| / (|P|+|T|); 1 where there is neither."""
+        """2·|P∩T| / (|P|+|T|) of each image; 1 if both are empty."""
         both = self.predicted + self.true
         return np.divide(2 * self.shared, both, out=np.ones(len(both)), where=both > 0)
 
     def mean_dice(self) -> float:
-        """Mean over the images that truly have the class; NaN if none has."""
+        """Return the mean Dice over the images with a true lesion of the class; NaN if there are none."""
         return float(self.dice[self.true > 0].mean()) if self.true.any() else float("nan")
 
 
 def image_dice(prediction: LabelArray, truth: LabelArray, spacing: Sequence[float]) -> float:
     """Return the Dice of all lesion classes together, averaged over the case's images with a lesion.
 
-    A voxel of another class than the true one is wrong.
+    A lesion voxel with the wrong class counts as an error.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
         truth: ``(x, y[, z])`` lesion classes.
-        spacing: mm along each axis; slices lie along the thickest, the last one of several.
+        spacing: mm along each axis; slices are perpendicular to the thickest axis, the last one if several are equal.
 
     Returns:
-        0 to 1; NaN where no image has a lesion.
+        0 to 1; NaN if no image has a lesion.
     """
     found, true = _images(prediction, spacing), _images(truth, spacing)
     return _areas(found > 0, true > 0, (found == true) & (true > 0)).mean_dice()
@@ -79,17 +82,18 @@ def image_detections(
     labels: Mapping[str, int],
     noise_filter: NoiseFilter,
 ) -> dict[str, int]:
-    """Count the detections of a case: a class that is found in an image.
+    """Count the detections of a case; a detection is a class found in an image.
 
-    A hit shares a pixel with the true lesions of its class and has enough Dice; a false alarm shares none and is large
-    enough; a miss is a class that an image truly has and that is not hit.
+    A hit shares a pixel with the true lesions of its class and has at least the minimum Dice. A false alarm shares no
+    pixel and has at least the minimum size. A miss is a class with a true lesion in an image and no hit; with
+    ``below_dice`` set to ``ignored``, only if the prediction shares no pixel with it.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
         truth: ``(x, y[, z])`` lesion classes.
         spacing: mm along each axis.
         labels: class name → integer.
-        noise_filter: what is large and what is enough.
+        noise_filter: minimum size and Dice.
 
     Returns:
         ``image_hits``, ``image_false_alarms`` and ``image_misses``, to be summed over the test set.
@@ -109,10 +113,13 @@ def image_detections(
 
 
 def precision_recall(table: pd.DataFrame) -> tuple[float, float]:
-    """Return precision and recall over all images of a test set, 0 to 1; NaN where nothing was found, or is there.
+    """Return precision and recall over all images of a test set, 0 to 1.
 
     Args:
-        table: a row per case with the columns of :func:`image_detections`; of some subjects alone, it is theirs.
+        table: a row per case with the columns of :func:`image_detections`.
+
+    Returns:
+        Precision, NaN without detections, and recall, NaN without true lesions.
     """
     hits, false_alarms, misses = (float(table[name].sum()) for name in COUNTS)
     found, there = hits + false_alarms, hits + misses
@@ -120,7 +127,7 @@ def precision_recall(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def class_average(table: pd.DataFrame) -> float:
-    """Return Dice per image averaged for each class and then over classes, 0 to 1; NaN with a single class.
+    """Return the Dice per image, averaged for each class and then over classes, 0 to 1; NaN with a single class.
 
     Args:
         table: a row per case with the columns ``image_dice_CLASS``; classes that no case has are left out.
@@ -130,7 +137,7 @@ def class_average(table: pd.DataFrame) -> float:
 
 
 def _images(label: LabelArray, spacing: Sequence[float]) -> LabelArray:
-    """Return ``(image, x, y)``."""
+    """Return an ``(x, y[, z])`` label as ``(image, x, y)``."""
     if label.ndim == 2:
         return label[None]
     return np.moveaxis(label, thickest_axis(slicing_spacing(spacing, label.shape)), 0)

@@ -1,4 +1,4 @@
-"""Scores that count lesions instead of voxels."""
+"""Lesion-wise scores, which count lesions instead of voxels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lesionforge.cohort.scan import BoolArray
 
 @dataclass(frozen=True, kw_only=True)
 class LesionWise:
-    """Counts of lesions, and the scores made of them.
+    """Counts of lesions, and the scores computed from them.
 
     Attributes:
-        true: lesions in the truth.
-        found: of these, the ones that share a voxel with the prediction.
-        predicted: lesions in the prediction.
-        correct: of these, the ones that share a voxel with the truth.
+        true: number of lesions in the truth.
+        found: number of true lesions that share a voxel with the prediction.
+        predicted: number of lesions in the prediction.
+        correct: number of predicted lesions that share a voxel with the truth.
     """
 
     true: int
@@ -29,12 +29,12 @@ class LesionWise:
 
     @property
     def sensitivity(self) -> float:
-        """Found over true lesions, 0..1; NaN if there is no true lesion."""
+        """Found over true lesions, 0 to 1; NaN if there is no true lesion."""
         return self.found / self.true if self.true else math.nan
 
     @property
     def precision(self) -> float:
-        """Correct over predicted lesions, 0..1; NaN if there is no predicted lesion."""
+        """Correct over predicted lesions, 0 to 1; NaN if there is no predicted lesion."""
         return self.correct / self.predicted if self.predicted else math.nan
 
     @property

@@ -1,4 +1,4 @@
-"""Scores of how well two masks agree: overlap, boundary distance and size."""
+"""Scores of two masks: overlap, boundary distance and size."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def dice(prediction: BoolArray, truth: BoolArray, *, empty: float = 1.0) -> floa
     """Return the Dice coefficient 2·|P∩T| / (|P|+|T|), between 0 and 1.
 
     Args:
-        prediction: ``(x, y[, z])``.
-        truth: ``(x, y[, z])``.
-        empty: the value where both masks are empty; where one is, Dice is 0.
+        prediction: ``(x, y[, z])`` mask.
+        truth: ``(x, y[, z])`` mask.
+        empty: value if both masks are empty; if only one is, Dice is 0.
 
     Example:
         >>> truth, prediction = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
@@ -34,21 +34,21 @@ def dice(prediction: BoolArray, truth: BoolArray, *, empty: float = 1.0) -> floa
 def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, in_plane: bool = False) -> float:
     """Return the 95 % Hausdorff distance in mm: the larger of the two directed 95th percentiles.
 
-    In plane, a volume is cut into slices along its thickest axis (the last one of several), and the result
-    is the mean over the slices that have lesion in both masks. Use it where the distance between slices is
-    not known well. Slices with lesion in one mask only have no distance in plane; Dice counts them.
+    With ``in_plane``, a volume is cut into slices along its thickest axis (the last one if several are equal), and the
+    result is the mean over the slices with a lesion in both masks. Use it if the slice spacing is uncertain. Slices
+    with a lesion in one mask only have no in-plane distance; Dice counts them.
 
-    There is no distance to nothing. A stand-in such as the diagonal of the image would decide every mean by the number
-    of empty predictions; those are counted apart.
+    The distance to an empty mask is undefined. A substitute such as the image diagonal would make every mean depend
+    mainly on the number of empty predictions; those are counted separately.
 
     Args:
-        prediction: ``(x, y[, z])``.
-        truth: ``(x, y[, z])``.
+        prediction: ``(x, y[, z])`` mask.
+        truth: ``(x, y[, z])`` mask.
         spacing: mm along each axis.
-        in_plane: measure within slices; a 2D image is one slice, so there it changes nothing.
+        in_plane: measure within slices; has no effect on a 2D image, which is one slice.
 
     Returns:
-        NaN if one of the masks is empty or both are; in plane, also if no slice has lesion in both.
+        NaN if either mask is empty; in plane, also if no slice has a lesion in both.
 
     Example:
         >>> truth, prediction = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
@@ -71,13 +71,13 @@ def hd95(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float], *, i
 
 
 def physical_size(mask: BoolArray, spacing: Sequence[float]) -> float:
-    """Return the size of a mask: ml in 3D, mm² in 2D."""
+    """Return the size of a mask in ml (3D) or mm² (2D)."""
     voxel = math.prod(spacing)
     return int(np.count_nonzero(mask)) * (voxel / 1000 if mask.ndim == 3 else voxel)
 
 
 def volume_difference(prediction: BoolArray, truth: BoolArray, spacing: Sequence[float]) -> float:
-    """Return predicted minus true size: ml in 3D, mm² in 2D.
+    """Return the predicted minus the true size in ml (3D) or mm² (2D).
 
     Example:
         >>> truth, prediction = np.zeros((8, 8, 8), bool), np.zeros((8, 8, 8), bool)

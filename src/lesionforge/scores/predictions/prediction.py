@@ -1,4 +1,4 @@
-"""A predicted label map beside the true one: what scores of a case are computed from."""
+"""A predicted and a true label map, from which the scores of a case are computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lesionforge.scores.predictions.overlap import dice
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A case as scores see it.
+    """Predicted and true label map of a case.
 
     Attributes:
         found: ``(x, y[, z])`` predicted lesion classes.
@@ -31,17 +31,17 @@ class Prediction:
 
     @cached_property
     def predicted(self) -> BoolArray:
-        """``(x, y[, z])`` lesion of any class in the prediction."""
+        """``(x, y[, z])`` mask of predicted lesions of any class."""
         return np.asarray(self.found > 0)
 
     @cached_property
     def true(self) -> BoolArray:
-        """``(x, y[, z])`` lesion of any class in the truth."""
+        """``(x, y[, z])`` mask of true lesions of any class."""
         return np.asarray(self.truth > 0)
 
     @cached_property
     def has_lesion(self) -> bool:
-        """Whether there is a true lesion."""
+        """Whether the case has a true lesion."""
         return bool(self.true.any())
 
     @cached_property
@@ -51,10 +51,10 @@ class Prediction:
 
     @cached_property
     def lesions(self) -> LesionWise:
-        """Which lesions are found, of all classes together."""
+        """Lesion-wise counts of all lesion classes together."""
         return lesion_wise(self.predicted, self.true)
 
     def of_class(self, value: int) -> Prediction:
-        """Return the same of one lesion class alone, which becomes 1."""
+        """Return the prediction of one lesion class alone, with class value 1."""
         found, truth = ((label == value).astype(np.int16) for label in (self.found, self.truth))
         return Prediction(found=found, truth=truth, spacing=self.spacing, in_plane=self.in_plane)

@@ -1,4 +1,4 @@
-"""The scores of predictions. A new one is a function of a :class:`Prediction` and a line in the dictionary."""
+"""Scores of predictions. To add a score, write a function of a :class:`Prediction` and add a line to the dictionary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _image_dice(case: Prediction) -> float:
 
 
 def _sizes(kind: str, unit: str, suffix: str, spatial_dims: int) -> list[Score[Prediction]]:
-    """Return the scores of lesion size, which are volumes in 3D and areas in 2D."""
+    """Return the scores of lesion size: volumes in 3D, areas in 2D."""
 
     def size(name: str, title: str, function: Callable[[Prediction], float], **reading: Any) -> Score[Prediction]:
         return Score(
@@ -73,7 +73,7 @@ def _sizes(kind: str, unit: str, suffix: str, spatial_dims: int) -> list[Score[P
             lambda case: abs(_size_difference(case)),
             better="lower",
             range=(0, math.inf),
-            description=f"size of the {kind} difference",
+            description=f"absolute value of the {kind} difference",
         ),
         size(
             "false_positive",
@@ -103,7 +103,7 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="Dice, without the lesion-free cases, where one false voxel makes 0 of 1",
+        description="Dice without the lesion-free cases, in which one false voxel lowers Dice from 1 to 0",
         function=lambda case: case.dice if case.has_lesion else math.nan,
     ),
     Score(
@@ -124,7 +124,7 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="true lesions that are found",
+        description="share of true lesions that are found",
         function=lambda case: case.lesions.sensitivity,
     ),
     Score(
@@ -133,7 +133,7 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
-        description="predicted lesions that touch a true one",
+        description="share of predicted lesions that overlap a true one",
         function=lambda case: case.lesions.precision,
     ),
     Score(
@@ -162,7 +162,7 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="image",
-        description="Dice of all classes together, a wrong class counting as wrong; mean over slices with a lesion",
+        description="Dice of all classes together, a wrong class is an error; mean over slices with a lesion",
         function=_image_dice,
         per_class=True,
     ),
@@ -172,7 +172,7 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="detections that are hits, over all images; noise filtered",
+        description="share of detections that are hits, over all images, after noise filtering",
         function=lambda rows: precision_recall(rows)[0],
         made_of=COUNTS,
     ),
@@ -182,10 +182,10 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="set",
-        description="classes of lesions in images that are hit, over all images; noise filtered",
+        description="share of true lesion classes that are hit, over all images, after noise filtering",
         function=lambda rows: precision_recall(rows)[1],
         made_of=COUNTS,
     ),
 )
-"""Of a predicted label map, in the order of the columns of ``results.csv``; the last ones of all cases at once, from
-the counts of :func:`~lesionforge.scores.predictions.image_scores.image_detections`."""
+"""Scores of a predicted label map, in the order of the columns of ``results.csv``. The last ones are computed over all
+cases at once, from the counts of :func:`~lesionforge.scores.predictions.image_scores.image_detections`."""

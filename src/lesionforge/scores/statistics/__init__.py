@@ -1,1 +1,1 @@
-"""Intervals and tests over subjects and training seeds."""
+"""Confidence intervals and tests over subjects and training seeds."""

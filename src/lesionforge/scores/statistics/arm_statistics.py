@@ -1,12 +1,11 @@
 """Statistics over subjects and training seeds: means and paired differences between arms, with intervals and tests.
 
-A subject's value in one training is the mean over its cases (volumes or slices). Subjects and trainings are both random
-draws; :mod:`lesionforge.scores.statistics.intervals` says what follows from that. Tests have Holm's correction over all
-comparisons of one score.
+A subject's value in one training run is the mean over its cases (volumes or slices). Subjects and training runs are
+both random samples; :mod:`lesionforge.scores.statistics.intervals` describes the consequences. P-values are corrected
+by Holm's method over all comparisons of one score.
 
-A score is given by the column that holds it case by case. One that exists for a set of cases only is given as its
-:class:`~lesionforge.scores.score.Score`; :mod:`lesionforge.scores.statistics.resampling` says how its intervals are
-made.
+A score with a value per case is given by its column name. A score that exists only for a set of cases is given as its
+:class:`~lesionforge.scores.score.Score`; :mod:`lesionforge.scores.statistics.resampling` describes its intervals.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ __all__ = [
 ]
 
 Metric = str | Score[Any]
-"""A column with a value for each case, or a score, of which one of a set of cases has no column."""
+"""Name of a column with a value per case, or a score; a score of a set of cases has no column."""
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """Return Holm's step-down corrected p-values, in the order given; NaN stays NaN and counts for nothing."""
+    """Return p-values corrected by Holm's step-down method, in the given order; NaN stays NaN and is not counted."""
     p = np.asarray(p_values, np.float64)
     corrected = np.full_like(p, np.nan)
     order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
@@ -54,7 +53,7 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
 def subject_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """Return a value per (arm, train_size, subject_id): the mean over seeds of the mean over cases.
 
-    Of a score of a set it is the mean over seeds of the score of the subject's own cases.
+    For a score of a set, it is the mean over seeds of the score of the subject's own cases.
     """
     keys = ["arm", "train_size", "subject_id", "seed"]
     if (score := _of_set(metric)) is not None:
@@ -67,7 +66,7 @@ def subject_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
 def seed_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """Return a value per (arm, train_size, seed): the mean over subjects of the mean over cases.
 
-    Of a score of a set it is the score of all cases of the seed.
+    For a score of a set, it is the score of all cases of the seed.
     """
     if (score := _of_set(metric)) is not None:
         return per_group(results, score, ["arm", "train_size", "seed"])
@@ -79,7 +78,7 @@ def seed_means(results: pd.DataFrame, metric: Metric) -> pd.Series[float]:
 def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> pd.DataFrame:
     """Return arm minus baseline per ``arm, train_size, training, seed, subject_id``, in the column ``difference``.
 
-    Pairs are of the same seed and case; a case for which one of the two has no value is left out.
+    Values are paired by seed and case. A case without a value in one of the two arms is left out.
     """
     keys = ["train_size", "training", "seed", "subject_id", "case_id"]
     rows = results.assign(training=trainings(results))[["arm", *keys, metric]].dropna(subset=metric)
@@ -93,10 +92,10 @@ def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> 
 
 
 def trainings(results: pd.DataFrame) -> pd.Series[int]:
-    """Return for each row which random draw of everything that is trained with it belongs to.
+    """Return the training repetition that each row belongs to.
 
-    It is the seed, or the set of training subjects where results hold several sets (``training_set``): seeds that share
-    their training subjects are no independent repetitions.
+    It is the seed, or the set of training subjects if the results contain several sets (``training_set``), because
+    seeds with the same training subjects are not independent repetitions.
     """
     several = "training_set" in results and results["training_set"].nunique() > 1
     return results["training_set" if several else "seed"]
@@ -111,7 +110,7 @@ def seed_differences(results: pd.DataFrame, metric: Metric, *, baseline: str) ->
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:
-    """Return the score of one training: the mean over subjects of the mean over cases, or the score of the set.
+    """Return the score of one training run: the mean over subjects of the mean over cases, or the score of the set.
 
     Args:
         rows: a row per case, with ``subject_id``.
@@ -123,13 +122,13 @@ def value_of(rows: pd.DataFrame, metric: Metric) -> float:
 
 
 def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Interval:
-    """Return the mean of one arm with its interval, by the score's own function if it names one.
+    """Return the mean of one arm with its confidence interval, by the score's own function if it has one.
 
     Args:
-        rows: those of one arm, with ``subject_id, seed``.
+        rows: rows of one arm, with ``subject_id, seed``.
         metric: the score.
-        seed: of the draws of subjects, where there are any.
-        draws: how many there are.
+        seed: seed of the bootstrap, if one is needed.
+        draws: number of bootstrap samples.
     """
     score = _of_set(metric)
     if score is None:
@@ -141,22 +140,22 @@ def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int
 def compare_arms(
     results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, draws: int = DRAWS
 ) -> pd.DataFrame:
-    """Compare every arm with the baseline at the same size.
+    """Compare every arm with the baseline at the same training set size.
 
     Args:
-        results: a row per arm × train_size × seed × case with ``arm, train_size, seed, case_id, subject_id`` and, where
-            seeds share draws of training subjects, ``draw``.
-        baseline: the arm that the others are compared with.
-        metric: the column to compare, or a score of a set.
-        seed: of the draws of subjects, for a score of a set.
-        draws: how many there are.
+        results: a row per arm × train_size × seed × case with ``arm, train_size, seed, case_id, subject_id`` and, if
+            seeds share sets of training subjects, ``training_set``.
+        baseline: arm that the others are compared with.
+        metric: column to compare, or a score of a set.
+        seed: seed of the bootstrap over subjects, for a score of a set.
+        draws: number of bootstrap samples.
 
     Returns:
-        A row per arm × train_size, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds,
-        seed_low, seed_high`` (smallest and largest mean of one seed), and, NaN for the baseline itself,
-        ``difference, diff_low, diff_high, n_pairs, diff_seed_low, diff_seed_high, detectable`` (the smallest difference
-        that would have been seen with 80 % power), ``p, p_holm``. An arm's numbers do not depend on which other arms
-        there are, except ``p_holm`` and ``detectable``.
+        A row per arm × train_size, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds, seed_low,
+        seed_high`` (smallest and largest mean of one seed), and, NaN for the baseline itself, ``difference, diff_low,
+        diff_high, n_pairs, diff_seed_low, diff_seed_high, detectable`` (the smallest difference that would have been
+        detected with 80 % power), ``p, p_holm``. An arm's values do not depend on the other arms, except for ``p_holm``
+        and ``detectable``.
 
     Raises:
         ConfigError: if there is no such arm or metric.
@@ -193,7 +192,7 @@ def compare_arms(
 
 
 class _Arms(Protocol):
-    """The means of arms, and their differences to a baseline."""
+    """Means of arms and their differences from a baseline."""
 
     def mean(self, arm: str, train_size: float) -> Interval: ...
 
@@ -203,7 +202,7 @@ class _Arms(Protocol):
 
 
 class _CaseStatistics:
-    """Of a score that every case has."""
+    """Statistics of a score with a value per case."""
 
     def __init__(self, results: pd.DataFrame, metric: str, *, baseline: str) -> None:
         keys = ["arm", "train_size", "training", "subject_id"]
@@ -241,7 +240,7 @@ def _column(metric: Metric) -> str:
 
 
 def _table(values: pd.DataFrame, column: str, arm: object, train_size: object) -> NDArray[np.float64]:
-    """Return ``(subject, training)``, in an order that does not depend on that of the rows."""
+    """Return the ``(subject, training)`` values in an order that does not depend on the order of the rows."""
     part = values[(values["arm"] == arm) & (values["train_size"] == train_size)]
     return part.pivot_table(column, "subject_id", "training").to_numpy(np.float64)
 

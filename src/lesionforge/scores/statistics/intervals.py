@@ -1,15 +1,15 @@
-"""Intervals and tests of a mean over subjects and training seeds that hold for few of both.
+"""Confidence intervals and tests of a mean over few subjects and few training runs.
 
-A value belongs to a subject and a training: ``x = mean + subject + training + rest``. Subjects and trainings are random
-draws, crossed, since every training is tested on every subject. So there are two variances of the mean, each with
-limits of its own, put together by the method of variance estimates recovery (Zou & Donner 2008,
-doi:10.1002/sim.3095): the squares of the distances to the mean are added.
+A value belongs to a subject and a training run: ``x = mean + subject + training + residual``. Subjects and training
+runs are crossed random factors, because every training run is tested on every subject. So the mean has two variance
+components, each with its own limits. The limits are combined by the method of variance estimates recovery (Zou & Donner
+2008, doi:10.1002/sim.3095): the squares of their distances to the mean are added.
 
-- Of the subjects: the union of Student's t interval and the one by Hall's transformation for skewed values (Hall 1992,
-  doi:10.1111/j.2517-6161.1992.tb01872.x). The t interval alone excludes the true mean of exponential values in 11 % of
-  the samples of six, not in 5 %.
-- Of the trainings: Student's t interval, as far as means of trainings differ by more than the rest explains. Where
-  there is one training it is taken as given.
+- Subjects: the union of Student's t interval and the interval by Hall's transformation for skewed values (Hall 1992,
+  doi:10.1111/j.2517-6161.1992.tb01872.x). The t interval alone misses the true mean of exponential values in 11 %
+  instead of 5 % of the samples of six.
+- Training runs: Student's t interval, for the part of the variance between training runs that the residual does not
+  explain. A single training run is treated as fixed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy import optimize, stats
 
 CONFIDENCE, POWER = 0.95, 0.8
 SKEWNESS_FACTOR = 1.5
-"""Small samples show less skewness than there is; with this factor exponential differences stay within 5 %."""
+"""Small samples underestimate skewness; with this factor the error rate for exponential values stays within 5 %."""
 SMALLEST_P = 1e-12
 
 Values = NDArray[np.float64]
@@ -33,12 +33,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its 95 % interval.
+    """Mean with its confidence interval, 95 % unless stated otherwise.
 
     Attributes:
-        mean: the mean over subjects; NaN if there is none.
+        mean: mean over subjects; NaN if there are none.
         low: lower end; NaN if there are fewer than two subjects.
-        high: upper end, likewise.
+        high: upper end; NaN if there are fewer than two subjects.
         n: number of subjects.
     """
 
@@ -49,21 +49,21 @@ class Interval:
 
 
 class Estimate(Protocol):
-    """A mean or a difference, and what can be said about it."""
+    """Interface of an estimated mean or difference."""
 
     def interval(self) -> Interval:
-        """Return it with its 95 % interval."""
+        """Return the estimate with its 95 % confidence interval."""
 
     def p_value(self) -> float:
-        """Return the two-sided p of 0; NaN for fewer than two subjects."""
+        """Return the two-sided p-value of the hypothesis that the true value is 0; NaN for fewer than two subjects."""
 
     def detectable(self, *, comparisons: int = 1) -> float:
-        """Return the smallest true value that p < 0.05 would have shown with 80 % power, after Holm's correction."""
+        """Return the smallest true value detectable with 80 % power at p < 0.05 after Holm's correction."""
 
 
 @dataclass(frozen=True)
 class MeanOverSubjects:
-    """The mean of a value that every subject has.
+    """Mean of a value that every subject has.
 
     Attributes:
         values: ``(subject, training)``; NaN is left out.
@@ -72,30 +72,30 @@ class MeanOverSubjects:
     values: Values
 
     def interval(self) -> Interval:
-        """Return :func:`mean_interval`."""
+        """Return the mean with its 95 % confidence interval; see :func:`mean_interval`."""
         return mean_interval(self.values)
 
     def p_value(self) -> float:
-        """Return :func:`p_value`."""
+        """Return the two-sided p-value of a true mean of 0; see :func:`p_value`."""
         return p_value(self.values)
 
     def detectable(self, *, comparisons: int = 1) -> float:
-        """Return :func:`detectable`."""
+        """Return the smallest detectable true mean; see :func:`detectable`."""
         return detectable(self.values, comparisons=comparisons)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """Where the variance of a mean comes from; every array has the leading axes of the values.
+    """Variance components of a mean; every array has the leading axes of the values.
 
     Attributes:
-        mean: over subjects, of each one's mean over trainings.
-        of_subjects: variance of the mean by the choice of subjects, the rest included.
-        of_trainings: variance of the mean by the choice of trainings; 0 for a single one.
-        rest: variance of the mean by what neither explains, a part of ``of_subjects``; 0 for a single training.
-        skewness: of the subjects, adjusted for the size of the sample (Joanes & Gill 1998, G₁).
+        mean: mean over subjects of their means over training runs.
+        of_subjects: variance of the mean due to the choice of subjects, including the residual.
+        of_trainings: variance of the mean due to the choice of training runs; 0 for a single one.
+        rest: variance of the mean due to the residual, which is a part of ``of_subjects``; 0 for a single training run.
+        skewness: skewness of the subjects' means, adjusted for the sample size (Joanes & Gill 1998, G₁).
         n: number of subjects.
-        k: number of trainings.
+        k: number of training runs.
     """
 
     mean: Values
@@ -108,11 +108,11 @@ class Components:
 
 
 def components(values: Values) -> Components:
-    """Take the variance of a mean apart.
+    """Return the variance components of a mean.
 
     Args:
-        values: ``(..., subject, training)``, two subjects at least; NaN where a value is missing, but not for all
-            values of a subject or a training.
+        values: ``(..., subject, training)`` with at least two subjects; NaN for a missing value. Every subject and
+            every training run needs at least one value.
     """
     n, k = values.shape[-2:]
     subjects = np.nanmean(values, -1)
@@ -139,14 +139,14 @@ def components(values: Values) -> Components:
 
 
 def limits(parts: Components, *, confidence: float = CONFIDENCE) -> tuple[Values, Values]:
-    """Return the lower and the upper ends of the intervals of the means."""
+    """Return the lower and upper ends of the confidence intervals of the means."""
     below, above = _subject_distances(parts, confidence)
     trainings = t_quantile((1 + confidence) / 2, parts.k) ** 2 * parts.of_trainings
     return parts.mean - np.sqrt(below**2 + trainings), parts.mean + np.sqrt(above**2 + trainings)
 
 
 def _subject_distances(parts: Components, confidence: float) -> tuple[Values, Values]:
-    """Return how far below and above the mean the limits by the choice of subjects lie, both 0 or more."""
+    """Return the distances of the subjects' lower and upper limits from the mean, both 0 or more."""
     t = t_quantile((1 + confidence) / 2, parts.n)
     skew = SKEWNESS_FACTOR * parts.skewness / math.sqrt(parts.n)
     error = np.sqrt(parts.of_subjects)
@@ -154,23 +154,23 @@ def _subject_distances(parts: Components, confidence: float) -> tuple[Values, Va
 
 
 def _untransformed(y: float, skew: Values) -> Values:
-    """Return the t that Hall's transformation ``t + skew t²/3 + skew² t³/27 + skew/6`` takes to ``y``."""
+    """Return the t that Hall's transformation ``t + skew t²/3 + skew² t³/27 + skew/6`` maps to ``y``."""
     small = np.abs(skew) < 1e-6
     safe = np.where(small, 1.0, skew)
     return np.where(small, y, 3 / safe * (np.cbrt(1 + safe * (y - safe / 6)) - 1))
 
 
 def t_quantile(probability: float, n: int) -> float:
-    """Return a quantile of Student's t for a mean of ``n`` values; 0 for a single one, which is taken as given."""
+    """Return a quantile of Student's t for a mean of ``n`` values; 0 for a single value, which is treated as fixed."""
     return float(stats.t.ppf(probability, n - 1)) if n > 1 else 0.0
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
-    """Return the mean over subjects with its interval.
+    """Return the mean over subjects with its confidence interval.
 
     Args:
         values: ``(subject,)`` or ``(subject, training)``; NaN is left out.
-        confidence: of the interval.
+        confidence: confidence level of the interval.
     """
     table = _table(values)
     if len(table) < 2:
@@ -184,11 +184,11 @@ def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Inter
 def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval:
     """Return the ratio of the means of two values per subject with its interval, by linearisation (the delta method).
 
-    It is not the mean of the subjects' ratios: subjects with large denominators count for more.
+    This is not the mean of the subjects' ratios: subjects with large denominators have more weight.
 
     Args:
         numerators: ``(subject,)`` or ``(subject, training)``, without NaN.
-        denominators: likewise, in the same order; their mean is not 0.
+        denominators: values in the same shape and order; their mean must not be 0.
     """
     above, below = (np.asarray(values, np.float64) for values in (numerators, denominators))
     if not above.size:
@@ -198,9 +198,9 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval:
 
 
 def p_value(values: ArrayLike) -> float:
-    """Return the two-sided p of a mean of 0: the interval of confidence 1 − p just reaches it.
+    """Return the two-sided p-value of a true mean of 0; the interval with confidence 1 − p just reaches 0.
 
-    NaN for fewer than two subjects; 10⁻¹² stands for all that is less.
+    It is NaN for fewer than two subjects and at least 10⁻¹².
     """
     table = _table(values)
     if len(table) < 2:
@@ -215,11 +215,11 @@ def p_value(values: ArrayLike) -> float:
 
 
 def smallest_p(distance: Callable[[float], float], *, least: float = SMALLEST_P) -> float:
-    """Return the p at which an interval of confidence 1 − p just reaches 0.
+    """Return the p at which an interval with confidence 1 − p just reaches 0.
 
     Args:
-        distance: from log p to how far the interval lies from 0, negative where it holds 0.
-        least: stands for all that is less.
+        distance: function of log p that returns the distance of the interval from 0, negative if it contains 0.
+        least: smallest p to return.
     """
     first, last = math.log(least), math.log1p(-1e-9)
     if distance(first) >= 0:
@@ -228,11 +228,11 @@ def smallest_p(distance: Callable[[float], float], *, least: float = SMALLEST_P)
 
 
 def detectable(values: ArrayLike, *, comparisons: int = 1) -> float:
-    """Return the smallest true mean that p < 0.05 would have shown with 80 % power, in a study of the same spread.
+    """Return the smallest true mean detectable with 80 % power at p < 0.05, in a study with the same variance.
 
     Args:
         values: ``(subject,)`` or ``(subject, training)``; NaN is left out.
-        comparisons: Holm's correction is over so many; the power is that of the least favourable one.
+        comparisons: number of comparisons in Holm's correction; the power is that of the least favourable one.
 
     Returns:
         0 or more; NaN for fewer than two subjects.
@@ -249,7 +249,7 @@ def detectable(values: ArrayLike, *, comparisons: int = 1) -> float:
 
 
 def _table(values: ArrayLike) -> Values:
-    """Return ``(subject, training)`` without the subjects and trainings that have no value."""
+    """Return ``(subject, training)`` values without the subjects and training runs that have none."""
     table = np.asarray(values, np.float64)
     table = table[:, None] if table.ndim == 1 else table
     there = ~np.isnan(table)

@@ -1,15 +1,15 @@
-"""Intervals of scores that exist only for a set of cases, by drawing its subjects again.
+"""Bootstrap intervals of scores that exist only for a set of cases.
 
-Such a score has no value per subject whose mean it is, so the spread over subjects comes from a bootstrap: subjects are
-drawn with replacement, all rows of a subject together, and the score is computed anew from the rows of each draw. The
-subject is the unit: more rows of the same subjects narrow nothing. All arms and trainings get the same draws, so a
-difference between two arms is that of the same subjects.
+Such a score is not a mean of values per subject, so its spread over subjects is estimated with a bootstrap: subjects
+are resampled with replacement, with all rows of a subject together, and the score is computed from the rows of each
+bootstrap sample. The subject is the unit, so more rows of the same subjects do not narrow the interval. All arms and
+training runs use the same bootstrap samples, so a difference between two arms compares the same subjects.
 
-The interval over subjects is the percentile interval with its ends moved out until they are as far apart as Student's t
-asks for (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, the expanded percentile interval). The plain percentile
-interval, and BCa too, exclude the truth in 9 to 13 % of the samples of 6 to 10 subjects instead of in 5 %. BCa's
-correction needs values that change smoothly when a subject is left out, which a sensitivity that is read off a curve
-does not do. Trainings are put beside it as in :mod:`lesionforge.scores.statistics.intervals`.
+The interval over subjects is the expanded percentile interval (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): the
+percentile interval with its ends moved outwards to the width of Student's t. With 6 to 10 subjects, the plain
+percentile interval, and BCa too, miss the truth in 9 to 13 % of the samples instead of 5 %. BCa's correction also needs
+values that change smoothly when a subject is left out, which is not the case for a sensitivity read from a curve. The
+variance of the training runs is added as in :mod:`lesionforge.scores.statistics.intervals`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from lesionforge.seeding import generator
 
 DRAWS = 2000
 TOUCHES = 1e-12
-"""An interval that ends nearer to 0 holds it: ratios of counts are often 0 in many draws."""
+"""An interval that ends closer to 0 than this contains 0; ratios of counts are often exactly 0 in many samples."""
 
 Values = NDArray[np.float64]
 OfRows = Callable[[pd.DataFrame], float]
 
 
 class Resampling:
-    """Draws of the subjects of a test set, with replacement.
+    """Bootstrap samples of the subjects of a test set.
 
     Args:
-        subjects: the test set.
-        seed: of the draws.
-        draws: how many.
+        subjects: subjects of the test set.
+        seed: seed of the bootstrap.
+        draws: number of bootstrap samples.
     """
 
     def __init__(self, subjects: Sequence[Hashable], *, seed: int = 0, draws: int = DRAWS) -> None:
@@ -49,11 +49,12 @@ class Resampling:
         self.draws = generator(seed, "resampling").integers(0, max(n, 1), (draws, n))
 
     def replicates(self, score: OfRows, rows: pd.DataFrame) -> Values:
-        """Return the score of each draw; NaN where it has no value.
+        """Return the score of each bootstrap sample; NaN if it is undefined.
 
         Args:
-            score: computes a number from rows. A subject that is drawn twice comes as two with the same rows.
-            rows: those of one training, with ``subject_id``.
+            score: computes a number from rows. A subject that was sampled twice appears as two subjects with the same
+                rows.
+            rows: rows of one training run, with ``subject_id``.
         """
         of_subject = rows.groupby("subject_id", sort=False).indices
         columns = {str(name): rows[name].to_numpy() for name in rows.columns if name != "subject_id"}
@@ -70,14 +71,14 @@ class Resampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """A score of a set, or a difference of two, and how it varies with subjects and trainings.
+    """Score of a set, or difference of two, with its variation over subjects and training runs.
 
     Attributes:
-        mean: over trainings.
-        replicates: ``(draw,)`` the mean over trainings in each draw of subjects.
-        of_trainings: variance of the mean by the choice of trainings; 0 for a single one.
-        n: number of subjects that have a value of their own.
-        k: number of trainings.
+        mean: mean over training runs.
+        replicates: ``(draw,)`` mean over training runs in each bootstrap sample of subjects.
+        of_trainings: variance of the mean due to the choice of training runs; 0 for a single one.
+        n: number of subjects with a value of their own.
+        k: number of training runs.
     """
 
     mean: float
@@ -88,11 +89,11 @@ class Resampled:
 
     @classmethod
     def of(cls, values: Values, replicates: Values, *, n: int) -> Resampled:
-        """Take the variance apart.
+        """Separate the variance due to training runs from that due to subjects.
 
         Args:
-            values: ``(training,)``, one at least.
-            replicates: ``(training, draw)``.
+            values: ``(training,)`` scores of at least one training run.
+            replicates: ``(training, draw)`` scores of the bootstrap samples.
             n: number of subjects.
         """
         k, known = len(values), replicates[:, np.isfinite(replicates).all(0)]
@@ -107,7 +108,7 @@ class Resampled:
         return self.n > 1 and self.replicates.size > 0 and not math.isnan(self.mean)
 
     def limits(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
-        """Return the lower and the upper end of the interval; NaN for fewer than two subjects."""
+        """Return the lower and upper end of the confidence interval; NaN for fewer than two subjects."""
         if not self.known:
             return math.nan, math.nan
         tail = float(stats.norm.cdf(-t_quantile((1 + confidence) / 2, self.n) * self._widening))
@@ -117,12 +118,15 @@ class Resampled:
         return self.mean - math.sqrt(below**2 + trainings), self.mean + math.sqrt(above**2 + trainings)
 
     def interval(self) -> Interval:
-        """Return the mean with its 95 % interval."""
+        """Return the mean with its 95 % confidence interval."""
         low, high = self.limits()
         return Interval(mean=self.mean, low=low, high=high, n=self.n)
 
     def p_value(self) -> float:
-        """Return the two-sided p of a mean of 0, no less than the number of draws can show; NaN without interval."""
+        """Return the two-sided p-value of a true mean of 0; NaN if there is no interval.
+
+        It is at least the smallest value that the number of bootstrap samples can resolve.
+        """
         if not self.known:
             return math.nan
 
@@ -135,7 +139,7 @@ class Resampled:
         return 1.0 if self.mean == 0 else smallest_p(distance, least=least)
 
     def detectable(self, *, comparisons: int = 1) -> float:
-        """Return the smallest true mean that p < 0.05 would have shown with 80 % power; NaN without interval."""
+        """Return the smallest true mean detectable with 80 % power at p < 0.05; NaN if there is no interval."""
         if not self.known:
             return math.nan
         confidence = 1 - (1 - CONFIDENCE) / max(comparisons, 1)
@@ -145,5 +149,5 @@ class Resampled:
 
     @property
     def _widening(self) -> float:
-        """By how much too narrow a bootstrap of ``n`` subjects is."""
+        """Factor by which a bootstrap of ``n`` subjects is too narrow."""
         return math.sqrt(self.n / (self.n - 1))

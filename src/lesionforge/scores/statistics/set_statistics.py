@@ -1,4 +1,4 @@
-"""Statistics of arms in a score that exists only for all cases at once."""
+"""Statistics of arms for a score that exists only for a set of cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OfSet = Score[pd.DataFrame]
 
 
 def per_group(results: pd.DataFrame, score: OfSet, keys: list[str]) -> pd.Series[float]:
-    """Return the score of each group of rows that has a value, in the order of the results."""
+    """Return the score of each group of rows, in the order of the results, without undefined scores."""
     values = {key: score(rows) for key, rows in results.groupby(keys, sort=False)}
     index = pd.MultiIndex.from_tuples(values, names=keys)
     return pd.Series(list(values.values()), index=index, name=score.name, dtype=float).dropna()
@@ -25,7 +25,7 @@ def per_group(results: pd.DataFrame, score: OfSet, keys: list[str]) -> pd.Series
 
 @dataclass(frozen=True)
 class _Training:
-    """What one training says: the score, the same in each draw of subjects, and whose own values it has."""
+    """Score of one training run, its bootstrap replicates, and the subjects that have a score of their own."""
 
     value: float
     replicates: Values
@@ -37,15 +37,15 @@ class _Training:
 
 
 class SetStatistics:
-    """Means and paired differences of arms, all from the same draws of subjects.
+    """Means and paired differences of arms, all from the same bootstrap samples of subjects.
 
     Args:
-        results: a row per arm × train_size × seed × case, or several rows of a case, with ``training`` and the columns
-            that the score is made of.
-        score: of a set.
-        baseline: the arm that others are compared with.
-        seed: of the draws.
-        draws: how many; none where intervals are not asked for.
+        results: a row per arm × train_size × seed × case, or several rows per case, with ``training`` and the columns
+            that the score needs.
+        score: a score of a set.
+        baseline: arm that the others are compared with.
+        seed: seed of the bootstrap.
+        draws: number of bootstrap samples; 0 if no intervals are needed.
     """
 
     def __init__(
@@ -57,14 +57,20 @@ class SetStatistics:
         self._whole: dict[tuple[object, ...], _Training] = {}
 
     def mean(self, arm: str, train_size: float) -> Interval:
-        """Return the mean of an arm over its trainings, by the score's own function if it names one."""
+        """Return the mean of an arm over its training runs, with its interval.
+
+        The score's own function computes it, if the score has one.
+        """
         seeds = self._seeds(arm, train_size)
         if self.score.interval is not None:
             return self.score.interval(pd.concat([self.rows[arm, train_size, seed] for seed in seeds]))
         return self._together(arm, train_size, {seed: self._of(arm, train_size, seed) for seed in seeds}).interval()
 
     def difference(self, arm: str, train_size: float) -> Resampled:
-        """Return arm minus baseline, over the seeds and cases that both have; of nothing for the baseline itself."""
+        """Return arm minus baseline, over the seeds and cases that both have.
+
+        For the baseline itself, the estimate is empty.
+        """
         return self._together(arm, train_size, self._differences(arm, train_size))
 
     def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
@@ -86,7 +92,7 @@ class SetStatistics:
         return found
 
     def _of(self, arm: str, train_size: float, seed: int, cases: Collection[str] | None = None) -> _Training:
-        """Return a training on its cases, or on some of them."""
+        """Return a training run evaluated on all its cases, or on the given ones."""
         rows = self.rows[arm, train_size, seed]
         if cases is not None and not (there := rows["case_id"].isin(cases)).all():
             return self._training(rows[there])
@@ -104,7 +110,7 @@ class SetStatistics:
         )
 
     def _together(self, arm: str, train_size: float, seeds: Mapping[int, _Training]) -> Resampled:
-        """Return the mean over trainings, each of which is the mean over its seeds."""
+        """Return the mean over training repetitions, each of which is the mean over its seeds."""
         groups: dict[int, list[_Training]] = {}
         for seed, found in seeds.items():
             if not np.isnan(found.value):

@@ -1,1 +1,1 @@
-"""Segmentation: a network that finds the lesions."""
+"""Segmentation task: a network that segments lesions."""

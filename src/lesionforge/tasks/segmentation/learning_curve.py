@@ -1,4 +1,4 @@
-"""How well a network segments given cases while it is trained, for learning curves."""
+"""Learning curves: Dice of given cases during training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from lesionforge.scores.predictions.overlap import dice
 
 
 class DiceCurve(Callback):
-    """Logs the mean Dice of the cases with lesions, all classes together, as ``dice/NAME``; training does not see it.
+    """Callback that logs the mean Dice over the cases with lesions as ``dice/NAME``.
+
+    All lesion classes count together. The scoring does not affect training.
 
     Args:
-        network: what is trained.
+        network: the network being trained.
         predict: returns the lesion classes that the network finds in a scan.
         cohorts: name → cases.
-        every: steps between two points; the last step has one, too.
-        steps: of the run.
+        every: steps between two points; the last step is always logged.
+        steps: total number of steps.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class DiceCurve(Callback):
         self.cohorts = {name: cohort.with_lesions() for name, cohort in cohorts.items() if len(cohort.with_lesions())}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
-        """Segment the cases, if it is time."""
+        """Segment the cases and log the Dice if a point is due."""
         step = trainer.global_step
         if not trainer.is_global_zero or (step % self.every and step != self.steps):
             return

@@ -1,4 +1,4 @@
-"""The options of the segmentation task, and what follows from them alone."""
+"""Options of the segmentation task and the network that they define."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ class SegmentationConfig(TaskConfig):
 
     Attributes:
         spatial_dims: 2 (slices along the thickest axis) or 3.
-        network: ``residual`` (MONAI's U-Net with residual units and instance norm), ``stroke`` (Platscher et al.
-            2020: plain convolutions with ReLU), ``pseudo_healthy`` (Xia et al. 2019: residual, leaky ReLU) or ``fcn8s``
-            (Long et al. 2015: VGG-16, slices only; it has no norms: at full width take a learning rate of 1e-4).
-        filters: of the U-Nets, all but ``fcn8s``: width at each resolution; each further one is half as fine.
+        network: ``residual`` (MONAI's U-Net with residual units and instance norm), ``stroke`` (Platscher et al. 2020:
+            plain convolutions with ReLU), ``pseudo_healthy`` (Xia et al. 2019: residual, leaky ReLU) or ``fcn8s`` (Long
+            et al. 2015: VGG-16, slices only; it has no norm layers, so at full width use a learning rate of 1e-4).
+        filters: all networks except ``fcn8s``: width at each resolution; each resolution is half of the one before.
         width: ``fcn8s``: factor on the published widths.
-        res_units: ``residual``: units at each resolution; 0 has one plain convolution instead.
-        dropout: probability in every layer; of ``fcn8s`` in fc6 and fc7 alone, published as 0.5.
-        weights: ``fcn8s`` at ``width=1``: a file of VGG-16 in torchvision's key names to begin with, such as that of
-            ImageNet; read in training alone, see :func:`~lesionforge.networks.vgg_weights.load_vgg16`.
-        roi_size: size in voxels of training items, and of the windows that slide over a scan in prediction; ``None``
-            takes whole slices (2D) or the fingerprint's crop (3D).
-        normalise: ``tissue`` gives the network intensities relative to each scan's typical tissue; ``none`` those of
-            the preprocessing.
-        learning_rate: of Adam, at the first step.
-        augment: ``none``, ``classical`` (nnU-Net's list), ``affine`` (small moves, as in the stroke system),
-            ``ct_published`` (that of the paper on haemorrhage CT) or ``ct`` (the same and nnU-Net's list).
+        res_units: ``residual``: residual units at each resolution; 0 uses one plain convolution instead.
+        dropout: dropout probability in every layer; for ``fcn8s`` only in fc6 and fc7, published as 0.5.
+        weights: ``fcn8s`` at ``width=1``: file with VGG-16 weights in torchvision's key names to start from, such as
+            the ImageNet weights. It is read only for training; see
+            :func:`~lesionforge.networks.vgg_weights.load_vgg16`.
+        roi_size: size in voxels of training items and of the sliding windows in prediction; ``None`` uses whole slices
+            (2D) or the fingerprint's crop (3D).
+        normalise: ``tissue`` scales intensities relative to each scan's typical tissue; ``none`` uses those of the
+            preprocessing.
+        learning_rate: initial learning rate of Adam.
+        augment: ``none``, ``classical`` (nnU-Net's list), ``affine`` (small movements, as in the stroke system),
+            ``ct_published`` (the augmentation of the paper on haemorrhage CT) or ``ct`` (that and nnU-Net's list).
         lesion_share: share of training items that are taken from a lesion.
-        min_lesion_voxels: cases whose lesions have fewer voxels in all are not trained on; lesion-free ones are.
+        min_lesion_voxels: minimum total number of lesion voxels of a training case; lesion-free cases are always used.
     """
 
     network: Literal["residual", "stroke", "pseudo_healthy", "fcn8s"] = "residual"
@@ -56,17 +57,17 @@ class SegmentationConfig(TaskConfig):
 
     @property
     def divisor(self) -> int:
-        """What the network needs the size of its input to be a multiple of."""
+        """Number that each side of the network's input must be a multiple of."""
         return FCN8s.divisor if self.network == "fcn8s" else int(2 ** (len(self.filters) - 1))
 
     @property
     def smallest(self) -> int:
-        """The smallest side, in voxels, that the network can take."""
+        """Smallest side, in voxels, that the network accepts."""
         return self.divisor
 
     @property
     def whole_slices(self) -> bool:
-        """Slices are trained on whole, unless a size is given."""
+        """Whether 2D items are whole slices by default; always true."""
         return True
 
     @model_validator(mode="after")
@@ -74,7 +75,7 @@ class SegmentationConfig(TaskConfig):
         if self.network == "fcn8s" and self.spatial_dims == 3:
             raise ValueError("fcn8s is a network for slices: set spatial_dims=2, or take another network")
         if self.weights is not None and (self.network != "fcn8s" or self.width != 1):
-            raise ValueError("weights are of network=fcn8s at width=1: set both, or leave the weights out")
+            raise ValueError("weights need network=fcn8s and width=1: set both, or leave out the weights")
         return self
 
     @model_validator(mode="after")
@@ -88,7 +89,7 @@ class SegmentationConfig(TaskConfig):
 
 
 def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
-    """Return the network that the options name; it gives logits of every class, background first."""
+    """Return the network that the options define; it outputs the logits of every class, background first."""
     channels, classes = len(info.preprocessing.channels), len(info.classes) + 1
     if config.network == "fcn8s":
         return FCN8s(in_channels=channels, out_channels=classes, width=config.width, dropout=config.dropout)
@@ -121,5 +122,5 @@ def make_network(config: SegmentationConfig, info: ModelInfo) -> nn.Module:
 
 
 def background_of(config: SegmentationConfig, preprocessing: Preprocessing) -> float:
-    """Return the network's intensity of air."""
+    """Return the intensity of air in the network's input."""
     return -1.0 if config.normalise == "tissue" else preprocessing.output[0]

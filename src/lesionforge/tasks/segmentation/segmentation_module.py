@@ -1,4 +1,4 @@
-"""The training step of a segmentation network."""
+"""Training step of a segmentation network."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from lesionforge.training.log import is_logged
 from lesionforge.training.rng import torch_seed
 
 WARM_UP, CLIP_NORM = 0.1, 1.0
-"""Share of the steps over which the rate rises, and the bound on the norm of the gradient."""
+"""Share of the steps over which the learning rate rises, and the upper bound on the gradient norm."""
 
 
 class SegmentationModule(lightning.LightningModule):
-    """Cross-entropy plus Dice, Adam, and a rate that rises over the first tenth and falls to zero as (1 − t)^0.9.
+    """Lightning module that trains a segmentation network with cross-entropy plus Dice loss and Adam.
 
-    Dice is over the batch and over the lesion classes alone, as in nnU-Net. With the background among its classes, a
-    network that finds nothing has solved a part of it, and some trainings on small lesions stay there.
+    The learning rate rises over the first tenth of the steps and decays to zero as (1 − t)^0.9. Dice is computed over
+    the batch and over the lesion classes only, as in nnU-Net. If the background counted as a class, a network that
+    finds nothing would already have a low loss, and some training runs on small lesions would not get past that point.
 
     Args:
-        network: ``(batch, channel, x, y[, z])`` to logits of every class.
-        learning_rate: at the first step.
-        steps: after which the rate is zero.
-        seed: randomness of dropout comes from it and the step.
+        network: maps ``(batch, channel, x, y[, z])`` to the logits of every class.
+        learning_rate: peak learning rate.
+        steps: number of steps after which the learning rate is zero.
+        seed: seed of the dropout, which also depends on the step.
     """
 
     def __init__(self, network: nn.Module, *, learning_rate: float, steps: int, seed: int) -> None:
@@ -45,18 +46,18 @@ class SegmentationModule(lightning.LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bound the norm of the gradient: a few steep first steps can end where nothing is found."""
+        """Clip the gradient norm; large first steps can lead to a network that finds nothing."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the length of the run, on which the rate depends."""
+        """Store the number of steps, which the learning rate depends on."""
         checkpoint["steps"] = self.steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See that the rate falls as the resumed run began to let it fall.
+        """Check that the resumed run has the same number of steps, so that the learning rate follows the same schedule.
 
         Raises:
-            ConfigError: if that run had another length.
+            ConfigError: if the number of steps differs.
         """
         before = checkpoint["steps"]
         if before != self.steps:
@@ -64,12 +65,12 @@ class SegmentationModule(lightning.LightningModule):
             raise ConfigError("the run to resume", what, "resume it as it was started, or name a new folder")
 
     def configure_optimizers(self) -> Any:
-        """Adam with :meth:`rate` per step."""
+        """Return Adam with the schedule :meth:`rate`, updated every step."""
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, step: int) -> float:
-        """Return the share of the learning rate at a step, counted from 0."""
+        """Return the factor on the learning rate at a step, counted from 0."""
         left = max(0.0, 1 - step / self.steps)
         return float(min(1.0, (step + 1) / (WARM_UP * self.steps)) * left**0.9)

@@ -1,4 +1,4 @@
-"""``SegmentationTask``: a network that finds the lesions, slice by slice or in volumes."""
+"""``SegmentationTask``: a network that segments lesions in slices or volumes."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ from lesionforge.training.samples import cached_samples, measured_cases, trainin
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationTask(Task):
-    """A trained network with all that is needed to apply it.
+    """A trained segmentation network with its options and preprocessing.
 
     Attributes:
-        info: what it was trained on and how.
-        network: ``(batch, channel, x, y[, z])`` to logits.
+        info: training cases, options and preprocessing of this model.
+        network: maps ``(batch, channel, x, y[, z])`` to logits.
     """
 
     method: ClassVar[str] = "segmentation"
@@ -71,7 +71,7 @@ class SegmentationTask(Task):
 
     @classmethod
     def cases(cls, cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-        """Return the cases whose lesions have masks, and the lesion-free ones; see :meth:`Task.cases`."""
+        """Return the cases with lesion masks and the lesion-free cases; see :meth:`Task.cases`."""
         return annotated_cases(cohort, channels)
 
     @classmethod
@@ -93,34 +93,35 @@ class SegmentationTask(Task):
         resume: bool = False,
         on_problem: OnProblem = fail,
     ) -> Self:
-        """Train on the annotated cases of ``cohort``; the last step's weights are the result.
+        """Train on the annotated cases of ``cohort`` and return the task with the weights of the last step.
 
         Args:
-            cohort: training cases; preprocessing is fitted on them.
+            cohort: training cases; the preprocessing is fitted on them.
             channels: image channels to use.
             config: network and augmentation.
-            training: steps, batch size, seed and machine.
+            training: number of steps, batch size, seed and device.
             out: the model folder.
-            synthetic: synthetic cases to mix in, whose parents become training subjects too; or a source that draws
-                lesions into the cohort's own samples on the fly.
-            share: of every batch that is synthetic; 1 trains on synthetic cases alone.
-            preprocessing: to share with a synthesizer; fitted on ``cohort`` unless given.
-            pretrained: a task of the same network, whose weights this one begins with and whose preprocessing and
-                window it keeps; its training subjects become this one's too.
-            watched: name → cases whose mean Dice goes to the log on the way, see
-                :class:`~lesionforge.tasks.segmentation.learning_curve.DiceCurve`; the weights do not depend on it.
-            watch_every: steps between two of them.
-            resume: go on with the run in ``out``.
-            on_problem: called with the error of each case that cannot be read and is left out; raises unless given.
+            synthetic: synthetic cases to mix in, whose parents are added to the training subjects; or a source that
+                draws lesions into the cohort's own samples on the fly.
+            share: share of every batch that is synthetic; 1 trains on synthetic cases only.
+            preprocessing: preprocessing to share with a synthesizer; fitted on ``cohort`` unless given.
+            pretrained: a task with the same network. Training starts from its weights and keeps its preprocessing and
+                window size; its training subjects are added to those of the new model.
+            watched: name → cases whose mean Dice is logged during training, without effect on the weights; see
+                :class:`~lesionforge.tasks.segmentation.learning_curve.DiceCurve`.
+            watch_every: steps between two such scorings.
+            resume: continue the run in ``out``.
+            on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
 
         Raises:
-            CohortError: if there is no annotated case with these channels, or the classes of ``synthetic`` are others.
-            ConfigError: if ``share`` is none, or ``pretrained`` has another network, other channels or other classes.
-            ModelError: if the file of weights does not fit the network.
-            OutputError: if ``out`` holds anything already and ``resume`` is off.
+            CohortError: if there is no annotated case with these channels, or ``synthetic`` has other lesion classes.
+            ConfigError: if ``share`` is not between 0 and 1, or ``pretrained`` has another network, other channels or
+                other classes.
+            ModelError: if the weights file does not fit the network.
+            OutputError: if ``out`` is not empty and ``resume`` is off.
         """
         if not 0 <= share <= 1:
-            raise ConfigError("`share`", f"{share} is no share", "give a number from 0 to 1")
+            raise ConfigError("`share`", f"{share} is out of range", "give a number from 0 to 1")
         claim_run(out, resume=resume)
         cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
         cases = large_enough(cases, facts, config.min_lesion_voxels)
@@ -164,10 +165,11 @@ class SegmentationTask(Task):
         return cls(info=info, network=network.eval())
 
     def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
-        """Return the preprocessing and, with this task's window, the options with which training goes on.
+        """Return this task's preprocessing, and ``config`` with its window size, for further training.
 
         Raises:
-            ConfigError: if the network, the channels or the classes are not this task's.
+            ConfigError: if ``config`` or ``cases`` have another network, other channels or other classes than this
+                task.
         """
         own = SegmentationConfig.model_validate(self.info.config)
         fixed = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
@@ -187,10 +189,10 @@ class SegmentationTask(Task):
 
         Args:
             folder: the model folder.
-            device: where to predict.
+            device: device for prediction.
 
         Raises:
-            ModelError: if it is none, or one of another kind.
+            ModelError: if ``folder`` is not a model folder of a segmentation task.
         """
         info = read_info(folder)
         if info.method != cls.method:
@@ -202,25 +204,25 @@ class SegmentationTask(Task):
         return cls(info=info, network=network.eval()).to(pick_device(device))
 
     def to(self, device: str) -> Self:
-        """Move the network."""
+        """Move the network to ``device``."""
         self.network.to(device)
         return self
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the weights."""
+        """SHA-256 of the weights."""
         return digest_of_tensors(self.network.state_dict())
 
     def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
-        """Return the lesion classes on the scan's own grid, computed where the network lies.
+        """Return the predicted lesion classes on the scan's own voxel grid.
 
-        On a CPU all threads compute. Their number may change the last bit of a logit, so where two classes are as
-        likely it may change the class.
+        The prediction runs on the network's device. On a CPU it uses all threads; their number can change the last bit
+        of a logit, and so the class of a voxel with two equally likely classes.
 
         Args:
-            scan: with exactly the model's channels; its label is not looked at.
-            image: ``(channel, x, y[, z])`` to look at in place of the scan's own, in its units and on its scale of
-                intensities, such as the scan with its lesion removed.
+            scan: scan with exactly the model's channels; its label is ignored.
+            image: ``(channel, x, y[, z])`` to segment in place of the scan's own image, such as the scan with its
+                lesion removed. It must have the scan's units and intensity scale.
         """
         preprocessing = self.info.preprocessing
         sample = preprocessing.forward(scan, image=image)
@@ -238,16 +240,19 @@ class SegmentationTask(Task):
     def predict_cohort(
         self, cohort: Cohort, *, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[CohortError]:
-        """Write the prediction of every case into ``out``, but for those that are there, and return what went wrong.
+        """Write the missing predictions of all cases into ``out`` and return the errors.
 
         Args:
             cohort: cases with the model's channels.
             out: a new folder, or one with predictions of this model.
-            progress: called with the number of cases done and of all cases.
+            progress: called with the number of finished cases and the number of all cases.
+
+        Returns:
+            An error for each case that cannot be read or lacks a channel.
 
         Raises:
-            CohortError: if the cohort has no such channels.
-            OutputError: if ``out`` holds something else, or predictions of other images with the same ids.
+            CohortError: if no case has the channels.
+            OutputError: if ``out`` holds something else, or predictions of other images with the same case_ids.
         """
         cohort.having(self.info.preprocessing.channels)
         claim_predictions(out, self, cohort)
@@ -264,7 +269,7 @@ class SegmentationTask(Task):
     def score_case(
         cls, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
     ) -> dict[str, float]:
-        """Return Dice, HD95, scores of lesions and of size; see :meth:`Task.score_case`."""
+        """Return Dice, HD95, lesion-wise scores and lesion sizes; see :meth:`Task.score_case`."""
         assert scan.label is not None
         found, _ = read_label(prediction)
         return score_case(found, scan.label, scan.spacing, labels, in_plane=in_plane)
@@ -277,7 +282,7 @@ class SegmentationTask(Task):
 
     @classmethod
     def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
-        """Return the predicted classes and the Dice of all of them together; see :meth:`Task.shown`."""
+        """Return the predicted classes, and the Dice of all classes together as a caption; see :meth:`Task.shown`."""
         assert scan.label is not None
         found, _ = read_label(prediction_file(folder, scan.case.case_id))
         score = PREDICTION_SCORES["dice"]
@@ -285,15 +290,15 @@ class SegmentationTask(Task):
 
     @classmethod
     def describe(cls, config: SegmentationConfig) -> str:
-        """Return the kind of network with its widths."""
+        """Return the type of the network and its widths."""
         if config.network == "fcn8s":
-            begun = ", begun with the encoder of a file" if config.weights else ""
+            begun = ", encoder weights read from a file" if config.weights else ""
             return f"FCN-8s at {config.width:g} of the published width{begun}"
         return f"{config.spatial_dims}D U-Net, widths {', '.join(map(str, config.filters))}"
 
     @classmethod
     def seen(cls, config: SegmentationConfig, sample: Sample, preprocessing: Preprocessing) -> FloatArray:
-        """Return the image, relative to its tissue if the network takes it so."""
+        """Return the image, relative to its tissue if ``normalise`` is ``tissue``."""
         if config.normalise == "tissue":
             return sample.relative_to_tissue(sample.image, preprocessing.output)
         return sample.image
@@ -308,15 +313,15 @@ class SegmentationTask(Task):
         *,
         spatial_dims: int,
     ) -> Compose | None:
-        """Return what varies the training items; see :func:`augmentation`."""
+        """Return the augmentation of the training items; see :func:`augmentation`."""
         background = background_of(config, preprocessing)
         return augmentation(cast("Augment", kind), spatial_dims, background=background, spacing=spacing)
 
     def predict_case(self, case: Case, out: Path) -> Path:
-        """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it is there; return its path.
+        """Write the prediction of a case as ``CASE.nii.gz`` or ``CASE.png``, unless it exists, and return its path.
 
         Raises:
-            CohortError: if the case cannot be read, or lacks a channel.
+            CohortError: if the case cannot be read or lacks a channel.
         """
         channels = self.info.preprocessing.channels
         path = _prediction(out, case)
@@ -329,10 +334,10 @@ class SegmentationTask(Task):
 def _first_network(
     config: SegmentationConfig, info: ModelInfo, seed: int, pretrained: SegmentationTask | None
 ) -> nn.Module:
-    """Return the network as it is before the first step.
+    """Return the network before the first training step.
 
     Raises:
-        ModelError: if the file of weights does not fit it.
+        ModelError: if the weights file does not fit it.
     """
     with torch_seed(seed, "weights"):
         network = make_network(config, info)
@@ -348,7 +353,7 @@ def _prediction(out: Path, case: Case) -> Path:
 
 
 def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
-    """See that ``out`` is new, or holds predictions of this very model and these very images, to which others may come.
+    """Check that ``out`` is new, or holds predictions of the same model on the same images, and record the cases.
 
     Raises:
         OutputError: if it holds anything else.

@@ -1,4 +1,4 @@
-"""Which cases a segmentation network is trained on, and its training items."""
+"""Selection of the cases that a segmentation network is trained on, and their training items."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
 
 
 def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-    """Return the cases whose lesions are known and that have every channel, with these channels alone.
+    """Return the annotated cases that have all ``channels``, with these channels only.
 
     Raises:
-        CohortError: if there is none.
+        CohortError: if there are none.
     """
     complete = cohort.having(channels)
     cases = complete.annotated().with_channels(channels)
@@ -39,10 +39,10 @@ def annotated_cases(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
 
 
 def large_enough(cases: Cohort, facts: Fingerprint, voxels: int) -> Cohort:
-    """Return the lesion-free cases, and those whose lesions have at least so many voxels in all.
+    """Return the lesion-free cases and the cases with at least ``voxels`` lesion voxels in total.
 
     Raises:
-        CohortError: if none is left.
+        CohortError: if no case is left.
     """
     sizes = {case.case_id: case.lesion_volume / np.prod(case.spacing) for case in facts.cases}
     kept = [
@@ -59,34 +59,37 @@ def synthetic_cases(synthetic: Cohort, real: Cohort, channels: tuple[str, ...]) 
     """Return the annotated cases of ``synthetic`` with these channels.
 
     Raises:
-        CohortError: if there is none, or their lesion classes are not those of ``real``.
+        CohortError: if there are none, or their lesion classes differ from those of ``real``.
     """
     if dict(synthetic.labels) != dict(real.labels):
-        raise CohortError(synthetic.name, f"its lesion classes are not those of {real.name}", "mix equal classes")
+        raise CohortError(synthetic.name, f"has other lesion classes than {real.name}", "use the same lesion classes")
     return annotated_cases(synthetic, channels)
 
 
 def known_before(synthetic: Cohort, cases: Cohort, samples: Sequence[Sample]) -> list[LabelArray | None]:
-    """Return, for each synthetic case, the label of the scan it was drawn into, if that is among ``cases``.
+    """Return the label of each synthetic case's source scan before drawing.
 
     Args:
-        synthetic: drawn cases.
+        synthetic: synthetic cases.
         cases: real cases.
-        samples: of ``cases``.
+        samples: samples of ``cases``, in the same order.
+
+    Returns:
+        A label per synthetic case; ``None`` if its source scan is not in ``cases``.
     """
     before = {case.case_id: sample.label for case, sample in zip(cases, samples, strict=True)}
     return [before.get(case.source_case) for case in synthetic]
 
 
 def mixed(own: Source, synthetic: Source | None, share: float) -> list[Source]:
-    """Return the sources of training items, of which synthetic ones, if there are any, have this share."""
+    """Return the sources of training items; if there is a synthetic source, it gets ``share`` of the items."""
     return [own] if synthetic is None else [replace(own, share=1 - share), replace(synthetic, share=share)]
 
 
 def make_training_set(
     sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
 ) -> TrainingSet:
-    """Return the training items of ``sources``."""
+    """Return the dataset of training items from ``sources``."""
     assert config.roi_size is not None
     background = background_of(config, preprocessing)
     return TrainingSet(
@@ -103,7 +106,7 @@ def make_training_set(
 def augmentation(
     kind: Augment, spatial_dims: int, *, background: float, spacing: Sequence[float] | None
 ) -> Compose | None:
-    """Return what varies a training item; see the functions of these names."""
+    """Return the augmentation of a training item, or ``None`` for ``none``; see the functions of these names."""
     if kind == "classical":
         return classical_augmentation(spatial_dims, background=background)
     if kind == "affine":

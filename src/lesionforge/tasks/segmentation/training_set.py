@@ -1,4 +1,4 @@
-"""What a segmentation network is trained on: crops or slices of real and synthetic samples, in fixed shares."""
+"""Training items of a segmentation network: crops or slices of real and synthetic samples, in fixed shares."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Samples that take a fixed share of every batch.
+    """Samples that make up a fixed share of the training items.
 
     Attributes:
-        samples: in model space.
-        share: of the draws, 0 to 1; all sources' shares add up to 1.
-        transform: a dictionary transform that draws a lesion, such as
-            :class:`~lesionforge.production.on_the_fly.SynthesizeLesiond`, before cropping and augmentation; seeded
-            per draw.
+        samples: samples in model space.
+        share: share of the training items, 0 to 1; the shares of all sources add up to 1.
+        transform: dictionary transform that draws a lesion before cropping and augmentation, such as
+            :class:`~lesionforge.production.on_the_fly.SynthesizeLesiond`; seeded per item.
         lesion_share: share of the items that show a lesion: a slice with one, or a crop centred on one. With a
-            ``transform`` it is one that the transform has drawn, into a slice or scan without any if there is such a
-            one. All others are slices without a lesion, or crops at any place of a scan, without a lesion if there are
-            such scans. Thus lesions are equally frequent in all sources, however many of their cases have any.
-        known: what the scans of synthetic samples showed before, see
+            ``transform``, it is a lesion that the transform draws, into a lesion-free slice or scan if there is one.
+            The other items are lesion-free slices, or crops anywhere in a scan, which is lesion-free if there is such a
+            scan. So lesions are equally frequent in all sources, whatever the share of their cases with lesions.
+        known: lesions in the scans of synthetic samples before drawing; see
             :class:`~lesionforge.training.lesion_planes.Planes`.
     """
 
@@ -49,16 +48,19 @@ class Source:
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
-    """``items[draw]`` is an image and its label, ``(channel, *roi_size)`` and ``(1, *roi_size)``.
+    """Dataset of images with labels, ``(channel, *roi_size)`` and ``(1, *roi_size)``.
+
+    An item depends only on its number. Items are assigned to the sources so that every run of consecutive numbers has
+    nearly the given shares.
 
     Args:
-        sources: where items come from; draw numbers are dealt out so that every stretch of them has the shares.
+        sources: where the items come from.
         spatial_dims: 2 takes slices of volumes.
-        roi_size: size of an item.
-        background: intensity with which a crop that reaches over the edge is filled.
-        augment: a dictionary transform for every item, seeded per draw.
-        seed: all randomness comes from it and the draw number.
-        relative_to: the samples' range; given, every item is made relative to its sample's tissue.
+        roi_size: size of an item in voxels.
+        background: intensity that fills the part of a crop outside the image.
+        augment: dictionary transform for every item, seeded per item.
+        seed: seed of all randomness, together with the item number.
+        relative_to: intensity range of the samples; if given, every item is scaled relative to its sample's tissue.
     """
 
     def __init__(
@@ -102,13 +104,13 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         }
 
     def _deal(self, draw: int) -> int:
-        """Return the source of a draw: the golden ratio's multiples fill [0, 1) evenly."""
+        """Return the index of an item's source; multiples of the golden ratio fill [0, 1) evenly."""
         return min(int(np.searchsorted(self.ends, (draw * 0.6180339887498949) % 1.0, side="right")), len(self.ends) - 1)
 
     def _with_drawn_lesion(
         self, transform: Compose, planes: Planes, draw: int, rng: np.random.Generator
     ) -> tuple[Sample, dict[str, Any]]:
-        """Return a sample and what the transform made of it; another sample is tried where no lesion fitted."""
+        """Return a sample and the transform's output; if no lesion was drawn, try other samples."""
         for attempt in range(ATTEMPTS):
             sample = planes.pick(False, rng)
             before = sample.as_item()

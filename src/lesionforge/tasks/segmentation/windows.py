@@ -1,4 +1,4 @@
-"""Applying a segmentation network to slices and volumes of any size."""
+"""Application of a segmentation network to slices and volumes of any size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLICES_AT_ONCE, WINDOWS_AT_ONCE = 16, {2: 16, 3: 2}
 
 
 def segment_slices(network: nn.Module, image: FloatArray, config: SegmentationConfig, background: float) -> Any:
-    """Return the class index of every voxel, slice by slice."""
+    """Return the class index of every voxel, predicted slice by slice along the last axis."""
     volume = image if image.ndim == 4 else image[..., None]
     stack = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, -1, 0)))
     found = [segment_windows(network, slices, config, background) for slices in stack.split(SLICES_AT_ONCE)]
@@ -26,10 +26,9 @@ def segment_slices(network: nn.Module, image: FloatArray, config: SegmentationCo
 
 
 def segment_windows(network: nn.Module, images: Tensor, config: SegmentationConfig, background: float) -> Any:
-    """Return the class index of every voxel of ``(batch, channel, x, y[, z])``.
+    """Return the class index of every voxel of ``(batch, channel, x, y[, z])`` images.
 
-    The window is as large as a training crop: instance norm makes of an image what it makes of its crops only if they
-    are alike.
+    The sliding windows have the size of the training crops, because instance norm depends on the size of its input.
     """
     assert config.roi_size is not None
     device, at_once = device_of(network), WINDOWS_AT_ONCE[config.spatial_dims]
