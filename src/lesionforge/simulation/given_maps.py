@@ -50,7 +50,7 @@ def read_map(path: str) -> tuple[LabelArray, Matrix, Matrix]:
     """
     label, affine = read_label(Path(path))
     if label.ndim != 3:
-        raise CohortError(path, "is a slice, but heads are made of volumes", "leave it out")
+        raise CohortError(path, "is a slice, but heads need volumes", "leave it out")
     structures = group_freesurfer(label, path)
     brain = np.isin(structures, FREESURFER_STRUCTURES.parenchyma)
     if not brain.any():
