@@ -48,8 +48,8 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
 def intensity_transforms() -> list[Transform]:
     """Return noise, blur, brightness, contrast, low resolution and gamma, for images in which air is 0.
 
-    Noise has the same strength in all channels; the other transforms are drawn separately for each channel. As in
-    nnU-Net, what is called the variance of the noise is applied as its standard deviation.
+    Noise has the same strength in all channels; the other transforms are drawn separately for each channel. nnU-Net
+    applies its variance of the noise as the standard deviation, and so does this function.
     """
     gamma = {"gamma": (0.7, 1.5), "retain_stats": True, "prob": 1.0}
     blur = RandGaussianSmooth(sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1), prob=1.0)

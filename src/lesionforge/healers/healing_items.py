@@ -175,7 +175,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         shape = sample.image.shape[1:]
         sliced = len(shape) > self.spatial_dims
         if sample.label is None and len(shape) == 3:
-            what = "has a lesion but no mask, so its slices and crops cannot be told apart"
+            what = "has a lesion but no mask, so its lesion-free slices and crops are unknown"
             raise CohortError(sample.case_id, what, "add the mask, or leave the case out")
         lesion = np.ones(shape, bool) if sample.label is None else sample.label > 0
         if sliced or self.spatial_dims == 2:

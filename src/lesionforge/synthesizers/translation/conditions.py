@@ -46,7 +46,7 @@ class Condition:
 
     @property
     def critic_channels(self) -> int:
-        """Channels of the condition without noise, which the critic sees beside the image."""
+        """Channels of the condition without noise, which the critic sees next to the image."""
         if self.name == "label":
             return max(1, len(self.anatomy)) + len(self.classes)
         shown = self.image_channels * (1 + self.lesion_intensity)

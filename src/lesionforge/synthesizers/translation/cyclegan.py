@@ -36,6 +36,7 @@ class CycleGANConfig(Pix2PixConfig):
     """Options of ``cyclegan``, in addition to those of ``pix2pix`` for label maps.
 
     Attributes:
+        condition: always ``label``.
         lambda_cycle: weight of the cycle loss, which is summed over both directions.
         cycle: norm of the cycle loss, ``l1`` or ``l2``.
     """

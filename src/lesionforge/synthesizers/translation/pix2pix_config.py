@@ -49,9 +49,9 @@ class Pix2PixConfig(ScanConfig):
         jitter: whether to enlarge training crops by 286/256 and crop them back at a random position.
         lesion_share: fraction of the training crops that show a lesion, for ``label``; with 1, lesion-free slices and
             scans are not used.
-        candidates: epochs after which the generator is kept in ``candidates/``. Training then ends with the last of
-            them, whatever the number of steps. An epoch has as many training crops as there are slices (3D: scans) to
-            cut them from.
+        candidates: epochs (or steps, see ``candidates_in``) after which the generator is kept in ``candidates/``.
+            Training then ends with the last of them, whatever the number of steps. An epoch has as many training crops
+            as there are slices (3D: scans) to cut them from.
         candidates_in: unit of ``candidates``: ``epochs``, or optimiser ``steps``, with which generators of few and of
             many cases train equally long.
         optimiser: see :class:`AdversarialConfig`.

@@ -22,6 +22,9 @@ class SpadeConfig(Pix2PixConfig):
     """Options of ``spade``, in addition to those of ``pix2pix`` for label maps.
 
     Attributes:
+        condition: always ``label``.
+        network: always ``spade``.
+        noise_channels: always 1; this channel holds the latent vector.
         channels: widths of the blocks; the first grid is doubled once per block.
         latent: length of the latent vector.
         hidden_channels: width of the hidden layer between the label map and SPADE's scale and shift (Park et al. 2019:
