@@ -68,8 +68,8 @@ def make_template_cohort(
 ) -> Cohort:
     """Simulate a cohort and write it as an nnU-Net raw dataset with ``cases.csv`` and ``anatomyTr``.
 
-    The same settings and seed give the same bytes, whatever the number of workers. Subject ``i`` does not depend on
-    ``n_subjects``. If the folder holds an unfinished cohort with the same settings, it is completed.
+    The same settings and seed give the same bytes, whatever the number of workers. Without ``masks``, subject ``i``
+    does not depend on ``n_subjects``. If the folder holds an unfinished cohort with the same settings, it is completed.
 
     Args:
         out: folder to write; new, empty, or unfinished with the same settings.
