@@ -22,7 +22,7 @@ def test_a_cohort_is_simulated_and_said_to_be(tmp_path):
 
 
 def test_settings_that_do_not_fit_are_said_in_one_line(tmp_path):
-    assert "masks: are brought to label maps" in error("simulate", tmp_path / "a", "--masks", mask_folder(tmp_path))
+    assert "masks: need label maps" in error("simulate", tmp_path / "a", "--masks", mask_folder(tmp_path))
     assert "spacing: 20.0 does not fit" in error("simulate", tmp_path / "a", "--spacing", 20)
     assert "holds no label map" in error("simulate", tmp_path / "a", "--maps", tmp_path / "nothing")
 

@@ -152,7 +152,7 @@ def test_what_cannot_be_used_is_named(maps, masks, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no label map"):
         make_template_cohort(tmp_path / "a", maps=tmp_path / "empty", **COARSE)
-    with pytest.raises(ConfigError, match="masks: are brought to label maps"):
+    with pytest.raises(ConfigError, match="masks: need label maps"):
         make_template_cohort(tmp_path / "b", masks=masks, **COARSE)
     with pytest.raises(ConfigError, match="masks"):
         make_template_cohort(tmp_path / "c", masks=masks, maps=maps, **{**COARSE, "lesion": "tumour"})

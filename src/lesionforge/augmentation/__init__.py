@@ -1,1 +1,1 @@
-"""What varies the items that a network is trained on."""
+"""Augmentation of training items."""

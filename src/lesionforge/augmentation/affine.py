@@ -1,7 +1,7 @@
-"""Small affine moves of real scans, as published with the stroke system.
+"""Random small affine transforms of real scans, as in the stroke system.
 
 Source: Platscher et al. 2020 (arXiv 2010.02745), which names rotation, translation, shear and flip; the ranges are
-those of its authors' released code.
+those of the authors' released code.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ def affine_augmentation(*, background: float, maps: Sequence[str] = BOTH[1:]) ->
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 
     Args:
-        background: the model's intensity of air.
-        maps: keys of what moves with the image and holds labels.
+        background: intensity of air in the model's range.
+        maps: keys of the label maps that are transformed with the image.
     """
     return Compose([Shift(-background), RandSmallAffined((*IMAGE, *maps)), Shift(background)])
 
 
 class RandSmallAffined(Randomizable, MapTransform):
-    """Moves the first key (cubic) and the others (nearest) alike by up to six of the following, at random.
+    """Random affine transform of the image (first key, cubic) and label maps (other keys, nearest).
 
-    About every axis (of slices about their centre) a rotation by up to 5°; along every axis a stretch by up to 5 %, a
-    shift by up to 2 % of the size and a shear of up to 0.03; a zoom of all axes by up to 5 %; left and right exchanged.
-    All are one interpolation. What comes in from outside is 0.
+    At most six of these parameters are drawn at a time: per axis, a rotation by up to 5° (2D: one, about the centre), a
+    stretch by up to 5 %, a shift by up to 2 % of the size and a shear of up to 0.03; for all axes, a zoom by up to 5 %;
+    and a left-right flip. All but the flip are applied in one interpolation. Voxels from outside are 0.
     """
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, moved."""
+        """Return the transformed item."""
         shape = data[self.first_key(dict(data))].shape[1:]
         dims = len(shape)
         rotation, stretch, shift, shear, zoom, flip = self._draw(1 if dims == 2 else 3, dims, dims, dims, 1, 1)

@@ -1,6 +1,6 @@
-"""Classical augmentation: the transforms that nnU-Net v2 applies by default.
+"""Classical augmentation: the default transforms of nnU-Net v2.
 
-Probabilities and ranges are those that nnU-Net's trainer executes (batchgeneratorsv2); the transforms are MONAI's.
+Probabilities and ranges are those that nnU-Net's trainer applies (batchgeneratorsv2); the transforms are MONAI's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import Tensor
 BOTH = ("image", "label")
 IMAGE = ("image",)
 ELONGATED, THIN = 1.5, 3.0
-"""Ratios of the longest side of a slice to its shortest, and of a volume's to its number of slices."""
+"""Thresholds on longest side / shortest side of a slice, and on longest side / number of slices of a volume."""
 
 
 def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
@@ -38,8 +38,8 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
 
     Args:
         spatial_dims: 2 or 3.
-        background: the model's intensity of air, subtracted for the time of the transforms, so that gamma and
-            brightness act on intensities from 0.
+        background: intensity of air in the model's range. It is subtracted before the transforms and added again after
+            them, so that gamma and brightness act on intensities that start at 0.
     """
     steps = [RandTurnedScaledd(BOTH), *intensity_transforms(), *mirroring(spatial_dims)]
     return Compose([Shift(-background), *steps, Shift(background)])
@@ -48,8 +48,8 @@ def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
 def intensity_transforms() -> list[Transform]:
     """Return noise, blur, brightness, contrast, low resolution and gamma, for images in which air is 0.
 
-    Noise has one strength for all channels; all others are drawn for each channel of its own. What nnU-Net calls the
-    variance of noise it applies as the standard deviation, and so does this.
+    Noise has the same strength in all channels; the other transforms are drawn separately for each channel. nnU-Net
+    applies its variance of the noise as the standard deviation, and so does this function.
     """
     gamma = {"gamma": (0.7, 1.5), "retain_stats": True, "prob": 1.0}
     blur = RandGaussianSmooth(sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1), prob=1.0)
@@ -71,20 +71,20 @@ def mirroring(spatial_dims: int, *, keys: Sequence[str] = BOTH) -> list[Transfor
 
 
 def is_thin(shape: Sequence[int]) -> bool:
-    """Return whether a volume of this ``(x, y, z)`` shape has so few slices that it is only varied within them."""
+    """Return whether a volume of this ``(x, y, z)`` shape has so few slices that it is transformed only in plane."""
     return len(shape) == 3 and max(shape) > THIN * shape[2]
 
 
 class RandTurnedScaledd(Randomizable, MapTransform):
-    """Turns and scales the first key (linear) and the others (nearest) alike, in one interpolation.
+    """Random rotation and scaling of the image (first key, linear) and label maps (other keys, nearest).
 
-    Slices are turned by any angle, elongated ones by up to 15°; volumes by up to 30° about every axis, thin ones by any
-    angle within their slices. All axes are scaled alike, those of thin volumes within their slices: a voxel of the
-    result takes 0.7 to 1.4 voxels. What comes in from outside is 0.
+    Slices are rotated by any angle, elongated slices by up to 15°. Volumes are rotated by up to 30° about every axis,
+    thin volumes by any angle in plane. All axes are scaled alike, in thin volumes only those in plane: a voxel of the
+    result covers 0.7 to 1.4 voxels. Rotation and scaling are one interpolation. Voxels from outside are 0.
 
     Args:
-        keys: the image, then label maps.
-        rotation_prob: probability of a turn.
+        keys: key of the image, then keys of label maps.
+        rotation_prob: probability of a rotation.
         scaling_prob: probability of a scaling.
     """
 
@@ -93,7 +93,7 @@ class RandTurnedScaledd(Randomizable, MapTransform):
         self.rotation_prob, self.scaling_prob = rotation_prob, scaling_prob
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, moved."""
+        """Return the transformed item."""
         turned, scaled = self.R.random() < self.rotation_prob, self.R.random() < self.scaling_prob
         if not (turned or scaled):
             return dict(data)
@@ -108,20 +108,20 @@ class RandTurnedScaledd(Randomizable, MapTransform):
 
 
 def _largest_turns(shape: Sequence[int]) -> tuple[float, ...]:
-    """Return the largest angle about the centre of a slice, or about each axis of a volume, in radians."""
+    """Return the largest rotation of a slice, or of a volume about each axis, in radians."""
     if len(shape) == 2:
         return (np.deg2rad(15),) if max(shape) > ELONGATED * min(shape) else (np.pi,)
     return (0.0, 0.0, np.pi) if is_thin(shape) else (np.pi / 6,) * 3
 
 
 class RandChannelsd(RandomizableTransform, MapTransform):
-    """Applies a random transform of one image to single channels, each with draws of its own.
+    """Applies a random single-channel transform to each channel separately.
 
     Args:
-        keys: images.
-        transform: of a ``(1, x, y[, z])`` image; its own probability is to be 1.
-        prob: probability of an item.
-        channel_prob: probability of each of its channels then.
+        keys: keys of images.
+        transform: transform of a ``(1, x, y[, z])`` image; its own probability must be 1.
+        prob: probability that an item is transformed.
+        channel_prob: probability that a channel of this item is transformed.
     """
 
     def __init__(
@@ -132,13 +132,13 @@ class RandChannelsd(RandomizableTransform, MapTransform):
         self.transform, self.channel_prob = transform, channel_prob
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Self:
-        """Seed this transform, whose generator the inner one draws from, too."""
+        """Seed this transform and the inner one, which share one generator."""
         super().set_random_state(seed, state)
         self.transform.set_random_state(state=self.R)
         return self
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item with other channels."""
+        """Return the item with transformed channels."""
         item = dict(data)
         self.randomize(None)
         if self._do_transform:
@@ -152,7 +152,7 @@ class RandChannelsd(RandomizableTransform, MapTransform):
 
 
 class RandGamma(RandAdjustContrast):
-    """Gamma that is equally often below and above 1."""
+    """Random gamma, below and above 1 with equal probability."""
 
     def randomize(self, data: Any = None) -> None:
         """Draw gamma."""
@@ -162,13 +162,13 @@ class RandGamma(RandAdjustContrast):
 
 
 class RandLowResolution(RandSimulateLowResolution):
-    """Low resolution of one channel, of a thin volume within its slices."""
+    """Random low resolution of one channel; thin volumes are downsampled only in plane."""
 
     def __init__(self, *, zoom_range: tuple[float, float], prob: float) -> None:
         super().__init__(prob=prob, zoom_range=zoom_range, downsample_mode="nearest-exact")
 
     def __call__(self, img: Tensor, randomize: bool = True) -> Tensor:
-        """Return ``(1, x, y[, z])`` made coarser and interpolated again."""
+        """Return the ``(1, x, y[, z])`` image, downsampled and interpolated back to its size."""
         thin = is_thin(img.shape[1:])
         image = img[0].movedim(-1, 0) if thin else img
         self.upsample_mode = "bilinear" if image.ndim == 3 else "trilinear"
@@ -183,5 +183,5 @@ class Shift:
         self.offset = offset
 
     def __call__(self, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the item with another image."""
+        """Return the item with the shifted image."""
         return {**data, "image": data["image"] + self.offset}

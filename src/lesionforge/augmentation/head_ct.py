@@ -1,7 +1,7 @@
-"""Augmentation of head CT: as published with a lesion-conditional GAN, and with nnU-Net's list added.
+"""Augmentation of head CT: as published with a lesion-conditional GAN, or combined with nnU-Net's transforms.
 
-Source: the paper on haemorrhage CT (LcGAN), section 4.3. How much is cropped, and over how many rows a shear is
-counted, it does not say. The transforms are MONAI's.
+Source: the paper on haemorrhage CT (LcGAN), section 4.3. The paper does not say how much is cropped, or to how many
+rows a shear in pixels refers. The transforms are MONAI's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLUR_MM, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
 
 
 def ct_augmentation(spatial_dims: int, *, background: float, spacing: Sequence[float] | None) -> Compose:
-    """Return the published transforms, and nnU-Net's list without its own turns and scalings.
+    """Return the published transforms, followed by nnU-Net's transforms without rotation and scaling.
 
     See :func:`published_ct_augmentation` and :func:`~lesionforge.augmentation.classical.classical_augmentation`.
     """
@@ -33,16 +33,16 @@ def published_ct_augmentation(
 ) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 
-    Every item is turned, scaled, sheared and cropped, see :class:`RandHeadd`. Then, each with probability 0.5, its
-    image is blurred (Gaussian, standard deviation 2 mm, which is 2 pixels of a head in 256×256) and made brighter:
-    every pixel by the same share, 0 to 50 %, of its intensity above air. All of it is within slices, and the same in
-    all slices of a volume.
+    Every item is rotated, scaled, sheared and cropped, see :class:`RandHeadd`. Then the image is blurred with
+    probability 0.5 (Gaussian, standard deviation 2 mm, which is 2 pixels of a head in 256×256) and brightened with
+    probability 0.5 (every intensity above air is raised by the same 0 to 50 %). All transforms are in plane and equal
+    for all slices of a volume.
 
     Args:
         spatial_dims: 2 or 3.
-        background: the model's intensity of air.
-        spacing: millimetres along each axis of the model's grid; 1 where it is not known.
-        maps: keys of what moves with the image and holds labels.
+        background: intensity of air in the model's range.
+        spacing: voxel spacing in millimetres per axis; ``None`` if unknown, which counts as 1 mm.
+        maps: keys of the label maps that are transformed with the image.
     """
     x, y = (BLUR_MM / mm for mm in (spacing or (1.0, 1.0))[:2])
     return Compose(
@@ -57,14 +57,15 @@ def published_ct_augmentation(
 
 
 class RandHeadd(Randomizable, MapTransform):
-    """Turns, scales, shears and crops the first key (linear) and the others (nearest) alike; the size stays.
+    """Random rotation, scaling, shear and crop of the image (first key, linear) and label maps (other keys, nearest).
 
-    A rotation by up to 25°, one scale of both axes by up to 15 %, and a shear along the second axis: over 256 rows by
-    up to 10 pixels. What is larger afterwards is cropped at a random place; what comes in from outside is 0.
+    The rotation is up to 25°, the scale of both in-plane axes up to 15 %, and the shear along the second axis up to 10
+    pixels over 256 rows. An enlarged image is cropped at a random position, so the size stays. Voxels from outside are
+    0.
     """
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, moved."""
+        """Return the transformed item."""
         sides = data[self.first_key(dict(data))].shape[1:]
         turn = np.deg2rad(self.R.uniform(-ROTATION_DEG, ROTATION_DEG))
         scale = 1 / self.R.uniform(1 - SCALE, 1 + SCALE)

@@ -1,4 +1,4 @@
-"""MONAI's random transforms, applied with randomness that comes from one seed."""
+"""Seeded application of MONAI's random transforms."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from monai.transforms import Compose, Randomizable
 
 
 def apply_seeded(transform: Compose, item: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Apply a MONAI transform whose randomness comes from ``seed`` alone.
+    """Apply a MONAI transform with all randomness from ``seed``.
 
-    All its parts draw from one generator. ``Compose.set_random_state`` makes one for each part, which takes as long as
-    the parts themselves do on a small crop.
+    All parts of the transform share one random generator. ``Compose.set_random_state`` creates a generator for each
+    part, which takes as long as the parts themselves on a small crop.
     """
     _draw_from(np.random.RandomState(seed % 2**32), transform)
     with _untracked():
@@ -33,7 +33,7 @@ def _draw_from(state: np.random.RandomState, transform: object) -> None:
 
 @contextmanager
 def _untracked() -> Iterator[None]:
-    """Within the block, MONAI's transforms keep no record of what they did, which takes a third of their time."""
+    """Switch off MONAI's record of applied transforms, which takes a third of their time."""
     tracked = get_track_meta()
     set_track_meta(False)
     try:

@@ -1,4 +1,4 @@
-"""What every method of pseudo-healthy synthesis is: it removes the lesion and keeps the subject."""
+"""The base class of healers, which remove the lesion from an image and keep the subject (pseudo-healthy synthesis)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from lesionforge.training.preview import montage
 
 @dataclass(frozen=True, kw_only=True)
 class Healed:
-    """What became of a sample.
+    """The result of healing one sample.
 
     Attributes:
-        image: ``(channel, x, y[, z])`` without lesion, in the model's range.
-        pathology: ``(class, x, y[, z])`` probability of a lesion, or ``None`` of a method that does not say.
-        reconstruction: ``(channel, x, y[, z])`` with the lesion drawn again, or ``None`` of a method without.
+        image: ``(channel, x, y[, z])`` image without lesion, in the model's range.
+        pathology: ``(class, x, y[, z])`` lesion probabilities, or ``None`` if the method does not find lesions.
+        reconstruction: ``(channel, x, y[, z])`` image with the lesion drawn back in, or ``None`` if the method cannot
+            do this.
     """
 
     image: FloatArray
@@ -43,7 +44,10 @@ class Healed:
     reconstruction: FloatArray | None = None
 
     def label(self, classes: Sequence[int]) -> LabelArray | None:
-        """Return ``(x, y[, z])`` the likeliest class wherever one has a probability of one half or more."""
+        """Return the ``(x, y[, z])`` lesion label map, or ``None`` without :attr:`pathology`.
+
+        A voxel gets its likeliest class if the probability of this class is at least one half, otherwise 0.
+        """
         if self.pathology is None:
             return None
         likeliest = np.asarray(classes, np.int16)[self.pathology.argmax(0)]
@@ -51,14 +55,14 @@ class Healed:
 
 
 class Healer(TrainedModel):
-    """Removes lesions.
+    """Base class of methods that remove lesions.
 
     Attributes:
-        finds_lesions: whether it says where the lesion is.
-        reconstructs: whether it can draw again what it removed.
-        shows_cycles: whether :meth:`cycles` shows how it takes an image apart.
-        losses_shown: title of a panel with learning curves → the loss in ``metrics.csv``.
-        networks: its trained networks by name.
+        finds_lesions: whether the method returns a lesion map.
+        reconstructs: whether the method can draw the removed lesion back in.
+        shows_cycles: whether :meth:`cycles` returns images.
+        losses_shown: title of a panel with learning curves → name of the loss in ``metrics.csv``.
+        networks: trained networks by name.
     """
 
     Config: ClassVar[type[HealingConfig]] = HealingConfig
@@ -74,21 +78,24 @@ class Healer(TrainedModel):
 
     @classmethod
     def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
-        """Return the cases that are known to have a lesion or to have none."""
+        """Return the cases that are known to have a lesion or to be lesion-free."""
         return healing_cohort(cohort, channels)
 
     @classmethod
     def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
-        """Return the preprocessing, at the spacing that the options ask for."""
+        """Return the given preprocessing if it fits, otherwise one fitted at the spacing of the options."""
         fitted = {"spacing": options.spacing, "intensity": options.intensity}
         return given_or_fitted(given, facts, spatial_dims=options.spatial_dims, **fitted)
 
     @classmethod
     def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
-        """Train on pathological and healthy images, of volumes on slices at the same levels.
+        """Return the recipe for training on pathological and healthy images.
+
+        A 2D model trains on the slices of volumes; with ``level_bins``, healthy slices are drawn at the levels of
+        pathological ones.
 
         Raises:
-            CohortError: if nothing is pathological or nothing healthy, or if masks are missing.
+            CohortError: if no image is pathological or none is healthy, or if masks are missing.
         """
         options = cls.Config.model_validate(info.config)
         items = cls.items(data.samples, info, seed=training.seed, name=data.cases.name)
@@ -122,41 +129,48 @@ class Healer(TrainedModel):
 
     @staticmethod
     def pairing(options: Any) -> Pairing:
-        """Return which masks are trained on: each image's own, those of others, or none."""
+        """Return which masks training uses.
+
+        ``paired`` is the mask of the pathological image itself, ``unpaired`` the mask of another subject, ``none`` no
+        mask.
+        """
         return "none"
 
     @classmethod
     @abstractmethod
     def generators(cls, info: ModelInfo) -> nn.ModuleDict:
-        """Return the networks that are kept, untrained."""
+        """Return the untrained networks that the saved model consists of."""
 
     @classmethod
     @abstractmethod
     def module(cls, info: ModelInfo, training: TrainingConfig) -> AdversarialModule:
-        """Return the networks with their training step."""
+        """Return the Lightning module: the networks with their training step."""
 
     @abstractmethod
     def heal(self, sample: Sample) -> Healed:
-        """Return a sample without its lesion; one without lesion comes back nearly unchanged.
+        """Return the sample without its lesion; a lesion-free sample stays nearly unchanged.
 
         Args:
-            sample: in this model's space; its label is not read.
+            sample: sample in this model's space; its label is not read.
         """
 
     def cycles(self, sample: Sample) -> dict[str, dict[str, FloatArray]]:
-        """Return the images within the method's cycles: cycle → title → ``(channel, x, y[, z])``, 0 to 1.
+        """Return the images within the method's cycles.
 
         Args:
-            sample: in this model's space.
+            sample: sample in this model's space.
+
+        Returns:
+            Cycle name → image title → ``(channel, x, y[, z])`` image, 0 to 1. Empty if the method has no cycles.
         """
         return {}
 
     def apply(self, name: str, inputs: FloatArray) -> FloatArray:
-        """Return what a network makes of a whole sample.
+        """Return the output of a network for a whole sample.
 
         Args:
-            name: of the network.
-            inputs: ``(channel, x, y[, z])``, 0 to 1; a 2D network takes the slices of a volume one by one.
+            name: name of the network.
+            inputs: ``(channel, x, y[, z])``, 0 to 1; a 2D network processes a volume slice by slice.
         """
         assert self.config.roi_size is not None
         network, sliced = self.networks[name], inputs.ndim - 1 > self.config.spatial_dims
@@ -165,38 +179,38 @@ class Healer(TrainedModel):
         return np.ascontiguousarray(np.moveaxis(made, 0, -1)) if sliced else made[0]
 
     def as_unit(self, image: FloatArray) -> FloatArray:
-        """Return an image of the model's range as 0 to 1."""
+        """Return an image rescaled from the model's range to 0 to 1."""
         return to_unit(image, self.info.preprocessing.output)
 
     def from_unit(self, image: FloatArray) -> FloatArray:
-        """Return an image of 0 to 1 in the model's range."""
+        """Return an image rescaled from 0 to 1 to the model's range."""
         return from_unit(image, self.info.preprocessing.output)
 
     def sample_of(self, image: FloatArray) -> Sample:
-        """Return a sample that shows ``(channel, x, y[, z])`` intensities of 0 to 1, and nothing else is known of."""
+        """Return a sample that holds only an image, given as ``(channel, x, y[, z])`` intensities of 0 to 1."""
         spacing = (1.0,) * (image.ndim - 1)
         nothing: dict[str, Any] = {"label": None, "anatomy": None, "region": None, "case_id": "", "subject_id": ""}
         return Sample(image=self.from_unit(image), spacing=spacing, **nothing)
 
     def to(self, device: str) -> Self:
-        """Move the networks."""
+        """Move the networks to ``device``."""
         self.networks.to(device)
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights of all networks that are kept."""
+        """Return the weights of the networks that the saved model consists of."""
         return dict(self.networks.state_dict())
 
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Make the networks and fill in their weights."""
+        """Return a model with the given weights."""
         networks = cls.generators(info)
         networks.load_state_dict(tensors)
         return cls(info, networks)
 
     @classmethod
     def picture(cls, info: ModelInfo, module: AdversarialModule, items: HealingItems) -> Figure:
-        """Return a figure of four training items: pathological, healed, map, reconstruction."""
+        """Return a figure of four training items: pathological image, healed image, lesion map, reconstruction."""
         model, rows = cls(info, module.averaged.module).to(str(module.device)), []
         for draw in range(4):
             image = items[draw]["pathological"].numpy()
@@ -212,13 +226,15 @@ class Healer(TrainedModel):
 
 
 def healing_cohort(cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-    """Return the cases that a healer is trained on: known to have a lesion, though perhaps no mask, or to have none.
+    """Return the cases that a healer is trained on: those known to have a lesion or to be lesion-free.
+
+    A case with a lesion needs no mask here.
 
     Raises:
-        CohortError: if there is none.
+        CohortError: if the cohort has no such case.
     """
     cases = cohort.having(channels).diagnosed()
     if not len(cases):
         what = f"has no annotated case with the channels {', '.join(channels)}"
-        raise CohortError(cohort.name, what, "annotate some as with a lesion and some as lesion-free")
+        raise CohortError(cohort.name, what, "annotate cases with lesions and lesion-free cases")
     return cases

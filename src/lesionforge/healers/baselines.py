@@ -1,9 +1,9 @@
-"""``healing_gan`` and ``healing_cyclegan``: what ``pseudo_healthy`` is compared with, with the same networks.
+"""``healing_gan`` and ``healing_cyclegan``: the baselines of ``pseudo_healthy``, with the same networks.
 
-Xia et al. 2019 (arXiv 1901.07295), section 4.1. The conditional GAN is a generator and a critic of healthy
-images; nothing but the image it is given ties its output to the subject. CycleGAN (Zhu et al. 2017, arXiv 1703.10593)
-translates pathological into healthy images and healthy into pathological ones, and is to lose nothing on both ways
-round; where the lesion was it has to hide in the healthy image, or to invent.
+Xia et al. 2019 (arXiv 1901.07295), section 4.1. The conditional GAN is a generator and a critic of healthy images; only
+its input image ties the output to the subject. CycleGAN (Zhu et al. 2017, arXiv 1703.10593) translates pathological
+images into healthy ones and healthy into pathological ones, and penalises what is lost on the way back. To know where
+the lesion was, it must hide the position in the healthy image or invent one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from lesionforge.training.rng import torch_seed
 
 
 class HealingCycleGANConfig(HealingConfig):
-    """Options of ``healing_cyclegan``: those of every method that heals, and this.
+    """Options of ``healing_cyclegan``, in addition to those of :class:`HealingConfig`.
 
     Attributes:
-        lambda_cycle: weight of both ways round.
+        lambda_cycle: weight of the cycle loss, which is summed over both directions.
     """
 
     lambda_cycle: float = Field(default=10.0, ge=0)
@@ -52,12 +52,12 @@ class HealingGANModule(AdversarialModule):
         self.game = AdversarialGame(config.adversarial, lambda_gp=config.lambda_gp)
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """The critic's answer to healed images."""
+        """Return the adversarial loss of healed images, and these images."""
         healed = self.generator["healthy"](batch["pathological"])
         return self.game.generator_loss(self.critic["healthy"], healed), healed.detach(), {}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """Every critic judges real and fake images of its domain."""
+        """Return the sum of the critic losses; each critic judges real and fake images of its domain."""
         losses = {
             f"d_{name}": self.game.critic_loss(critic, batch[name], fake)[0]
             for (name, critic), fake in zip(self.critic.items(), fakes.chunk(len(self.critic), 1), strict=True)
@@ -66,14 +66,14 @@ class HealingGANModule(AdversarialModule):
 
 
 class HealingCycleGANModule(HealingGANModule):
-    """The training step of CycleGAN; generators and critics are called by the domain they draw and judge."""
+    """The training step of CycleGAN; networks are named after the domain that they draw or judge."""
 
     def __init__(self, config: HealingCycleGANConfig, generators: nn.ModuleDict, **options: Any) -> None:
         super().__init__(config, generators, **options)
         self.lambda_cycle = config.lambda_cycle
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """Both adversarial terms plus λ times both ways round."""
+        """Return the adversarial losses of both generators plus λ times the cycle loss."""
         to_healthy, to_pathological = self.generator["healthy"], self.generator["pathological"]
         ways = both_ways(to_healthy, to_pathological, batch["pathological"], batch["healthy"], norm=l1_loss)
         fakes = {"healthy": ways.second, "pathological": ways.first}
@@ -92,13 +92,13 @@ class HealingGAN(Healer):
 
     @classmethod
     def generators(cls, info: ModelInfo) -> nn.ModuleDict:
-        """Return a generator for each domain, untrained."""
+        """Return one untrained generator per domain."""
         config, channels = cls.Config.model_validate(info.config), len(info.preprocessing.channels)
         return nn.ModuleDict({name: config.generator(channels, channels) for name in cls.domains})
 
     @classmethod
     def module(cls, info: ModelInfo, training: TrainingConfig) -> AdversarialModule:
-        """Return the networks with their training step."""
+        """Return the Lightning module: the networks with their training step."""
         with torch_seed(training.seed, "weights"):
             generators = cls.generators(info)
         return cls.Module(
@@ -110,12 +110,12 @@ class HealingGAN(Healer):
         )
 
     def heal(self, sample: Sample) -> Healed:
-        """Remove the lesion."""
+        """Return the sample without its lesion."""
         return Healed(image=self.from_unit(self.apply("healthy", self.as_unit(sample.image))))
 
 
 class HealingCycleGAN(HealingGAN):
-    """Trained generators of healthy and of pathological images."""
+    """The two trained generators, of healthy and of pathological images."""
 
     method = "healing_cyclegan"
     Config: ClassVar[type[HealingConfig]] = HealingCycleGANConfig
@@ -128,7 +128,7 @@ class HealingCycleGAN(HealingGAN):
     }
 
     def heal(self, sample: Sample) -> Healed:
-        """Remove the lesion, and draw one again."""
+        """Return the sample without its lesion, and a reconstruction with a lesion drawn back in."""
         healed = self.apply("healthy", self.as_unit(sample.image))
         drawn = self.apply("pathological", healed)
         return Healed(image=self.from_unit(healed), reconstruction=self.from_unit(drawn))

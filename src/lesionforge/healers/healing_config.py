@@ -1,4 +1,4 @@
-"""The options of methods that heal, and the networks that follow from them."""
+"""Options of the methods that remove lesions, and the networks built from them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ CRITIC_CHANNELS = (32, 128, 256, 512)
 
 
 class HealingConfig(ScanConfig):
-    """Options of every method that heals; the widths are those of Xia et al. 2019, times ``width``.
+    """Options shared by all methods that remove lesions.
+
+    The default widths are those of Xia et al. 2019, multiplied by ``width``.
 
     Attributes:
         spatial_dims: 2 or 3.
-        channels: widths of the generators from their finest resolution.
-        blocks: residual blocks of the generators.
-        draws: what generators draw: the whole ``image``, as published, or the ``change`` to the one they are shown,
-            which settles in a fraction of the steps.
+        channels: widths of the generators, finest resolution first.
+        blocks: number of residual blocks in each generator.
+        draws: output of the generators: the whole ``image``, as published, or the ``change`` to the input image, which
+            converges in a fraction of the steps.
         critic_channels: widths of the critics' convolutions, each of which halves the size.
-        width: factor on all widths; 1 is the paper's.
-        spacing: millimetres per axis that scans are brought to; ``None`` takes the median of the training cases. What
-            is removed from a scan is brought back to the scan's own grid, so a coarser one costs it no detail. Where
-            the preprocessing is given, as by a plan with arms, its spacing counts.
-        roi_size: size in voxels of training items, and of the windows that slide over a scan; ``None`` takes whole
-            slices (2D) or the fingerprint's crop (3D).
-        adversarial: ``lsgan``, ``wgan`` (with gradient penalty; its critics have no norm and no pool) or ``bounded``
-            (as printed in the paper, with a sigmoid).
-        lambda_gp: weight of the gradient penalty.
-        margin_mm: how far beyond a lesion a scan may change where only lesions are replaced.
-        augment: mirror left and right, and turn by up to 5°.
-        fraction: slices of volumes: the middle of the head's height that they are taken from; the "middle 60" slices of
-            the paper's volumes are about 0.4.
-        level_bins: slices of volumes: healthy ones are drawn at the levels of the pathological ones, in so many bins of
-            the head's height, lest the critic learn height; ``None`` draws all alike.
+        width: factor on all widths; 1 gives those of the paper.
+        spacing: voxel spacing in millimetres per axis to which scans are resampled; ``None`` takes the median of the
+            training cases. The change is resampled back to the grid of the scan, so a coarse spacing costs the scan no
+            detail. A given preprocessing, such as that of a plan with arms, overrides it.
+        roi_size: size in voxels of training items and of the sliding windows at inference; ``None`` takes whole slices
+            (2D) or the fingerprint's crop size (3D).
+        adversarial: ``lsgan``, ``wgan`` (with gradient penalty; critics without norm, no image pool) or ``bounded`` (as
+            printed in the paper, with a sigmoid).
+        lambda_gp: weight of the gradient penalty, for ``wgan``.
+        margin_mm: distance from a lesion, in millimetres, within which a scan may change when only lesions are
+            replaced.
+        augment: whether to mirror left and right at random, and to rotate by up to 5°.
+        fraction: fraction of the height of the head, around its middle, from which slices of volumes are taken; the
+            "middle 60" slices of the paper correspond to about 0.4.
+        level_bins: number of bins of the height of the head. Healthy slices of volumes are drawn as often in each bin
+            as pathological ones, so that the critic cannot learn the height. ``None`` draws all healthy slices equally
+            often.
         optimiser: see :class:`AdversarialConfig`.
     """
 
@@ -63,7 +67,7 @@ class HealingConfig(ScanConfig):
 
     @classmethod
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the defaults; ``wgan`` has no pool."""
+        """Return the defaults; ``wgan`` has no image pool."""
         defaults = super().defaults(given)
         if given.get("adversarial") == "wgan":
             defaults["optimiser"] = defaults["optimiser"].model_copy(update={"pool_size": 0})
@@ -71,23 +75,23 @@ class HealingConfig(ScanConfig):
 
     @property
     def divisor(self) -> int:
-        """What the networks need each side of their input to be a multiple of."""
+        """Each side of the networks' input must be a multiple of this number."""
         return int(2 ** (len(self.channels) - 1))
 
     @property
     def smallest(self) -> int:
-        """The smallest side, in voxels, that the networks can take."""
+        """Smallest side of the networks' input, in voxels."""
         return max(2 * self.divisor, int(2 ** len(self.critic_channels)))
 
     @property
     def whole_slices(self) -> bool:
-        """Slices are trained on whole, unless a size is given."""
+        """Whether 2D training items are whole slices by default."""
         return True
 
     @model_validator(mode="after")
     def _wgan_has_no_pool(self) -> Self:
         if self.adversarial == "wgan" and self.optimiser.pool_size:
-            raise ValueError("optimiser.pool_size is not 0, but a critic under wgan judges new fakes alone")
+            raise ValueError("optimiser.pool_size is not 0, but a wgan critic judges only new fakes")
         return self
 
     @model_validator(mode="after")
@@ -102,7 +106,7 @@ class HealingConfig(ScanConfig):
         return self
 
     def generator(self, in_channels: int, out_channels: int) -> nn.Module:
-        """Return a generator: tables 2 and 3."""
+        """Return a generator (Xia et al. 2019, tables 2 and 3)."""
         sizes: dict[str, Any] = {**PSEUDO_HEALTHY, "channels": self.channels, "blocks": self.blocks}
         if self.draws == "change":
             sizes["activation"] = "tanh"
@@ -116,7 +120,7 @@ class HealingConfig(ScanConfig):
         return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator
 
     def critic(self, in_channels: int) -> nn.Module:
-        """Return a critic: table 4; its output is linear. A gradient penalty allows it no norm."""
+        """Return a critic with linear output (Xia et al. 2019, table 4); it has no norm with ``wgan``."""
         return PatchGAN(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,

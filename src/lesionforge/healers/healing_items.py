@@ -1,4 +1,4 @@
-"""Training items of pseudo-healthy synthesis: a pathological image, a healthy one, and a real mask."""
+"""Training items of pseudo-healthy synthesis: a pathological image, a healthy one, and for some methods a mask."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ TISSUE_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """A slice of a volume, or a whole slice or volume.
+    """A slice of a volume, or a whole 2D or 3D sample.
 
     Attributes:
-        sample: number of the sample that it is of.
-        z: which slice of it, or ``None`` for all of it.
-        height: of the slice in its head, 0 at the bottom to 1 at the top; 0.5 where it is of no volume.
-        places: ``(n, spatial_dims)`` first voxels of crops without lesion, of a healthy one; empty otherwise.
+        sample: index of the sample.
+        z: index of the slice, or ``None`` for the whole sample.
+        height: height of the slice in the head, 0 (bottom) to 1 (top); for a whole sample, its ``height``.
+        places: ``(n, spatial_dims)`` first voxels of lesion-free crops; empty for a pathological plane.
     """
 
     sample: int
@@ -48,32 +48,32 @@ class Plane:
 
 
 class HealingItems(Dataset[dict[str, Tensor]]):
-    """``items[draw]`` holds a ``pathological`` image, a ``healthy`` one and, where masks are trained on, a ``mask``.
+    """Dataset of training items: ``pathological`` image, ``healthy`` image and, if masks are used, ``mask``.
 
-    In slices, pathological is what shows a lesion and healthy what shows none; in volumes the same holds for crops.
-    Images are ``(channel, x, y[, z])``, 0 to 1; masks ``(class, x, y[, z])``, 0 or 1.
+    Images are ``(channel, x, y[, z])``, 0 to 1; masks are ``(class, x, y[, z])``, 0 or 1. A pathological slice shows a
+    lesion and a healthy slice shows none; in volumes the same holds for crops.
 
-    Paired, the mask is that of the pathological image. Unpaired, it is of another subject, and of the image's own
-    lesion no more is used than that the crop shows some of it.
+    With ``paired``, the mask is that of the pathological image. With ``unpaired``, the mask is of another subject; the
+    mask of the image itself is used only to choose crops that show part of the lesion.
 
     Args:
-        samples: annotated; a sample with a ``None`` label shows a lesion somewhere, but not where.
-        spatial_dims: 2 takes slices of volumes.
-        roi_size: of the items, in voxels.
-        output: the range of the samples' images.
-        classes: lesion classes, a channel each.
+        samples: annotated samples. A 2D sample without label shows a lesion at an unknown position.
+        spatial_dims: 2 or 3; 2 takes the slices of volumes.
+        roi_size: size of the items, in voxels.
+        output: intensity range of the samples' images.
+        classes: lesion classes, one mask channel each.
         pairing: ``paired``, ``unpaired``, or ``none`` for no masks.
-        augment: mirror left and right, and turn by up to 5°.
-        fraction: the middle of the head's height that slices of volumes are taken from.
-        seed: all randomness comes from it and the draw number.
-        name: of the cohort, for messages.
+        augment: whether to mirror left and right at random, and to rotate by up to 5°.
+        fraction: fraction of the height of the head, around its middle, from which slices of volumes are taken.
+        seed: seed of all randomness, together with the index of the item.
+        name: name of the cohort, for error messages.
 
     Attributes:
-        pathological: the planes with a lesion; all are as likely.
-        healthy: those without one; all are as likely unless :meth:`weigh` says otherwise.
+        pathological: planes with a lesion, which are equally likely.
+        healthy: planes with lesion-free crops, which are equally likely unless :meth:`weigh` is called.
 
     Raises:
-        CohortError: if nothing is pathological or nothing healthy, or masks are needed and not there.
+        CohortError: if no plane is pathological or none is healthy, or if required masks are missing.
     """
 
     def __init__(
@@ -124,13 +124,15 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         return tensors
 
     def weigh(self, weights: Sequence[float]) -> None:
-        """Make some healthy planes likelier than others, such as those at the height of pathological ones.
+        """Set the probabilities of healthy planes, for example to match the heights of pathological planes.
+
+        Call it before training.
 
         Args:
-            weights: one for each of :attr:`healthy`, 0 or more, not all 0; to be set before training.
+            weights: one weight per plane in :attr:`healthy`; 0 or more, not all 0.
 
         Raises:
-            ValueError: if they are not that.
+            ValueError: if the weights have another length, or if they are negative or all 0.
         """
         chances = np.asarray(weights, float)
         if chances.shape != (len(self.healthy),) or chances.min() < 0 or not chances.sum() > 0:
@@ -138,17 +140,18 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         self.chances = chances / chances.sum()
 
     def match_levels(self, bins: int) -> dict[str, Any]:
-        """Draw healthy slices at the levels of the pathological ones; those without a counterpart are left out.
+        """Draw healthy slices at the levels of pathological slices, and leave out slices without a counterpart.
 
         Args:
-            bins: of the heights, see :func:`~lesionforge.cohort.inspection.levels.match_levels`.
+            bins: number of bins of the height, see :func:`~lesionforge.cohort.inspection.levels.match_levels`.
 
         Returns:
-            what was left out, and how well the level alone tells the two apart before and after (area under the ROC
-            curve; ``None`` for fewer than two slices of a kind).
+            The number of ``bins``; ``what`` was left out; and ``auc`` and ``auc_matched``, the area under the ROC curve
+            of a classifier that sees only the level, before and after matching (``None`` for fewer than two slices of a
+            kind).
 
         Raises:
-            CohortError: if no healthy slice lies at the level of a pathological one.
+            CohortError: if no healthy slice lies at the level of a pathological slice.
         """
         pathological, healthy = (np.array([p.height for p in part]) for part in (self.pathological, self.healthy))
         match = match_levels(pathological, healthy, bins)
@@ -168,11 +171,11 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         self.subjects = np.array([self.samples[plane.sample].subject_id for plane in self.masked])
 
     def _sort(self, number: int, sample: Sample) -> None:
-        """Add what a sample has of pathological and healthy planes."""
+        """Add the pathological and healthy planes of a sample."""
         shape = sample.image.shape[1:]
         sliced = len(shape) > self.spatial_dims
         if sample.label is None and len(shape) == 3:
-            what = "has a lesion but no mask, so its slices and crops cannot be told apart"
+            what = "has a lesion but no mask, so its lesion-free slices and crops are unknown"
             raise CohortError(sample.case_id, what, "add the mask, or leave the case out")
         lesion = np.ones(shape, bool) if sample.label is None else sample.label > 0
         if sliced or self.spatial_dims == 2:
@@ -204,7 +207,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             where = self.samples[missing.sample].case_id
             raise CohortError(where, "has a lesion but no mask, which paired training needs", "train with `unpaired`")
         if self.pairing == "unpaired" and len(set(self.subjects)) < 2:
-            what = "has masks of fewer than two subjects; unpaired training shows each image those of others"
+            what = "has masks of fewer than two subjects, but unpaired training needs masks of other subjects"
             raise CohortError(name, what, "add annotated cases")
 
     def _plane(self, plane: Plane) -> Sample:
@@ -212,7 +215,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         return sample if plane.z is None else sample.slice(plane.z)
 
     def _around_lesion(self, plane: Plane, rng: np.random.Generator) -> dict[str, Any]:
-        """Return image and mask of a crop that a random lesion voxel lies anywhere in."""
+        """Return image and mask of a crop with a random lesion voxel at a random position in it."""
         sample = self._plane(plane)
         shape = sample.image.shape[1:]
         voxels = np.argwhere(np.ones(shape) if sample.label is None else sample.label > 0)
@@ -245,23 +248,25 @@ class HealingItems(Dataset[dict[str, Tensor]]):
 
 
 def to_unit(image: FloatArray, output: Range) -> FloatArray:
-    """Return an image of the range ``output`` as 0 to 1; what lies beyond is cut."""
+    """Return an image rescaled from the range ``output`` to 0 to 1; values beyond the range are clipped."""
     low, high = output
     return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def from_unit(image: FloatArray, output: Range) -> FloatArray:
-    """Return an image of 0 to 1 in the range ``output``."""
+    """Return an image rescaled from 0 to 1 to the range ``output``."""
     low, high = output
     return (image * (high - low) + low).astype(np.float32)
 
 
 def box_sums(array: BoolArray | LabelArray, size: Sequence[int]) -> NDArray[np.int64]:
-    """Return the sums over every box of a size, by the box's first voxel; only the first ``len(size)`` axes are summed.
+    """Return the sum over every box of a given size, indexed by the first voxel of the box.
+
+    Only the first ``len(size)`` axes are summed.
 
     Args:
         array: ``(x, y[, z])``.
-        size: of the box along the first axes, at most that of the array.
+        size: size of the box along the first axes, at most that of the array.
     """
     sums = np.asarray(array, np.int64)
     for axis, n in enumerate(size):
@@ -272,7 +277,7 @@ def box_sums(array: BoolArray | LabelArray, size: Sequence[int]) -> NDArray[np.i
 
 
 def light_augmentation(spatial_dims: int) -> Compose:
-    """Return mirroring of left and right and turns by up to 5° (in-plane), of an image, a mask or both.
+    """Return random left-right mirroring and in-plane rotation by up to 5°, for an image, a mask or both.
 
     Source: the released code of Xia et al. 2019.
     """

@@ -1,4 +1,4 @@
-"""``pseudo_healthy``: an image is taken apart into a healthy image and a map of the lesion, and put together again.
+"""``pseudo_healthy``: splits an image into a healthy image and a lesion map, and puts them together again.
 
 Xia, Chartsias and Tsaftaris 2019 (arXiv 1901.07295), section 3. Generator G removes the lesion, segmentor S finds it,
 reconstructor R draws it again. With x_p, x_h a pathological and a healthy image, m_h the empty mask:
@@ -7,10 +7,10 @@ reconstructor R draws it again. With x_p, x_h a pathological and a healthy image
     cycle H-H:    x̃ = R(x_h, m_h),  m̂_h = S(x̃),  x̂_h = G(x̃)
 
     L_CC   = |x̂_p − x_p|₁ + |x̂_h − x_h|₁ + |m̂_h − m_h|₁
-    L_GAN1 = ½ (D_x(x̃_h) − 1)² + ½ (D_x(x̃) − 1)²           for G and R
-             ½ (D_x(x_h) − 1)² + ½ D_x(fake)², of both fakes  for D_x
-    L_Seg  = Dice loss of m̃_p and the image's own mask           paired
-    L_GAN2 = the same game as L_GAN1, of m̃_p and real masks      unpaired, with D_m and masks of other subjects
+    L_GAN1 = ½ (D_x(x̃_h) − 1)² + ½ (D_x(x̃) − 1)²               for G and R
+             ½ (D_x(x_h) − 1)² + ½ D_x(fake)², for both fakes   for D_x
+    L_Seg  = Dice loss between m̃_p and the mask of the image    paired
+    L_GAN2 = L_GAN1 for m̃_p, D_m and masks of other subjects    unpaired
 
     paired:   10 L_CC + 1 L_GAN1 + 10 L_Seg;      unpaired: 10 L_CC + 2 L_GAN1 + 10 L_GAN2
 """
@@ -44,15 +44,15 @@ from lesionforge.training.rng import torch_seed
 
 
 class Weights(Options):
-    """Weights of the terms of the loss.
+    """Weights of the loss terms of ``pseudo_healthy``.
 
     Attributes:
-        pathological: of what a pathological image loses in cycle P-H.
-        healthy: of what a healthy image loses in cycle H-H.
-        empty: of what is found in it there.
-        adversarial_ph: of D_x's answer to healed images.
-        adversarial_hh: of its answer to healthy images that went through R.
-        mask: of L_Seg or L_GAN2.
+        pathological: weight of the L1 loss of the reconstructed pathological image in cycle P-H.
+        healthy: weight of the L1 loss of the reconstructed healthy image in cycle H-H.
+        empty: weight of the lesion map found in the output of R in cycle H-H, which should be empty (L1).
+        adversarial_ph: weight of the adversarial loss of healed images (cycle P-H).
+        adversarial_hh: weight of the adversarial loss of healthy images redrawn by R (cycle H-H).
+        mask: weight of L_Seg or L_GAN2.
     """
 
     pathological: float = Field(default=10.0, ge=0)
@@ -74,14 +74,14 @@ RELEASED_CODE = {
 
 
 class PseudoHealthyConfig(HealingConfig):
-    """Options of ``pseudo_healthy``: those of every method that heals, and these.
+    """Options of ``pseudo_healthy``, in addition to those of :class:`HealingConfig`.
 
     Attributes:
-        mode: ``paired`` trains S on each image's own mask; ``unpaired`` shows it none, and a critic masks of
-            other subjects.
-        segmentor_channels: widths of S from its finest resolution, times ``width``.
-        segmentor_dropout: probability after every convolution of S.
-        weights: of the loss's terms; those of the paper for ``mode`` unless given, with ``wgan`` those of the
+        mode: ``paired`` trains S on the mask of each image; ``unpaired`` trains S without it, against a critic that
+            sees masks of other subjects.
+        segmentor_channels: widths of S, finest resolution first, times ``width``.
+        segmentor_dropout: dropout probability after every convolution of S.
+        weights: weights of the loss terms; by default those of the paper for ``mode``, or with ``wgan`` those of the
             authors' later code.
     """
 
@@ -99,11 +99,11 @@ class PseudoHealthyConfig(HealingConfig):
 
     @property
     def divisor(self) -> int:
-        """What the networks need each side of their input to be a multiple of."""
+        """Each side of the networks' input must be a multiple of this number."""
         return max(super().divisor, int(2 ** (len(self.segmentor_channels) - 1)))
 
     def segmentor(self, in_channels: int, out_channels: int) -> nn.Module:
-        """Return the segmentor."""
+        """Return the segmentor S."""
         return ResidualSegmentor(
             spatial_dims=self.spatial_dims,
             in_channels=in_channels,
@@ -115,15 +115,15 @@ class PseudoHealthyConfig(HealingConfig):
 
 
 class PseudoHealthyModule(AdversarialModule):
-    """The training step; networks are called ``generator``, ``reconstructor`` and ``segmentor`` as in the paper.
+    """The training step of ``pseudo_healthy``.
 
     Args:
-        config: the options.
-        generators: these three.
-        channels: image channels.
-        classes: lesion classes, a mask channel each.
-        seed: all randomness comes from it.
-        accumulate: batches to a step.
+        config: the method's options.
+        generators: the networks ``generator``, ``reconstructor`` and ``segmentor`` (G, R and S of the paper).
+        channels: number of image channels.
+        classes: number of lesion classes, one mask channel each.
+        seed: seed of all randomness.
+        accumulate: batches per optimiser step.
     """
 
     generator: Any
@@ -150,7 +150,7 @@ class PseudoHealthyModule(AdversarialModule):
         self.channels, self.classes = channels, classes
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """Both cycles, the adversarial terms, and L_Seg or L_GAN2."""
+        """Return the weighted sum of the cycle losses, adversarial losses, and L_Seg or L_GAN2."""
         pathological, healthy = batch["pathological"], batch["healthy"]
         healed, found = self.generator["generator"](pathological), self.generator["segmentor"](pathological)
         drawn = self.generator["reconstructor"](torch.cat([healed, found], 1))
@@ -171,7 +171,10 @@ class PseudoHealthyModule(AdversarialModule):
         return loss, torch.cat([healed, kept, found], 1).detach(), terms
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """D_x, in both cycles, and unpaired D_m: the mean over the fakes of two cycles, twice, is the sum of both."""
+        """Return the loss of D_x on the fakes of both cycles, plus that of D_m if unpaired.
+
+        The loss of D_x is the sum over both cycles, computed as twice the mean.
+        """
         healed, kept, found = fakes.split([self.channels, self.channels, self.classes], 1)
         both = torch.cat([healed, kept])
         losses = {"d_image": 2 * self.game.critic_loss(self.critic["image"], batch["healthy"], both)[0]}
@@ -202,13 +205,13 @@ class PseudoHealthy(Healer, Synthesizer):
 
     @staticmethod
     def pairing(options: Any) -> Pairing:
-        """Return which masks are trained on: each image's own, or those of others."""
+        """Return which masks training uses: ``paired`` or ``unpaired``, see :meth:`Healer.pairing`."""
         mode: Pairing = options.mode
         return mode
 
     @classmethod
     def generators(cls, info: ModelInfo) -> nn.ModuleDict:
-        """Return G, R and S, untrained."""
+        """Return the untrained networks G, R and S."""
         config = cls.Config.model_validate(info.config)
         channels, classes = len(info.preprocessing.channels), len(info.classes)
         return nn.ModuleDict(
@@ -221,7 +224,7 @@ class PseudoHealthy(Healer, Synthesizer):
 
     @classmethod
     def module(cls, info: ModelInfo, training: TrainingConfig) -> AdversarialModule:
-        """Return the networks with their training step."""
+        """Return the Lightning module: the networks with their training step."""
         with torch_seed(training.seed, "weights"):
             generators = cls.generators(info)
         return PseudoHealthyModule(
@@ -234,14 +237,14 @@ class PseudoHealthy(Healer, Synthesizer):
         )
 
     def heal(self, sample: Sample) -> Healed:
-        """Remove the lesion, find it, and draw it again: cycle P-H."""
+        """Return the sample without its lesion, the lesion map and the reconstruction (cycle P-H)."""
         image = self.as_unit(sample.image)
         healed, found = self.apply("generator", image), self.apply("segmentor", image)
         drawn = self.apply("reconstructor", np.concatenate([healed, found]))
         return Healed(image=self.from_unit(healed), pathology=found, reconstruction=self.from_unit(drawn))
 
     def cycles(self, sample: Sample) -> dict[str, dict[str, FloatArray]]:
-        """Return the images within cycle P-H, and within cycle H-H, for which the sample counts as healthy."""
+        """Return the images within cycles P-H and H-H; the latter takes the sample as healthy."""
         image = self.as_unit(sample.image)
         healed, found = self.apply("generator", image), self.apply("segmentor", image)
         drawn = self.apply("reconstructor", np.concatenate([healed, found]))
@@ -253,7 +256,10 @@ class PseudoHealthy(Healer, Synthesizer):
         }
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Draw the lesion with R, which has no randomness; slices that the mask leaves out stay as they are."""
+        """Return the sample with a lesion drawn by R at the mask; see :meth:`Synthesizer.synthesize`.
+
+        R has no randomness. Slices outside the mask stay unchanged.
+        """
         image = sample.image.copy()
         place: Any = ...
         if mask.ndim > self.config.spatial_dims:
@@ -266,14 +272,14 @@ class PseudoHealthy(Healer, Synthesizer):
 
     @property
     def draws_whole_image(self) -> bool:
-        """R draws everything."""
+        """Always true: R draws the whole image."""
         return True
 
     @property
     def sees_lesions(self) -> bool:
-        """R does."""
+        """Always true: R sees the scan within the mask."""
         return True
 
     def margin_mm(self) -> float:
-        """How far beyond the mask the drawn lesion is blended into the scan."""
+        """Return how far beyond the mask the drawn lesion is blended into the scan, in mm."""
         return self.config.margin_mm

@@ -1,4 +1,7 @@
-"""The healers by name: methods that remove lesions. A new one is a line here, or an entry point of another package."""
+"""The registry of healers (methods that remove lesions).
+
+To add a healer, add a line here, or an entry point in another package.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +29,23 @@ HEALERS: Registry[Healer] = Registry(
 
 
 def load_healer(folder: Path, *, device: Device = "cpu") -> Healer:
-    """Load the model folder of what removes lesions; only JSON and safetensors are read.
+    """Load a healer from its model folder; only JSON and safetensors files are read.
 
     Args:
         folder: the model folder.
-        device: where to heal.
+        device: device that the healer runs on.
 
     Raises:
-        ModelError: if it is unfinished, damaged, of another version, or of something else.
+        ModelError: if the model is unfinished, damaged, of another version, or not a healer.
     """
     return load_model(folder, HEALERS, device=device)
 
 
 def find_trainable(name: str) -> type[FittedModel]:
-    """Return the synthesizer or healer of this name.
+    """Return the synthesizer or healer with this name.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if no method has this name.
     """
     for methods in (SYNTHESIZERS, HEALERS):
         if name in methods:

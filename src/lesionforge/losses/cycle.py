@@ -1,4 +1,4 @@
-"""Two domains, translated into each other and back."""
+"""The cycle loss of two generators that translate between two domains."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class BothWays:
-    """What two generators make of an item of each domain.
+    """Fakes of both domains and their cycle loss.
 
     Attributes:
-        first: fakes of the first domain, made of items of the second.
-        second: fakes of the second domain, made of items of the first.
-        cycle: how much is lost on both ways round: Zhu et al. 2017, equation 2.
+        first: fakes of the first domain, made from items of the second.
+        second: fakes of the second domain, made from items of the first.
+        cycle: cycle loss, summed over both directions (Zhu et al. 2017, equation 2).
     """
 
     first: Tensor
@@ -31,14 +31,14 @@ def both_ways(
     *,
     norm: Callable[[Tensor, Tensor], Tensor],
 ) -> BothWays:
-    """Translate items of both domains, and back again.
+    """Translate items of both domains and back again, and compute the cycle loss.
 
     Args:
-        there: makes an item of the second domain of one of the first.
-        back: makes an item of the first domain of one of the second.
+        there: generator from the first domain to the second.
+        back: generator from the second domain to the first.
         first: items of the first domain.
         second: items of the second domain.
-        norm: distance of two batches of items.
+        norm: distance between two batches of items.
     """
     fake_second, fake_first = there(first), back(second)
     cycle = norm(back(fake_second), first) + norm(there(fake_first), second)

@@ -1,4 +1,4 @@
-"""An adversarial game as pseudo-healthy synthesis plays it, its gradient penalty included."""
+"""The adversarial games of pseudo-healthy synthesis, with the gradient penalty."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ Critic = Callable[[Tensor], Tensor]
 
 
 class AdversarialGame:
-    """Losses of both sides: ½ E[(D(real) − 1)²] + ½ E[D(fake)²] and ½ E[(D(fake) − 1)²] with least squares.
+    """Critic loss and generator loss of an adversarial game.
 
-    Source: Xia et al. 2019 (arXiv 1901.07295), L_GAN1 and L_GAN2, with the square that is missing there and the labels
-    that make D's side a minimum. As printed (max over D) it is ``bounded``, for which D ends in a sigmoid. The
-    Wasserstein game has no halves: E[D(fake)] − E[D(real)] + λ · penalty, and −E[D(fake)].
+    With least squares, the critic loss is ½ E[(D(real) − 1)²] + ½ E[D(fake)²] and the generator loss is
+    ½ E[(D(fake) − 1)²]. The Wasserstein game has no factors of ½: the critic loss is
+    E[D(fake)] − E[D(real)] + λ · penalty and the generator loss is −E[D(fake)].
+
+    Source: Xia et al. 2019 (arXiv 1901.07295), L_GAN1 and L_GAN2. Two misprints are corrected: the missing square, and
+    the labels, so that D minimises its loss. ``bounded`` is the loss as printed (max over D) with a sigmoid at the end
+    of D.
 
     Args:
         name: ``lsgan``, ``bounded`` or ``wgan``.
-        lambda_gp: weight of the gradient penalty, with ``wgan``.
+        lambda_gp: weight of the gradient penalty; only used with ``wgan``.
     """
 
     def __init__(self, name: str, *, lambda_gp: float = 10.0) -> None:
@@ -31,19 +35,19 @@ class AdversarialGame:
         self.share = 1.0 if self.penalised else 0.5
 
     def generator_loss(self, critic: Critic, fake: Tensor) -> Tensor:
-        """Return the generator's loss on its fakes.
+        """Return the generator loss of fake images.
 
         Args:
-            critic: gives the logits.
+            critic: network that returns logits.
             fake: ``(batch, channel, x, y[, z])``.
         """
         return self.share * self.loss.generator(self._judge(critic, fake))
 
     def critic_loss(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the critic's loss and, of the Wasserstein game, the distance and the penalty that it is made of.
+        """Return the critic loss and the values to log: the distance and the penalty with ``wgan``, otherwise none.
 
         Args:
-            critic: gives the logits; it must not mix the items of a batch.
+            critic: network that returns logits; it must not mix the items of a batch.
             real: ``(batch, channel, x, y[, z])``.
             fake: ``(n · batch, channel, x, y[, z])``.
         """
@@ -56,7 +60,7 @@ class AdversarialGame:
         return loss + self.lambda_gp * penalty, {"wasserstein": -loss, "penalty": penalty}
 
     def _judge(self, critic: Critic, images: Tensor) -> Tensor:
-        """Return the logits; those of a critic whose gradient is penalised in fp32, as the penalty sees them."""
+        """Return the critic's logits; with a gradient penalty in fp32, as the penalty computes them."""
         if not self.penalised:
             return critic(images)
         with torch.autocast(images.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""The Wasserstein game with gradient penalty."""
+"""The gradient penalty of the Wasserstein game."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from torch import Tensor
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Return the mean of (‖∇D(x̂)‖₂ − 1)² at random points x̂ between real and fake: Gulrajani et al. 2017, equation 3.
+    """Return the gradient penalty without its weight λ: the mean of (‖∇D(x̂)‖₂ − 1)².
 
-    D is the mean of a critic's answers to the patches of a sample, since that is what the game is played with: the
-    slope of their sum would leave the mean a slope of 1/patches. The norm is taken over all channels and voxels of a
-    sample. Without λ; in fp32 whatever the surrounding precision.
+    The points x̂ lie at random positions between real and fake samples (Gulrajani et al. 2017, equation 3). D is the
+    mean of the critic's outputs over the patches of a sample, because the losses use this mean; a penalty on the sum
+    would leave the mean with a slope of 1/patches. The norm is over all channels and voxels of a sample. The penalty is
+    computed in fp32, whatever the surrounding precision.
 
     Args:
-        critic: ``(batch, channel, x, y[, z])`` to one or more values a sample; it must not mix samples, as batch norm
-            does.
+        critic: network from ``(batch, channel, x, y[, z])`` to one or more values per sample; it must not mix samples,
+            as batch norm does.
         real: ``(batch, channel, x, y[, z])``.
-        fake: the same shape.
+        fake: same shape as ``real``.
     """
     share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class ChangeGenerator(nn.Module):
-    """Adds what a generator draws to the image that it is shown, and cuts the sum to 0 and 1.
+    """Generator that adds the output of another generator to the input image and clips the sum to [0, 1].
 
-    It begins close to the identity. A generator of whole images draws blurred ones for a long time, and a critic
-    then learns sharpness, not lesions.
+    It starts close to the identity. A generator of whole images draws blurred images for a long time, and the critic
+    then learns to judge sharpness instead of lesions.
 
     Args:
-        generator: ``(batch, in_channels, x, y[, z])`` to the change, −1 to 1, of the first channels.
-        channels: of the image.
+        generator: network from ``(batch, in_channels, x, y[, z])`` to the change of the image, −1 to 1.
+        channels: channels of the image.
     """
 
     def __init__(self, generator: nn.Module, *, channels: int) -> None:
@@ -22,5 +22,9 @@ class ChangeGenerator(nn.Module):
         self.generator, self.channels = generator, channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``, whose first channels are the image, 0 to 1."""
+        """Return the changed image, ``(batch, channels, x, y[, z])``.
+
+        Args:
+            x: ``(batch, in_channels, x, y[, z])``; the first channels are the image, 0 to 1.
+        """
         return torch.clamp(x[:, : self.channels] + self.generator(x), 0, 1)

@@ -19,26 +19,28 @@ STRIDES = (2, 2, 2, 1)
 
 
 class PatchGAN(nn.Module):
-    """Judges every patch of an image, with its condition concatenated to it.
+    """PatchGAN critic: returns a logit for every patch of an image and its condition.
 
-    Source: Platscher et al. 2020; the widths and strides that give the stated parameter count
-    (888,898 is twice this network's 444,449 at 30 input channels).
+    The condition is concatenated to the image along the channel axis.
+
+    Source: Platscher et al. 2020. The widths and strides are those that give the published parameter count (888,898 is
+    twice the 444,449 parameters of this network with 30 input channels).
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of image and condition together.
         channels: width of each hidden convolution.
-        strides: stride of each hidden convolution; the last, one-channel convolution has stride 1.
-        keep_size: pad the last convolution so that it keeps the size of its map, as in Xia et al. 2019 (table 4).
+        strides: stride of each hidden convolution; the last convolution has one output channel and stride 1.
+        keep_size: whether the last convolution is padded to keep the size, as in Xia et al. 2019 (table 4).
         width: factor on all ``channels``.
-        norm: ``"instance"`` after every hidden convolution, or ``"batch"`` after all but the first, as in Isola et al.
-            2017 (section 6.1.2), or ``"none"``, for a critic whose gradient is penalised.
+        norm: ``"instance"`` after every hidden convolution; ``"batch"`` after all but the first, as in Isola et al.
+            2017 (section 6.1.2); ``"none"`` for a critic with a gradient penalty.
         affine: whether instance norm learns a scale and a shift.
-        spectral_norm: bound every convolution's largest singular value to 1, without another norm
+        spectral_norm: whether to bound the largest singular value of every convolution to 1, instead of another norm
             (Miyato et al. 2018).
 
     Shapes:
-        input ``(batch, in_channels, x, y[, z])``; output one logit a patch, ``(batch, 1, x', y'[, z'])``.
+        input ``(batch, in_channels, x, y[, z])``; output one logit per patch, ``(batch, 1, x', y'[, z'])``.
     """
 
     def __init__(
@@ -86,11 +88,11 @@ class PatchGAN(nn.Module):
                     with_spectral_norm(layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge ``(batch, in_channels, x, y[, z])``."""
+        """Return the logits of the patches of ``(batch, in_channels, x, y[, z])``."""
         return torch.as_tensor(self.layers(x))
 
     def __reduce__(self) -> tuple[Callable[..., PatchGAN], tuple[Any, ...]]:
-        """Be handed to another process as options and weights: torch does not pickle spectral norm."""
+        """Pickle the options and weights, because torch does not pickle spectral norm."""
         return _rebuild, (self._options, self.state_dict())
 
 
@@ -101,7 +103,7 @@ def _rebuild(options: dict[str, Any], weights: dict[str, Tensor]) -> PatchGAN:
 
 
 def smallest_input(strides: Sequence[int] = STRIDES) -> int:
-    """Return the smallest side, in voxels, of an image that the critic can judge."""
+    """Return the smallest image side, in voxels, that the critic accepts."""
     size = 2
     for stride in reversed(strides):
         size = stride * (size - 1) + 2
@@ -109,7 +111,7 @@ def smallest_input(strides: Sequence[int] = STRIDES) -> int:
 
 
 def receptive_field(strides: Sequence[int]) -> int:
-    """Return the side of the patch that one output of the critic sees, in pixels."""
+    """Return the side, in voxels, of the patch that one output of the critic sees."""
     size = KERNEL_SIZE
     for stride in reversed(strides):
         size = (size - 1) * stride + KERNEL_SIZE

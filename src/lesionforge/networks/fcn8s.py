@@ -9,26 +9,28 @@ from torch.nn import functional
 from lesionforge.networks.norm import scale_widths
 
 BLOCKS = (2, 2, 3, 3, 3)
-"""Convolutions in each block; a max pooling ends it."""
+"""Number of convolutions in each block; max pooling follows each block."""
 WIDTHS = (64, 128, 256, 512, 512, 4096)
-"""Of the blocks, and of fc6 and fc7."""
+"""Widths of the five blocks, and the width of fc6 and fc7."""
 
 
 class FCN8s(nn.Module):
-    """VGG-16 with fc6 and fc7 as convolutions; their classes, and those of pool4 and pool3, are summed going up.
+    """FCN-8s: a fully convolutional VGG-16 with skip connections from pool3 and pool4.
 
-    The encoder's parameters are called as torchvision calls those of VGG-16: ``features.0`` … ``features.28``,
-    ``classifier.0`` (fc6) and ``classifier.3`` (fc7).
+    The layers fc6 and fc7 are convolutions. Class scores are computed from fc7, pool4 and pool3, upsampled and summed.
+    The encoder's parameters have torchvision's names for VGG-16: ``features.0`` … ``features.28``, ``classifier.0``
+    (fc6) and ``classifier.3`` (fc7).
 
     Source: Long, Shelhamer and Darrell 2015 (arXiv 1411.4038), section 4.2; VGG-16 is configuration D of Simonyan and
-    Zisserman 2015 (arXiv 1409.1556). The score layers begin at zero, the two doublings as bilinear interpolation, which
-    the last upsampling stays. Padding keeps maps aligned, where the authors pad the image by 100 pixels and crop.
+    Zisserman 2015 (arXiv 1409.1556). The score layers start at zero. The two 2× upsampling layers are learned and start
+    as bilinear interpolation; the last, 8× upsampling is fixed bilinear interpolation. Padded convolutions keep the
+    maps aligned, whereas the authors pad the image by 100 pixels and crop.
 
     Args:
         in_channels: channels of the image.
-        out_channels: background and lesion classes.
+        out_channels: number of classes, background included.
         width: factor on the published widths, for small machines.
-        dropout: probability after fc6 and after fc7.
+        dropout: dropout probability after fc6 and after fc7.
 
     Shapes:
         input ``(batch, in_channels, x, y)`` of any size; output ``(batch, out_channels, x, y)`` logits.
@@ -56,7 +58,7 @@ class FCN8s(nn.Module):
         self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Segment ``(batch, in_channels, x, y)``."""
+        """Return the logits of ``(batch, in_channels, x, y)``."""
         size = x.shape[2:]
         missing = [-n % self.divisor for n in size]
         x = functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")

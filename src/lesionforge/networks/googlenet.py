@@ -1,4 +1,4 @@
-"""A classifier of slices: GoogLeNet, with batch norm and without the auxiliary heads."""
+"""GoogLeNet, a classifier of slices, with batch norm and without auxiliary heads."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ INCEPTIONS = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )
-"""Table 1 of the paper, from 3a to 5b: 1×1; 3×3 reduce, 3×3; 5×5 reduce, 5×5; after pooling. A group a resolution."""
+"""Widths of the modules 3a to 5b (table 1 of the paper), one group per resolution.
+
+The order is: 1×1; 3×3 reduce, 3×3; 5×5 reduce, 5×5; 1×1 after pooling.
+"""
 
 
 class GoogLeNet(nn.Module):
-    """Nine inception modules, whose features are averaged over the slice.
+    """GoogLeNet: nine inception modules, global average pooling and a linear layer.
 
-    Batch norm, before every ReLU, takes the place of local response normalisation, and makes up for the auxiliary
-    heads, which were there to let gradients through.
+    Batch norm before every ReLU replaces local response normalisation. It also replaces the auxiliary heads, which
+    helped gradients through the network.
 
     Source: Szegedy et al. 2015 (arXiv 1409.4842), table 1; batch norm: Ioffe & Szegedy 2015 (arXiv 1502.03167).
 
     Args:
         in_channels: channels of the image.
-        out_channels: logits.
+        out_channels: number of logits.
         width: factor on all widths, for small machines.
-        dropout: probability before the last layer.
+        dropout: dropout probability before the last layer.
 
     Shapes:
         input ``(batch, in_channels, x, y)`` with sides of 32 or more; output ``(batch, out_channels)``.
@@ -59,17 +62,19 @@ class GoogLeNet(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, out_channels))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify ``(batch, in_channels, x, y)``."""
+        """Return the logits of ``(batch, in_channels, x, y)`` images."""
         logits: Tensor = self.head(self.features(images).mean((2, 3)))
         return logits
 
 
 class Inception(nn.Module):
-    """Convolutions of three sizes and a pooling, side by side; 1×1 convolutions make the maps fewer before.
+    """Inception module: 1×1, 3×3 and 5×5 convolutions and max pooling in parallel.
+
+    1×1 convolutions reduce the number of channels before the 3×3 and 5×5 convolutions and after the pooling.
 
     Args:
-        in_channels: maps before.
-        widths: as in :data:`INCEPTIONS`.
+        in_channels: channels of the input.
+        widths: widths of the convolutions, in the order of :data:`INCEPTIONS`.
     """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
@@ -86,7 +91,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, in_channels, x, y)`` to ``(batch, out_channels, x, y)``."""
+        """Return the concatenated branches: ``(batch, in_channels, x, y)`` to ``(batch, out_channels, x, y)``."""
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 

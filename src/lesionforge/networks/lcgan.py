@@ -1,4 +1,4 @@
-"""The generator of the lesion-conditional GAN: Isola's U-Net."""
+"""The generator of the lesion-conditional GAN: the U-Net of pix2pix."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ STEPS_WITH_DROPOUT = 3
 
 
 class LcganGenerator(SkipNetwork):
-    """Encoder and decoder of 4-wide stride-2 convolutions with mirrored skip connections.
+    """U-Net generator with stride-2 convolutions of kernel size 4 and skip connections.
 
-    Each step down is a leaky ReLU (not in the first), a convolution and batch norm (not in the first); each step up is
-    a ReLU, a transposed convolution, batch norm and, in the innermost three, dropout; the last one has a tanh instead
-    of norm and dropout. What skips over is taken before its activation.
+    A step down is leaky ReLU, convolution and batch norm; the first step is the convolution alone. A step up is ReLU,
+    transposed convolution, batch norm and, in the innermost three steps, dropout; the last step ends with tanh instead
+    of batch norm. The skip connections carry features before their activation.
 
     Source: Isola et al. 2017 (arXiv 1611.07004), section 6.1.1, as in the implementation that the lesion-conditional
-    GAN is made from: 54,414,337 parameters from one channel to one.
+    GAN is based on: 54,414,337 parameters with one input and one output channel.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the condition.
         out_channels: channels of the image.
-        channels: width after each step down; the number of steps is its length.
+        channels: width after each step down; its length is the number of steps.
         width: factor on all ``channels``, for small machines.
-        dropout: probability in the innermost three steps up.
+        dropout: dropout probability in the innermost three steps up.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;

@@ -1,4 +1,4 @@
-"""The generator and the critic of the lesion-mask GAN."""
+"""Generator and critic of the lesion-mask GAN."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ GENERATOR_CHANNELS = (128, 64, 32, 16, 8)
 
 
 class MaskGenerator(nn.Module):
-    """Latent vector to mask: a linear layer to a small grid, doubled in size until it holds the mask.
+    """Generator of masks from latent vectors.
 
-    Each step is a 3-wide convolution, instance norm, ×2 nearest upsampling and leaky ReLU; another convolution ends it.
-    What is larger than the mask is cut off.
+    A linear layer maps the latent vector to a small grid, which is doubled in size until it covers the mask. Each step
+    is a convolution of kernel size 3, instance norm, 2× nearest upsampling and leaky ReLU. A last convolution gives the
+    logits, which are cropped to the size of the mask.
 
     Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.3, with the widths of the authors' released code
-    (1,796,392 parameters at one output channel, beginning with 4×4×4 voxels).
+    (1,796,392 parameters with one output channel and a first grid of 4×4×4 voxels).
 
     Args:
         spatial_dims: 2 or 3.
-        size: of the mask, in voxels.
-        out_channels: background and lesion classes.
+        size: size of the mask, in voxels.
+        out_channels: number of classes, background included.
         latent: length of the latent vector.
-        channels: width of each step; with n of them the grid is doubled n times.
-        start: size of the first grid; the smallest that suffices unless given.
-        head_kernel: width of the last convolution.
+        channels: width of each step; the grid is doubled once per step.
+        start: size of the first grid; by default the smallest that covers the mask.
+        head_kernel: kernel size of the last convolution.
         width: factor on all ``channels``, for small machines.
-        slope: of the leaky ReLU for negative values.
+        slope: negative slope of the leaky ReLU.
 
     Shapes:
         input ``(batch, latent)``; output ``(batch, out_channels, *size)`` logits.
@@ -73,24 +74,26 @@ class MaskGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Draw from ``(batch, latent)``."""
+        """Return the mask logits of ``(batch, latent)`` vectors."""
         grid = self.norm(self.linear(z).view(len(z), -1, *self.start))
         return torch.as_tensor(self.head(self.steps(grid))[(..., *self.inside)])
 
 
 class MaskCritic(nn.Module):
-    """Judges whole masks: 5-wide stride-2 convolutions down to one voxel, then two linear layers; no normalisation.
+    """Critic of whole masks, without normalisation.
 
-    Source: the released code of Platscher et al. 2020 (22,103,656 parameters at one channel of 128×128×32 voxels).
+    Stride-2 convolutions of kernel size 5 reduce the mask to one voxel; two linear layers follow.
+
+    Source: the released code of Platscher et al. 2020 (22,103,656 parameters with one channel of 128×128×32 voxels).
 
     Args:
         spatial_dims: 2 or 3.
-        size: of the masks, in voxels.
+        size: size of the masks, in voxels.
         in_channels: channels of a mask.
-        channels: width of the first convolution; each further one is twice as wide.
-        hidden: width of the linear layer before the last.
+        channels: width of the first convolution; each further convolution is twice as wide.
+        hidden: width of the first linear layer.
         width: factor on all widths, for small machines.
-        slope: of the leaky ReLU for negative values.
+        slope: negative slope of the leaky ReLU.
 
     Shapes:
         input ``(batch, in_channels, *size)``; output ``(batch,)``.
@@ -126,7 +129,7 @@ class MaskCritic(nn.Module):
         )
 
     def forward(self, masks: Tensor) -> Tensor:
-        """Judge ``(batch, in_channels, *size)``."""
+        """Return the critic's value of each ``(batch, in_channels, *size)`` mask."""
         return torch.as_tensor(self.layers(masks)).flatten()
 
 

@@ -1,4 +1,4 @@
-"""Normalisation that survives maps of a single voxel, and how weights begin."""
+"""Normalisation layers that accept maps of a single voxel, and weight initialisation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional
 
 
 class _SingleVoxelSafe(nn.Module):
-    """A norm; a map of one voxel, which has no variance, is only scaled and shifted."""
+    """A norm that only scales and shifts maps of a single voxel, which have no variance."""
 
     def __init__(self, norm: nn.InstanceNorm2d | nn.InstanceNorm3d | _BatchNorm) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channel, x, y[, z])`` to the same."""
+        """Normalise ``(batch, channel, x, y[, z])`` maps."""
         if x[0, 0].numel() > 1:
             return self.norm(x)
         if self.norm.weight is None:
@@ -28,7 +28,7 @@ class _SingleVoxelSafe(nn.Module):
 
 
 class _BatchNorm(nn.Module):
-    """Batch norm without running statistics; in evaluation every image is a batch of its own."""
+    """Batch norm without running statistics; evaluation normalises each image on its own."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,29 +36,29 @@ class _BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channel, x, y[, z])`` to the same."""
+        """Normalise ``(batch, channel, x, y[, z])`` maps."""
         if self.training:
             return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
         return functional.instance_norm(x, weight=self.weight, bias=self.bias)
 
 
 def instance_norm(spatial_dims: int, channels: int, *, affine: bool = True) -> nn.Module:
-    """Return instance norm for ``(batch, channel, x, y[, z])`` maps of any size, one voxel included."""
+    """Return an instance norm for ``(batch, channel, x, y[, z])`` maps of any size, even a single voxel."""
     return _SingleVoxelSafe(Norm[Norm.INSTANCE, spatial_dims](channels, affine=affine))
 
 
 def batch_norm(channels: int) -> nn.Module:
-    """Return batch norm for ``(batch, channel, x, y[, z])`` maps of any size, always with the statistics at hand.
+    """Return a batch norm without running statistics for ``(batch, channel, x, y[, z])`` maps of any size.
 
-    While training these are the batch's; in evaluation each image's own, which is what a batch of one gives, so no
-    result depends on the batch that it is computed in. A map of one voxel is only scaled and shifted, in any batch,
-    so that training and evaluation agree. Scales begin as N(1, 0.02).
+    Training uses the statistics of the batch. Evaluation uses those of each image, which are the same for a batch of
+    one, so no result depends on the other images of the batch. Maps of a single voxel are only scaled and shifted,
+    whatever the batch size, so that training and evaluation agree. Scales are initialised from N(1, 0.02).
     """
     return _SingleVoxelSafe(_BatchNorm(channels))
 
 
 def init_normal(module: nn.Module, *, std: float = 0.02) -> None:
-    """Draw convolution weights from N(0, std), zero their biases (pix2pix, section 6.2)."""
+    """Initialise convolution weights from N(0, std) and their biases to zero (pix2pix, section 6.2)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             nn.init.normal_(layer.weight, 0.0, std)
@@ -67,5 +67,5 @@ def init_normal(module: nn.Module, *, std: float = 0.02) -> None:
 
 
 def scale_widths(channels: Sequence[int], width: float) -> tuple[int, ...]:
-    """Multiply layer widths by ``width``, keeping at least one channel each."""
+    """Return the layer widths multiplied by ``width``, each at least 1."""
     return tuple(max(1, round(c * width)) for c in channels)

@@ -1,4 +1,4 @@
-"""The residual generator of CycleGAN, and of pseudo-healthy synthesis."""
+"""The residual generator of CycleGAN and of pseudo-healthy synthesis."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ PSEUDO_HEALTHY: dict[str, Any] = {
 
 
 class ResidualGenerator(nn.Module):
-    """A few steps down, residual blocks, and as many steps up, without connections between them.
+    """Residual generator: downsampling, residual blocks and upsampling, without skip connections.
 
-    Source: Johnson et al. 2016 (arXiv 1603.08155), as in Zhu et al. 2017 (CycleGAN, arXiv 1703.10593): a 7-wide
-    convolution, 3-wide stride-2 convolutions, nine blocks of two 3-wide convolutions, ×2 nearest upsampling with 3-wide
-    convolutions (instead of transposed ones, which leave a checkerboard), a 7-wide convolution.
+    Source: Johnson et al. 2016 (arXiv 1603.08155), as in Zhu et al. 2017 (CycleGAN, arXiv 1703.10593): a convolution of
+    kernel size 7, stride-2 convolutions of kernel size 3, nine blocks of two convolutions of kernel size 3, 2× nearest
+    upsampling with convolutions of kernel size 3 (transposed convolutions would leave a checkerboard pattern), and a
+    convolution of kernel size 7.
 
-    That of Xia et al. 2019 (arXiv 1901.07295, tables 2 and 3) is the same with :data:`PSEUDO_HEALTHY`.
+    With :data:`PSEUDO_HEALTHY` it is the generator of Xia et al. 2019 (arXiv 1901.07295, tables 2 and 3).
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the condition.
         out_channels: channels of the image.
-        channels: width at each resolution, from the finest; each further one is half as fine.
-        blocks: residual blocks at the coarsest.
+        channels: width at each resolution, finest first; each further resolution is half as fine.
+        blocks: number of residual blocks, all at the coarsest resolution.
         width: factor on all ``channels``.
-        dropout: probability within every residual block.
-        head_kernel: width of the last convolution.
-        slope: of the residual blocks' activation for negative values; with 0 it is a ReLU.
-        activation: output range: ``"tanh"`` for [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"``.
+        dropout: dropout probability within every residual block.
+        head_kernel: kernel size of the last convolution.
+        slope: negative slope of the activation in the residual blocks; 0 gives a ReLU.
+        activation: ``"tanh"`` for outputs in [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"`` for unbounded outputs.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;
@@ -80,7 +81,7 @@ class ResidualGenerator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``."""
+        """Return the image drawn from ``(batch, in_channels, x, y[, z])``."""
         return torch.as_tensor(self.layers(x))
 
 

@@ -17,26 +17,27 @@ CHANNELS = (32, 64, 128, 256, 512)
 
 
 class ResidualSegmentor(nn.Module):
-    """A U-Net with a residual connection around every step, leaky ReLU, and a sigmoid for every class.
+    """U-Net of residual units with leaky ReLU and one sigmoid per class.
 
-    Each step is two 3-wide convolutions with instance norm; nearest upsampling leaves no checkerboard, and the last
-    convolution is 1-wide on the features of the finest step: a norm on the map itself would keep it from being empty.
+    Each unit has two convolutions of kernel size 3 with instance norm. Nearest upsampling leaves no checkerboard
+    pattern. The last convolution has kernel size 1 and no norm, since a norm would keep the lesion map from being
+    empty.
 
-    Source: Xia et al. 2019 (arXiv 1901.07295), appendix A, who give no widths; these are of the released code.
+    Source: Xia et al. 2019 (arXiv 1901.07295), appendix A. The paper gives no widths; these are from the released code.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        out_channels: lesion classes.
-        channels: width at each resolution, from the finest.
+        out_channels: number of lesion classes.
+        channels: width at each resolution, finest first.
         width: factor on all ``channels``, for small machines.
-        dropout: probability after every convolution.
-        slope: of the leaky ReLU for negative values.
-        sigmoid: at the end; without it the output are logits.
+        dropout: dropout probability after every convolution.
+        slope: negative slope of the leaky ReLU.
+        sigmoid: whether to end with a sigmoid; otherwise the output is logits.
 
     Shapes:
-        input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`, at least twice it;
-        output ``(batch, out_channels, x, y[, z])``, 0 to 1 unless logits.
+        input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor` and at least twice
+        it; output ``(batch, out_channels, x, y[, z])``, probabilities 0 to 1 or logits.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ResidualSegmentor(nn.Module):
         self.sigmoid = sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
-        """Find lesions in ``(batch, in_channels, x, y[, z])``."""
+        """Return the lesion map of ``(batch, in_channels, x, y[, z])``."""
         x = self.first(x)
         skips = []
         for step in self.down:

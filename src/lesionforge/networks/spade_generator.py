@@ -1,4 +1,4 @@
-"""The SPADE generator: a latent vector becomes an image, told at every step where which structure lies."""
+"""The SPADE generator, which draws an image from a latent vector and a label map."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ SLOPE = 0.2
 
 
 class SpadeGenerator(nn.Module):
-    """A latent vector, laid out on a small grid, passes blocks that each double its size.
+    """SPADE generator: every block is normalised by the label map and doubles the size.
 
-    A block is twice: SPADE, leaky ReLU, 3-wide convolution; then ×2 nearest upsampling. The latent vector is read from
-    the last input channel, which is noise: its first voxels.
+    A linear layer maps the latent vector to a small grid, which passes through the blocks. A block applies SPADE, leaky
+    ReLU and a convolution of kernel size 3 twice, then 2× nearest upsampling. The latent vector is read from the first
+    voxels of the last input channel, which holds noise.
 
-    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.2.3 and its appendix; 1,029,337 parameters at 29 labels
-    and 128×128 pixels.
+    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.2.3 and its appendix; 1,029,337 parameters with 29
+    labels and 128×128 pixels.
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: channels of the label map, and one of noise.
+        in_channels: channels of the label map plus one channel of noise.
         out_channels: channels of the image.
         channels: width of each block.
-        size: of the images that it is made for; others are drawn from a stretched first grid.
+        size: image size that the first grid is made for; for other sizes the grid is resized.
         latent: length of the latent vector.
-        hidden_channels: width of a hidden layer between label map and scale and shift, which Park et al. 2019 have;
-            the stroke system has none.
-        shortcut: a learned 1-wide shortcut around each block, as in Park et al. 2019.
+        hidden_channels: width of a hidden layer between the label map and SPADE's scale and shift, as in Park et al.
+            2019; ``None`` for no hidden layer, as in the stroke system.
+        shortcut: whether each block has a shortcut, as in Park et al. 2019; it is a learned convolution of kernel size
+            1 where the width changes, else the identity.
         width: factor on all ``channels``.
-        dropout: probability before the second convolution of every block.
+        dropout: dropout probability before the second convolution of every block.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;
@@ -71,10 +73,10 @@ class SpadeGenerator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``.
+        """Return the image drawn from ``(batch, in_channels, x, y[, z])``.
 
         Raises:
-            ValueError: if the noise has fewer voxels than the latent vector.
+            ValueError: if the noise channel has fewer voxels than the latent vector has entries.
         """
         labels, noise = x[:, :-1], x[:, -1].flatten(1)
         if noise.shape[1] < self.latent:
@@ -87,7 +89,7 @@ class SpadeGenerator(nn.Module):
 
 
 class _Block(nn.Module):
-    """Twice SPADE, leaky ReLU and a convolution, with or without a shortcut around them."""
+    """Block that applies SPADE, leaky ReLU and a convolution twice, with an optional shortcut."""
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """``(batch, in_channels, …)`` to ``(batch, out_channels, …)``."""
+        """Map ``(batch, in_channels, …)`` to ``(batch, out_channels, …)``."""
         beside = x
         if self.around is not None and self.around_norm is not None:
             beside = self.around(self.around_norm(x, labels))
@@ -126,7 +128,7 @@ def _norm(spatial_dims: int, channels: int, labels: int, hidden_channels: int | 
 
 
 class _DirectSpade(nn.Module):
-    """Instance norm without parameters, times 1 + γ, plus β: each one convolution of the label map."""
+    """Instance norm scaled by 1 + γ and shifted by β; γ and β are convolutions of the label map."""
 
     def __init__(self, spatial_dims: int, channels: int, labels: int) -> None:
         super().__init__()
@@ -135,6 +137,6 @@ class _DirectSpade(nn.Module):
         self.gamma, self.beta = (conv(labels, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """``(batch, channels, …)`` to the same."""
+        """Normalise ``(batch, channels, …)`` maps by the label map."""
         labels = interpolate(labels, size=x.shape[2:], mode="nearest")
         return torch.as_tensor(self.norm(x) * (1 + self.gamma(labels)) + self.beta(labels))

@@ -12,20 +12,22 @@ PUBLISHED_FILTERS = (16, 32, 64, 128, 256)
 
 
 class StrokeUNet(nn.Module):
-    """Two convolutions with ReLU and dropout at each resolution, max pooling down, transposed convolutions up.
+    """U-Net with max pooling, transposed convolutions, and dropout after every hidden convolution.
 
-    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.4; with 2-wide transposed convolutions, batch norm
-    after these alone and a 1-wide last convolution it has the 5.6 million parameters stated (5,645,410).
+    Each resolution has two convolutions of kernel size 3 with ReLU and dropout.
+
+    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.4. Transposed convolutions of kernel size 2, batch norm
+    after these alone and a last convolution of kernel size 1 give 5,645,410 parameters; the paper states 5.6 million.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        out_channels: background and lesion classes.
-        filters: width at each resolution, from the finest.
-        dropout: probability after every convolution but the last.
+        out_channels: number of classes, background included.
+        filters: width at each resolution, finest first.
+        dropout: dropout probability after each of the two convolutions at every resolution.
 
     Shapes:
-        input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of 2 to the number of filters less one;
+        input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of ``2 ** (len(filters) - 1)``;
         output ``(batch, out_channels, x, y[, z])`` logits.
     """
 
@@ -50,7 +52,7 @@ class StrokeUNet(nn.Module):
         self.head = Conv[Conv.CONV, spatial_dims](filters[0], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Segment ``(batch, in_channels, x, y[, z])``."""
+        """Return the logits of ``(batch, in_channels, x, y[, z])``."""
         skips = []
         for number, step in enumerate(self.down):
             x = step(self.pool(x) if number else x)

@@ -13,12 +13,14 @@ PUBLISHED_CHANNELS = (64, 128, 256, 512, 512, 512, 512)
 
 
 class SkipNetwork(nn.Module):
-    """Steps down, and up again, each joined with the features of its size on the way down.
+    """Base class of encoder-decoder networks with skip connections.
+
+    The output of each step up is concatenated with the features of the same size from the way down.
 
     Attributes:
-        down: each halves the size.
-        up: each doubles it; one fewer.
-        head: draws from the last.
+        down: steps that each halve the size.
+        up: steps that each double the size, one fewer than ``down``.
+        head: layers that draw the image from the last features.
     """
 
     down: nn.ModuleList
@@ -26,7 +28,7 @@ class SkipNetwork(nn.Module):
     head: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw from ``(batch, in_channels, x, y[, z])``."""
+        """Return the image drawn from ``(batch, in_channels, x, y[, z])``."""
         skips = []
         for step in self.down:
             x = step(x)
@@ -38,23 +40,23 @@ class SkipNetwork(nn.Module):
 
 
 class UNetGenerator(SkipNetwork):
-    """Encoder and decoder with mirrored skip connections.
+    """U-Net generator with stride-2 convolutions of kernel size 4, nearest upsampling and skip connections.
 
-    Each step down is a 4-wide stride-2 convolution, instance norm (not on the first) and leaky ReLU; each step up
-    is a ×2 nearest upsampling, a 4-wide convolution, instance norm and leaky ReLU, joined with the mirrored features.
+    A step down is a convolution, instance norm (not in the first step) and leaky ReLU. A step up is 2× nearest
+    upsampling, a convolution of kernel size 4, instance norm and leaky ReLU.
 
-    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.2, with the decoder widths that give the
-    41.8 million parameters stated there.
+    Source: Platscher et al. 2020 (arXiv 2010.02745), section 2.2, with the decoder widths that give the published
+    41.8 million parameters.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the condition.
         out_channels: channels of the image.
-        channels: width after each step down; the number of steps is its length.
+        channels: width after each step down; its length is the number of steps.
         width: factor on all ``channels``, for small machines.
         affine: whether instance norm learns a scale and a shift.
-        dropout: probability in every step up.
-        activation: output range: ``"tanh"`` for [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"``.
+        dropout: dropout probability in every step up.
+        activation: ``"tanh"`` for outputs in [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"`` for unbounded outputs.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of :attr:`divisor`;

@@ -1,4 +1,4 @@
-"""Weights of a VGG-16 classifier from a file of the user's own."""
+"""VGG-16 weights read from a file that the user provides."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ REMEDY = "give VGG-16 (without batch norm) in torchvision's key names, with its 
 
 
 def load_vgg16(network: nn.Module, path: Path) -> None:
-    """Copy VGG-16 into the parameters ``features.…`` and ``classifier.…`` of a network of full width.
+    """Copy VGG-16 weights from a file into a network of full width.
 
-    Fully connected weights become those of convolutions. The first layer's filters for red, green and blue are summed,
-    which is what they make of a grey image; several image channels share the sum equally. What else the file holds,
-    such as the last layer of the classifier, is not used.
+    Only parameters named ``features.…`` and ``classifier.…`` are filled. Weights of fully connected layers are reshaped
+    for convolutions. The red, green and blue filters of the first layer are summed, which is their response to a grey
+    image; several image channels share the sum equally. Other entries of the file, such as the classifier's last layer,
+    are ignored.
 
     Args:
-        network: whose encoder has torchvision's names, such as :class:`~lesionforge.networks.fcn8s.FCN8s`.
-        path: a ``.safetensors`` or ``.pth`` file; of the latter nothing but tensors is read.
+        network: network with torchvision's parameter names, such as :class:`~lesionforge.networks.fcn8s.FCN8s`.
+        path: a ``.safetensors`` or ``.pth`` file; only tensors are read from a ``.pth`` file.
 
     Raises:
-        ModelError: if the file is missing or cannot be read, or a key is missing or of another shape.
+        ModelError: if the file is missing or unreadable, or if a key is missing or has another shape.
     """
     found = _read(path)
     for name, parameter in network.named_parameters():
@@ -41,7 +42,7 @@ def load_vgg16(network: nn.Module, path: Path) -> None:
             channels = parameter.shape[1]
             weights = weights.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
         if _as_rows(weights) != _as_rows(parameter):
-            what = f"{name} has the shape {tuple(found[name].shape)}, which VGG-16 has not"
+            what = f"{name} has the shape {tuple(found[name].shape)}, which does not fit VGG-16"
             raise ModelError(path, what, REMEDY)
         parameter.data.copy_(weights.reshape(parameter.shape))
 
@@ -59,5 +60,5 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _as_rows(weights: Tensor) -> tuple[int, ...]:
-    """Return the shape with all axes but the first as one."""
+    """Return the shape with all axes but the first merged into one."""
     return tuple(weights.reshape(weights.shape[0], -1).shape) if weights.ndim else ()

@@ -1,6 +1,6 @@
-"""Simulated heads from label maps of brain structures, and simulated strokes from lesion masks.
+"""Simulated heads from given label maps of brain structures, and simulated strokes from given lesion masks.
 
-The maps and masks may be real; the scans made of them are simulated.
+Maps and masks may be real; the scans made from them are simulated.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _WORDS = {
     "wm": ("white matter", "brainstem"),
     "muscle": ("other tissue",),
 }
-"""Words in a structure's name → its tissue; all others are grey matter."""
+"""Tissue → words in the names of its structures; all other structures are grey matter."""
 
 FEWEST_VOXELS, DEEP_SPREAD = 20, 0.05
 
 
 def label_files(folder: Path) -> tuple[str, ...]:
-    """Return the label files of a folder, in order.
+    """Return the sorted paths of the label files in a folder.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if the folder holds no label file.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     found = tuple(str(path) for path in files if ending_of(path))
@@ -46,11 +46,11 @@ def read_map(path: str) -> tuple[LabelArray, Matrix, Matrix]:
     """Return the structures of a label map, its affine, and the mean position of its brain in mm.
 
     Raises:
-        CohortError: if it cannot be read, is a slice, or holds a value that FreeSurfer does not know.
+        CohortError: if the map cannot be read, is a slice, holds no brain, or has a label unknown to FreeSurfer.
     """
     label, affine = read_label(Path(path))
     if label.ndim != 3:
-        raise CohortError(path, "is a slice, but heads are made of volumes", "leave it out")
+        raise CohortError(path, "is a slice, but heads need volumes", "leave it out")
     structures = group_freesurfer(label, path)
     brain = np.isin(structures, FREESURFER_STRUCTURES.parenchyma)
     if not brain.any():
@@ -60,7 +60,10 @@ def read_map(path: str) -> tuple[LabelArray, Matrix, Matrix]:
 
 
 def deform_map(path: str, grid: Grid, deformation: Deformation) -> LabelArray:
-    """Return the structures of a map on ``grid`` after a deformation; its brain comes to the MNI152 brain's place."""
+    """Return the deformed structures of a label map on ``grid``.
+
+    The centre of the map's brain is moved to that of the MNI152 brain.
+    """
     structures, affine, middle = read_map(path)
     template, template_affine = mni_brain()
     template_middle = template_affine[:3, :3] @ np.argwhere(template).mean(0) + template_affine[:3, 3]
@@ -73,12 +76,14 @@ def deform_map(path: str, grid: Grid, deformation: Deformation) -> LabelArray:
 
 
 def head_of(structures: LabelArray, grid: Grid, rng: np.random.Generator) -> Anatomy:
-    """Return what a head of these structures consists of; each is a little brighter or darker than its tissue.
+    """Return the tissue shares of a head with the given structures.
+
+    The brightness of each structure varies at random around that of its tissue.
 
     Args:
-        structures: ``(x, y, z)`` of :data:`FREESURFER_STRUCTURES`.
-        grid: where they lie.
-        rng: of the structures' brightness.
+        structures: ``(x, y, z)`` labels of :data:`FREESURFER_STRUCTURES`.
+        grid: grid of the structures.
+        rng: random generator for the brightness of the structures.
     """
     tissue = dict.fromkeys(FREESURFER_STRUCTURES.names, "gm")
     for kind, words in _WORDS.items():
@@ -105,12 +110,12 @@ def head_of(structures: LabelArray, grid: Grid, rng: np.random.Generator) -> Ana
 
 
 def place_mask(path: str, structures: LabelArray, grid: Grid) -> BoolArray:
-    """Return where a lesion mask in MNI space lies in a head: within its parenchyma.
+    """Return a lesion mask from MNI space on the grid of a head, restricted to its parenchyma.
 
-    The mask is brought there by the affine between the two brains' moments.
+    The mask is transformed by the affine that aligns the moments of the two brains.
 
     Raises:
-        CohortError: if it cannot be read or is a slice.
+        CohortError: if the mask cannot be read or is a slice.
     """
     label, affine = read_label(Path(path))
     if label.ndim != 3:

@@ -1,8 +1,8 @@
-"""Heads for the built-in cohort: MNI152 tissue maps, a simple skull and face around them, random deformations.
+"""Heads of the built-in cohort: MNI152 tissue maps with a simple skull and face, randomly deformed.
 
-Everything here is simulated. The brain comes from the MNI152 (2009a) T1, grey- and white-matter averages inside
-nilearn, which needs no network; they end at the brain's surface, so skull, scalp, face and eyes are shells and
-spheres around it: enough for a network to meet bright fat and dark bone, not an anatomical model.
+Everything here is simulated. The brain comes from the MNI152 (2009a) averages of T1, grey and white matter, which
+nilearn contains, so no network access is needed. The averages end at the brain's surface. Skull, scalp, face and eyes
+are shells and spheres around it: enough to show a network bright fat and dark bone, but not an anatomical model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 
 ANATOMY_LABELS = {"outside": 0, "CSF": 1, "grey matter": 2, "white matter": 3}
-"""The classes of ``anatomyTr`` in the built-in cohort; skull, scalp and face are outside."""
+"""Classes of ``anatomyTr`` in the built-in cohort; skull, scalp and face belong to ``outside``."""
 
 FIELD_OF_VIEW_MM = (192.0, 240.0, 168.0)
 FIELD_CENTRE_MM = (0.0, -15.0, 12.0)
@@ -33,11 +33,11 @@ JAW_CUT_MM = -25.0
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A box of voxels in MNI space.
+    """A voxel grid in MNI space.
 
     Attributes:
-        shape: voxels along x, y, z.
-        spacing: millimetres along x, y, z.
+        shape: number of voxels along x, y, z.
+        spacing: voxel spacing in millimetres along x, y, z.
     """
 
     shape: tuple[int, int, int]
@@ -45,25 +45,25 @@ class Grid:
 
     @classmethod
     def covering(cls, spacing: Sequence[float]) -> Grid:
-        """Return the grid of a spacing that covers a whole head."""
+        """Return the grid with this spacing that covers a whole head."""
         x, y, z = (max(round(size / step), 1) for size, step in zip(FIELD_OF_VIEW_MM, spacing, strict=True))
         return cls(shape=(x, y, z), spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])))
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """4×4, voxel indices to MNI millimetres."""
+        """Affine from voxel indices to MNI millimetres, ``(4, 4)``."""
         affine = np.diag([*self.spacing, 1.0])
         affine[:3, 3] = np.array(FIELD_CENTRE_MM) - (np.array(self.shape) - 1) / 2 * np.array(self.spacing)
         return affine
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel in mm³."""
         return float(np.prod(self.spacing))
 
     @cached_property
     def positions(self) -> FloatArray:
-        """``(3, x, y, z)`` voxel centres in millimetres."""
+        """Voxel centres in millimetres, ``(3, x, y, z)``."""
         axes = (
             np.arange(n) * step + start
             for n, step, start in zip(self.shape, self.spacing, self.affine[:3, 3], strict=True)
@@ -73,13 +73,13 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """What a head consists of, on one grid; each array is ``(x, y, z)``.
+    """Tissue shares of a head on one grid; each array is ``(x, y, z)``.
 
     Attributes:
-        csf, gm, wm: share of the voxel in 0..1, inside the skull.
-        bone, fat, muscle, eye: share of the voxel in 0..1, outside the brain.
-        detail: what the T1 average shows beyond its tissues (deep nuclei, brain stem), about ±0.1.
-        ventricle_mm: distance to the ventricles.
+        csf, gm, wm: share of the voxel, 0 to 1, inside the skull.
+        bone, fat, muscle, eye: share of the voxel, 0 to 1, outside the brain.
+        detail: deviation of the T1 average from its tissues (deep nuclei, brain stem), about ±0.1.
+        ventricle_mm: distance to the ventricles in mm.
     """
 
     csf: FloatArray
@@ -94,28 +94,29 @@ class Anatomy:
 
     @property
     def parenchyma(self) -> FloatArray:
-        """Share of brain tissue."""
+        """Share of brain tissue (grey and white matter)."""
         return self.gm + self.wm
 
     def labels(self) -> LabelArray:
-        """Return the tissue that fills most of each voxel, as :data:`ANATOMY_LABELS`."""
+        """Return the tissue with the largest share in each voxel, as in :data:`ANATOMY_LABELS`."""
         shares = np.stack([1 - self.csf - self.gm - self.wm, self.csf, self.gm, self.wm])
         return np.asarray(shares.argmax(0), np.int16)
 
     def thick(self, slices: int) -> Anatomy:
-        """Return the anatomy averaged over blocks of ``slices`` along z."""
+        """Return the anatomy averaged over blocks of ``slices`` slices along z."""
         return Anatomy(**{name: thicken(values, slices) for name, values in vars(self).items()})
 
 
 def thicken(values: FloatArray, slices: int) -> FloatArray:
-    """Average blocks of ``slices`` along z, as a thick slice does."""
+    """Average blocks of ``slices`` slices along z, as a thick slice does."""
     return np.asarray(values.reshape(*values.shape[:2], -1, slices).mean(-1), np.float32)
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> FloatArray:
-    """Return noise of mean 0 and standard deviation 1, ``(x, y, z)``, that varies over about ``scale_mm``.
+    """Return ``(x, y, z)`` noise with mean 0 and standard deviation 1 that varies over about ``scale_mm``.
 
-    It is a sum of Gaussian bumps on a coarse lattice; no BLAS is involved, whose threads could change the last bits.
+    The noise is a sum of Gaussian bumps on a coarse lattice. It is computed without BLAS, because BLAS threads could
+    change the last bits.
     """
     steps = [max(scale_mm / spacing, 1.0) for spacing in grid.spacing]
     counts = [int(np.ceil(n / step)) + 3 for n, step in zip(grid.shape, steps, strict=True)]
@@ -170,7 +171,7 @@ def _ventricles(csf: FloatArray, inside_mm: NDArray[np.float64], positions: Floa
 def _shells(
     outside_mm: NDArray[np.float64], cranium: FloatArray, positions: FloatArray, resolution: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return bone, fat, muscle and eyes around the brain; the face is the head's outline carried downwards."""
+    """Return bone, fat, muscle and eyes around the brain; the face extends the outline of the head downwards."""
     z = positions[2]
     level = int(np.abs(z[0, 0] - JAW_CUT_MM).argmin())
     outline_mm = ndimage.distance_transform_edt(outside_mm[:, :, level] > 0, sampling=resolution)
@@ -189,13 +190,13 @@ def _shells(
 
 @dataclass(frozen=True, kw_only=True)
 class Deformation:
-    """How one simulated head differs from the template.
+    """The deformation of the template that gives one simulated head.
 
     Attributes:
-        matrix: ``(3, 3)`` rotation and scale about the field's centre.
-        shift: ``(3,)`` millimetres.
-        displacement: ``(3, x, y, z)`` smooth millimetres.
-        atrophy: exponent on grey matter, above 1 widens the sulci.
+        matrix: ``(3, 3)`` rotation and scaling about the centre of the field of view.
+        shift: ``(3,)`` translation in mm.
+        displacement: ``(3, x, y, z)`` smooth displacement in mm.
+        atrophy: exponent on the share of grey matter; above 1 it widens the sulci.
     """
 
     matrix: NDArray[np.float64]
@@ -205,7 +206,7 @@ class Deformation:
 
 
 def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
-    """Draw size, pose, shape, ventricle size and sulcal width of a head."""
+    """Draw the size, pose, shape, ventricle size and sulcal width of a head."""
     angles = rng.normal(0, [4, 2, 3])
     scale = 1 / (rng.normal(1, 0.03) * rng.normal(1, 0.025, 3))
     coarse = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
@@ -221,7 +222,7 @@ def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
 
 
 def mass_effect(grid: Grid, centre: FloatArray, radius_mm: float, push_mm: float) -> FloatArray:
-    """Return the ``(3, x, y, z)`` displacement of a mass at ``centre`` (mm) that pushes tissue away from itself."""
+    """Return the ``(3, x, y, z)`` displacement by a mass at ``centre`` (mm) that pushes tissue outwards."""
     offset = grid.positions - centre.reshape(3, 1, 1, 1)
     distance = np.linalg.norm(offset, axis=0)
     strength = push_mm * np.exp(-((distance / (1.5 * radius_mm)) ** 2)) / np.maximum(distance, radius_mm / 2)
@@ -229,13 +230,13 @@ def mass_effect(grid: Grid, centre: FloatArray, radius_mm: float, push_mm: float
 
 
 def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatArray | None = None) -> Anatomy:
-    """Return the template's head on ``grid`` after a deformation.
+    """Return the deformed template head on ``grid``.
 
     Args:
-        resolution: millimetres of the template grid to sample from.
-        grid: where to sample.
-        deformation: the head's own shape.
-        extra: ``(3, x, y, z)`` further displacement in mm, such as :func:`mass_effect`.
+        resolution: resolution of the sampled template in millimetres.
+        grid: grid of the result.
+        deformation: the deformation of this head.
+        extra: further ``(3, x, y, z)`` displacement in mm, such as that of :func:`mass_effect`.
     """
     head, affine = template_head(resolution)
     positions = grid.positions + deformation.displacement

@@ -1,4 +1,4 @@
-"""Shapes of simulated lesions: where they sit, how they grow, and their nested classes."""
+"""Shapes of simulated lesions: position, growth and nested classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LESION_CLASSES: dict[LesionKind, tuple[str, ...]] = {
     "stroke": ("stroke",),
     "white_matter": ("white_matter_lesion",),
 }
-"""Class names in the order of their integers 1, 2, …; each class's region contains those of the later ones."""
+"""Class names in the order of their labels 1, 2, …; the region of a class contains those of later classes."""
 
 MEDIAN_VOLUME_MM3: dict[LesionKind, float] = {"tumour": 30_000, "stroke": 14_000, "white_matter": 14_000}
 VOLUME_SPREAD: dict[LesionKind, float] = {"tumour": 0.6, "stroke": 0.9, "white_matter": 0.7}
@@ -37,7 +37,7 @@ STROKE_SITES_MM = (
     ((18, -80, 5), 1.5),  # posterior cerebral artery
     ((25, -65, -35), 1.0),  # cerebellar arteries
 )
-"""Centres of arterial territories in the right hemisphere, with relative frequencies; mirrored at random."""
+"""Centres (mm) and relative frequencies of arterial territories in the right hemisphere; mirrored at random."""
 
 
 def draw_volume(kind: LesionKind, rng: np.random.Generator) -> float:
@@ -47,7 +47,7 @@ def draw_volume(kind: LesionKind, rng: np.random.Generator) -> float:
 
 
 def draw_centre(kind: LesionKind, grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
-    """Draw the ``(3,)`` position in mm that a lesion grows from, within brain tissue."""
+    """Draw the ``(3,)`` position in mm, within brain tissue, from which a lesion grows."""
     if kind == "stroke":
         sites = np.array([site for site, _ in STROKE_SITES_MM], np.float32)
         frequency = np.array([weight for _, weight in STROKE_SITES_MM])
@@ -65,7 +65,7 @@ def draw_centre(kind: LesionKind, grid: Grid, anatomy: Anatomy, rng: np.random.G
 def draw_regions(
     kind: LesionKind, grid: Grid, anatomy: Anatomy, centre: FloatArray, volume_mm3: float, rng: np.random.Generator
 ) -> list[BoolArray]:
-    """Grow a lesion and return one ``(x, y, z)`` region per class, each containing the next."""
+    """Return the ``(x, y, z)`` region of each class of a random lesion; each region contains the next."""
     tissue = anatomy.parenchyma > 0.5
     if kind == "white_matter":
         closeness = np.exp(-anatomy.ventricle_mm / rng.uniform(5, 10))
@@ -83,14 +83,14 @@ def draw_regions(
 
 
 def grow(height: FloatArray, allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
-    """Return the highest allowed voxels, as many as make up the volume."""
+    """Return the allowed voxels with the highest ``height``, as many as give the volume."""
     count = min(max(round(volume_mm3 / grid.voxel_mm3), 1), int(allowed.sum()))
     threshold = np.partition(height[allowed], -count)[-count]
     return np.asarray(allowed & (height >= threshold))
 
 
 def _rough_distance(grid: Grid, centre: FloatArray, volume_mm3: float, rng: np.random.Generator) -> FloatArray:
-    """Return the distance to ``centre`` in mm, stretched at random and roughened in proportion to the radius."""
+    """Return the distance to ``centre`` in mm, with random stretch and roughness in proportion to the radius."""
     radius = (volume_mm3 / 4.19) ** (1 / 3)
     axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     stretch = np.exp(rng.normal(0, 0.22, 3))
@@ -109,7 +109,7 @@ def _core(whole: BoolArray, distance: FloatArray, grid: Grid, rng: np.random.Gen
 
 
 def _rim(core: BoolArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
-    """Return the enhancing rim inside the core's border: closed, broken, or (one tumour in five) absent."""
+    """Return the enhancing rim at the border of the core: closed, broken, or absent (in one tumour of five)."""
     if rng.random() < 0.2:
         return np.zeros_like(core)
     depth = ndimage.distance_transform_edt(core, sampling=grid.spacing)
@@ -118,7 +118,7 @@ def _rim(core: BoolArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
 
 
 def _largest(region: BoolArray) -> BoolArray:
-    """Return the largest connected part of a region."""
+    """Return the largest connected component of a region."""
     parts, count = ndimage.label(region)
     if count > 1:
         region = parts == 1 + np.bincount(parts.ravel())[1:].argmax()

@@ -1,6 +1,6 @@
-"""From a simulated head and its lesion to what a scanner would show: contrast, bias field, thick slices, noise.
+"""Simulation of a scanner: contrast, bias field, thick slices and noise for a head with its lesion.
 
-The intensities are typical relative values, chosen by eye; they are simulated and no measurement of any scanner.
+Intensities are typical relative values chosen by eye, not measurements of any scanner.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ LESION_STRENGTH: dict[LesionKind, tuple[float, float]] = {
     "stroke": (0.2, 1.0),
     "white_matter": (0.45, 1.0),
 }
-"""Range of a lesion's share in its voxels: at 0.3 most of the healthy tissue still shows through."""
+"""Range of the strength of a lesion; at 0.3, most of the healthy tissue still shows through."""
 
 DETAIL_WEIGHT: dict[Contrast, float] = {"FLAIR": -0.5, "DWI": -0.4, "T1": 1.0, "SWI": 0.4}
 PERIVENTRICULAR_WEIGHT: dict[Contrast, float] = {"FLAIR": 0.35, "DWI": 0.1, "T1": -0.08, "SWI": 0.1}
 CORTICAL_WEIGHT: dict[Contrast, float] = {"FLAIR": 0.25, "DWI": 0.25, "T1": 0.0, "SWI": 0.1}
-"""How much patches of lesion-free cortex may stand out, as by flow and susceptibility; a trap for segmentation."""
+"""How much patches of lesion-free cortex may stand out, as by flow or susceptibility, to mislead segmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class SimulatedLesion:
     """A lesion on the fine grid of an anatomy.
 
     Attributes:
-        kind: which kind it is.
-        shares: class name → ``(x, y, z)`` share of the voxel in 0..1 with a soft edge, in the order of the classes.
-        strength: how far it replaces the tissue's intensity, in 0..1.
+        kind: ``tumour``, ``stroke`` or ``white_matter``.
+        shares: class name → ``(x, y, z)`` share of the voxel, 0 to 1, with a soft edge, in the order of the classes.
+        strength: how far the lesion replaces the intensity of the tissue, 0 to 1.
     """
 
     kind: LesionKind
@@ -74,16 +74,16 @@ def acquire(
     skull: bool,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Simulate one channel.
+    """Simulate one channel of a scan.
 
     Args:
         contrast: the sequence.
         anatomy: the head on the fine grid.
         grid: the fine grid.
-        lesion: what is drawn into it.
-        slices: how many fine slices one thick slice averages.
-        skull: whether skull, scalp and face are seen; otherwise they are black, as after skull stripping.
-        rng: where every draw comes from.
+        lesion: lesion to draw, or ``None``.
+        slices: number of fine slices averaged into one thick slice.
+        skull: whether skull, scalp and face are visible; otherwise they are black, as after skull stripping.
+        rng: source of all randomness.
 
     Returns:
         ``(x, y, z / slices)`` magnitude image in arbitrary units, 0 or more.
@@ -101,7 +101,7 @@ def acquire(
 
 
 def _tissue(contrast: Contrast, anatomy: Anatomy, grid: Grid, *, skull: bool, rng: np.random.Generator) -> FloatArray:
-    """Return the lesion-free image: tissue intensities around their typical values, with regional variation."""
+    """Return the lesion-free image: tissues with random intensity and regional variation."""
     names: Sequence[str] = ("csf", "gm", "wm", "bone", "fat", "muscle", "eye") if skull else ("csf", "gm", "wm")
     spread = {"csf": 0.15, "gm": 0.04, "wm": 0.04, "bone": 0.3, "fat": 0.25, "muscle": 0.2, "eye": 0.15}
     mottle = {"csf": 0.2, "gm": 0.06, "wm": 0.035, "bone": 0.5, "fat": 0.2, "muscle": 0.35, "eye": 0.1}
@@ -132,7 +132,7 @@ def _draw_lesion(
 
 
 def _rician(image: FloatArray, sigma: float, rng: np.random.Generator) -> FloatArray:
-    """Return the magnitude of the image with Gaussian noise in its real and imaginary part."""
+    """Return the magnitude of the image after Gaussian noise is added to its real and imaginary parts."""
     real = image + sigma * rng.standard_normal(image.shape, np.float32)
     imaginary = sigma * rng.standard_normal(image.shape, np.float32)
     return np.asarray(np.hypot(real, imaginary), np.float32)

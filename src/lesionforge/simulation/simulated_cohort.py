@@ -1,7 +1,7 @@
 """The built-in cohort: simulated heads with simulated lesions, for demos, tests and method development.
 
-Nothing in it is a patient. ``template_anatomy`` makes the heads, ``template_lesions`` the shapes of the lesions,
-``template_contrast`` what a scanner shows of both, ``template_subject`` puts them together.
+It contains no patients. ``head`` makes the heads, ``lesion_shapes`` the shapes of the lesions, ``scanner`` the images,
+and ``simulated_subject`` combines them.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ HEADS = """\
 Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
 No file in it comes from a patient."""
 HEADS_OF_MAPS = """\
-Its heads are random deformations of label maps that were given, with drawn intensities; its lesions are drawn, or lie
-where given masks say. What the maps and masks tell about people, it tells, too."""
+Its heads are random deformations of label maps that were given, with simulated intensities. Its lesions are drawn, or
+lie where given masks say. It reveals as much about people as these maps and masks do."""
 
 
 @one_at_a_time
@@ -68,34 +68,35 @@ def make_template_cohort(
 ) -> Cohort:
     """Simulate a cohort and write it as an nnU-Net raw dataset with ``cases.csv`` and ``anatomyTr``.
 
-    The same settings and seed give the same bytes, whatever the number of workers; subject ``i`` does not depend on
-    ``n_subjects``. Called again on a folder that it did not finish, it goes on there.
+    The same settings and seed give the same bytes, whatever the number of workers. Without ``masks``, subject ``i``
+    does not depend on ``n_subjects``. If the folder holds an unfinished cohort with the same settings, it is completed.
 
     Args:
-        out: the folder to write; new, empty, or begun with the same settings.
-        n_subjects: how many subjects, one case each.
-        spatial_dims: 3 writes volumes (``.nii.gz``); 2 writes of each subject one axial slice (8-bit ``.png``): the
-            one with most lesion, or a random one through a healthy brain.
-        contrast: a channel, or several of the same anatomy and lesion: ``FLAIR``, ``DWI``, ``T1``, ``SWI``.
+        out: folder to write; new, empty, or unfinished with the same settings.
+        n_subjects: number of subjects, with one case each.
+        spatial_dims: 3 writes volumes (``.nii.gz``); 2 writes one axial slice per subject (8-bit ``.png``): the slice
+            with the largest lesion area, or a random slice of a healthy brain.
+        contrast: one or several channels of the same anatomy and lesion: ``FLAIR``, ``DWI``, ``T1``, ``SWI``.
         lesion: ``tumour`` (classes oedema ⊃ core ⊃ enhancing), ``stroke`` or ``white_matter``.
-        healthy_fraction: share of lesion-free subjects, 0..1.
-        spacing: millimetres between voxels in plane, 1..6.
-        slice_thickness: millimetres between slices, which are that thick, up to 10; ``None`` for ``spacing``.
-        skull: whether skull, scalp and face are seen, or black as after skull stripping.
-        seed: everything random derives from it.
-        maps: a folder of label maps with FreeSurfer's values: heads are made from these in turns, instead of the MNI152
-            template, and ``anatomyTr`` holds their 27 structures. All cases of one map are of one subject.
-        masks: a folder of stroke masks in MNI space, for ``maps`` and ``lesion="stroke"``: each is used once at most,
-            within the brain, with 20 voxels or more. Without one that fits a lesion is drawn.
-        workers: threads that simulate subjects at the same time.
-        progress: called with (subjects done, subjects in all) after each.
+        healthy_fraction: fraction of lesion-free subjects, 0 to 1.
+        spacing: in-plane voxel spacing in millimetres, 1 to 6.
+        slice_thickness: thickness and spacing of the slices in millimetres, from ``spacing`` to 10; ``None`` for
+            ``spacing``.
+        skull: whether skull, scalp and face are visible; otherwise they are black, as after skull stripping.
+        seed: seed of all randomness.
+        maps: folder of label maps with FreeSurfer's labels. Heads are then made from these maps in turn instead of the
+            MNI152 template, and ``anatomyTr`` holds their 27 structures. All cases of one map have the same subject.
+        masks: folder of stroke masks in MNI space, for use with ``maps`` and ``lesion="stroke"``. Each mask is used at
+            most once, within the brain, and must have 20 voxels or more there. A lesion is drawn if no mask fits.
+        workers: number of threads that simulate subjects.
+        progress: called after each subject with (subjects done, subjects in total).
 
     Returns:
         The cohort as written; every case has origin ``"simulated"``.
 
     Raises:
-        ConfigError: if a setting does not fit.
-        OutputError: if ``out`` holds something else.
+        ConfigError: if a setting is out of range.
+        OutputError: if ``out`` holds anything else.
     """
     simulation = Simulation(
         n_subjects=n_subjects,
@@ -132,7 +133,7 @@ def make_template_cohort(
 
 
 def _begin(out: Path, simulation: Simulation) -> None:
-    """Claim the output folder, or go on in one that was begun with the same settings."""
+    """Claim the output folder, or continue in one that was begun with the same settings."""
     settings = out / "simulation.json"
     content = {"simulated": True, **json.loads(json.dumps(asdict(simulation)))}
     if not settings.is_file() or read_json(settings) != content:
@@ -147,7 +148,7 @@ def _begin(out: Path, simulation: Simulation) -> None:
 
 
 def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
-    """Simulate and write a subject, unless all its files are there; return its case."""
+    """Simulate and write a subject unless all its files exist, and return its case."""
     case_id = f"simulated_{number:03d}"
     images, label = case_files(out, case_id, len(simulation.contrasts), simulation.file_ending)
     anatomy, record = out / "anatomyTr" / label.name, out / "provenance" / f"{case_id}.json"
@@ -178,7 +179,7 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
 
 
 def _write_image(path: Path, channel: NDArray[np.float32], subject: Simulated) -> None:
-    """Write a channel: as int16 in NIfTI, scaled to the 99.9th percentile and 8 bit in PNG."""
+    """Write a channel: NIfTI as int16; PNG scaled to the 99.9th percentile in 8 bits."""
     if path.suffix == ".png":
         channel = np.clip(channel * (255 / np.percentile(channel, 99.9)), 0, 255)
     _write_array(path, np.rint(channel).astype(np.uint8 if path.suffix == ".png" else np.int16), subject)

@@ -1,4 +1,4 @@
-"""One simulated subject in memory: settings, head, lesion, channels, label."""
+"""One simulated subject in memory: settings, head, lesion, channels and label map."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast,
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """The settings of a simulated cohort; see :func:`make_template_cohort`."""
+    """Settings of a simulated cohort; see :func:`make_template_cohort`."""
 
     n_subjects: int
     spatial_dims: int
@@ -67,18 +67,18 @@ class Simulation:
                 value = self.contrasts if name == "contrast" else getattr(self, name)
                 raise ConfigError(name, f"{value!r} does not fit a simulated cohort", remedy)
         if self.masks and (not self.maps or self.lesion != "stroke"):
-            raise ConfigError("masks", "are brought to label maps, and are strokes", "give maps, and lesion='stroke'")
+            raise ConfigError("masks", "need label maps and strokes", "give maps and lesion='stroke'")
         if len(set(self.contrasts)) < len(self.contrasts):
-            raise ConfigError("contrast", f"{self.contrasts!r} names one twice", "name each contrast once")
+            raise ConfigError("contrast", f"{self.contrasts!r} names a contrast twice", "name each contrast once")
 
     @property
     def name(self) -> str:
-        """What ``dataset.json`` calls the cohort."""
+        """Name of the cohort in ``dataset.json``."""
         return f"Simulated_{self.lesion}_{'_'.join(self.contrasts)}"
 
     @property
     def labels(self) -> dict[str, int]:
-        """Lesion class name → integer."""
+        """Class name → label, background included."""
         return {name: i for i, name in enumerate(("background", *LESION_CLASSES[self.lesion]))}
 
     @property
@@ -88,29 +88,30 @@ class Simulation:
 
     @property
     def grid(self) -> Grid:
-        """The voxels of the volumes."""
+        """Grid of the written volumes."""
         return Grid.covering((self.spacing, self.spacing, self.slice_thickness))
 
     @property
     def fine_slices(self) -> int:
-        """How many simulated slices are averaged into one thick slice."""
+        """Number of simulated slices that are averaged into one thick slice."""
         return max(1, round(self.slice_thickness / self.spacing))
 
     @property
     def fine_grid(self) -> Grid:
-        """The voxels that heads are simulated on, before slices are averaged."""
+        """Grid on which heads are simulated, before slices are averaged."""
         (nx, ny, nz), (dx, dy, dz) = self.grid.shape, self.grid.spacing
         return Grid(shape=(nx, ny, nz * self.fine_slices), spacing=(dx, dy, dz / self.fine_slices))
 
     @property
     def template_resolution(self) -> int:
-        """Millimetres of the template maps to sample from."""
+        """Resolution in millimetres of the template that is sampled."""
         return 1 if self.spacing < 2 else 2
 
     def map_of(self, number: int) -> str | None:
-        """Return the label map that the head of subject ``number`` is made from, if there are any.
+        """Return the label map for the head of subject ``number``, or ``None`` without maps.
 
-        Each is used once before any is used again, in another order, so that each gets lesions now and then.
+        Each map is used once before any is used again. The order changes every time, so that each map sometimes gets
+        lesions.
         """
         if not self.maps:
             return None
@@ -118,7 +119,7 @@ class Simulation:
         return self.maps[generator(self.seed, "maps", turn).permutation(len(self.maps))[place]]
 
     def is_healthy(self, number: int) -> bool:
-        """Return whether subject ``number`` has no lesion; healthy and other subjects alternate evenly."""
+        """Return whether subject ``number`` has no lesion; healthy subjects are spread evenly."""
         return int((number + 1) * self.healthy_fraction) > int(number * self.healthy_fraction)
 
 
@@ -130,8 +131,8 @@ class Simulated:
         image: ``(channel, x, y, z)``, or ``(channel, row, column)`` for a slice.
         label: lesion classes on the same grid.
         anatomy: tissues as in ``ANATOMY_LABELS``, or the structures of a label map.
-        affine: 4×4, voxel indices to millimetres.
-        mask_id: the lesion mask that was used, if one was.
+        affine: ``(4, 4)`` affine from voxel indices to millimetres.
+        mask_id: name of the given lesion mask, or empty if the lesion was drawn.
     """
 
     image: FloatArray
@@ -165,7 +166,7 @@ def simulate_subject(simulation: Simulation, number: int) -> Simulated:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """A head with its lesion, if it has one, on the fine grid."""
+    """A head on the fine grid, with its lesion if it has one."""
 
     anatomy: Anatomy
     lesion: SimulatedLesion | None = None
@@ -214,7 +215,7 @@ def _head_of_map(
 
 
 def _masks_for(simulation: Simulation, number: int) -> list[str]:
-    """Return the masks that subject ``number`` may get, in the order of trying; no other subject may get them."""
+    """Return the masks that only subject ``number`` may get, in the order in which they are tried."""
     order = generator(simulation.seed, "masks").permutation(len(simulation.masks))
     return [simulation.masks[mask] for mask in order[number :: simulation.n_subjects]]
 
@@ -222,7 +223,7 @@ def _masks_for(simulation: Simulation, number: int) -> list[str]:
 def _soften(
     kind: LesionKind, regions: list[BoolArray], anatomy: Anatomy, grid: Grid, rng: np.random.Generator
 ) -> SimulatedLesion:
-    """Return a lesion with soft edges and a random strength."""
+    """Return a lesion with soft edges and random strength."""
     softness = [rng.uniform(0.8, 2.2) / step for step in grid.spacing]
     inside = np.clip(anatomy.parenchyma * 2, 0, 1)
     shares = {
@@ -238,7 +239,10 @@ def _middle_slices(structures: LabelArray, slices: int) -> LabelArray:
 
 
 def _label(lesion: SimulatedLesion, slices: int, brain: BoolArray) -> LabelArray:
-    """Return the classes that fill half of each thick voxel, at least the voxel that the lesion fills most."""
+    """Return the label map of a lesion: the classes that fill at least half of each thick voxel.
+
+    At least the voxel with the largest share of lesion is labelled.
+    """
     label = np.zeros(brain.shape, np.int16)
     for value, share in enumerate(lesion.shares.values(), start=1):
         thick = np.where(brain, thicken(share, slices), 0)
@@ -248,7 +252,7 @@ def _label(lesion: SimulatedLesion, slices: int, brain: BoolArray) -> LabelArray
 
 
 def _slice(volume: Simulated, rng: np.random.Generator) -> Simulated:
-    """Return the axial slice with most lesion, or a random one with much brain, anterior up."""
+    """Return the axial slice with the most lesion, or a random one with much brain, with anterior up."""
     lesion_area = (volume.label > 0).sum((0, 1))
     brain_area = (volume.anatomy > 0).sum((0, 1))
     z = lesion_area.argmax() if lesion_area.any() else rng.choice(np.flatnonzero(brain_area > 0.5 * brain_area.max()))

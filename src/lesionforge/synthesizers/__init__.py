@@ -1,1 +1,1 @@
-"""Methods that draw a lesion where a mask says."""
+"""Methods that draw lesions at given masks."""

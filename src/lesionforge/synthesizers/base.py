@@ -1,4 +1,4 @@
-"""What a synthesizer is: a fitted model that draws where a mask says."""
+"""The base class of synthesizers: fitted models that draw lesions at given masks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lesionforge.training.fitted_model import FittedModel
 
 
 class Synthesizer(FittedModel):
-    """Draws a lesion into a sample where a mask says.
+    """Base class of methods that draw a lesion into a sample.
 
     Attributes:
-        needs_mask: whether it draws where the mask says; one that brings its own label (CarveMix) does not. If it
-            draws the whole image, too, it replaces the scan altogether.
-        draws_on_the_fly: whether it can draw into the items that a task trains on, rather than copy whole scans.
+        needs_mask: whether the lesion is drawn at the given mask. Methods such as CarveMix, which bring their own
+            label, set it to False. A method that ignores the mask and draws the whole image replaces the scan.
+        draws_on_the_fly: whether the method can draw into the training items of a task, instead of copying whole scans.
     """
 
     needs_mask: ClassVar[bool] = True
@@ -33,22 +33,22 @@ class Synthesizer(FittedModel):
 
     @abstractmethod
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return ``sample`` with a lesion where ``mask`` is not 0; its label is the union of old and new.
+        """Return ``sample`` with a lesion where ``mask`` is not 0; its label is the union of old label and mask.
 
         Args:
-            sample: in this synthesizer's model space.
+            sample: sample in this synthesizer's model space.
             mask: ``(x, y[, z])`` lesion classes on the sample's grid.
-            rng: all randomness comes from it.
+            rng: source of all randomness.
         """
 
     @property
     def draws_whole_image(self) -> bool:
-        """Whether :meth:`synthesize` changes the image everywhere, rather than around the mask alone."""
+        """Whether :meth:`synthesize` changes the whole image, and not only around the mask."""
         return False
 
     @property
     def sees_lesions(self) -> bool:
-        """Whether it is shown the scan within the mask, and so the very lesion if one is there already."""
+        """Whether the method sees the scan within the mask, including any lesion already there."""
         return False
 
     def margin_mm(self) -> float:
@@ -60,14 +60,18 @@ def training_cohort(cohort: Cohort, channels: tuple[str, ...], *, lesion_free: b
     """Return the cases that a synthesizer is fitted on: those with a lesion and every channel.
 
     Args:
-        cohort: where they are taken from.
-        channels: what they must have.
-        lesion_free: take those annotated as lesion-free as well.
+        cohort: cohort to select from.
+        channels: channels that every case must have.
+        lesion_free: whether to include cases annotated as lesion-free.
 
     Raises:
-        CohortError: if none has a lesion.
+        CohortError: if no case has a lesion.
     """
     cases = cohort.having(channels)
     if not len(cases.with_lesions()):
-        raise CohortError(cohort.name, f"has no case with a lesion and the channels {', '.join(channels)}", "check it")
+        raise CohortError(
+            cohort.name,
+            f"has no case with a lesion and the channels {', '.join(channels)}",
+            "add cases with lesions, or name other channels",
+        )
     return cases.annotated() if lesion_free else cases.with_lesions()

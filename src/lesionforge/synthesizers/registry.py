@@ -1,4 +1,7 @@
-"""The synthesizers by name. A new one is a line here, or an entry point of another package."""
+"""The registry of synthesizers (methods that draw lesions).
+
+To add a synthesizer, add a line here, or an entry point in another package.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,17 @@ SYNTHESIZERS: Registry[Synthesizer] = Registry(
 
 
 def load_synthesizer(folder: Path, *, candidate: str | None = None, device: Device = "cpu") -> Synthesizer:
-    """Load the model folder of what draws lesions; only JSON and safetensors are read.
+    """Load a synthesizer from its model folder; only JSON and safetensors files are read.
 
     Args:
         folder: the model folder.
-        candidate: name of one of those that were kept while it trained, such as ``epoch_050``.
-        device: where to draw. A process that loads data cannot use the CUDA device of the process that started it, so
-            what draws in loader processes stays on the CPU.
+        candidate: name of a generator that was kept during training, such as ``epoch_050``; by default the final model.
+        device: device that the synthesizer runs on. Data loader processes cannot use the CUDA device of their parent
+            process, so synthesizers in such processes must stay on the CPU.
 
     Raises:
-        ModelError: if it is unfinished, damaged, of another version, of something else, or has no such candidate.
+        ModelError: if the model is unfinished, damaged, of another version, or not a synthesizer, or if the candidate
+            does not exist.
 
     Example:
         >>> from lesionforge.testing import tiny_cohort
@@ -64,7 +68,7 @@ def load_model(
 
     info = read_info(folder)
     if info.method not in methods:
-        remedy = f"name a model that `lesionforge train` made of {', '.join(methods)}"
+        remedy = f"name a model that `lesionforge train` made with one of {', '.join(methods)}"
         raise ModelError(folder, f"is a model of {info.method}", remedy)
     method = methods[info.method]
     tensors = read_tensors(folder, candidate=candidate, with_gaps=method.with_gaps)

@@ -1,1 +1,1 @@
-"""Methods that draw real lesions anew, without training a network."""
+"""Methods that reuse real lesions, without training a network."""

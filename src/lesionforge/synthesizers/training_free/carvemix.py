@@ -1,4 +1,4 @@
-"""``carvemix``: a lesion-shaped region of one case replaces the same region of another, image and label.
+"""``carvemix``: a lesion-shaped region of one case replaces the same region of another case, in image and label.
 
 Zhang et al. 2021 (arXiv 2108.06883), re-implemented from the paper. With d the signed distance to the lesion's edge
 (negative inside) and m its greatest depth, λ is drawn from U(−m/2, 0) or U(0, m), each with probability ½, and
@@ -23,11 +23,11 @@ from lesionforge.synthesizers.training_free.library_method import LibraryConfig,
 
 
 class CarveMixConfig(LibraryConfig):
-    """``carvemix`` has no options of its own."""
+    """Options of ``carvemix``: those of :class:`LibraryConfig` only."""
 
 
 class CarveMix(LibrarySynthesizer):
-    """Brings its own label; the mask it is given is not used."""
+    """CarveMix synthesizer; it brings its own label and ignores the given mask."""
 
     method = "carvemix"
     needs_mask = False
@@ -35,7 +35,10 @@ class CarveMix(LibrarySynthesizer):
     Config: ClassVar[type[LibraryConfig]] = CarveMixConfig
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Carve a region of another case into ``sample``; slices take from slices of about the same height."""
+        """Return ``sample`` with a carved region of another case; the mask is not used.
+
+        Slices take regions from slices of about the same height.
+        """
         self.check_dimensions(sample.image.ndim - 1)
         lesion = self._partner(sample, rng)
         region = carve(lesion, rng)
@@ -50,7 +53,7 @@ class CarveMix(LibrarySynthesizer):
 
 
 def carve(lesion: CutLesion, rng: np.random.Generator) -> BoolArray:
-    """Draw λ and return the region M on the lesion's crop."""
+    """Draw λ and return the region M on the crop of the lesion."""
     depth = lesion.depth
     level = rng.uniform(-depth / 2, 0) if rng.random() < 0.5 else rng.uniform(0, depth)
     return lesion.distance < level
@@ -59,8 +62,8 @@ def carve(lesion: CutLesion, rng: np.random.Generator) -> BoolArray:
 def paste_region(sample: Sample, lesion: CutLesion, region: BoolArray) -> Sample:
     """Return ``sample`` with image and label of ``region`` taken from ``lesion``.
 
-    The lesion's scan is first brought to the sample's tissue level, as mixing asks for scans of like intensities.
-    Where the two grids differ in size, the crop is stretched so that the grids' corners meet.
+    The image of the lesion is first scaled to the tissue level of the sample, because mixing needs scans of similar
+    intensities. If the two grids differ in size, the crop is stretched so that the corners of the grids coincide.
     """
     shape = sample.image.shape[1:]
     scale = [a / b for a, b in zip(shape, lesion.shape, strict=True)]

@@ -1,8 +1,8 @@
-"""``copy_paste``: the intensities of a real lesion, put where the mask says.
+"""``copy_paste``: pastes the intensities of a real lesion at the mask.
 
-For a mask that is some training lesion's own, that very lesion is pasted; for any other mask the training lesion that
-is most alike in shape and size is stretched to it. The edge is hard, feathered, or blended by Poisson's equation
-(Pérez et al. 2003), which keeps the lesion's gradients and meets the target's values.
+If the mask is that of a training lesion, that lesion is pasted. For any other mask, the training lesion that is most
+similar in shape and size is stretched to it. The edge is hard, feathered, or blended by Poisson's equation (Pérez et
+al. 2003), which keeps the gradients of the lesion and matches the target at the border.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from lesionforge.synthesizers.training_free.library_method import LibraryConfig,
 
 
 class CopyPasteConfig(LibraryConfig):
-    """Options of ``copy_paste``.
+    """Options of ``copy_paste``, in addition to those of :class:`LibraryConfig`.
 
     Attributes:
         edge: ``hard``, ``feathered`` or ``poisson``.
-        margin_mm: width of the feather, or of the ring around the mask in which Poisson's equation is solved.
+        margin_mm: width in millimetres of the feather, or of the ring around the mask in which Poisson's equation is
+            solved; not used with ``hard``.
     """
 
     edge: Literal["hard", "feathered", "poisson"] = "feathered"
@@ -36,18 +37,18 @@ class CopyPasteConfig(LibraryConfig):
 
 
 class CopyPaste(LibrarySynthesizer):
-    """Pastes the best fitting of its lesions."""
+    """Synthesizer that pastes the training lesion that fits the mask best."""
 
     method = "copy_paste"
     Config: ClassVar[type[LibraryConfig]] = CopyPasteConfig
 
     def margin_mm(self) -> float:
-        """Nothing beyond the mask changes with a hard edge."""
+        """Return how far beyond the mask the scan may change, in mm; 0 with a hard edge."""
         options = CopyPasteConfig.model_validate(self.info.config)
         return 0.0 if options.edge == "hard" else options.margin_mm
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Paste; see :meth:`Synthesizer.synthesize`."""
+        """Return the sample with a pasted lesion; see :meth:`Synthesizer.synthesize`."""
         if not mask.any():
             return sample
         self.check_dimensions(sample.image.ndim - 1)
@@ -75,9 +76,10 @@ class CopyPaste(LibrarySynthesizer):
 def best_fit(
     lesions: list[CutLesion], mask: LabelArray, spacing: tuple[float, ...], rng: np.random.Generator
 ) -> CutLesion:
-    """Return the lesion most like ``mask``: Dice of the stretched shapes less the log ratio of the volumes.
+    """Return the lesion that is most similar to ``mask``.
 
-    Equally good ones are drawn from.
+    The similarity is the Dice of the two shapes, stretched to equal size, minus the absolute log ratio of their
+    volumes. If several lesions are equally similar, one is chosen at random.
     """
     shape, volume = shape_thumbnail(mask > 0), np.count_nonzero(mask) * np.prod(spacing)
     thumbnails = np.stack([lesion.thumbnail for lesion in lesions]).reshape(len(lesions), -1)
@@ -88,9 +90,16 @@ def best_fit(
 
 
 def stretch(lesion: CutLesion, source_image: FloatArray, mask: LabelArray, hole: BoolArray) -> FloatArray:
-    """Return the lesion's image (its intensities given) stretched so that its bounding box meets the mask's.
+    """Return the image of a lesion, stretched so that the lesion's bounding box coincides with that of the mask.
 
-    Inside the mask only the lesion's intensities are taken, in the rest of ``hole`` only others.
+    Voxels of ``hole`` inside the mask take intensities only from the lesion, the other voxels only from its
+    surroundings.
+
+    Args:
+        lesion: the lesion.
+        source_image: ``(channel, x, y[, z])`` intensities of the lesion's crop.
+        mask: ``(x, y[, z])`` target mask.
+        hole: ``(x, y[, z])`` voxels to fill; the others are 0.
     """
     (source,) = ndimage.find_objects((lesion.label > 0).astype(np.int8))
     (target,) = ndimage.find_objects((mask > 0).astype(np.int8))
@@ -112,7 +121,7 @@ def stretch(lesion: CutLesion, source_image: FloatArray, mask: LabelArray, hole:
 
 
 def _spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
-    """Return ``image`` with every other voxel replaced by the nearest known one; as it is if none is known."""
+    """Return ``image`` with unknown voxels replaced by the nearest known voxel; unchanged if none is known."""
     if not known.any():
         return image
     nearest = ndimage.distance_transform_edt(~known, sampling=spacing, return_distances=False, return_indices=True)
@@ -120,12 +129,14 @@ def _spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> 
 
 
 def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> FloatArray:
-    """Return ``target`` with ``hole`` filled so that gradients are the source's and the rim's values the target's.
+    """Return ``target`` with ``hole`` filled by Poisson's equation.
+
+    The gradients in the hole are those of ``source``; the values at its border are those of ``target``.
 
     Args:
-        source: ``(x, y[, z])``, read in ``hole`` and beside it.
+        source: ``(x, y[, z])``, read in the hole and in the voxels next to it.
         target: ``(x, y[, z])``.
-        hole: ``(x, y[, z])``; at the grid's end no value is prescribed.
+        hole: ``(x, y[, z])``; the end of the grid sets no border value.
     """
     number = np.full(hole.shape, -1)
     number[hole] = np.arange(hole.sum())

@@ -1,8 +1,8 @@
-"""``injection``: tissue made brighter (or darker) under the mask, with the contrast of a real lesion.
+"""``injection``: makes the tissue in the mask brighter or darker, with the contrast of a real lesion.
 
-The baseline that Platscher et al. 2020 compare with: Federau et al. 2020 put contours of real lesions into healthy
-scans and raised the intensity within. Here the mean intensity within the mask, class by class, becomes the same
-multiple of its surroundings' as that of a random training lesion; the tissue keeps its texture.
+This is the baseline of Platscher et al. 2020. Federau et al. 2020 placed contours of real lesions in healthy scans and
+raised the intensity within. Here the ratio of the mean intensity in the mask to that of its surroundings is set, class
+by class, to that of a random training lesion. The tissue keeps its texture.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from lesionforge.training.model_folder import ModelInfo
 
 
 class InjectionConfig(LibraryConfig):
-    """Options of ``injection``.
+    """Options of ``injection``, in addition to those of :class:`LibraryConfig`.
 
     Attributes:
-        context_mm: surroundings kept around a lesion; its contrast is measured against them.
-        margin_mm: width over which the change fades beyond the mask.
+        context_mm: width in millimetres of the surroundings stored with each lesion, against which its contrast is
+            measured.
+        margin_mm: distance beyond the mask, in millimetres, over which the change fades out.
     """
 
     context_mm: float = Field(default=12.0, gt=0)
@@ -34,7 +35,7 @@ class InjectionConfig(LibraryConfig):
 
 
 class Injection(LibrarySynthesizer):
-    """Scales intensities by the contrasts of its lesions."""
+    """Synthesizer that scales the intensities in the mask by the contrast of a training lesion."""
 
     method = "injection"
     Config: ClassVar[type[LibraryConfig]] = InjectionConfig
@@ -44,11 +45,14 @@ class Injection(LibrarySynthesizer):
         self.contrasts = np.stack([self._contrast(lesion) for lesion in lesions])
 
     def margin_mm(self) -> float:
-        """How far the change fades."""
+        """Return how far beyond the mask the change fades out, in mm."""
         return InjectionConfig.model_validate(self.info.config).margin_mm
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Scale; see :meth:`Synthesizer.synthesize`. The slices of a volume get one contrast."""
+        """Return the sample with scaled intensities in the mask; see :meth:`Synthesizer.synthesize`.
+
+        All slices of a volume get the same contrast.
+        """
         if not mask.any():
             return sample
         self.check_dimensions(sample.image.ndim - 1)

@@ -1,4 +1,4 @@
-"""The base of methods that keep real lesions and need no training."""
+"""The base class of methods that store real lesions and need no training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lesionforge.training.model_folder import ModelInfo, describe
 
 
 class LibraryConfig(ScanConfig):
-    """Options of every method that keeps lesions.
+    """Options of all methods that store lesions.
 
     Attributes:
-        spatial_dims: 2 keeps the lesions slice by slice, 3 whole; ``None`` as the cohort's files are.
-        context_mm: surroundings kept around a lesion, at least as wide as the lesion is deep.
+        spatial_dims: 2 stores lesions slice by slice, 3 whole; ``None`` follows the dimensions of the cohort's files.
+        context_mm: width in millimetres of the surroundings stored with each lesion, at least the depth of the lesion.
     """
 
     spatial_dims: Literal[2, 3] | None = None
@@ -37,7 +37,7 @@ class LibraryConfig(ScanConfig):
 
 
 class LibrarySynthesizer(Synthesizer):
-    """A synthesizer made of the training cases' lesions."""
+    """Base class of synthesizers that consist of the lesions of the training cases."""
 
     Config: ClassVar[type[LibraryConfig]] = LibraryConfig
 
@@ -47,7 +47,10 @@ class LibrarySynthesizer(Synthesizer):
 
     @classmethod
     def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
-        """Return the preprocessing; one that is fitted leaves each scan on its own grid, unless it is sliced."""
+        """Return the given preprocessing if it fits, otherwise a fitted one.
+
+        A fitted preprocessing leaves each scan on its own grid, unless volumes are taken slice by slice.
+        """
         dims: Any = options.spatial_dims or facts.spatial_dims
         preprocessing = given_or_fitted(given, facts, spatial_dims=dims, intensity=options.intensity)
         if preprocessing is given or dims != facts.spatial_dims:
@@ -56,7 +59,7 @@ class LibrarySynthesizer(Synthesizer):
 
     @classmethod
     def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
-        """Cut the lesions out of the training cases."""
+        """Cut the lesions out of the training cases and return the model."""
         dims = data.preprocessing.spatial_dims
         options = options.model_copy(update={"spatial_dims": dims})
         info = describe(cls.method, options, data.preprocessing, data.cases)
@@ -64,10 +67,10 @@ class LibrarySynthesizer(Synthesizer):
         return cls(info, build_library(data.samples, slices=dims == 2, context_mm=options.context_mm))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The library."""
+        """Return the lesions as tensors."""
         return library_tensors(self.lesions)
 
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Make the library anew."""
+        """Return a model with the lesions in ``tensors``."""
         return cls(info, library_from_tensors(tensors))

@@ -1,7 +1,7 @@
-"""``transformed_copy``: the scan itself, turned, scaled, sheared, cropped, blurred or brighter, with its own lesions.
+"""``transformed_copy``: a rotated, scaled, sheared, cropped, blurred or brightened copy of a scan with its own lesions.
 
-Classical augmentation as a cohort on disk: a copy of each case doubles a training set, as in the paper on haemorrhage
-CT (LcGAN, section 4.3). The transforms are those of
+This is classical augmentation as a cohort on disk: one copy of each case doubles a training set, as in the paper on
+haemorrhage CT (LcGAN, section 4.3). The transforms are those of
 :func:`~lesionforge.augmentation.head_ct.published_ct_augmentation`.
 """
 
@@ -28,13 +28,15 @@ from lesionforge.training.model_folder import ModelInfo, describe
 
 
 class TransformedCopyConfig(ScanConfig):
-    """``transformed_copy`` has no options: the ranges are the published ones."""
+    """Options of ``transformed_copy``: those of :class:`ScanConfig` only, as the ranges are the published ones."""
 
 
 class TransformedCopy(Synthesizer):
-    """Learns nothing; the mask it is given is not used, and the whole image is another one.
+    """Synthesizer that returns transformed copies of scans.
 
-    All slices of a volume are moved alike, on the scan's own grid.
+    It learns no weights, ignores the given mask and changes the whole image.
+
+    All slices of a volume get the same transform, on the grid of the scan.
     """
 
     method = "transformed_copy"
@@ -44,24 +46,24 @@ class TransformedCopy(Synthesizer):
 
     @property
     def draws_whole_image(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     @classmethod
     def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
-        """Return the intensities of the preprocessing, on each scan's own grid."""
+        """Return the preprocessing with its intensity scaling, but with each scan on its own grid."""
         known = given or Preprocessing.fit(facts, spatial_dims=2, intensity=options.intensity)
         return known.model_copy(update={"spatial_dims": 2, "spacing": None, "shape": None})
 
     @classmethod
     def learn(cls, data: TrainingData, options: Any, *, training: TrainingConfig, out: Path, resume: bool) -> Self:
-        """Keep what the cohort's scans are like."""
+        """Return a model that stores only the preprocessing and the training cases."""
         info = describe(cls.method, options, data.preprocessing, data.cases)
         check_same_model(out, info)
         return cls(info)
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return a transformed copy; its label is the sample's, moved with the image."""
+        """Return a transformed copy of the sample and its label; the mask is not used."""
         assert sample.label is not None
         air = self.info.preprocessing.output[0]
         transform = published_ct_augmentation(sample.image.ndim - 1, background=air, spacing=sample.spacing)
@@ -71,10 +73,10 @@ class TransformedCopy(Synthesizer):
         return sample.edited(np.asarray(after["image"], np.float32), np.asarray(after["label"])[0])
 
     def tensors(self) -> dict[str, Tensor]:
-        """None."""
+        """Return no tensors."""
         return {}
 
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Make it anew."""
+        """Return a model; there are no tensors to load."""
         return cls(info)

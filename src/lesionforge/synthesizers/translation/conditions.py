@@ -1,10 +1,10 @@
-"""What the generator is shown, and which part of its output counts.
+"""The condition: what the generator sees, and which part of its output is used.
 
 ``label``: the label map alone, as in the papers; the whole image is drawn.
 ``scan``: the scan with its lesion smoothed away, and the mask; the whole image is drawn.
 ``inpaint``: the scan with the lesion and a margin erased, and the mask; only the erased hole is drawn.
 
-The last two may also be shown how bright the lesion shall be.
+With ``scan`` and ``inpaint``, the generator may also see the wanted intensity of the lesion.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ ConditionName = Literal["label", "scan", "inpaint"]
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """How a crop becomes the generator's input.
+    """The encoding of a crop as the generator's input.
 
     Attributes:
-        name: which of the three.
-        image_channels: channels of the scan.
+        name: ``label``, ``scan`` or ``inpaint``.
+        image_channels: number of channels of the scan.
         classes: lesion classes.
-        anatomy: values of the anatomy map that get a channel each (``label`` only); with none, a single channel
-            marks all that is not lesion.
-        noise_channels: channels of noise from which the generator may take variety.
-        lesion_intensity: whether the lesion's mean intensity is shown, in a channel for each of the scan's.
+        anatomy: values of the anatomy map that get one channel each (``label`` only); if empty, a single channel marks
+            everything that is not lesion.
+        noise_channels: number of noise channels, which let the generator vary its output.
+        lesion_intensity: whether the generator sees the lesion's mean intensity, in one channel per channel of the
+            scan.
     """
 
     name: ConditionName
@@ -45,7 +46,7 @@ class Condition:
 
     @property
     def critic_channels(self) -> int:
-        """Channels of the condition without noise: what the critic sees beside the image."""
+        """Channels of the condition without noise, which the critic sees next to the image."""
         if self.name == "label":
             return max(1, len(self.anatomy)) + len(self.classes)
         shown = self.image_channels * (1 + self.lesion_intensity)
@@ -65,15 +66,15 @@ class Condition:
         noise: FloatArray,
         intensities: Intensities | None = None,
     ) -> FloatArray:
-        """Return the ``(in_channels, x, y[, z])`` input; its last ``noise_channels`` are the noise.
+        """Return the ``(in_channels, x, y[, z])`` input; its last ``noise_channels`` channels are the noise.
 
         Args:
             image: ``(channel, x, y[, z])``, −1 to 1; for ``scan`` without the lesion that is to be drawn.
             mask: ``(x, y[, z])`` lesion classes.
-            anatomy: ``(x, y[, z])``, read for ``label`` only.
+            anatomy: ``(x, y[, z])``, used for ``label`` only.
             hole: ``(x, y[, z])``, erased from the image for ``inpaint``.
             noise: ``(noise_channels, x, y[, z])``.
-            intensities: ``(class, channel)`` of the lesion, −1 to 1, where they are shown.
+            intensities: ``(class, channel)`` intensities of the lesion, −1 to 1; required with ``lesion_intensity``.
         """
         lesion = one_hot(mask, self.classes)
         if self.name == "label":
@@ -96,15 +97,15 @@ def one_hot(labels: LabelArray, values: Sequence[int]) -> FloatArray:
 def without_lesion(
     image: FloatArray, mask: LabelArray, spacing: Sequence[float], rng: np.random.Generator
 ) -> FloatArray:
-    """Return ``image`` with the lesion replaced by its surroundings: their smoothed mean, with their own spread.
+    """Return ``image`` with the lesion replaced by noise with the local mean and spread of its surroundings.
 
-    Nothing of the lesion's intensities is left; without any surroundings all is 0.
+    The lesion's intensities have no influence on the result. Without any surroundings, the result is 0.
 
     Args:
         image: ``(channel, x, y[, z])``.
         mask: ``(x, y[, z])``.
         spacing: millimetres per axis.
-        rng: the texture comes from it.
+        rng: random generator of the texture.
     """
     beyond = mask == 0
     if not beyond.any():

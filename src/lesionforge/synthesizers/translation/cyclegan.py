@@ -1,4 +1,4 @@
-"""``cyclegan``: label maps become images and images label maps, learnt from maps and images that are not paired.
+"""``cyclegan``: translates label maps into images and images into label maps, trained on unpaired maps and images.
 
 Zhu et al. 2017 (arXiv 1703.10593) as in Platscher et al. 2020 (arXiv 2010.02745), section 2.2.2: two generators and two
 critics. With x a label map, y an image of another slice or scan, G: x → y and F: y → x,
@@ -6,7 +6,7 @@ critics. With x a label map, y an image of another slice or scan, G: x → y and
     generators:  min  A(D_Y(G(x)), real) + A(D_X(F(y)), real) + λ_cycle (‖F(G(x)) − x‖ + ‖G(F(y)) − y‖)
     critics:     min  ½ A(D_Y(y), real) + ½ A(D_Y(G(x)), fake), and the same for D_X on label maps
 
-The norm is L1 (Zhu, equation 2) or L2. There is no identity loss: maps and images differ in their channels.
+The norm is L1 (Zhu, equation 2) or L2. There is no identity loss, because maps and images differ in their channels.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ CYCLE_LOSSES = {"l1": l1_loss, "l2": mse_loss}
 
 
 class CycleGANConfig(Pix2PixConfig):
-    """Options of ``cyclegan``: those of ``pix2pix`` for label maps, and these.
+    """Options of ``cyclegan``, in addition to those of ``pix2pix`` for label maps.
 
     Attributes:
-        lambda_cycle: weight of both ways round.
-        cycle: norm of what a way round changes, ``l1`` or ``l2``.
+        condition: always ``label``.
+        lambda_cycle: weight of the cycle loss, which is summed over both directions.
+        cycle: norm of the cycle loss, ``l1`` or ``l2``.
     """
 
     condition: Literal["label"] = "label"
@@ -49,7 +50,7 @@ class CycleGANConfig(Pix2PixConfig):
 class CycleGANModule(AdversarialModule):
     """The training step of CycleGAN.
 
-    Generators and critics are called ``image`` and ``label``, by what they draw and judge.
+    Generators and critics are named ``image`` and ``label``, after what they draw or judge.
     """
 
     generator: Any
@@ -70,7 +71,7 @@ class CycleGANModule(AdversarialModule):
         self.lambda_cycle, self.labels = config.lambda_cycle, labels
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """Both adversarial terms plus λ times both ways round."""
+        """Return the adversarial losses of both generators plus λ times the cycle loss."""
         condition, image = batch["condition"], batch["image"]
         label, noise = condition[:, : self.labels], condition[:, self.labels :]
         ways = both_ways(
@@ -86,7 +87,7 @@ class CycleGANModule(AdversarialModule):
         return adversarial + self.lambda_cycle * ways.cycle, fakes, {"adversarial": adversarial, "cycle": ways.cycle}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """The adversarial losses of both critics."""
+        """Return the sum of the losses of both critics."""
         real = {"label": batch["condition"][:, : self.labels], "image": batch["image"]}
         fake = {"label": fakes[:, : self.labels], "image": fakes[:, self.labels :]}
         losses = {
@@ -96,19 +97,19 @@ class CycleGANModule(AdversarialModule):
         return losses["d_label"] + losses["d_image"], losses
 
     def _label(self, image: Tensor) -> Tensor:
-        """Return the label map that the generator makes of an image: the generator's −1 to 1 as 0 to 1."""
+        """Return the label map drawn from an image, rescaled from −1 to 1 to 0 to 1."""
         return (self.generator["label"](image) + 1) / 2
 
     @property
     def result(self) -> nn.Module:
-        """The generator that draws images: the averaged one, or the last."""
+        """The generator of images: the averaged one, or the last without averaging."""
         generators: Any = super().result
         drawer: nn.Module = generators["image"]
         return drawer
 
 
 class Unpaired(Dataset[dict[str, Tensor]]):
-    """Label maps, each with the image of another draw."""
+    """Dataset of label maps, each with an image from another training crop."""
 
     def __init__(self, crops: TrainingCrops) -> None:
         self.crops = crops
@@ -131,10 +132,10 @@ class CycleGAN(Pix2Pix):
 
     @staticmethod
     def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
-        """Return the networks with their training step."""
+        """Return the Lightning module: the networks with their training step."""
         return CycleGANModule(config, condition, seed=training.seed, accumulate=training.accumulate)
 
     @staticmethod
     def items(crops: TrainingCrops) -> Dataset[dict[str, Tensor]]:
-        """Return label maps and images of different draws."""
+        """Return the training items: label maps and images from different crops."""
         return Unpaired(crops)

@@ -1,12 +1,12 @@
-"""``pix2pix``: a generator that sees a condition and draws the image, against a critic of patches.
+"""``pix2pix``: a generator that draws an image from a condition, trained against a PatchGAN critic.
 
 Isola et al. 2017 (arXiv 1611.07004); networks of Platscher et al. 2020 (arXiv 2010.02745). One training step:
 
     generator:  min  A(D(c, G(c)), real) + λ · |y − G(c)|₁          (Isola, equation 4)
     critic:     min  ½ A(D(c, y), real) + ½ A(D(c, G(c)), fake)     (Isola, equation 1)
 
-with A least squares (Mao et al. 2017), cross-entropy or hinge, c the condition and y the real image. Of an image that
-is drawn in part (``inpaint``) both terms look at the patches over that part.
+with A least squares (Mao et al. 2017), cross-entropy or hinge, c the condition and y the real image. If only part of
+the image is drawn (``inpaint``), both losses are restricted to that part.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Pix2PixModule(AdversarialModule):
         self.lambda_l1, self.condition = config.lambda_l1, condition
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
-        """Adversarial term plus λ times the mean absolute difference where the generator draws."""
+        """Return the adversarial loss plus λ times the L1 loss over the part that is drawn."""
         drawn = batch["hole"]
         fake = torch.where(drawn, self.generator(batch["condition"]), batch["image"])
         pair = torch.cat([self._shown(batch), fake], 1)
@@ -71,14 +71,14 @@ class Pix2PixModule(AdversarialModule):
         return adversarial + self.lambda_l1 * l1, pair.detach(), {"adversarial": adversarial, "l1": l1}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
-        """The adversarial loss on real and on (pooled) fake pairs of condition and image."""
+        """Return the adversarial loss on real and (pooled) fake pairs of condition and image."""
         real = self._judge(torch.cat([self._shown(batch), batch["image"]], 1))
         fake = self._judge(fakes)
         loss = self.adversarial.critic_loss(real, fake)
         return loss, {"d_real": real.mean(), "d_fake": fake.mean()}
 
     def _judge(self, pair: Tensor) -> Tensor:
-        """Return the logits of the patches that hold something drawn; the others are alike in real and fake pairs."""
+        """Return the logits of the patches with drawn voxels; other patches are equal in real and fake pairs."""
         logits: Tensor = self.critic(pair)
         if self.condition.name != "inpaint":
             return logits
@@ -95,8 +95,8 @@ class Pix2Pix(TrainedModel, Synthesizer):
     """A trained pix2pix generator.
 
     Attributes:
-        generator: condition to image.
-        intensities: ``(crop, class, channel)`` of training lesions, which new ones are drawn with.
+        generator: network from condition to image.
+        intensities: ``(crop, class, channel)`` relative intensities of training lesions, which new lesions take on.
     """
 
     with_gaps = (INTENSITIES,)
@@ -113,12 +113,15 @@ class Pix2Pix(TrainedModel, Synthesizer):
 
     @classmethod
     def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
-        """Return the cases with lesions, and for label maps lesion-free ones, unless every crop is to show a lesion."""
+        """Return the cases with lesions and, unless every crop must show a lesion, lesion-free cases."""
         return training_cohort(cohort, channels, lesion_free=not options.lesions_only)
 
     @classmethod
     def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
-        """Train on crops around lesions, for label maps also elsewhere; keep the lesions' intensities."""
+        """Return the recipe for training on crops around lesions and, for label maps, also elsewhere.
+
+        The lesions' intensities are kept with the weights.
+        """
         options = cls.Config.model_validate(info.config)
         condition = condition_of(options, info)
         crops = TrainingCrops(data.samples, options, condition, seed=training.seed)
@@ -133,7 +136,7 @@ class Pix2Pix(TrainedModel, Synthesizer):
 
     @staticmethod
     def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
-        """Return the networks with their training step."""
+        """Return the Lightning module: the networks with their training step."""
         return Pix2PixModule(config, condition, seed=training.seed, accumulate=training.accumulate)
 
     @staticmethod
@@ -143,19 +146,23 @@ class Pix2Pix(TrainedModel, Synthesizer):
 
     @classmethod
     def batch_size(cls, facts: Fingerprint, options: Any) -> int:
-        """Return the fingerprint's; 1 for ``lcgan``, which then trains with the statistics that it draws with."""
+        """Return the fingerprint's batch size; 1 for ``lcgan``.
+
+        With a batch size of 1, its batch norm uses the statistics of a single image in training, as it does in
+        inference.
+        """
         return 1 if options.network == "lcgan" else super().batch_size(facts, options)
 
     @classmethod
     def anatomy(cls, data: TrainingData, options: Any) -> tuple[int, ...]:
-        """Return the values of the anatomy maps, for label maps."""
+        """Return the values of the anatomy maps; none unless the condition is ``label``."""
         return anatomy_values(data.samples) if options.condition == "label" else ()
 
     @classmethod
     def training_steps(
         cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
     ) -> int:
-        """Return the steps of the training, which ends with the last candidate if there are any."""
+        """Return the number of optimiser steps; with candidates, training ends at the last of them."""
         items = 0
         if options.candidates and options.candidates_in == "epochs":
             cases = cls.training_cases(cohort, preprocessing.channels, options)
@@ -165,7 +172,7 @@ class Pix2Pix(TrainedModel, Synthesizer):
         return max(kept.values(), default=training.steps)
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Draw the lesion; see :meth:`Synthesizer.synthesize`."""
+        """Return the sample with the drawn lesion; see :meth:`Synthesizer.synthesize`."""
         noise = self._noise(sample.image.shape[1:], rng)
         multiples = draw(self.intensities, mask, self.condition.classes, rng)
         if self.config.condition == "inpaint":
@@ -175,13 +182,13 @@ class Pix2Pix(TrainedModel, Synthesizer):
         return sample.with_lesion(image, mask)
 
     def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Noise for the whole sample; the slices of a volume share one plane, so they fit each other."""
+        """Return noise for the whole sample; all slices of a volume share it, so that they fit each other."""
         plane = rng.standard_normal((self.config.noise_channels, *shape[: self.config.spatial_dims]), np.float32)
         missing = len(shape) - self.config.spatial_dims
         return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
 
     def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw every hole in a crop of its own, in sub-batches of crops of one size."""
+        """Draw each hole in its own crop, in sub-batches of crops of equal size."""
         image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
         jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
         for place in self._planes(mask):
@@ -210,14 +217,12 @@ class Pix2Pix(TrainedModel, Synthesizer):
         return image
 
     def _translate(self, sample: Sample, new: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw the whole image, in sub-batches of slices where the model is 2D and the sample a volume.
+        """Draw the whole image; a 2D model draws volumes in sub-batches of slices.
 
-        A label map holds the lesions that were there as well as the new one; a scan shows the old ones itself.
+        A label map holds the old lesions as well as the new one; a scan shows the old ones itself.
         """
         if self.condition.anatomy and sample.anatomy is None:
-            raise CohortError(
-                sample.case_id, "has no anatomy map, which the model was trained with", "add one to anatomyTr"
-            )
+            raise CohortError(sample.case_id, "has no anatomy map, which the model needs", "add one to anatomyTr")
         image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
         mask = sample.label if self.config.condition == "label" and sample.label is not None else new
         shape, divisor = mask.shape[: self.config.spatial_dims], self.config.divisor
@@ -243,20 +248,20 @@ class Pix2Pix(TrainedModel, Synthesizer):
     def _intensities(
         self, image: FloatArray, mask: LabelArray, spacing: tuple[float, ...], others: Any, multiples: Intensities
     ) -> Intensities | None:
-        """Return what the lesion of one crop shall have, by what is around it beside ``others``."""
+        """Return the intensities for the lesion of a crop, from its surroundings without ``others``."""
         if not self.condition.lesion_intensity:
             return None
         around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm, leave_out=others)
         return absolute(multiples, around)
 
     def _planes(self, mask: LabelArray) -> list[tuple[Any, ...]]:
-        """Return the index of every part of the sample that the model takes at once and that the mask touches."""
+        """Return the indices of the parts of the sample (slices or all of it) that the mask touches."""
         if mask.ndim == self.config.spatial_dims:
             return [(Ellipsis,)] if mask.any() else []
         return [(Ellipsis, int(z)) for z in np.flatnonzero(mask.any(axis=(0, 1)))]
 
     def _crop_around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> Crop:
-        """Return the training crop around a hole, or a larger one where the hole and some context would not fit."""
+        """Return a crop of the training size around a hole, or a larger one if hole and context need it."""
         assert self.config.roi_size is not None
         divisor = self.config.divisor
         size = tuple(
@@ -267,30 +272,30 @@ class Pix2Pix(TrainedModel, Synthesizer):
 
     @property
     def draws_whole_image(self) -> bool:
-        """``label`` and ``scan`` draw everything."""
+        """Whether the condition is ``label`` or ``scan``."""
         return self.config.condition != "inpaint"
 
     @property
     def sees_lesions(self) -> bool:
-        """``scan`` does."""
+        """Whether the condition is ``scan``."""
         return self.config.condition == "scan"
 
     def margin_mm(self) -> float:
-        """The reach of the hole beyond the mask."""
+        """Return how far the hole or the blended edge reaches beyond the mask, in mm."""
         return self.config.margin_mm
 
     def to(self, device: str) -> Self:
-        """Move the generator."""
+        """Move the generator to ``device``."""
         self.generator.to(device)
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """The generator's weights and the known intensities."""
+        """Return the generator's weights and the intensities of training lesions."""
         return {**self.generator.state_dict(), INTENSITIES: torch.from_numpy(self.intensities)}
 
     @classmethod
     def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Make the generator and fill in its weights."""
+        """Return a model with the given weights and intensities."""
         config = cls.Config.model_validate(info.config)
         condition = condition_of(config, info)
         generator = config.generator(condition.in_channels, condition.image_channels)
@@ -299,7 +304,7 @@ class Pix2Pix(TrainedModel, Synthesizer):
 
 
 def anatomy_values(samples: Any) -> tuple[int, ...]:
-    """Return every value of the samples' anatomy maps, 0 included; none if a sample has no map."""
+    """Return all values of the samples' anatomy maps, 0 included; none if any sample has no map."""
     values: set[int] = set()
     for sample in samples:
         if sample.anatomy is None:
@@ -309,7 +314,7 @@ def anatomy_values(samples: Any) -> tuple[int, ...]:
 
 
 def picture(module: AdversarialModule, crops: TrainingCrops) -> Any:
-    """Return a figure of four training crops: condition, drawn, real."""
+    """Return a figure of four training crops: condition, drawn image, real image."""
     items = [crops[draw] for draw in range(4)]
     condition = torch.stack([item["condition"] for item in items]).to(module.device)
     with eval_mode(module.result), torch.inference_mode():

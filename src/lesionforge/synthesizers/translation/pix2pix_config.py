@@ -1,4 +1,4 @@
-"""The options of pix2pix, and what follows from them."""
+"""Options of pix2pix, and the networks and condition built from them."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ class Pix2PixConfig(ScanConfig):
     """Options of ``pix2pix``.
 
     Attributes:
-        condition: ``label``, ``scan`` or ``inpaint``.
+        condition: ``label`` (draws the image from the label map), ``scan`` (from the scan with its lesion smoothed
+            away) or ``inpaint`` (fills a hole around the lesion).
         spatial_dims: 2 or 3.
-        network: ``unet``, ``resnet`` or ``lcgan``, which is another U-Net and another critic, with batch norm.
-        channels: widths of a U-Net's steps down, or of the residual generator from its finest resolution.
-        roi_size: crop to train on, in voxels, each side a multiple of 2 to the number of steps down; ``None`` takes it
-            from the fingerprint, for label maps in 2D whole slices.
+        network: ``unet``, ``resnet`` or ``lcgan`` (another U-Net and critic, with batch norm).
+        channels: widths of a U-Net's steps down, or of the residual generator, finest resolution first.
+        roi_size: size in voxels of training crops. Each side must be a multiple of 2 to the number of steps down.
+            ``None`` takes the fingerprint's crop size; for label maps in 2D, whole slices.
         width: factor on all widths of both networks.
         adversarial: ``lsgan``, ``log`` or ``hinge``.
-        lambda_l1: weight of the absolute difference, over the part of the image that is drawn.
-        margin_mm: how far the erased hole (``inpaint``) or the blended edge reaches beyond the mask.
-        noise_channels: channels of noise in the condition.
-        num_layers_d: hidden convolutions of the critic: with 4 it judges patches of 70 voxels, with 3 of 34, with 2
-            of 16.
-        lesion_intensity: show both networks the lesion's mean intensity (``scan`` and ``inpaint``); for a new lesion it
-            is that of a random training crop, relative to typical tissue.
-        spectral_norm: in the critic, instead of another norm.
-        dropout: probability in the generator's decoder: in every step up of ``unet``, in the innermost three of
-            ``lcgan``; in every block of ``resnet`` and of ``spade``.
-        augment: flip, turn and scale training crops; ``ct_published`` varies them as the paper on haemorrhage CT varies
-            what it segments, ``affine`` as the stroke system does, see
-            :func:`~lesionforge.augmentation.head_ct.published_ct_augmentation` and
-            :func:`~lesionforge.augmentation.affine.affine_augmentation`.
-        mirror: show half of the training crops with left and right exchanged.
-        jitter: enlarge training crops by 286/256 and cut them back at random.
-        lesion_share: ``label``: share of the training crops that show a lesion; with 1, slices and scans without one
-            are left out.
-        candidates: epochs whose generators are kept in ``candidates/``; if there are any, training ends with the last
-            of them, whatever its number of steps. An epoch is as many training crops as there are slices (in 3D scans)
-            that they are cut from.
-        candidates_in: what ``candidates`` counts, ``epochs`` or optimiser ``steps``, so that generators of few and of
-            many cases are trained for as long.
+        lambda_l1: weight of the L1 loss, over the part of the image that is drawn.
+        margin_mm: distance in millimetres by which the erased hole (``inpaint``) or the blended edge extends beyond the
+            mask.
+        noise_channels: number of noise channels in the condition.
+        num_layers_d: number of hidden convolutions of the critic; 4, 3 and 2 give patches of 70, 34 and 16 voxels.
+        lesion_intensity: whether both networks see the lesion's mean intensity (``scan`` and ``inpaint``). A new lesion
+            gets the intensity of a random training crop, relative to its surroundings.
+        spectral_norm: whether the critic uses spectral norm instead of its other norm.
+        dropout: dropout probability in the generator: in every step up of ``unet``, in the innermost three steps up of
+            ``lcgan``, in every block of ``resnet`` and ``spade``.
+        augment: augmentation of training crops: ``true`` flips, rotates and scales; ``affine`` is the augmentation of
+            the stroke system, see :func:`~lesionforge.augmentation.affine.affine_augmentation`; ``ct_published`` is
+            that of the segmentation in the paper on haemorrhage CT, see
+            :func:`~lesionforge.augmentation.head_ct.published_ct_augmentation`.
+        mirror: whether to mirror left and right in half of the training crops.
+        jitter: whether to enlarge training crops by 286/256 and crop them back at a random position.
+        lesion_share: fraction of the training crops that show a lesion, for ``label``; with 1, lesion-free slices and
+            scans are not used.
+        candidates: epochs (or steps, see ``candidates_in``) after which the generator is kept in ``candidates/``.
+            Training then ends with the last of them, whatever the number of steps. An epoch has as many training crops
+            as there are slices (3D: scans) to cut them from.
+        candidates_in: unit of ``candidates``: ``epochs``, or optimiser ``steps``, with which generators of few and of
+            many cases train equally long.
         optimiser: see :class:`AdversarialConfig`.
     """
 
@@ -80,22 +81,22 @@ class Pix2PixConfig(ScanConfig):
 
     @property
     def divisor(self) -> int:
-        """What the generator needs each side of its input to be a multiple of."""
+        """Each side of the generator's input must be a multiple of this number."""
         return int(2 ** (len(self.channels) - (self.network == "resnet")))
 
     @property
     def smallest(self) -> int:
-        """The smallest side, in voxels, that the critic can take."""
+        """Smallest side of the critic's input, in voxels."""
         return smallest_input()
 
     @property
     def whole_slices(self) -> bool:
-        """Label maps are trained on in whole slices, unless a size is given."""
+        """Whether 2D training items are whole slices by default; they are for label maps."""
         return self.condition == "label"
 
     @property
     def lesions_only(self) -> bool:
-        """Whether every training crop is taken around a lesion."""
+        """Whether every training crop lies around a lesion."""
         return self.condition != "label" or self.lesion_share == 1
 
     @model_validator(mode="after")
@@ -109,7 +110,7 @@ class Pix2PixConfig(ScanConfig):
         return self
 
     def generator(self, in_channels: int, out_channels: int) -> nn.Module:
-        """Return the generator that the options ask for."""
+        """Return the generator for these options."""
         sizes: dict[str, Any] = {
             "spatial_dims": self.spatial_dims,
             "in_channels": in_channels,
@@ -124,7 +125,7 @@ class Pix2PixConfig(ScanConfig):
         return UNetGenerator(**sizes, dropout=self.dropout)
 
     def critic(self, in_channels: int) -> nn.Module:
-        """Return the critic that the options ask for."""
+        """Return the critic for these options."""
         lcgan = self.network == "lcgan"
         return PatchGAN(
             spatial_dims=self.spatial_dims,
@@ -138,7 +139,7 @@ class Pix2PixConfig(ScanConfig):
 
 
 def condition_of(config: Pix2PixConfig, info: ModelInfo) -> Condition:
-    """Return the condition that the options ask for."""
+    """Return the condition for these options and the model's channels and classes."""
     return Condition(
         name=config.condition,
         image_channels=len(info.preprocessing.channels),

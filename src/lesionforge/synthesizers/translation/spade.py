@@ -1,7 +1,8 @@
-"""``spade``: a latent vector becomes an image, normalised at every step by the label map.
+"""``spade``: draws an image from a latent vector, with every block normalised by the label map.
 
 Park et al. 2019 (arXiv 1903.07291) as in Platscher et al. 2020 (arXiv 2010.02745), section 2.2.3. The training step is
-that of pix2pix; another latent vector draws another image of the same label map. The slices of a volume share one.
+that of pix2pix. Different latent vectors give different images of the same label map. All slices of a volume share one
+latent vector.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 
 
 class SpadeConfig(Pix2PixConfig):
-    """Options of ``spade``: those of ``pix2pix`` for label maps, and these.
+    """Options of ``spade``, in addition to those of ``pix2pix`` for label maps.
 
     Attributes:
-        channels: widths of the blocks; with n of them the first grid is doubled n times.
+        condition: always ``label``.
+        network: always ``spade``.
+        noise_channels: always 1; this channel holds the latent vector.
+        channels: widths of the blocks; the first grid is doubled once per block.
         latent: length of the latent vector.
-        hidden_channels: width of the hidden layer between label map and scale and shift (Park et al. 2019: 128);
-            ``None`` has none, as in the stroke system.
-        shortcut: learned shortcuts around the blocks, as in Park et al. 2019.
+        hidden_channels: width of the hidden layer between the label map and SPADE's scale and shift (Park et al. 2019:
+            128); ``None`` for no hidden layer, as in the stroke system.
+        shortcut: whether the blocks have shortcuts, as in Park et al. 2019.
     """
 
     condition: Literal["label"] = "label"

@@ -1,4 +1,4 @@
-"""Training items of image translation: crops around real lesions, for label maps also elsewhere."""
+"""Training items of image translation: crops around real lesions and, for label maps, also elsewhere."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from lesionforge.training.lesion_planes import Planes
 KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256
 AIR, BRIGHTEST = -1.0, 1.0
+"""Ends of the range that generators see and draw."""
+"""Ends of the range that generators see and draw."""
 
 
 def clipped(image: FloatArray) -> FloatArray:
-    """Return an image as generators see and draw it: what lies beyond their range is cut."""
+    """Return an image clipped to the range that generators see and draw."""
     return np.clip(image, AIR, BRIGHTEST)
 
 
-"""The ends of the generators' range."""
-
-
 class TrainingCrops(Dataset[dict[str, Tensor]]):
-    """``crops[draw]`` is a crop of a random case, with the condition made from it.
+    """Dataset of random training crops: ``condition``, ``image`` and ``hole``.
 
-    It lies around a lesion: every case is as likely as any other, within it every slice with a lesion, then every
-    lesion voxel. With the condition ``label`` only a share of the crops do; the others lie anywhere in lesion-free
-    slices or scans. An epoch, ``len(crops)``, is as many of them as there are slices (in 3D scans) to be cut from.
+    A crop lies around a lesion voxel: a case, a slice of it with a lesion, and a lesion voxel are chosen in turn, each
+    with equal probability. With the condition ``label``, only a fraction of the crops shows a lesion; the others lie
+    anywhere in lesion-free slices or scans. An epoch, ``len(crops)``, has as many crops as there are slices (3D: scans)
+    to choose from.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
@@ -72,7 +72,10 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         )
 
     def intensities(self, n: int) -> Intensities:
-        """Return ``(n, class, channel)`` mean intensities of lesions, as multiples of their surroundings'."""
+        """Return the mean intensities of the lesions in ``n`` random crops, relative to their surroundings.
+
+        The result is ``(n, class, channel)``; NaN marks a class that a crop does not show.
+        """
         found = []
         for draw in range(n):
             parts, spacing = self._cut(generator(self.seed, "intensity", draw), lesion=True)
@@ -117,18 +120,18 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 
 
 def lesion_share(config: Pix2PixConfig) -> float:
-    """Return the share of the crops that lie around a lesion."""
+    """Return the fraction of the crops that lie around a lesion."""
     return 1.0 if config.lesions_only else config.lesion_share
 
 
 def epoch_items(planes: Planes, config: Pix2PixConfig) -> int:
-    """Return how many crops an epoch has."""
+    """Return the number of crops in an epoch."""
     shares = {True: lesion_share(config), False: 1 - lesion_share(config)}
     return sum(planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
 
 
 def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:
-    """Return what varies a crop of this spacing, with its maps, as the options say; the size stays."""
+    """Return the augmentation of a crop and its maps, or ``None`` if all of it is off; the size stays."""
     steps: list[Transform] = []
     if isinstance(config.augment, str):
         vary = affine_augmentation(background=AIR, maps=KEYS[1:])
@@ -147,7 +150,7 @@ def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | N
 
 
 def _flipped_turned_scaled(spatial_dims: int) -> list[Transform]:
-    """Return random flips, turns (in-plane) and scalings."""
+    """Return random flips, in-plane rotations and scalings."""
     return [
         *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
         RandAffined(
@@ -162,7 +165,7 @@ def _flipped_turned_scaled(spatial_dims: int) -> list[Transform]:
 
 
 def _enlarged_and_cut(roi_size: Sequence[int]) -> list[Transform]:
-    """Return the jitter of pix2pix (Isola et al. 2017, section 6.2): resized from 256 to 286, and cut at random."""
+    """Return the jitter of pix2pix: resize from 256 to 286 and crop (Isola et al. 2017, section 6.2)."""
     modes = ["bilinear" if len(roi_size) == 2 else "trilinear", "nearest-exact", "nearest-exact"]
     return [
         Resized(KEYS, spatial_size=[round(ENLARGED * n) for n in roi_size], mode=modes),
