@@ -184,7 +184,7 @@ class Subjects(Split):
         development: role, share or number of the subjects used for decisions, such as the control of the training
             length.
         numbers: training-set sizes: either numbers of subjects or shares of the pool (1.0 is all), not both.
-        draws: number of different random training sets per size; the seeds take them in turn, and within one the
+        training_sets: number of different random training sets per size; the seeds take them in turn, and within one the
             smaller sizes are subsets of the larger. By default each seed has its own. With fewer sets than seeds, the
             report can separate the effect of the training set from that of training itself; 1 trains all seeds on the
             same subjects.
@@ -198,7 +198,7 @@ class Subjects(Split):
     fold: int | None = Field(default=None, ge=0)
     development: str | float | Count = "development"
     numbers: tuple[int | float, ...] = Field(default=(8,), min_length=1)
-    draws: int | None = Field(default=None, ge=1)
+    training_sets: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:

@@ -102,9 +102,9 @@ def test_each_seed_trains_on_subjects_of_its_own_unless_told_otherwise(many, tmp
     assert [arms.draw(seed) for seed in range(4)] == [0, 1, 2, 3]
     _, again = trained_on(many, tmp_path, [4])
     assert again == sets
-    arms, sets = trained_on(many, tmp_path, [4], draws=1)
+    arms, sets = trained_on(many, tmp_path, [4], training_sets=1)
     assert len({frozenset(sets[4, seed]) for seed in range(4)}) == 1
-    arms, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), draws=2)
+    arms, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), training_sets=2)
     assert [arms.draw(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
     assert sets[4, 7] == sets[4, 5] != sets[4, 3] == sets[4, 9]
 

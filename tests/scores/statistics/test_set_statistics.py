@@ -67,7 +67,7 @@ def make_results(chances, *, n_subjects=20, n_cases=2, n_seeds=3, luck=0.0, seed
 def simulated(rng, n_subjects, *, chances, n_seeds=1, luck=0.0):
     """The pooled sensitivity of an arm, or of one arm minus another, with a case per subject, much faster."""
     lesions, ease = 1 + rng.poisson(3, n_subjects), rng.uniform(-0.25, 0.25, n_subjects)
-    draws = Resampling(range(n_subjects), seed=int(rng.integers(1000)), draws=500).draws
+    draws = Resampling(range(n_subjects), seed=int(rng.integers(1000)), n_resamples=500).resamples
     values, replicates = np.zeros(n_seeds), np.zeros((n_seeds, len(draws)))
     for sign, chance in zip((1, -1), chances, strict=False):
         for run in range(n_seeds):
@@ -78,7 +78,7 @@ def simulated(rng, n_subjects, *, chances, n_seeds=1, luck=0.0):
 
 
 def compare(results, score=POOLED, **options):
-    return compare_arms(results, baseline="real", metric=score, draws=200, **options)
+    return compare_arms(results, baseline="real", metric=score, n_resamples=200, **options)
 
 
 def row_of(table, arm):
@@ -115,7 +115,7 @@ class TestMeans:
     def test_one_training_has_a_value(self):
         results = make_results({"real": 0.5}, n_seeds=1)
         assert value_of(results, POOLED) == sensitivity(results)
-        assert interval_of(results, POOLED, draws=10).mean == sensitivity(results)
+        assert interval_of(results, POOLED, n_resamples=10).mean == sensitivity(results)
 
     def test_columns_and_scores_of_cases_are_one_way_to_say_it(self):
         results = make_results({"real": 0.5, "mixed": 0.6}).assign(dice=lambda rows: rows["found"] / rows["lesions"])
@@ -209,15 +209,15 @@ class TestIntervals:
 
     def test_draws_are_of_subjects_with_all_their_rows(self):
         results = make_results({"real": 0.5}, n_subjects=5, n_seeds=1)
-        resampling = Resampling(results["subject_id"].tolist(), draws=20)
+        resampling = Resampling(results["subject_id"].tolist(), n_resamples=20)
         sums = results.groupby("subject_id")[["found", "lesions"]].sum().to_numpy()
-        expected = [found / lesions for found, lesions in sums[resampling.draws].sum(1)]
+        expected = [found / lesions for found, lesions in sums[resampling.resamples].sum(1)]
         assert resampling.replicates(sensitivity, results) == pytest.approx(expected)
 
     def test_a_subject_that_is_drawn_twice_counts_as_two(self):
         """So what is said per patient, such as false positives, has as many patients in every draw."""
         results = make_results({"real": 0.5}, n_subjects=9, n_seeds=1)
-        counts = Resampling(results["subject_id"].tolist(), draws=50).replicates(
+        counts = Resampling(results["subject_id"].tolist(), n_resamples=50).replicates(
             lambda rows: rows["subject_id"].nunique(), results
         )
         assert (counts == 9).all()

@@ -106,7 +106,7 @@ def score_test(training: ArmTraining) -> str:
     rows.insert(0, "arm", training.name)
     rows.insert(1, "train_size", repeat.train_size)
     rows.insert(2, "seed", repeat.seed)
-    rows.insert(3, "training_set", repeat.study.draw(repeat.seed))
+    rows.insert(3, "training_set", repeat.study.training_set(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
     info, values = find_score(primary), read_frame(training.folder / RESULTS)[primary]
     return f"{training.name}, {repeat}: mean {info.title} {values.mean() * info.factor:.1f}"

@@ -89,7 +89,9 @@ class ArmStudy(Study):
     @property
     def parts(self) -> dict[str, Cohort]:
         """The training sets, the training pool, the development cases and the test cases."""
-        sets = {f"train n{one.train_size:g} draw{self.arms.draw(one.seed)}": one.train for one in self.arms.repeats}
+        sets = {
+            f"train n{one.train_size:g} set{self.arms.training_set(one.seed)}": one.train for one in self.arms.repeats
+        }
         return sets | self.disjoint
 
     def jobs(self, say: Say = lambda line: None) -> list[Job]:

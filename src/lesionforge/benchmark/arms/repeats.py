@@ -89,13 +89,13 @@ class Arms:
         """Return one training-set size with one seed."""
         return Repeat(study=self, train_size=train_size, seed=seed)
 
-    def draw(self, seed: int) -> int:
+    def training_set(self, seed: int) -> int:
         """Return the index, from 0, of the random training set that a seed uses."""
-        return self.plan.seeds.index(seed) % (self.plan.subjects.draws or len(self.plan.seeds))
+        return self.plan.seeds.index(seed) % (self.plan.subjects.training_sets or len(self.plan.seeds))
 
     def draw_seed(self, seed: int) -> int:
         """Return the seed that selects the training subjects for a training seed."""
-        return derive_seed(self.plan.subjects.seed, "draw", self.draw(seed))
+        return derive_seed(self.plan.subjects.seed, "draw", self.training_set(seed))
 
     def choice(self, train_size: TrainSize) -> Choice:
         """Return the options shared by the arms at one size."""

@@ -47,9 +47,11 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
 def _describe_draws(study: Arms) -> str:
     plan = study.plan
     sizes = {size: len(study.train[size, plan.seeds[0]].subjects) for size in plan.subjects.numbers}
-    draws = min(plan.subjects.draws or len(plan.seeds), len(plan.seeds))
-    drawn = "one random draw, the same for all seeds" if draws == 1 else f"{draws} random draws, which the seeds take"
-    return f"{', '.join(map(str, sizes.values()))} of {len(study.pool.subjects)}: {drawn}; the sizes of a draw nest"
+    sets = min(plan.subjects.training_sets or len(plan.seeds), len(plan.seeds))
+    chosen = (
+        "one random choice, the same for all seeds" if sets == 1 else f"{sets} random choices, taken in turn by seed"
+    )
+    return f"{', '.join(map(str, sizes.values()))} of {len(study.pool.subjects)}: {chosen}; a smaller set is part of the larger"
 
 
 def _describe_length(plan: Plan, lengths: Lengths) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lesionforge.benchmark.report.figures.charts import Illustration
-from lesionforge.benchmark.report.figures.gap_charts import draws_figure, gap_figure
+from lesionforge.benchmark.report.figures.gap_charts import gap_figure, training_sets_figure
 from lesionforge.benchmark.report.gap import gap_sentences, gap_table, percent_interval
 from lesionforge.benchmark.report.spread import spread_table
 from lesionforge.benchmark.report.wording import amount, signed, size_names
@@ -54,7 +54,9 @@ def worth(
     pool = pool_name(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
     of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
-    figures = [Illustration("draws.svg", _draws_caption(primary), draws_figure(results, primary))]
+    figures = [
+        Illustration("training_sets.svg", _training_sets_caption(primary), training_sets_figure(results, primary))
+    ]
     if (shares := gap_figure(table)) is not None:
         caption = (
             f"Share of the gap in {find_score(primary).title} between {baseline} on these subjects and on {pool} that "
@@ -82,10 +84,10 @@ def pool_name(reference: pd.DataFrame) -> str:
     return f"all {' or '.join(f'{size:g}' for size in sizes)}"
 
 
-def _draws_caption(primary: str) -> str:
+def _training_sets_caption(primary: str) -> str:
     return (
-        f"Mean {find_score(primary).title} of every training. Trainings on the same draw of training subjects have the "
-        "same marker, so what the markers have in common is the draw."
+        f"Mean {find_score(primary).title} of every training. Trainings on the same subjects have the same marker, "
+        "so what equal markers have in common is the choice of subjects."
     )
 
 
@@ -104,5 +106,5 @@ def _gap_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
 
 
 def _spread_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
-    deviations = {name: amount(row[name], info) for name in ("subjects", "draws", "trainings", "both")}
-    return deviations | {name: row[name] for name in ("arm", "size", "n_draws", "n_seeds")}
+    deviations = {name: amount(row[name], info) for name in ("subjects", "training_sets", "trainings", "both")}
+    return deviations | {name: row[name] for name in ("arm", "size", "n_training_sets", "n_seeds")}

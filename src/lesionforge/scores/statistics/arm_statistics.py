@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.intervals import Estimate, Interval, MeanOverSubjects, mean_interval
-from lesionforge.scores.statistics.resampling import DRAWS
+from lesionforge.scores.statistics.resampling import N_RESAMPLES
 from lesionforge.scores.statistics.set_statistics import OfSet, SetStatistics, per_group
 
 __all__ = [
@@ -121,24 +121,24 @@ def value_of(rows: pd.DataFrame, metric: Metric) -> float:
     return float(rows.groupby("subject_id")[_column(metric)].mean().mean())
 
 
-def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Interval:
+def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Interval:
     """Return the mean of one arm with its confidence interval, by the score's own function if it has one.
 
     Args:
         rows: rows of one arm, with ``subject_id, seed``.
         metric: the score.
         seed: seed of the bootstrap, if one is needed.
-        draws: number of bootstrap samples.
+        n_resamples: number of bootstrap samples.
     """
     score = _of_set(metric)
     if score is None:
         return mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
     alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
-    return SetStatistics(alone, score, baseline="", seed=seed, draws=draws).mean("", 1.0)
+    return SetStatistics(alone, score, baseline="", seed=seed, n_resamples=n_resamples).mean("", 1.0)
 
 
 def compare_arms(
-    results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, draws: int = DRAWS
+    results: pd.DataFrame, *, baseline: str, metric: Metric, seed: int = 0, n_resamples: int = N_RESAMPLES
 ) -> pd.DataFrame:
     """Compare every arm with the baseline at the same training set size.
 
@@ -148,7 +148,7 @@ def compare_arms(
         baseline: arm that the others are compared with.
         metric: column to compare, or a score of a set.
         seed: seed of the bootstrap over subjects, for a score of a set.
-        draws: number of bootstrap samples.
+        n_resamples: number of bootstrap samples.
 
     Returns:
         A row per arm × train_size, in the order of the results: ``mean, ci_low, ci_high, n_subjects, n_seeds, seed_low,
@@ -172,7 +172,7 @@ def compare_arms(
     if score is None:
         arms = _CaseStatistics(values, _column(metric), baseline=baseline)
     else:
-        arms = SetStatistics(values, score, baseline=baseline, seed=seed, draws=draws)
+        arms = SetStatistics(values, score, baseline=baseline, seed=seed, n_resamples=n_resamples)
     seeds = seed_means(results, metric)
     keys = list(results[["arm", "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     differences = [arms.difference(*key) for key in keys]
@@ -221,7 +221,7 @@ class _CaseStatistics:
 
 
 def _set_seed_differences(results: pd.DataFrame, score: OfSet, baseline: str) -> pd.Series[float]:
-    arms = SetStatistics(results.assign(training=trainings(results)), score, baseline=baseline, draws=0)
+    arms = SetStatistics(results.assign(training=trainings(results)), score, baseline=baseline, n_resamples=0)
     found = {
         (arm, train_size, seed): difference
         for arm, train_size in results[["arm", "train_size"]].drop_duplicates().itertuples(index=False)

@@ -26,7 +26,7 @@ from scipy import stats
 from lesionforge.scores.statistics.intervals import CONFIDENCE, POWER, Interval, smallest_p, t_quantile
 from lesionforge.seeding import generator
 
-DRAWS = 2000
+N_RESAMPLES = 2000
 TOUCHES = 1e-12
 """An interval that ends closer to 0 than this contains 0; ratios of counts are often exactly 0 in many samples."""
 
@@ -40,13 +40,13 @@ class Resampling:
     Args:
         subjects: subjects of the test set.
         seed: seed of the bootstrap.
-        draws: number of bootstrap samples.
+        n_resamples: number of bootstrap samples.
     """
 
-    def __init__(self, subjects: Sequence[Hashable], *, seed: int = 0, draws: int = DRAWS) -> None:
+    def __init__(self, subjects: Sequence[Hashable], *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> None:
         self.subjects = sorted(set(subjects), key=str)
         n = len(self.subjects)
-        self.draws = generator(seed, "resampling").integers(0, max(n, 1), (draws, n))
+        self.resamples = generator(seed, "resampling").integers(0, max(n, 1), (n_resamples, n))
 
     def replicates(self, score: OfRows, rows: pd.DataFrame) -> Values:
         """Return the score of each bootstrap sample; NaN if it is undefined.
@@ -60,8 +60,8 @@ class Resampling:
         columns = {str(name): rows[name].to_numpy() for name in rows.columns if name != "subject_id"}
         places = [of_subject.get(subject, np.array([], np.intp)) for subject in self.subjects]
         sizes = np.array([len(place) for place in places])
-        values = np.full(len(self.draws), np.nan)
-        for number, drawn in enumerate(self.draws):
+        values = np.full(len(self.resamples), np.nan)
+        for number, drawn in enumerate(self.resamples):
             chosen = np.concatenate([places[subject] for subject in drawn])
             subject_id = np.repeat(np.arange(len(drawn)), sizes[drawn])
             again = {"subject_id": subject_id} | {name: column[chosen] for name, column in columns.items()}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.intervals import Interval
-from lesionforge.scores.statistics.resampling import DRAWS, Resampled, Resampling, Values
+from lesionforge.scores.statistics.resampling import N_RESAMPLES, Resampled, Resampling, Values
 
 OfSet = Score[pd.DataFrame]
 
@@ -45,15 +45,15 @@ class SetStatistics:
         score: a score of a set.
         baseline: arm that the others are compared with.
         seed: seed of the bootstrap.
-        draws: number of bootstrap samples; 0 if no intervals are needed.
+        n_resamples: number of bootstrap samples; 0 if no intervals are needed.
     """
 
     def __init__(
-        self, results: pd.DataFrame, score: OfSet, *, baseline: str, seed: int = 0, draws: int = DRAWS
+        self, results: pd.DataFrame, score: OfSet, *, baseline: str, seed: int = 0, n_resamples: int = N_RESAMPLES
     ) -> None:
         self.score, self.baseline = score, baseline
         self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "train_size", "seed"], sort=False)))
-        self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, draws=draws)
+        self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, n_resamples=n_resamples)
         self._whole: dict[tuple[object, ...], _Training] = {}
 
     def mean(self, arm: str, train_size: float) -> Interval:

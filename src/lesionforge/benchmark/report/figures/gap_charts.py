@@ -42,7 +42,7 @@ def gap_figure(table: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
+def training_sets_figure(results: pd.DataFrame, metric: str) -> Figure:
     """Return a figure of every training run's mean score, a panel per size; runs on the same subjects share a marker.
 
     Args:
@@ -51,14 +51,14 @@ def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
     """
     info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))
     means = seed_means(results, metric).reset_index()
-    draw_of = results.groupby("seed")["training_set"].first()
-    draws = sorted(draw_of.unique())
-    styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(draws))]
+    set_of = results.groupby("seed")["training_set"].first()
+    sets = sorted(set_of.unique())
+    styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(sets))]
     titles = panel_titles(results["train_size"])
     figure, panels = rows_of_panels([len(arms)] * len(titles))
     for panel, (train_size, title) in zip(panels, titles.items(), strict=True):
         for seed, part in means[means["train_size"] == train_size].groupby("seed"):
-            number = draws.index(draw_of[seed])
+            number = sets.index(set_of[seed])
             marker, colour = styles[number]
             heights = [arms.index(arm) + 0.12 * (number % 3 - 1) for arm in part["arm"]]
             panel.plot(part[metric] * info.factor, heights, marker, color=colour, alpha=0.85)
@@ -66,8 +66,8 @@ def draws_figure(results: pd.DataFrame, metric: str) -> Figure:
         panel.set_title(title, loc="left", fontsize=10)
     panels[-1].set_xlabel(f"mean {info.title} of one training ({info.unit})")
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=f"draw {draw}")
-        for draw, (marker, colour) in zip(draws, styles, strict=True)
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=f"set {one}")
+        for one, (marker, colour) in zip(sets, styles, strict=True)
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8)
     return figure

@@ -14,7 +14,7 @@ from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
 
-DRAWS = 7
+VERSIONS = 7
 
 
 def augmentations(run: FinishedRun) -> Illustration | None:
@@ -37,15 +37,15 @@ def augmentations(run: FinishedRun) -> Illustration | None:
         vary = run.study.plan.task_class.augmentation(task, kind, preprocessing, sample.spacing, spatial_dims=2)
         assert vary is not None
         row: list[Panel | None] = [replace(plain, note=sample.case_id)]
-        for draw in range(DRAWS):
+        for number in range(VERSIONS):
             item = {"image": image[None], "label": label[None].astype(np.float32)}
-            varied = apply_seeded(vary, item, derive_seed(run.repeat.seed, "shown", kind, draw))
+            varied = apply_seeded(vary, item, derive_seed(run.repeat.seed, "shown", kind, number))
             shown, moved = np.asarray(varied["image"])[0], np.asarray(varied["label"])[0] > 0
-            title = f"augment: {kind}" if draw == 0 else ""
+            title = f"augment: {kind}" if number == 0 else ""
             row.append(replace(plain, image=shown, title=title, outlines={LESION_COLOUR: moved.astype(np.int16)}))
         rows.append(row)
     caption = (
-        f"What augmentation makes of a training case in {DRAWS} random draws, with its lesion outlined, at the "
+        f"What augmentation makes of a training case in {VERSIONS} random versions, with its lesion outlined, at the "
         "spacing of the networks, first channel. In training each item is varied anew."
     )
     return Illustration("augmentations.png", caption, sheet(rows))
