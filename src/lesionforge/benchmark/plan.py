@@ -184,8 +184,8 @@ class Subjects(Split):
         development: role, share or number of the subjects used for decisions, such as the control of the training
             length.
         numbers: training-set sizes: either numbers of subjects or shares of the pool (1.0 is all), not both.
-        training_sets: number of different random training sets per size; the seeds take them in turn, and within one the
-            smaller sizes are subsets of the larger. By default each seed has its own. With fewer sets than seeds, the
+        training_sets: number of different random training sets per size; the seeds take them in turn, and a smaller
+            set is a subset of the larger. By default each seed has its own. With fewer sets than seeds, the
             report can separate the effect of the training set from that of training itself; 1 trains all seeds on the
             same subjects.
         seed: seed of the split and of the random training sets.

@@ -137,7 +137,7 @@ def test_lesions_are_drawn_into_healthy_scans_that_were_matched_to_the_training_
     run_benchmark(plan, read_cohort(tmp_path / "Bleeds"), out=out)
     folder = out / "runs" / "n2" / "seed0"
     drawn = read_cohort(folder / "cohorts" / "implant")
-    train = json.loads((out / "split.json").read_text())["train n2 draw0"]
+    train = json.loads((out / "split.json").read_text())["train n2 set0"]
     assert {case.subject_id[0] for case in drawn} == {"h"}
     people = {case_id.split("_")[0] for case_id in train}
     for case in drawn:
@@ -205,9 +205,9 @@ def test_each_lesion_is_drawn_anew_by_the_candidate_that_was_chosen(study, cohor
     facts = json.loads((folder / "selections" / "gan" / "recommended.json").read_text(encoding="utf-8"))
     drawn = read_cohort(folder / "cohorts" / "gan")
     split = json.loads((study / "split.json").read_text(encoding="utf-8"))
-    assert sorted(case.source_case for case in drawn) == sorted(split["train n2 draw0"])
+    assert sorted(case.source_case for case in drawn) == sorted(split["train n2 set0"])
     assert facts["recommended"] in ("epoch_001", "epoch_002")
-    assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2 draw0"]}
+    assert set(facts["subjects"]) == {cohort[case_id].subject_id for case_id in split["train n2 set0"]}
     settings = json.loads((folder / "cohorts" / "gan" / "synthesis.json").read_text(encoding="utf-8"))
     assert settings["model"]["training"]["candidate"] == facts["recommended"]
     assert (study / "figures" / "placement_gan.png").is_file()

@@ -99,17 +99,17 @@ def trained_on(cohort, folder, numbers, seeds=(0, 1, 2, 3), **subjects):
 def test_each_seed_trains_on_subjects_of_its_own_unless_told_otherwise(many, tmp_path):
     arms, sets = trained_on(many, tmp_path, [4])
     assert len({frozenset(sets[4, seed]) for seed in range(4)}) > 1
-    assert [arms.draw(seed) for seed in range(4)] == [0, 1, 2, 3]
+    assert [arms.training_set(seed) for seed in range(4)] == [0, 1, 2, 3]
     _, again = trained_on(many, tmp_path, [4])
     assert again == sets
     arms, sets = trained_on(many, tmp_path, [4], training_sets=1)
     assert len({frozenset(sets[4, seed]) for seed in range(4)}) == 1
     arms, sets = trained_on(many, tmp_path, [4], seeds=(7, 3, 5, 9), training_sets=2)
-    assert [arms.draw(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
+    assert [arms.training_set(seed) for seed in (7, 3, 5, 9)] == [0, 1, 0, 1]
     assert sets[4, 7] == sets[4, 5] != sets[4, 3] == sets[4, 9]
 
 
-def test_the_sizes_of_a_draw_nest_and_the_whole_pool_is_there_for_the_reference(many, tmp_path):
+def test_smaller_training_sets_are_part_of_larger_ones_and_the_whole_pool_is_there_for_the_reference(many, tmp_path):
     for numbers, whole in (([2, 6], 12), ([0.25, 0.5], 1.0), ([2, 12], 12)):
         arms, sets = trained_on(many, tmp_path, numbers)
         assert arms.whole == whole
@@ -119,7 +119,7 @@ def test_the_sizes_of_a_draw_nest_and_the_whole_pool_is_there_for_the_reference(
         assert {number for number, _ in sets} == {*numbers, whole}
         parts = ArmStudy(plan=arms.plan, arms=arms, out=tmp_path).split()
         assert set(parts) == {"pool", "development", "test"} | {
-            f"train n{number:g} draw{draw}" for number in numbers for draw in range(4)
+            f"train n{number:g} set{one}" for number in numbers for one in range(4)
         }
 
 
@@ -131,7 +131,7 @@ def test_a_repeat_holds_what_its_size_and_seed_have(many, tmp_path):
         key = one.train_size, one.seed
         assert one.train is arms.train[key]
         assert one.preprocessing is arms.preprocessing[key]
-        assert one.subjects_seed == arms.draw_seed(one.seed)
+        assert one.subjects_seed == arms.training_set_seed(one.seed)
         assert one.folder == tmp_path / "runs" / one.name
         options = one.training("real", 9).options(4)
         assert (options.seed, options.steps) == (one.seed, 4)
@@ -150,9 +150,9 @@ def test_a_repeat_holds_what_its_size_and_seed_have(many, tmp_path):
     assert len(set(folders)) == len(folders) == 6 * 7
 
 
-def test_few_real_subjects_are_those_of_the_draw(many, tmp_path):
+def test_few_real_subjects_are_those_of_the_training_set(many, tmp_path):
     arms, _ = trained_on(many, tmp_path, [6])
-    assert len({arms.draw_seed(seed) for seed in range(4)}) == 4
+    assert len({arms.training_set_seed(seed) for seed in range(4)}) == 4
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

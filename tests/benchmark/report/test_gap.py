@@ -11,14 +11,14 @@ from lesionforge.benchmark.report.spread import spread_table
 SEEDS, SUBJECTS = 3, 24
 
 
-def rows(arm, train_size, values, *, draws=None):
+def rows(arm, train_size, values, *, training_sets=None):
     """Return rows of ``results.csv`` for ``values[subject, seed]``."""
     table = pd.DataFrame(values).rename_axis("subject_id").reset_index()
     long = table.melt(id_vars="subject_id", var_name="seed", value_name="lesion_dice")
-    draw = long["seed"] if draws is None else long["seed"].map(dict(enumerate(draws)))
+    training_set = long["seed"] if training_sets is None else long["seed"].map(dict(enumerate(training_sets)))
     ids = long["subject_id"].map("s{:02d}".format)
     return long.assign(
-        arm=arm, train_size=train_size, training_set=draw, subject_id=ids, case_id=ids, dice=long["lesion_dice"]
+        arm=arm, train_size=train_size, training_set=training_set, subject_id=ids, case_id=ids, dice=long["lesion_dice"]
     )
 
 
@@ -116,33 +116,35 @@ def test_the_report_gives_the_shares_and_the_spread(tmp_path):
     assert "all 40" in page
     assert (tmp_path / "gap.csv").is_file()
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"gap", "draws"} <= names
+    assert {"gap", "training_sets"} <= names
 
 
-@pytest.mark.parametrize(("draws", "known"), [([0, 1, 2, 3, 4, 5], False), ([0, 0, 1, 1, 2, 2], True)])
-def test_the_spread_is_taken_apart_as_far_as_it_can_be(draws, known):
+@pytest.mark.parametrize(("training_sets", "known"), [([0, 1, 2, 3, 4, 5], False), ([0, 0, 1, 1, 2, 2], True)])
+def test_the_spread_is_taken_apart_as_far_as_it_can_be(training_sets, known):
     rng = np.random.default_rng(1)
     sums = []
     for _ in range(200):
-        effect = rng.normal(0, 0.06, max(draws) + 1)[draws] + rng.normal(0, 0.03, len(draws))
-        values = 0.5 + rng.normal(0, 0.1, (SUBJECTS, 1)) + effect + rng.normal(0, 0.02, (SUBJECTS, len(draws)))
-        sums.append(spread_table(rows("real", 5, values, draws=draws), metric="lesion_dice").iloc[0])
-    variances = {name: np.mean([row[name] ** 2 for row in sums]) for name in ("subjects", "draws", "trainings", "both")}
+        effect = rng.normal(0, 0.06, max(training_sets) + 1)[training_sets] + rng.normal(0, 0.03, len(training_sets))
+        values = 0.5 + rng.normal(0, 0.1, (SUBJECTS, 1)) + effect + rng.normal(0, 0.02, (SUBJECTS, len(training_sets)))
+        sums.append(spread_table(rows("real", 5, values, training_sets=training_sets), metric="lesion_dice").iloc[0])
+    variances = {
+        name: np.mean([row[name] ** 2 for row in sums]) for name in ("subjects", "training_sets", "trainings", "both")
+    }
     assert variances["subjects"] == pytest.approx(0.1**2, rel=0.1)
     if known:
-        assert variances["draws"] == pytest.approx(0.06**2, rel=0.25)
+        assert variances["training_sets"] == pytest.approx(0.06**2, rel=0.25)
         assert variances["trainings"] == pytest.approx(0.03**2, rel=0.2)
     else:
-        assert math.isnan(variances["draws"])
+        assert math.isnan(variances["training_sets"])
         assert math.isnan(variances["trainings"])
         assert variances["both"] == pytest.approx(0.06**2 + 0.03**2, rel=0.2)
 
 
 def test_on_one_draw_all_that_seeds_differ_by_is_training():
     values = 0.5 + np.random.default_rng(0).normal(0, 0.05, (1, 6)) + np.zeros((SUBJECTS, 1))
-    row = spread_table(rows("real", 40, values, draws=[0] * 6), metric="lesion_dice").iloc[0]
+    row = spread_table(rows("real", 40, values, training_sets=[0] * 6), metric="lesion_dice").iloc[0]
     assert row["trainings"] == row["both"] == pytest.approx(values[0].std(ddof=1))
-    assert math.isnan(row["draws"])
+    assert math.isnan(row["training_sets"])
 
 
 def test_trainings_that_found_nothing_are_named_wherever_they_occur(tmp_path):

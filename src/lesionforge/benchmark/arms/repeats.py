@@ -93,7 +93,7 @@ class Arms:
         """Return the index, from 0, of the random training set that a seed uses."""
         return self.plan.seeds.index(seed) % (self.plan.subjects.training_sets or len(self.plan.seeds))
 
-    def draw_seed(self, seed: int) -> int:
+    def training_set_seed(self, seed: int) -> int:
         """Return the seed that selects the training subjects for a training seed."""
         return derive_seed(self.plan.subjects.seed, "draw", self.training_set(seed))
 
@@ -138,7 +138,7 @@ class Repeat:
     @property
     def subjects_seed(self) -> int:
         """The seed that selects the training subjects."""
-        return self.study.draw_seed(self.seed)
+        return self.study.training_set_seed(self.seed)
 
     @property
     def name(self) -> str:
@@ -281,8 +281,8 @@ def _training_sets(study: Arms) -> dict[tuple[TrainSize, int], Cohort]:
     plan, sets = study.plan, dict[tuple[TrainSize, int], Cohort]()
     few = set(filter(None, (arm.real for arm in plan.arms.values())))
     for seed in plan.seeds:
-        nested = nested_sets(study.pool, (*plan.subjects.numbers, study.whole), study.draw_seed(seed))
+        nested = nested_sets(study.pool, (*plan.subjects.numbers, study.whole), study.training_set_seed(seed))
         sets |= {(size, seed): cases for size, cases in nested.items()}
         for size in plan.subjects.numbers:
-            nested_sets(nested[size], few, study.draw_seed(seed))
+            nested_sets(nested[size], few, study.training_set_seed(seed))
     return sets

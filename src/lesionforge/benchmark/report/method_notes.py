@@ -48,10 +48,9 @@ def _describe_draws(study: Arms) -> str:
     plan = study.plan
     sizes = {size: len(study.train[size, plan.seeds[0]].subjects) for size in plan.subjects.numbers}
     sets = min(plan.subjects.training_sets or len(plan.seeds), len(plan.seeds))
-    chosen = (
-        "one random choice, the same for all seeds" if sets == 1 else f"{sets} random choices, taken in turn by seed"
-    )
-    return f"{', '.join(map(str, sizes.values()))} of {len(study.pool.subjects)}: {chosen}; a smaller set is part of the larger"
+    one, many = "one random choice, the same for all seeds", f"{sets} random choices, taken in turn by the seeds"
+    counts = ", ".join(map(str, sizes.values()))
+    return f"{counts} of {len(study.pool.subjects)}: {one if sets == 1 else many}; a smaller set is part of the larger"
 
 
 def _describe_length(plan: Plan, lengths: Lengths) -> str:
