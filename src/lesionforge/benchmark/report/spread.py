@@ -23,8 +23,8 @@ def spread_table(results: pd.DataFrame, *, metric: str) -> pd.DataFrame:
     Returns:
         A row per arm × train_size: ``n_seeds, n_training_sets``; and the standard deviations
         ``subjects``: between test subjects; ``training_sets``: between training sets, NaN if they cannot be separated
-        from training; ``trainings``: between training runs on the same subjects; ``both``: of training sets and training
-        runs together. A value is NaN if there is only one of its kind.
+        from training; ``trainings``: between training runs on the same subjects; ``both``: of training sets and
+        training runs together. A value is NaN if there is only one of its kind.
     """
     rows = []
     for (arm, train_size), part in results.groupby(["arm", "train_size"], sort=False):
