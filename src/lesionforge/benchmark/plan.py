@@ -11,10 +11,12 @@ from pydantic import Field, PositiveFloat, SerializeAsAny, field_serializer, fie
 
 from lesionforge.benchmark.plan_file import plan_content
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, choose_from
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from lesionforge.masks.registry import source_name
 from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
+from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
 from lesionforge.scores.registry import is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import Task, TaskConfig
@@ -79,7 +81,7 @@ class SynthesizerPlan(Part):
     method: str
     options: dict[str, Any] = Field(default={})
     training: TrainingConfig = TrainingConfig()
-    masks: str = Field(default="edited", pattern=r"^(bank|edited|own|ellipsoids|gan:.+)$")
+    masks: str = "edited"
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
     targets: Path | None = None
@@ -100,6 +102,11 @@ class SynthesizerPlan(Part):
             parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
+        try:
+            if source_name(self.masks) == "files:DIR":
+                raise ValueError("masks of files are the same for every training set: use another source")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         if self.masks == "own" and (self.targets is not None or self.lesion_free):
             raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
         if self.selection is not None and not self.options.get("candidates"):
@@ -342,7 +349,7 @@ class Plan(Part):
         if len({type(number) for number in self.subjects.numbers}) > 1:
             raise ValueError("subjects.numbers mixes shares and numbers of subjects: 1.0 is all of them, 1 is one")
         if not is_score(self.primary):
-            raise ValueError(f"the primary score {self.primary!r} is unknown: use dice, hd95 or lesion_f1")
+            raise ValueError(f"the primary score {self.primary!r} is unknown: {choose_from(PREDICTION_SCORES)}")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):
             if name is not None and name not in self.arms:
                 raise ValueError(f"{name!r} is not an arm: the arms are {', '.join(self.arms)}")

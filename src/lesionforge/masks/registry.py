@@ -59,13 +59,17 @@ def make_mask_source(
     from lesionforge.cohort.layouts.labels import fail
     from lesionforge.masks.base import MaskRequest
 
-    source = MASK_SOURCES[_name(spec)]
+    source = MASK_SOURCES[source_name(spec)]
     request = MaskRequest(spec=spec, cohort=cohort, channel=channel, on_problem=on_problem or fail, device=device)
     return source.from_request(request)
 
 
-def _name(spec: str) -> str:
-    """Return the name in :data:`MASK_SOURCES` of a source that a user named with its argument."""
+def source_name(spec: str) -> str:
+    """Return the name in :data:`MASK_SOURCES` of a source that a user named with its argument.
+
+    Raises:
+        ConfigError: if there is no such source.
+    """
     kind, _, argument = spec.partition(":")
     for name in MASK_SOURCES:
         known, _, takes_argument = name.partition(":")

@@ -39,6 +39,8 @@ class Score(Generic[Of]):
         description: what it measures, in one line.
         function: computes the score; returns NaN if it is undefined.
         per_class: whether the score is also computed for each lesion class alone, as ``NAME_CLASS``.
+        of_cases: cases that have the score: ``"with_lesions"`` and ``"lesion_free"`` leave out the others.
+        without_lesion_free: name of the same score without the lesion-free cases, if there is one.
         spatial_dims: dimensions of the scans that have the score.
         made_of: scores of a set only: columns that the function reads, in addition to ``subject_id``.
         interval: scores of a set only: computes the mean and its interval from the rows of one arm; a bootstrap over
@@ -54,6 +56,8 @@ class Score(Generic[Of]):
     function: Callable[[Of], Any]
     range: tuple[float, float] = (0.0, 1.0)
     per_class: bool = False
+    of_cases: Literal["all", "with_lesions", "lesion_free"] = "all"
+    without_lesion_free: str = ""
     spatial_dims: tuple[int, ...] = (2, 3)
     made_of: tuple[str, ...] = ()
     interval: Callable[[pd.DataFrame], Interval] | None = None

@@ -42,11 +42,13 @@ class Task(ABC):
 
     Attributes:
         method: name of the task in its registry.
+        watched_score: name of the score that training logs as ``NAME/training`` and ``NAME/test``.
         Config: class of the task's options.
         info: training cases, options and preprocessing of this model.
     """
 
     method: ClassVar[str]
+    watched_score: ClassVar[str]
     Config: ClassVar[type[TaskConfig]]
     info: ModelInfo
 

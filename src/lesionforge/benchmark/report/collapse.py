@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
-from lesionforge.scores.registry import find_score, metric_in
+from lesionforge.scores.registry import find_score, metric_in, scores_in
+from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
 
 COLLAPSED_BELOW = 0.01
-"""Mean Dice of the cases with lesions, 0 to 1, below which a training run counts as collapsed."""
+"""Mean score of the cases with lesions, 0 to 1, below which a training run counts as collapsed."""
 
 TRAINING = ["arm", "train_size", "seed"]
 
@@ -19,25 +21,21 @@ TRAINING = ["arm", "train_size", "seed"]
 def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
     """Return ``arm, train_size, seed`` of the training runs whose networks find nothing, whatever their other scores.
 
-    A network that predicts nothing has a Dice of 1 in lesion-free cases, so only cases with lesions count.
+    A network that predicts nothing scores 1 in lesion-free cases, so only cases with lesions count.
     """
-    found = _lesion_dice(results)
-    if found is None:
+    score = shows_collapse(results)
+    if score is None:
         return pd.DataFrame(columns=TRAINING)
-    means = seed_means(results.assign(found=found), "found")
+    means = seed_means(results, score.name)
     return means[means < COLLAPSED_BELOW].reset_index()[TRAINING]
 
 
-def _lesion_dice(results: pd.DataFrame) -> pd.Series[float] | None:
-    """Return the Dice of the cases with lesions, NaN for other cases, from the first column that provides it."""
-    for name in ("lesion_dice", "image_dice"):
-        if name in results and results[name].notna().any():
-            return results[name]
-    if "dice" not in results:
-        return None
-    if "lesion_sensitivity" in results:
-        return results["dice"].where(results["lesion_sensitivity"].notna())
-    return results["dice"]
+def shows_collapse(results: pd.DataFrame) -> Score[Any] | None:
+    """Return the score that is 0 if a network finds nothing: one of cases with lesions, if the results have one."""
+    scores = [find_score(name) for name in scores_in(results) if results.get(name, pd.Series()).notna().any()]
+    shares = [score for score in scores if score.better == "higher" and score.range == (0.0, 1.0)]
+    of_lesions = [score for score in shares if score.of_cases == "with_lesions"]
+    return next(iter([*of_lesions, *(score for score in shares if score.without_lesion_free)]), None)
 
 
 def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
@@ -93,8 +91,10 @@ def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline:
     return lines
 
 
-def collapse_rule() -> str:
+def collapse_rule(results: pd.DataFrame) -> str:
     """Return the rule for collapsed training runs in a sentence."""
-    info = find_score("lesion_dice")
+    info = shows_collapse(results)
+    if info is None:
+        return "The results have no score that tells whether a training found nothing."
     limit = amount(COLLAPSED_BELOW, info)
     return f"A training found nothing if its mean {info.title} is below {limit} {info.unit}."

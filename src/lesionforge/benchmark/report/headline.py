@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from lesionforge.benchmark.report.collapse import collapse_lines
 from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import amount, size_names
-from lesionforge.scores.registry import find_score, metric_in
+from lesionforge.scores.registry import find_score, metric_in, scores_in
 from lesionforge.scores.statistics.arm_statistics import seed_differences
 
 WORDS = {
@@ -35,8 +35,8 @@ def headline(
 ) -> list[str]:
     """Return the lines at the top of the report.
 
-    The first line is about the primary score. If lesion-free cases are scored, further lines are about the Dice of the
-    cases with lesions (if the primary score is ``dice``) and about false alarms. Lines about collapsed training runs
+    The first line is about the primary score. If lesion-free cases are scored, further lines are about the same score
+    without them, if there is one, and about false alarms. Lines about collapsed training runs
     and a possibly undertrained baseline follow.
 
     Args:
@@ -50,15 +50,14 @@ def headline(
     compared = [name for name in dict.fromkeys(results["arm"]) if name != baseline and arm in (None, name)]
     if not compared:
         return [f"There is nothing to compare with {baseline}."]
-    scores = [metric]
-    if "false_alarm" in results and results["false_alarm"].notna().any():
-        wanted = ("lesion_dice", "false_alarm") if metric == "dice" else ("false_alarm",)
-        scores += [name for name in wanted if name in results and name != metric]
+    alarm, *sizes = _of_lesion_free_cases(results) or [""]
+    beside = (find_score(metric).without_lesion_free, alarm) if alarm else ()
+    scores = [metric, *(name for name in beside if name in results and name != metric)]
     lines = [
         _line(results, summary, baseline=baseline, metric=name, arm=arm, undertrained=undertrained) for name in scores
     ]
-    if "false_alarm" in scores:
-        lines[scores.index("false_alarm")] += _false_positives(summary, (baseline, *compared))
+    if alarm in scores:
+        lines[scores.index(alarm)] += _false_positives(summary, (baseline, *compared), sizes)
     lines += collapse_lines(results, baseline=baseline, metric=metric, arms=compared)
     if undertrained is not None and undertrained not in lines[0]:
         lines.append(f"The baseline may be undertrained: {undertrained}.")
@@ -132,9 +131,15 @@ def _limits(row: pd.Series[float], kind: Outcome, metric: str, against: Against)
     return [f"not in seed {' and '.join(seeds)}"] if seeds and kind is not Outcome.TOO_FEW else []
 
 
-def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...]) -> str:
-    """Return a sentence on the predicted volume (or area) in lesion-free cases."""
-    for name in ("false_positive_ml", "false_positive_mm2"):
+def _of_lesion_free_cases(results: pd.DataFrame) -> list[str]:
+    """Return the names of the scores of lesion-free cases that have values, the rate of false alarms first."""
+    names = [name for name in scores_in(results) if name in results and results[name].notna().any()]
+    return [name for name in names if find_score(name).of_cases == "lesion_free"]
+
+
+def _false_positives(summary: pd.DataFrame, arms: tuple[str, ...], scores: Sequence[str]) -> str:
+    """Return a sentence on the first of the scores of what is predicted in lesion-free cases, such as its volume."""
+    for name in scores:
         rows = summary[(summary["metric"] == name) & summary["arm"].isin(arms)].dropna(subset="mean")
         if len(rows):
             info, sizes = find_score(name), size_names(summary["train_size"])

@@ -84,7 +84,7 @@ def write_report(
     folder: Path,
     *,
     baseline: str,
-    primary: str = "dice",
+    primary: str,
     arm: str | None = None,
     undertrained: str | None = None,
     title: str = "Does synthetic data help?",

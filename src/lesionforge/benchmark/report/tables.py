@@ -122,7 +122,7 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
     rules = {
         "Empty masks": EMPTY_MASK_RULE,
         "Lesions": HIT_RULE,
-        "Collapsed trainings": collapse_rule(),
+        "Collapsed trainings": collapse_rule(results),
         "Statistics": STATISTICS,
     }
     return [*rows, *notes.items(), *rules.items()]

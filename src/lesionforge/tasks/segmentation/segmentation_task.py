@@ -65,6 +65,7 @@ class SegmentationTask(Task):
     """
 
     method: ClassVar[str] = "segmentation"
+    watched_score: ClassVar[str] = "dice"
     Config: ClassVar[type[SegmentationConfig]] = SegmentationConfig
     info: ModelInfo
     network: nn.Module

@@ -10,7 +10,7 @@ from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.report.figures.curves import LOSS, TEST_DICE, TRAINING_DICE
+from lesionforge.benchmark.report.figures.curves import LOSS
 from lesionforge.benchmark.report.figures.gallery import arm_log, examples, gallery
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
@@ -249,7 +249,7 @@ def test_dice_on_the_way_is_shown_where_it_was_logged(copied):
     for arm, best in (("classical", 0.6), ("few", 0.3)):
         log = copied.repeat(3, 5).training(arm, STEPS).folder / "metrics.csv"
         log.write_text(
-            f"epoch,step,{LOSS},{TRAINING_DICE},{TEST_DICE}\n0,9,2.0,,\n0,9,,0.1,0.2\n0,19,1.0,,\n0,19,,0.9,{best}\n"
+            f"epoch,step,{LOSS},dice/training,dice/test\n0,9,2.0,,\n0,9,,0.1,0.2\n0,19,1.0,,\n0,19,,0.9,{best}\n"
         )
     figures = figures_of(copied)
     training, test = [panel for panel in figures["dice_curves.svg"].axes if panel.lines]

@@ -19,7 +19,6 @@ from lesionforge.reading import read_frame
 
 SMOOTHED_SHARE, BINS = 0.05, 60
 LOSS, GENERATOR_LOSS, CRITIC_LOSS = "train/loss", "train/loss_g", "train/loss_d"
-TRAINING_DICE, TEST_DICE = "dice/training", "dice/test"
 REAL_COLOUR = "#B8B8B8"
 
 Values = NDArray[np.floating]

@@ -20,8 +20,6 @@ from lesionforge.benchmark.report.figures.curves import (
     CRITIC_LOSS,
     GENERATOR_LOSS,
     LOSS,
-    TEST_DICE,
-    TRAINING_DICE,
     curve_sheet,
     learning_curves,
     read_log,
@@ -63,7 +61,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
         partial(augmentations, run),
         *(partial(choice, run, name) for name in run.choices),
         partial(_learning_curves, run),
-        partial(_dice_curves, run),
+        partial(_score_curves, run),
     ]
     figures: list[Illustration] = []
     for make in makers:
@@ -142,17 +140,19 @@ def _learning_curves(run: FinishedRun) -> Illustration | None:
     return Illustration("learning_curves.svg", caption, shown)
 
 
-def _dice_curves(run: FinishedRun) -> Illustration | None:
-    """Draw the Dice on training and test cases against the step, if the plan logged it."""
-    logs = _with(_arm_logs(run), TRAINING_DICE, TEST_DICE)
+def _score_curves(run: FinishedRun) -> Illustration | None:
+    """Draw the score on training and test cases against the step, if the plan logged it."""
+    name = run.study.plan.task_class.watched_score
+    title, columns = find_score(name).title, {where: f"{name}/{where}" for where in ("training", "test")}
+    logs = _with(_arm_logs(run), *columns.values())
     if not logs:
         return None
     panels = {
-        title: {name: [log[column].dropna() for log in of_arm] for name, of_arm in logs.items()}
-        for title, column in (("Dice on the training cases", TRAINING_DICE), ("Dice on the test cases", TEST_DICE))
+        f"{title} on the {where} cases": {arm: [log[column].dropna() for log in of_arm] for arm, of_arm in logs.items()}
+        for where, column in columns.items()
     }
-    caption = "Mean Dice of the cases with lesions while the arms were trained; nothing was chosen by it."
-    return Illustration("dice_curves.svg", caption, curve_sheet(panels, run.colours))
+    caption = f"Mean {title} of the cases with lesions while the arms were trained; nothing was chosen by it."
+    return Illustration(f"{name}_curves.svg", caption, curve_sheet(panels, run.colours))
 
 
 def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
