@@ -1,10 +1,12 @@
 """Cross-validation over subjects."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.folds import FoldStudy
+from lesionforge.benchmark.folds import FoldStudy, _doubts
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.made_of import Source
 from lesionforge.benchmark.run import run_benchmark
@@ -61,6 +63,8 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "3 folds by subject" in report
     assert "7, each in one fold" in report
+    assert "Seconds a step" in report
+    assert "1 where truth and prediction are both empty" in report
     assert "classical" in verdict
     assert sum(line.startswith("fold2: ") for line in said) == 1
     for fold in range(FOLDS):
@@ -70,8 +74,10 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again(study, cohort):
-    out, verdict, _ = study
+def test_what_is_done_is_not_done_again(study, cohort, tmp_path):
+    first, verdict, _ = study
+    out = tmp_path / "out"
+    shutil.copytree(first, out)
     models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     pools = [make_arms(one_fold(fold), cohort, {}, out).whole for fold in range(FOLDS)]
     assert len(models) == 2 * FOLDS + sum(whole != 2 for whole in pools)
@@ -112,3 +118,8 @@ def test_more_folds_than_subjects_are_refused_before_anything_is_written(cohort,
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="does not say which fold"):
         make_arms(PLAN, cohort, {}, tmp_path / "out")
+
+
+def test_a_warning_of_several_folds_is_given_once():
+    of_folds = {"fold0": ["no core", "few masks"], "fold1": ["no core"], "fold2": []}
+    assert _doubts(of_folds) == ["fold0, fold1: no core", "fold0: few masks"]

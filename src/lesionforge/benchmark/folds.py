@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.made_of import made_of
+from lesionforge.benchmark.report.method_notes import scoring_rules
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
@@ -96,10 +98,33 @@ class FoldStudy(Study):
             notes={
                 "Cross-validation": f"{len(names)} folds by subject; {', '.join(names)} hold a report and figures each",
                 "Test subjects": f"{len(self.test.subjects)}, each in one fold",
+                **scoring_rules(plan),
             },
-            warnings=[*([SIMULATED] if self.simulated else []), *look_alikes(list(self.disjoint.values()))],
-            made_of=made_of(self.out, {}),
+            warnings=[
+                *([SIMULATED] if self.simulated else []),
+                *look_alikes(list(self.disjoint.values())),
+                *_doubts({name: fold.doubts for name, fold in self.of_folds.items()}),
+            ],
+            made_of=made_of(self.out, _together(fold.trainings for fold in self.of_folds.values())),
         )
+
+
+def _doubts(of_folds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return each warning once, with the folds that it is about."""
+    folds_of: dict[str, list[str]] = {}
+    for name, doubts in of_folds.items():
+        for doubt in doubts:
+            folds_of.setdefault(doubt, []).append(name)
+    return [f"{', '.join(names)}: {doubt}" for doubt, names in folds_of.items()]
+
+
+def _together(of_folds: Iterable[Mapping[str, Sequence[Path]]]) -> dict[str, list[Path]]:
+    """Return name → folders of the training runs of all folds."""
+    found: dict[str, list[Path]] = {}
+    for folders in of_folds:
+        for name, of_name in folders.items():
+            found.setdefault(name, []).extend(of_name)
+    return found
 
 
 def _under(folder: str, job: Job) -> Job:

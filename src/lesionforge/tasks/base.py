@@ -131,6 +131,11 @@ class Task(ABC):
         """Return the names of the scores for cases with these dimensions and classes."""
 
     @classmethod
+    def scoring_rules(cls, spatial_dims: int, *, in_plane: bool) -> dict[str, str]:
+        """Return row name → text of the rules that a reader needs to interpret the scores, for the report."""
+        return {}
+
+    @classmethod
     @abstractmethod
     def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return the mask to outline in a picture of the prediction in ``folder``, and a short caption with a score."""

@@ -128,15 +128,23 @@ class ArmStudy(Study):
             warnings=[
                 *([SIMULATED] if self.simulated else []),
                 *look_alikes(list(self.disjoint.values())),
-                *_absent_classes(arms),
-                *mask_warnings(arms),
-                *target_warnings(arms),
+                *self.doubts,
             ],
             examples=examples(arms, steps=steps),
             extras=extras.figures,
             classes=arms.test.labels,
-            made_of=made_of(self.out, decided.trainings),
+            made_of=made_of(self.out, self.trainings),
         )
+
+    @property
+    def doubts(self) -> list[str]:
+        """Warnings about classes without test lesions, generated masks and matched scans."""
+        return [*_absent_classes(self.arms), *mask_warnings(self.arms), *target_warnings(self.arms)]
+
+    @property
+    def trainings(self) -> dict[str, list[Path]]:
+        """Synthesizer or arm → folders of its training runs, once all are done."""
+        return self._decided().trainings
 
     def _decided(self) -> Decided:
         decided = decide(Ahead(study=self.arms))

@@ -38,7 +38,8 @@ def write_healing_report(study: HealingStudy) -> str:
     results = read_frame(out / "results.csv", dtype=names, keep_default_na=False, na_values=["", "nan"])
     summary = summarize_healed(results, baselines=plan.baselines)
     write_text(out / "summary.csv", summary.to_csv(index=False))
-    main, *others = [sentence(summary, name) for name in plan.methods if name not in plan.baselines] or [""]
+    compared = [name for name in plan.methods if name not in plan.baselines]
+    main, *others = [sentence(summary, name) for name in compared] or ["Every method is a baseline: none is compared."]
     page = template("healing/report.html.j2").render(
         title=plan.name,
         classes={},

@@ -27,7 +27,6 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         lengths: training length of its arms.
     """
     plan = study.plan
-    grid = "in 3D" if plan.task.spatial_dims == 3 else "on the scan's grid"
     return {
         "Training subjects": _describe_draws(study),
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
@@ -37,11 +36,16 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         **describe_tuning(study),
         "Undertrained-baseline control": lengths.describe(),
-        "HD95": "within slices" if plan.in_plane else grid,
         "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(study),
         **describe_targets(study),
+        **scoring_rules(plan),
     }
+
+
+def scoring_rules(plan: Plan) -> dict[str, str]:
+    """Return row name → text on how the task is scored."""
+    return plan.task_class.scoring_rules(plan.task.spatial_dims, in_plane=plan.in_plane)
 
 
 def _describe_draws(study: Arms) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 from lesionforge.benchmark.report.collapse import collapse_rule
 from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.report.wording import amount, count, p_text, signed, size_names
-from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
 
@@ -120,8 +119,6 @@ def method_rows(results: pd.DataFrame, notes: Mapping[str, str]) -> list[tuple[s
     if results["train_size"].nunique() > 1:
         rows.append(("Real training subjects", ", ".join(size_names(results["train_size"]).values())))
     rules = {
-        "Empty masks": EMPTY_MASK_RULE,
-        "Lesions": HIT_RULE,
         "Collapsed trainings": collapse_rule(results),
         "Statistics": STATISTICS,
     }

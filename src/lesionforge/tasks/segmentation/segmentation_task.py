@@ -24,7 +24,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.reading import read_json
 from lesionforge.scores.predictions.case_scores import prediction_file, score_case
 from lesionforge.scores.predictions.overlap import dice
-from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
+from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE, PREDICTION_SCORES
 from lesionforge.tasks.base import Task
 from lesionforge.tasks.segmentation.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
@@ -280,6 +280,13 @@ class SegmentationTask(Task):
         """Return the names of the scores; see :meth:`Task.score_names`."""
         nothing = np.zeros((1,) * spatial_dims, np.int16)
         return tuple(score_case(nothing, nothing, (1.0,) * spatial_dims, labels))
+
+    @classmethod
+    def scoring_rules(cls, spatial_dims: int, *, in_plane: bool) -> dict[str, str]:
+        """Return the rules for empty masks, lesions and distances."""
+        grid = "in 3D" if spatial_dims == 3 else "on the scan's grid"
+        distances = "within slices" if in_plane else grid
+        return {"Empty masks": EMPTY_MASK_RULE, "Lesions": HIT_RULE, "HD95": distances}
 
     @classmethod
     def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
