@@ -120,7 +120,7 @@ def test_healthy_slices_are_drawn_at_the_levels_of_the_pathological_ones():
 
 
 def test_pathological_slices_without_a_healthy_counterpart_are_not_trained_on():
-    volumes = [subject(3, 0, radius=4), subject(3, 1, radius=2), subject(3, 2, radius=2)]
+    volumes = [subject(3, number, radius=radius) for number, radius in enumerate((4, 4, 2, 2))]
     items = items_of(volumes, 2, pairing="unpaired")
     before = {(plane.sample, plane.z) for plane in items.pathological}
     items.match_levels(20)
@@ -128,6 +128,18 @@ def test_pathological_slices_without_a_healthy_counterpart_are_not_trained_on():
     assert after
     assert after < before
     assert len(items.masked) == len(items.subjects) == len(after)
+
+
+def test_levels_that_leave_masks_of_one_subject_are_refused_if_unpaired():
+    """The second subject's lesion reaches where no slice is healthy, and nowhere else."""
+    volumes = [subject(3, 0, radius=2), subject(3, 1, radius=4), subject(3, 2, radius=0)]
+    middle = volumes[1].label.shape[-1] // 2
+    volumes[1].label[..., :middle] = volumes[1].label[..., middle + 1 :] = 0
+    for number in (0, 2):
+        volumes[number].label[..., middle] = 1
+    items = items_of(volumes, 2, pairing="unpaired")
+    with pytest.raises(CohortError, match="masks of fewer than two subjects"):
+        items.match_levels(20)
 
 
 def test_a_cohort_without_a_common_level_is_refused():

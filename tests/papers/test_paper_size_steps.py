@@ -23,7 +23,7 @@ from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 from lesionforge.benchmark.plan_file import PRESETS
 from lesionforge.cohort.scan import read_label
-from lesionforge.healers.registry import HEALERS
+from lesionforge.healers.registry import find_trainable
 from lesionforge.masks import MaskGAN
 from lesionforge.production.select import SelectionConfig, select_candidates
 from lesionforge.synthesizers.registry import SYNTHESIZERS
@@ -165,7 +165,7 @@ def fit(step: Step, cohort: Any, out: Path) -> Path:
         training = one_step(step.training, batch_size=1)
         MaskGAN.fit(cohort.with_lesions(), config=step.config, training=training, out=out)
     else:
-        method, options = (HEALERS | SYNTHESIZERS)[step.config.method], step.config.options
+        method, options = find_trainable(step.config.method), step.config.options
         if step.kind == "selection":
             options = {**options, "candidates": [1], "candidates_in": "steps"}
         method.fit(cohort, channels=channels, config=options, training=training, out=out)

@@ -151,12 +151,14 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             kind).
 
         Raises:
-            CohortError: if no healthy slice lies at the level of a pathological slice.
+            CohortError: if no healthy slice lies at the level of a pathological slice, or the slices that are left
+                cannot be trained on.
         """
         pathological, healthy = (np.array([p.height for p in part]) for part in (self.pathological, self.healthy))
         match = match_levels(pathological, healthy, bins)
         self.pathological = [p for p, kept in zip(self.pathological, match.matched, strict=True) if kept]
         self._index_masks()
+        self._check("the slices at matched levels")
         self.weigh(match.weights.tolist())
         enough = min(len(self.pathological), match.kept) > 1
         return {

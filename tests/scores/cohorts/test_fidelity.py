@@ -131,6 +131,15 @@ def test_copies_of_one_image_are_not_diverse(tmp_path):
     assert scores.loc["pairwise_ms_ssim", "real"] < 0.95
 
 
+@pytest.mark.parametrize("n", [12, 13])
+def test_any_two_slices_are_a_pair_however_many_there_are(n, tmp_path):
+    """Slices with the same remainder of their number by four are copies; pairs of these alone would look alike."""
+    real = tiny_cohort(tmp_path / "real", spatial_dims=2, n_subjects=13)
+    cases = [replace(real.cases[number % 4], case_id=f"copy_{number:02d}") for number in range(n)]
+    scores = rows(fidelity(real.with_cases(cases), real))
+    assert scores.loc["pairwise_ms_ssim", "drawn"] < 0.98
+
+
 def test_too_few_cases_and_one_subject_are_refused(tmp_path):
     real = tiny_cohort(tmp_path / "real", spatial_dims=2, n_subjects=10)
     with pytest.raises(CohortError, match="has fewer than 8 cases with lesions"):

@@ -6,7 +6,7 @@ import torch
 
 from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.cohort.scan import load_scan
-from lesionforge.errors import CohortError, OutputError
+from lesionforge.errors import CohortError, ConfigError, OutputError
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.drawn_images import realism
@@ -111,6 +111,21 @@ def test_a_trained_classifier_is_read_and_not_trained_again(real, tmp_path, monk
         judge_realism(real, {**drawn, "b": drawn["a"]}, out=tmp_path / "out", config=TINY, control=False)
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_classifier_of_other_images_with_the_same_names_is_refused(real, tmp_path, monkeypatch, interrupted):
+    drawn, out = drawn_from(real, tmp_path / "a"), tmp_path / "out"
+    options = {"out": out, "config": TINY, "control": False, "device": "cpu"}
+    judge_realism(real, {"a": drawn}, **options)
+    if interrupted:
+        for left in ("model.json", "model.safetensors"):
+            (out / "half0" / left).unlink()
+    redrawn = drawn.with_cases(
+        [replace(case, images=other.images) for case, other in zip(drawn, real.cases[::-1], strict=True)]
+    )
+    with pytest.raises((OutputError, ConfigError), match="half0"):
+        judge_realism(real, {"a": redrawn}, **options)
+
+
 def test_three_subjects_are_too_few(real, tmp_path):
     few = real.of_subjects(real.subjects[:3])
     with pytest.raises(CohortError, match="has 3 subjects with lesions, too few to train and test a classifier on"):
@@ -119,7 +134,7 @@ def test_three_subjects_are_too_few(real, tmp_path):
 
 def test_both_halves_need_drawn_cases(real, tmp_path):
     one = real.of_subjects(real.subjects[:1])
-    with pytest.raises(CohortError, match="half of its subjects have no drawn case; draw more"):
+    with pytest.raises(CohortError, match="half of its subjects have no drawn case; draw cases into more scans"):
         judge_realism(real, {"a": drawn_from(one, tmp_path / "a")}, out=tmp_path / "out", config=TINY)
 
 

@@ -181,7 +181,8 @@ def _ks(drawn: Sequence[float], real: Sequence[float], rng: np.random.Generator)
 
 
 def _pairwise_ms_ssim(pair: CohortPair) -> Two:
-    return _likeness(pair.drawn.views.whole, pair.rng), _likeness(pair.real.views.whole, pair.rng)
+    drawn, real = (_likeness(side, pair.rng) for side in (pair.drawn, pair.real))
+    return drawn, real
 
 
 def _coherence(pair: CohortPair) -> Two | None:
@@ -194,9 +195,10 @@ def _sharpness(pair: CohortPair, *, name: str) -> Two:
     return drawn, real
 
 
-def _likeness(images: Sequence[FloatArray], rng: np.random.Generator) -> float:
-    """Return the mean MS-SSIM of random pairs of images at the same height."""
-    heights = len(HEIGHTS) if len(images) % len(HEIGHTS) == 0 else 1
+def _likeness(side: Side, rng: np.random.Generator) -> float:
+    """Return the mean MS-SSIM of random pairs of images; those of volumes are at the same height."""
+    images = side.views.whole
+    heights = len(HEIGHTS) if len(images) == len(side.cohort) * len(HEIGHTS) else 1
     pairs: list[NDArray[np.intp]] = []
     while len(pairs) < PAIRS:
         height = int(rng.integers(heights))
@@ -319,14 +321,14 @@ COHORT_SCORES = by_name(
     ),
     _score(
         "psnr",
-        "as real",
+        "neither",
         ANY,
         "peak signal-to-noise ratio between drawn cases and their source scans",
         partial(_to_source, measure=_psnr),
     ),
     _score(
         "ssim",
-        "as real",
+        "neither",
         CORRELATION,
         "structural similarity between drawn cases and their source scans",
         partial(_to_source, measure=_ssim),

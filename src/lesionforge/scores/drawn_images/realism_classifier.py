@@ -8,6 +8,7 @@ quite black, or the image size.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,7 @@ def fit_classifier(
         OutputError: if ``out`` holds a classifier of other images.
     """
     config, seed = RealismConfig.model_validate(info.config), info.training["seed"]
+    info = info.model_copy(update={"training": {**info.training, "images": _digest_of(real, drawn)}})
     with torch_seed(seed, "weights"):
         network = GoogLeNet(in_channels=len(info.preprocessing.channels), width=config.width)
     if (out / "model.json").is_file():
@@ -200,9 +202,19 @@ def fit_classifier(
     items = RealOrDrawn(real, drawn, side=config.side, seed=seed)
     module = RealismModule(network, learning_rate=config.learning_rate, seed=seed)
     training = TrainingConfig(steps=config.steps, batch_size=config.batch_size, seed=seed, device=device)
-    fit(module, items, out=out, config=training, resume=True)
+    fit(module, items, out=out, config=training, info=info, resume=True)
     save_model(out, info, dict(network.state_dict()))
     return network.eval().to(pick_device(device))
+
+
+def _digest_of(real: Sequence[View], drawn: Sequence[Sequence[View]]) -> str:
+    """Return the SHA-256 of all slices that a classifier is trained on."""
+    content = hashlib.sha256()
+    for views in (real, *drawn):
+        content.update(f"{len(views)}".encode())
+        for view in views:
+            content.update(f"{view.image.shape}".encode() + view.image.tobytes() + view.places.tobytes())
+    return content.hexdigest()
 
 
 def probability_real(network: nn.Module, views: Sequence[View], side: int) -> float:
