@@ -31,9 +31,9 @@ from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfi
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import make_training_set
 from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
-from lesionforge.training.samples import cached_samples
 
 BATCH, SIZE, SHARE, ROUNDS = 16, (128, 128), 0.5, 15
 

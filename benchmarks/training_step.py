@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig, Pix2PixModule, condition_of
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig, fit
 from lesionforge.training.model_folder import describe
 from lesionforge.training.quiet import quiet
-from lesionforge.training.samples import cached_samples
 
 WINDOW, WINDOWS = 10, 30
 TRAINING = TrainingConfig(steps=WINDOW * (WINDOWS + 1), batch_size=8, device="cpu", checkpoint_minutes=0)

@@ -196,7 +196,7 @@ def torch_file(folder):
 
 
 def test_training_says_how_far_it_is_where_no_bar_can_be_drawn(slices, tmp_path, monkeypatch):
-    from lesionforge.training import step_bar
+    from lesionforge.training.callbacks import step_bar
 
     monkeypatch.setattr(step_bar.PlainProgress.__init__, "__kwdefaults__", {"batches": 1, "seconds": 0.0})
     result = typed("segment", "train", slices, "--out", tmp_path / "run", "--steps", 5, *sets(UNET))

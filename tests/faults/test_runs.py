@@ -20,8 +20,8 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.given import GivenMasks
 from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
-from lesionforge.training import checkpoint, model_folder
-from lesionforge.training.checkpoint import CHECKPOINT
+from lesionforge.training.callbacks import checkpoint, model_folder
+from lesionforge.training.callbacks.checkpoint import CHECKPOINT
 from lesionforge.training.loop import fit
 from lesionforge.training.model_folder import read_info
 from tests.faults.test_workers import environment, until
@@ -313,7 +313,7 @@ def test_the_good_cases_train_and_the_bad_ones_are_told(method, spatial_dims, tm
     problems = []
 
     def fit_all(cases, out, **options):
-        import lesionforge.training.samples as samples
+        import lesionforge.training.items.samples as samples
 
         with monkeypatch.context() as patch:
             told = lambda *args, **more: read(*args, **{**more, "on_problem": problems.append})  # noqa: E731

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lesionforge.networks.critic import PatchGAN
+from lesionforge.networks.generators.unet_generator import UNetGenerator
 from lesionforge.networks.norm import instance_norm
-from lesionforge.networks.unet_generator import UNetGenerator
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from lesionforge.networks.residual_generator import ResidualGenerator
-from lesionforge.networks.spade_generator import SpadeGenerator
-from lesionforge.networks.stroke_unet import StrokeUNet
-from lesionforge.networks.unet_generator import UNetGenerator
+from lesionforge.networks.generators.residual_generator import ResidualGenerator
+from lesionforge.networks.generators.spade_generator import SpadeGenerator
+from lesionforge.networks.generators.unet_generator import UNetGenerator
+from lesionforge.networks.segmentation.stroke_unet import StrokeUNet
 from lesionforge.training.rng import torch_seed
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])

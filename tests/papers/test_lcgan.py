@@ -11,7 +11,7 @@ import torch
 
 from lesionforge.cli.common import parse_settings
 from lesionforge.networks.critic import PatchGAN
-from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
+from lesionforge.networks.generators.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.norm import batch_norm
 from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig

@@ -5,12 +5,12 @@ import torch
 
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.networks.critic import PatchGAN, receptive_field
-from lesionforge.networks.fcn8s import FCN8s
+from lesionforge.networks.generators.mask_gan import MaskCritic, MaskGenerator
+from lesionforge.networks.generators.spade_generator import SpadeGenerator
+from lesionforge.networks.generators.unet_generator import UNetGenerator
 from lesionforge.networks.googlenet import GoogLeNet
-from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
-from lesionforge.networks.spade_generator import SpadeGenerator
-from lesionforge.networks.stroke_unet import StrokeUNet
-from lesionforge.networks.unet_generator import UNetGenerator
+from lesionforge.networks.segmentation.fcn8s import FCN8s
+from lesionforge.networks.segmentation.stroke_unet import StrokeUNet
 
 
 def count(module: torch.nn.Module) -> int:

@@ -12,8 +12,8 @@ from lesionforge.healers.pseudo_healthy import PseudoHealthy
 from lesionforge.losses.game import AdversarialGame
 from lesionforge.losses.gradient_penalty import gradient_penalty
 from lesionforge.networks.critic import PatchGAN, receptive_field
-from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
-from lesionforge.networks.segmentor import ResidualSegmentor
+from lesionforge.networks.generators.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
+from lesionforge.networks.segmentation.segmentor import ResidualSegmentor
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.rng import torch_seed
 from tests.synthesizers.healers import healer_info

@@ -14,7 +14,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.drawing import draw_into
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.registry import SYNTHESIZERS
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.items.samples import cached_samples
 from tests.helpers import LESION, tiny_cohort, write_array
 from tests.preprocessing.test_intensity import brain_scan
 from tests.synthesizers.healers import untrained_healer

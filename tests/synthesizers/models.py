@@ -8,10 +8,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples
 
 WIDTHS = (4, 8)
 

@@ -17,8 +17,8 @@ from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.translation.spade import SpadeConfig
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
+from lesionforge.training.items.samples import cached_samples, training_size
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples, training_size
 from tests.helpers import NESTED, tiny_cohort
 from tests.synthesizers.models import ball_mask, make_sample, read_samples, tiny_options, tiny_training
 

@@ -7,8 +7,8 @@ import torch
 from lesionforge.cohort.scan import load_scan
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, ModelError
-from lesionforge.networks import fcn8s
-from lesionforge.networks.fcn8s import FCN8s
+from lesionforge.networks.segmentation import fcn8s
+from lesionforge.networks.segmentation.fcn8s import FCN8s
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.loop import TrainingConfig

@@ -6,8 +6,8 @@ import torch
 
 from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.networks.segmentor import ResidualSegmentor
-from lesionforge.networks.stroke_unet import StrokeUNet
+from lesionforge.networks.segmentation.segmentor import ResidualSegmentor
+from lesionforge.networks.segmentation.stroke_unet import StrokeUNet
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.model_folder import read_tensors
 from tests.helpers import NESTED, tiny_cohort

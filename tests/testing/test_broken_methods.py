@@ -19,10 +19,10 @@ from lesionforge.synthesizers.training_free.carvemix import CarveMix
 from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
 from lesionforge.synthesizers.training_free.transformed_copy import TransformedCopy
 from lesionforge.testing import check_healer, check_mask_source, check_synthesizer
+from lesionforge.training.items.samples import measured_cases
 from lesionforge.training.loop import claim_run
 from lesionforge.training.model_folder import describe
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import measured_cases
 from tests.testing.test_own_methods import small
 
 COUNTER = itertools.count()

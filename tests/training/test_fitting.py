@@ -18,13 +18,13 @@ from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.registry import load_model
 from lesionforge.training.averaging import AveragingModule
-from lesionforge.training.candidates import candidate_steps
+from lesionforge.training.callbacks.candidates import candidate_steps
+from lesionforge.training.callbacks.preview import montage
 from lesionforge.training.fitted_model import TrainedModel
 from lesionforge.training.fitting import Recipe, TrainingData, train
-from lesionforge.training.lesion_planes import Planes
+from lesionforge.training.items.lesion_planes import Planes
 from lesionforge.training.loop import fit
 from lesionforge.training.model_folder import list_candidates
-from lesionforge.training.preview import montage
 from lesionforge.training.rng import torch_seed
 from tests.synthesizers.models import ball_mask, make_sample
 from tests.training.runs import Numbers, interrupt, read_checkpoint, same, training

@@ -13,7 +13,7 @@ from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, LesionforgeError, ModelError, OutputError
 from lesionforge.networks.critic import PatchGAN
 from lesionforge.training import loop
-from lesionforge.training.checkpoint import CHECKPOINT
+from lesionforge.training.callbacks.checkpoint import CHECKPOINT
 from lesionforge.training.loop import DrawSampler, TrainingConfig, channels_last, fit, loader_workers, pick_device
 from lesionforge.training.model_folder import read_info
 from tests.training.runs import (

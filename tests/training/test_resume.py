@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lesionforge.training import checkpoint, loop
+from lesionforge.training.callbacks import checkpoint, loop
 from lesionforge.training.loop import fit
 from tests.training.runs import (
     EACH_METHOD,

@@ -20,12 +20,12 @@ from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.healers.healing_items import HealingItems, Pairing, from_unit, to_unit
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.adversarial_step import AdversarialModule
+from lesionforge.training.callbacks.preview import montage
 from lesionforge.training.fitted_model import TrainedModel
 from lesionforge.training.fitting import Recipe, TrainingData, given_or_fitted
 from lesionforge.training.inference import in_windows
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo
-from lesionforge.training.preview import montage
 
 
 @dataclass(frozen=True, kw_only=True)

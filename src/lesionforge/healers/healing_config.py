@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from lesionforge.config import Millimetres, RoiSize, ScanConfig
-from lesionforge.networks.change import ChangeGenerator
 from lesionforge.networks.critic import PatchGAN
-from lesionforge.networks.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
+from lesionforge.networks.generators.change import ChangeGenerator
+from lesionforge.networks.generators.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
 from lesionforge.training.adversarial_step import AdversarialConfig
 
 CRITIC_CHANNELS = (32, 128, 256, 512)

@@ -33,7 +33,7 @@ from lesionforge.healers.base import Healed, Healer
 from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.healers.healing_items import Pairing
 from lesionforge.losses.game import AdversarialGame
-from lesionforge.networks.segmentor import CHANNELS, ResidualSegmentor
+from lesionforge.networks.segmentation.segmentor import CHANNELS, ResidualSegmentor
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.synthesizers.translation.conditions import one_hot

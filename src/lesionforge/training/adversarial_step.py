@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lesionforge.config import Options
 from lesionforge.training.averaging import AveragingModule
-from lesionforge.training.log import is_logged
+from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.rng import torch_seed
 
 Batch = dict[str, Tensor]

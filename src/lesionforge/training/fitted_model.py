@@ -17,9 +17,9 @@ from lesionforge.errors import ConfigError
 from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.fitting import Recipe, TrainingData, given_or_fitted, train
+from lesionforge.training.items.samples import measured_cases, training_size
 from lesionforge.training.loop import TrainingConfig, claim_run
 from lesionforge.training.model_folder import ModelInfo, describe, digest_of_tensors, save_model
-from lesionforge.training.samples import measured_cases, training_size
 
 
 class FittedModel(ABC):
@@ -157,7 +157,7 @@ class TrainedModel(FittedModel):
 
     Its options must have ``spatial_dims``, ``intensity`` and ``roi_size`` (size of a training item in voxels, or
     ``None``). ``divisor``, ``smallest`` and ``whole_slices`` determine the default of ``roi_size``; see
-    :func:`~lesionforge.training.samples.training_size`.
+    :func:`~lesionforge.training.items.samples.training_size`.
     """
 
     @classmethod

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.training.candidates import Candidates
+from lesionforge.training.callbacks.candidates import Candidates
+from lesionforge.training.callbacks.preview import Preview
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig, fit
 from lesionforge.training.model_folder import ModelInfo
-from lesionforge.training.preview import Preview
-from lesionforge.training.samples import cached_samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from lesionforge.files import (
     was_unfinished,
 )
 from lesionforge.progress import interactive
-from lesionforge.training.checkpoint import (
+from lesionforge.training.callbacks.checkpoint import (
     CHECKPOINT,
     AtomicCheckpoints,
     Checkpoints,
@@ -44,11 +44,11 @@ from lesionforge.training.checkpoint import (
     check_fits,
     epochs_done,
 )
-from lesionforge.training.finite import StopAtNonFinite
-from lesionforge.training.loading import OwnErrors, RaiseOwnErrors, collate
-from lesionforge.training.log import ContinuingCSVLogger
+from lesionforge.training.callbacks.finite import StopAtNonFinite
+from lesionforge.training.callbacks.log import ContinuingCSVLogger
+from lesionforge.training.callbacks.step_bar import PlainProgress, ProgressBar, TimeBudget
+from lesionforge.training.items.loading import OwnErrors, RaiseOwnErrors, collate
 from lesionforge.training.model_folder import CANDIDATES, ModelInfo
-from lesionforge.training.step_bar import PlainProgress, ProgressBar, TimeBudget
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]

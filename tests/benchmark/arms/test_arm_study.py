@@ -27,8 +27,8 @@ from lesionforge.masks.ellipsoids import Ellipsoids
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.model_folder import read_info, read_tensors
-from lesionforge.training.samples import cached_samples
 from tests.helpers import tiny_cohort
 
 TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}

@@ -17,9 +17,9 @@ from lesionforge.tasks.segmentation.segmentation_module import SegmentationModul
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_cases import make_training_set
 from lesionforge.training import fitting
+from lesionforge.training.items.samples import training_size
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import read_tensors
-from lesionforge.training.samples import training_size
 from tests.helpers import LESION, NESTED, tiny_cohort
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -24,9 +24,9 @@ from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.synthesizers.base import Synthesizer
 from lesionforge.tasks.segmentation.training_set import Source
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import Device, TrainingConfig
 from lesionforge.training.model_folder import read_info
-from lesionforge.training.samples import cached_samples
 
 PAPER_EPOCHS = {"real": 500, "synthetic": 300, "finetune": 150}
 """Epochs in Platscher et al. 2020; an epoch visits every case once."""

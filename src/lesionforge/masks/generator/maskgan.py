@@ -39,7 +39,7 @@ from lesionforge.masks.generator.maskgan_training import (
 from lesionforge.masks.generator.template_space import take_masks
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.placement import crop_to_lesion
-from lesionforge.networks.mask_gan import MaskGenerator
+from lesionforge.networks.generators.mask_gan import MaskGenerator
 from lesionforge.preprocessing.alignment.template_grid import TemplateGrid
 from lesionforge.preprocessing.brain.brain_shape import BrainShape
 from lesionforge.preprocessing.pipeline import Preprocessing

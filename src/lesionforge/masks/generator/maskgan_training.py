@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import MethodConfig
 from lesionforge.losses.game import AdversarialGame
-from lesionforge.networks.mask_gan import MaskCritic, MaskGenerator
+from lesionforge.networks.generators.mask_gan import MaskCritic, MaskGenerator
 from lesionforge.seeding import generator
 from lesionforge.training.adversarial_step import AdversarialConfig, AdversarialModule, Batch, Logs
 from lesionforge.training.rng import torch_seed

@@ -32,8 +32,8 @@ from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
+from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.inference import device_of, one_thread
-from lesionforge.training.log import is_logged
 from lesionforge.training.loop import Device, TrainingConfig, fit, pick_device
 from lesionforge.training.model_folder import ModelInfo, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed

@@ -18,7 +18,7 @@ from lesionforge.preprocessing.lesions.lesion_library import (
 )
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.training.checkpoint import check_same_model
+from lesionforge.training.callbacks.checkpoint import check_same_model
 from lesionforge.training.fitting import TrainingData, given_or_fitted
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo, describe

@@ -20,7 +20,7 @@ from lesionforge.cohort.scan import LabelArray
 from lesionforge.config import ScanConfig
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.training.checkpoint import check_same_model
+from lesionforge.training.callbacks.checkpoint import check_same_model
 from lesionforge.training.fitting import TrainingData
 from lesionforge.training.inference import one_thread
 from lesionforge.training.loop import TrainingConfig

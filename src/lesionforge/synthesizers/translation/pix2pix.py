@@ -36,16 +36,16 @@ from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
 from lesionforge.synthesizers.translation.training_crops import AIR, TrainingCrops, clipped, epoch_items
 from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
-from lesionforge.training.candidates import candidate_steps
+from lesionforge.training.callbacks.candidates import candidate_steps
+from lesionforge.training.callbacks.preview import montage
 from lesionforge.training.fitted_model import TrainedModel
 from lesionforge.training.fitting import Recipe, TrainingData
 from lesionforge.training.inference import in_sub_batches
-from lesionforge.training.lesion_planes import Planes
+from lesionforge.training.items.lesion_planes import Planes
+from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo
-from lesionforge.training.preview import montage
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples
 
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 

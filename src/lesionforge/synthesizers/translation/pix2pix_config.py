@@ -9,12 +9,12 @@ from torch import nn
 
 from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.networks.critic import CHANNELS, PatchGAN, smallest_input
-from lesionforge.networks.lcgan import CRITIC_CHANNELS, LcganGenerator
-from lesionforge.networks.residual_generator import ResidualGenerator
-from lesionforge.networks.unet_generator import UNetGenerator
+from lesionforge.networks.generators.lcgan import CRITIC_CHANNELS, LcganGenerator
+from lesionforge.networks.generators.residual_generator import ResidualGenerator
+from lesionforge.networks.generators.unet_generator import UNetGenerator
 from lesionforge.synthesizers.translation.conditions import Condition, ConditionName
 from lesionforge.training.adversarial_step import AdversarialConfig
-from lesionforge.training.candidates import CandidateUnit
+from lesionforge.training.callbacks.candidates import CandidateUnit
 from lesionforge.training.model_folder import ModelInfo
 
 

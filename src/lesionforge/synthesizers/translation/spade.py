@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.networks.spade_generator import PUBLISHED_CHANNELS, SpadeGenerator
+from lesionforge.networks.generators.spade_generator import PUBLISHED_CHANNELS, SpadeGenerator
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 

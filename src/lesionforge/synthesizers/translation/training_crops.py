@@ -22,7 +22,7 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.translation.conditions import Condition, without_lesion
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
-from lesionforge.training.lesion_planes import Planes
+from lesionforge.training.items.lesion_planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256

@@ -9,9 +9,9 @@ from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.networks.fcn8s import FCN8s
-from lesionforge.networks.segmentor import ResidualSegmentor
-from lesionforge.networks.stroke_unet import StrokeUNet
+from lesionforge.networks.segmentation.fcn8s import FCN8s
+from lesionforge.networks.segmentation.segmentor import ResidualSegmentor
+from lesionforge.networks.segmentation.stroke_unet import StrokeUNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.model_folder import ModelInfo
@@ -33,7 +33,7 @@ class SegmentationConfig(TaskConfig):
         dropout: dropout probability in every layer; for ``fcn8s`` only in fc6 and fc7, published as 0.5.
         weights: ``fcn8s`` at ``width=1``: file with VGG-16 weights in torchvision's key names to start from, such as
             the ImageNet weights. It is read only for training; see
-            :func:`~lesionforge.networks.vgg_weights.load_vgg16`.
+            :func:`~lesionforge.networks.segmentation.vgg_weights.load_vgg16`.
         roi_size: size in voxels of training items and of the sliding windows in prediction; ``None`` uses whole slices
             (2D) or the fingerprint's crop (3D).
         normalise: ``tissue`` scales intensities relative to each scan's typical tissue; ``none`` uses those of the

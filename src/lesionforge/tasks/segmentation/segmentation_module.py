@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lesionforge.errors import ConfigError
-from lesionforge.training.log import is_logged
+from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.rng import torch_seed
 
 WARM_UP, CLIP_NORM = 0.1, 1.0

@@ -19,7 +19,7 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label, save_label
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
-from lesionforge.networks.vgg_weights import load_vgg16
+from lesionforge.networks.segmentation.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.reading import read_json
 from lesionforge.scores.predictions.case_scores import prediction_file, score_case
@@ -41,6 +41,7 @@ from lesionforge.tasks.segmentation.training_cases import (
 from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
 from lesionforge.training.fitting import Recipe, given_or_fitted, train
+from lesionforge.training.items.samples import cached_samples, measured_cases, training_size
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
 from lesionforge.training.model_folder import (
     ModelInfo,
@@ -52,7 +53,6 @@ from lesionforge.training.model_folder import (
     save_model,
 )
 from lesionforge.training.rng import torch_seed
-from lesionforge.training.samples import cached_samples, measured_cases, training_size
 
 
 @dataclass(frozen=True, kw_only=True)

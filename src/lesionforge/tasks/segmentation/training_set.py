@@ -18,7 +18,7 @@ from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
-from lesionforge.training.lesion_planes import Planes
+from lesionforge.training.items.lesion_planes import Planes
 
 ATTEMPTS = 10
 
@@ -37,7 +37,7 @@ class Source:
             The other items are lesion-free slices, or crops anywhere in a scan, which is lesion-free if there is such a
             scan. So lesions are equally frequent in all sources, whatever the share of their cases with lesions.
         known: lesions in the scans of synthetic samples before drawing; see
-            :class:`~lesionforge.training.lesion_planes.Planes`.
+            :class:`~lesionforge.training.items.lesion_planes.Planes`.
     """
 
     samples: Sequence[Sample]

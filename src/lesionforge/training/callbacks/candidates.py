@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lesionforge.training.finite import check_weights
+from lesionforge.training.callbacks.finite import check_weights
+from lesionforge.training.callbacks.preview import save_figure
+from lesionforge.training.callbacks.step_bar import steps_done
 from lesionforge.training.loop import TrainingConfig, batches_per_step
 from lesionforge.training.model_folder import CANDIDATES, save_tensors
-from lesionforge.training.preview import save_figure
-from lesionforge.training.step_bar import steps_done
 
 CandidateUnit = Literal["epochs", "steps"]
 

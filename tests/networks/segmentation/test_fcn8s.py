@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lesionforge.networks.fcn8s import FCN8s
+from lesionforge.networks.segmentation.fcn8s import FCN8s
 
 
 def narrow(in_channels=1, out_channels=3, **options):

@@ -25,7 +25,8 @@ def load_vgg16(network: nn.Module, path: Path) -> None:
     are ignored.
 
     Args:
-        network: network with torchvision's parameter names, such as :class:`~lesionforge.networks.fcn8s.FCN8s`.
+        network: network with torchvision's parameter names, such as
+            :class:`~lesionforge.networks.segmentation.fcn8s.FCN8s`.
         path: a ``.safetensors`` or ``.pth`` file; only tensors are read from a ``.pth`` file.
 
     Raises:

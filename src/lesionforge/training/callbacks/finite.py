@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from lesionforge.errors import TrainingError
-from lesionforge.training.log import is_logged
+from lesionforge.training.callbacks.log import is_logged
 
 REMEDY = "lower the learning rate, or train with precision=32-true, in a new folder"
 

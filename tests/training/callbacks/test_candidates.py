@@ -7,7 +7,7 @@ from lesionforge.errors import ConfigError, ModelError
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.training import loop
-from lesionforge.training.candidates import candidate_steps
+from lesionforge.training.callbacks.candidates import candidate_steps
 from lesionforge.training.model_folder import list_candidates
 from tests.synthesizers.models import ball_mask, make_sample
 from tests.training.runs import METHODS, fit_pix2pix, interrupt, same, training

@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import save_file
 
 from lesionforge.errors import ModelError
-from lesionforge.networks.fcn8s import FCN8s
-from lesionforge.networks.vgg_weights import load_vgg16
+from lesionforge.networks.segmentation.fcn8s import FCN8s
+from lesionforge.networks.segmentation.vgg_weights import load_vgg16
 
 
 def narrow(in_channels):

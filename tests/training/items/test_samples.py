@@ -19,8 +19,8 @@ from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
-from lesionforge.training import samples as module
-from lesionforge.training.samples import cached_samples
+from lesionforge.training.items import samples as module
+from lesionforge.training.items.samples import cached_samples
 from tests.helpers import NESTED, tiny_cohort
 
 DRAWS = range(24)

@@ -8,8 +8,8 @@ from itertools import pairwise
 from monai.networks.layers.factories import Conv
 from torch import nn
 
+from lesionforge.networks.generators.unet_generator import SkipNetwork
 from lesionforge.networks.norm import batch_norm, init_normal, scale_widths
-from lesionforge.networks.unet_generator import SkipNetwork
 
 PUBLISHED_CHANNELS = (64, 128, 256, 512, 512, 512, 512, 512)
 CRITIC_CHANNELS = (64, 128, 256, 512)
