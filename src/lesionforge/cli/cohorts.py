@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
     from lesionforge.cohort.layouts import WriteReport
     from lesionforge.cohort.layouts.base import Layout
+    from lesionforge.cohort.scan import LabelArray, Scan
+    from lesionforge.cohort.structures import Structures
 
 
 class NoMask(StrEnum):
@@ -224,34 +227,15 @@ def anatomy(
     """
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.splits import copy_roles
-    from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, given_anatomy
     from lesionforge.files import building
 
     if sum(option is not None for option in (given, kmeans, atropos)) != 1:
         raise ConfigError(
             "--from, --kmeans, --atropos", "exactly one of them must say where the maps come from", "give one"
         )
-    structures: Structures | None = None
-    if kmeans is not None:
-        from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
-
-        make, structures = partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
-    elif atropos is not None:
-        from lesionforge.preprocessing.alignment.with_ants import atropos_classes, load_ants
-        from lesionforge.preprocessing.brain.tissue import tissue_structures
-
-        load_ants("--atropos")
-        make, structures = partial(atropos_classes, classes=atropos), tissue_structures(atropos, fluid.value)
-    elif given is not None:
-        make = partial(given_anatomy, folder=given, group=group is not None)
-        structures = None if group is None else FREESURFER_STRUCTURES
+    make, structures = _maps(given, kmeans, atropos, group=group is not None, fluid=fluid)
     if parenchyma is not None:
-        values = tuple(_whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
-        names = {f"structure {value}": value for value in values} if structures is None else structures.names
-        if not set(values) <= set(names.values()):
-            known = ", ".join(f"{value} {name}" for name, value in names.items())
-            raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
-        structures = Structures(names=names, parenchyma=values)
+        structures = _with_parenchyma(structures, parenchyma)
     with building(out) as unfinished:
         report = write_nnunet(
             read_cohort(cohort),
@@ -265,6 +249,41 @@ def anatomy(
     console.print(f"{out}: {len(report.cohort)} cases with anatomy maps")
     tell_dropped(report.dropped_columns)
     finish(report.problems, out / "problems.csv")
+
+
+def _maps(
+    given: Path | None, kmeans: int | None, atropos: int | None, *, group: bool, fluid: Fluid
+) -> tuple[Callable[[Scan], LabelArray], Structures | None]:
+    """Return what makes the anatomy map of a scan, and the meaning of its values, where it is known."""
+    from lesionforge.cohort.structures import FREESURFER_STRUCTURES, given_anatomy
+
+    if given is not None:
+        return partial(given_anatomy, folder=given, group=group), FREESURFER_STRUCTURES if group else None
+    from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
+
+    if kmeans is not None:
+        return partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
+    from lesionforge.preprocessing.alignment.with_ants import atropos_classes, load_ants
+
+    assert atropos is not None
+    load_ants("--atropos")
+    return partial(atropos_classes, classes=atropos), tissue_structures(atropos, fluid.value)
+
+
+def _with_parenchyma(structures: Structures | None, parenchyma: str) -> Structures:
+    """Return the structures with the values in which lesions may lie.
+
+    Raises:
+        ConfigError: if a value has no structure.
+    """
+    from lesionforge.cohort.structures import Structures
+
+    values = tuple(_whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
+    names = {f"structure {value}": value for value in values} if structures is None else structures.names
+    if not set(values) <= set(names.values()):
+        known = ", ".join(f"{value} {name}" for name, value in names.items())
+        raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
+    return Structures(names=names, parenchyma=values)
 
 
 def align(

@@ -44,8 +44,10 @@ from lesionforge.reading import read_json
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 
 if TYPE_CHECKING:
+    from lesionforge.cohort.case import Cohort
     from lesionforge.masks import MaskGAN
     from lesionforge.production.synthesize import Synthesis
+    from lesionforge.synthesizers.base import Synthesizer
     from lesionforge.training.fitted_model import FittedModel
 
 ENDLESS = 10_000_000
@@ -173,6 +175,13 @@ def train(
     finish(problems, out / "problems.csv")
 
 
+def _check_labels(masks: str, lesions: Cohort, drawer: Synthesizer, where: Path) -> None:
+    """Raise ``ConfigError`` if masks are taken from a cohort with other lesion classes than the model's."""
+    of_lesions = not masks.startswith(("ellipsoids", "gan:"))
+    if of_lesions and dict(lesions.labels) != drawer.info.labels:
+        raise ConfigError(where, "its lesion classes are not the model's", "use other masks")
+
+
 def synthesize(
     model: ModelFolder,
     cohort: CohortFolder,
@@ -247,13 +256,11 @@ def synthesize(
     computes_on = Device.CPU if where.elsewhere else device
     drawer = load_synthesizer(model, candidate=candidate, device=computes_on.value)
     healer = None if heal is None else load_healer(heal, device=computes_on.value)
-    targets = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
-    source, skipped = None, list[CohortError]()
+    targets, skipped = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed), list[CohortError]()
     lesions = targets if masks_from is None else read_selection(masks_from, role=masks_role)
+    source = None
     if drawer.needs_mask:
-        of_lesions = not masks.startswith(("ellipsoids", "gan:"))
-        if of_lesions and dict(lesions.labels) != drawer.info.labels:
-            raise ConfigError(masks_from or cohort, "its lesion classes are not the model's", "use other masks")
+        _check_labels(masks, lesions, drawer, masks_from or cohort)
         source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value)
     draw: Callable[..., Synthesis] = synthesize_cohort
     if keep_best is not None:

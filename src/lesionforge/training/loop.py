@@ -164,39 +164,14 @@ def fit(
         KeyboardInterrupt: if the user interrupts the run; the message says how to continue.
     """
     claim_run(out, resume=resume)
-    accelerator = pick_device(config.device)
-    epochs, done = math.ceil(config.steps / config.epoch_steps), epochs_done(out)
-    batches = batches_per_step(module, config)
+    done, batches = epochs_done(out), batches_per_step(module, config)
     shared = config.model_dump(include={"batch_size", "accumulate", "epoch_steps", "seed", "devices", "precision"})
     record = RunRecord({**shared, "n_critic": batches // config.accumulate}, info)
     check_fits(out, module, record)
-    counted = 1 if module.automatic_optimization else batches
-    workers = loader_workers(config, accelerator)
-    loader = DataLoader(
-        OwnErrors(dataset),
-        batch_size=config.batch_size,
-        sampler=DrawSampler(config, batches=batches, epoch=min(done, epochs - 1)),
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=workers > 0,
-        pin_memory=accelerator == "cuda",
-    )
-    channels_last(module, spatial_dims=(2, 3) if accelerator == "cuda" else (3,))
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=config.devices,
-        strategy=_strategy(config.devices),
-        precision=_precision(config.precision, accelerator, module),
-        max_epochs=epochs,
-        accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
-        logger=_loggers(out, config, epochs=done, batches=counted),
-        callbacks=[record, RaiseOwnErrors(), *_callbacks(out, config, batches), *callbacks],
-        plugins=[AtomicCheckpoints()],
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        log_every_n_steps=min(10, config.epoch_steps, config.steps) * counted,
-    )
+    loader = _loader(dataset, config, batches=batches, done=done)
+    channels_last(module, spatial_dims=(2, 3) if pick_device(config.device) == "cuda" else (3,))
+    all_callbacks = [record, RaiseOwnErrors(), *_callbacks(out, config, batches), *callbacks]
+    trainer = _trainer(module, config, out, done=done, callbacks=all_callbacks)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if done else None, weights_only=True)
@@ -207,6 +182,53 @@ def fit(
         raise KeyboardInterrupt(_way_on(out, config)) from stop  # Lightning turns it into exit(1)
     module.to(memory_format=torch.contiguous_format)
     return min(config.steps, epochs_done(out) * config.epoch_steps)
+
+
+def _epochs(config: TrainingConfig) -> int:
+    return math.ceil(config.steps / config.epoch_steps)
+
+
+def _loader(dataset: Dataset[Any], config: TrainingConfig, *, batches: int, done: int) -> DataLoader[Any]:
+    """Return the loader of a run's items, which begins after the epochs that are done."""
+    accelerator = pick_device(config.device)
+    workers = loader_workers(config, accelerator)
+    return DataLoader(
+        OwnErrors(dataset),
+        batch_size=config.batch_size,
+        sampler=DrawSampler(config, batches=batches, epoch=min(done, _epochs(config) - 1)),
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        pin_memory=accelerator == "cuda",
+    )
+
+
+def _trainer(
+    module: lightning.LightningModule,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    done: int,
+    callbacks: list[Callback],
+) -> lightning.Trainer:
+    """Return Lightning's trainer of a run, of which so many epochs are ``done``."""
+    accelerator, batches = pick_device(config.device), batches_per_step(module, config)
+    counted = 1 if module.automatic_optimization else batches
+    return lightning.Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        strategy=_strategy(config.devices),
+        precision=_precision(config.precision, accelerator, module),
+        max_epochs=_epochs(config),
+        accumulate_grad_batches=config.accumulate if module.automatic_optimization else 1,
+        logger=_loggers(out, config, epochs=done, batches=counted),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        log_every_n_steps=min(10, config.epoch_steps, config.steps) * counted,
+    )
 
 
 def batches_per_step(module: lightning.LightningModule, config: TrainingConfig) -> int:

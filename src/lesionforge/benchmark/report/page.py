@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -134,30 +134,17 @@ def write_report(
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         lines += gains.lines if arm is not None else []
     collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
-    figures = [
-        *(gains.figures if gains else ()),
-        *_figures(
-            results,
-            summary,
-            baseline=baseline,
-            primary=primary,
-            examples=examples,
-            undertrained=undertrained is not None,
-        ),
-        *extras,
-    ]
+    unsure = undertrained is not None
+    own = _figures(results, summary, baseline=baseline, primary=primary, examples=examples, undertrained=unsure)
+    figures = [*(gains.figures if gains else ()), *own, *extras]
     page = template("report/report.html.j2").render(
         title=title,
         verdict=lines,
         verdict_class=_verdict_class(summary, baseline, primary, arm, undertrained),
-        sentences=[
-            sentence
-            for sentence in _sentences(results, summary, baseline, primary, undertrained)
-            if sentence not in lines
-        ],
+        sentences=_besides(lines, _sentences(results, summary, baseline, primary, undertrained)),
         warnings=[
             *warnings,
-            *(line for line in collapsed if line not in lines),
+            *_besides(lines, collapsed),
             *reading_warnings(results, summary, baseline=baseline, primary=primary),
         ],
         primary=find_score(primary),
@@ -165,8 +152,7 @@ def write_report(
         worth=gains,
         sizes=size_names(results["train_size"]),
         arms=[
-            arm_row(row, primary, undertrained=undertrained is not None)
-            for _, row in summary[summary["metric"] == primary].iterrows()
+            arm_row(row, primary, undertrained=unsure) for _, row in summary[summary["metric"] == primary].iterrows()
         ],
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
@@ -179,6 +165,11 @@ def write_report(
     )
     write_text(folder / "report.html", page)
     return "\n".join(lines)
+
+
+def _besides(lines: Sequence[str], further: Iterable[str]) -> list[str]:
+    """Return the further lines that are not among the lines at the top."""
+    return [line for line in further if line not in lines]
 
 
 def _collapsed_elsewhere(

@@ -226,16 +226,8 @@ def write_nnunet(
         >>> len(report.cohort), sorted(path.name for path in Path("Dataset002_One").iterdir())
         (1, ['cases.csv', 'dataset.json', 'imagesTr', 'labelsTr'])
     """
-    if problems and not cohort.cases:
-        raise CohortError(cohort.name, f"no case can be used: {causes([*problems])}", "correct these")
-    _check_cohort(cohort, folder)
+    _check_request(cohort, folder, problems, columns, window)
     file_ending = _file_ending(cohort)
-    for column in columns:
-        if not any(column in case.extra for case in cohort):
-            raise CohortError(cohort.name, f"its table has no further column {column!r}", "see its first line")
-    if window is not None and (file_ending == ".png" or "CT" not in cohort.channels):
-        what = "has no channel CT in NIfTI files, to which a window applies"
-        raise CohortError(cohort.name, what, "leave the window out")
     claim_output(folder)
     incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
     kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
@@ -256,11 +248,9 @@ def write_nnunet(
         raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
     if structures is not None:
         write_structures(folder, structures)
-    kept_columns, dropped = {*columns, *SYNTHETIC_COLUMNS}, dict[str, None]()
-    for number, case in enumerate(written):
-        dropped |= dict.fromkeys(name for name in case.extra if name not in kept_columns)
-        written[number] = replace(case, extra={k: v for k, v in case.extra.items() if k in kept_columns})
-    result, labels = replace(cohort, cases=tuple(written)), consecutive(cohort.labels)
+    wanted, labels = {*columns, *SYNTHETIC_COLUMNS}, consecutive(cohort.labels)
+    dropped = dict.fromkeys(name for case in written for name in case.extra if name not in wanted)
+    result = cohort.with_cases([_with_columns(case, wanted) for case in written])
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
         folder,
@@ -278,6 +268,26 @@ def write_nnunet(
         dropped_columns=tuple(dropped),
         problems=tuple(found),
     )
+
+
+def _with_columns(case: Case, wanted: Collection[str]) -> Case:
+    """Return a case with some of its further columns only."""
+    return replace(case, extra={name: value for name, value in case.extra.items() if name in wanted})
+
+
+def _check_request(
+    cohort: Cohort, folder: Path, problems: Collection[CohortError], columns: Collection[str], window: Window | None
+) -> None:
+    """Raise ``CohortError`` for a cohort that cannot be written, or not with these columns and this window."""
+    if problems and not cohort.cases:
+        raise CohortError(cohort.name, f"no case can be used: {causes([*problems])}", "correct these")
+    _check_cohort(cohort, folder)
+    for column in columns:
+        if not any(column in case.extra for case in cohort):
+            raise CohortError(cohort.name, f"its table has no further column {column!r}", "see its first line")
+    if window is not None and (_file_ending(cohort) == ".png" or "CT" not in cohort.channels):
+        what = "has no channel CT in NIfTI files, to which a window applies"
+        raise CohortError(cohort.name, what, "leave the window out")
 
 
 def _check_cohort(cohort: Cohort, folder: Path) -> None:
