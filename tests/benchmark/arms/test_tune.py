@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from lesionforge.benchmark.arms.ahead import Ahead
+from lesionforge.benchmark.arms.arm_study import decide
 from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.arms.tune import best, trials, tuned
+from lesionforge.benchmark.arms.tune import Searches, best, trials
 from lesionforge.benchmark.plan import Plan, Tune
 from tests.helpers import tiny_cohort
 
@@ -34,7 +35,22 @@ def search(cohort, folder, score, **changes):
         return score(training)
 
     arms = make_arms(Plan.model_validate(PLAN | changes), cohort, {}, folder)
-    return *tuned(Ahead(study=arms, scored=scored)), asked
+    searches = Searches(Ahead(study=arms, scored=scored))
+    return searches.arms(*arms.sizes), searches.table(), asked
+
+
+def test_no_size_waits_for_the_search_of_another(cohort, tmp_path):
+    """The trials of the second option are known at one size while the first are missing at the others."""
+
+    def scored(training):
+        return hill(training) if training.repeat.train_size == 2 else None
+
+    ahead = Ahead(study=make_arms(Plan.model_validate(PLAN | {"control": None}), cohort, {}, tmp_path), scored=scored)
+    assert decide(ahead) is None
+    known = {job.rpartition("/")[0] for job in ahead.jobs}
+    assert any("n2/seed0/arms/bare" in name for name in known), "the arms of the size whose search is complete"
+    assert any("n3/seed0/arms/real_2_ct" in name for name in known)
+    assert not any("n3/seed0/arms/bare" in name for name in known)
 
 
 def hill(training):

@@ -89,14 +89,14 @@ def pretrain(training: ArmTraining) -> str:
     """Train the network that an arm fine-tunes."""
     with timed(training.pretraining_folder):
         pretrain_arm(training)
-    return f"{training.name}, {training.repeat}: pretrained"
+    return f"{training}: pretrained"
 
 
 def train(training: ArmTraining) -> str:
     """Train an arm."""
     with timed(training.folder):
         train_arm(training)
-    return f"{training.name}, {training.repeat}: trained for {training.steps} steps"
+    return f"{training}: trained for {training.steps} steps"
 
 
 def score_test(training: ArmTraining) -> str:
@@ -109,7 +109,7 @@ def score_test(training: ArmTraining) -> str:
     rows.insert(3, "training_set", repeat.study.training_set(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
     info, values = find_score(primary), read_frame(training.folder / RESULTS)[primary]
-    return f"{training.name}, {repeat}: mean {info.title} {values.mean() * info.factor:.1f}"
+    return f"{training}: mean {info.title} {values.mean() * info.factor:.1f}"
 
 
 def score_development(training: ArmTraining) -> str:
@@ -119,7 +119,7 @@ def score_development(training: ArmTraining) -> str:
     info, value = find_score(training.study.plan.primary), development_score(training)
     assert value is not None
     steps = f"{training.steps} steps"
-    return f"{training.name}, {training.repeat}: development {info.title} {value * info.factor:.1f} after {steps}"
+    return f"{training}: development {info.title} {value * info.factor:.1f} after {steps}"
 
 
 def development_score(training: ArmTraining) -> float | None:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from lesionforge.benchmark.arms.ahead import Ahead, NotYetError
 from lesionforge.benchmark.arms.arm_jobs import RESULTS
-from lesionforge.benchmark.arms.control import LENGTHS, Lengths, controlled_length
+from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
-from lesionforge.benchmark.arms.tune import TABLE, tuned
+from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
@@ -158,23 +158,21 @@ def decide(ahead: Ahead) -> Decided | None:
     Args:
         ahead: collects the jobs.
     """
-    for repeat in ahead.study.repeats:
+    study = ahead.study
+    for repeat in study.repeats:
         ahead.add_synthesizers(repeat)
-    try:
-        arms, trials = tuned(ahead)
-    except NotYetError:
-        return None
-    ahead, lengths = replace(ahead, study=arms), {}
-    for size in arms.sizes:
+    searches, lengths = Searches(ahead), dict[TrainSize, Length]()
+    for size in study.sizes:
         try:
-            lengths[size] = controlled_length(ahead, size)
+            arms = searches.arms(size)
+            lengths[size] = controlled_length(replace(ahead, study=arms), size)
         except NotYetError:
             continue
         for training in _trainings(arms, [size], lambda of: lengths[of].steps):
             ahead.add_test(training)
-    if len(lengths) < len(arms.sizes):
+    if len(lengths) < len(study.sizes):
         return None
-    return Decided(arms=arms, lengths=Lengths(of=lengths), trials=trials)
+    return Decided(arms=searches.arms(*study.sizes), lengths=Lengths(of=lengths), trials=searches.table())
 
 
 def _trainings(arms: Arms, sizes: Sequence[TrainSize], steps: Callable[[TrainSize], int]) -> Iterator[ArmTraining]:

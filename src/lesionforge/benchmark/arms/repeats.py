@@ -192,6 +192,11 @@ class ArmTraining:
     name: str
     steps: int
 
+    def __str__(self) -> str:
+        """Return the arm, the options that a search chose for it, if any, the training-set size and the seed."""
+        chosen = self.study.choice(self.repeat.train_size).suffix(self.study.plan).removeprefix("_")
+        return f"{self.name}{f' ({chosen})' if chosen else ''}, {self.repeat}"
+
     @property
     def study(self) -> Arms:
         """The study."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,51 +20,101 @@ OPTIONS = ("augment", "learning_rate", "batch_size")
 """The options, in the order in which they are tried."""
 
 
-def tuned(ahead: Ahead) -> tuple[Arms, pd.DataFrame | None]:
-    """Return the study with the best options found for its baseline at each size, and the table of all trials.
+@dataclass(frozen=True)
+class Search:
+    """The search at one size.
+
+    Attributes:
+        choice: the best options found.
+        scores: trial → its scores over the seeds.
+    """
+
+    choice: Choice
+    scores: Mapping[Choice, list[float]]
+
+
+class Searches:
+    """The searches of a study: one for each training-set size, or one for all of them.
 
     Args:
         ahead: collects the jobs.
+    """
+
+    def __init__(self, ahead: Ahead) -> None:
+        self.ahead, self.study, self.tune = ahead, ahead.study, ahead.study.plan.tune
+        self.found: dict[TrainSize, Search] = {}
+
+    def arms(self, *sizes: TrainSize) -> Arms:
+        """Return the study with the options found for sizes.
+
+        Raises:
+            NotYetError: if the scores of trials do not exist yet; their jobs have been added.
+        """
+        if self.tune is None:
+            return self.study
+        return replace(self.study, choices={size: self._search(self.tune.number or size).choice for size in sizes})
+
+    def table(self) -> pd.DataFrame | None:
+        """Return the content of ``tuning.csv``, a row per size, trial and seed; ``None`` without a search."""
+        if self.tune is None:
+            return None
+        rows = [
+            {
+                "train_size": size,
+                "options": str(choice),
+                "augment": choice.augment,
+                "learning_rate": choice.learning_rate,
+                "batch_size": choice.batch_size,
+                "seed": seed,
+                "score": score,
+                "kept": search.choice == choice,
+            }
+            for size, search in self.found.items()
+            for choice, of_seeds in search.scores.items()
+            for seed, score in zip(self.study.plan.seeds, of_seeds, strict=False)
+        ]
+        return pd.DataFrame(rows).sort_values("train_size", kind="stable")
+
+    def _search(self, size: TrainSize) -> Search:
+        if size not in self.found:
+            self.found[size] = search(self.ahead, size)
+        return self.found[size]
+
+
+def search(ahead: Ahead, size: TrainSize) -> Search:
+    """Return the best options found for the baseline at one size.
+
+    Args:
+        ahead: collects the jobs.
+        size: the training-set size.
 
     Raises:
         NotYetError: if the scores of trials do not exist yet; their jobs have been added.
     """
-    study, plan = ahead.study, ahead.study.plan
-    if plan.tune is None:
-        return study, None
-    sizes = [plan.tune.number] if plan.tune.number is not None else study.sizes
-    found = dict.fromkeys(sizes, Choice.of(plan))
-    scores: dict[tuple[TrainSize, Choice], list[float]] = {}
+    plan = ahead.study.plan
+    assert plan.tune is not None
+    choice, scores = Choice.of(plan), dict[Choice, list[float]]()
     for option in OPTIONS:
-        wanted = [
-            (n, trial) for n in sizes for trial in trials(plan.tune, option, found[n]) if (n, trial) not in scores
-        ]
-        scores |= _scores(ahead, wanted, plan.seeds[: plan.tune.seeds])
-        for size in sizes:
-            of_size = {trial: scores[size, trial] for trial in trials(plan.tune, option, found[size])}
-            found[size] = best(of_size, plan.primary)
-    for size, choice in found.items():
-        ahead.say(f"n = {size:g}: the best baseline found is {choice}")
-    table = _table(plan.seeds, scores, found)
-    if plan.tune.number is not None:
-        found = dict.fromkeys(study.sizes, found[plan.tune.number])
-    return replace(study, choices=found), table
+        tried = trials(plan.tune, option, choice)
+        wanted = [trial for trial in tried if trial not in scores]
+        scores |= _scores(ahead, size, wanted, plan.seeds[: plan.tune.seeds])
+        choice = best({trial: scores[trial] for trial in tried}, plan.primary)
+    ahead.say(f"n = {size:g}: the best baseline found is {choice}")
+    return Search(choice, scores)
 
 
-def _scores(
-    ahead: Ahead, wanted: Sequence[tuple[TrainSize, Choice]], seeds: Sequence[int]
-) -> dict[tuple[TrainSize, Choice], list[float]]:
-    """Return (size, trial) → its scores over the seeds."""
+def _scores(ahead: Ahead, size: TrainSize, wanted: Sequence[Choice], seeds: Sequence[int]) -> dict[Choice, list[float]]:
+    """Return trial → its scores over the seeds."""
     study = ahead.study
     trainings = [
         replace(study, choices={size: trial})
         .repeat(size, seed)
         .training(study.plan.baseline, study.plan.training.steps)
-        for size, trial in wanted
+        for trial in wanted
         for seed in seeds
     ]
     made = np.reshape(ahead.development_scores(trainings), (len(wanted), len(seeds)))
-    return {key: list(map(float, of_seeds)) for key, of_seeds in zip(wanted, made, strict=True)}
+    return {trial: list(map(float, of_seeds)) for trial, of_seeds in zip(wanted, made, strict=True)}
 
 
 def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
@@ -98,25 +148,3 @@ def describe_tuning(study: Arms) -> dict[str, str]:
         tried = ", ".join(f"{name} {value:.1f}" for name, value in means.items())
         parts.append(f"n = {size:g}: {kept}, of {tried}")
     return {"Search for the best baseline": f"development {info.title} ({info.unit}): " + "; ".join(parts)}
-
-
-def _table(
-    seeds: Sequence[int],
-    scores: Mapping[tuple[TrainSize, Choice], list[float]],
-    found: Mapping[TrainSize, Choice],
-) -> pd.DataFrame:
-    rows = [
-        {
-            "train_size": size,
-            "options": str(choice),
-            "augment": choice.augment,
-            "learning_rate": choice.learning_rate,
-            "batch_size": choice.batch_size,
-            "seed": seed,
-            "score": score,
-            "kept": found[size] == choice,
-        }
-        for (size, choice), of_seeds in scores.items()
-        for seed, score in zip(seeds, of_seeds, strict=False)
-    ]
-    return pd.DataFrame(rows).sort_values("train_size", kind="stable")
