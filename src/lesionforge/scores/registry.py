@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionforge.errors import ConfigError
 from lesionforge.scores.cohorts.fidelity import COHORT_SCORES
+from lesionforge.scores.cohorts.mask_shapes import MASK_SCORES
 from lesionforge.scores.drawn_images.quality import QUALITY_SCORES
 from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
@@ -20,6 +21,7 @@ FAMILIES: Mapping[str, Scores] = {
     "healed scans": HEALED_SCORES,
     "drawn images": QUALITY_SCORES,
     "cohorts": COHORT_SCORES,
+    "masks": MASK_SCORES,
 }
 
 

@@ -54,6 +54,55 @@ def test_a_score_of_which_less_is_better_has_the_same_share():
         assert of_dice[name] == pytest.approx(of_distance[name], abs=0.006)
 
 
+def counts(arm, train_size, recall, *, seed, subjects=SUBJECTS):
+    """Return rows whose pooled recall is about ``recall``: subjects have 1 to 12 lesions, and differ."""
+    rng, level = np.random.default_rng(seed), np.random.default_rng(0)
+    lesions, ease = level.integers(1, 13, subjects), level.normal(0, 0.1, subjects)
+    parts = []
+    for number in range(SEEDS):
+        hits = rng.binomial(lesions, np.clip(recall + ease, 0.02, 0.98))
+        ids = [f"s{index:02d}" for index in range(subjects)]
+        facts = {"arm": arm, "train_size": train_size, "seed": number, "training_set": number}
+        found = {"image_hits": hits, "image_false_alarms": 1, "image_misses": lesions - hits}
+        parts.append(pd.DataFrame({"subject_id": ids, "case_id": ids, **found}).assign(**facts))
+    return pd.concat(parts)
+
+
+@pytest.mark.parametrize(("drawn", "share"), [(0.4, 0.0), (0.6, 0.5), (0.8, 1.0)])
+def test_a_score_of_a_set_has_a_share_too(drawn, share):
+    results = pd.concat([counts("real", 5, 0.4, seed=1), counts("drawn", 5, drawn, seed=2)])
+    reference = counts("real", 40, 0.8, seed=3)
+    options = {"baseline": "real", "metric": "image_recall", "n_resamples": 200}
+    (row,) = gap_table(results, reference, **options).to_dict("records")
+    assert row["gap"] == pytest.approx(row["reference_mean"] - row["baseline_mean"], abs=1e-9)
+    assert row["share"] == pytest.approx(row["gain"] / row["gap"])
+    assert row["share_low"] < share < row["share_high"]
+    assert row["share_low"] <= row["share"] <= row["share_high"]
+
+
+@pytest.mark.slow
+def test_the_report_gives_the_share_of_a_score_of_a_set(tmp_path):
+    results = pd.concat([counts("real", 5, 0.4, seed=1), counts("drawn", 5, 0.6, seed=2)])
+    reference = counts("real", 40, 0.8, seed=3)
+    results.to_csv(tmp_path / "results.csv", index=False)
+    reference.to_csv(tmp_path / "reference.csv", index=False)
+    write_report(tmp_path, baseline="real", primary="image_recall", arm="drawn")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What a gain is worth" in page
+    assert "Where the spread comes from" not in page
+
+
+@pytest.mark.slow
+def test_the_share_of_a_score_of_a_set_is_in_its_interval_as_often_as_it_should_be():
+    """The true share is 0.5; a wrong variance, or other samples for gain and gap, would miss it more often."""
+    options, held = {"baseline": "real", "metric": "image_recall", "n_resamples": 200}, []
+    for seed in range(0, 300, 3):
+        results = pd.concat([counts("real", 5, 0.4, seed=seed), counts("drawn", 5, 0.6, seed=seed + 1)])
+        row = gap_table(results, counts("real", 40, 0.8, seed=seed + 2), **options).iloc[0]
+        held.append(row["share_low"] <= 0.5 <= row["share_high"])
+    assert 0.9 < np.mean(held) <= 1
+
+
 def test_without_a_gap_there_is_no_share():
     table = gap_table(*study(whole=0.4), baseline="real", metric="lesion_dice")
     assert math.isnan(table["share"].iloc[0])

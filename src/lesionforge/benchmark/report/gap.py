@@ -16,10 +16,14 @@ from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import trainings
 from lesionforge.scores.statistics.intervals import components, limits, mean_interval
+from lesionforge.scores.statistics.resampling import N_RESAMPLES
+from lesionforge.scores.statistics.set_statistics import SetStatistics
 
 WIDEST = 5.0
 """Interval ends beyond ± 500 % are reported as infinite."""
 SHARES = np.linspace(-WIDEST, WIDEST, 4001)
+COARSE_SHARES = np.linspace(-WIDEST, WIDEST, 401)
+"""Shares that are tried for a score of a set, whose intervals take longer."""
 
 
 NO_GAP = dict.fromkeys(
@@ -36,7 +40,14 @@ class Share(NamedTuple):
     high: float
 
 
-def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, metric: str) -> pd.DataFrame:
+def gap_table(
+    results: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    n_resamples: int = N_RESAMPLES,
+) -> pd.DataFrame:
     """Return, for each arm and size, the share of the gap to the whole pool that the arm closes.
 
     Seeds in which the arm, the baseline or the reference collapsed are left out, since a collapsed training run is no
@@ -47,6 +58,7 @@ def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, 
         reference: content of ``reference.csv``: the baseline, trained on every subject of the pool.
         baseline: name of the arm from which gains and gaps are measured.
         metric: the score.
+        n_resamples: number of bootstrap samples, for a score of a set.
 
     Returns:
         A row per arm × train_size, without the baseline: ``baseline_mean, reference_mean``; their difference ``gap``
@@ -62,15 +74,40 @@ def gap_table(results: pd.DataFrame, reference: pd.DataFrame, *, baseline: str, 
         dropped = lost | set(failed.loc[both, "seed"])
         part = results[(results["train_size"] == train_size) & ~results["seed"].isin(dropped)]
         whole = reference[~reference["seed"].isin(dropped)]
-        tables = [_by_training(t, metric) for t in (part[part["arm"] == baseline], part[part["arm"] == arm], whole)]
-        row: dict[str, Any] = {
-            "arm": arm,
-            "train_size": train_size,
-            "metric": metric,
-            "n_seeds": part["seed"].nunique(),
-        }
-        rows.append(NO_GAP | row | _row(*tables))
+        few, ours = (part[part["arm"] == name] for name in (baseline, arm))
+        of_set = find_score(metric).level == "set"
+        if of_set:
+            found = _set_row(few, ours, whole, metric, n_resamples)
+        else:
+            found = _row(*(_by_training(table, metric) for table in (few, ours, whole)))
+        facts = {"arm": arm, "train_size": train_size, "metric": metric, "n_seeds": part["seed"].nunique()}
+        rows.append(NO_GAP | facts | found)
     return pd.DataFrame(rows)
+
+
+def _set_row(
+    few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame, metric: str, n_resamples: int
+) -> dict[str, float]:
+    """Return the gain, the gap and the share of a score of a set, from the same bootstrap samples of subjects."""
+    if few.empty or arm.empty or whole.empty:
+        return {}
+    parts = {"few": few, "arm": arm, "whole": whole}
+    together = pd.concat([part.assign(arm=name, train_size=1.0) for name, part in parts.items()], ignore_index=True)
+    keyed = together.assign(training=trainings(together))
+    arms = SetStatistics(keyed, find_score(metric), baseline="few", n_resamples=n_resamples)
+    gain, gap = arms.difference("arm", 1.0), arms.difference("whole", 1.0)
+    low, high = gap.limits()
+    row = {
+        **{"baseline_mean": arms.mean("few", 1.0).mean, "reference_mean": arms.mean("whole", 1.0).mean},
+        **{"gap": gap.mean, "gap_low": low, "gap_high": high, "gain": gain.mean},
+    }
+    if math.isnan(low) or low <= 0 <= high:
+        return row
+    left = [arms.difference_less("arm", "whole", share, 1.0).limits() for share in COARSE_SHARES]
+    possible = COARSE_SHARES[[below <= 0 <= above for below, above in left]]
+    ends = (float(possible[0]), float(possible[-1])) if possible.size else (math.nan, math.nan)
+    share_low, share_high = (_end(end) for end in ends)
+    return row | {"share": gain.mean / gap.mean, "share_low": share_low, "share_high": share_high}
 
 
 def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -111,8 +148,12 @@ def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share
     share = mean_interval(gains).mean / gap.mean
     if not possible.size:
         return Share(share, math.nan, math.nan)
-    ends = float(possible[0]), float(possible[-1])
-    return Share(share, *(math.copysign(math.inf, end) if abs(end) >= WIDEST else end for end in ends))
+    return Share(share, _end(float(possible[0])), _end(float(possible[-1])))
+
+
+def _end(share: float) -> float:
+    """Return an end of an interval of shares; infinite beyond the widest interval that is reported."""
+    return math.copysign(math.inf, share) if abs(share) >= WIDEST else share
 
 
 def gap_sentences(table: pd.DataFrame, *, baseline: str, pool: str) -> list[str]:

@@ -129,7 +129,7 @@ def write_report(
     gains, reference = None, None
     if (folder / REFERENCE).is_file():
         reference = read_results(folder / REFERENCE)
-    if reference is not None and primary in results:
+    if reference is not None:
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         lines += gains.lines if arm is not None else []

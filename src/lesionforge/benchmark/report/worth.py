@@ -63,17 +63,22 @@ def worth(
             "each arm closes, with 95 % intervals; intervals are cut at the edges."
         )
         figures.insert(0, Illustration("gap.svg", caption, shares))
-    spreads = [spread_table(results, metric=primary), spread_table(reference, metric=primary).assign(size=pool)]
-    sizes = size_names(results["train_size"])
-    spreads[0]["size"] = spreads[0]["train_size"].map(sizes)
+    spreads = pd.DataFrame() if find_score(primary).level == "set" else _spreads(results, reference, primary, pool)
     return Worth(
         pool=pool,
         lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
         gaps=[_gap_cells(row, find_score(primary)) for row in table.to_dict("records")],
-        spreads=[_spread_cells(row, find_score(primary)) for row in pd.concat(spreads).to_dict("records")],
+        spreads=[_spread_cells(row, find_score(primary)) for row in spreads.to_dict("records")],
         figures=figures,
         table=table,
     )
+
+
+def _spreads(results: pd.DataFrame, reference: pd.DataFrame, primary: str, pool: str) -> pd.DataFrame:
+    """Return the standard deviations of the arms at each size, and of the baseline trained on the whole pool."""
+    of_arms, of_pool = (spread_table(table, metric=primary) for table in (results, reference))
+    sizes = of_arms["train_size"].map(size_names(results["train_size"]))
+    return pd.concat([of_arms.assign(size=sizes), of_pool.assign(size=pool)])
 
 
 def pool_name(reference: pd.DataFrame) -> str:

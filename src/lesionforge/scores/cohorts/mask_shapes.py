@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,12 @@ from scipy import ndimage, stats
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from lesionforge.cohort.scan import BoolArray, LabelArray
+from lesionforge.scores.score import Better, Score, by_name
 
+Values = NDArray[np.float64]
+Pair = tuple[Values, Values]
+Two = tuple[float, float]
+"""Value of a score for drawn masks, and the same value for real ones."""
 COPIES_BY_CHANCE, COPIES_TOLERATED = 0.05, 0.2
 
 
@@ -32,6 +40,36 @@ def nearest_dice(masks: LabelArray, among: LabelArray) -> NDArray[np.float64]:
     return np.asarray(dice.max(1), np.float64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MaskSets:
+    """Drawn masks with the real masks that they are compared with, each ``(n, x, y, z)``.
+
+    Attributes:
+        drawn: drawn masks.
+        held_out: real masks that the generator was not trained on.
+        training: real masks that it was trained on.
+        spacing: mm along x, y and z.
+    """
+
+    drawn: LabelArray
+    held_out: LabelArray
+    training: LabelArray
+    spacing: Sequence[float]
+
+    @cached_property
+    def measures(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """The :func:`shape_measures` of the drawn, the training and the held-out masks."""
+        drawn, training, held_out = (
+            shape_measures(masks, self.spacing) for masks in (self.drawn, self.training, self.held_out)
+        )
+        return drawn, training, held_out
+
+    @cached_property
+    def nearest(self) -> Pair:
+        """The :func:`nearest_dice` of drawn and of held-out masks among the training masks."""
+        return nearest_dice(self.drawn, self.training), nearest_dice(self.held_out, self.training)
+
+
 def compare_masks(
     drawn: LabelArray, held_out: LabelArray, training: LabelArray, *, spacing: Sequence[float]
 ) -> pd.DataFrame:
@@ -48,26 +86,8 @@ def compare_masks(
     Returns:
         A row per score with the columns ``score``, ``drawn``, ``real``, ``better`` (lower, higher or as real).
     """
-    measures = {
-        name: shape_measures(masks, spacing)
-        for name, masks in {"drawn": drawn, "held_out": held_out, "real": training}.items()
-    }
-    truth = measures["held_out"]
-    rows = []
-    for name in ("volume_ml", "components", "sphericity"):
-        values = {part: measures[part][name].dropna().to_numpy(float) for part in ("drawn", "real")}
-        reference = truth[name].dropna().to_numpy(float)
-        for score, distance in (("ks", _ks), ("wasserstein", _wasserstein)):
-            rows.append((f"{name}_{score}", *(distance(v, reference) for v in values.values()), "lower"))
-        rows.append((f"{name}_median", *(_median(v) for v in values.values()), "as real"))
-    maps = {name: (masks > 0).mean(0).ravel() for name, masks in {"drawn": drawn, "real": training}.items()}
-    where = (held_out > 0).mean(0).ravel()
-    rows.append(("location_correlation", *(_correlation(m, where) for m in maps.values()), "higher"))
-    rows.append(("empty", *(float(np.mean(~(m > 0).any((1, 2, 3)))) for m in (drawn, training)), "lower"))
-    nearest = {"drawn": nearest_dice(drawn, training), "real": nearest_dice(held_out, training)}
-    rows.append(("nearest_training_dice_median", *(_median(v) for v in nearest.values()), "as real"))
-    limit = np.quantile(nearest["real"], 1 - COPIES_BY_CHANCE)
-    rows.append(("copies", *(float(np.mean(v > limit)) for v in nearest.values()), "lower"))
+    sets = MaskSets(drawn=drawn, held_out=held_out, training=training, spacing=spacing)
+    rows = [(score.name, *score(sets), score.better) for score in MASK_SCORES.values()]
     return pd.DataFrame(rows, columns=["score", "drawn", "real", "better"])
 
 
@@ -114,3 +134,104 @@ def _median(values: NDArray[np.float64]) -> float:
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.corrcoef(first, second)[0, 1]) if first.std() > 0 and second.std() > 0 else np.nan
+
+
+def _distances(sets: MaskSets, measure: str, distance: Callable[[Values, Values], float]) -> Two:
+    drawn, training, held_out = (table[measure].dropna().to_numpy(float) for table in sets.measures)
+    return distance(drawn, held_out), distance(training, held_out)
+
+
+def _medians(sets: MaskSets, measure: str) -> Two:
+    drawn, training, _ = (table[measure].dropna().to_numpy(float) for table in sets.measures)
+    return _median(drawn), _median(training)
+
+
+def _places(sets: MaskSets) -> Two:
+    drawn, training, held_out = ((m > 0).mean(0).ravel() for m in (sets.drawn, sets.training, sets.held_out))
+    return _correlation(drawn, held_out), _correlation(training, held_out)
+
+
+def _empty(sets: MaskSets) -> Two:
+    drawn, training = (float(np.mean(~(masks > 0).any((1, 2, 3)))) for masks in (sets.drawn, sets.training))
+    return drawn, training
+
+
+def _nearest_medians(sets: MaskSets) -> Two:
+    drawn, held_out = sets.nearest
+    return _median(drawn), _median(held_out)
+
+
+def _copies(sets: MaskSets) -> Two:
+    drawn, held_out = sets.nearest
+    limit = np.quantile(held_out, 1 - COPIES_BY_CHANCE)
+    return float(np.mean(drawn > limit)), float(np.mean(held_out > limit))
+
+
+def _score(
+    name: str,
+    better: Better,
+    description: str,
+    function: Callable[[MaskSets], Two],
+    *,
+    unit: str = "",
+    reach: tuple[float, float] = (0.0, 1.0),
+) -> Score[MaskSets]:
+    return Score(
+        name=name,
+        title=name,
+        unit=unit,
+        better=better,
+        level="cohort",
+        range=reach,
+        description=description,
+        function=function,
+    )
+
+
+def _of_shape(measure: str, what: str, unit: str, reach: tuple[float, float]) -> list[Score[MaskSets]]:
+    """Return the distances of a measure from that of held-out masks, and its median."""
+    ks, wasserstein = (partial(_distances, measure=measure, distance=distance) for distance in (_ks, _wasserstein))
+    return [
+        _score(f"{measure}_ks", "lower", f"Kolmogorov–Smirnov distance of {what} from held-out masks", ks),
+        _score(
+            f"{measure}_wasserstein",
+            "lower",
+            f"Wasserstein distance of {what} from held-out masks",
+            wasserstein,
+            unit=unit,
+            reach=(0, math.inf),
+        ),
+        _score(
+            f"{measure}_median",
+            "as real",
+            f"median of {what}",
+            partial(_medians, measure=measure),
+            unit=unit,
+            reach=reach,
+        ),
+    ]
+
+
+MASK_SCORES = by_name(
+    *_of_shape("volume_ml", "the volume", "ml", (0, math.inf)),
+    *_of_shape("components", "the number of components", "", (0, math.inf)),
+    *_of_shape("sphericity", "the sphericity of the largest component", "", (0, 1)),
+    _score(
+        "location_correlation",
+        "higher",
+        "correlation of how often each voxel is lesion with held-out masks",
+        _places,
+        reach=(-1, 1),
+    ),
+    _score("empty", "lower", "share of masks without a voxel", _empty),
+    _score(
+        "nearest_training_dice_median", "as real", "median Dice with the most similar training mask", _nearest_medians
+    ),
+    _score(
+        "copies",
+        "lower",
+        "share of masks closer to a training mask than 95 % of held-out masks are",
+        _copies,
+    ),
+)
+"""Scores of drawn masks against real ones; real: the training masks, or, for copies, the held-out masks."""

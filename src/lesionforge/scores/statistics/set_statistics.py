@@ -31,8 +31,8 @@ class _Training:
     replicates: Values
     subjects: frozenset[str]
 
-    def minus(self, other: _Training) -> _Training:
-        value, replicates = self.value - other.value, self.replicates - other.replicates
+    def minus(self, other: _Training, *, times: float = 1.0) -> _Training:
+        value, replicates = self.value - times * other.value, self.replicates - times * other.replicates
         return _Training(value=value, replicates=replicates, subjects=self.subjects & other.subjects)
 
 
@@ -55,6 +55,7 @@ class SetStatistics:
         self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "train_size", "seed"], sort=False)))
         self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, n_resamples=n_resamples)
         self._whole: dict[tuple[object, ...], _Training] = {}
+        self._of_pairs: dict[tuple[str, float], dict[int, _Training]] = {}
 
     def mean(self, arm: str, train_size: float) -> Interval:
         """Return the mean of an arm over its training runs, with its interval.
@@ -73,6 +74,15 @@ class SetStatistics:
         """
         return self._together(arm, train_size, self._differences(arm, train_size))
 
+    def difference_less(self, arm: str, other: str, share: float, train_size: float) -> Resampled:
+        """Return the difference of an arm from the baseline, less a share of that of another arm.
+
+        It is over the seeds that all three have.
+        """
+        ours, theirs = self._differences(arm, train_size), self._differences(other, train_size)
+        left = {seed: found.minus(theirs[seed], times=share) for seed, found in ours.items() if seed in theirs}
+        return self._together(arm, train_size, left)
+
     def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
         """Return arm minus baseline for each seed that both have."""
         return pd.Series({seed: found.value for seed, found in self._differences(arm, train_size).items()}, dtype=float)
@@ -81,6 +91,11 @@ class SetStatistics:
         return sorted(key[2] for key in self.rows if key[:2] == (arm, train_size))
 
     def _differences(self, arm: str, train_size: float) -> dict[int, _Training]:
+        if (arm, train_size) not in self._of_pairs:
+            self._of_pairs[arm, train_size] = self._make_differences(arm, train_size)
+        return self._of_pairs[arm, train_size]
+
+    def _make_differences(self, arm: str, train_size: float) -> dict[int, _Training]:
         found = {}
         others = self._seeds(self.baseline, train_size) if arm != self.baseline else []
         for seed in self._seeds(arm, train_size):

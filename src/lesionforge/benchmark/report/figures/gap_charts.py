@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lesionforge.benchmark.report.figures.charts import PALETTE, label_rows, panel_titles, rows_of_panels
-from lesionforge.scores.registry import find_score
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import seed_means
 
 SHOWN_SHARES = (-1.0, 2.0)
@@ -50,7 +50,7 @@ def training_sets_figure(results: pd.DataFrame, metric: str) -> Figure:
         metric: the score.
     """
     info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))
-    means = seed_means(results, metric).reset_index()
+    means = seed_means(results, metric_in(results, metric)).reset_index()
     set_of = results.groupby("seed")["training_set"].first()
     sets = sorted(set_of.unique())
     styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(sets))]
