@@ -95,12 +95,12 @@ def test_the_report_gives_the_share_of_a_score_of_a_set(tmp_path):
 @pytest.mark.slow
 def test_the_share_of_a_score_of_a_set_is_in_its_interval_as_often_as_it_should_be():
     """The true share is 0.5; a wrong variance, or other samples for gain and gap, would miss it more often."""
-    options, held = {"baseline": "real", "metric": "image_recall", "n_resamples": 200}, []
-    for seed in range(0, 300, 3):
+    options, held = {"baseline": "real", "metric": "image_recall", "n_resamples": 120}, []
+    for seed in range(0, 150, 3):
         results = pd.concat([counts("real", 5, 0.4, seed=seed), counts("drawn", 5, 0.6, seed=seed + 1)])
         row = gap_table(results, counts("real", 40, 0.8, seed=seed + 2), **options).iloc[0]
         held.append(row["share_low"] <= 0.5 <= row["share_high"])
-    assert 0.9 < np.mean(held) <= 1
+    assert np.mean(held) > 0.86
 
 
 def test_without_a_gap_there_is_no_share():
