@@ -1,0 +1,1 @@
+"""Scores of detections: points with a confidence, compared with annotated lesions."""

@@ -1,0 +1,1 @@
+"""Detection of small lesions: candidates by radial symmetry, sorted by a classifier."""
