@@ -20,7 +20,8 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.given import GivenMasks
 from lesionforge.synthesizers.training_free.copy_paste import CopyPaste
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
-from lesionforge.training.callbacks import checkpoint, model_folder
+from lesionforge.training import model_folder
+from lesionforge.training.callbacks import checkpoint
 from lesionforge.training.callbacks.checkpoint import CHECKPOINT
 from lesionforge.training.loop import fit
 from lesionforge.training.model_folder import read_info

@@ -150,7 +150,7 @@ def test_a_selection_that_is_done_is_not_done_again(selected, run, real, tmp_pat
         "lesionforge.scores.drawn_images.realism_classifier.fit",
     ):
         monkeypatch.setattr(name, lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr("lesionforge.production.synthesize._draw", lambda *a: pytest.fail("drawn again"))
+    monkeypatch.setattr("lesionforge.production.draw_cases._draw", lambda *a: pytest.fail("drawn again"))
     assert choose(run, real, out).recommended == result.recommended
     assert contents(out) == contents(done)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lesionforge.engine.local import LocalEngine
 from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.masks import EditedMasks, MaskGAN, make_mask_source
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig, make_generator
@@ -79,7 +80,7 @@ def test_what_is_drawn_by_workers_is_drawn_on_the_cpu(cohort, tmp_path, monkeypa
     masks = make_mask_source("bank", cohort)
     synthesize_cohort(model, cohort, masks, out=tmp_path / "here", n=1, min_volume=5)
     assert asked == []
-    synthesize_cohort(model, cohort, masks, out=tmp_path / "there", n=1, min_volume=5, workers=1)
+    synthesize_cohort(model, cohort, masks, out=tmp_path / "there", n=1, min_volume=5, engine=LocalEngine(2))
     assert [to for _, to in asked] == ["cpu"]
 
 

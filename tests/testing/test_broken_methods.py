@@ -270,10 +270,10 @@ def test_the_unbroken_ones_pass():
 def test_another_drawing_in_workers_is_caught(monkeypatch):
     """A worker is handed the environment of its parent as it is when it starts."""
     monkeypatch.setenv("HERE", "")
-    check_synthesizer(InWorkers, spatial_dims=(2,), workers=1)
+    check_synthesizer(InWorkers, spatial_dims=(2,), workers=2)
     monkeypatch.setattr(os, "environ", {**os.environ, "HERE": "yes"})
-    with pytest.raises(AssertionError, match="drawn by 1 workers, the files differ"):
-        check_synthesizer(InWorkers, spatial_dims=(2,), workers=1)
+    with pytest.raises(AssertionError, match="drawn by 2 workers, the files differ"):
+        check_synthesizer(InWorkers, spatial_dims=(2,), workers=2)
 
 
 class BrokenHealer(HealingGAN):

@@ -9,7 +9,8 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lesionforge.training.callbacks import checkpoint, loop
+from lesionforge.training import loop
+from lesionforge.training.callbacks import checkpoint
 from lesionforge.training.loop import fit
 from tests.training.runs import (
     EACH_METHOD,

@@ -249,11 +249,12 @@ def synthesize(
         raise ConfigError(
             "--masks-role", "needs --masks-from, whose subjects it chooses from", "name that cohort, or use --role"
         )
-    where = make_engine(engine, scheduler, workers, device.value)
-    if device is Device.CUDA and where.elsewhere:
+    elsewhere = workers > 1 or engine is not EngineChoice.LOCAL
+    if device is Device.CUDA and elsewhere:
         what = "other processes cannot use the CUDA device of this one"
         raise ConfigError("--workers, --engine", what, "leave them out, or use --device cpu")
-    computes_on = Device.CPU if where.elsewhere else device
+    computes_on = Device.CPU if elsewhere else device
+    where = make_engine(engine, scheduler, workers, computes_on.value)
     drawer = load_synthesizer(model, candidate=candidate, device=computes_on.value)
     healer = None if heal is None else load_healer(heal, device=computes_on.value)
     targets, skipped = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed), list[CohortError]()
