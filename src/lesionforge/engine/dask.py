@@ -5,6 +5,7 @@ Dask handles queues, retries and lost workers; results are stored in the study's
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,7 +59,9 @@ class DaskEngine(Engine):
                     yield DaskSession(client, self.threads, shared)
                 return
             with (
-                LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                LocalCluster(
+                    n_workers=self.workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+                ) as cluster,
                 Client(cluster) as client,
             ):
                 yield DaskSession(client, self.threads, shared)
