@@ -16,6 +16,7 @@ BENCHMARKS = {
     "translation": "Whole volumes drawn and healed, and masks",
     "healed_scores": "Scores of healed scans",
     "selection": "Scores of drawn images, and their drawing",
+    "radial_symmetry": "Radial symmetry over 192 × 192 × 160 voxels",
     "memory": "Peak memory of synthesis",
 }
 

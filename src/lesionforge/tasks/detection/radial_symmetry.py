@@ -20,6 +20,8 @@ Polarity = Literal["dark", "bright", "both"]
 Scale = Literal["published", "largest"]
 PUBLISHED_VOTES = (8.0, 9.9)
 """Numbers of votes ``k_n`` that count as a full circle: for a radius of one pixel, and for larger ones (2D)."""
+AT_ONCE = 2**20
+"""Voxels whose votes are counted at once, which bounds the memory."""
 
 
 def radial_symmetry(
@@ -68,7 +70,7 @@ def radial_symmetry(
     del gradient, strength, votes
     response = np.zeros(image.shape, np.float64)
     for radius in radii_mm:
-        counts, magnitudes = _vote(places, towards * np.float32(radius), weights, image.shape, polarity)
+        counts, magnitudes = _vote(places, towards, weights, radius, image.shape, polarity)
         full = _full_circle(counts, radius / min(spacing), scale or ("published" if image.ndim == 2 else "largest"))
         clipped = np.clip(counts, -full, full)
         of_radius = magnitudes / full * (np.abs(clipped) / full) ** strictness
@@ -79,21 +81,24 @@ def radial_symmetry(
 
 def _vote(
     places: NDArray[np.int16],
-    shifts: NDArray[np.float32],
+    towards: NDArray[np.float32],
     weights: NDArray[np.float32],
+    radius: float,
     shape: tuple[int, ...],
     polarity: Polarity,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the orientation and the magnitude votes of each voxel; votes beyond the image are lost."""
-    rounded = np.rint(shifts).astype(np.int16)
     counts, magnitudes = np.zeros(math.prod(shape)), np.zeros(math.prod(shape))
     ways = {"bright": ((1, 1),), "dark": ((-1, 1),), "both": ((1, 1), (-1, -1))}[polarity]
-    for way, sign in ways:
-        at = places + np.int16(way) * rounded
-        inside = np.all([(where >= 0) & (where < size) for where, size in zip(at, shape, strict=True)], axis=0)
-        voxels = np.ravel_multi_index(tuple(at[:, inside]), shape)
-        counts += sign * np.bincount(voxels, minlength=counts.size)
-        magnitudes += sign * np.bincount(voxels, weights[inside], minlength=counts.size)
+    for start in range(0, len(weights), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        shifts = np.rint(towards[:, part] * np.float32(radius)).astype(np.int16)
+        for way, sign in ways:
+            at = places[:, part] + np.int16(way) * shifts
+            inside = np.all([(where >= 0) & (where < size) for where, size in zip(at, shape, strict=True)], axis=0)
+            voxels = np.ravel_multi_index(tuple(at[:, inside]), shape)
+            counts += sign * np.bincount(voxels, minlength=counts.size)
+            magnitudes += sign * np.bincount(voxels, weights[part][inside], minlength=counts.size)
     return counts.reshape(shape), magnitudes.reshape(shape)
 
 
