@@ -116,6 +116,20 @@ def test_a_cohort_is_drawn_as_in_this_process(tmp_path):
     assert contents(tmp_path / "dask") == contents(tmp_path / "here")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_jobs_share_outlives_the_worker_that_holds_it(workers, tmp_path):
+    jobs = [
+        Job(name=name, product=tmp_path / name, function=write_shared, arguments=(tmp_path / name, mark))
+        for name, mark in {"first": tmp_path / "died", "second": None, "third": None}.items()
+    ]
+    DaskEngine(workers=workers).run(lambda: jobs, shared=("common",))
+    assert {job.product.read_text() for job in jobs} == {"common"}
+
+
+def write_shared(shared, product, mark):
+    return write(product, shared, die_once=mark)
+
+
 def test_an_error_of_ours_arrives_as_itself(tmp_path):
     jobs = [Job(name="bad", product=tmp_path / "bad", function=fail, arguments=(tmp_path / "bad",))]
     with pytest.raises(ConfigError, match="is wrong"):

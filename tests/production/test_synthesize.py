@@ -15,7 +15,15 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_raw
 from lesionforge.engine.local import LocalEngine
-from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError, WorkerError
+from lesionforge.errors import (
+    CohortError,
+    ConfigError,
+    LeakError,
+    LesionforgeError,
+    OutputError,
+    PlacementError,
+    WorkerError,
+)
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
@@ -282,6 +290,23 @@ class DeadlyMasks(MaskBank):
 
 def pictures(folder):
     return {name: content for name, content in contents(folder).items() if "Tr/" in name}
+
+
+class ElsewhereError(LesionforgeError):
+    """An error of another package."""
+
+
+@pytest.mark.parametrize("kind", [CohortError, PlacementError, ElsewhereError, LesionforgeError])
+def test_the_errors_of_a_job_arrive_whatever_their_class(kind, cohorts, tmp_path, monkeypatch):
+    cohort = cohorts[2]
+
+    def refuse(request, index):
+        raise kind("here", "is wrong", "put it right")
+
+    monkeypatch.setattr(draw_cases_module, "draw_case", refuse)
+    result = synthesize(MODELS["inpaint"](cohort), cohort, MaskBank(cohort), tmp_path / "out", n=2)
+    assert [str(problem) for problem in result.problems] == ["here: is wrong; put it right"] * 2
+    assert {type(problem) for problem in result.problems} == {LesionforgeError if kind is ElsewhereError else kind}
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 300])

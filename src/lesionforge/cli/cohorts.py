@@ -81,7 +81,9 @@ def import_cohort(
         list[str] | None,
         typer.Option(help="NAME=VALUE for each lesion class; other values than 1, 2, … are renumbered."),
     ] = None,
-    no_mask: Annotated[NoMask, typer.Option(help="The annotation of a case without a mask.")] = NoMask.UNKNOWN,
+    no_mask: Annotated[
+        NoMask, typer.Option(help="folders, slices: the annotation of a case without a mask.")
+    ] = NoMask.UNKNOWN,
     binary_masks: Annotated[
         bool, typer.Option(help="Treat every mask value except 0 as lesion; for soft masks and for 0/255.")
     ] = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from lesionforge.engine.base import Engine, Outcome, Session
 from lesionforge.engine.job import Job
@@ -17,6 +17,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.training.inference import with_threads
 from lesionforge.training.quiet import quiet
 
+Value = TypeVar("Value")
 SETTINGS = {
     "distributed.worker.daemon": False,  # a job may start loader processes
     "distributed.scheduler.allowed-failures": 1,
@@ -82,7 +83,8 @@ class DaskSession(Session):
     Args:
         client: client of the cluster.
         threads: number of torch threads per job.
-        shared: leading arguments of all jobs; each worker receives them once.
+        shared: leading arguments of all jobs; each worker receives them once. They are results of jobs, so Dask makes
+            them again if the worker that holds them is lost.
     """
 
     repeats_lost_jobs = True
@@ -91,7 +93,7 @@ class DaskSession(Session):
         from distributed import as_completed
 
         self.client, self.threads = client, threads
-        self.shared = [client.scatter(value, broadcast=True) for value in shared]
+        self.shared = [client.submit(handed_over, value, pure=False) for value in shared]
         self.jobs: dict[str, Job] = {}
         self.completed = as_completed()
 
@@ -114,6 +116,11 @@ class DaskSession(Session):
             return Outcome(job, error=error)
         finally:
             future.release()
+
+
+def handed_over(value: Value) -> Value:
+    """Return a value in a Dask worker, which keeps it for the jobs that need it."""
+    return value
 
 
 def run_job(job: Job, threads: int, *shared: Any) -> str:

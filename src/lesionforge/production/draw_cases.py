@@ -93,9 +93,9 @@ def draw_cases(request: DrawRequest, indices: range, problems: Path) -> str:
 
 
 def read_problems(file: Path) -> dict[str, LesionforgeError]:
-    """Return case id → error, as :func:`draw_cases` listed them."""
+    """Return case id → error, as :func:`draw_cases` listed them; a class of another package becomes its base class."""
     found = read_json(file)
-    return {case_id: getattr(errors, kind)(*told) for case_id, (kind, *told) in found.items()}
+    return {case_id: getattr(errors, kind, LesionforgeError)(*told) for case_id, (kind, *told) in found.items()}
 
 
 def draw_case(request: DrawRequest, index: int) -> None:

@@ -105,7 +105,8 @@ def match_cohort(
     matches = _matches(healthy, reference, heights, partners)
     claim_output(out)
     with scratch(out) as temporary:
-        changed = _changed(Changes(matches, healthy.channels, temporary), engine or LocalEngine(), progress)
+        changes = Changes(_by_subject(matches), healthy.channels, temporary)
+        changed = _changed(changes, engine or LocalEngine(), progress)
         written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
@@ -228,9 +229,15 @@ def _matches(healthy: Cohort, reference: Cohort, heights: Heights | None, partne
 
 @dataclass(frozen=True)
 class Changes:
-    """The matches whose healthy cases get the intensities of their partners, and the folder of the changed images."""
+    """The changes of intensities that a match asks for.
 
-    matches: Sequence[Match]
+    Attributes:
+        matches: healthy subject → its matches.
+        channels: image channels to change.
+        folder: the folder of the changed images.
+    """
+
+    matches: Mapping[str, Sequence[Match]]
     channels: Sequence[str]
     folder: Path
 
@@ -238,9 +245,13 @@ class Changes:
         """Return the files of the changed channels of a case."""
         return case_files(self.folder, case.case_id, len(self.channels), case.file_ending)[0]
 
-    def of_subject(self, subject: str) -> list[Match]:
-        """Return the matches of a healthy subject."""
-        return [match for match in self.matches if match.case.subject_id == subject]
+
+def _by_subject(matches: Sequence[Match]) -> dict[str, list[Match]]:
+    """Return healthy subject → its matches."""
+    found: dict[str, list[Match]] = {}
+    for match in matches:
+        found.setdefault(match.case.subject_id, []).append(match)
+    return found
 
 
 def _changed(changes: Changes, engine: Engine, progress: Progress) -> list[Case]:
@@ -248,19 +259,20 @@ def _changed(changes: Changes, engine: Engine, progress: Progress) -> list[Case]
     jobs = [
         Job(
             name=subject,
-            product=changes.files(changes.of_subject(subject)[-1].case)[-1],
+            product=changes.files(matches[-1].case)[-1],
             function=change_subject,
             arguments=(subject,),
         )
-        for subject in dict.fromkeys(match.case.subject_id for match in changes.matches)
+        for subject, matches in changes.matches.items()
     ]
 
+    total = sum(map(len, changes.matches.values()))
+
     def tell(line: str) -> None:
-        done = sum(len(changes.of_subject(job.name)) for job in jobs if job.done)
-        progress(done, len(changes.matches))
+        progress(sum(len(changes.matches[job.name]) for job in jobs if job.done), total)
 
     engine.run(lambda: jobs, tell, shared=(changes,))
-    return [_with_changes(match, changes) for match in changes.matches]
+    return [_with_changes(match, changes) for matches in changes.matches.values() for match in matches]
 
 
 def _with_changes(match: Match, changes: Changes) -> Case:
@@ -271,7 +283,7 @@ def _with_changes(match: Match, changes: Changes) -> Case:
 
 def change_subject(changes: Changes, subject: str) -> str:
     """Write the images of a healthy subject's cases with the intensities of the partner's cases."""
-    of_subject, channels = changes.of_subject(subject), changes.channels
+    of_subject, channels = changes.matches[subject], changes.channels
     partners = {match.partner.case_id: match.partner for match in of_subject}
     scans = [load_scan(match.case, channels) for match in of_subject]
     values = _tissue_values(scans)

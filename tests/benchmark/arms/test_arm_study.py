@@ -24,6 +24,7 @@ from lesionforge.errors import ConfigError, LeakError, OutputError
 from lesionforge.masks import MaskBank
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
@@ -192,8 +193,24 @@ def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):
     samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=("FLAIR",)))
     plan = PLAN.synthesizers["inpaint"].model_copy(update={"masks": kind})
     repeat = make_arms(PLAN, cohort, {}, tmp_path).repeat(3, 3)
-    made = slice_masks(kind, samples) if dims == 2 else mask_source(repeat, plan)
+    made = slice_masks(repeat, plan, samples) if dims == 2 else mask_source(repeat, plan)
     assert type(made) is source
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_masks_of_another_package_are_its_own(cohort, tmp_path, monkeypatch, dims):
+    """An unknown kind does not become the bank's."""
+
+    class Dots(Ellipsoids):
+        method = "dots"
+
+    plan = PLAN.synthesizers["inpaint"].model_copy(update={"masks": "dots"})
+    repeat = make_arms(PLAN, cohort, {}, tmp_path).repeat(3, 3)
+    samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=("FLAIR",)))
+    sources = {**MASK_SOURCES, "dots": Dots}
+    monkeypatch.setattr("lesionforge.masks.registry.MASK_SOURCES", sources)
+    made = slice_masks(repeat, plan, samples) if dims == 2 else mask_source(repeat, plan)
+    assert type(made) is Dots
 
 
 def test_a_job_waits_for_what_it_uses_alone(study, cohort, tmp_path):

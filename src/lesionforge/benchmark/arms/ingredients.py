@@ -181,7 +181,7 @@ def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
         transform = CarveMixd(model, prob=1.0)
     else:
         if task.spatial_dims == 2:
-            masks = slice_masks(plan.masks, samples)
+            masks = slice_masks(repeat, plan, samples)
         else:
             masks = mask_source(repeat, plan, device=drawing_device(repeat.plan.training))
         transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume)

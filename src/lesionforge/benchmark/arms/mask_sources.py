@@ -32,12 +32,20 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
     return make_mask_source(plan.masks, repeat.train, device=device)
 
 
-def slice_masks(kind: str, samples: Sequence[Sample]) -> MaskSource:
-    """Return a mask source for slices, built from the training samples."""
-    if kind == "ellipsoids":
+def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]) -> MaskSource:
+    """Return the mask source of a synthesizer that draws into slices; a bank holds the slices of the samples.
+
+    Args:
+        repeat: provides the training subjects whose masks are used.
+        plan: the synthesizer's part of the plan.
+        samples: the training samples.
+    """
+    if plan.masks == "ellipsoids":
         return Ellipsoids()
-    bank = SliceBank(samples)
-    return EditedMasks(bank) if kind == "edited" else bank
+    if plan.masks in ("bank", "edited"):
+        bank = SliceBank(samples)
+        return EditedMasks(bank) if plan.masks == "edited" else bank
+    return mask_source(repeat, plan)
 
 
 def describe_mask_generators(study: Arms) -> dict[str, str]:
