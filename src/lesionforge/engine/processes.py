@@ -23,10 +23,10 @@ _shared: list[Any] = []
 
 
 def threads_of(workers: int, device: Device = "cpu") -> int:
-    """Return how many threads each process of a study computes with.
+    """Return the number of torch threads of each process of a study.
 
-    On a CPU the order of sums, and so the last bit of a weight, depends on it. So it is ``OMP_NUM_THREADS``, or 1 where
-    that is not set, however many processes there are. Beside a GPU the processes share the cores.
+    On a CPU the order of sums, and so the last bit of a weight, depends on this number. It is ``OMP_NUM_THREADS``, or 1
+    if that is not set, for any number of processes. With a GPU the processes share the cores.
     """
     if pick_device(device) == "cpu":
         return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1
@@ -34,7 +34,7 @@ def threads_of(workers: int, device: Device = "cpu") -> int:
 
 
 def in_new_process(function: Callable[..., Any], *job: Any, threads: int) -> Any:
-    """Run a job in a process that begins and ends with it, and return its result.
+    """Run a function in a new process that ends with it, and return its result.
 
     Raises:
         BrokenProcessPool: if the process was killed.

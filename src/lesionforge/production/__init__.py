@@ -1,1 +1,1 @@
-"""Cohorts on disk: drawn, healed, selected."""
+"""Cohorts on disk: drawn, healed, matched and selected."""

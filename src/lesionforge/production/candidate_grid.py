@@ -1,4 +1,4 @@
-"""Pictures of what each candidate made of the same masks."""
+"""Pictures that compare the candidates of a run on the same masks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ ALIKE = 0.03
 
 
 def candidate_grid(real: Cohort, drawn: Mapping[str, Cohort], *, recommended: str, rows: int) -> Figure:
-    """Return a figure with a row per mask: the mask, what each candidate drew, the real image.
+    """Return a figure with a row per mask: the mask, the image of each candidate, the real image.
 
-    All images of a row have the window of the real one; volumes show the slice with most lesion.
+    All images of a row have the intensity window of the real image. Volumes show the slice with the largest lesion
+    area.
 
     Args:
         real: the cases whose masks were drawn.
-        drawn: name → cases drawn from them.
-        recommended: the candidate that is marked.
-        rows: at most so many masks, evenly chosen.
+        drawn: candidate → cases drawn from these masks.
+        recommended: the candidate to highlight.
+        rows: greatest number of masks, evenly chosen.
     """
     cases = pick_evenly(real, rows)
     columns = ["mask", *drawn, "real"]
@@ -59,19 +60,19 @@ def _show(panel: Axes, image: np.ndarray, aspect: float, low: float, high: float
 
 
 def same_score_grid(real: Cohort, drawn: Mapping[str, Cohort], images: pd.DataFrame, *, rows: int) -> Figure | None:
-    """Return a figure of pairs that one score finds alike and another does not.
+    """Return a figure of pairs of drawings with about equal FCN scores and different sharpness.
 
-    A row is a mask that two candidates have drawn with FCN scores within 0.03 of each other; shown are the masks whose
-    drawings differ most in sharpness, each with both drawings and the real image.
+    Each row shows one mask, two drawings of it whose FCN scores differ by at most 0.03, and the real image. The masks
+    are those whose two drawings differ most in sharpness.
 
     Args:
         real: the cases whose masks were drawn.
-        drawn: name → cases drawn from them.
+        drawn: candidate → cases drawn from these masks.
         images: scores of every image, see :func:`~lesionforge.scores.drawn_images.quality.image_scores`.
-        rows: at most so many masks.
+        rows: greatest number of masks.
 
     Returns:
-        the figure, or ``None`` if no mask has such a pair.
+        The figure, or ``None`` if no mask has such a pair.
     """
     pairs = alike(images[images["cohort"].isin(list(drawn))], drawn)[:rows]
     if not pairs:
@@ -109,9 +110,9 @@ class Drawing(NamedTuple):
 
 
 def alike(images: pd.DataFrame, drawn: Mapping[str, Cohort]) -> list[tuple[Drawing, Drawing]]:
-    """Return, for each mask, the two drawings of about equal FCN score that differ most in sharpness.
+    """Return, for each mask, the two drawings with about equal FCN scores that differ most in sharpness.
 
-    Masks come in the order of that difference; those without a pair are left out.
+    Masks are sorted by that difference, largest first; masks without such a pair are left out.
     """
     drawings: dict[str, list[Drawing]] = {}
     for row in images.to_dict("records"):

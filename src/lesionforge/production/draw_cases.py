@@ -27,18 +27,18 @@ from lesionforge.synthesizers.base import Synthesizer
 
 @dataclass(frozen=True, kw_only=True)
 class DrawRequest:
-    """All that drawing a case depends on, and where its files go.
+    """Everything that a drawn case depends on, and the folder that it is written to.
 
     Attributes:
         model: the synthesizer.
-        targets: reads target scans, without their lesions if a healer removes them.
-        masks: where lesions go; ``None`` for a method that brings its own label.
+        targets: reads the target scans; removes their lesions first if it has a healer.
+        masks: source of the lesion masks; ``None`` for a method that brings its own label.
         cohort: the target scans; each is used about equally often.
         out: the folder of the drawn cohort.
         blend: ``"lesion"`` or ``"full"``.
-        seed: each case's randomness comes from it and the case's id.
-        min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
-        file_ending: of the images and labels.
+        seed: seed of all cases, together with the id of the case.
+        min_volume: minimum volume of a placed mask, in mm³ (mm² in 2D).
+        file_ending: file ending of images and labels.
         n: number of cases.
     """
 
@@ -72,15 +72,15 @@ class DrawRequest:
 
 
 def draw_cases(request: DrawRequest, indices: range, problems: Path) -> str:
-    """Draw and write cases, except those that exist, and list the errors of cases that could not be drawn.
+    """Draw and write cases, except those that exist, and list the errors of the cases that could not be drawn.
 
     Args:
-        request: what is drawn.
+        request: what to draw.
         indices: numbers of the cases, from 0 to ``n - 1``.
         problems: the JSON file for the errors.
 
     Returns:
-        A line for people.
+        A one-line message with the number of drawn cases.
     """
     found = dict[str, tuple[str, ...]]()
     for index in indices:
@@ -93,7 +93,7 @@ def draw_cases(request: DrawRequest, indices: range, problems: Path) -> str:
 
 
 def read_problems(file: Path) -> dict[str, LesionforgeError]:
-    """Return case id → error, as :func:`draw_cases` listed them; a class of another package becomes its base class."""
+    """Return case id → error from a file of :func:`draw_cases`; unknown error classes become ``LesionforgeError``."""
     found = read_json(file)
     return {case_id: getattr(errors, kind, LesionforgeError)(*told) for case_id, (kind, *told) in found.items()}
 

@@ -1,4 +1,4 @@
-"""A lesion drawn into one scan, brought back onto the scan's own grid and units."""
+"""Drawing of one lesion into one scan, on the scan's own grid and in its units."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Drawing:
 
     Attributes:
         image: ``(channel, x, y[, z])`` in the units of the files.
-        touched: ``(x, y[, z])`` voxels at which it differs from the scan.
+        touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
         label: ``(x, y[, z])`` old and new lesions.
     """
 
@@ -36,19 +36,19 @@ class Drawing:
 def draw_into(
     model: Synthesizer, scan: Scan, sample: Sample, mask: LabelArray, rng: np.random.Generator, *, blend: Blend
 ) -> Drawing:
-    """Draw one lesion into one scan; a part of the mask that the image does not show is left out of the label.
+    """Draw one lesion into one scan; parts of the mask that the image does not show are left out of the label.
 
     Args:
         model: the synthesizer.
-        scan: with exactly the model's channels.
-        sample: the scan in the model's space, as its preprocessing's ``forward`` gives it.
-        mask: ``(x, y[, z])`` on the scan's grid; all zero for a method that brings its own label.
-        rng: all randomness comes from it.
-        blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image, as
-            is always done of a method that draws it with a label of its own.
+        scan: the scan, with exactly the model's channels.
+        sample: the scan in model space, as returned by ``Preprocessing.forward``.
+        mask: ``(x, y[, z])`` mask on the scan's grid; all zero for a method that brings its own label.
+        rng: source of all randomness.
+        blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image. A
+            method that draws the whole image with its own label always uses ``"full"``.
 
     Raises:
-        CohortError: if nothing of the mask is left on the model's grid, or nothing of it changes the image.
+        CohortError: if no voxel of the mask is left on the model's grid, or the drawing does not change the image.
     """
     preprocessing = model.info.preprocessing
     geometry = preprocessing.geometry(scan)
@@ -72,7 +72,7 @@ def _composed(
     on_grid: LabelArray,
     blend: Blend,
 ) -> tuple[FloatArray, BoolArray]:
-    """Return what was drawn in the scan's units and on its grid, and the voxels that it may have changed."""
+    """Return the drawn image on the scan's grid and in its units, and the voxels that may have changed."""
     preprocessing, within = model.info.preprocessing, None
     if blend == "full" or (model.draws_whole_image and not model.needs_mask):
         return preprocessing.replace(image, scan)
@@ -87,10 +87,11 @@ def _composed(
 def _on_grid_of(mask: LabelArray, geometry: Geometry, case_id: str) -> LabelArray:
     """Return the lesions of a mask that have a voxel on the model's grid.
 
-    A part of a lesion whose class has no voxel there takes the class of the nearest part that has one, as it is drawn.
+    If one class of a lesion has no voxel there, it takes the class of the nearest part that has one, which is the class
+    that is drawn.
 
     Raises:
-        CohortError: if the mask has lesions and none of them has.
+        CohortError: if the mask has lesions and none of them has a voxel on the grid.
     """
     if not mask.any():
         return mask
@@ -113,12 +114,12 @@ def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) 
 
     Args:
         label: ``(x, y[, z])`` old and new lesions.
-        mask: ``(x, y[, z])`` lesions that were to be drawn; all zero for a method that brings its own label.
-        values: ``(channel, x, y[, z])`` the image, in the units of the files.
-        scan: what was drawn into.
+        mask: ``(x, y[, z])`` requested lesions; all zero for a method that brings its own label.
+        values: ``(channel, x, y[, z])`` drawn image in the units of the files.
+        scan: the scan that was drawn into.
 
     Raises:
-        CohortError: if there are new lesions and the image shows none.
+        CohortError: if there are new lesions and the image shows none of them.
     """
     before = np.zeros_like(label) if scan.label is None else scan.label
     new = mask > 0 if mask.any() else (label != before) & (label > 0)
@@ -131,7 +132,7 @@ def _shown(label: LabelArray, mask: LabelArray, values: FloatArray, scan: Scan) 
 
 
 def _differs(values: FloatArray, scan: Scan, where: BoolArray) -> BoolArray:
-    """Return for the voxels of a mask, in order, whether the files will differ, which may store coarse steps."""
+    """Return, for each voxel of a mask, whether the stored files will differ; they may store coarse steps."""
     differs = np.zeros(np.count_nonzero(where), bool)
     for name, new, old in zip(scan.channels, values, scan.image, strict=True):
         encoding = read_encoding(scan.case.images[name])
@@ -140,7 +141,7 @@ def _differs(values: FloatArray, scan: Scan, where: BoolArray) -> BoolArray:
 
 
 def _label_of(drawn: Sample, sample: Sample, scan: Scan, geometry: Geometry) -> LabelArray:
-    """Return the scan's label, with that of the drawn sample wherever drawing changed it."""
+    """Return the scan's label, replaced by the drawn sample's label where drawing changed it."""
     assert drawn.label is not None
     assert sample.label is not None
     assert scan.label is not None

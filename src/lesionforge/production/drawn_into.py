@@ -1,4 +1,4 @@
-"""The scans that lesions are drawn into, as they are or with their own lesions removed."""
+"""Target scans: scans to draw into, as they are or with their own lesions removed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lesionforge.synthesizers.base import Synthesizer
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A scan to be drawn into.
+    """A scan to draw into.
 
     Attributes:
-        scan: what is drawn into.
-        sample: the same in the synthesizer's space.
-        original: the scan of the file; where its lesions are, no new one is put.
-        touched: ``(x, y[, z])`` voxels at which ``scan`` differs from it.
+        scan: the scan, possibly with its lesions removed.
+        sample: ``scan`` in model space.
+        original: the scan as stored; new lesions avoid its lesions.
+        touched: ``(x, y[, z])`` mask of the voxels in which ``scan`` differs from ``original``.
     """
 
     scan: Scan
@@ -34,14 +34,14 @@ class Target:
 
 
 class Targets:
-    """Reads target scans; the last one is kept, since the cases of one scan follow each other.
+    """Reads target scans and keeps the last one, since consecutive cases often share a scan.
 
     Args:
-        model: what draws into them.
-        healer: removes their lesions before: those of the label, and those that it finds itself.
+        model: the synthesizer that draws into the scans.
+        healer: removes the lesions of the label, and the lesions that it finds itself.
 
     Raises:
-        ConfigError: if the two models are of other channels or dimensions.
+        ConfigError: if the two models differ in channels or dimensions.
     """
 
     def __init__(self, model: Synthesizer, healer: Healer | None = None) -> None:

@@ -1,4 +1,4 @@
-"""From a model and scans to pseudo-healthy scans, maps of the lesions and reconstructions on disk."""
+"""Healing of cohorts: pseudo-healthy scans, lesion maps and reconstructions on disk."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class HealedScan:
     """A scan without its lesion, on the scan's own grid and in its units.
 
     Attributes:
-        image: ``(channel, x, y[, z])``.
-        touched: ``(x, y[, z])`` voxels at which it differs from the scan.
-        lesion: ``(x, y[, z])`` lesion classes that were found, or ``None`` of a method that does not say.
+        image: ``(channel, x, y[, z])`` healed image.
+        touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
+        lesion: ``(x, y[, z])`` lesion classes that were found; ``None`` for a method that finds no lesions.
     """
 
     image: FloatArray
@@ -43,12 +43,12 @@ class HealedScan:
 
 @dataclass(frozen=True, kw_only=True)
 class Healing:
-    """What became of a request to heal a cohort.
+    """The result of healing a cohort.
 
     Attributes:
-        cohorts: ``healed``, ``maps`` and ``reconstructed``, as far as the method has them.
-        resampled: ids of the cases whose spacing is not the model's.
-        problems: the errors of the cases that could not be done.
+        cohorts: ``healed``, and ``maps`` and ``reconstructed`` if the method makes them.
+        resampled: ids of the cases whose spacing differs from the model's.
+        problems: errors of the cases that could not be healed.
     """
 
     cohorts: dict[str, Cohort]
@@ -66,21 +66,21 @@ def heal_cohort(
     problems: Sequence[LesionforgeError] = (),
     progress: Progress | None = None,
 ) -> Healing:
-    """Heal every scan of ``cohort``, whatever is known of its lesions, and write up to three cohorts into ``out``.
+    """Heal every scan of a cohort, with or without known lesions, and write up to three cohorts into ``out``.
 
-    ``healed`` has the scans without lesion, annotated as lesion-free; ``maps`` the scans as they were, labelled with
-    the lesion that was found, under their own ids; ``reconstructed`` what was drawn from these two (with a
-    method that finds no lesions: from the healed scan alone, of unknown annotation). All are on the
-    scans' own grids. A run that was stopped goes on where it was when it is started again with the same arguments.
+    ``healed`` holds the scans without lesions, annotated as lesion-free. ``maps`` holds the original scans under their
+    own ids, labelled with the lesions that were found. ``reconstructed`` holds the scans that the method draws from
+    these two; a method that finds no lesions draws them from the healed scan alone, and they have unknown annotation.
+    All images are on the scans' own grids. The same call continues a stopped run.
 
     Args:
         model: the healer.
-        cohort: scans; their labels are not read.
-        out: a new folder, or that of the same run.
-        blend: ``"full"`` takes the whole image that was drawn, with the detail of the scan that is finer than the
-            model's grid; ``"lesion"`` keeps the scan outside the lesion that was found and its margin bit-identical.
+        cohort: the scans; their labels are not read.
+        out: a new folder, or the folder of the same run.
+        blend: ``"full"`` takes the whole drawn image and adds the detail of the scan that is finer than the model's
+            grid; ``"lesion"`` keeps the scan bit-identical outside the lesion that was found and its margin.
         problems: errors of cases that were left out before, to be listed with the others.
-        progress: called with the number of cases done and of all cases.
+        progress: called with the number of finished cases and the total number.
 
     Raises:
         ConfigError: if method, scans and blend do not fit each other.
@@ -126,13 +126,13 @@ def heal_scan(
 
     Args:
         model: the healer.
-        scan: with exactly the model's channels.
-        sample: the scan in the model's space, as its preprocessing's ``forward`` gives it.
+        scan: the scan, with exactly the model's channels.
+        sample: the scan in model space, as returned by ``Preprocessing.forward``.
         blend: see :func:`heal_cohort`.
-        known: ``(x, y[, z])`` lesions on the scan's grid that are to go besides those that the model finds.
+        known: ``(x, y[, z])`` lesions on the scan's grid to remove in addition to those that the model finds.
 
     Returns:
-        The healed scan on its own grid, and what the model made in its own space.
+        The healed scan on its own grid, and the model's output in model space.
     """
     preprocessing = model.info.preprocessing
     geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
@@ -155,7 +155,7 @@ def heal_scan(
 def _heal_case(
     model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str
 ) -> dict[str, Any]:
-    """Heal and write one case, unless it is there already; return its record, which is written last."""
+    """Heal and write one case, unless it exists; return its record, which is written last."""
     record = out / "provenance" / f"{case.case_id}.json"
     if not record.is_file():
         write_json(record, _write(model, case, out, kinds, blend, ending))
@@ -213,7 +213,7 @@ def _case_of(model: Healer, case: Case, out: Path, kind: str, facts: dict[str, A
 
 
 def _files(model: Healer, case: Case, out: Path, kind: str, ending: str) -> tuple[list[Path], Path | None]:
-    """Return where a case's images and label lie; what shows a lesion that nobody knows the place of has no label."""
+    """Return the files of a case's images and label; a case whose lesion has no known place has no label."""
     known = kind != RECONSTRUCTED or model.finds_lesions
     images = "imagesTr" if known else "imagesTs"
     n_channels = len(model.info.preprocessing.channels)

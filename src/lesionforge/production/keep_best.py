@@ -1,4 +1,4 @@
-"""A synthetic cohort of which only the best cases are kept, by one of the scores of image quality."""
+"""A synthetic cohort that keeps only the best cases by an image-quality score."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ By = Literal["realism", "segmentability", "sharpness"]
 
 @dataclass(frozen=True, kw_only=True)
 class KeepBest:
-    """Which cases are kept.
+    """Which cases to keep.
 
     Attributes:
-        share: of the drawn cases, above 0, at most 1.
-        by: ``realism`` needs ``real``, ``segmentability`` a ``segmentor``, ``sharpness`` nothing.
-        real: real cases with lesions; their subjects, and those behind all drawn cases, become parents of what is kept.
-        segmentor: finds lesions; its training subjects become parents of what is kept.
+        share: share of the drawn cases to keep, above 0 and at most 1.
+        by: the score; ``realism`` needs ``real``, ``segmentability`` needs ``segmentor``, ``sharpness`` needs neither.
+        real: real cases with lesions; their subjects, and the parents of all drawn cases, become parents of kept cases.
+        segmentor: a segmentation task; its training subjects become parents of kept cases.
         classifier: options of the realism classifier.
     """
 
@@ -57,7 +57,7 @@ class KeepBest:
             raise ConfigError("`by=segmentability`", "needs a segmentation network", "name one with `segmentor`")
 
     def subjects(self, drawn: Cohort) -> Set[str]:
-        """Return all whom the score knows: the realism classifier learns from real cases and from drawn ones."""
+        """Return all subjects that the score has seen; the realism classifier learns from real and drawn cases."""
         if self.by == "realism":
             assert self.real is not None
             return self.real.with_lesions().ancestry | drawn.ancestry
@@ -83,21 +83,21 @@ def synthesize_best(
 ) -> Synthesis:
     """Draw ``n`` cases into ``out/drawn`` and keep the best share of them in ``out``.
 
-    Every case is scored by itself. The realism classifier has not seen the subject that it judges; where blending keeps
-    the scan around the lesion, it looks at the lesions. What is kept names the score and its value in ``cases.csv`` and
-    in its provenance, and has all whom the score knows as further parents.
+    Each case has its own score. The realism classifier was not trained on the subject that it judges; with
+    ``blend="lesion"`` it looks at the lesions only. ``cases.csv`` and the provenance of a kept case hold the score and
+    its value, and the subjects behind the score are further parents of the case.
 
     Args:
         model: the synthesizer.
-        cohort: target scans.
-        masks: where lesions go.
-        keep: how many, and by which score.
-        out: a new folder, or that of the same run; what the score trains goes to ``out/realism``.
-        n: cases to draw.
+        cohort: the target scans.
+        masks: source of the lesion masks.
+        keep: which cases to keep.
+        out: a new folder, or the folder of the same run; networks that the score trains go to ``out/realism``.
+        n: number of cases to draw.
         blend: see :func:`~lesionforge.production.synthesize.synthesize_cohort`.
-        seed: of all randomness.
-        device: where to score.
-        options: further ones of :func:`~lesionforge.production.synthesize.synthesize_cohort`.
+        seed: seed of all randomness.
+        device: device for scoring.
+        options: further options of :func:`~lesionforge.production.synthesize.synthesize_cohort`.
 
     Raises:
         CohortError: if there are fewer than four real subjects to judge realism by.
@@ -141,7 +141,7 @@ def _scores(drawn: Cohort, keep: KeepBest, look_at: LookAt, out: Path, seed: int
 
 
 def _keep(case: Case, score: float, keep: KeepBest, drawn: Cohort, out: Path) -> Case:
-    """Copy a drawn case into ``out``; its provenance comes last, with the score."""
+    """Copy a drawn case into ``out``; the provenance record with the score is written last."""
     files, label = case_files(out, case.case_id, len(drawn.channels), case.file_ending)
     facts = {"kept_by": keep.by, "score": f"{score:.6g}"}
     kept = replace(

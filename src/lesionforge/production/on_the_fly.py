@@ -1,9 +1,9 @@
-"""Synthesis while a task trains: MONAI dictionary transforms.
+"""Synthesis during training: MONAI dictionary transforms.
 
-They take items in the synthesizer's model space, ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``, with
-``spacing`` (mm), ``region`` (where lesions may be put), ``case_id`` and ``height`` where these are known. A region is
-best found in the scan itself, before its intensities are clipped; arrays keep their kind and data type. Their
-randomness is MONAI's: ``set_random_state`` on them, or on the ``Compose`` they are part of.
+The transforms take items in the synthesizer's model space, ``{"image": (channel, x, y[, z]), "label": (1, x, y[,
+z])}``, with ``spacing`` (mm) and, if known, ``region`` (where lesions may lie), ``case_id`` and ``height``. Find the
+region in the scan itself, before its intensities are clipped. Arrays keep their type and data type. Randomness is
+MONAI's: call ``set_random_state`` on the transforms or on the ``Compose`` that holds them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ KEYS = ("image", "label")
 
 
 class SynthesizeLesiond(RandomizableTransform, MapTransform):
-    """With probability ``prob``, draws a lesion into the image and adds it to the label.
+    """Draws a lesion into the image with probability ``prob`` and adds it to the label.
 
-    An item in which no mask finds a place stays as it is.
+    An item stays as it is if no mask fits.
 
     Args:
-        model: a fitted synthesizer; its margin is blended into the image around the mask.
-        masks: where lesions go, with as many dimensions as the items.
+        model: a fitted synthesizer; its margin around the mask is blended with the image.
+        masks: source of the lesion masks, with as many dimensions as the items.
         prob: probability for each item.
-        min_volume: least volume of a lesion, in mm³ (mm² in 2D).
-        max_redraws: masks tried before an item is left alone.
+        min_volume: minimum volume of a lesion, in mm³ (mm² in 2D).
+        max_redraws: number of further masks to try if the first does not fit.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         self.min_volume, self.max_redraws = min_volume, max_redraws
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, with a new image and label if it is its turn."""
+        """Return the item, with a new image and label if a lesion was drawn."""
         self.randomize(None)
         if not self._do_transform:
             return dict(data)
@@ -71,10 +71,10 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
 
 
 class CarveMixd(RandomizableTransform, MapTransform):
-    """With probability ``prob``, mixes a region of a training case into the image and the label.
+    """Mixes a region of a training case into image and label with probability ``prob``.
 
     Args:
-        model: a fitted synthesizer that brings its own label (``needs_mask`` is off), such as
+        model: a fitted synthesizer that brings its own label (``needs_mask`` is false), such as
             :class:`~lesionforge.synthesizers.training_free.carvemix.CarveMix`.
         prob: probability for each item.
     """
@@ -85,7 +85,7 @@ class CarveMixd(RandomizableTransform, MapTransform):
         self.model = model
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, mixed if it is its turn."""
+        """Return the item, with a new image and label if a region was mixed in."""
         self.randomize(None)
         if not self._do_transform:
             return dict(data)

@@ -1,4 +1,4 @@
-"""The folder of a synthesis run, which is a cohort when it is finished."""
+"""The folder of a synthesis run; it is a cohort folder when the run is finished."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class Drawer(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What it was trained on and how."""
+        """Training cases, options and preprocessing of the model."""
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of its weights."""
+        """SHA-256 of the weights."""
 
 
 def claim_run_folder(out: Path, settings: Mapping[str, object], *, file: str = SETTINGS) -> None:
-    """Write the settings into a new folder, or see that they are those of the run that is there.
+    """Write the settings into a new folder, or check that the folder holds a run with the same settings.
 
     Args:
         out: the folder.
-        settings: all that the result depends on, as JSON would give it back.
-        file: its name for the settings.
+        settings: everything that the result depends on, as read back from JSON.
+        file: name of the settings file.
 
     Raises:
         OutputError: if the folder holds another run, or something else.
-        CohortError: if the settings of the run that is there are damaged.
+        CohortError: if the settings of the existing run are damaged.
     """
     path = out / file
     if path.is_file():
@@ -58,7 +58,7 @@ def claim_run_folder(out: Path, settings: Mapping[str, object], *, file: str = S
 
 
 def _said(changed: Sequence[str]) -> str:
-    """Return the first of the settings that differ; a hash is of weights, masks or files."""
+    """Return the first setting that differs, as text; a hash stands for weights, masks or files."""
     name = changed[0]
     plain = name.removesuffix("_sha256")
     said = f"the contents of its {plain}" if plain != name else f"its {name}"
@@ -66,23 +66,23 @@ def _said(changed: Sequence[str]) -> str:
 
 
 def model_settings(name: str, model: Drawer) -> dict[str, object]:
-    """Return the settings that say which model took part, down to its weights."""
+    """Return the settings that identify a model, including the hash of its weights."""
     return {name: model.info.model_dump(mode="json"), f"{name}_sha256": model.digest}
 
 
 def case_settings(name: str, cases: Iterable[Case]) -> dict[str, object]:
-    """Return the settings that say which cases took part, down to their files."""
+    """Return the settings that identify cases, including the hash of their files."""
     cases = list(cases)
     return {name: [case.case_id for case in cases], f"{name}_sha256": digest_of(cases)}
 
 
 def check_sources(out: Path, cases: Iterable[Case]) -> None:
-    """See that what is done in ``out`` was made from these very scans, as the records of the done cases say.
+    """Check that the finished cases in ``out`` were made from the present scans, according to their records.
 
-    A record that is damaged is told of when its case is due.
+    A damaged record is reported later, when its case is due.
 
     Raises:
-        OutputError: naming the first scan that has changed.
+        OutputError: if a scan has changed; names the first such scan.
     """
     known = {case.case_id: case for case in cases}
     digests: dict[str, str] = {}
@@ -98,7 +98,7 @@ def check_sources(out: Path, cases: Iterable[Case]) -> None:
 
 
 def finish_run_folder(out: Path, result: Cohort, problems: Sequence[LesionforgeError], *, file_ending: str) -> None:
-    """Write ``dataset.json``, ``cases.csv``, and ``problems.csv`` if there are any; clear away what a kill left."""
+    """Write ``dataset.json``, ``cases.csv`` and, if needed, ``problems.csv``; delete what killed runs left."""
     clear_leftovers(out)
     write_dataset_json(
         out,

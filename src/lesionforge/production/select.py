@@ -1,7 +1,7 @@
-"""Which of a run's candidates draws best? Each draws the masks of real cases, and three scores are put side by side.
+"""Selection among the candidates of a run: each draws the masks of real cases, and three scores compare the images.
 
 Source: the paper of the lesion-conditional GAN, section 3.2, with two differences: the segmentation network is trained
-on the real cases at hand rather than on all there are, and the classifier judges subjects that it was not trained on.
+on the given real cases only, and the classifier judges subjects that it was not trained on.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class SelectionConfig(MethodConfig):
 
     Attributes:
         segmentor: options of the segmentation network, if none is given.
-        segmentor_steps: of its training.
-        realism: options of the classifier. Where models draw around the mask only, it looks at the lesions.
-        counted: how realism enters the ranks: ``realism`` by the mean probability of being real, ``called_real_10`` by
-            the share of images called real at the published threshold of 10 %, ``called_real_50`` at 50 %.
+        segmentor_steps: optimiser steps of the segmentation network.
+        realism: options of the classifier. If the models draw only around the mask, it looks at the lesions.
+        counted: how realism enters the ranks: ``realism`` is the mean probability of being real, ``called_real_10`` the
+            share of images called real at the published threshold of 10 %, ``called_real_50`` the share at 50 %.
         shown: rows of the picture.
     """
 
@@ -60,13 +60,13 @@ class SelectionConfig(MethodConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the scores say.
+    """The result of the selection.
 
     Attributes:
         summary: a row per candidate, then the real images and the control, as in ``candidates.csv``.
-        recommended: the candidate that the rule names.
-        notes: what must be known to read the table.
-        problems: the errors of cases that were left out.
+        recommended: name of the recommended candidate.
+        notes: what a reader must know to interpret the table.
+        problems: errors of the cases that were left out.
     """
 
     summary: pd.DataFrame
@@ -90,26 +90,27 @@ def select_candidates(
 ) -> Selection:
     """Score the candidates of a run and recommend one.
 
-    Writes into ``out``: ``drawn/NAME`` (a cohort for each candidate, one image for each real mask), ``segmentor`` and
-    ``realism`` (what was trained), ``images.csv``, ``candidates.csv``, ``candidates.png``,
-    ``same_score.png`` (drawings that the FCN score finds alike and sharpness does not) and ``recommended.json``.
-    Started again with the same arguments, it goes on where it was.
+    Writes into ``out``: ``drawn/NAME`` (a cohort per candidate, one image per real mask), ``segmentor`` and ``realism``
+    (the trained networks), ``images.csv``, ``candidates.csv``, ``candidates.png``, ``same_score.png`` (drawings with
+    about equal FCN scores and different sharpness) and ``recommended.json``. The same call continues a stopped
+    selection.
 
     Args:
         run: a model folder with candidates.
-        real: real cases, of which those with lesions are drawn; best the generator's own training cases. Others must
-            not be tested on later, since the choice knows them.
-        out: a new folder, or that of the same selection.
-        segmentor: finds lesions, for the FCN score; trained on ``real`` unless given.
-        config: options.
-        seed: of all randomness.
-        device: where to draw, train and score.
+        real: real cases; the masks of those with lesions are drawn. Prefer the generator's own training cases: other
+            cases must not be tested on later, since the selection has seen them.
+        out: a new folder, or the folder of the same selection.
+        segmentor: finds lesions, for the FCN score; by default a network is trained on ``real``.
+        config: options of the selection.
+        seed: seed of all randomness.
+        device: device for drawing, training and scoring.
         engine: where the candidates draw; by default in this process, on ``device``.
-        say: called with a line about what is done.
+        say: called with a line at each stage.
 
     Raises:
         ModelError: if the run has no candidates.
-        ConfigError: if the model would be shown the lesion that it is to draw, or the classes are not its own.
+        ConfigError: if the model would see the lesion that it is to draw, or its lesion classes differ from those of
+            ``real``.
         CohortError: if no case could be drawn.
         OutputError: if ``out`` holds something else.
     """
@@ -149,7 +150,7 @@ def _digests(run: Path) -> dict[str, str]:
     """Return the SHA-256 of the weights of every candidate.
 
     Raises:
-        ModelError: if there is none.
+        ModelError: if there are no candidates.
     """
     names = list_candidates(run)
     if not names:
@@ -165,7 +166,7 @@ def _settings(
     config: SelectionConfig,
     seed: int,
 ) -> dict[str, object]:
-    """Return all that the selection depends on."""
+    """Return everything that the selection depends on."""
     return {
         "model": info.model_dump(mode="json"),
         "candidates": dict(digests),
@@ -182,10 +183,10 @@ def _draw(model: Synthesizer, cases: Cohort, out: Path, seed: int, engine: Engin
 
 
 def _drawn_by_all(cases: Cohort, made: Mapping[str, Synthesis]) -> dict[str, Cohort]:
-    """Return the drawn cohorts, then the real one, with the masks that every candidate has drawn.
+    """Return the drawn cohorts, then the real cohort, reduced to the masks that every candidate has drawn.
 
     Raises:
-        CohortError: if there is none.
+        CohortError: if there are no such masks.
     """
     common = set.intersection(*({case.source_case for case in one.cohort} for one in made.values()))
     if not common:
@@ -206,7 +207,7 @@ def _problems(made: Mapping[str, Synthesis]) -> tuple[LesionforgeError, ...]:
 def _segmentor(
     cases: Cohort, info: ModelInfo, config: SelectionConfig, out: Path, seed: int, device: Device
 ) -> SegmentationTask:
-    """Train the segmentation network in the spacing that the generator draws in, or read it where that is done."""
+    """Train the segmentation network at the generator's spacing, or load it if it is trained."""
     if (out / "model.json").is_file():
         return SegmentationTask.load(out, device=device)
     same_grid = info.preprocessing.spatial_dims == config.segmentor.spatial_dims
@@ -222,14 +223,14 @@ def _segmentor(
 
 
 def _looking_at(config: RealismConfig, *, whole: bool) -> RealismConfig:
-    """Return the classifier's options, so that it looks at what was drawn."""
+    """Return the options of the classifier, set to look at the part that was drawn."""
     return config if whole else config.model_copy(update={"look_at": "lesion"})
 
 
 def _realism(
     cohorts: Mapping[str, Cohort], config: RealismConfig, info: ModelInfo, out: Path, seed: int, device: Device
 ) -> pd.DataFrame | None:
-    """Judge all cohorts, if there are enough subjects."""
+    """Judge all cohorts; return ``None`` if there are too few subjects."""
     real, drawn = cohorts[REAL], {name: cohort for name, cohort in cohorts.items() if name != REAL}
     if len(real.subjects) < FEWEST_SUBJECTS:
         return None
@@ -238,7 +239,7 @@ def _realism(
 
 
 def _notes(info: ModelInfo, real: Cohort, segmentor: SegmentationTask, summary: pd.DataFrame) -> tuple[str, ...]:
-    """Return what the choice knows beyond the generator's own subjects, and which scores say little or are missing."""
+    """Return notes on further subjects that the selection has seen, and on scores that are missing or say little."""
     own, notes = set(info.training_subjects), []
     if beyond := len(real.ancestry - own):
         notes.append(f"{beyond} subjects that the generator was not trained on took part: do not test on them")

@@ -1,4 +1,4 @@
-"""From a model, target scans and masks to a synthetic cohort on disk."""
+"""Synthesis of a cohort on disk from a model, target scans and masks."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesis:
-    """What became of a request for synthetic cases.
+    """The result of a synthesis.
 
     Attributes:
         cohort: the cases that were written.
-        problems: the errors of those that were not.
-        redraws: how many masks were drawn in vain before one fitted, over all cases.
+        problems: errors of the cases that were not written.
+        redraws: number of masks that did not fit, over all cases.
     """
 
     cohort: Cohort
@@ -62,29 +62,29 @@ def synthesize_cohort(
 ) -> Synthesis:
     """Draw ``n`` cases into the scans of ``cohort`` and write them as a cohort.
 
-    A run that was stopped goes on where it was when it is started again with the same arguments.
+    The same call continues a stopped run.
 
     Args:
         model: the synthesizer.
-        cohort: target scans; each is used about equally often. Those of unknown annotation are left out, and with
-            :class:`~lesionforge.masks.own.OwnMasks` those without a lesion.
-        masks: where lesions go; not used by a method that brings its own label.
-        out: a new folder, or that of the same run.
-        n: cases to write; one for each target scan unless given.
-        blend: ``"lesion"`` keeps the scan outside the mask and its margin bit-identical; ``"full"`` keeps the whole
-            image that was drawn.
-        seed: each case's randomness comes from it and the case's id.
-        min_volume: least volume of a placed mask, in mm³ (mm² in 2D).
-        engine: where cases are drawn; by default in this process, on the device of the model. Other processes draw on
-            the CPU. On a CPU the files do not depend on the engine.
-        healer: removes the lesions that a scan has before another one is drawn elsewhere.
-        lesion_free: draw into scans that are annotated as lesion-free alone.
+        cohort: target scans; each is used about equally often. Scans of unknown annotation are left out; with
+            :class:`~lesionforge.masks.own.OwnMasks`, scans without a lesion are left out too.
+        masks: source of the lesion masks; not used by a method that brings its own label.
+        out: a new folder, or the folder of the same run.
+        n: number of cases; by default one per target scan.
+        blend: ``"lesion"`` keeps the scan bit-identical outside the mask and its margin; ``"full"`` takes the whole
+            drawn image.
+        seed: seed of all cases, together with the id of the case.
+        min_volume: minimum volume of a placed mask, in mm³ (mm² in 2D).
+        engine: where cases are drawn; by default in this process, on the model's device. Other processes draw on the
+            CPU. On a CPU the files do not depend on the engine.
+        healer: removes the lesions of a scan before a new lesion is drawn.
+        lesion_free: draw only into scans that are annotated as lesion-free.
         problems: errors of cases that were left out before, to be listed with the others.
-        progress: called with the number of cases done and ``n``.
+        progress: called with the number of finished cases and ``n``.
 
     Raises:
         ConfigError: if method, masks and blend do not fit each other.
-        CohortError: if there is no target scan, or none that is lesion-free where these are asked for.
+        CohortError: if there is no target scan, or no lesion-free one if ``lesion_free`` is set.
         OutputError: if ``out`` holds something else.
 
     Example:
@@ -162,7 +162,7 @@ def _check_request(
 
 
 def _settings(request: DrawRequest) -> dict[str, object]:
-    """Return all that the cases depend on, for the run's record."""
+    """Return everything that the cases depend on, for the settings file."""
     healer = request.targets.healer
     return {
         "n": request.n,
@@ -178,7 +178,7 @@ def _settings(request: DrawRequest) -> dict[str, object]:
 
 
 def _draw_all(request: DrawRequest, engine: Engine, progress: Progress) -> list[Case | LesionforgeError]:
-    """Draw all cases as jobs of an engine, and return each case, or the error that it could not be drawn for."""
+    """Draw all cases as jobs of an engine; return each case, or its error if it could not be drawn."""
     models: list[FittedModel | MaskSource | None] = [request.model, request.masks, request.targets.healer]
     for model in models:
         if model is not None and engine.elsewhere:
@@ -217,7 +217,7 @@ def _outcome(request: DrawRequest, index: int, problems: Mapping[str, Lesionforg
 def _result(
     request: DrawRequest, outcomes: Sequence[Case | LesionforgeError], problems: Sequence[LesionforgeError]
 ) -> Synthesis:
-    """Write the tables of the cohort, and return what was drawn."""
+    """Write the tables of the cohort and return the result."""
     info = request.model.info
     written = tuple(outcome for outcome in outcomes if isinstance(outcome, Case))
     found = [outcome for outcome in outcomes if isinstance(outcome, LesionforgeError)]
