@@ -157,8 +157,6 @@ def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, An
             options[name] = {"background": 0, **values}
         else:
             options[name] = key_value(value, flag) if name == "channels" else value
-    if "channels" in known and not given["channels"]:
-        options["channels"] = {}
     return options
 
 

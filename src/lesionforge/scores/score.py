@@ -81,6 +81,7 @@ class Score(Generic[Of]):
         return replace(
             self,
             name=f"{self.name}_{lesion_class}",
+            without_lesion_free="",
             title=f"{self.title} of {lesion_class}",
             description=f"{self.description}; {lesion_class} alone",
         )

@@ -329,6 +329,13 @@ def with_lesion_free(results, alarms):
 
 
 class TestLesionFreeCases:
+    def test_a_line_on_all_classes_does_not_stand_beside_the_score_of_one(self):
+        results = with_lesion_free(make_results({"real": 0, "mixed": 0.1}, n_subjects=24), {"real": 0, "mixed": 1})
+        results["dice_core"] = results["dice"]
+        titles = [line for line in headline_of(results, "dice_core") if "Dice of cases with lesions" in line]
+        assert not titles
+        assert any("Dice of cases with lesions" in line for line in headline_of(results, "dice"))
+
     def test_the_headline_has_a_line_on_them(self):
         results = with_lesion_free(make_results({"real": 0, "mixed": 0.1}, n_subjects=24), {"real": 0, "mixed": 1})
         lines = headline_of(results, "lesion_dice")

@@ -70,6 +70,14 @@ def test_a_point_anywhere_in_a_voxel_of_the_lesion_hits_without_tolerance():
         assert np.isfinite(hits.of_lesions[0]) == found
 
 
+def test_places_at_the_edge_and_beyond_it_are_measured():
+    truth = np.zeros((6, 6), bool)
+    truth[0, 0] = True
+    hits = find_hits(np.array([[-0.4, 0.0], [-2.5, 0.0]]), [0.5, 0.4], truth, (1.0, 1.0))
+    assert hits.of_lesions.tolist() == [0.5]
+    assert hits.false.tolist() == [0.4]
+
+
 def test_gaps_in_label_numbers_are_no_lesions():
     truth = np.zeros((20, 20), np.uint8)
     truth[2:4, 2:4], truth[10:12, 10:12] = 1, 7

@@ -92,9 +92,10 @@ def _set_row(
     if few.empty or arm.empty or whole.empty:
         return {}
     parts = {"few": few, "arm": arm, "whole": whole}
-    together = pd.concat([part.assign(arm=name, train_size=1.0) for name, part in parts.items()], ignore_index=True)
-    keyed = together.assign(training=trainings(together))
-    arms = SetStatistics(keyed, find_score(metric), baseline="few", n_resamples=n_resamples)
+    keyed = [part.assign(arm=name, train_size=1.0, training=trainings(part)) for name, part in parts.items()]
+    arms = SetStatistics(
+        pd.concat(keyed, ignore_index=True), find_score(metric), baseline="few", n_resamples=n_resamples
+    )
     gain, gap = arms.difference("arm", 1.0), arms.difference("whole", 1.0)
     low, high = gap.limits()
     row = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.layouts.base import Layout
@@ -12,12 +13,13 @@ from lesionforge.errors import CohortError, ConfigError
 
 BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
 """Folders of a BIDS folder that are not patients."""
+NO_CHANNELS: Mapping[str, str] = MappingProxyType({})
 
 
 def read_folders(
     folder: Path,
     *,
-    channels: Mapping[str, str],
+    channels: Mapping[str, str] = NO_CHANNELS,
     mask: str | None = None,
     anatomy: str | None = None,
     name: str | None = None,
@@ -38,7 +40,7 @@ def read_folders(
 
     Args:
         folder: holds the patients' folders.
-        channels: channel name → pattern, in the order of the channels.
+        channels: channel name → pattern, in the order of the channels; at least one is needed.
         mask: pattern for the lesion mask.
         anatomy: pattern for the anatomy label map.
         name: name of the cohort; the folder's name by default.

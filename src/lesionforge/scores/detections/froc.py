@@ -26,7 +26,7 @@ class Froc:
     Attributes:
         thresholds: detections with at least this confidence count; the first point, without any detection, has ∞.
         sensitivity: share of lesions that are hit, 0 to 1.
-        false_positives: false detections per patient with a lesion.
+        false_positives: false detections per case with a lesion; a patient, if each has one case.
         false_positives_healthy: false detections per lesion-free case; NaN if there is none.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from lesionforge.cohort.scan import BoolArray
 
@@ -37,40 +38,32 @@ def find_hits(
 ) -> Hits:
     """Return what detections hit.
 
-    A lesion is a connected component of the truth (26 neighbours in 3D, 8 in 2D). A detection hits the lesion whose
-    nearest voxel centre is closest, if that is at most ``tolerance_mm`` away. A lesion is hit once: further detections
-    of it are neither hits nor false.
+    A lesion is a connected component of the truth (26 neighbours in 3D, 8 in 2D). A detection hits the lesion with
+    the nearest voxel centre, if it lies in that voxel or at most ``tolerance_mm`` from its centre. A lesion is hit
+    once: further detections of it are neither hits nor false.
 
     Args:
         places: ``(n, dimensions)`` positions in voxels; they may lie between voxel centres.
         confidences: ``(n,)``; higher means more certain.
         truth: ``(x, y[, z])`` mask of the lesions.
         spacing: mm along each axis.
-        tolerance_mm: greatest distance of a hit from the lesion; 0 asks for a voxel of the lesion itself.
+        tolerance_mm: greatest distance of a hit from the centre of a voxel of the lesion; 0 asks for a voxel itself.
     """
     lesions, count = ndimage.label(truth, np.ones((3,) * truth.ndim))
-    of_lesions, false = np.full(count, -np.inf), []
-    voxels, members = np.argwhere(lesions), lesions[lesions > 0]
-    for place, confidence in zip(np.reshape(places, (-1, truth.ndim)), confidences, strict=True):
-        lesion = _lesion_at(place, voxels, members, np.asarray(spacing, float), tolerance_mm)
-        if lesion is None:
-            false.append(float(confidence))
-        else:
-            of_lesions[lesion] = max(of_lesions[lesion], float(confidence))
-    return Hits(of_lesions, np.array(false, np.float64))
+    at, values = np.reshape(places, (-1, truth.ndim)), np.asarray(confidences, np.float64)
+    hit = _lesions_at(at, lesions, np.asarray(spacing, np.float64), tolerance_mm)
+    of_lesions = np.full(count + 1, -np.inf)
+    np.maximum.at(of_lesions, hit, values)
+    return Hits(of_lesions[1:], values[hit == 0])
 
 
-def _lesion_at(
-    place: NDArray[np.floating],
-    voxels: NDArray[np.intp],
-    members: NDArray[np.int32],
-    spacing: NDArray[np.float64],
-    tolerance_mm: float,
-) -> int | None:
-    """Return the number of the lesion that a place hits, from 0, or ``None``; a voxel reaches to half of its edges."""
-    if not len(voxels):
-        return None
-    away = np.maximum(np.abs(voxels - place) - 0.5, 0) if tolerance_mm == 0 else np.abs(voxels - place)
-    distances = np.sqrt(np.square(away * spacing).sum(1))
-    nearest = int(distances.argmin())
-    return int(members[nearest]) - 1 if distances[nearest] <= tolerance_mm else None
+def _lesions_at(
+    places: NDArray[np.floating], lesions: NDArray[np.int32], spacing: NDArray[np.float64], tolerance_mm: float
+) -> NDArray[np.int32]:
+    """Return, for each place, the number of the lesion that it hits, or 0."""
+    voxels = np.argwhere(lesions)
+    if not len(voxels) or not len(places):
+        return np.zeros(len(places), np.int32)
+    distances, nearest = KDTree(voxels * spacing).query(places * spacing)
+    inside = np.all(np.rint(places) == voxels[nearest], axis=1)
+    return np.where(inside | (distances <= tolerance_mm), lesions[tuple(voxels[nearest].T)], 0)
