@@ -18,8 +18,8 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.training_cases import make_training_set
-from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.items.samples import cached_samples
+from lesionforge.training.items.source import Source
 
 SUBJECTS, ROUNDS = 8, 5
 

@@ -30,8 +30,9 @@ from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import make_training_set
-from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.tasks.segmentation.training_set import TrainingSet
 from lesionforge.training.items.samples import cached_samples
+from lesionforge.training.items.source import Source
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe
 

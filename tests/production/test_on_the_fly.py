@@ -15,7 +15,8 @@ from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
-from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.tasks.segmentation.training_set import TrainingSet
+from lesionforge.training.items.source import Source
 from tests.synthesizers.models import fit_library, read_samples, untrained_pix2pix
 
 DIMS = [2, 3]

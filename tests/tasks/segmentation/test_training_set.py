@@ -9,7 +9,8 @@ from monai.transforms import Compose, MapTransform, RandomizableTransform
 from lesionforge.augmentation.classical import classical_augmentation
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.tasks.segmentation.training_set import TrainingSet
+from lesionforge.training.items.source import Source
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 SHAPES = {2: (24, 20), 3: (24, 20, 12)}

@@ -18,9 +18,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
-from lesionforge.tasks.segmentation.training_set import Source, TrainingSet
+from lesionforge.tasks.segmentation.training_set import TrainingSet
 from lesionforge.training.items import samples as module
 from lesionforge.training.items.samples import cached_samples
+from lesionforge.training.items.source import Source
 from tests.helpers import NESTED, tiny_cohort
 
 DRAWS = range(24)

@@ -23,8 +23,8 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.on_the_fly import CarveMixd, SynthesizeLesiond
 from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.tasks.segmentation.training_set import Source
 from lesionforge.training.items.samples import cached_samples
+from lesionforge.training.items.source import Source
 from lesionforge.training.loop import Device, TrainingConfig
 from lesionforge.training.model_folder import read_info
 

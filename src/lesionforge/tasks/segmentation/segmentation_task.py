@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -14,49 +13,30 @@ from monai.transforms import Compose
 from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label, save_label
-from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
-from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
+from lesionforge.files import one_at_a_time
 from lesionforge.networks.segmentation.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.reading import read_json
 from lesionforge.scores.predictions.case_scores import prediction_file, score_case
 from lesionforge.scores.predictions.overlap import dice
 from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE, PREDICTION_SCORES
-from lesionforge.tasks.base import Task
+from lesionforge.tasks.network_task import NetworkTask
 from lesionforge.tasks.segmentation.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
-from lesionforge.tasks.segmentation.training_cases import (
-    annotated_cases,
-    augmentation,
-    known_before,
-    large_enough,
-    make_training_set,
-    mixed,
-    synthetic_cases,
-)
-from lesionforge.tasks.segmentation.training_set import Source
+from lesionforge.tasks.segmentation.training_cases import augmentation, large_enough, make_training_set
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
+from lesionforge.tasks.training_data import annotated_cases, check_share, task_data
 from lesionforge.training.fitting import Recipe, given_or_fitted, train
-from lesionforge.training.items.samples import cached_samples, measured_cases, training_size
-from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
-from lesionforge.training.model_folder import (
-    ModelInfo,
-    describe,
-    digest_of_tensors,
-    must_fit,
-    read_info,
-    read_tensors,
-    save_model,
-)
-from lesionforge.training.rng import torch_seed
+from lesionforge.training.items.samples import measured_cases, training_size
+from lesionforge.training.items.source import Source
+from lesionforge.training.loop import TrainingConfig, claim_run
+from lesionforge.training.model_folder import ModelInfo, describe, save_model
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationTask(Task):
+class SegmentationTask(NetworkTask):
     """A trained segmentation network with its options and preprocessing.
 
     Attributes:
@@ -67,13 +47,8 @@ class SegmentationTask(Task):
     method: ClassVar[str] = "segmentation"
     watched_score: ClassVar[str] = "dice"
     Config: ClassVar[type[SegmentationConfig]] = SegmentationConfig
-    info: ModelInfo
-    network: nn.Module
-
-    @classmethod
-    def cases(cls, cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
-        """Return the cases with lesion masks and the lesion-free cases; see :meth:`Task.cases`."""
-        return annotated_cases(cohort, channels)
+    command: ClassVar[str] = "segment"
+    fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
 
     @classmethod
     @one_at_a_time
@@ -121,98 +96,70 @@ class SegmentationTask(Task):
             ModelError: if the weights file does not fit the network.
             OutputError: if ``out`` is not empty and ``resume`` is off.
         """
-        if not 0 <= share <= 1:
-            raise ConfigError("`share`", f"{share} is out of range", "give a number from 0 to 1")
+        check_share(share)
         claim_run(out, resume=resume)
         cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
         cases = large_enough(cases, facts, config.min_lesion_voxels)
         if pretrained is not None:
             preprocessing, config = pretrained.continued(config, cases)
-        preprocessing = given_or_fitted(
-            preprocessing, facts, spatial_dims=config.spatial_dims, intensity=config.intensity
+        dims, intensity = config.spatial_dims, config.intensity
+        preprocessing = given_or_fitted(preprocessing, facts, spatial_dims=dims, intensity=intensity)
+        data = task_data(
+            cases,
+            facts,
+            preprocessing,
+            real=cohort,
+            synthetic=synthetic,
+            share=share,
+            lesion_share=config.lesion_share,
+            on_problem=on_problem,
         )
-        samples = cached_samples(cases, preprocessing)
-        roi_size = training_size(facts, samples, config)
+        roi_size = training_size(facts, data.own.samples, config)
         config = config.model_copy(update={"roi_size": roi_size})
         training = training.or_batch_size(facts.batch_size(roi_size))
-        own, parents = Source(samples=samples, lesion_share=config.lesion_share), cases
-        if isinstance(synthetic, Cohort):
-            drawn, _ = measured_cases(synthetic_cases(synthetic, cohort, channels), channels, on_problem=on_problem)
-            parents = cases.with_cases((*cases, *drawn))
-            known = known_before(drawn, cases, samples)
-            synthetic = replace(own, samples=cached_samples(drawn, preprocessing), known=known)
-        facts_of_run = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
-        if synthetic is not None:
-            facts_of_run["share"] = share
-        if pretrained is not None:
-            facts_of_run["pretrained"] = pretrained.digest
-        info = describe(cls.method, config, preprocessing, parents, training=facts_of_run)
-        network = _first_network(config, info, training.seed, pretrained)
+        about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        about |= data.about(pretrained.digest if pretrained else None)
+        info = describe(cls.method, config, preprocessing, data.parents, training=about)
+        network = cls.first_network(config, info, training.seed, pretrained)
         if pretrained is not None:
             info = info.descending_from(pretrained.info)
         curves: tuple[DiceCurve, ...] = ()
         if watched:
             predict = cls(info=info, network=network).predict
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
+        rate, steps = config.learning_rate, training.steps
         recipe = Recipe(
-            module=SegmentationModule(
-                network, learning_rate=config.learning_rate, steps=training.steps, seed=training.seed
-            ),
-            items=make_training_set(mixed(own, synthetic, share), config, preprocessing, seed=training.seed),
+            module=SegmentationModule(network, learning_rate=rate, steps=steps, seed=training.seed),
+            items=make_training_set(data.sources, config, preprocessing, seed=training.seed),
             callbacks=curves,
         )
         info = train(recipe, info, training=training, out=out, resume=resume)
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())
 
-    def continued(self, config: SegmentationConfig, cases: Cohort) -> tuple[Preprocessing, SegmentationConfig]:
-        """Return this task's preprocessing, and ``config`` with its window size, for further training.
-
-        Raises:
-            ConfigError: if ``config`` or ``cases`` have another network, other channels or other classes than this
-                task.
-        """
-        own = SegmentationConfig.model_validate(self.info.config)
-        fixed = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
-        for name in fixed:
-            if getattr(own, name) != getattr(config, name):
-                what = f"is {getattr(config, name)}, but {getattr(own, name)} in the pretrained model"
-                raise ConfigError(name, what, "take the pretrained model's")
-        if self.info.preprocessing.channels != cases.channels or self.info.labels != dict(cases.labels):
-            raise ConfigError(
-                cases.name, "has other channels or lesion classes than the pretrained model", "match them"
-            )
-        return self.info.preprocessing, config.model_copy(update={"roi_size": own.roi_size})
+    @classmethod
+    def make_network(cls, config: SegmentationConfig, info: ModelInfo) -> nn.Module:
+        """Return the network that the options define; see :func:`make_network`."""
+        return make_network(config, info)
 
     @classmethod
-    def load(cls, folder: Path, *, device: Device = "cpu") -> Self:
-        """Read a model folder.
-
-        Args:
-            folder: the model folder.
-            device: device for prediction.
+    def first_network(
+        cls, config: SegmentationConfig, info: ModelInfo, seed: int, pretrained: SegmentationTask | None
+    ) -> nn.Module:
+        """Return the network before the first training step, with VGG-16's weights if the options name a file.
 
         Raises:
-            ModelError: if ``folder`` is not a model folder of a segmentation task.
+            ModelError: if the weights file does not fit it.
         """
-        info = read_info(folder)
-        if info.method != cls.method:
-            raise ModelError(folder, f"is a model of {info.method}", "name a model that `segment train` made")
-        tensors = read_tensors(folder)
-        with must_fit(folder):
-            network = make_network(SegmentationConfig.model_validate(info.config), info)
-            network.load_state_dict(tensors)
-        return cls(info=info, network=network.eval()).to(pick_device(device))
+        network = super().first_network(config, info, seed, pretrained)
+        if pretrained is None and config.weights is not None:
+            load_vgg16(network, config.weights)
+        return network
 
-    def to(self, device: str) -> Self:
-        """Move the network to ``device``."""
-        self.network.to(device)
-        return self
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights."""
-        return digest_of_tensors(self.network.state_dict())
+    @classmethod
+    def prediction_path(cls, out: Path, case: Case) -> Path:
+        """Return ``out/CASE.nii.gz`` or ``out/CASE.png``."""
+        return out / f"{case.case_id}{case.file_ending}"
 
     def predict(self, scan: Scan, *, image: FloatArray | None = None) -> LabelArray:
         """Return the predicted lesion classes on the scan's own voxel grid.
@@ -236,35 +183,6 @@ class SegmentationTask(Task):
             else:
                 (found,) = segment_windows(self.network, torch.from_numpy(image[None]), config, background)
         return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
-
-    @one_at_a_time
-    def predict_cohort(
-        self, cohort: Cohort, *, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> list[CohortError]:
-        """Write the missing predictions of all cases into ``out`` and return the errors.
-
-        Args:
-            cohort: cases with the model's channels.
-            out: a new folder, or one with predictions of this model.
-            progress: called with the number of finished cases and the number of all cases.
-
-        Returns:
-            An error for each case that cannot be read or lacks a channel.
-
-        Raises:
-            CohortError: if no case has the channels.
-            OutputError: if ``out`` holds something else, or predictions of other images with the same case_ids.
-        """
-        cohort.having(self.info.preprocessing.channels)
-        claim_predictions(out, self, cohort)
-        problems = []
-        for done, case in enumerate(cohort, start=1):
-            try:
-                self.predict_case(case, out)
-            except CohortError as error:
-                problems.append(error)
-            progress(done, len(cohort))
-        return problems
 
     @classmethod
     def score_case(
@@ -332,56 +250,8 @@ class SegmentationTask(Task):
             CohortError: if the case cannot be read or lacks a channel.
         """
         channels = self.info.preprocessing.channels
-        path = _prediction(out, case)
+        path = self.prediction_path(out, case)
         if not path.is_file():
             scan = load_scan(case, channels)
             save_label(path, self.predict(scan), scan.file)
         return path
-
-
-def _first_network(
-    config: SegmentationConfig, info: ModelInfo, seed: int, pretrained: SegmentationTask | None
-) -> nn.Module:
-    """Return the network before the first training step.
-
-    Raises:
-        ModelError: if the weights file does not fit it.
-    """
-    with torch_seed(seed, "weights"):
-        network = make_network(config, info)
-    if pretrained is not None:
-        network.load_state_dict(pretrained.network.state_dict())
-    elif config.weights is not None:
-        load_vgg16(network, config.weights)
-    return network
-
-
-def _prediction(out: Path, case: Case) -> Path:
-    return out / f"{case.case_id}{case.file_ending}"
-
-
-def claim_predictions(out: Path, task: SegmentationTask, cases: Cohort) -> None:
-    """Check that ``out`` is new, or holds predictions of the same model on the same images, and record the cases.
-
-    Raises:
-        OutputError: if it holds anything else.
-    """
-    info, record = task.info, out / "segmentation.json"
-    how = {"config": info.config, "preprocessing": info.preprocessing.model_dump(mode="json")}
-    model = json.loads(json.dumps({"weights": task.digest, **how}))
-    before: dict[str, Any] = {}
-    if not record.is_file():
-        claim_output(out)
-    else:
-        before = read_json(record)
-        if before["model"] != model:
-            raise OutputError(out, "holds the predictions of another model", "name a new folder")
-    known = before.get("images", {})
-    for case in cases.with_channels(info.preprocessing.channels):
-        found = digest_of([replace(case, label=None, anatomy=None)])
-        if _prediction(out, case).is_file() and known.get(case.case_id) != found:
-            what = f"holds the prediction of another image, or another subject, with the id {case.case_id}"
-            raise OutputError(out, what, "name a new folder")
-        known[case.case_id] = found
-    write_json(record, {"model": model, "images": known})
-    clear_leftovers(out)
