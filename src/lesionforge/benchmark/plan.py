@@ -16,8 +16,7 @@ from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.masks.registry import source_name
 from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
-from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
-from lesionforge.scores.registry import is_score
+from lesionforge.scores.registry import TASK_SCORES, is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import Task, TaskConfig
 from lesionforge.tasks.registry import TASKS
@@ -25,6 +24,8 @@ from lesionforge.training.loop import TrainingConfig
 
 SYNTHETIC_SHARE = 0.5
 """Share of every batch that is synthetic, unless an arm sets its own."""
+SEGMENTATION = "segmentation"
+"""The task of a plan that names none."""
 NAME = r"[\w.+-]+"
 """Pattern for names of arms, synthesizers, mask generators and methods, which become folder names."""
 
@@ -262,14 +263,14 @@ class Plan(Part):
         spacing: voxel spacing in mm per axis at which synthesizers and networks work; the median of the training cases
             by default. Scores are computed on the original grids of the scans.
         intensity: intensity normalisation for synthesizers and networks, see :class:`~lesionforge.config.ScanConfig`.
-        task: the segmentation network; its augmentation is set per arm.
+        task: the task, ``method: segmentation`` by default, and its options; its augmentation is set per arm.
         training: training steps, batch size and device of every arm; the seeds are those of the plan.
         seeds: seeds; each repeats everything, including the training of the synthesizers.
         mask_generators: name → mask generator to train.
         synthesizers: name → synthesizer to fit.
         arms: name → composition of the training set.
         baseline: name of the arm that the others are compared with.
-        primary: name of the primary score, declared beforehand.
+        primary: name of the primary score, declared beforehand; by default the one that the task logs in training.
         arm: name of the primary arm, declared beforehand; its comparison with the baseline is the verdict. Without it,
             the verdict lists all arms.
         tune: hyperparameter search for the baseline, or ``None``.
@@ -305,6 +306,20 @@ class Plan(Part):
     examples: int = 4
     scales: dict[str, dict[str, Any] | None] = Field(default={})
 
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults; the options of the task and the primary score depend on which task it is."""
+        task = given.get("task")
+        if isinstance(task, TaskConfig):
+            return super().defaults(given) | {"primary": task_of_options(task).watched_score}
+        name = task.get("method", SEGMENTATION) if isinstance(task, Mapping) else SEGMENTATION
+        if name not in TASKS:
+            return super().defaults(given)
+        return super().defaults(given) | {
+            "task": parse_task({"method": name}),
+            "primary": TASKS[name].watched_score,
+        }
+
     @property
     def tuned_arms(self) -> tuple[str, ...]:
         """Names of the arms that are fine-tuned."""
@@ -327,7 +342,7 @@ class Plan(Part):
     @property
     def task_class(self) -> type[Task]:
         """Class of the task that is trained and scored."""
-        return next(TASKS[name] for name in TASKS if TASKS[name].Config is type(self.task))
+        return task_of_options(self.task)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -349,7 +364,8 @@ class Plan(Part):
         if len({type(number) for number in self.subjects.numbers}) > 1:
             raise ValueError("subjects.numbers mixes shares and numbers of subjects: 1.0 is all of them, 1 is one")
         if not is_score(self.primary):
-            raise ValueError(f"the primary score {self.primary!r} is unknown: {choose_from(PREDICTION_SCORES)}")
+            known = choose_from([*TASK_SCORES])
+            raise ValueError(f"the primary score {self.primary!r} is unknown: {known}")
         for name in (self.baseline, self.arm, self.control.arm if self.control else None):
             if name is not None and name not in self.arms:
                 raise ValueError(f"{name!r} is not an arm: the arms are {', '.join(self.arms)}")
@@ -390,6 +406,11 @@ class Plan(Part):
         return self
 
 
+def task_of_options(options: TaskConfig) -> type[Task]:
+    """Return the class of the task that has these options."""
+    return next(TASKS[name] for name in TASKS if TASKS[name].Config is type(options))
+
+
 def parse_task(given: Mapping[str, Any]) -> TaskConfig:
     """Return the options of the task named by ``method``, by default ``segmentation``.
 
@@ -397,7 +418,7 @@ def parse_task(given: Mapping[str, Any]) -> TaskConfig:
         ValueError: if the task does not exist, or an option is unknown or out of range.
     """
     options = dict(given)
-    name = options.pop("method", "segmentation")
+    name = options.pop("method", SEGMENTATION)
     try:
         return parse_options(TASKS[name].Config, options)
     except ConfigError as error:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from lesionforge.cli import cohorts, models, studies
+from lesionforge.cli import cohorts, models, studies, tasks
 from lesionforge.cli.heal_command import heal
 from lesionforge.cli.match_command import match
 from lesionforge.cli.select_command import select
@@ -116,6 +116,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 segment = typer.Typer(help="Train and apply a segmentation network.", no_args_is_help=True)
+detect = typer.Typer(help="Train and apply the detection of small lesions.", no_args_is_help=True)
 
 app.command("demo")(studies.demo)
 app.command("import")(cohorts.import_cohort)
@@ -130,8 +131,11 @@ app.command("select")(select)
 app.command("synthesize")(models.synthesize)
 app.command("heal")(heal)
 app.add_typer(segment, name="segment")
-segment.command("train")(studies.segment_train)
-segment.command("predict")(studies.segment_predict)
+segment.command("train")(tasks.segment_train)
+segment.command("predict")(tasks.segment_predict)
+app.add_typer(detect, name="detect")
+detect.command("train")(tasks.detect_train)
+detect.command("predict")(tasks.detect_predict)
 app.command("evaluate")(studies.evaluate)
 app.command("score")(studies.score)
 app.command("benchmark")(studies.benchmark)

@@ -1,4 +1,4 @@
-"""Commands about segmentation and studies: segment, evaluate, score, benchmark, demo."""
+"""Commands that score and compare: evaluate, score, benchmark, status, demo."""
 
 from __future__ import annotations
 
@@ -17,29 +17,19 @@ from lesionforge.cli.common import (
     CohortFolder,
     Device,
     DeviceOption,
-    LoaderWorkers,
-    ModelFolder,
     Out,
-    Resume,
     Role,
     Seed,
-    Settings,
-    Steps,
     Subjects,
-    TimeBudget,
     a_cohort,
-    a_model,
     command_line,
     console,
     finish,
     nested,
-    parse_settings,
-    progress_bar,
     read_selection,
 )
+from lesionforge.cli.detections import Agree, print_detections, print_problems
 from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
-from lesionforge.cli.models import training_options
-from lesionforge.cli.spoken import spoken
 from lesionforge.errors import LesionforgeError, one_of
 
 if TYPE_CHECKING:
@@ -56,98 +46,23 @@ class BelowDice(StrEnum):
     IGNORED = "ignored"
 
 
-def segment_train(
-    cohort: CohortFolder,
-    out: Out,
-    channels: Channels = None,
-    synthetic: Annotated[
-        Path | None, typer.Option("--with", callback=a_cohort, help="A synthetic cohort to mix in.")
-    ] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="The share of synthetic cases in every batch.")] = 0.5,
-    pretrained: Annotated[
-        Path | None, typer.Option(callback=a_model, help="Fine-tune the weights of this model.")
-    ] = None,
-    subjects: Subjects = None,
-    cases: CaseList = None,
-    role: Role = None,
-    settings: Settings = None,
-    steps: Steps = None,
-    time_budget: TimeBudget = None,
-    resume: Resume = False,
-    seed: Seed = 0,
-    device: DeviceOption = Device.AUTO,
-    workers: LoaderWorkers = None,
-) -> None:
-    """Train a segmentation network on the annotated cases of a cohort; the result has the weights of the last step.
-
-    Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
-    """
-    from lesionforge.cohort.layouts import read_cohort
-    from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.config import parse_options
-    from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
-    from lesionforge.training.loop import TrainingConfig
-    from lesionforge.training.quiet import quiet
-
-    quiet()
-    options, training = parse_settings(settings)
-    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
-    training = training_options(
-        training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
-    )
-    problems: list[LesionforgeError] = []
-    SegmentationTask.fit(
-        chosen,
-        channels=tuple(channels or chosen.channels),
-        config=parse_options(SegmentationConfig, options),
-        training=parse_options(TrainingConfig, training),
-        out=out,
-        synthetic=None if synthetic is None else read_cohort(synthetic),
-        share=share,
-        pretrained=None if pretrained is None else SegmentationTask.load(pretrained),
-        resume=resume,
-        on_problem=problems.append,
-    )
-    console.print(f"{out}: see {out / 'model_card.md'}")
-    write_problems(out / "problems.csv", problems)
-    finish(problems, out / "problems.csv")
-
-
-def segment_predict(
-    model: ModelFolder,
-    cohort: CohortFolder,
-    out: Out,
-    subjects: Subjects = None,
-    cases: CaseList = None,
-    role: Role = None,
-    device: DeviceOption = Device.AUTO,
-) -> None:
-    """Write a lesion label map for every case of a cohort, on the grid of the case.
-
-    The same command skips label maps that exist.
-
-    Example: lesionforge segment predict unet Dataset002_Test --out predictions
-    """
-    from lesionforge.cohort.layouts.cases_csv import write_problems
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
-    from lesionforge.training.quiet import quiet
-
-    quiet()
-    task = SegmentationTask.load(model, device=device.value)
-    chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
-    with progress_bar("segmenting") as progress:
-        problems = task.predict_cohort(chosen, out=out, progress=progress)
-    console.print(f"{out}: {len(chosen) - len(problems)} label maps")
-    write_problems(out / "problems.csv", problems)
-    finish(problems, out / "problems.csv")
-
-
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of CASE.nii.gz or CASE.png.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A folder of CASE.nii.gz or CASE.png, or of CASE.csv.")
+    ],
     cohort: CohortFolder,
     out: Annotated[Path | None, typer.Option(help="The CSV for the scores of every case.")] = None,
     in_plane: Annotated[bool, typer.Option(help="Compute HD95 within slices; for uncertain slice spacing.")] = False,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0, help="Detections: how far from a lesion a hit may lie, in mm.")
+    ] = 2.0,
+    readers: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reader", help="Detections: a folder of a reader's label maps, for each reader; not the labels."
+        ),
+    ] = None,
+    agree: Annotated[Agree, typer.Option(help="Detections: the lesions of readers that count.")] = Agree.MAJORITY,
     noise_filter: Annotated[
         BelowDice | None,
         typer.Option(
@@ -158,7 +73,7 @@ def evaluate(
     cases: CaseList = None,
     role: Role = None,
 ) -> None:
-    """Score predictions against a cohort's labels, case by case.
+    """Score predictions against a cohort's labels, case by case: label maps, or CSVs of detections.
 
     Example: lesionforge evaluate predictions Dataset002_Test --out scores.csv
     """
@@ -172,6 +87,9 @@ def evaluate(
     if out is not None:
         claim_file(out)
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
+    if any((predictions / f"{case.case_id}.csv").is_file() for case in chosen):
+        print_detections(predictions, chosen, out, tolerance_mm=tolerance_mm, readers=readers, agree=agree.value)
+        return
     counted = None if noise_filter is None else NoiseFilter(below_dice=noise_filter.value)
     table = evaluate_cases(predictions, chosen, in_plane=in_plane, noise_filter=counted)
     if out is not None:
@@ -186,12 +104,7 @@ def evaluate(
     if counted is not None and len(scored):
         precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f} points" for v in precision_recall(scored))
         console.print(f"Precision over all images, noise filtered: {precision}, recall: {recall}")
-    console.print(f"{len(scored)} of {len(table)} cases scored")
-    bad = table[table["problem"] != ""]
-    for case_id, problem in zip(bad["case_id"], bad["problem"], strict=True):
-        console.print(f"  {case_id}: {spoken(problem)}")
-    if len(bad):
-        raise typer.Exit(1)
+    print_problems(table)
 
 
 def score(

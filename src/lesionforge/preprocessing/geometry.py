@@ -62,6 +62,24 @@ class Geometry:
         whole = _crop_or_pad(array, self.resampled_shape, dims)
         return self._turn_back(_resample(whole, self.turned_shape, label=label))
 
+    def points_to_scan(self, points: Array) -> Array:
+        """Map ``(n, dimensions)`` positions in voxels of the model's grid to voxels of the file's grid."""
+        whole, turned, shape = (np.array(of) for of in (self.resampled_shape, self.turned_shape, self.shape))
+        surplus = whole - shape
+        start = np.where(surplus > 0, surplus // 2, -(-surplus // 2))
+        return self._turn_points_back((points + start + 0.5) * turned / whole - 0.5)
+
+    def _turn_points_back(self, points: Array) -> Array:
+        if self.orientation is None:
+            return points
+        axes = [*(axis for axis in range(3) if axis != self.slice_axis), self.slice_axis]
+        ras = points[:, np.argsort(axes)]
+        last = np.array(self.turned_shape)[np.argsort(axes)] - 1
+        found = [
+            ras[:, int(axis)] if flip > 0 else last[int(axis)] - ras[:, int(axis)] for axis, flip in self.orientation
+        ]
+        return np.stack(found, axis=1)
+
     def _turn(self, array: Array) -> Array:
         if self.orientation is None:
             return array

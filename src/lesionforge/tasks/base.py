@@ -15,6 +15,7 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan
 from lesionforge.config import RoiSize, ScanConfig
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.scores.curve import Curve
 from lesionforge.training.loop import Device, TrainingConfig
 from lesionforge.training.model_folder import ModelInfo
 
@@ -44,12 +45,14 @@ class Task(ABC):
         method: name of the task in its registry.
         watched_score: name of the score that training logs as ``NAME/training`` and ``NAME/test``.
         Config: class of the task's options.
+        curves: curves over all cases, which a report shows for every arm.
         info: training cases, options and preprocessing of this model.
     """
 
     method: ClassVar[str]
     watched_score: ClassVar[str]
     Config: ClassVar[type[TaskConfig]]
+    curves: ClassVar[tuple[Curve, ...]] = ()
     info: ModelInfo
 
     @classmethod
@@ -111,12 +114,11 @@ class Task(ABC):
     def predict_case(self, case: Case, out: Path) -> Path:
         """Write the prediction of a case into ``out``, unless it exists, and return its path."""
 
-    @classmethod
     @abstractmethod
     def score_case(
-        cls, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
-    ) -> dict[str, float]:
-        """Return the scores of a saved prediction by name.
+        self, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
+    ) -> dict[str, float | str]:
+        """Return the scores of a saved prediction by name, and the columns that scores of a set are made of.
 
         Args:
             prediction: path of a prediction that :meth:`predict_case` wrote.
@@ -128,10 +130,10 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def score_names(cls, spatial_dims: int, labels: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the names of the scores for cases with these dimensions and classes."""
+        """Return the names of the scores for cases with these dimensions and classes, those of a set of cases last."""
 
     @classmethod
-    def scoring_rules(cls, spatial_dims: int, *, in_plane: bool) -> dict[str, str]:
+    def scoring_rules(cls, config: Any, *, in_plane: bool) -> dict[str, str]:
         """Return row name → text of the rules that a reader needs to interpret the scores, for the report."""
         return {}
 

@@ -136,10 +136,14 @@ class NetworkTask(Task):
         for done, case in enumerate(cohort, start=1):
             try:
                 self.predict_case(case, out)
+                self.show_case(case, out)
             except CohortError as error:
                 problems.append(error)
             progress(done, len(cohort))
         return problems
+
+    def show_case(self, case: Case, out: Path) -> None:
+        """Write what viewers show of the prediction of a case in ``out``; nothing, if the prediction is an image."""
 
     def _claim_predictions(self, out: Path, cases: Cohort) -> None:
         """Check that ``out`` is new, or holds predictions of this model on the same images, and record the cases.

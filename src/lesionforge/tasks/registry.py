@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 TASKS: Registry[Task] = Registry(
     "a task",
-    {"segmentation": "lesionforge.tasks.segmentation.segmentation_task:SegmentationTask"},
+    {
+        "segmentation": "lesionforge.tasks.segmentation.segmentation_task:SegmentationTask",
+        "detection": "lesionforge.tasks.detection.detection_task:DetectionTask",
+    },
     group="lesionforge.tasks",
 )

@@ -17,6 +17,7 @@ from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, LesionforgeError
 from lesionforge.files import sha256_of
 from lesionforge.scores.registry import find_score
+from lesionforge.scores.score import Score
 from lesionforge.tasks.base import Task
 from lesionforge.tasks.registry import TASKS
 from lesionforge.testing.rules import CHANNELS, SHORT, copied, refused, rule, same, simulated_cohort
@@ -141,19 +142,25 @@ def _check_scores(trial: TaskTrial) -> None:
         scan = load_scan(case, CHANNELS)
         task = method.load(trial.folder / "model")
         path = task.predict_case(case, trial.folder / "predicted")
-        scores = method.score_case(path, scan, cohort.labels)
+        row = task.score_case(path, scan, cohort.labels)
         names = method.score_names(scan.spatial_dims, cohort.labels)
-        rule(tuple(scores) == tuple(names), f"score_names lists {', '.join(names)}, but a case has {', '.join(scores)}")
-        wrong = [name for name, value in scores.items() if not isinstance(value, (int, float)) or math.isinf(value)]
-        rule(not wrong, f"every score must be a finite number or NaN, but {', '.join(wrong)} is not")
+        _check_row(row, [_known(name) for name in names])
         _check_shown(method, trial.folder / "predicted", case)
-    for name in names:
-        _check_known(name)
 
 
-def _check_known(name: str) -> None:
+def _check_row(row: Mapping[str, object], scores: Sequence[Score[Any]]) -> None:
+    """Check that a case has its scores, and the columns that those of a set are made of, and nothing else."""
+    of_case = [score.name for score in scores if score.level != "set"]
+    columns = [*of_case, *dict.fromkeys(name for score in scores for name in score.made_of)]
+    rule(list(row) == columns, f"score_names lists scores with {', '.join(columns)}, but a case has {', '.join(row)}")
+    values = {name: row[name] for name in of_case}
+    wrong = [name for name, value in values.items() if not isinstance(value, (int, float)) or math.isinf(value)]
+    rule(not wrong, f"every score must be a finite number or NaN, but {', '.join(wrong)} is not")
+
+
+def _known(name: str) -> Score[Any]:
     try:
-        find_score(name)
+        return find_score(name)
     except ConfigError as error:
         raise AssertionError(f"the score {name} has no entry in a dictionary of scores") from error
 

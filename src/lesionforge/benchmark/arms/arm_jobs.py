@@ -108,8 +108,8 @@ def score_test(training: ArmTraining) -> str:
     rows.insert(2, "seed", repeat.seed)
     rows.insert(3, "training_set", repeat.study.training_set(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
-    info, values = find_score(primary), read_frame(training.folder / RESULTS)[primary]
-    return f"{training}: mean {info.title} {values.mean() * info.factor:.1f}"
+    info, read = find_score(primary), read_frame(training.folder / RESULTS)
+    return f"{training}: {info.title} {value_of(read, metric_in(read, primary)) * info.factor:.1f}"
 
 
 def score_development(training: ArmTraining) -> str:

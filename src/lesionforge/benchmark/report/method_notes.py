@@ -45,7 +45,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
 
 def scoring_rules(plan: Plan) -> dict[str, str]:
     """Return row name → text on how the task is scored."""
-    return plan.task_class.scoring_rules(plan.task.spatial_dims, in_plane=plan.in_plane)
+    return plan.task_class.scoring_rules(plan.task, in_plane=plan.in_plane)
 
 
 def _describe_draws(study: Arms) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -91,5 +92,12 @@ def _text(confidences: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.6g}" for value in sorted(confidences, reverse=True))
 
 
-def _numbers(texts: Sequence[str] | pd.Series[str]) -> NDArray[np.float64]:
-    return np.array([float(value) for text in texts if isinstance(text, str) for value in text.split()], np.float64)
+def _numbers(cells: Iterable[object]) -> NDArray[np.float64]:
+    """Return the numbers of all cells; a cell is a text, a single number, or NaN for none."""
+    return np.concatenate([np.empty(0), *(_numbers_of(str(cell)) for cell in cells)])
+
+
+@lru_cache(maxsize=4096)
+def _numbers_of(text: str) -> NDArray[np.float64]:
+    """Return the numbers of a text; a bootstrap reads the same cells thousands of times."""
+    return np.array([float(value) for value in text.split() if value != "nan"], np.float64)

@@ -14,6 +14,8 @@ from lesionforge.cohort.scan import BoolArray
 
 TOLERANCE_MM = 2.0
 
+Places = NDArray[np.floating] | NDArray[np.integer]
+
 
 @dataclass(frozen=True)
 class Hits:
@@ -22,14 +24,16 @@ class Hits:
     Attributes:
         of_lesions: for each lesion, the largest confidence of the detections that hit it; −∞ if none does.
         false: confidences of the detections that hit no lesion.
+        lesion: for each detection, the number of the lesion that it hits, counted from 1; 0 if it hits none.
     """
 
     of_lesions: NDArray[np.float64]
     false: NDArray[np.float64]
+    lesion: NDArray[np.int32]
 
 
 def find_hits(
-    places: NDArray[np.floating],
+    places: Places,
     confidences: Sequence[float] | NDArray[np.floating],
     truth: BoolArray,
     spacing: Sequence[float],
@@ -50,15 +54,19 @@ def find_hits(
         tolerance_mm: greatest distance of a hit from the centre of a voxel of the lesion; 0 asks for a voxel itself.
     """
     lesions, count = ndimage.label(truth, np.ones((3,) * truth.ndim))
-    at, values = np.reshape(places, (-1, truth.ndim)), np.asarray(confidences, np.float64)
+    at = np.asarray(places, np.float64).reshape(-1, truth.ndim)
+    values = np.asarray(confidences, np.float64)
     hit = _lesions_at(at, lesions, np.asarray(spacing, np.float64), tolerance_mm)
     of_lesions = np.full(count + 1, -np.inf)
     np.maximum.at(of_lesions, hit, values)
-    return Hits(of_lesions[1:], values[hit == 0])
+    return Hits(of_lesions[1:], values[hit == 0], hit)
 
 
 def _lesions_at(
-    places: NDArray[np.floating], lesions: NDArray[np.int32], spacing: NDArray[np.float64], tolerance_mm: float
+    places: Places,
+    lesions: NDArray[np.int32],
+    spacing: NDArray[np.float64],
+    tolerance_mm: float,
 ) -> NDArray[np.int32]:
     """Return, for each place, the number of the lesion that it hits, or 0."""
     voxels = np.argwhere(lesions)

@@ -15,7 +15,7 @@ variance of the training runs is added as in :mod:`lesionforge.scores.statistics
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,21 +52,27 @@ class Resampling:
         """Return the score of each bootstrap sample; NaN if it is undefined.
 
         Args:
-            score: computes a number from rows. A subject that was sampled twice appears as two subjects with the same
-                rows.
+            score: computes a number from rows.
+            rows: rows of one training run, with ``subject_id``.
+        """
+        return np.array([score(table) if len(table) else np.nan for table in self.tables(rows)], np.float64)
+
+    def tables(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Yield the rows of each bootstrap sample.
+
+        A subject that was sampled twice appears as two subjects with the same rows.
+
+        Args:
             rows: rows of one training run, with ``subject_id``.
         """
         of_subject = rows.groupby("subject_id", sort=False).indices
         columns = {str(name): rows[name].to_numpy() for name in rows.columns if name != "subject_id"}
         places = [of_subject.get(subject, np.array([], np.intp)) for subject in self.subjects]
         sizes = np.array([len(place) for place in places])
-        values = np.full(len(self.resamples), np.nan)
-        for number, drawn in enumerate(self.resamples):
+        for drawn in self.resamples:
             chosen = np.concatenate([places[subject] for subject in drawn])
             subject_id = np.repeat(np.arange(len(drawn)), sizes[drawn])
-            again = {"subject_id": subject_id} | {name: column[chosen] for name, column in columns.items()}
-            values[number] = score(pd.DataFrame(again)) if len(chosen) else np.nan
-        return values
+            yield pd.DataFrame({"subject_id": subject_id} | {name: column[chosen] for name, column in columns.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,14 +184,13 @@ class SegmentationTask(NetworkTask):
                 (found,) = segment_windows(self.network, torch.from_numpy(image[None]), config, background)
         return preprocessing.geometry(scan).to_scan(found.astype(np.int16), label=True)
 
-    @classmethod
     def score_case(
-        cls, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
-    ) -> dict[str, float]:
+        self, prediction: Path, scan: Scan, labels: Mapping[str, int], *, in_plane: bool = False
+    ) -> dict[str, float | str]:
         """Return Dice, HD95, lesion-wise scores and lesion sizes; see :meth:`Task.score_case`."""
         assert scan.label is not None
         found, _ = read_label(prediction)
-        return score_case(found, scan.label, scan.spacing, labels, in_plane=in_plane)
+        return {**score_case(found, scan.label, scan.spacing, labels, in_plane=in_plane)}
 
     @classmethod
     def score_names(cls, spatial_dims: int, labels: Mapping[str, int]) -> tuple[str, ...]:
@@ -200,9 +199,9 @@ class SegmentationTask(NetworkTask):
         return tuple(score_case(nothing, nothing, (1.0,) * spatial_dims, labels))
 
     @classmethod
-    def scoring_rules(cls, spatial_dims: int, *, in_plane: bool) -> dict[str, str]:
+    def scoring_rules(cls, config: SegmentationConfig, *, in_plane: bool) -> dict[str, str]:
         """Return the rules for empty masks, lesions and distances."""
-        grid = "in 3D" if spatial_dims == 3 else "on the scan's grid"
+        grid = "in 3D" if config.spatial_dims == 3 else "on the scan's grid"
         distances = "within slices" if in_plane else grid
         return {"Empty masks": EMPTY_MASK_RULE, "Lesions": HIT_RULE, "HD95": distances}
 

@@ -14,12 +14,11 @@ from torch.utils.data import Dataset
 from lesionforge.augmentation.seeded import apply_seeded
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
-from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
+from lesionforge.training.items.deal import deal
+from lesionforge.training.items.drawn_items import DrawnItems
 from lesionforge.training.items.lesion_planes import Planes
 from lesionforge.training.items.source import Source
-
-ATTEMPTS = 10
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
@@ -60,11 +59,11 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "item", draw)
-        number = self._deal(draw)
+        number = deal(draw, self.ends)
         source, planes = self.sources[number], self.planes[number]
         on_lesion = bool(rng.random() < source.lesion_share)
         if on_lesion and source.transform is not None:
-            sample, item = self._with_drawn_lesion(source.transform, planes, draw, rng)
+            sample, item = DrawnItems(source, self.spatial_dims, seed=self.seed, planes=planes).item(draw, rng)
         else:
             sample = planes.pick(on_lesion, rng)
             item = sample.as_item()
@@ -77,22 +76,6 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             "image": torch.as_tensor(np.asarray(item["image"], np.float32)),
             "label": torch.as_tensor(np.rint(np.asarray(item["label"])).astype(np.int64)),
         }
-
-    def _deal(self, draw: int) -> int:
-        """Return the index of an item's source; multiples of the golden ratio fill [0, 1) evenly."""
-        return min(int(np.searchsorted(self.ends, (draw * 0.6180339887498949) % 1.0, side="right")), len(self.ends) - 1)
-
-    def _with_drawn_lesion(
-        self, transform: Compose, planes: Planes, draw: int, rng: np.random.Generator
-    ) -> tuple[Sample, dict[str, Any]]:
-        """Return a sample and the transform's output; if no lesion was drawn, try other samples."""
-        for attempt in range(ATTEMPTS):
-            sample = planes.pick(False, rng)
-            before = sample.as_item()
-            item = apply_seeded(transform, before, derive_seed(self.seed, "transform", draw, attempt))
-            if not np.array_equal(np.asarray(item["label"]), before["label"]):
-                break
-        return sample, item
 
     def _crop(self, item: dict[str, Any], on_lesion: bool, rng: np.random.Generator) -> dict[str, Any]:
         shape = item["label"].shape[1:]

@@ -27,6 +27,7 @@ from lesionforge.benchmark.report.figures.curves import (
 from lesionforge.benchmark.report.figures.drawn import histograms, placement, side_by_side
 from lesionforge.benchmark.report.figures.pictures import Example
 from lesionforge.benchmark.report.figures.scheme import choice, scheme
+from lesionforge.benchmark.report.figures.set_curves import set_curve
 from lesionforge.benchmark.report.figures.varied import augmentations
 from lesionforge.benchmark.report.page import read_results
 from lesionforge.cohort.inspection.planes import key_plane
@@ -55,6 +56,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
     makers: list[Callable[[], Illustration | None]] = [
         partial(scheme, run),
         partial(_groups, run),
+        *(partial(set_curve, run, curve) for curve in study.plan.task_class.curves),
         *(partial(placement, run, name) for name in run.cohorts),
         partial(side_by_side, run, problems.append),
         partial(histograms, run),
