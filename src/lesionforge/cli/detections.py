@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import typer
 
 from lesionforge.cli.common import console
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lesionforge.cohort.case import Cohort
+    from lesionforge.scores.score import Score
+    from lesionforge.scores.statistics.intervals import Interval
 
-OTHER_TOLERANCES_MM = (0.0, 1.0, 2.0, 3.0, 5.0)
+TOLERANCES_MM = (0.0, 1.0, 2.0, 3.0, 5.0)
 
 
 class Agree(StrEnum):
@@ -55,17 +58,45 @@ def print_detections(
             of_set = score.level == "set"
             found = interval_of(scored.assign(seed=0), score if of_set else name)
             if not math.isnan(found.mean):
-                low, mean, high = (value * score.factor for value in (found.low, found.mean, found.high))
-                console.print(f"{score.title}: {mean:.1f} {score.unit} (95 % interval {low:.1f} to {high:.1f})")
-        sensitivity = DETECTION_SCORES["froc_sensitivity"]
-        parts = []
-        for other in OTHER_TOLERANCES_MM:
-            rows = evaluate_detections(predictions, cohort, tolerance_mm=other, readers=truth)
-            parts.append(f"{sensitivity(rows[rows['problem'] == '']) * sensitivity.factor:.1f} with {other:g} mm")
-        console.print(f"{sensitivity.title} by the distance that a hit may have: {', '.join(parts)}")
+                console.print(f"{score.title}: {_in_words(found, score)}")
+        _print_reached(scored)
+        by_rule = {mm: evaluate_detections(predictions, cohort, tolerance_mm=mm, readers=truth) for mm in TOLERANCES_MM}
+        _print_by_rule(by_rule)
         if out is not None:
             _draw(scored, out.with_suffix(".png"))
     print_problems(table)
+
+
+def _in_words(found: Interval, score: Score[Any]) -> str:
+    """Return a mean with its interval, which ends where the score's range ends."""
+    low, mean, high = (
+        float(np.clip(value, *score.range)) * score.factor for value in (found.low, found.mean, found.high)
+    )
+    interval = "" if math.isnan(low) else f" (95 % interval {low:.1f} to {high:.1f})"
+    return f"{mean:.1f} {score.unit}{interval}"
+
+
+def _print_reached(scored: pd.DataFrame) -> None:
+    """Say in how many bootstrap samples the curve reaches the sensitivity at which false positives are counted."""
+    from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, SENSITIVITY
+    from lesionforge.scores.statistics.resampling import Resampling
+
+    if (scored["n_lesions"] > 0).any():
+        score = DETECTION_SCORES["froc_false_positives"]
+        replicates = Resampling(scored["subject_id"].tolist()).replicates(score, scored)
+        share = 100 * np.isfinite(replicates).mean()
+        console.print(f"{share:.0f} % of the bootstrap samples reach a sensitivity of {100 * SENSITIVITY:g} %")
+
+
+def _print_by_rule(tables: Mapping[float, pd.DataFrame]) -> None:
+    """Say how much the sensitivity depends on the distance that a hit may have from a lesion."""
+    from lesionforge.scores.detections.detection_scores import DETECTION_SCORES
+
+    score = DETECTION_SCORES["froc_sensitivity"]
+    found = {mm: score(table[table["problem"] == ""]) * score.factor for mm, table in tables.items()}
+    if not any(math.isnan(value) for value in found.values()):
+        parts = ", ".join(f"{value:.1f} with {mm:g} mm" for mm, value in found.items())
+        console.print(f"{score.title} by the distance that a hit may have: {parts}")
 
 
 def print_problems(table: pd.DataFrame) -> None:

@@ -1,0 +1,200 @@
+"""Files of detections, several readers, and the scores read from curves."""
+
+import math
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionforge.cohort.case import Annotation, Case
+from lesionforge.cohort.scan import Scan
+from lesionforge.errors import CohortError, ConfigError
+from lesionforge.scores.detections.case_detections import score_detections
+from lesionforge.scores.detections.detection_file import detection_map, read_detections, write_detections
+from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, FROC_CURVE, Detected
+from lesionforge.scores.detections.froc import row_of
+from lesionforge.scores.detections.hits import find_hits
+from lesionforge.scores.detections.readers import Readers, agreed_lesions
+from lesionforge.scores.registry import find_score, scores_in
+
+OBLIQUE = np.array([[0.9, -0.3, 0, 12], [0.2, 1.1, 0.1, -7], [0, 0.1, 3.0, 2], [0, 0, 0, 1.0]])
+
+
+def scan_of(spatial_dims, *, label=None, affine=None):
+    shape = (20, 24, 10)[:spatial_dims]
+    case = Case(case_id="a", subject_id="s", images={}, annotation=Annotation.LESION)
+    straight = np.eye(4) if spatial_dims == 2 else OBLIQUE
+    return Scan(
+        case=case,
+        channels=("SWI",),
+        image=np.zeros((1, *shape), np.float32),
+        label=label if label is not None else np.zeros(shape, np.int16),
+        affine=straight if affine is None else affine,
+        anatomy=None,
+        region=None,
+    )
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_detections_are_read_as_they_were_written(tmp_path, spatial_dims):
+    scan, rng = scan_of(spatial_dims), np.random.default_rng(0)
+    places = rng.uniform(0, 9, (12, spatial_dims))
+    confidences = rng.random(12)
+    write_detections(tmp_path / "a.csv", places, confidences, scan)
+    read, certain = read_detections(tmp_path / "a.csv", scan)
+    order = np.argsort(-confidences)
+    assert np.allclose(read, places[order], atol=2e-3)
+    assert np.allclose(certain, confidences[order], atol=1e-5)
+    table = pd.read_csv(tmp_path / "a.csv")
+    expected = nib.affines.apply_affine(scan.affine, np.pad(places[order], ((0, 0), (0, 3 - spatial_dims))))
+    assert np.allclose(table[["x", "y", "z"]], expected, atol=1e-3)
+
+
+def test_no_detection_is_written_and_read(tmp_path):
+    scan = scan_of(3)
+    write_detections(tmp_path / "a.csv", np.empty((0, 3)), np.empty(0), scan)
+    places, confidences = read_detections(tmp_path / "a.csv", scan)
+    assert places.shape == (0, 3)
+    assert confidences.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x,y,z,confidence\n500,0,0,0.5\n", "has 1 detections outside the scan"),
+        ("x,y,confidence\n1,2,0.5\n", "is no table with x, y, z, confidence"),
+        ("x,y,z,confidence\n1,2,left,0.5\n", "is no table with"),
+        ("x,y,z,confidence\n1,2,,0.5\n", "not finite"),
+        ("", "is no table with"),
+    ],
+)
+def test_a_file_in_another_space_or_form_is_refused(tmp_path, text, sentence):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(CohortError, match=sentence):
+        read_detections(tmp_path / "a.csv", scan_of(3))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_map_shows_a_ball_around_each_detection(spatial_dims):
+    places = np.array([[5.0] * spatial_dims, [0.2] + [8.4] * (spatial_dims - 1)])
+    shape, spacing = (12,) * spatial_dims, (1.0,) * (spatial_dims - 1) + (3.0,)
+    found = detection_map(places, shape, spacing, radius_mm=2.0)
+    distance = np.linalg.norm((np.indices(shape).reshape(spatial_dims, -1).T - places[0]) * spacing, axis=1)
+    near = (distance <= 2.0).reshape(shape)
+    assert (found[near] == 1).all()
+    assert found[(0, *[8] * (spatial_dims - 1))] == 1
+    assert detection_map(places, shape, spacing, radius_mm=0.0).sum() == 2
+    assert not detection_map(places[:0], shape, spacing, radius_mm=2.0).any()
+
+
+def test_readers_count_lesions_and_not_voxels():
+    """Three readers outline one spot in different voxels; a second is seen by two of them, a third by one."""
+    maps = np.zeros((3, 20, 20), bool)
+    maps[0, 5, 5], maps[1, 6, 5], maps[2, 5, 6] = True, True, True
+    maps[0, 12:14, 12], maps[1, 13, 12] = True, True
+    maps[2, 17, 3] = True
+    majority, anybody = (agreed_lesions(list(maps), agree) for agree in ("majority", "any"))
+    assert majority[5, 5]
+    assert majority[12:14, 12].all()
+    assert not majority[17, 3]
+    assert np.array_equal(anybody, maps.any(0))
+    assert not agreed_lesions(list(maps[:2, :, :4]), "majority").any()
+    two = agreed_lesions(list(maps[[0, 2]]), "majority")
+    assert two[5, 5], "both of two"
+    assert not two[12, 12], "one of two is no majority"
+
+
+def test_readers_on_another_grid_or_without_a_map_are_named(tmp_path):
+    scan = scan_of(3)
+    with pytest.raises(ConfigError, match="readers"):
+        Readers(())
+    with pytest.raises(CohortError, match="there is no prediction of this case"):
+        Readers((tmp_path,)).agreed(scan)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(CohortError, match="not on the grid"):
+        Readers((tmp_path,)).agreed(scan)
+    nib.save(nib.Nifti1Image(np.ones(scan.spatial_shape, np.uint8), OBLIQUE), tmp_path / "a.nii.gz")
+    assert Readers((tmp_path,)).agreed(scan).label.all()
+
+
+def table_of(*cases):
+    """Return a table of cases, each given as (confidences of hits or None for a miss, confidences of false ones)."""
+    rows = []
+    for number, (hits, false) in enumerate(cases):
+        truth = np.zeros((200, 4), bool)
+        truth[10 * np.arange(len(hits)) + 5, 1] = True
+        places = [(10 * i + 5, 1) for i, value in enumerate(hits) if value is not None]
+        places += [(150 + i, 3) for i in range(len(false))]
+        confidences = [*(value for value in hits if value is not None), *false]
+        found = find_hits(np.array(places, float).reshape(-1, 2), confidences, truth, (1.0, 1.0))
+        rows.append({"case_id": f"c{number}", "subject_id": f"s{number}", "seed": 0, **row_of(found)})
+    return pd.DataFrame(rows)
+
+
+def test_scores_are_read_from_the_curve_by_hand():
+    """Two patients with three lesions, of which one is missed by all, and a lesion-free case.
+
+    Thresholds 0.9, 0.8, 0.6 and 0.5 give 1, 1, 2 and 2 hits, and 0, ½, ½ and 1 false positives per patient.
+    """
+    table = table_of(([0.9, None], [0.8]), ([0.6], [0.5]), ([], [0.7, 0.4]))
+    value = {name: DETECTION_SCORES[name](table) for name in DETECTION_SCORES if name.startswith("froc")}
+    assert value["froc_sensitivity"] == pytest.approx(2 / 3)
+    assert value["froc_mean_sensitivity"] == pytest.approx((1 / 3 + 1 / 3 + 5 * 2 / 3) / 7)
+    assert math.isnan(value["froc_false_positives"]), "90 % are never reached"
+    assert value["froc_false_positives_healthy"] == 2, "all are kept where ten are allowed"
+    assert FROC_CURVE.function(table)[0] == pytest.approx(100 / 3)
+    assert FROC_CURVE.function(table)[-1] == pytest.approx(200 / 3)
+
+
+def test_without_a_lesion_there_is_no_curve():
+    table = table_of(([], [0.5]))
+    assert all(math.isnan(score(table)) for score in DETECTION_SCORES.values() if score.level == "set")
+    assert np.isnan(FROC_CURVE.function(table)).all()
+
+
+def test_the_cells_of_a_table_survive_a_file(tmp_path):
+    """A single number is read as a number, several as text, none as NaN."""
+    for table in (table_of(([0.9], [0.8])), table_of(([0.9, 0.7], []), ([0.5], [0.25, 0.125]))):
+        table.to_csv(tmp_path / "t.csv", index=False)
+        again = pd.read_csv(tmp_path / "t.csv")
+        assert np.array_equal(FROC_CURVE.function(again), FROC_CURVE.function(table))
+        assert {"froc_sensitivity", "froc_mean_sensitivity"} <= set(scores_in(again))
+
+
+def test_the_band_holds_the_curve_and_shrinks_to_it_for_equal_patients():
+    same = table_of(*[([0.9, 0.3], [0.5])] * 4)
+    mean, low, high = FROC_CURVE.band(same, n_resamples=50)
+    assert np.allclose(low, mean)
+    assert np.allclose(high, mean)
+    differing = table_of(([0.9], []), ([None], [0.5]), ([0.2], [0.6]), ([0.7], []))
+    mean, low, high = FROC_CURVE.band(differing, n_resamples=200)
+    assert (low <= mean + 1e-9).all()
+    assert (mean <= high + 1e-9).all()
+    assert (high - low).max() > 20
+
+
+def test_the_sensitivity_of_a_case_has_its_own_threshold():
+    truth = np.zeros((60, 4), bool)
+    truth[[5, 25, 45], 1] = True
+    places = np.array([(5, 1), (25, 1), *[(i, 3) for i in range(50, 60)], (45, 1)], float)
+    confidences = [0.9, 0.8, *np.linspace(0.7, 0.6, 10), 0.1]
+    case = Detected(hits=find_hits(places, confidences, truth, (1.0, 1.0)), n_detections=13)
+    assert case.sensitivity_at(10) == 1
+    assert case.sensitivity_at(9) == pytest.approx(2 / 3)
+    nothing = Detected(hits=find_hits(places[:0], [], truth, (1.0, 1.0)), n_detections=0)
+    assert nothing.sensitivity_at(10) == nothing.found == 0
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_row_has_every_score_of_a_case(tmp_path, spatial_dims):
+    label = np.zeros((20, 24, 10)[:spatial_dims], np.int16)
+    label[(5,) * spatial_dims] = 1
+    scan = scan_of(spatial_dims, label=label)
+    write_detections(tmp_path / "a.csv", np.array([[5.0] * spatial_dims]), np.array([0.7]), scan)
+    row = score_detections(tmp_path / "a.csv", scan)
+    assert row["case_sensitivity"] == row["candidate_sensitivity"] == row["candidates"] == 1
+    assert {name for name in row if name in DETECTION_SCORES} == {
+        name for name, score in DETECTION_SCORES.items() if score.level == "case"
+    }
+    assert find_score("froc_sensitivity").made_of == tuple(name for name in row if name not in DETECTION_SCORES)
