@@ -10,7 +10,7 @@ from lesionforge.cohort.scan import load_scan, save_label
 from tests.cli.commands import content, error, sets, typed
 from tests.tasks.detection.spots import spotted_cohort
 
-SMALL = {"spatial_dims": 2, "radii_mm": "[1, 2, 3]", "filters": "[4, 8]", "patch_mm": 8, "batch_size": 8}
+SMALL = ["spatial_dims=2", "radii_mm=[1,2,3]", "filters=[4,8]", "patch_mm=8", "training.batch_size=8"]
 
 
 @pytest.fixture(scope="module")

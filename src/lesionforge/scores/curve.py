@@ -24,7 +24,8 @@ class Curve:
         x_label: what is on the x-axis, with its unit.
         y_label: what is on the y-axis, with its unit.
         x: operating points at which the curve is shown.
-        function: returns the values at :attr:`x` of the rows of a set; NaN where they are undefined.
+        function: returns the ``(sample, x)`` values at :attr:`x` of samples of the rows of a set, from the rows and the
+            ``(sample, row)`` number of times that each is in each sample; NaN where they are undefined.
         made_of: columns that the function reads, in addition to ``subject_id``.
     """
 
@@ -33,7 +34,7 @@ class Curve:
     x_label: str
     y_label: str
     x: Values
-    function: Callable[[pd.DataFrame], Values]
+    function: Callable[[pd.DataFrame, Values], Values]
     made_of: tuple[str, ...]
 
     def band(self, rows: pd.DataFrame, *, seed: int = 0, n_resamples: int = 500) -> tuple[Values, Values, Values]:
@@ -48,8 +49,8 @@ class Curve:
             The mean and the lower and upper end of the band at each point of :attr:`x`.
         """
         of_seeds = [part[["subject_id", *self.made_of]] for _, part in rows.groupby("seed")]
-        mean = np.mean([self.function(part) for part in of_seeds], axis=0)
+        mean = np.mean([self.function(part, np.ones((1, len(part))))[0] for part in of_seeds], axis=0)
         resampling = Resampling(rows["subject_id"].tolist(), seed=seed, n_resamples=n_resamples)
-        replicates = np.mean([[self.function(table) for table in resampling.tables(part)] for part in of_seeds], axis=0)
+        replicates = np.mean([resampling.weighted(self.function, part) for part in of_seeds], axis=0)
         low, high = np.nanquantile(replicates, (0.025, 0.975), axis=0)
         return mean, low, high

@@ -11,7 +11,12 @@ from lesionforge.reading import read_frame
 from tests.tasks.detection.spots import spotted_cohort
 
 PLAN = {
-    "subjects": {"train": 4, "development": 3, "test": 4, "numbers": [4]},
+    "subjects": {
+        "train": {"lesion": 3, "lesion_free": 1},
+        "development": {"lesion": 3},
+        "test": {"lesion": 3, "lesion_free": 1},
+        "numbers": [4],
+    },
     "task": {"method": "detection", "spatial_dims": 2, "radii_mm": [1, 2, 3], "filters": [4, 8], "patch_mm": 8},
     "training": {"steps": 40, "batch_size": 8, "epoch_steps": 10, "device": "cpu"},
     "seeds": [0, 1],

@@ -17,6 +17,7 @@ from lesionforge.scores.detections.froc import row_of
 from lesionforge.scores.detections.hits import find_hits
 from lesionforge.scores.detections.readers import Readers, agreed_lesions
 from lesionforge.scores.registry import find_score, scores_in
+from lesionforge.scores.statistics.resampling import Resampling
 
 OBLIQUE = np.array([[0.9, -0.3, 0, 12], [0.2, 1.1, 0.1, -7], [0, 0.1, 3.0, 2], [0, 0, 0, 1.0]])
 
@@ -132,6 +133,23 @@ def table_of(*cases):
     return pd.DataFrame(rows)
 
 
+def whole(table):
+    """Return the FROC curve over all cases of a table."""
+    return FROC_CURVE.function(table, np.ones((1, len(table))))[0]
+
+
+@pytest.mark.parametrize("name", [name for name, score in DETECTION_SCORES.items() if score.weighted])
+def test_many_samples_at_once_give_what_each_gives_alone(name):
+    rng = np.random.default_rng(0)
+    cases = [
+        ([None if value < 0.3 else value for value in rng.random(number % 4)], rng.random(12)) for number in range(9)
+    ]
+    table, score = table_of(*cases), DETECTION_SCORES[name]
+    resampling = Resampling(table["subject_id"].tolist(), n_resamples=60)
+    expected = [score(part) for part in resampling.tables(table)]
+    assert np.allclose(resampling.replicates(score, table), expected, equal_nan=True)
+
+
 def test_scores_are_read_from_the_curve_by_hand():
     """Two patients with three lesions, of which one is missed by all, and a lesion-free case.
 
@@ -143,14 +161,14 @@ def test_scores_are_read_from_the_curve_by_hand():
     assert value["froc_mean_sensitivity"] == pytest.approx((1 / 3 + 1 / 3 + 5 * 2 / 3) / 7)
     assert math.isnan(value["froc_false_positives"]), "90 % are never reached"
     assert value["froc_false_positives_healthy"] == 2, "all are kept where ten are allowed"
-    assert FROC_CURVE.function(table)[0] == pytest.approx(100 / 3)
-    assert FROC_CURVE.function(table)[-1] == pytest.approx(200 / 3)
+    assert whole(table)[0] == pytest.approx(100 / 3)
+    assert whole(table)[-1] == pytest.approx(200 / 3)
 
 
 def test_without_a_lesion_there_is_no_curve():
     table = table_of(([], [0.5]))
     assert all(math.isnan(score(table)) for score in DETECTION_SCORES.values() if score.level == "set")
-    assert np.isnan(FROC_CURVE.function(table)).all()
+    assert np.isnan(whole(table)).all()
 
 
 def test_the_cells_of_a_table_survive_a_file(tmp_path):
@@ -158,7 +176,7 @@ def test_the_cells_of_a_table_survive_a_file(tmp_path):
     for table in (table_of(([0.9], [0.8])), table_of(([0.9, 0.7], []), ([0.5], [0.25, 0.125]))):
         table.to_csv(tmp_path / "t.csv", index=False)
         again = pd.read_csv(tmp_path / "t.csv")
-        assert np.array_equal(FROC_CURVE.function(again), FROC_CURVE.function(table))
+        assert np.array_equal(whole(again), whole(table))
         assert {"froc_sensitivity", "froc_mean_sensitivity"} <= set(scores_in(again))
 
 

@@ -212,6 +212,19 @@ def test_lesions_drawn_on_the_fly_are_in_the_middle_of_their_patch(samples):
             assert float(item["image"][(0, *(4,) * dims)]) == float(item["image"].max())
 
 
+def test_without_a_false_candidate_patches_of_other_places_are_shown(samples):
+    for dims, (of_dims, preprocessing) in samples.items():
+        found = [
+            replace(of, candidates=of.candidates.at_least(1e9, at_most=0))
+            for of in found_in(of_dims, preprocessing, dims)
+        ]
+        found = [replace(of, hits=hits_of(of.candidates, of.sample.label > 0, of.sample.spacing, 2.0)) for of in found]
+        items = PatchSet(
+            [Source(samples=of_dims)], [found], roi_size=(8,) * dims, augment=None, output=preprocessing.output, seed=0
+        )
+        assert {float(items[number]["lesion"]) for number in range(20)} == {0.0, 1.0}
+
+
 def test_training_goes_on_from_a_pretrained_model(cohorts, tmp_path):
     first = fitted(cohorts[2], tmp_path / "first", 2, steps=2)
     second = fitted(cohorts[2], tmp_path / "second", 2, steps=2, pretrained=first)

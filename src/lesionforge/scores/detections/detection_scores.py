@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from lesionforge.scores.curve import Curve
-from lesionforge.scores.detections.froc import COLUMNS, Froc, froc
+from lesionforge.scores.detections.froc import COLUMNS, Froc, Values, froc
 from lesionforge.scores.detections.hits import Hits
 from lesionforge.scores.score import Score, Scores, by_name
 
@@ -56,19 +56,15 @@ class Detected:
         return float((self.hits.of_lesions > limit).mean())
 
 
-def _read_from(read: Callable[[Froc], float]) -> Callable[[pd.DataFrame], float]:
-    """Return a function of the rows of a set; NaN if no case has a lesion, as in some bootstrap samples."""
-
-    def of_rows(rows: pd.DataFrame) -> float:
-        return read(froc(rows)) if (rows["n_lesions"] > 0).any() else math.nan
-
-    return of_rows
-
-
-def _in_healthy(curve: Froc) -> float:
-    """Return the false positives per lesion-free case at the threshold with ten per patient."""
-    allowed = np.flatnonzero(curve.false_positives <= FALSE_POSITIVES)
-    return float(curve.false_positives_healthy[allowed[-1]])
+def _froc_score(read: Callable[[Froc], Values], **reading: Any) -> Score[pd.DataFrame]:
+    """Return a score that is read from the FROC curve."""
+    return Score(
+        level="set",
+        function=lambda rows: float(read(froc(rows))),
+        weighted=lambda rows, weights: read(froc(rows, weights)),
+        made_of=COLUMNS,
+        **reading,
+    )
 
 
 DETECTION_SCORES: Scores = by_name(
@@ -102,57 +98,47 @@ DETECTION_SCORES: Scores = by_name(
         description="number of candidates, hits and false ones together",
         function=lambda case: float(case.n_detections),
     ),
-    Score(
+    _froc_score(
+        lambda curve: curve.sensitivity_at(FALSE_POSITIVES),
         name="froc_sensitivity",
         title="Sensitivity at 10 false positives",
         unit="points",
         better="higher",
-        level="set",
         description="share of all lesions that are hit, at the threshold with 10 false positives per patient",
-        function=_read_from(lambda curve: curve.sensitivity_at(FALSE_POSITIVES)),
-        made_of=COLUMNS,
     ),
-    Score(
+    _froc_score(
+        lambda curve: curve.mean_sensitivity(),
         name="froc_mean_sensitivity",
         title="Mean sensitivity of the FROC curve",
         unit="points",
         better="higher",
-        level="set",
         description="mean of the sensitivities at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per patient",
-        function=_read_from(lambda curve: curve.mean_sensitivity()),
-        made_of=COLUMNS,
     ),
-    Score(
+    _froc_score(
+        lambda curve: curve.false_positives_at(SENSITIVITY),
         name="froc_false_positives",
         title="False positives at 90 % sensitivity",
         unit="per patient",
         better="lower",
-        level="set",
         range=(0, math.inf),
         description="false positives per patient at the threshold that hits 90 % of all lesions; no value if none does",
-        function=_read_from(lambda curve: curve.false_positives_at(SENSITIVITY)),
-        made_of=COLUMNS,
     ),
-    Score(
+    _froc_score(
+        lambda curve: curve.in_healthy_at(FALSE_POSITIVES),
         name="froc_false_positives_healthy",
         title="False positives in lesion-free cases",
         unit="per case",
         better="lower",
-        level="set",
         range=(0, math.inf),
         description="false positives per lesion-free case, at the threshold with 10 false positives per patient",
-        function=_read_from(_in_healthy),
-        made_of=COLUMNS,
     ),
 )
 """Scores of detections, in the order of the tables."""
 
 
-def _sensitivities(rows: pd.DataFrame) -> NDArray[np.float64]:
-    if not (rows["n_lesions"] > 0).any():
-        return np.full(len(SHOWN), np.nan)
-    curve = froc(rows)
-    return 100 * np.array([curve.sensitivity_at(point) for point in SHOWN])
+def _sensitivities(rows: pd.DataFrame, weights: Values) -> Values:
+    curves = froc(rows, weights)
+    return 100 * np.stack([curves.sensitivity_at(point) for point in SHOWN], axis=-1)
 
 
 FROC_CURVE = Curve(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lesionforge.scores.detections.hits import Hits
+
+Values = NDArray[np.float64]
 
 COLUMNS = ("n_lesions", "hit_confidences", "false_confidences")
 """Columns of a table with a row per case: the number of lesions, and the confidences of hits and of false detections,
@@ -22,32 +22,44 @@ OPERATING_POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class Froc:
-    """A FROC curve, one point for each confidence threshold, from the strictest to the one that keeps all detections.
+    """FROC curves, one point for each confidence threshold, from the strictest to the one that keeps all detections.
+
+    Each array is ``(threshold,)``; with several samples of the cases, all but the first are ``(sample, threshold)``.
 
     Attributes:
         thresholds: detections with at least this confidence count; the first point, without any detection, has ∞.
-        sensitivity: share of lesions that are hit, 0 to 1.
+        sensitivity: share of lesions that are hit, 0 to 1; NaN without lesions.
         false_positives: false detections per case with a lesion; a patient, if each has one case.
         false_positives_healthy: false detections per lesion-free case; NaN if there is none.
     """
 
-    thresholds: NDArray[np.float64]
-    sensitivity: NDArray[np.float64]
-    false_positives: NDArray[np.float64]
-    false_positives_healthy: NDArray[np.float64]
+    thresholds: Values
+    sensitivity: Values
+    false_positives: Values
+    false_positives_healthy: Values
 
-    def sensitivity_at(self, false_positives: float) -> float:
+    def sensitivity_at(self, false_positives: float) -> Values:
         """Return the largest sensitivity with at most this number of false positives per patient."""
-        return float(self.sensitivity[self.false_positives <= false_positives].max())
+        return self._at_limit(self.sensitivity, false_positives)
 
-    def false_positives_at(self, sensitivity: float) -> float:
+    def false_positives_at(self, sensitivity: float) -> Values:
         """Return the fewest false positives per patient with at least this sensitivity; NaN if it is not reached."""
-        reached = self.false_positives[self.sensitivity >= sensitivity]
-        return float(reached.min()) if reached.size else math.nan
+        reached = np.where(self.sensitivity >= sensitivity, self.false_positives, np.inf).min(-1)
+        return np.where(np.isfinite(reached), reached, np.nan)
 
-    def mean_sensitivity(self) -> float:
+    def in_healthy_at(self, false_positives: float) -> Values:
+        """Return the false positives per lesion-free case at the loosest threshold with this number per patient."""
+        return self._at_limit(self.false_positives_healthy, false_positives)
+
+    def mean_sensitivity(self) -> Values:
         """Return the mean of the sensitivities at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per patient."""
-        return float(np.mean([self.sensitivity_at(point) for point in OPERATING_POINTS]))
+        return np.asarray(np.mean([self.sensitivity_at(point) for point in OPERATING_POINTS], axis=0))
+
+    def _at_limit(self, values: Values, false_positives: float) -> Values:
+        """Return the values at the loosest threshold with at most this number per patient; NaN without patients."""
+        last = np.maximum(np.count_nonzero(self.false_positives <= false_positives, axis=-1) - 1, 0)
+        found = np.take_along_axis(values, last[..., None], -1)[..., 0]
+        return np.where(np.isnan(self.false_positives[..., 0]), np.nan, found)
 
 
 def row_of(hits: Hits) -> dict[str, int | str]:
@@ -57,47 +69,40 @@ def row_of(hits: Hits) -> dict[str, int | str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def froc(table: pd.DataFrame) -> Froc:
-    """Return the curve over all cases of a table.
+def froc(table: pd.DataFrame, weights: Values | None = None) -> Froc:
+    """Return the curve over all cases of a table, or the curves of several samples of them.
 
     Args:
         table: a row per case with :data:`COLUMNS`.
-
-    Raises:
-        ValueError: if no case has a lesion.
+        weights: ``(sample, case)`` how often each case is in each sample, as in a bootstrap.
     """
-    lesions = table["n_lesions"].to_numpy(int)
-    ill = lesions > 0
-    if not ill.any():
-        raise ValueError("no case has a lesion, so there is no sensitivity")
-    hits = _numbers(table["hit_confidences"])
-    false, false_healthy = (_numbers(table.loc[which, "false_confidences"]) for which in (ill, ~ill))
-    thresholds = np.unique(np.concatenate([hits, false, false_healthy]))[::-1]
-    thresholds = np.concatenate([[np.inf], thresholds])
-    healthy = np.count_nonzero(~ill)
-    return Froc(
-        thresholds=thresholds,
-        sensitivity=_at_least(hits, thresholds) / lesions.sum(),
-        false_positives=_at_least(false, thresholds) / np.count_nonzero(ill),
-        false_positives_healthy=_at_least(false_healthy, thresholds) / healthy if healthy else thresholds * np.nan,
+    lesions = table["n_lesions"].to_numpy(np.float64)
+    hits, false = (
+        [_numbers_of(str(cell)) for cell in table[name]] for name in ("hit_confidences", "false_confidences")
     )
+    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([np.empty(0), *hits, *false]))[::-1]])
+    n_hits, n_false = (np.array([_at_least(of, thresholds) for of in cases]) for cases in (hits, false))
+    count = np.ones(len(table)) if weights is None else weights
+    ill, free = count * (lesions > 0), count * (lesions == 0)
+    with np.errstate(invalid="ignore"):
+        return Froc(
+            thresholds=thresholds,
+            sensitivity=count @ n_hits / (count @ lesions)[..., None],
+            false_positives=ill @ n_false / ill.sum(-1)[..., None],
+            false_positives_healthy=free @ n_false / free.sum(-1)[..., None],
+        )
 
 
-def _at_least(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+def _at_least(values: Values, thresholds: Values) -> Values:
     """Return how many values are at least as large as each threshold."""
     return (len(values) - np.searchsorted(np.sort(values), thresholds, side="left")).astype(np.float64)
 
 
-def _text(confidences: NDArray[np.float64]) -> str:
+def _text(confidences: Values) -> str:
     return " ".join(f"{value:.6g}" for value in sorted(confidences, reverse=True))
 
 
-def _numbers(cells: Iterable[object]) -> NDArray[np.float64]:
-    """Return the numbers of all cells; a cell is a text, a single number, or NaN for none."""
-    return np.concatenate([np.empty(0), *(_numbers_of(str(cell)) for cell in cells)])
-
-
 @lru_cache(maxsize=4096)
-def _numbers_of(text: str) -> NDArray[np.float64]:
-    """Return the numbers of a text; a bootstrap reads the same cells thousands of times."""
+def _numbers_of(text: str) -> Values:
+    """Return the numbers of a cell: a text, a single number, or NaN for none; every score reads the same cells."""
     return np.array([float(value) for value in text.split() if value != "nan"], np.float64)

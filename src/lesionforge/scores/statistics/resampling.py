@@ -26,12 +26,13 @@ from scipy import stats
 from lesionforge.scores.statistics.intervals import CONFIDENCE, POWER, Interval, smallest_p, t_quantile
 from lesionforge.seeding import generator
 
-N_RESAMPLES = 2000
+N_RESAMPLES, AT_ONCE = 2000, 100
 TOUCHES = 1e-12
 """An interval that ends closer to 0 than this contains 0; ratios of counts are often exactly 0 in many samples."""
 
 Values = NDArray[np.float64]
 OfRows = Callable[[pd.DataFrame], float]
+OfSamples = Callable[[pd.DataFrame, Values], Values]
 
 
 class Resampling:
@@ -52,10 +53,28 @@ class Resampling:
         """Return the score of each bootstrap sample; NaN if it is undefined.
 
         Args:
-            score: computes a number from rows.
+            score: computes a number from rows; one with ``weighted`` does so for many samples at once.
             rows: rows of one training run, with ``subject_id``.
         """
+        weighted = getattr(score, "weighted", None)
+        if weighted is not None:
+            return self.weighted(weighted, rows)
         return np.array([score(table) if len(table) else np.nan for table in self.tables(rows)], np.float64)
+
+    def weighted(self, function: OfSamples, rows: pd.DataFrame) -> Values:
+        """Return what a function of the rows and their weights gives for each bootstrap sample.
+
+        Args:
+            function: takes the rows, and how often each is in each of some samples, ``(sample, row)``.
+            rows: rows of one training run, with ``subject_id``.
+        """
+        if not len(self.resamples):
+            return np.empty(0)
+        counts = np.stack([np.bincount(drawn, minlength=len(self.subjects)) for drawn in self.resamples])
+        number = {subject: index for index, subject in enumerate(self.subjects)}
+        weights = counts[:, [number[subject] for subject in rows["subject_id"]]].astype(np.float64)
+        parts = [function(rows, part) for part in np.array_split(weights, -(-len(weights) // AT_ONCE))]
+        return np.concatenate(parts)
 
     def tables(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Yield the rows of each bootstrap sample.

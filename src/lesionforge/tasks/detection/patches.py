@@ -126,7 +126,7 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         self.sources, self.roi_size, self.augment, self.seed = sources, roi_size, augment, seed
         self.output, self.ends = output, np.cumsum([source.share for source in sources])
         self.lesions = [_lesions_of(*pair) for pair in zip(sources, found, strict=True)]
-        self.false = [[(of, place) for of in of_source for place in of.false] for of_source in found]
+        self.false = [[(of.sample, place) for of in of_source for place in of.false] for of_source in found]
         self.drawn = [
             None if source.transform is None else DrawnItems(source, len(roi_size), seed=seed) for source in sources
         ]
@@ -147,16 +147,23 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         return {"image": image, "lesion": torch.tensor([float(lesion)])}
 
     def _patch(self, number: int, on_lesion: bool, draw: int, rng: np.random.Generator) -> tuple[FloatArray, bool]:
-        """Return a patch of a source, and whether it shows a lesion; of the other kind if the source has none."""
+        """Return a patch of a source, and whether it shows a lesion; none of a source without lesions does."""
         drawn, lesions = self.drawn[number], self.lesions[number]
-        false = self.false[number] or self.false[0]
         if on_lesion and drawn is not None:
             return self._drawn_patch(drawn, draw, rng)
-        if lesions and (on_lesion or not false):
+        if on_lesion and lesions:
             of, places = lesions[rng.integers(len(lesions))]
             return self._cut(of.sample, places[rng.integers(len(places))]), True
-        of, place = false[rng.integers(len(false))]
-        return self._cut(of.sample, place), False
+        false = self.false[number] or self.false[0]
+        sample, place = false[rng.integers(len(false))] if false else self._elsewhere(number, rng)
+        return self._cut(sample, place), False
+
+    def _elsewhere(self, number: int, rng: np.random.Generator) -> tuple[Sample, Place]:
+        """Return a voxel of a source that shows no lesion, for training cases without any false candidate."""
+        samples = self.sources[number].samples
+        sample = samples[int(rng.integers(len(samples)))]
+        free = np.argwhere(sample.as_item()["label"][0] == 0)
+        return sample, free[rng.integers(len(free))]
 
     def _drawn_patch(self, drawn: DrawnItems, draw: int, rng: np.random.Generator) -> tuple[FloatArray, bool]:
         """Return a patch around a lesion that is drawn now; anywhere in the scan if none fits."""
