@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from monai.transforms import Compose, RandAffined, RandFlipd, RandScaleIntensityd, RandShiftIntensityd
 
-IMAGE = ("image",)
+IMAGE, BOTH = ("image",), ("image", "label")
 ROTATION, SHEAR, SCALE = np.pi, 0.1, 0.15
 """Largest rotation within slices in radians, shear, and relative change of size."""
 FACTOR, OFFSET = 0.15, 0.1
@@ -19,7 +19,8 @@ FACTOR, OFFSET = 0.15, 0.1
 def patch_augmentation(spatial_dims: int) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z])}``, with intensities relative to typical tissue.
 
-    Everything but the scaling acts within slices. Parts from outside the patch repeat its border.
+    Everything but the scaling acts within slices. Parts from outside the patch repeat its border. A ``"label"`` of
+    the same size, if there is one, moves with the image.
 
     Args:
         spatial_dims: 2 or 3.
@@ -28,15 +29,16 @@ def patch_augmentation(spatial_dims: int) -> Compose:
     shear = [SHEAR, SHEAR] if spatial_dims == 2 else [SHEAR, 0.0, SHEAR, 0.0, 0.0, 0.0]
     return Compose(
         [
-            *(RandFlipd(IMAGE, prob=0.5, spatial_axis=axis) for axis in (0, 1)),
+            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in (0, 1)),
             RandAffined(
-                IMAGE,
+                BOTH,
                 prob=0.75,
                 rotate_range=rotate,
                 shear_range=shear,
                 scale_range=[SCALE] * spatial_dims,
-                mode="bilinear",
+                mode=("bilinear", "nearest"),
                 padding_mode="border",
+                allow_missing_keys=True,
             ),
             RandScaleIntensityd(IMAGE, factors=FACTOR, prob=0.75),
             RandShiftIntensityd(IMAGE, offsets=OFFSET, prob=0.75),
