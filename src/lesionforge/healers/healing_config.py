@@ -69,9 +69,14 @@ class HealingConfig(ScanConfig):
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults; ``wgan`` has no image pool."""
         defaults = super().defaults(given)
-        if given.get("adversarial") == "wgan":
+        if given.get("adversarial", defaults["adversarial"]) == "wgan":
             defaults["optimiser"] = defaults["optimiser"].model_copy(update={"pool_size": 0})
         return defaults
+
+    @property
+    def affine(self) -> bool:
+        """Whether the norms of the generators learn a scale and a shift."""
+        return True
 
     @property
     def divisor(self) -> int:
@@ -101,7 +106,8 @@ class HealingConfig(ScanConfig):
         if self.roi_size is None:
             return self
         if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < self.smallest for n in self.roi_size):
-            sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {self.smallest} or more"
+            each = f"a multiple of {self.divisor} and " if self.divisor > 1 else ""
+            sides = f"{self.spatial_dims} sides, each {each}{self.smallest} or more"
             raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
         return self
 
@@ -115,6 +121,7 @@ class HealingConfig(ScanConfig):
             in_channels=in_channels,
             out_channels=out_channels,
             width=self.width,
+            affine=self.affine,
             **sizes,
         )
         return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator

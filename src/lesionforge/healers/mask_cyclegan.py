@@ -1,0 +1,111 @@
+"""``mask_cyclegan``: two generators that are shown a mask, one draws lesions at it and the other removes them.
+
+Faryna et al. 2021 (arXiv 2101.06468). G_HP makes healthy images pathological, G_PH makes pathological images healthy.
+With x_h, x_p a healthy and a pathological image, y_p the mask of x_p, y a semi-random mask and 0 the empty mask:
+
+    cycle H-P-H:    x̃_p = G_HP(x_h, y),    x̂_h = G_PH(x̃_p, y)
+    cycle P-H-P:    x̃_h = G_PH(x_p, y_p),  x̂_p = G_HP(x̃_h, y_p)
+
+    L_CC  = |x̂_h − x_h|₁ + |x̂_p − x_p|₁
+    L_ID  = |G_PH(x_h, 0) − x_h|₁ + |G_HP(x_h, 0) − x_h|₁
+    L_AM  = |(1 − y_p) ⊙ (x̃_h − x_p)|₁ / Σ(1 − y_p)
+    L_GAN = −D_P(x̃_p) − D_H(x̃_h)                                        for G_HP and G_PH
+            D(fake) − D(real) + λ_gp (‖∇D‖₂ − 1)², for D_P and for D_H   for D_P and D_H
+
+    L_GAN + 10 L_CC + 5 L_ID + 10 L_AM
+
+The paper gives no weights, numbers of critic steps or epochs, and no equation of L_AM. It leaves open the second term
+of L_ID, see ``identity_php``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.scan import FloatArray, Scan
+from lesionforge.errors import CohortError
+from lesionforge.healers.base import Healed
+from lesionforge.healers.baselines import HealingCycleGAN, HealingCycleGANConfig, HealingGANModule
+from lesionforge.healers.drawing_healer import DrawingHealer
+from lesionforge.healers.healing_config import HealingConfig
+from lesionforge.healers.healing_items import HealingItems, Pairing
+from lesionforge.healers.semi_random_masks import SemiRandomItems, with_inner_region
+from lesionforge.losses.abnormality_mask import Normalise, abnormality_mask
+from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.synthesizers.base import training_cohort
+from lesionforge.training.adversarial_step import AdversarialConfig, AdversarialModule, Batch, Logs
+from lesionforge.training.callbacks.preview import montage
+from lesionforge.training.model_folder import ModelInfo
+
+IdentityPHP = Literal["none", "healthy_empty", "pathological_empty"]
+
+
+class MaskCycleGANConfig(HealingCycleGANConfig):
+    """Options of ``mask_cyclegan``, in addition to those of ``healing_cyclegan``.
+
+    Attributes:
+        lambda_identity: weight of the identity loss.
+        identity_php: what G_HP must return unchanged with an empty mask: ``healthy_empty`` the healthy image,
+            ``pathological_empty`` the pathological image with its lesion, ``none`` nothing.
+        lambda_abnormality: weight of the abnormality-mask loss.
+        abnormality_p: 1 for the absolute change outside the lesion, 2 for its square.
+        abnormality_normalise: ``mask`` divides the change by the number of voxels outside the lesion, ``volume`` by
+            that of all voxels.
+        max_diameter_mm: greatest diameter of a semi-random lesion in millimetres, 10 in the paper; ``None`` takes that
+            of the largest training lesion.
+    """
+
+    adversarial: Literal["lsgan", "wgan", "bounded"] = "wgan"
+    lambda_identity: float = Field(default=5.0, ge=0)
+    identity_php: IdentityPHP = "healthy_empty"
+    lambda_abnormality: float = Field(default=10.0, ge=0)
+    abnormality_p: Literal[1, 2] = 1
+    abnormality_normalise: Normalise = "mask"
+    max_diameter_mm: float | None = Field(default=None, gt=0)
+    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta2=0.99, n_critic=5)
+
+    @property
+    def affine(self) -> bool:
+        """Always false: the norms of the generators have no parameters."""
+        return False
+
+    @property
+    def divisor(self) -> int:
+        """Always 1: the generators pad sizes that they cannot halve."""
+        return 1
+
+
+class MaskCycleGANModule(HealingGANModule):
+    """The training step of ``mask_cyclegan``; networks are named after the domain that they draw or judge."""
+
+    config_of_losses: MaskCycleGANConfig
+
+    def __init__(self, config: MaskCycleGANConfig, generators: nn.ModuleDict, **options: Any) -> None:
+        super().__init__(config, generators, **options)
+        self.options = config
+
+    def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
+        """Return the weighted sum of the adversarial, cycle, identity and abnormality-mask losses."""
+        x_h, x_p, y_p, y = (batch[name] for name in ("healthy", "pathological", "mask", "semi_random"))
+        drawn, healed = self._draw("pathological", x_h, y), self._draw("healthy", x_p, y_p)
+        cycle = l1_loss(self._draw("healthy", drawn, y), x_h) + l1_loss(self._draw("pathological", healed, y_p), x_p)
+        fakes = {"healthy": healed, "pathological": drawn}
+        answers = [self.game.generator_loss(self.critic[name], fake) for name, fake in fakes.items()]
+        kept = {"p": self.options.abnormality_p, "normalise": self.options.abnormality_normalise}
+        terms = {
+            "adversarial": torch.stack(answers).sum(),
+            "cycle": cycle,
+            "identity": self._identity(x_h, x_p),
+            "abnormality": abnormality_mask(healed, x_p, y_p, **kept),
+        }
+        ...
+        return loss, torch.cat(list(fakes.values()), 1).detach(), terms
