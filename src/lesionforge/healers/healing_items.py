@@ -109,7 +109,8 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         rng = generator(self.seed, "healing", draw)
         plane = self.pathological[int(rng.integers(len(self.pathological)))]
         shown = self._around_lesion(plane, rng)
-        free = self._without_lesion(self.healthy[int(rng.choice(len(self.healthy), p=self.chances))], rng)
+        beside = self.healthy[int(rng.choice(len(self.healthy), p=self.chances))]
+        free = self._without_lesion(beside, rng)
         if self.pairing == "paired":
             shown = self._varied(shown, draw, "pathological")
             lesion = shown["mask"]
@@ -118,7 +119,7 @@ class HealingItems(Dataset[dict[str, Tensor]]):
             lesion = self._mask_of_another(plane, draw, rng) if self.pairing == "unpaired" else None
         healthy = self._varied(free, draw, "healthy")
         images = {"pathological": shown["image"], "healthy": healthy["image"]}
-        masks = {"mask": lesion, "semi_random": self._semi_random(healthy, rng)}
+        masks = {"mask": lesion, "semi_random": self._semi_random(beside, healthy, rng)}
         return {name: torch.from_numpy(np.asarray(image, np.float32)) for name, image in images.items()} | {
             name: torch.from_numpy(one_hot(np.asarray(mask)[0].astype(np.int16), self.classes))
             for name, mask in masks.items()
@@ -248,8 +249,8 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         """Return what an item takes from a lesion-free crop, before augmentation."""
         return {"image": self._image(sample, crop)}
 
-    def _semi_random(self, healthy: dict[str, Any], rng: np.random.Generator) -> Any:
-        """Return the mask of lesions to draw into a lesion-free crop, ``(1, x, y[, z])``; ``None`` for no such mask."""
+    def _semi_random(self, plane: Plane, healthy: dict[str, Any], rng: np.random.Generator) -> Any:
+        """Return the mask of lesions to draw into a crop of a healthy plane, ``(1, x, y[, z])``, or ``None``."""
         return None
 
     def _shift(self, rng: np.random.Generator) -> NDArray[np.intp]:

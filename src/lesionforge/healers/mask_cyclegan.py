@@ -87,25 +87,117 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
 class MaskCycleGANModule(HealingGANModule):
     """The training step of ``mask_cyclegan``; networks are named after the domain that they draw or judge."""
 
-    config_of_losses: MaskCycleGANConfig
-
     def __init__(self, config: MaskCycleGANConfig, generators: nn.ModuleDict, **options: Any) -> None:
         super().__init__(config, generators, **options)
         self.options = config
 
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
         """Return the weighted sum of the adversarial, cycle, identity and abnormality-mask losses."""
+        options = self.options
         x_h, x_p, y_p, y = (batch[name] for name in ("healthy", "pathological", "mask", "semi_random"))
         drawn, healed = self._draw("pathological", x_h, y), self._draw("healthy", x_p, y_p)
-        cycle = l1_loss(self._draw("healthy", drawn, y), x_h) + l1_loss(self._draw("pathological", healed, y_p), x_p)
+        back, again = self._draw("healthy", drawn, y), self._draw("pathological", healed, y_p)
         fakes = {"healthy": healed, "pathological": drawn}
         answers = [self.game.generator_loss(self.critic[name], fake) for name, fake in fakes.items()]
-        kept = {"p": self.options.abnormality_p, "normalise": self.options.abnormality_normalise}
         terms = {
             "adversarial": torch.stack(answers).sum(),
-            "cycle": cycle,
-            "identity": self._identity(x_h, x_p),
-            "abnormality": abnormality_mask(healed, x_p, y_p, **kept),
+            "cycle": l1_loss(back, x_h) + l1_loss(again, x_p),
+            "identity": self._identity(x_h, x_p, torch.zeros_like(y_p)),
+            "abnormality": abnormality_mask(
+                healed, x_p, y_p, p=options.abnormality_p, normalise=options.abnormality_normalise
+            ),
         }
-        ...
+        weights = (1.0, options.lambda_cycle, options.lambda_identity, options.lambda_abnormality)
+        loss = torch.stack([weight * term for weight, term in zip(weights, terms.values(), strict=True)]).sum()
         return loss, torch.cat(list(fakes.values()), 1).detach(), terms
+
+    def _identity(self, healthy: Tensor, pathological: Tensor, empty: Tensor) -> Tensor:
+        """Return how much the generators change an image at an empty mask."""
+        change = l1_loss(self._draw("healthy", healthy, empty), healthy)
+        kept = {"none": None, "healthy_empty": healthy, "pathological_empty": pathological}[self.options.identity_php]
+        return change if kept is None else change + l1_loss(self._draw("pathological", kept, empty), kept)
+
+    def _draw(self, name: str, image: Tensor, mask: Tensor) -> Tensor:
+        return torch.as_tensor(self.generator[name](torch.cat([image, mask], 1)))
+
+
+class MaskCycleGAN(DrawingHealer, HealingCycleGAN):
+    """The two trained generators: ``pathological`` draws lesions at a mask, ``healthy`` removes those of a mask."""
+
+    method = "mask_cyclegan"
+    Config: ClassVar[type[HealingConfig]] = MaskCycleGANConfig
+    Module: ClassVar[type[HealingGANModule]] = MaskCycleGANModule
+    drawer = "pathological"
+    reads_label = True
+    seamless = True
+    losses_shown: ClassVar[Mapping[str, str]] = {
+        **HealingCycleGAN.losses_shown,
+        "both images at an empty mask (L1)": "identity",
+        "healed image outside the mask (L_AM)": "abnormality",
+    }
+
+    @classmethod
+    def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
+        """Return the cases with a lesion and its mask, and the lesion-free ones."""
+        return training_cohort(cohort, channels, lesion_free=True)
+
+    @classmethod
+    def training_scan(cls, scan: Scan) -> Scan:
+        """Return the scan with the inner part of its brain, in which semi-random lesions may lie."""
+        return with_inner_region(scan)
+
+    @staticmethod
+    def pairing(options: Any) -> Pairing:
+        """Return ``paired``: training shows every pathological image with its own mask."""
+        return "paired"
+
+    @classmethod
+    def items(cls, samples: Sequence[Sample], info: ModelInfo, *, seed: int, name: str) -> HealingItems:
+        """Return the training items, with semi-random masks for the healthy images."""
+        limit = info.config["max_diameter_mm"]
+        return SemiRandomItems(samples, **cls.item_options(info), max_diameter_mm=limit, seed=seed, name=name)
+
+    @classmethod
+    def generators(cls, info: ModelInfo) -> nn.ModuleDict:
+        """Return the untrained generators, which take the image and one mask channel per lesion class."""
+        config, channels = cls.Config.model_validate(info.config), len(info.preprocessing.channels)
+        return nn.ModuleDict({name: config.generator(channels + len(info.classes), channels) for name in cls.domains})
+
+    def heal(self, sample: Sample) -> Healed:
+        """Return the sample without the lesions of its label, and with the lesions drawn back in (cycle P-H-P).
+
+        Slices without a lesion stay unchanged.
+
+        Raises:
+            CohortError: if the lesions of the sample are unknown, or one is of a class that the model does not know.
+        """
+        if sample.label is None:
+            what = f"its lesions are unknown, and {self.method} removes only those of a mask"
+            raise CohortError(sample.case_id, what, "annotate it, or leave it out")
+        unknown = sorted(set(np.unique(sample.label).tolist()) - {0, *self.info.classes})
+        if unknown:
+            what = f"has a lesion of the class {unknown[0]}, which the model does not know"
+            raise CohortError(sample.case_id, what, "use the model's classes, or another model")
+        healed = self.drawn("healthy", sample.image, sample.label)
+        return Healed(image=healed, reconstruction=self.drawn(self.drawer, healed, sample.label))
+
+    @classmethod
+    def picture(cls, info: ModelInfo, module: AdversarialModule, items: HealingItems) -> Figure:
+        """Return a figure of four training items: both cycles, each in the slice with the largest part of its mask."""
+        model, rows = cls(info, module.averaged.module).to(str(module.device)), []
+        for draw in range(4):
+            item = {name: tensor.numpy() for name, tensor in items[draw].items()}
+            titles = ("pathological", "its mask", "healed", "drawn again")
+            row = model._cycle("healthy", item["pathological"], item["mask"], titles)
+            titles = ("healthy", "random mask", "drawn", "healed again")
+            rows.append(row | model._cycle("pathological", item["healthy"], item["semi_random"], titles))
+        return montage(rows)
+
+    def _cycle(self, first: str, image: FloatArray, mask: FloatArray, titles: Sequence[str]) -> dict[str, FloatArray]:
+        """Return pictures of an image, its mask, and the image after one and after both generators."""
+        (second,) = set(self.domains) - {first}
+        there = self.apply(first, np.concatenate([image, mask]))
+        back = self.apply(second, np.concatenate([there, mask]))
+        shown = (image, mask.max(0, keepdims=True), there, back)
+        place: Any = (0, ...) if image.ndim == 3 else (0, ..., int(mask.sum((0, 1, 2)).argmax()))
+        return {title: array[place] for title, array in zip(titles, shown, strict=True)}

@@ -61,7 +61,7 @@ class SemiRandomMasks:
             found = connected_lesions(image.label)
             lesions += found
             counts.append(len(found))
-            rooms.append(np.count_nonzero(image.region))
+            rooms.append(int(np.count_nonzero(image.region)))
             if max_diameter_mm is None:
                 largest = max(largest, *(diameter(lesion, image.spacing) for lesion in found))
         return cls(
@@ -69,21 +69,21 @@ class SemiRandomMasks:
         )
 
     def draw(self, allowed: BoolArray, spacing: Sequence[float], rng: np.random.Generator) -> LabelArray:
-        """Return the mask of at least one lesion.
+        """Return the mask of at least one lesion, or an empty one if nothing is allowed.
 
         A training crop shows the lesion that it was cut around, and each other lesion of its image with the share of
         the image that it covers. The number of lesions follows the same law. Lesions that find no room are drawn
         smaller.
 
         Args:
-            allowed: ``(x, y[, z])`` where lesions may lie, not empty.
+            allowed: ``(x, y[, z])`` where lesions may lie.
             spacing: millimetres along each axis.
             rng: source of all randomness.
         """
         share = min(1.0, np.count_nonzero(allowed) / max(self.room, 1.0))
         count = 1 + int(rng.binomial(int(rng.choice(self.counts)) - 1, share))
         limit, mask = self.max_diameter_mm, np.zeros(allowed.shape, np.int16)
-        while not mask.any():
+        while allowed.any() and not mask.any():
             mask = scatter(self.lesions, allowed, rng, count=count, spacing=spacing, max_diameter_mm=limit)
             limit /= 2
         return mask
@@ -129,6 +129,5 @@ class SemiRandomItems(HealingItems):
         return {**super()._healthy_parts(sample, crop), "mask": crop.cut(sample.region[None]).astype(np.float32)}
 
     def _semi_random(self, plane: Plane, healthy: dict[str, Any], rng: np.random.Generator) -> Any:
-        allowed = np.asarray(healthy["mask"])[0] > 0
         spacing = self.samples[plane.sample].spacing[: self.spatial_dims]
-        return self.masks.draw(allowed, spacing, rng)[None] if allowed.any() else np.zeros((1, *allowed.shape), np.int16)
+        return self.masks.draw(np.asarray(healthy["mask"])[0] > 0, spacing, rng)[None]

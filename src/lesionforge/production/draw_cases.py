@@ -129,7 +129,7 @@ def drawn_case(request: DrawRequest, index: int) -> Case:
         synthesizer=request.model.method,
         seed=request.seed,
         parents=tuple(facts["parents"]),
-        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
+        extra={name: str(facts[name]) for name in ("redraws", "healed_by", "changed_outside") if name in facts},
     )
 
 
@@ -157,6 +157,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "seed": request.seed,
         "blend": request.blend,
         **({} if healer is None else {"healed_by": healer.method}),
+        **({} if drawing.changed_outside is None else {"changed_outside": round(drawing.changed_outside, 6)}),
     }
 
 

@@ -36,11 +36,15 @@ class Synthesis:
         cohort: the cases that were written.
         problems: errors of the cases that were not written.
         redraws: number of masks that did not fit, over all cases.
+        changed_outside: what the method changed outside the masks before blending: mean absolute change within the
+            head, as a share of the model's intensity range, averaged over the cases whose records say it; ``None`` if
+            none does, as for a method that draws around the mask only.
     """
 
     cohort: Cohort
     problems: tuple[LesionforgeError, ...]
     redraws: int
+    changed_outside: float | None
 
 
 @one_at_a_time
@@ -221,10 +225,12 @@ def _result(
     info = request.model.info
     written = tuple(outcome for outcome in outcomes if isinstance(outcome, Case))
     found = [outcome for outcome in outcomes if isinstance(outcome, LesionforgeError)]
-    told = {str(problem) for problem in found}
-    found += [problem for problem in problems if str(problem) not in told]
+    known = {str(problem) for problem in found}
+    found += [problem for problem in problems if str(problem) not in known]
     name = f"{request.cohort.name}_synthetic"
     result = Cohort(name=name, channels=request.channels, labels=info.labels, cases=written)
     finish_run_folder(request.out, result, found, file_ending=request.file_ending)
     redraws = sum(int(case.extra["redraws"]) for case in written)
-    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)
+    told = [float(case.extra["changed_outside"]) for case in written if "changed_outside" in case.extra]
+    outside = sum(told) / len(told) if told else None
+    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws, changed_outside=outside)

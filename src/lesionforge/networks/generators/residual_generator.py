@@ -84,11 +84,12 @@ class ResidualGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the image drawn from ``(batch, in_channels, x, y[, z])``."""
-        size = x.shape[2:]
-        missing = [-side % self.divisor for side in size]
-        if any(missing):
-            x = pad(x, [n for after in reversed(missing) for n in (0, after)], mode="reflect")
-        return torch.as_tensor(self.layers(x))[(..., *map(slice, size))]
+        missing = [-side % self.divisor for side in x.shape[2:]]
+        if not any(missing):
+            return torch.as_tensor(self.layers(x))
+        padded = pad(x, [n for after in reversed(missing) for n in (0, after)], mode="reflect")
+        inside: Any = (..., *(slice(side) for side in x.shape[2:]))
+        return torch.as_tensor(self.layers(padded)[inside])
 
 
 class _Residual(nn.Module):
