@@ -96,6 +96,8 @@ def test_the_loss_is_the_weighted_sum_of_both_cycles_terms(spatial_dims, identit
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     assert set(terms) == {"adversarial", "cycle", "identity", "abnormality"}
     assert torch.equal(fakes, torch.cat([healed, drawn], 1))
+    with torch.no_grad():
+        assert torch.equal(fakes, module.fakes(batch)), "further critic steps see the same without the losses"
 
 
 @BOTH
@@ -107,8 +109,8 @@ def test_each_critic_judges_its_own_domain(spatial_dims):
     for name, fake in zip(("healthy", "pathological"), fakes.chunk(2, 1), strict=True):
         with torch.no_grad():
             expected = module.critic[name](fake).mean() - module.critic[name](batch[name]).mean()
-        assert float(logs[f"d_{name}"]) == pytest.approx(float(expected), rel=1e-4)
-    assert float(loss) == pytest.approx(float(logs["d_healthy"] + logs["d_pathological"]), rel=1e-5)
+        assert float(logs[f"d_{name}"].detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert torch.isclose(loss, logs["d_healthy"] + logs["d_pathological"])
 
 
 @BOTH
@@ -120,11 +122,13 @@ def test_every_network_learns_and_each_side_from_its_own_loss_alone(spatial_dims
     module.zero_grad()
     module.critic_loss(batch, fakes)[0].backward()
     assert all(weight.grad is None for weight in module.generator.parameters())
-    assert all(any(w.grad is not None and w.grad.any() for w in critic.parameters()) for critic in module.critic.values())
+    assert all(
+        any(w.grad is not None and w.grad.any() for w in critic.parameters()) for critic in module.critic.values()
+    )
 
 
 def test_the_critics_compute_in_fp32_under_bf16():
-    module, batch = module_of(3), batch_of(3)
+    module, batch = module_of(2), batch_of(2)
     kinds = set()
     for critic in module.critic.values():
         critic.register_forward_hook(lambda network, inputs, output: kinds.add(output.dtype))

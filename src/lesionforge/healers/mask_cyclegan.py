@@ -95,7 +95,7 @@ class MaskCycleGANModule(HealingGANModule):
         """Return the weighted sum of the adversarial, cycle, identity and abnormality-mask losses."""
         options = self.options
         x_h, x_p, y_p, y = (batch[name] for name in ("healthy", "pathological", "mask", "semi_random"))
-        drawn, healed = self._draw("pathological", x_h, y), self._draw("healthy", x_p, y_p)
+        healed, drawn = self._healed_and_drawn(batch)
         back, again = self._draw("healthy", drawn, y), self._draw("pathological", healed, y_p)
         fakes = {"healthy": healed, "pathological": drawn}
         answers = [self.game.generator_loss(self.critic[name], fake) for name, fake in fakes.items()]
@@ -110,6 +110,14 @@ class MaskCycleGANModule(HealingGANModule):
         weights = (1.0, options.lambda_cycle, options.lambda_identity, options.lambda_abnormality)
         loss = torch.stack([weight * term for weight, term in zip(weights, terms.values(), strict=True)]).sum()
         return loss, torch.cat(list(fakes.values()), 1).detach(), terms
+
+    def fakes(self, batch: Batch) -> Tensor:
+        """Return the healed and the drawn images, without the way back."""
+        return torch.cat(self._healed_and_drawn(batch), 1)
+
+    def _healed_and_drawn(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        drawn = self._draw("pathological", batch["healthy"], batch["semi_random"])
+        return self._draw("healthy", batch["pathological"], batch["mask"]), drawn
 
     def _identity(self, healthy: Tensor, pathological: Tensor, empty: Tensor) -> Tensor:
         """Return how much the generators change an image at an empty mask."""

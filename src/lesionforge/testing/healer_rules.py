@@ -40,10 +40,11 @@ def check_healer(
 ) -> None:
     """Check that a healer follows the rules. Takes seconds and two or three fits per number of dimensions.
 
-    Healing never reads the label, or refuses a sample without one if ``reads_label`` is set; the same scan gives the same bytes; a saved and loaded model heals the same way; the
-    method returns a pathology or a reconstruction exactly if it declares it; with ``blend="lesion"``, the scan is
-    bit-identical outside the lesion found or told and its margin; the training subjects are recorded; a wrong option, channel
-    or number of dimensions raises a :class:`~lesionforge.LesionforgeError`.
+    Healing never reads the label, or refuses a sample without one if ``reads_label`` is set; the same scan gives the
+    same bytes; a saved and loaded model heals the same way; the method returns a pathology or a reconstruction exactly
+    if it declares it; with ``blend="lesion"``, the scan is bit-identical outside the lesion found or told and its
+    margin; the training subjects are recorded; a wrong option, channel or number of dimensions raises a
+    :class:`~lesionforge.LesionforgeError`.
 
     Args:
         method: the class, or its name in :data:`~lesionforge.HEALERS`.
