@@ -146,7 +146,7 @@ def test_scans_without_room_for_lesions_are_refused_or_left_out(spatial_dims):
     options |= {"spatial_dims": spatial_dims, "roi_size": (16,) * spatial_dims, "max_diameter_mm": None}
     assert {plane.sample for plane in SemiRandomItems(samples, **options).healthy} == {4}
     none = [replace(sample, region=np.zeros_like(sample.region)) for sample in samples]
-    with pytest.raises(CohortError, match="no brain that leaves room") as caught:
+    with pytest.raises(CohortError, match="room for a lesion inside the brain") as caught:
         SemiRandomItems(none, **options)
     assert "\n" not in str(caught.value)
 

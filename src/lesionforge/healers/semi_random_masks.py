@@ -104,21 +104,21 @@ class SemiRandomItems(HealingItems):
     Args:
         samples: annotated samples with a region.
         max_diameter_mm: see :meth:`SemiRandomMasks.of`.
-        name: name of the cohort, for error messages.
         options: see :class:`HealingItems`.
 
     Raises:
-        CohortError: see :class:`HealingItems`; or if no sample has a region.
+        CohortError: see :class:`HealingItems`; or if no lesion-free crop has room for a lesion.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], *, max_diameter_mm: float | None, name: str = "the cohort", **options: Any
-    ) -> None:
-        if not any(sample.region is not None and sample.region.any() for sample in samples):
-            what = "shows no brain that leaves room for lesions"
-            raise CohortError(name, what, "give the scans anatomy labels, or use other scans")
-        super().__init__(samples, name=name, **options)
+    def __init__(self, samples: Sequence[Sample], *, max_diameter_mm: float | None, **options: Any) -> None:
+        super().__init__(samples, **options)
         self.masks = SemiRandomMasks.of(map(self._plane, self.pathological), max_diameter_mm=max_diameter_mm)
+
+    def _check(self, name: str) -> None:
+        if self.pathological and not self.healthy:
+            what = "has no lesion-free scan with room for a lesion inside the brain"
+            raise CohortError(name, what, "add lesion-free cases, or give the scans anatomy labels")
+        super()._check(name)
 
     def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> BoolArray:
         assert sample.region is not None
