@@ -129,7 +129,7 @@ def drawn_case(request: DrawRequest, index: int) -> Case:
         synthesizer=request.model.method,
         seed=request.seed,
         parents=tuple(facts["parents"]),
-        extra={name: str(facts[name]) for name in ("redraws", "healed_by", "changed_outside") if name in facts},
+        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
     )
 
 

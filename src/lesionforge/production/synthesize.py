@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.provenance import read_record
 from lesionforge.engine.base import Engine
 from lesionforge.engine.job import Job
 from lesionforge.engine.local import LocalEngine
@@ -225,12 +226,19 @@ def _result(
     info = request.model.info
     written = tuple(outcome for outcome in outcomes if isinstance(outcome, Case))
     found = [outcome for outcome in outcomes if isinstance(outcome, LesionforgeError)]
-    known = {str(problem) for problem in found}
-    found += [problem for problem in problems if str(problem) not in known]
+    told = {str(problem) for problem in found}
+    found += [problem for problem in problems if str(problem) not in told]
     name = f"{request.cohort.name}_synthetic"
     result = Cohort(name=name, channels=request.channels, labels=info.labels, cases=written)
     finish_run_folder(request.out, result, found, file_ending=request.file_ending)
     redraws = sum(int(case.extra["redraws"]) for case in written)
-    told = [float(case.extra["changed_outside"]) for case in written if "changed_outside" in case.extra]
-    outside = sum(told) / len(told) if told else None
-    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws, changed_outside=outside)
+    return Synthesis(
+        cohort=result, problems=tuple(found), redraws=redraws, changed_outside=_changed_outside(request, written)
+    )
+
+
+def _changed_outside(request: DrawRequest, written: Sequence[Case]) -> float | None:
+    """Return the mean of what the cases' records say was changed outside the mask; ``None`` if none says it."""
+    records = [read_record(request.out / "provenance" / f"{case.case_id}.json") for case in written]
+    said = [float(record["changed_outside"]) for record in records if "changed_outside" in record]
+    return sum(said) / len(said) if said else None
