@@ -69,7 +69,7 @@ class HealingConfig(ScanConfig):
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults; ``wgan`` has no image pool."""
         defaults = super().defaults(given)
-        if given.get("adversarial", defaults["adversarial"]) == "wgan":
+        if given.get("adversarial") == "wgan":
             defaults["optimiser"] = defaults["optimiser"].model_copy(update={"pool_size": 0})
         return defaults
 

@@ -71,7 +71,7 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
     abnormality_p: Literal[1, 2] = 1
     abnormality_normalise: Normalise = "mask"
     max_diameter_mm: float | None = Field(default=None, gt=0)
-    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta2=0.99, n_critic=5)
+    optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta2=0.99, n_critic=5, pool_size=0)
 
     @property
     def affine(self) -> bool:
