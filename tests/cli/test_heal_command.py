@@ -72,6 +72,21 @@ def test_the_baselines_are_trained_and_draw_nothing(method, slices, tmp_path):
     assert f"is a model of {method}" in message
 
 
+def test_a_model_that_is_told_where_the_lesions_are_draws_and_heals(slices, tmp_path):
+    options = ["--steps", 1, *sets([*TINY, "optimiser.n_critic=1"])]
+    typed("train", "mask_cyclegan", slices, "--out", tmp_path / "m", *options)
+    assert list((tmp_path / "m" / "previews").glob("*.png"))
+    draw = ["synthesize", tmp_path / "m", slices, "--n", 2, "--masks", "bank", "--min-volume", 10]
+    for blend, then in (("lesion", "blending took it back"), ("full", "it stays in the cases")):
+        said = typed(*draw, "--out", tmp_path / blend, "--blend", blend).output
+        assert "outside the masks mask_cyclegan changed the heads by" in said
+        assert then in said.replace("\n", " ")
+    unknown = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2, n_unknown=1)
+    result = typed("heal", tmp_path / "m", tmp_path / "c", "--out", tmp_path / "healed", code=1)
+    assert "healed: 1 cases" in result.output
+    assert f"{unknown.cases[1].case_id}: its lesions are unknown" in result.output + result.stderr
+
+
 def test_lesions_without_masks_are_for_unpaired_training(tmp_path):
     cohort = tiny_cohort(tmp_path / "all", spatial_dims=2, n_subjects=4, n_healthy=1)
     bare = replace(cohort.cases[0], label=None)

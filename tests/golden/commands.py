@@ -36,6 +36,7 @@ HEALERS = {
     "pseudo_healthy_unpaired": ("pseudo_healthy", "--set", "segmentor_channels=[8,16]", "--unpaired"),
     "healing_gan": ("healing_gan",),
     "healing_cyclegan": ("healing_cyclegan",),
+    "mask_cyclegan": ("mask_cyclegan",),
 }
 SMALL = ["width=0.1", "roi_size=[32,32]", "training.epoch_steps=2", "training.batch_size=2"]
 HEALING = [*SMALL, "blocks=1", "critic_channels=[4,8]"]

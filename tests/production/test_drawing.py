@@ -23,12 +23,13 @@ from tests.synthesizers.models import fit_library, untrained_pix2pix
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
 LIBRARIES = ("copy_paste", "injection", "carvemix")
 METHODS = (*LIBRARIES, "inpaint", "scan", "label", "pseudo_healthy")
-"""Of the other synthesizers, spade and cyclegan draw as ``label`` does; transformed_copy places no lesion."""
+"""Of the other synthesizers, spade and cyclegan draw as ``label`` does, and mask_cyclegan as pseudo_healthy;
+transformed_copy places no lesion."""
 WHOLE = [("scan", "full"), ("label", "full"), ("pseudo_healthy", "full")]
 
 
 def test_every_synthesizer_is_thought_of():
-    others = {"pix2pix", "spade", "cyclegan", "transformed_copy", "pseudo_healthy"}
+    others = {"pix2pix", "spade", "cyclegan", "transformed_copy", "pseudo_healthy", "mask_cyclegan"}
     assert set(SYNTHESIZERS) == {*LIBRARIES, *others}
 
 

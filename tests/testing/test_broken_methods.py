@@ -311,6 +311,10 @@ class ReadsTheLabel(BrokenHealer):
         return Healed(image=self.healed(sample).image + np.float32(shown))
 
 
+class PromisesToReadTheLabel(BrokenHealer):
+    reads_label = True
+
+
 class HealsInPlace(BrokenHealer):
     def heal(self, sample):
         healed = self.healed(sample)
@@ -356,6 +360,7 @@ class HealsWithoutHealthy(BrokenHealer):
     ("method", "sentence"),
     [
         (ReadsTheLabel, "must not read the label"),
+        (PromisesToReadTheLabel, "healing without the label that reads_label announces must be refused"),
         (HealsInPlace, "must not change the sample"),
         (HealsAtRandom, "same scan, same bytes"),
         (PromisesLesions, "pathology if and only if finds_lesions"),

@@ -23,6 +23,7 @@ SMALL = {
     "pseudo_healthy": {**HEALER, "segmentor_channels": (4, 8)},
     "healing_gan": HEALER,
     "healing_cyclegan": HEALER,
+    "mask_cyclegan": HEALER,
 }
 """Networks that train in a second."""
 

@@ -150,6 +150,7 @@ METHODS = {
     "paired": fit_healer("pseudo_healthy"),
     "unpaired": fit_healer("pseudo_healthy", mode="unpaired", segmentor_dropout=0.2),
     "healing_cyclegan": fit_healer("healing_cyclegan", adversarial="wgan"),
+    "mask_cyclegan": fit_healer("mask_cyclegan", adversarial="wgan"),
     "segmentation": fit_segmentation,
 }
 

@@ -24,6 +24,8 @@ from tests.training.runs import (
     training,
 )
 
+POOLED = {"pix2pix": 5, "healing_cyclegan": 0, "mask_cyclegan": 0}
+"""Fakes in the pool; 3 for the others."""
 KILLED = ("pix2pix", "healing_cyclegan", "segmentation")
 STATE = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "loops")
 
@@ -42,7 +44,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(method, spatial_
     adversarial = method != "segmentation"
     assert len(rows) == 8 // 2
     if adversarial:
-        assert len(whole["state_dict"]["pool.images"]) == {"pix2pix": 5, "healing_cyclegan": 0}.get(method, 3)
+        assert len(whole["state_dict"]["pool.images"]) == POOLED.get(method, 3)
         assert whole["state_dict"]["averaged.n_averaged"] == 8
         assert [len(state["state"]) > 0 for state in whole["optimizer_states"]] == [True, True]
     for name, place in {"between": {"epoch": 2}, "within": {"epoch": 2, "batch": 2}}.items():

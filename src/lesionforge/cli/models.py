@@ -285,6 +285,10 @@ def synthesize(
             progress=progress,
         )
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
+    if result.changed_outside is not None:
+        then = "it stays in the cases" if blend is BlendChoice.FULL else "blending took it back"
+        share = f"{100 * result.changed_outside:.2g} % of the intensity range on average (goal: below 1 %)"
+        console.print(f"outside the masks {drawer.method} changed the heads by {share}; {then}")
     if len(result.cohort):
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")
     finish(result.problems, out / "problems.csv")

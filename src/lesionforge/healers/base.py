@@ -61,6 +61,9 @@ class Healer(TrainedModel):
         finds_lesions: whether the method returns a lesion map.
         reconstructs: whether the method can draw the removed lesion back in.
         shows_cycles: whether :meth:`cycles` returns images.
+        reads_label: whether :meth:`heal` reads the label of the sample: the method must be told where the lesions are.
+        seamless: whether windows overlap by half and fade linearly, see
+            :func:`~lesionforge.training.inference.in_windows`.
         losses_shown: title of a panel with learning curves → name of the loss in ``metrics.csv``.
         networks: trained networks by name.
     """
@@ -69,6 +72,8 @@ class Healer(TrainedModel):
     finds_lesions: ClassVar[bool] = False
     reconstructs: ClassVar[bool] = False
     shows_cycles: ClassVar[bool] = False
+    reads_label: ClassVar[bool] = False
+    seamless: ClassVar[bool] = False
     losses_shown: ClassVar[Mapping[str, str]] = {"generator loss": "loss_g", "critic loss": "loss_d"}
 
     def __init__(self, info: ModelInfo, networks: nn.Module) -> None:
@@ -112,20 +117,22 @@ class Healer(TrainedModel):
     @classmethod
     def items(cls, samples: Sequence[Sample], info: ModelInfo, *, seed: int, name: str) -> HealingItems:
         """Return the training items."""
+        return HealingItems(samples, **cls.item_options(info), seed=seed, name=name)
+
+    @classmethod
+    def item_options(cls, info: ModelInfo) -> dict[str, Any]:
+        """Return the arguments of :class:`HealingItems` that follow from the model's options."""
         options = cls.Config.model_validate(info.config)
         assert options.roi_size is not None
-        return HealingItems(
-            samples,
-            spatial_dims=options.spatial_dims,
-            roi_size=options.roi_size,
-            output=info.preprocessing.output,
-            classes=info.classes,
-            pairing=cls.pairing(options),
-            augment=options.augment,
-            fraction=options.fraction,
-            seed=seed,
-            name=name,
-        )
+        return {
+            "spatial_dims": options.spatial_dims,
+            "roi_size": options.roi_size,
+            "output": info.preprocessing.output,
+            "classes": info.classes,
+            "pairing": cls.pairing(options),
+            "augment": options.augment,
+            "fraction": options.fraction,
+        }
 
     @staticmethod
     def pairing(options: Any) -> Pairing:
@@ -151,7 +158,10 @@ class Healer(TrainedModel):
         """Return the sample without its lesion; a lesion-free sample stays nearly unchanged.
 
         Args:
-            sample: sample in this model's space; its label is not read.
+            sample: sample in this model's space; its label is read only with :attr:`reads_label`.
+
+        Raises:
+            CohortError: if the label is read and is unknown.
         """
 
     def cycles(self, sample: Sample) -> dict[str, dict[str, FloatArray]]:
@@ -175,7 +185,7 @@ class Healer(TrainedModel):
         assert self.config.roi_size is not None
         network, sliced = self.networks[name], inputs.ndim - 1 > self.config.spatial_dims
         batch = np.moveaxis(inputs, -1, 0) if sliced else inputs[None]
-        made = in_windows(network, batch, roi_size=self.config.roi_size)
+        made = in_windows(network, batch, roi_size=self.config.roi_size, seamless=self.seamless)
         return np.ascontiguousarray(np.moveaxis(made, 0, -1)) if sliced else made[0]
 
     def as_unit(self, image: FloatArray) -> FloatArray:

@@ -74,6 +74,11 @@ class HealingConfig(ScanConfig):
         return defaults
 
     @property
+    def affine(self) -> bool:
+        """Whether the norms of the generators learn a scale and a shift."""
+        return True
+
+    @property
     def divisor(self) -> int:
         """Each side of the networks' input must be a multiple of this number."""
         return int(2 ** (len(self.channels) - 1))
@@ -101,7 +106,8 @@ class HealingConfig(ScanConfig):
         if self.roi_size is None:
             return self
         if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < self.smallest for n in self.roi_size):
-            sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {self.smallest} or more"
+            each = f"a multiple of {self.divisor} and " if self.divisor > 1 else ""
+            sides = f"{self.spatial_dims} sides, each {each}{self.smallest} or more"
             raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
         return self
 
@@ -115,6 +121,7 @@ class HealingConfig(ScanConfig):
             in_channels=in_channels,
             out_channels=out_channels,
             width=self.width,
+            affine=self.affine,
             **sizes,
         )
         return ChangeGenerator(generator, channels=out_channels) if self.draws == "change" else generator

@@ -109,19 +109,22 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         rng = generator(self.seed, "healing", draw)
         plane = self.pathological[int(rng.integers(len(self.pathological)))]
         shown = self._around_lesion(plane, rng)
-        free = self._without_lesion(self.healthy[int(rng.choice(len(self.healthy), p=self.chances))], rng)
+        beside = self.healthy[int(rng.choice(len(self.healthy), p=self.chances))]
+        free = self._without_lesion(beside, rng)
         if self.pairing == "paired":
             shown = self._varied(shown, draw, "pathological")
             lesion = shown["mask"]
         else:
             shown = self._varied({"image": shown["image"]}, draw, "pathological")
             lesion = self._mask_of_another(plane, draw, rng) if self.pairing == "unpaired" else None
-        item = {"pathological": shown["image"], "healthy": self._varied(free, draw, "healthy")["image"]}
-        tensors = {name: torch.from_numpy(np.asarray(image, np.float32)) for name, image in item.items()}
-        if lesion is not None:
-            labels = np.asarray(lesion)[0].astype(np.int16)
-            tensors["mask"] = torch.from_numpy(one_hot(labels, self.classes))
-        return tensors
+        healthy = self._varied(free, draw, "healthy")
+        images = {"pathological": shown["image"], "healthy": healthy["image"]}
+        masks = {"mask": lesion, "semi_random": self._semi_random(beside, healthy, rng)}
+        return {name: torch.from_numpy(np.asarray(image, np.float32)) for name, image in images.items()} | {
+            name: torch.from_numpy(one_hot(np.asarray(mask)[0].astype(np.int16), self.classes))
+            for name, mask in masks.items()
+            if mask is not None
+        }
 
     def weigh(self, weights: Sequence[float]) -> None:
         """Set the probabilities of healthy planes, for example to match the heights of pathological planes.
@@ -182,9 +185,8 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         lesion = np.ones(shape, bool) if sample.label is None else sample.label > 0
         if sliced or self.spatial_dims == 2:
             lesion = np.broadcast_to(lesion.any(axis=(0, 1)), shape)
-        tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
         size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
-        free = (box_sums(lesion, size) == 0) & (box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
+        free = (box_sums(lesion, size) == 0) & self._fit_to_be_healthy(sample, size)
         heights = slice_heights(foreground(sample.image[0])) if sliced else np.array([sample.height])
         rng = generator(self.seed, "places", number)
         for z in np.flatnonzero(central_slices(heights, self.fraction)).tolist():
@@ -197,6 +199,11 @@ class HealingItems(Dataset[dict[str, Tensor]]):
                 self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
             if len(places):
                 self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
+
+    def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> BoolArray:
+        """Return which boxes of a size, indexed by their first voxel, show enough tissue."""
+        tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
+        return np.asarray(box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
 
     def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"
@@ -234,8 +241,17 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         return self._varied({"mask": mask}, draw, "mask")["mask"]
 
     def _without_lesion(self, plane: Plane, rng: np.random.Generator) -> dict[str, Any]:
+        """Return the image of a random lesion-free crop."""
         place = plane.places[int(rng.integers(len(plane.places)))]
-        return {"image": self._image(self._plane(plane), Crop(tuple(place.tolist()), self.roi_size))}
+        return self._healthy_parts(self._plane(plane), Crop(tuple(place.tolist()), self.roi_size))
+
+    def _healthy_parts(self, sample: Sample, crop: Crop) -> dict[str, Any]:
+        """Return what an item takes from a lesion-free crop, before augmentation."""
+        return {"image": self._image(sample, crop)}
+
+    def _semi_random(self, plane: Plane, healthy: dict[str, Any], rng: np.random.Generator) -> Any:
+        """Return the mask of lesions to draw into a crop of a healthy plane, ``(1, x, y[, z])``, or ``None``."""
+        return None
 
     def _shift(self, rng: np.random.Generator) -> NDArray[np.intp]:
         return np.array([size // 2 - int(rng.integers(size)) for size in self.roi_size])

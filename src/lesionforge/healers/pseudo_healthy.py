@@ -27,16 +27,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from lesionforge.cohort.scan import FloatArray, LabelArray
+from lesionforge.cohort.scan import FloatArray
 from lesionforge.config import Options
 from lesionforge.healers.base import Healed, Healer
+from lesionforge.healers.drawing_healer import DrawingHealer
 from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.healers.healing_items import Pairing
 from lesionforge.losses.game import AdversarialGame
 from lesionforge.networks.segmentation.segmentor import CHANNELS, ResidualSegmentor
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.synthesizers.base import Synthesizer
-from lesionforge.synthesizers.translation.conditions import one_hot
 from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo
@@ -188,11 +187,12 @@ class PseudoHealthyModule(AdversarialModule):
         return torch.as_tensor(self.dice(found.float(), mask))
 
 
-class PseudoHealthy(Healer, Synthesizer):
+class PseudoHealthy(DrawingHealer):
     """Trained networks that remove a lesion, find it and draw it."""
 
     method = "pseudo_healthy"
     Config: ClassVar[type[PseudoHealthyConfig]] = PseudoHealthyConfig
+    drawer = "reconstructor"
     finds_lesions = True
     reconstructs = True
     shows_cycles = True
@@ -254,32 +254,3 @@ class PseudoHealthy(Healer, Synthesizer):
             "pathological": {"x_p": image, "G(x_p)": healed, "S(x_p)": found, "R(G(x_p), S(x_p))": drawn},
             "healthy": {"x_h": image, "R(x_h, 0)": kept, "S(R(x_h, 0))": found_in_healthy, "G(R(x_h, 0))": again},
         }
-
-    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return the sample with a lesion drawn by R at the mask; see :meth:`Synthesizer.synthesize`.
-
-        R has no randomness. Slices outside the mask stay unchanged.
-        """
-        image = sample.image.copy()
-        place: Any = ...
-        if mask.ndim > self.config.spatial_dims:
-            place = (..., np.flatnonzero(mask.any(axis=(0, 1))))
-        if mask.any():
-            lesion = one_hot(mask[place], self.info.classes)
-            inputs = np.concatenate([self.as_unit(image[place]), lesion])
-            image[place] = self.from_unit(self.apply("reconstructor", inputs))
-        return sample.with_lesion(image, mask)
-
-    @property
-    def draws_whole_image(self) -> bool:
-        """Always true: R draws the whole image."""
-        return True
-
-    @property
-    def sees_lesions(self) -> bool:
-        """Always true: R sees the scan within the mask."""
-        return True
-
-    def margin_mm(self) -> float:
-        """Return how far beyond the mask the drawn lesion is blended into the scan, in mm."""
-        return self.config.margin_mm

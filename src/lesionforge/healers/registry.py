@@ -23,6 +23,7 @@ HEALERS: Registry[Healer] = Registry(
         "pseudo_healthy": "lesionforge.healers.pseudo_healthy:PseudoHealthy",
         "healing_gan": "lesionforge.healers.baselines:HealingGAN",
         "healing_cyclegan": "lesionforge.healers.baselines:HealingCycleGAN",
+        "mask_cyclegan": "lesionforge.healers.mask_cyclegan:MaskCycleGAN",
     },
     group="lesionforge.healers",
 )

@@ -5,20 +5,15 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from lesionforge.cohort.scan import LabelArray, Scan
+from lesionforge.cohort.scan import Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
+from lesionforge.masks.deformation import deform, random_rotation
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.placement import centroid, crop_to_lesion, left_right_axis, region_box, within_grid
-from lesionforge.preprocessing.brain.brain_mask import thickest_last
+from lesionforge.masks.placement import centroid, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.brain.region import with_region
-
-_BEND_MM = 12.0
-"""Distance between the control points of the elastic deformation."""
 
 
 class EditedMasks(MaskSource):
@@ -90,7 +85,9 @@ class EditedMasks(MaskSource):
         if not drawn.mask.any():
             return replace(drawn, centre=centre, corner=None)
         shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
-        mask = self._deform(drawn.mask, scan, rng)
+        factor = rng.uniform(*self.scale)
+        rotation = random_rotation(scan.slicing_spacing, np.deg2rad(self.rotation_deg), rng)
+        mask = deform(drawn.mask, scan.spacing, rng, factor=factor, rotation=rotation, elastic_mm=self.elastic_mm)
         flip = self.mirror and rng.random() < 0.5
         axis = left_right_axis(scan)
         if flip:
@@ -99,26 +96,6 @@ class EditedMasks(MaskSource):
             mirrored = np.array([1 - c if flip and a == axis else c for a, c in enumerate(centre)])
             centre = tuple(float(c) for c in mirrored + shift / _box_size_mm(scan))
         return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
-
-    def _deform(self, mask: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
-        """Return the mask scaled, rotated and bent on the grid of a scan; empty if it hits no voxel."""
-        spacing, factor = np.array(scan.spacing), rng.uniform(*self.scale)
-        rotation = _rotation(np.array(scan.slicing_spacing), np.deg2rad(self.rotation_deg), rng)
-        size_mm = np.array(mask.shape) * spacing
-        reach = np.abs(rotation) @ size_mm * factor + 4 * self.elastic_mm
-        shape = tuple(int(n) for n in np.maximum(1, np.ceil(reach / spacing)))
-        middle = (np.array(shape) - 1) / 2
-        grid = np.indices(shape).reshape(mask.ndim, -1)
-        points = (grid - middle[:, None]) * spacing[:, None]
-        if self.elastic_mm > 0:
-            points = points + _displacement(shape, spacing, self.elastic_mm, rng)
-        origin = (np.array(mask.shape) - 1) / 2
-        index = np.rint((rotation.T @ points) / factor / spacing[:, None] + origin[:, None]).astype(int)
-        inside = np.all((index >= 0) & (index < np.array(mask.shape)[:, None]), axis=0)
-        deformed = np.zeros(grid.shape[1], np.int16)
-        deformed[inside] = mask[tuple(index[:, inside])]
-        deformed = deformed.reshape(shape)
-        return crop_to_lesion(deformed)[0] if deformed.any() else deformed
 
 
 def _relative_place(drawn: DrawnMask, scan: Scan) -> tuple[float, ...] | None:
@@ -134,22 +111,3 @@ def _box_size_mm(scan: Scan) -> NDArray[np.float64]:
         return np.asarray(np.multiply(scan.spatial_shape, scan.spacing))
     low, high = region_box(scan.region)
     return np.asarray(np.maximum(high - low, 1) * np.array(scan.spacing))
-
-
-def _rotation(spacing: NDArray[np.float64], limit: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random rotation matrix: in the slice plane for 2D and thick slices, else about any axis."""
-    angle = rng.uniform(-limit, limit)
-    if spacing.size == 2:
-        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    direction = rng.normal(size=3)
-    if spacing.max() > 1.5 * spacing.min():
-        direction = np.eye(3)[thickest_last(tuple(spacing))]
-    return np.asarray(Rotation.from_rotvec(angle * direction / np.linalg.norm(direction)).as_matrix())
-
-
-def _displacement(
-    shape: tuple[int, ...], spacing: NDArray[np.float64], sigma: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return a smooth random displacement ``(axis, voxel)`` in mm."""
-    knots = [max(2, int(np.ceil(n * s / _BEND_MM)) + 1) for n, s in zip(shape, spacing, strict=True)]
-    return np.stack([sigma * smooth_noise(shape, knots, rng).ravel() for _ in shape])

@@ -157,6 +157,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "seed": request.seed,
         "blend": request.blend,
         **({} if healer is None else {"healed_by": healer.method}),
+        **({} if drawing.changed_outside is None else {"changed_outside": round(drawing.changed_outside, 6)}),
     }
 
 

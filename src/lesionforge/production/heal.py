@@ -21,6 +21,7 @@ from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
+from lesionforge.training.items.samples import check_lesions
 
 Progress = Callable[[int, int], None]
 HEALED, MAPS, RECONSTRUCTED = "healed", "maps", "reconstructed"
@@ -68,17 +69,21 @@ def heal_cohort(
 ) -> Healing:
     """Heal every scan of a cohort, with or without known lesions, and write up to three cohorts into ``out``.
 
+    A method that must be told where the lesions are removes those of the labels; scans with unknown lesions are
+    problems.
+
     ``healed`` holds the scans without lesions, annotated as lesion-free. ``maps`` holds the original scans under their
     own ids, labelled with the lesions that were found. ``reconstructed`` holds the scans that the method draws from
-    these two; a method that finds no lesions draws them from the healed scan alone, and they have unknown annotation.
+    these two; a method that neither finds lesions nor is told draws them from the healed scan alone, and they have
+    unknown annotation.
     All images are on the scans' own grids. The same call continues a stopped run.
 
     Args:
         model: the healer.
-        cohort: the scans; their labels are not read.
+        cohort: the scans; their labels are read only by a method that must be told where the lesions are.
         out: a new folder, or the folder of the same run.
         blend: ``"full"`` takes the whole drawn image and adds the detail of the scan that is finer than the model's
-            grid; ``"lesion"`` keeps the scan bit-identical outside the lesion that was found and its margin.
+            grid; ``"lesion"`` keeps the scan bit-identical outside the lesion that was found or told and its margin.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of finished cases and the total number.
 
@@ -98,7 +103,7 @@ def heal_cohort(
         "scans": [case.case_id for case in scans],
     }
     claim_run_folder(out, settings)
-    check_sources(out, [_unlabelled(case) for case in scans])
+    check_sources(out, [_as_read(model, case) for case in scans])
     kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
     written: dict[str, list[Case]] = {kind: [] for kind, made in kinds.items() if made}
     found, resampled = list(problems), []
@@ -133,7 +138,12 @@ def heal_scan(
 
     Returns:
         The healed scan on its own grid, and the model's output in model space.
+
+    Raises:
+        CohortError: if the model must be told where the lesions are, but they are unknown or lost on its voxel grid.
     """
+    if model.reads_label:
+        check_lesions(scan, sample)
     preprocessing = model.info.preprocessing
     geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
     healed = model.heal(sample)
@@ -164,11 +174,12 @@ def _heal_case(
 
 def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: Blend, ending: str) -> dict[str, Any]:
     preprocessing = model.info.preprocessing
-    scan = load_scan(_unlabelled(case), preprocessing.channels)
+    shown = _as_read(model, case)
+    scan = load_scan(shown, preprocessing.channels)
     sample = preprocessing.forward(scan)
-    healed, made = heal_scan(model, scan, sample, blend=blend)
+    healed, made = heal_scan(model, scan, sample, blend=blend, known=scan.label)
     nothing = np.zeros(scan.spatial_shape, np.int16)
-    lesion = nothing if healed.lesion is None else healed.lesion
+    lesion = next(label for label in (healed.lesion, scan.label, nothing) if label is not None)
     drawn = {HEALED: (healed.image, healed.touched, nothing), MAPS: (scan.image, nothing > 0, lesion)}
     if made.reconstruction is not None:
         drawn[RECONSTRUCTED] = (*preprocessing.inverse(made.reconstruction, scan, before=sample.image), lesion)
@@ -181,7 +192,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
             save_label(label_file, label, scan.file)
     return {
         "source_case": case.case_id,
-        "source_sha256": digest_of([_unlabelled(case)]),
+        "source_sha256": digest_of([shown]),
         "annotation": str(case.annotation),
         "method": model.method,
         "blend": blend,
@@ -192,8 +203,10 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
     }
 
 
-def _unlabelled(case: Case) -> Case:
-    return replace(case, annotation=Annotation.UNKNOWN, label=None, anatomy=None)
+def _as_read(model: Healer, case: Case) -> Case:
+    """Return a case without the files that the model must not see."""
+    case = replace(case, anatomy=None)
+    return case if model.reads_label else replace(case, annotation=Annotation.UNKNOWN, label=None)
 
 
 def _case_of(model: Healer, case: Case, out: Path, kind: str, facts: dict[str, Any], ending: str) -> Case:
@@ -214,7 +227,7 @@ def _case_of(model: Healer, case: Case, out: Path, kind: str, facts: dict[str, A
 
 def _files(model: Healer, case: Case, out: Path, kind: str, ending: str) -> tuple[list[Path], Path | None]:
     """Return the files of a case's images and label; a case whose lesion has no known place has no label."""
-    known = kind != RECONSTRUCTED or model.finds_lesions
+    known = kind != RECONSTRUCTED or model.finds_lesions or model.reads_label
     images = "imagesTr" if known else "imagesTs"
     n_channels = len(model.info.preprocessing.channels)
     files, label = case_files(out / kind, _case_id(case, kind), n_channels, ending, images=images)
@@ -233,6 +246,6 @@ def _cohort_of(model: Healer, name: str, kind: str, cases: Sequence[Case]) -> Co
 def _check_request(model: Healer, scans: Cohort, blend: Blend) -> None:
     if not len(scans):
         raise CohortError(scans.name, "has no scan with the model's channels", "check it")
-    if blend == "lesion" and not model.finds_lesions:
+    if blend == "lesion" and not (model.finds_lesions or model.reads_label):
         what = f"{model.method} does not say where the lesion is"
-        raise ConfigError("`blend=lesion`", what, "use `blend=full`, or a pseudo_healthy model")
+        raise ConfigError("`blend=lesion`", what, "use `blend=full`, or a pseudo_healthy or mask_cyclegan model")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.provenance import read_record
 from lesionforge.engine.base import Engine
 from lesionforge.engine.job import Job
 from lesionforge.engine.local import LocalEngine
@@ -36,11 +37,15 @@ class Synthesis:
         cohort: the cases that were written.
         problems: errors of the cases that were not written.
         redraws: number of masks that did not fit, over all cases.
+        changed_outside: what the method changed outside the masks before blending: mean absolute change within the
+            head, as a share of the model's intensity range, averaged over the cases whose records say it; ``None`` if
+            none does, as for a method that draws around the mask only.
     """
 
     cohort: Cohort
     problems: tuple[LesionforgeError, ...]
     redraws: int
+    changed_outside: float | None
 
 
 @one_at_a_time
@@ -227,4 +232,13 @@ def _result(
     result = Cohort(name=name, channels=request.channels, labels=info.labels, cases=written)
     finish_run_folder(request.out, result, found, file_ending=request.file_ending)
     redraws = sum(int(case.extra["redraws"]) for case in written)
-    return Synthesis(cohort=result, problems=tuple(found), redraws=redraws)
+    return Synthesis(
+        cohort=result, problems=tuple(found), redraws=redraws, changed_outside=_changed_outside(request, written)
+    )
+
+
+def _changed_outside(request: DrawRequest, written: Sequence[Case]) -> float | None:
+    """Return the mean of what the cases' records say was changed outside the mask; ``None`` if none says it."""
+    records = [read_record(request.out / "provenance" / f"{case.case_id}.json") for case in written]
+    said = [float(record["changed_outside"]) for record in records if "changed_outside" in record]
+    return sum(said) / len(said) if said else None

@@ -29,6 +29,7 @@ SYNTHESIZERS: Registry[Synthesizer] = Registry(
         "transformed_copy": "lesionforge.synthesizers.training_free.transformed_copy:TransformedCopy",
         "injection": "lesionforge.synthesizers.training_free.injection:Injection",
         "pseudo_healthy": "lesionforge.healers.pseudo_healthy:PseudoHealthy",
+        "mask_cyclegan": "lesionforge.healers.mask_cyclegan:MaskCycleGAN",
     },
     group="lesionforge.synthesizers",
 )

@@ -40,10 +40,11 @@ def check_healer(
 ) -> None:
     """Check that a healer follows the rules. Takes seconds and two or three fits per number of dimensions.
 
-    Healing never reads the label; the same scan gives the same bytes; a saved and loaded model heals the same way; the
-    method returns a pathology or a reconstruction exactly if it declares it; with ``blend="lesion"``, the scan is
-    bit-identical outside the lesion found and its margin; the training subjects are recorded; a wrong option, channel
-    or number of dimensions raises a :class:`~lesionforge.LesionforgeError`.
+    Healing never reads the label, or refuses a sample without one if ``reads_label`` is set; the same scan gives the
+    same bytes; a saved and loaded model heals the same way; the method returns a pathology or a reconstruction exactly
+    if it declares it; with ``blend="lesion"``, the scan is bit-identical outside the lesion found or told and its
+    margin; the training subjects are recorded; a wrong option, channel or number of dimensions raises a
+    :class:`~lesionforge.LesionforgeError`.
 
     Args:
         method: the class, or its name in :data:`~lesionforge.HEALERS`.
@@ -73,7 +74,7 @@ def _check(trial: Trial[Healer], cohorts: Mapping[int, Cohort]) -> None:
             refused(partial(heal_cohort, model, cohort, out=out), f"healing {dims}D scans")
             continue
         _check_healing(model, trial.load("model"), cohort)
-        if model.finds_lesions:
+        if model.finds_lesions or model.reads_label:
             _check_files(model, cohort, out)
 
 
@@ -85,9 +86,12 @@ def _check_healing(model: Healer, loaded: Healer, cohort: Cohort) -> None:
     healed = model.heal(sample)
     rule(same(sample.image, kept.image), "heal must not change the sample that it is given: work on a copy")
     _check_kinds(model, sample, healed)
+    unlabelled = replace(sample, label=None)
+    if model.reads_label:
+        refused(lambda: model.heal(unlabelled), "healing without the label that reads_label announces")
     for healer, shown, whose in (
         (model, sample, "same scan, same bytes: healed again"),
-        (model, replace(sample, label=None), "heal must not read the label: healed without it"),
+        *([] if model.reads_label else [(model, unlabelled, "heal must not read the label: healed without it")]),
         (loaded, sample, "save and load: healed by the loaded model"),
         (copied(model), sample, "healed by a pickled copy of the model"),
     ):
@@ -122,12 +126,13 @@ def _is_like(image: FloatArray, other: FloatArray) -> bool:
 
 
 def _check_files(model: Healer, cohort: Cohort, out: Path) -> None:
-    """Check that scans healed with ``blend="lesion"`` are unchanged outside the lesion found and its margin."""
+    """Check that scans healed with ``blend="lesion"`` are unchanged outside the lesion found or told and its margin."""
     run = heal_cohort(model, cohort, out=out, blend="lesion")
     problems = "; ".join(map(str, run.problems))
     rule(not problems, f"every scan must be healed, but: {problems}")
     for case in run.cohorts[HEALED]:
-        source, label = cohort[case.source_case], run.cohorts[MAPS][case.source_case].label
+        source = cohort[case.source_case]
+        label = source.label if model.reads_label else run.cohorts[MAPS][case.source_case].label
         assert label is not None
         spacing = load_scan(source, cohort.channels).spacing
         near, _ = hole_around(read_stored(label, label=True).array, model.config.margin_mm, spacing)

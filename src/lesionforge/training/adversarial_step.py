@@ -108,6 +108,10 @@ class AdversarialModule(AveragingModule):
     def generator_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Logs]:
         """Return the generator's loss, the fakes to show the critic, and values to log."""
 
+    def fakes(self, batch: Batch) -> Tensor:
+        """Return only the fakes of :meth:`generator_loss`, for a further critic step that is not logged."""
+        return self.generator_loss(batch)[1]
+
     @abstractmethod
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
         """Return the critic's loss on the real images of the batch and on ``fakes``, and values to log."""
@@ -134,22 +138,26 @@ class AdversarialModule(AveragingModule):
         critic_step, part = divmod(batch_index % self.batches_per_step, self.accumulate)
         ends = {"first": part == 0, "last": part == self.accumulate - 1}
         of_generator, of_critic = self.optimizers()
+        logged = is_logged(self.trainer)
         with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
             if critic_step == 0:
                 self.toggle_optimizer(of_generator)
                 loss_g, fakes, logs_g = self.generator_loss(batch)
                 self._descend(of_generator, loss_g, self.generator.parameters(), **ends)
                 self.untoggle_optimizer(of_generator)
-            else:
+            elif logged:
                 with torch.no_grad():
                     loss_g, fakes, logs_g = self.generator_loss(batch)
+            else:
+                with torch.no_grad():
+                    fakes = self.fakes(batch)
             self.toggle_optimizer(of_critic)
             loss_d, logs_d = self.critic_loss(batch, self.pool.exchange(fakes))
             self._descend(of_critic, loss_d, self.critic.parameters(), **ends)
             self.untoggle_optimizer(of_critic)
         if (batch_index + 1) % self.batches_per_step == 0:
             self.update_average()
-        if is_logged(self.trainer):
+        if logged:
             losses = {"loss_g": loss_g, "loss_d": loss_d, **logs_g, **logs_d}
             self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
 

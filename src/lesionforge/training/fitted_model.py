@@ -12,6 +12,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.scan import Scan
 from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.files import one_at_a_time, write_json
@@ -79,7 +80,12 @@ class FittedModel(ABC):
         options = parse_options(cls.Config, config)
         claim_run(out, resume=resume)
         cases, facts = measured_cases(cls.training_cases(cohort, channels, options), channels, on_problem=on_problem)
-        data = TrainingData(cases=cases, facts=facts, preprocessing=cls.prepare(facts, options, preprocessing))
+        data = TrainingData(
+            cases=cases,
+            facts=facts,
+            preprocessing=cls.prepare(facts, options, preprocessing),
+            prepare=cls.training_scan,
+        )
         model = cls.learn(data, options, training=training, out=out, resume=resume)
         model.save(out)
         return model
@@ -97,6 +103,11 @@ class FittedModel(ABC):
     def prepare(cls, facts: Fingerprint, options: Any, given: Preprocessing | None) -> Preprocessing:
         """Return the preprocessing: the given one if it has the model's dimensions, else a new one."""
         return given_or_fitted(given, facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
+
+    @classmethod
+    def training_scan(cls, scan: Scan) -> Scan:
+        """Return a training scan with what training needs beyond the files; unchanged by default."""
+        return scan
 
     @classmethod
     @abstractmethod

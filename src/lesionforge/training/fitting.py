@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
+from lesionforge.cohort.scan import Scan
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.callbacks.candidates import Candidates
 from lesionforge.training.callbacks.preview import Preview
@@ -32,16 +33,18 @@ class TrainingData:
         cases: the readable training cases, ordered by case_id.
         facts: fingerprint of the cases.
         preprocessing: transforms scans to model space.
+        prepare: applied to each scan before preprocessing.
     """
 
     cases: Cohort
     facts: Fingerprint
     preprocessing: Preprocessing
+    prepare: Callable[[Scan], Scan] | None = None
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
         """The cases in model space; each case is read once, at the first access."""
-        return cached_samples(self.cases, self.preprocessing)
+        return cached_samples(self.cases, self.preprocessing, prepare=self.prepare)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from torch import nn
+from torch import Tensor, nn
 
 from lesionforge.cohort.scan import FloatArray
 
@@ -76,29 +76,48 @@ def in_sub_batches(network: nn.Module, inputs: FloatArray, *, size: int | None =
     return np.asarray(made.numpy(), np.float32)
 
 
-def in_windows(network: nn.Module, inputs: FloatArray, *, roi_size: Sequence[int]) -> FloatArray:
+def in_windows(
+    network: nn.Module, inputs: FloatArray, *, roi_size: Sequence[int], seamless: bool = False
+) -> FloatArray:
     """Apply a network to whole slices or volumes with a sliding window of the size it was trained on.
 
     Windows overlap by a quarter and are blended with Gaussian weights. Inputs smaller than a window are padded with 0.
     Windows are processed in sub-batches.
 
+    Instance norm makes a network draw the same voxels at another level in another window. Gaussian weights hand over
+    from one window to the next within about two voxels, which shows as a seam. With ``seamless`` the windows overlap
+    by half and each fades linearly, so that the level changes over half a window.
+
     Args:
         network: maps ``(batch, channel, *roi_size)`` to the same spatial size.
         inputs: ``(n, channel, x, y[, z])``.
         roi_size: size of a window in voxels.
+        seamless: whether windows overlap by half and fade linearly.
 
     Returns:
         The outputs, ``(n, channel, x, y[, z])``, float32.
     """
     device = device_of(network)
+    blending: dict[str, Any] = {"mode": "gaussian"}
+    if seamless:
+        blending = {"overlap": 0.5, "roi_weight_map": linear_weights(roi_size)[None, None]}
     with one_thread(), torch.inference_mode():
         made = sliding_window_inference(
             torch.from_numpy(np.ascontiguousarray(inputs, np.float32)),
             roi_size,
             sub_batch(roi_size, device),
             network,
-            mode="gaussian",
             sw_device=device,
             device=torch.device("cpu"),
+            **blending,
         )
     return np.asarray(made.numpy(), np.float32)
+
+
+def linear_weights(size: Sequence[int]) -> Tensor:
+    """Return the weights of a window's voxels, which fall linearly from its middle to its edges along each axis."""
+    weights = torch.ones(())
+    for n in size:
+        place = torch.arange(n) + 0.5
+        weights = weights[..., None] * torch.minimum(place, n - place) / (n / 2)
+    return weights

@@ -211,3 +211,14 @@ def test_the_sentence_says_what_beats_the_baseline_and_what_is_invalid():
     behind = summarize_healed(scores({"ours": 0.4, "theirs": 0.5}, f_pre_dice=0.3), baselines=["theirs"])
     assert sentence(behind, "ours").count("not shown to be better than theirs") == 2
     assert sentence(behind, "ours").count("(invalid)") == 1
+
+
+@pytest.mark.slow
+def test_a_method_that_is_told_where_the_lesions_are_takes_part(cohort, tmp_path):
+    """It finds no lesions of its own, and draws them again where they were."""
+    methods = {"masked": {"method": "mask_cyclegan"}, "gan": {"method": "healing_gan"}}
+    plan = HealingPlan.model_validate({**CONTENT, "methods": methods, "baselines": ["gan"]})
+    run_benchmark(plan, cohort, out=tmp_path / "study", say=lambda line: None)
+    of_it = pd.read_csv(tmp_path / "study" / "results.csv").set_index("method").loc["masked"]
+    assert of_it[["identity", "healthiness", "displacement_mm"]].notna().all(axis=None)
+    assert (tmp_path / "study" / "figures" / "reconstructions.png").is_file()

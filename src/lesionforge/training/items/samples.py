@@ -89,7 +89,7 @@ def cached_samples(
         nonlocal left
         scan = load_scan(case, preprocessing.channels)
         sample = preprocessing.forward(scan if prepare is None else prepare(scan))
-        _check_lesions(scan, sample)
+        check_lesions(scan, sample)
         with lock:
             left -= sum(array.nbytes for array in _arrays(sample).values())
             return sample if left >= 0 else spill.write(sample, slices=preprocessing.spatial_dims == 2)
@@ -98,7 +98,7 @@ def cached_samples(
         return spill.mapped(list(pool.map(read, cases)))
 
 
-def _check_lesions(scan: Scan, sample: Sample) -> None:
+def check_lesions(scan: Scan, sample: Sample) -> None:
     """Check that a scan with lesions still has lesions in model space.
 
     Raises:
