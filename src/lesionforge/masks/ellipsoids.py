@@ -79,6 +79,10 @@ class Ellipsoids(MaskSource):
         ranges = (self.count, self.diameter_mm, self.irregularity, self.label)
         return f"{ranges} {None if self.prior is None else self.prior.digest}"
 
+    def least_volume(self, scan: Scan) -> float:
+        """Return half the volume of the smallest lesion of the prior; without a prior, any voxel is enough."""
+        return 0.0 if self.prior is None else self.prior.least_volume(scan)
+
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the ellipsoids of one mask.
 
@@ -122,8 +126,26 @@ class Ellipsoids(MaskSource):
         high = np.minimum(mask.shape, np.ceil(centre + reach) + 1).astype(int)
         shape = tuple(np.maximum(0, high - low))
         bumps = smooth_noise(shape, [_BUMPS_PER_AXIS] * centre.size, rng)
-        grid = np.indices(shape).reshape(centre.size, -1)
-        offset = (grid + (low - centre)[:, None]) * np.array(spacing)[:, None]
-        distance = np.linalg.norm((directions @ offset) / radii[:, None], axis=0).reshape(shape)
+        distance = ellipsoid_distance(shape, centre - low, directions, radii, spacing)
         inside = distance < 1 + self.irregularity * bumps
         mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))][inside] = self.label
+
+
+def ellipsoid_distance(
+    shape: Sequence[int],
+    centre: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    spacing: Sequence[float],
+) -> NDArray[np.float64]:
+    """Return the distance of each voxel from the centre of an ellipsoid, 1 on its surface.
+
+    Args:
+        shape: the size of the grid.
+        centre: the centre in voxels.
+        directions: its axes, one per row.
+        radii: its radii in mm.
+        spacing: millimetres along each axis.
+    """
+    offset = (np.indices(shape).reshape(len(shape), -1) - centre[:, None]) * np.array(spacing)[:, None]
+    return np.asarray(np.linalg.norm((directions @ offset) / radii[:, None], axis=0).reshape(shape))
