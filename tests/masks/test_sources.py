@@ -8,13 +8,22 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import load_scan, save_label
 from lesionforge.errors import ConfigError, PlacementError
-from lesionforge.masks import DrawnMask, EditedMasks, Ellipsoids, GivenMasks, MaskBank, MaskSource, make_mask_source
+from lesionforge.masks import (
+    DrawnMask,
+    EditedMasks,
+    Ellipsoids,
+    GivenMasks,
+    MaskBank,
+    MaskSource,
+    SemiRandom,
+    make_mask_source,
+)
 from tests.helpers import NESTED, tiny_cohort
 from tests.masks.scans import make_scan
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
-every_source = pytest.mark.parametrize("spec", ["bank", "edited", "ellipsoids", "files"])
-MIN_VOLUME = 60.0
+every_source = pytest.mark.parametrize("spec", ["bank", "edited", "semi_random", "ellipsoids", "files"])
+MIN_VOLUME = 40.0
 
 
 def build(spec, folder, spatial_dims):
@@ -105,7 +114,7 @@ def test_redraws_are_counted_and_bounded(spatial_dims):
 @both
 def test_masks_of_the_wrong_dimensions_are_refused(tmp_path, spatial_dims):
     scan = make_scan(5 - spatial_dims)
-    for spec in ("bank", "edited", "files"):
+    for spec in ("bank", "edited", "semi_random", "files"):
         source, _ = build(spec, tmp_path / spec, spatial_dims)
         with pytest.raises(ConfigError, match=f"{spatial_dims}D mask"):
             source.sample(scan, np.random.default_rng(0))
@@ -117,6 +126,7 @@ def test_names_of_sources(tmp_path, spatial_dims):
     healthy = tiny_cohort(tmp_path / "h", spatial_dims=spatial_dims, n_subjects=2, n_healthy=2)
     assert isinstance(make_mask_source("bank", cohort), MaskBank)
     assert isinstance(make_mask_source("edited", cohort), EditedMasks)
+    assert isinstance(make_mask_source("semi_random", cohort), SemiRandom)
     assert isinstance(make_mask_source(f"files:{tmp_path / 'c' / 'labelsTr'}"), GivenMasks)
     assert make_mask_source("ellipsoids", cohort).subjects == set(cohort.subjects)
     assert isinstance(make_mask_source("ellipsoids", healthy), Ellipsoids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,8 @@ from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
-from lesionforge.masks.single_lesions import half_of_the_smallest
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
 
@@ -192,6 +192,23 @@ def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | N
         mask_id=mask_id,
         subject=subject,
     )
+
+
+def half_of_the_smallest(maps: Iterable[tuple[LabelArray, Sequence[float]]]) -> float:
+    """Return half the volume, in mm³ (mm² in 2D), of the smallest lesion of several label maps.
+
+    It is the least volume of a mask that a source of real lesions places unless the user gives one. A half, since a
+    coarser grid or the edge of the brain may take away a part of the smallest lesion.
+
+    Args:
+        maps: label map ``(x, y[, z])`` and spacing in mm, one pair or more.
+    """
+    volumes = (
+        np.count_nonzero(lesion) * float(np.prod(spacing))
+        for mask, spacing in maps
+        for lesion, _ in split_lesions(mask, spacing)
+    )
+    return 0.5 * min(volumes)
 
 
 def _read_case(case: Case, channel: str | None) -> CroppedMask | None:

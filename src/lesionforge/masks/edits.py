@@ -13,8 +13,8 @@ from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.deformation import deform, random_rotation
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, centroid, left_right_axis, region_box, within_grid
-from lesionforge.masks.single_lesions import split_lesions
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 
 class EditedMasks(MaskSource):

@@ -14,11 +14,10 @@ from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.files import sha256_of
-from lesionforge.masks.bank import CroppedMask, read_lesion
+from lesionforge.masks.bank import CroppedMask, half_of_the_smallest, read_lesion
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import crop_to_lesion
-from lesionforge.masks.single_lesions import half_of_the_smallest
 
 
 class GivenMasks(MaskSource):

@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.single_lesions import split_lesions
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 JITTER_MM = 10.0
 """Standard deviation of the distance between a lesion's original and new place, along each axis."""

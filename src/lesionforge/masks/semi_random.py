@@ -22,8 +22,8 @@ from lesionforge.masks.deformation import commonest_class, deform, one_voxel, ra
 from lesionforge.masks.ellipsoids import ellipsoid_distance
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import allowed_region, crop_to_lesion, paste_apart
-from lesionforge.masks.single_lesions import split_lesions
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 TRIES = 50
 """Places that are tried for each lesion."""
@@ -88,10 +88,6 @@ class SemiRandom(MaskSource):
     def from_request(cls, request: MaskRequest) -> Self:
         """Take the lesions of the cohort that the user named."""
         return cls(MaskBank.from_request(request))
-
-    def least_volume(self, scan: Scan) -> float:
-        """Return the volume of one voxel."""
-        return 0.0
 
     @property
     def digest(self) -> str:

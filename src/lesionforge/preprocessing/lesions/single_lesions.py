@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,20 +50,3 @@ def _joined(numbers: NDArray[np.int32], count: int, spacing: Sequence[float]) ->
     graph = coo_array((np.ones(len(near)), (near[:, 0] - 1, near[:, 1] - 1)), shape=(count, count))
     lesion_of = connected_components(graph, directed=False)[1] + 1
     return np.concatenate([[0], lesion_of]).astype(np.int32)[numbers]
-
-
-def half_of_the_smallest(maps: Iterable[tuple[LabelArray, Sequence[float]]]) -> float:
-    """Return half the volume, in mm³ (mm² in 2D), of the smallest lesion of several label maps.
-
-    It is the least volume of a mask that a source of real lesions places unless the user gives one. A half, since a
-    coarser grid or the edge of the brain may take away a part of the smallest lesion.
-
-    Args:
-        maps: label map ``(x, y[, z])`` and spacing in mm, one pair or more.
-    """
-    volumes = (
-        np.count_nonzero(lesion) * float(np.prod(spacing))
-        for mask, spacing in maps
-        for lesion, _ in split_lesions(mask, spacing)
-    )
-    return 0.5 * min(volumes)
