@@ -89,7 +89,8 @@ class MaskSource(ABC):
     def least_volume(self, scan: Scan) -> float:
         """Return the least volume of a mask in a scan, in mm³ (mm² in 2D), if the user gives none.
 
-        A source that knows real lesions returns half the volume of the smallest one. By default any voxel is enough.
+        A source whose masks are real lesions returns half the volume of the smallest one. By default any voxel is
+        enough: the sizes are those that the source was made for, and ``min_inside`` of :meth:`sample` refuses slivers.
         """
         return 0.0
 

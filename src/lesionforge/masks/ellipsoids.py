@@ -79,10 +79,6 @@ class Ellipsoids(MaskSource):
         ranges = (self.count, self.diameter_mm, self.irregularity, self.label)
         return f"{ranges} {None if self.prior is None else self.prior.digest}"
 
-    def least_volume(self, scan: Scan) -> float:
-        """Return half the volume of the smallest lesion of the prior; without a prior, any voxel is enough."""
-        return 0.0 if self.prior is None else self.prior.least_volume(scan)
-
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the ellipsoids of one mask.
 
