@@ -7,7 +7,7 @@ from scipy import ndimage
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.bank import CroppedMask, MaskBank
 from lesionforge.masks.placement import crop_to_lesion
-from lesionforge.masks.semi_random import SemiRandom, diameter, ellipsoid_like, scatter
+from lesionforge.masks.semi_random import SemiRandom, diameter, ellipsoid_like, eroded, scatter
 from tests.masks.scans import ball, make_scan
 
 SPACINGS = {2: (0.5, 0.8), 3: (1.0, 1.0, 1.2)}
@@ -160,6 +160,19 @@ def test_lesions_lie_deep_in_the_brain_and_beside_those_that_are_there(spatial_d
         assert not placed[ndimage.binary_dilation(there)].any()
     with pytest.raises(PlacementError, match="erode_mm"):
         SemiRandom(source.bank, erode_mm=500).sample(scan, np.random.default_rng(0))
+
+
+@anywhere
+def test_a_region_is_eroded_from_its_surface_but_not_from_the_end_of_the_grid(spacing):
+    region = full(spacing)
+    assert eroded(region, spacing, 100).all()
+    assert not eroded(~region, spacing, 1).any()
+    region[:4] = False
+    deep = eroded(region, spacing, 7)
+    inner = np.argmax(deep.reshape(len(deep), -1).any(1))
+    assert (inner - 3) * spacing[0] > 7 >= (inner - 4) * spacing[0]
+    assert deep[inner:].all()
+    assert not deep[:inner].any()
 
 
 @anywhere

@@ -102,7 +102,8 @@ class SemiRandom(MaskSource):
             PlacementError: if the scan has no room for lesions.
         """
         scan = with_region(scan)
-        allowed = self._deep_inside(scan)
+        assert scan.region is not None
+        allowed = allowed_region(scan) & eroded(scan.region, scan.spacing, self.erode_mm)
         if not allowed.any():
             raise PlacementError(
                 scan.case.case_id, "has no room for a lesion", "lower `erode_mm`, or leave this scan out"
@@ -115,18 +116,29 @@ class SemiRandom(MaskSource):
         mask, corner = crop_to_lesion(mask) if mask.any() else (mask, None)
         return DrawnMask(mask=mask, mask_id=self.method, subjects=self.subjects, corner=corner)
 
-    def _deep_inside(self, scan: Scan) -> BoolArray:
-        """Return the voxels where a new lesion may lie, without those near the surface of the region."""
-        assert scan.region is not None
-        depth = ndimage.distance_transform_edt(scan.region, sampling=scan.spacing)
-        return allowed_region(scan) & (depth > self.erode_mm)
-
     def _lesion_for(self, scan: Scan, number: int) -> LabelArray:
         """Return a lesion, or the ellipsoid like it, on the axes and spacing of a scan; a voxel or more."""
         whole = self.lesions[number]
         drawn = whole.drawn_for(scan).mask
         lesion = drawn if drawn.any() else one_voxel(whole.mask)
         return ellipsoid_like(lesion, scan.spacing) if self.shapes == "ellipsoids" else lesion
+
+
+def eroded(region: BoolArray, spacing: Sequence[float], depth_mm: float) -> BoolArray:
+    """Return the voxels of a region that lie deeper than this below its surface; the end of the grid is no surface.
+
+    Args:
+        region: ``(x, y[, z])``.
+        spacing: millimetres along each axis.
+        depth_mm: the depth in mm, from the centre of the nearest voxel outside.
+    """
+    if depth_mm == 0 or region.all() or not region.any():
+        return region
+    tight = ndimage.find_objects(region.view(np.uint8))[0]
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
+    deep = np.zeros_like(region)
+    deep[box] = ndimage.distance_transform_edt(region[box], sampling=spacing) > depth_mm
+    return deep
 
 
 def scatter(
