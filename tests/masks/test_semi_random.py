@@ -158,7 +158,7 @@ def test_lesions_lie_deep_in_the_brain_and_beside_those_that_are_there(spatial_d
         assert placed.any()
         assert not placed[~deep].any()
         assert not placed[ndimage.binary_dilation(there)].any()
-    with pytest.raises(PlacementError, match="erode_mm"):
+    with pytest.raises(PlacementError, match="500 mm below"):
         SemiRandom(source.bank, erode_mm=500).sample(scan, np.random.default_rng(0))
 
 

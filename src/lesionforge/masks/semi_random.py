@@ -105,9 +105,8 @@ class SemiRandom(MaskSource):
         assert scan.region is not None
         allowed = allowed_region(scan) & eroded(scan.region, scan.spacing, self.erode_mm)
         if not allowed.any():
-            raise PlacementError(
-                scan.case.case_id, "has no room for a lesion", "lower `erode_mm`, or leave this scan out"
-            )
+            what = f"has no room for a lesion {self.erode_mm:g} mm below the surface of the brain"
+            raise PlacementError(scan.case.case_id, what, "leave this scan out, or use other masks")
         count = int(rng.choice(self.counts))
         lesions = [self._lesion_for(scan, int(number)) for number in rng.integers(len(self.lesions), size=count)]
         mask = _turned_apart(
