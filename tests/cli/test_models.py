@@ -62,7 +62,7 @@ def test_the_seed_decides_which_subjects_are_taken(slices, tmp_path):
     assert len(chosen) > 1
 
 
-@pytest.mark.parametrize("masks", ["bank", "edited", "ellipsoids", "files:masks"])
+@pytest.mark.parametrize("masks", ["bank", "edited", "semi_random", "ellipsoids", "files:masks"])
 def test_cases_are_synthesized_from_every_kind_of_mask(gan, slices, tmp_path, monkeypatch, masks):
     monkeypatch.chdir(tmp_path)
     drawing = np.zeros((64, 64), np.uint8)

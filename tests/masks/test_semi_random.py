@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionforge.masks.semi_random import diameter, scatter
-from tests.masks.scans import ball
+from lesionforge.errors import ConfigError, PlacementError
+from lesionforge.masks.bank import CroppedMask, MaskBank
+from lesionforge.masks.placement import crop_to_lesion
+from lesionforge.masks.semi_random import SemiRandom, diameter, ellipsoid_like, eroded, scatter
+from tests.masks.scans import ball, make_scan
 
 SPACINGS = {2: (0.5, 0.8), 3: (1.0, 1.0, 1.2)}
 anywhere = pytest.mark.parametrize("spacing", [*SPACINGS.values(), (1.0, 1.0, 5.0), (6.0, 1.0, 1.0)])
@@ -110,3 +115,86 @@ def test_the_diameter_is_that_of_the_voxels_and_does_not_depend_on_the_direction
     assert diameter(np.ones((1, 1, 1), np.int16), (2.0, 3.0, 6.0)) == pytest.approx(7)
     diagonal = np.eye(10, dtype=np.int16)
     assert diameter(diagonal, (1.0, 1.0)) == pytest.approx(10 * np.sqrt(2))
+
+
+class Known(MaskBank):
+    """A bank of lesion maps that were never on disk."""
+
+    def __init__(self, maps, spacing):
+        self.lesions = tuple(
+            CroppedMask(mask=mask, spacing=spacing, centre=None, mask_id=f"m{n}", subject=f"s{n}")
+            for n, mask in enumerate(maps)
+        )
+        self.subjects = frozenset(lesion.subject for lesion in self.lesions)
+
+
+def map_of(count, spacing, diameter_mm=6):
+    """Return a map of so many balls in a row."""
+    lesion = lesion_of(spacing, (diameter_mm,) * 3)
+    gap = np.zeros((int(np.ceil(6 / spacing[0])) + 1, *lesion.shape[1:]), np.int16)
+    return np.concatenate([part for _ in range(count) for part in (lesion, gap)])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_mask_has_as_many_lesions_as_a_random_training_scan(spatial_dims):
+    scan = make_scan(spatial_dims)
+    bank = Known([map_of(count, scan.spacing) for count in (1, 1, 1, 4)], scan.spacing)
+    source = SemiRandom(bank)
+    drawn = [len(separate(source.draw(scan, np.random.default_rng(seed)).mask)) for seed in range(40)]
+    assert set(drawn) == {1, 4}
+    assert 4 <= drawn.count(4) <= 18
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("shapes", ["real", "ellipsoids"])
+def test_lesions_lie_deep_in_the_brain_and_beside_those_that_are_there(spatial_dims, shapes):
+    scan = make_scan(spatial_dims)
+    there = ball(scan.spatial_shape, [n / 2 for n in scan.spatial_shape], [12 / s for s in scan.spacing])
+    scan = replace(scan, label=there.astype(np.int16))
+    deep = ndimage.distance_transform_edt(scan.region, sampling=scan.spacing) > 7
+    source = SemiRandom(Known([map_of(3, scan.spacing)], scan.spacing), erode_mm=7, shapes=shapes)
+    for seed in range(5):
+        placed = source.sample(scan, np.random.default_rng(seed)).mask
+        assert placed.any()
+        assert not placed[~deep].any()
+        assert not placed[ndimage.binary_dilation(there)].any()
+    with pytest.raises(PlacementError, match="500 mm below"):
+        SemiRandom(source.bank, erode_mm=500).sample(scan, np.random.default_rng(0))
+
+
+@anywhere
+def test_a_region_is_eroded_from_its_surface_but_not_from_the_end_of_the_grid(spacing):
+    region = full(spacing)
+    assert eroded(region, spacing, 100).all()
+    assert not eroded(~region, spacing, 1).any()
+    region[:4] = False
+    deep = eroded(region, spacing, 7)
+    inner = np.argmax(deep.reshape(len(deep), -1).any(1))
+    assert (inner - 3) * spacing[0] > 7 >= (inner - 4) * spacing[0]
+    assert deep[inner:].all()
+    assert not deep[:inner].any()
+
+
+@anywhere
+def test_an_ellipsoid_has_the_size_and_the_direction_of_its_lesion(spacing):
+    lesion = lesion_of(spacing, (24, 12, 16))
+    like = ellipsoid_like(lesion, spacing)
+    assert np.count_nonzero(like) == pytest.approx(np.count_nonzero(lesion), rel=0.1)
+    assert np.abs(np.subtract(like.shape, crop_to_lesion(lesion)[0].shape)).max() <= 2
+    assert set(np.unique(like)) == {0, 1}
+    assert ellipsoid_like(np.full((1,) * len(spacing), 2), spacing).max() == 2
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_lesion_too_small_for_the_grid_is_a_voxel(spatial_dims):
+    fine = (0.3,) * spatial_dims
+    source = SemiRandom(Known([map_of(2, fine, diameter_mm=1)], fine))
+    assert source.sample(make_scan(spatial_dims), np.random.default_rng(0)).mask.any()
+
+
+@pytest.mark.parametrize(
+    "options", [{"scale": (1.2, 0.8)}, {"scale": (0, 1)}, {"max_diameter_mm": 0}, {"erode_mm": -1}, {"shapes": "cubes"}]
+)
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        SemiRandom(Known([map_of(1, (1.0, 1.0))], (1.0, 1.0)), **options)

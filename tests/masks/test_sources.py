@@ -8,13 +8,22 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import load_scan, save_label
 from lesionforge.errors import ConfigError, PlacementError
-from lesionforge.masks import DrawnMask, EditedMasks, Ellipsoids, GivenMasks, MaskBank, MaskSource, make_mask_source
+from lesionforge.masks import (
+    DrawnMask,
+    EditedMasks,
+    Ellipsoids,
+    GivenMasks,
+    MaskBank,
+    MaskSource,
+    SemiRandom,
+    make_mask_source,
+)
 from tests.helpers import NESTED, tiny_cohort
-from tests.masks.scans import make_scan
+from tests.masks.scans import ball, make_scan
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
-every_source = pytest.mark.parametrize("spec", ["bank", "edited", "ellipsoids", "files"])
-MIN_VOLUME = 60.0
+every_source = pytest.mark.parametrize("spec", ["bank", "edited", "semi_random", "ellipsoids", "files"])
+MIN_VOLUME = 40.0
 
 
 def build(spec, folder, spatial_dims):
@@ -105,7 +114,7 @@ def test_redraws_are_counted_and_bounded(spatial_dims):
 @both
 def test_masks_of_the_wrong_dimensions_are_refused(tmp_path, spatial_dims):
     scan = make_scan(5 - spatial_dims)
-    for spec in ("bank", "edited", "files"):
+    for spec in ("bank", "edited", "semi_random", "files"):
         source, _ = build(spec, tmp_path / spec, spatial_dims)
         with pytest.raises(ConfigError, match=f"{spatial_dims}D mask"):
             source.sample(scan, np.random.default_rng(0))
@@ -117,6 +126,7 @@ def test_names_of_sources(tmp_path, spatial_dims):
     healthy = tiny_cohort(tmp_path / "h", spatial_dims=spatial_dims, n_subjects=2, n_healthy=2)
     assert isinstance(make_mask_source("bank", cohort), MaskBank)
     assert isinstance(make_mask_source("edited", cohort), EditedMasks)
+    assert isinstance(make_mask_source("semi_random", cohort), SemiRandom)
     assert isinstance(make_mask_source(f"files:{tmp_path / 'c' / 'labelsTr'}"), GivenMasks)
     assert make_mask_source("ellipsoids", cohort).subjects == set(cohort.subjects)
     assert isinstance(make_mask_source("ellipsoids", healthy), Ellipsoids)
@@ -193,3 +203,51 @@ def test_of_masks_that_can_all_not_be_read_the_causes_are_told(tmp_path):
     with pytest.raises(ConfigError, match=r"no case has a lesion to take as mask: 2 × .* \| 1 × "):
         MaskBank(cohort, on_problem=problems.append)
     assert len(problems) == 3
+
+
+def bleeds(folder, spatial_dims, diameters_mm):
+    """Return a cohort of 1 mm voxels, each case with a ball of this diameter, and the volumes of the balls."""
+    cohort = tiny_cohort(folder, spatial_dims=spatial_dims, n_subjects=len(diameters_mm))
+    volumes = []
+    for case, diameter in zip(cohort.cases, diameters_mm, strict=True):
+        scan = load_scan(case, cohort.channels)
+        shape = scan.spatial_shape
+        label = ball(shape, [n // 2 for n in shape], [diameter / 2 / s for s in scan.spacing])
+        save_label(case.label, label.astype(np.int16), case.label)
+        volumes.append(np.count_nonzero(label) * np.prod(scan.spacing))
+    return cohort, volumes
+
+
+@both
+@pytest.mark.parametrize("spec", ["bank", "edited", "files", "semi_random"])
+def test_a_5_mm_bleed_is_placed_unless_a_larger_volume_is_asked_for(tmp_path, spec, spatial_dims):
+    cohort, volumes = bleeds(tmp_path, spatial_dims, (5, 5))
+    scan = replace(make_scan(spatial_dims, affine=np.eye(4)), label=None)
+    source = make_mask_source(f"files:{tmp_path / 'labelsTr'}" if spec == "files" else spec, cohort)
+    for seed in range(5):
+        assert source.sample(scan, np.random.default_rng(seed)).mask.any()
+    with pytest.raises(PlacementError, match="no lesion mask fits"):
+        source.sample(scan, np.random.default_rng(0), min_volume=4 * max(volumes), max_redraws=5)
+
+
+@both
+def test_the_least_volume_is_half_the_smallest_lesion_that_the_source_knows(tmp_path, spatial_dims):
+    cohort, volumes = bleeds(tmp_path, spatial_dims, (12, 5, 20))
+    scan = make_scan(spatial_dims)
+    half = pytest.approx(min(volumes) / 2)
+    assert MaskBank(cohort).least_volume(scan) == half
+    assert GivenMasks(tmp_path / "labelsTr").least_volume(scan) == half
+    shrunk = EditedMasks(MaskBank(cohort), scale=(0.5, 2)).least_volume(scan)
+    assert shrunk == pytest.approx(min(volumes) / 2 * 0.5**spatial_dims)
+    assert Ellipsoids(prior=cohort).least_volume(scan) == SemiRandom(MaskBank(cohort)).least_volume(scan) == 0
+
+
+@both
+def test_the_least_volume_holds_if_none_is_given(spatial_dims):
+    class Choosy(Stubborn):
+        def least_volume(self, scan):
+            return 90 * np.prod(scan.spacing)
+
+    scan = make_scan(spatial_dims)
+    assert Choosy(3).sample(scan, np.random.default_rng(0), jitter_mm=0).redraws == 3
+    assert Choosy(3).sample(scan, np.random.default_rng(0), jitter_mm=0, min_volume=0).redraws == 0

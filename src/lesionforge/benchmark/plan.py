@@ -64,9 +64,9 @@ class SynthesizerPlan(Part):
         method: name of the method, a key of ``SYNTHESIZERS``.
         options: options of the method.
         training: training length and batch size; the seed is that of the run.
-        masks: mask source: ``bank``, ``edited`` or ``ellipsoids``, built from the training subjects; ``own``, which
-            redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask generators, for
-            volumes.
+        masks: mask source: ``bank``, ``edited``, ``semi_random`` or ``ellipsoids``, built from the training subjects;
+            ``own``, which redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask
+            generators, for volumes.
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
@@ -74,7 +74,8 @@ class SynthesizerPlan(Part):
             They are first matched to the training cases, see
             :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw only into the lesion-free scans among the training cases.
-        min_volume: minimum volume of a lesion, in mm³ (mm² in 2D).
+        min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
+            the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),
             using only training subjects; ``None`` takes the last one.
     """
@@ -87,7 +88,7 @@ class SynthesizerPlan(Part):
     cases: int | None = Field(default=100, ge=1)
     targets: Path | None = None
     lesion_free: bool = False
-    min_volume: float = 200.0
+    min_volume: float | None = None
     selection: SelectionConfig | None = None
 
     @property

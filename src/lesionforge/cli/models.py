@@ -214,7 +214,13 @@ def synthesize(
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
-    min_volume: Annotated[float, typer.Option(help="Least volume of a lesion, in mm³ (mm² in 2D).")] = 200.0,
+    min_volume: Annotated[
+        float | None,
+        typer.Option(
+            help="Least volume of a placed mask, in mm³ (mm² in 2D); by default half that of the smallest lesion that "
+            "the masks come from."
+        ),
+    ] = None,
     keep_best: Annotated[
         float | None, typer.Option(help="Keep only the best of the --n cases, as a share such as 0.5.")
     ] = None,

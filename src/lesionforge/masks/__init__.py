@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lesionforge.masks.own import OwnMasks
     from lesionforge.masks.placement import allowed_region, place
     from lesionforge.masks.registry import MASK_SOURCES, make_mask_source
+    from lesionforge.masks.semi_random import SemiRandom
     from lesionforge.preprocessing.brain.region import with_region
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "MaskSource": "masks.base",
     "OwnMasks": "masks.own",
     "PlacedMask": "masks.mask",
+    "SemiRandom": "masks.semi_random",
     "allowed_region": "masks.placement",
     "make_mask_source": "masks.registry",
     "place": "masks.placement",
@@ -50,6 +52,7 @@ __all__ = [
     "MaskSource",
     "OwnMasks",
     "PlacedMask",
+    "SemiRandom",
     "allowed_region",
     "make_mask_source",
     "place",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -19,8 +20,9 @@ from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read
 from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
+from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
 
@@ -33,6 +35,7 @@ class CroppedMask:
         mask: ``(x, y[, z])`` tight crop.
         spacing: millimetres along each axis.
         centre: position of its centroid in the box of the brain, 0 to 1 along each axis, if known.
+        brain_mm: size of that box in mm along each axis, if known.
         mask_id: the case that it comes from.
         subject: the subject that it comes from.
     """
@@ -42,6 +45,7 @@ class CroppedMask:
     centre: tuple[float, ...] | None
     mask_id: str
     subject: str
+    brain_mm: tuple[float, ...] | None = None
 
     def drawn_for(self, scan: Scan) -> DrawnMask:
         """Return the lesion on the axes and spacing of a scan, by nearest neighbour.
@@ -55,19 +59,22 @@ class CroppedMask:
                 f"is a {self.mask.ndim}D mask, but {scan.case.case_id} is a {scan.spatial_dims}D scan",
                 "take masks from a cohort with the same number of dimensions as the scans",
             )
-        mask, spacing, centre = self.mask, self.spacing, self.centre
+        mask, spacing, centre, brain = self.mask, self.spacing, self.centre, self.brain_mm
         if mask.ndim == 3:
             turn = ornt_transform(_RAS, io_orientation(scan.affine))
+            axes = _source_axes(turn)
             mask = apply_orientation(mask, turn)
-            spacing = tuple(spacing[a] for a in _source_axes(turn))
+            spacing = tuple(spacing[a] for a in axes)
+            brain = None if brain is None else tuple(brain[a] for a in axes)
             if centre is not None:
                 turned = [c if flip > 0 else 1 - c for c, flip in zip(centre, turn[:, 1], strict=True)]
-                centre = tuple(turned[a] for a in _source_axes(turn))
+                centre = tuple(turned[a] for a in axes)
         return DrawnMask(
             mask=resample(mask, spacing, scan.spacing),
             mask_id=self.mask_id,
             subjects=frozenset({self.subject}),
             centre=centre,
+            brain_mm=brain,
         )
 
 
@@ -122,8 +129,17 @@ class MaskBank(MaskSource):
         content = hashlib.sha256()
         for lesion in self.lesions:
             content.update(repr((lesion.mask_id, lesion.subject, lesion.spacing, lesion.centre)).encode())
+            content.update(repr(lesion.brain_mm).encode())
             content.update(repr(lesion.mask.shape).encode() + np.ascontiguousarray(lesion.mask).tobytes())
         return content.hexdigest()
+
+    def least_volume(self, scan: Scan) -> float:
+        """Return half the volume of the smallest lesion."""
+        return self._least_volume
+
+    @cached_property
+    def _least_volume(self) -> float:
+        return half_of_the_smallest((lesion.mask, lesion.spacing) for lesion in self.lesions)
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the lesion map of a random case."""
@@ -167,10 +183,32 @@ def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | N
         label = apply_orientation(label, turn)
         region = None if region is None else apply_orientation(region, turn)
         spacing = tuple(spacing[a] for a in _source_axes(turn))
-    mask, _ = crop_to_lesion(label)
+    brain = region if region is not None and region.any() else None
     return CroppedMask(
-        mask=mask, spacing=spacing, centre=_relative_centre(label, region), mask_id=mask_id, subject=subject
+        mask=crop_to_lesion(label)[0],
+        spacing=spacing,
+        centre=None if brain is None else relative_place(label, brain),
+        brain_mm=None if brain is None else brain_mm(brain, spacing),
+        mask_id=mask_id,
+        subject=subject,
     )
+
+
+def half_of_the_smallest(maps: Iterable[tuple[LabelArray, Sequence[float]]]) -> float:
+    """Return half the volume, in mm³ (mm² in 2D), of the smallest lesion of several label maps.
+
+    It is the least volume of a mask that a source of real lesions places unless the user gives one. A half, since a
+    coarser grid or the edge of the brain may take away a part of the smallest lesion.
+
+    Args:
+        maps: label map ``(x, y[, z])`` and spacing in mm, one pair or more.
+    """
+    volumes = (
+        np.count_nonzero(lesion) * float(np.prod(spacing))
+        for mask, spacing in maps
+        for lesion, _ in split_lesions(mask, spacing)
+    )
+    return 0.5 * min(volumes)
 
 
 def _read_case(case: Case, channel: str | None) -> CroppedMask | None:
@@ -178,13 +216,6 @@ def _read_case(case: Case, channel: str | None) -> CroppedMask | None:
         return None
     scan = with_region(load_scan(case, [channel or next(iter(case.images))]))
     return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=scan.region)
-
-
-def _relative_centre(label: LabelArray, region: BoolArray | None) -> tuple[float, ...] | None:
-    if region is None or not region.any():
-        return None
-    low, high = region_box(region)
-    return tuple(float(c) for c in (centroid(label) - low) / np.maximum(high - low, 1))
 
 
 def _source_axes(turn: NDArray[np.float64]) -> list[int]:

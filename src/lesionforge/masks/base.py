@@ -86,6 +86,14 @@ class MaskSource(ABC):
         """Move networks, if there are any, to ``device``."""
         return self
 
+    def least_volume(self, scan: Scan) -> float:
+        """Return the least volume of a mask in a scan, in mm³ (mm² in 2D), if the user gives none.
+
+        A source whose masks are real lesions returns half the volume of the smallest one. By default any voxel is
+        enough: the sizes are those that the source was made for, and ``min_inside`` of :meth:`sample` refuses slivers.
+        """
+        return 0.0
+
     @abstractmethod
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw one mask for a scan, on the scan's axes and spacing.
@@ -103,7 +111,7 @@ class MaskSource(ABC):
         scan: Scan,
         rng: np.random.Generator,
         *,
-        min_volume: float = 200.0,
+        min_volume: float | None = None,
         max_redraws: int = 50,
         min_inside: float = 0.5,
         jitter_mm: float = JITTER_MM,
@@ -113,10 +121,10 @@ class MaskSource(ABC):
         Args:
             scan: the target scan; for frequent use, compute its region first (:func:`~lesionforge.masks.with_region`).
             rng: source of all randomness.
-            min_volume: least volume of the placed mask, in mm³ (mm² in 2D).
+            min_volume: least volume of the placed mask, in mm³ (mm² in 2D); by default :meth:`least_volume`.
             max_redraws: number of further masks to try if the first does not fit.
-            min_inside: least share of a drawn mask that must lie in the allowed region, 0 to 1.
-            jitter_mm: standard deviation of the shift from the mask's original place.
+            min_inside: least share of a drawn lesion that must lie in the allowed region, 0 to 1.
+            jitter_mm: standard deviation of the shift of each lesion from its original place.
 
         Raises:
             PlacementError: if the scan has no region for lesions, or no mask fits.
@@ -127,9 +135,10 @@ class MaskSource(ABC):
             raise PlacementError(
                 scan.case.case_id, "no brain was found in this scan", "give it anatomy labels, or leave it out"
             )
+        least = self.least_volume(scan) if min_volume is None else min_volume
         for redraws in range(max_redraws + 1):
             drawn = self.draw(scan, rng)
-            mask = place(drawn, scan, rng, min_volume=min_volume, min_inside=min_inside, jitter_mm=jitter_mm)
+            mask = place(drawn, scan, rng, min_volume=least, min_inside=min_inside, jitter_mm=jitter_mm)
             if mask is not None:
                 return PlacedMask(mask=mask, mask_id=drawn.mask_id, subjects=drawn.subjects, redraws=redraws)
         raise PlacementError(

@@ -50,8 +50,18 @@ def deform(
     deformed = np.zeros(grid.shape[1], np.int16)
     deformed[inside] = lesion[tuple(index[:, inside])]
     if not deformed.any():
-        return np.full((1,) * lesion.ndim, np.bincount(lesion[lesion > 0]).argmax(), np.int16)
+        return one_voxel(lesion)
     return crop_to_lesion(deformed.reshape(shape))[0]
+
+
+def one_voxel(lesion: LabelArray) -> LabelArray:
+    """Return a single voxel of the commonest class of a lesion."""
+    return np.full((1,) * lesion.ndim, commonest_class(lesion), np.int16)
+
+
+def commonest_class(lesion: LabelArray) -> int:
+    """Return the class of most voxels of a lesion."""
+    return int(np.bincount(lesion[lesion > 0]).argmax())
 
 
 def random_rotation(spacing: Sequence[float], limit: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -6,18 +6,22 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.scan import Scan
+from lesionforge.cohort.scan import LabelArray, Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.deformation import deform, random_rotation
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.placement import centroid, left_right_axis, region_box, within_grid
+from lesionforge.masks.placement import brain_mm, centroid, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 
 class EditedMasks(MaskSource):
     """Edits the masks of another source. Classes move together, so nested classes stay nested.
+
+    Each lesion of a mask is scaled, rotated and bent about its own centre, so that lesions far apart stay far apart;
+    lesions that grow into each other become one. Shift and mirroring are those of the whole mask.
 
     Args:
         source: the source of the masks.
@@ -66,6 +70,10 @@ class EditedMasks(MaskSource):
         """Edit the masks of the cohort that the user named."""
         return cls(MaskBank.from_request(request))
 
+    def least_volume(self, scan: Scan) -> float:
+        """Return the least volume of the source, scaled down as far as the edits scale lesions down."""
+        return self.source.least_volume(scan) * min(1.0, self.scale[0]) ** scan.spatial_dims
+
     @property
     def digest(self) -> str:
         """The digest of the source, with the ranges of the edits."""
@@ -85,17 +93,41 @@ class EditedMasks(MaskSource):
         if not drawn.mask.any():
             return replace(drawn, centre=centre, corner=None)
         shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
-        factor = rng.uniform(*self.scale)
-        rotation = random_rotation(scan.slicing_spacing, np.deg2rad(self.rotation_deg), rng)
-        mask = deform(drawn.mask, scan.spacing, rng, factor=factor, rotation=rotation, elastic_mm=self.elastic_mm)
+        mask, moved = self._each_edited(drawn.mask, scan, rng)
         flip = self.mirror and rng.random() < 0.5
         axis = left_right_axis(scan)
         if flip:
             mask = np.flip(mask, axis)
         if centre is not None:
-            mirrored = np.array([1 - c if flip and a == axis else c for a, c in enumerate(centre)])
-            centre = tuple(float(c) for c in mirrored + shift / _box_size_mm(scan))
+            box = _box_mm(scan)
+            place = centre + moved / np.array(drawn.brain_mm or box)
+            if flip:
+                place[axis] = 1 - place[axis]
+            centre = tuple(float(c) for c in place + shift / box)
         return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
+
+    def _each_edited(
+        self, mask: LabelArray, scan: Scan, rng: np.random.Generator
+    ) -> tuple[LabelArray, NDArray[np.float64]]:
+        """Return a mask with each lesion edited about its own centre, and how far its centroid moved, in mm."""
+        lesions = split_lesions(mask, scan.spacing)
+        edited = [self._edited(lesion, scan, rng) for lesion, _ in lesions]
+        if len(lesions) == 1:
+            return edited[0], np.zeros(mask.ndim)
+        pairs = zip(lesions, edited, strict=True)
+        corners = np.array([np.rint(at + centroid(old) - centroid(new)) for (old, at), new in pairs], int)
+        first, last = corners.min(0), np.max([at + new.shape for at, new in zip(corners, edited, strict=True)], 0)
+        together = np.zeros(last - first, np.int16)
+        for corner, lesion in zip(corners - first, edited, strict=True):
+            there = together[tuple(slice(a, a + n) for a, n in zip(corner, lesion.shape, strict=True))]
+            np.maximum(there, lesion, out=there)
+        return together, (first + centroid(together) - centroid(mask)) * np.array(scan.spacing)
+
+    def _edited(self, lesion: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
+        """Return one lesion scaled, rotated and bent."""
+        factor = rng.uniform(*self.scale)
+        rotation = random_rotation(scan.slicing_spacing, np.deg2rad(self.rotation_deg), rng)
+        return deform(lesion, scan.spacing, rng, factor=factor, rotation=rotation, elastic_mm=self.elastic_mm)
 
 
 def _relative_place(drawn: DrawnMask, scan: Scan) -> tuple[float, ...] | None:
@@ -106,8 +138,8 @@ def _relative_place(drawn: DrawnMask, scan: Scan) -> tuple[float, ...] | None:
     return tuple(float(c) for c in (np.array(drawn.corner) + centroid(drawn.mask) - low) / np.maximum(high - low, 1))
 
 
-def _box_size_mm(scan: Scan) -> NDArray[np.float64]:
+def _box_mm(scan: Scan) -> NDArray[np.float64]:
+    """Return the size of the box of the brain in mm; that of the grid if there is no brain."""
     if scan.region is None or not scan.region.any():
         return np.asarray(np.multiply(scan.spatial_shape, scan.spacing))
-    low, high = region_box(scan.region)
-    return np.asarray(np.maximum(high - low, 1) * np.array(scan.spacing))
+    return np.array(brain_mm(scan.region, scan.spacing))

@@ -122,8 +122,26 @@ class Ellipsoids(MaskSource):
         high = np.minimum(mask.shape, np.ceil(centre + reach) + 1).astype(int)
         shape = tuple(np.maximum(0, high - low))
         bumps = smooth_noise(shape, [_BUMPS_PER_AXIS] * centre.size, rng)
-        grid = np.indices(shape).reshape(centre.size, -1)
-        offset = (grid + (low - centre)[:, None]) * np.array(spacing)[:, None]
-        distance = np.linalg.norm((directions @ offset) / radii[:, None], axis=0).reshape(shape)
+        distance = ellipsoid_distance(shape, centre - low, directions, radii, spacing)
         inside = distance < 1 + self.irregularity * bumps
         mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))][inside] = self.label
+
+
+def ellipsoid_distance(
+    shape: Sequence[int],
+    centre: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    spacing: Sequence[float],
+) -> NDArray[np.float64]:
+    """Return the distance of each voxel from the centre of an ellipsoid, 1 on its surface.
+
+    Args:
+        shape: the size of the grid.
+        centre: the centre in voxels.
+        directions: its axes, one per row.
+        radii: its radii in mm.
+        spacing: millimetres along each axis.
+    """
+    offset = (np.indices(shape).reshape(len(shape), -1) - centre[:, None]) * np.array(spacing)[:, None]
+    return np.asarray(np.linalg.norm((directions @ offset) / radii[:, None], axis=0).reshape(shape))

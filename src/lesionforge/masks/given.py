@@ -14,7 +14,7 @@ from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import Scan, read_label
 from lesionforge.errors import ConfigError
 from lesionforge.files import sha256_of
-from lesionforge.masks.bank import CroppedMask, read_lesion
+from lesionforge.masks.bank import CroppedMask, half_of_the_smallest, read_lesion
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import crop_to_lesion
@@ -64,6 +64,14 @@ class GivenMasks(MaskSource):
         """The SHA-256 of all files and their subjects."""
         files = [(name, lesion.subject, sha256_of(self._paths[name])) for name, lesion in self.lesions.items()]
         return hashlib.sha256(repr(files).encode()).hexdigest()
+
+    def least_volume(self, scan: Scan) -> float:
+        """Return half the volume of the smallest lesion of the files."""
+        return self._least_volume
+
+    @cached_property
+    def _least_volume(self) -> float:
+        return half_of_the_smallest((lesion.mask, lesion.spacing) for lesion in self.lesions.values())
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the scan's own file if there is one, else a random file.

@@ -16,6 +16,8 @@ class DrawnMask:
         subjects: the subjects that it comes from.
         centre: position of its centroid in the box of the source's brain, 0 to 1 along each axis of the target scan;
             ``None`` = anywhere.
+        brain_mm: size of that box in mm, so that lesions far apart keep their relative places; ``None`` = that of the
+            target's brain.
         corner: voxel of the target scan for the first voxel of ``mask``, if its place is fixed.
         clip: whether a mask with a fixed place is cut to the allowed region; ``False`` = it stays whole.
     """
@@ -24,6 +26,7 @@ class DrawnMask:
     mask_id: str
     subjects: frozenset[str]
     centre: tuple[float, ...] | None = None
+    brain_mm: tuple[float, ...] | None = None
     corner: tuple[int, ...] | None = None
     clip: bool = True
 

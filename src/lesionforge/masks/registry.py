@@ -19,6 +19,7 @@ MASK_SOURCES: Registry[MaskSource] = Registry(
         "bank": "lesionforge.masks.bank:MaskBank",
         "edited": "lesionforge.masks.edits:EditedMasks",
         "own": "lesionforge.masks.own:OwnMasks",
+        "semi_random": "lesionforge.masks.semi_random:SemiRandom",
         "ellipsoids": "lesionforge.masks.ellipsoids:Ellipsoids",
         "files:DIR": "lesionforge.masks.given:GivenMasks",
         "gan:MODEL": "lesionforge.masks.generator.maskgan:MaskGAN",

@@ -6,18 +6,138 @@ This is our reading of the semi-random masks of Faryna et al. 2021 (arXiv 2101.0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from lesionforge.cohort.scan import BoolArray, LabelArray, slicing_spacing
-from lesionforge.masks.deformation import deform, random_rotation
+from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, slicing_spacing
+from lesionforge.errors import ConfigError, PlacementError
+from lesionforge.masks.bank import CroppedMask, MaskBank
+from lesionforge.masks.base import MaskRequest, MaskSource
+from lesionforge.masks.deformation import commonest_class, deform, one_voxel, random_rotation
+from lesionforge.masks.ellipsoids import ellipsoid_distance
+from lesionforge.masks.mask import DrawnMask
+from lesionforge.masks.placement import allowed_region, crop_to_lesion, paste_apart
+from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 TRIES = 50
 """Places that are tried for each lesion."""
+
+
+class SemiRandom(MaskSource):
+    """Real lesions, or ellipsoids like them, turned, mirrored and scaled, at random places inside the brain.
+
+    A mask has as many lesions as a random training scan, each of them a random lesion of any scan.
+
+    Args:
+        bank: the lesion maps of the training scans.
+        shapes: ``real`` lesions, or ``ellipsoids`` of their sizes and elongations.
+        scale: range of the scale factor.
+        max_diameter_mm: no two voxel centres of a lesion lie further apart; larger lesions are scaled down.
+        erode_mm: lesions lie deeper than this below the surface of the region for lesions.
+
+    Raises:
+        ConfigError: if an option is out of range.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
+        >>> from lesionforge.cohort.scan import load_scan
+        >>> from lesionforge.seeding import generator
+        >>> source = SemiRandom(MaskBank(cohort), max_diameter_mm=6)
+        >>> placed = source.sample(load_scan(cohort.cases[0], ["FLAIR"]), generator(0))
+        >>> placed.mask.shape, placed.mask_id
+        ((64, 64), 'semi_random')
+    """
+
+    method = "semi_random"
+
+    def __init__(
+        self,
+        bank: MaskBank,
+        *,
+        shapes: Literal["real", "ellipsoids"] = "real",
+        scale: tuple[float, float] = (0.8, 1.25),
+        max_diameter_mm: float = 10.0,
+        erode_mm: float = 2.0,
+    ) -> None:
+        if not 0 < scale[0] <= scale[1]:
+            raise ConfigError(
+                "scale", f"{scale[0]} to {scale[1]} is not a range above 0", "give the smaller number first"
+            )
+        if max_diameter_mm <= 0 or erode_mm < 0:
+            what, remedy = "out of range", "use a diameter above 0 mm and 0 mm or more to erode"
+            raise ConfigError("max_diameter_mm, erode_mm", what, remedy)
+        if shapes not in ("real", "ellipsoids"):
+            raise ConfigError("shapes", f"{shapes!r} is unknown", "use real or ellipsoids")
+        self.bank, self.subjects = bank, bank.subjects
+        self.shapes, self.scale, self.max_diameter_mm, self.erode_mm = shapes, scale, max_diameter_mm, erode_mm
+        self.lesions, self.counts = list[CroppedMask](), list[int]()
+        for whole in bank.lesions:
+            found = split_lesions(whole.mask, whole.spacing)
+            self.lesions += [replace(whole, mask=lesion, centre=None, brain_mm=None) for lesion, _ in found]
+            self.counts.append(len(found))
+
+    @classmethod
+    def from_request(cls, request: MaskRequest) -> Self:
+        """Take the lesions of the cohort that the user named."""
+        return cls(MaskBank.from_request(request))
+
+    @property
+    def digest(self) -> str:
+        """The digest of the lesions, with the options."""
+        return f"{self.bank.digest}, {(self.shapes, self.scale, self.max_diameter_mm, self.erode_mm)}"
+
+    def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
+        """Draw as many lesions as a random training scan has.
+
+        Raises:
+            ConfigError: if the lesions have another number of dimensions than the scan.
+            PlacementError: if the scan has no room for lesions.
+        """
+        scan = with_region(scan)
+        assert scan.region is not None
+        allowed = allowed_region(scan) & eroded(scan.region, scan.spacing, self.erode_mm)
+        if not allowed.any():
+            what = f"has no room for a lesion {self.erode_mm:g} mm below the surface of the brain"
+            raise PlacementError(scan.case.case_id, what, "leave this scan out, or use other masks")
+        count = int(rng.choice(self.counts))
+        lesions = [self._lesion_for(scan, int(number)) for number in rng.integers(len(self.lesions), size=count)]
+        mask = _turned_apart(
+            lesions, allowed, rng, spacing=scan.spacing, scale=self.scale, max_diameter_mm=self.max_diameter_mm
+        )
+        mask, corner = crop_to_lesion(mask) if mask.any() else (mask, None)
+        return DrawnMask(mask=mask, mask_id=self.method, subjects=self.subjects, corner=corner)
+
+    def _lesion_for(self, scan: Scan, number: int) -> LabelArray:
+        """Return a lesion, or the ellipsoid like it, on the axes and spacing of a scan; a voxel or more."""
+        whole = self.lesions[number]
+        drawn = whole.drawn_for(scan).mask
+        lesion = drawn if drawn.any() else one_voxel(whole.mask)
+        return ellipsoid_like(lesion, scan.spacing) if self.shapes == "ellipsoids" else lesion
+
+
+def eroded(region: BoolArray, spacing: Sequence[float], depth_mm: float) -> BoolArray:
+    """Return the voxels of a region that lie deeper than this below its surface; the end of the grid is no surface.
+
+    Args:
+        region: ``(x, y[, z])``.
+        spacing: millimetres along each axis.
+        depth_mm: the depth in mm, from the centre of the nearest voxel outside.
+    """
+    if depth_mm == 0 or region.all() or not region.any():
+        return region
+    tight = ndimage.find_objects(region.view(np.uint8))[0]
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
+    deep = np.zeros_like(region)
+    deep[box] = ndimage.distance_transform_edt(region[box], sampling=spacing) > depth_mm
+    return deep
 
 
 def scatter(
@@ -54,13 +174,19 @@ def scatter(
         4
     """
     chosen = [components[number] for number in rng.integers(len(components), size=count)]
-    slicing = slicing_spacing(spacing, allowed.shape)
-    turned = []
-    for lesion in chosen:
-        factor = min(rng.uniform(*scale), max_diameter_mm / diameter(lesion, spacing))
-        mirrored = lesion[tuple(slice(None, None, step) for step in rng.choice((-1, 1), lesion.ndim))]
-        turned.append(deform(mirrored, spacing, rng, factor=factor, rotation=random_rotation(slicing, np.pi, rng)))
-    return _put_apart(turned, allowed, rng)
+    return _turned_apart(chosen, allowed, rng, spacing=spacing, scale=scale, max_diameter_mm=max_diameter_mm)
+
+
+def ellipsoid_like(lesion: LabelArray, spacing: Sequence[float]) -> LabelArray:
+    """Return the ellipsoid with the second moments of a lesion, of the lesion's commonest class."""
+    voxels = np.argwhere(lesion) * np.array(spacing)
+    offsets = voxels - voxels.mean(0)
+    moments = offsets.T @ offsets / len(voxels) + np.diag(np.square(spacing)) / 12
+    variances, directions = np.linalg.eigh(moments)
+    radii = np.sqrt((lesion.ndim + 2) * variances)
+    shape = tuple(2 * int(np.ceil(radii.max() / step)) + 1 for step in spacing)
+    inside = ellipsoid_distance(shape, np.array(shape) // 2, directions.T, radii, spacing) <= 1
+    return crop_to_lesion(np.where(inside, commonest_class(lesion), 0).astype(np.int16))[0]
 
 
 def diameter(lesion: LabelArray, spacing: Sequence[float]) -> float:
@@ -77,41 +203,25 @@ def diameter(lesion: LabelArray, spacing: Sequence[float]) -> float:
     return float(pdist(corners[ConvexHull(corners).vertices]).max())
 
 
-def _put_apart(lesions: Sequence[LabelArray], allowed: BoolArray, rng: np.random.Generator) -> LabelArray:
-    """Return the lesions at random places within ``allowed`` where none touches another."""
-    together, free, centres = np.zeros(allowed.shape, np.int16), np.pad(allowed, 1), np.flatnonzero(allowed)
+def _turned_apart(
+    lesions: Sequence[LabelArray],
+    allowed: BoolArray,
+    rng: np.random.Generator,
+    *,
+    spacing: Sequence[float],
+    scale: tuple[float, float],
+    max_diameter_mm: float,
+) -> LabelArray:
+    """Return a label map of the lesions, turned, mirrored and scaled, whole within ``allowed`` and apart."""
+    placed, taken, targets = np.zeros(allowed.shape, np.int16), np.zeros_like(allowed), np.flatnonzero(allowed)
+    slicing = slicing_spacing(spacing, allowed.shape)
     for lesion in lesions:
-        inside = np.pad(lesion > 0, 1)
-        corner = _free_corner(inside, free, centres, rng)
-        if corner is None:
-            continue
-        together[_box(corner, lesion.shape)][lesion > 0] = lesion[lesion > 0]
-        free[_box(corner, inside.shape)][ndimage.binary_dilation(inside, np.ones((3,) * inside.ndim))] = False
-    return together
-
-
-def _free_corner(
-    inside: BoolArray, free: BoolArray, centres: NDArray[np.intp], rng: np.random.Generator
-) -> tuple[int, ...] | None:
-    """Return the first voxel of a random box in which all voxels of a lesion are free, if one is found.
-
-    Args:
-        inside: ``(x, y[, z])`` the lesion, with a border of one voxel.
-        free: ``(x, y[, z])`` free voxels, with a border of one voxel.
-        centres: flat indices of the places to try, on the grid without its border.
-        rng: source of the places.
-    """
-    inner = tuple(n - 2 for n in free.shape)
-    for _ in range(TRIES if len(centres) else 0):
-        centre = np.unravel_index(rng.choice(centres), inner)
-        corner = tuple(int(c) - (n - 2) // 2 for c, n in zip(centre, inside.shape, strict=True))
-        if min(corner) < 0:
-            continue
-        there = free[_box(corner, inside.shape)]
-        if there.shape == inside.shape and there[inside].all():
-            return corner
-    return None
-
-
-def _box(corner: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))
+        factor = min(rng.uniform(*scale), max_diameter_mm / diameter(lesion, spacing))
+        mirrored = lesion[tuple(slice(None, None, step) for step in rng.choice((-1, 1), lesion.ndim))]
+        turned = deform(mirrored, spacing, rng, factor=factor, rotation=random_rotation(slicing, np.pi, rng))
+        middle = np.array(turned.shape) // 2
+        for _ in range(TRIES if len(targets) else 0):
+            corner = (np.array(np.unravel_index(rng.choice(targets), allowed.shape)) - middle).tolist()
+            if paste_apart(turned, corner, placed, taken, allowed=allowed, min_inside=1.0):
+                break
+    return placed

@@ -13,7 +13,7 @@ from lesionforge.cohort.scan import Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import CroppedMask, MaskBank
 from lesionforge.masks.mask import DrawnMask
-from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
+from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Sample
 
@@ -65,11 +65,11 @@ def _lesion(part: Sample) -> CroppedMask | None:
     """Return the lesion map of a slice; ``None`` if the slice shows no brain or no lesion."""
     if part.label is None or part.region is None or not part.label.any() or not part.region.any():
         return None
-    low, high = region_box(part.region)
     return CroppedMask(
         mask=crop_to_lesion(part.label)[0],
         spacing=part.spacing,
-        centre=tuple(float(c) for c in (centroid(part.label) - low) / np.maximum(high - low, 1)),
+        centre=relative_place(part.label, part.region),
+        brain_mm=brain_mm(part.region, part.spacing),
         mask_id=part.case_id,
         subject=part.subject_id,
     )

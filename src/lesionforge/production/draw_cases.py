@@ -37,7 +37,7 @@ class DrawRequest:
         out: the folder of the drawn cohort.
         blend: ``"lesion"`` or ``"full"``.
         seed: seed of all cases, together with the id of the case.
-        min_volume: minimum volume of a placed mask, in mm³ (mm² in 2D).
+        min_volume: least volume of a placed mask, in mm³ (mm² in 2D); ``None`` = the mask source's own.
         file_ending: file ending of images and labels.
         n: number of cases.
     """
@@ -49,7 +49,7 @@ class DrawRequest:
     out: Path
     blend: Blend
     seed: int
-    min_volume: float
+    min_volume: float | None
     file_ending: str
     n: int
 

@@ -33,7 +33,8 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         model: a fitted synthesizer; its margin around the mask is blended with the image.
         masks: source of the lesion masks, with as many dimensions as the items.
         prob: probability for each item.
-        min_volume: minimum volume of a lesion, in mm³ (mm² in 2D).
+        min_volume: least volume of a placed mask, in mm³ (mm² in 2D); by default the source's own, see
+            :meth:`~lesionforge.masks.base.MaskSource.least_volume`.
         max_redraws: number of further masks to try if the first does not fit.
     """
 
@@ -43,7 +44,7 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         masks: MaskSource,
         *,
         prob: float = 0.5,
-        min_volume: float = 200.0,
+        min_volume: float | None = None,
         max_redraws: int = 10,
     ) -> None:
         MapTransform.__init__(self, KEYS)

@@ -58,7 +58,7 @@ def synthesize_cohort(
     n: int | None = None,
     blend: Blend = "lesion",
     seed: int = 0,
-    min_volume: float = 200.0,
+    min_volume: float | None = None,
     engine: Engine | None = None,
     healer: Healer | None = None,
     lesion_free: bool = False,
@@ -79,7 +79,8 @@ def synthesize_cohort(
         blend: ``"lesion"`` keeps the scan bit-identical outside the mask and its margin; ``"full"`` takes the whole
             drawn image.
         seed: seed of all cases, together with the id of the case.
-        min_volume: minimum volume of a placed mask, in mm³ (mm² in 2D).
+        min_volume: least volume of a placed mask, in mm³ (mm² in 2D); by default the source's own, see
+            :meth:`~lesionforge.masks.base.MaskSource.least_volume`.
         engine: where cases are drawn; by default in this process, on the model's device. Other processes draw on the
             CPU. On a CPU the files do not depend on the engine.
         healer: removes the lesions of a scan before a new lesion is drawn.
@@ -123,7 +124,7 @@ def synthesize_cohort(
         n=n or len(targets),
     )
     model.check_dimensions(2 if ending == ".png" else 3)
-    if not (math.isfinite(min_volume) and min_volume >= 0):
+    if min_volume is not None and not (math.isfinite(min_volume) and min_volume >= 0):
         raise ConfigError("`min_volume`", f"{min_volume} is no volume", "give 0 mm³ or more")
     claim_run_folder(out, _settings(request))
     check_sources(out, targets)

@@ -25,6 +25,7 @@ from lesionforge.masks import MaskBank
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
 from lesionforge.masks.registry import MASK_SOURCES
+from lesionforge.masks.semi_random import SemiRandom
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
@@ -187,6 +188,8 @@ def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, 
         ("bank", 3, MaskBank),
         ("edited", 2, EditedMasks),
         ("edited", 3, EditedMasks),
+        ("semi_random", 2, SemiRandom),
+        ("semi_random", 3, SemiRandom),
     ],
 )
 def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):

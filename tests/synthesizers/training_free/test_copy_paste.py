@@ -6,7 +6,12 @@ from scipy import ndimage
 
 from lesionforge.errors import ConfigError, OutputError
 from lesionforge.masks.bank import MaskBank
-from lesionforge.preprocessing.lesions.lesion_library import cut_lesion, library_from_tensors, library_tensors
+from lesionforge.preprocessing.lesions.lesion_library import (
+    cut_lesion,
+    library_from_tensors,
+    library_tensors,
+    one_by_one,
+)
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
@@ -274,3 +279,50 @@ def test_poisson_meets_the_rim_and_keeps_the_gradients(shape):
         hole = ball_mask(shape, centre, 5) > 0
         filled = solve_poisson(target + 3, target, hole)
         np.testing.assert_allclose(filled, target, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Cohorts of two lesions a case, a large one of value 0.9 and a small one of value 0.5, in dark tissue."""
+    made = {}
+    for dims in DIMS:
+        shape = (44, 40, 12)[:dims]
+        large, small = ball_mask(shape, [12, 12, 6][:dims], 5), ball_mask(shape, [32, 28, 6][:dims], 2)
+        sample = make_sample(shape, label=np.maximum(large, small))
+        sample.image[:] = np.where(large > 0, 0.9, np.where(small > 0, 0.5, -0.4))
+        made[dims] = sample
+    return made
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("edge", ["hard", "feathered"])
+def test_each_lesion_of_a_mask_gets_the_lesion_that_fits_it(edge, spatial_dims, pairs, cohorts, tmp_path):
+    """Whatever their arrangement is; nor does the margin of one reach into the other."""
+    info = fit_library("copy_paste", cohorts[spatial_dims], tmp_path / "m", edge=edge).info
+    sample = pairs[spatial_dims]
+    model = SYNTHESIZERS["copy_paste"](info, [cut_lesion(sample, 0, context_mm=6)])
+    shape = sample.image.shape[1:]
+    large, small = ball_mask(shape, [30, 12, 6][:spatial_dims], 5), ball_mask(shape, [30, 24, 6][:spatial_dims], 2)
+    target = replace(make_sample(shape, label=np.zeros(shape, np.int16)), level=sample.level)
+    target.image[:] = -0.4
+    drawn = model.synthesize(target, np.maximum(large, small), generator(0)).image[0]
+    np.testing.assert_allclose(drawn[large > 0], 0.9, atol=1e-5)
+    np.testing.assert_allclose(drawn[small > 0], 0.5, atol=1e-5)
+    np.testing.assert_allclose(drawn[(large == 0) & (small == 0)], -0.4, atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_a_lesion_by_itself_has_tissue_where_its_neighbours_were(spatial_dims, pairs):
+    sample = pairs[spatial_dims]
+    whole = cut_lesion(sample, 3, context_mm=30)
+    found = one_by_one(whole, context_mm=30)
+    assert sorted(one.volume for one in found) == sorted(
+        float(np.count_nonzero((sample.label > 0) & (sample.image[0] == value))) for value in (0.9, 0.5)
+    )
+    for one in found:
+        inside = tuple(slice(a, a + n) for a, n in zip(one.start, one.label.shape, strict=True))
+        assert np.array_equal(one.image[0][one.label > 0], sample.image[0][inside][one.label > 0])
+        assert (one.image[0][one.label == 0] == np.float32(-0.4)).all()
+        assert (one.case, one.shape) == (3, sample.label.shape)
+    (alone,) = one_by_one(found[0], context_mm=30)
+    assert alone is found[0]

@@ -11,6 +11,7 @@ from lesionforge.benchmark.plan import SynthesizerPlan
 from lesionforge.masks import MaskGAN, MaskSource, make_mask_source
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.semi_random import SemiRandom
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.reading import read_frame
@@ -33,7 +34,7 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
 
 
 def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]) -> MaskSource:
-    """Return the mask source of a synthesizer that draws into slices; a bank holds the slices of the samples.
+    """Return the mask source of a synthesizer that draws into slices; real masks are those of their slices.
 
     Args:
         repeat: provides the training subjects whose masks are used.
@@ -42,9 +43,12 @@ def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]
     """
     if plan.masks == "ellipsoids":
         return Ellipsoids()
-    if plan.masks in ("bank", "edited"):
-        bank = SliceBank(samples)
-        return EditedMasks(bank) if plan.masks == "edited" else bank
+    if plan.masks == "bank":
+        return SliceBank(samples)
+    if plan.masks == "edited":
+        return EditedMasks(SliceBank(samples))
+    if plan.masks == "semi_random":
+        return SemiRandom(SliceBank(samples))
     return mask_source(repeat, plan)
 
 

@@ -160,14 +160,17 @@ class MaskGAN(MaskSource):
         mask, corner = crop_to_lesion(mask) if mask.any() else (mask, None)
         return DrawnMask(mask=mask, mask_id=METHOD, subjects=self.subjects, corner=corner)
 
-    def sample(self, scan: Scan, rng: np.random.Generator, **options: Any) -> PlacedMask:
-        """Draw masks until one fits; see :meth:`MaskSource.sample`.
-
-        ``min_volume`` is at least the volume of the model's ``min_voxels`` on the scale of this brain.
-        """
+    def least_volume(self, scan: Scan) -> float:
+        """Return the volume of the model's ``min_voxels`` on the scale of this brain."""
         shrunk = abs(float(np.linalg.det(self.grid.from_scan(scan)[:3, :3]))) if scan.spatial_dims == 3 else 1.0
-        least = self.config.min_voxels * self.grid.voxel_mm3 / shrunk
-        return super().sample(scan, rng, **{**options, "min_volume": max(least, options.get("min_volume", 0.0))})
+        return self.config.min_voxels * self.grid.voxel_mm3 / shrunk
+
+    def sample(
+        self, scan: Scan, rng: np.random.Generator, *, min_volume: float | None = None, **options: Any
+    ) -> PlacedMask:
+        """Draw masks until one fits; see :meth:`MaskSource.sample`. ``min_volume`` is at least :meth:`least_volume`."""
+        least = max(self.least_volume(scan), min_volume or 0.0)
+        return super().sample(scan, rng, min_volume=least, **options)
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from skimage.transform import resize
 from torch import Tensor
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 from lesionforge.preprocessing.pipeline import Sample
 
 THUMBNAIL = 12
@@ -45,6 +47,11 @@ class CutLesion:
     case: int
     thumbnail: BoolArray
 
+    @cached_property
+    def volume(self) -> float:
+        """Volume in mm³ (mm² in 2D)."""
+        return float(np.count_nonzero(self.label) * np.prod(self.spacing))
+
     @property
     def depth(self) -> float:
         """Distance of the innermost voxel from the edge, in mm."""
@@ -62,19 +69,10 @@ class CutLesion:
 
 
 def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> CutLesion:
-    """Cut out the lesions of a sample with context as wide as their depth, or ``context_mm`` if that is wider.
-
-    Distances are computed only in the crop, which holds every voxel that is needed.
-    """
+    """Cut out the lesions of a sample with context as wide as their depth, or ``context_mm`` if that is wider."""
     assert sample.label is not None
     inside = sample.label > 0
-    (tight,) = ndimage.find_objects(inside.view(np.int8))
-    around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
-    depth = float(ndimage.distance_transform_edt(inside[around], sampling=sample.spacing).max())
-    reach = [int(np.ceil(max(depth, context_mm) / step)) + 1 for step in sample.spacing]
-    box = tuple(
-        slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(tight, reach, inside.shape, strict=True)
-    )
+    box = _with_context(inside, sample.spacing, context_mm)
     return make_lesion(
         sample.image[(slice(None), *box)].copy(),
         sample.label[box].copy(),
@@ -84,6 +82,56 @@ def cut_lesion(sample: Sample, case: int, *, context_mm: float) -> CutLesion:
         height=sample.height,
         level=sample.level,
         case=case,
+    )
+
+
+def one_by_one(lesions: CutLesion, *, context_mm: float) -> list[CutLesion]:
+    """Return each lesion of a crop by itself; see :func:`split_lesions`.
+
+    The voxels of the other lesions take the intensity of the nearest voxel that is no lesion.
+    """
+    found = split_lesions(lesions.label, lesions.spacing)
+    if len(found) == 1:
+        return [lesions]
+    tissue, single = spread(lesions.image, lesions.label == 0, lesions.spacing), []
+    for lesion, corner in found:
+        label = np.zeros_like(lesions.label)
+        label[tuple(slice(c, c + n) for c, n in zip(corner, lesion.shape, strict=True))] = lesion
+        box = _with_context(label > 0, lesions.spacing, context_mm)
+        other = (lesions.label[box] > 0) & (label[box] == 0)
+        cut = make_lesion(
+            np.where(other, tissue[(slice(None), *box)], lesions.image[(slice(None), *box)]),
+            label[box],
+            start=tuple(first + s.start for first, s in zip(lesions.start, box, strict=True)),
+            shape=lesions.shape,
+            spacing=lesions.spacing,
+            height=lesions.height,
+            level=lesions.level,
+            case=lesions.case,
+        )
+        single.append(cut)
+    return single
+
+
+def spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
+    """Return ``image`` with unknown voxels replaced by the nearest known voxel; unchanged if none is known."""
+    if not known.any():
+        return image
+    nearest = ndimage.distance_transform_edt(~known, sampling=spacing, return_distances=False, return_indices=True)
+    return np.asarray(image[:, *nearest])
+
+
+def _with_context(inside: BoolArray, spacing: tuple[float, ...], context_mm: float) -> tuple[slice, ...]:
+    """Return the box of a lesion with context as wide as its depth, or ``context_mm`` if that is wider.
+
+    Distances are computed only in the crop, which holds every voxel that is needed.
+    """
+    (tight,) = ndimage.find_objects(inside.view(np.int8))
+    around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in tight)
+    depth = float(ndimage.distance_transform_edt(inside[around], sampling=spacing).max())
+    reach = [int(np.ceil(max(depth, context_mm) / step)) + 1 for step in spacing]
+    return tuple(
+        slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(tight, reach, inside.shape, strict=True)
     )
 
 

@@ -1,12 +1,13 @@
 """``copy_paste``: pastes the intensities of a real lesion at the mask.
 
-If the mask is that of a training lesion, that lesion is pasted. For any other mask, the training lesion that is most
-similar in shape and size is stretched to it. The edge is hard, feathered, or blended by Poisson's equation (Pérez et
-al. 2003), which keeps the gradients of the lesion and matches the target at the border.
+Each lesion of the mask is pasted by itself. If it has the shape of a training lesion, that lesion is pasted. Otherwise
+the training lesion that is most similar in shape and size is stretched to it. The edge is hard, feathered, or blended
+by Poisson's equation (Pérez et al. 2003), which keeps the gradients of the lesion and matches the target at the border.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,8 +18,9 @@ from scipy.sparse.linalg import cg
 from skimage.transform import resize
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
-from lesionforge.preprocessing.lesions.lesion_library import CutLesion, shape_thumbnail
+from lesionforge.preprocessing.lesions.lesion_library import CutLesion, one_by_one, shape_thumbnail, spread
 from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.synthesizers.training_free.library_method import LibraryConfig, LibrarySynthesizer
 
@@ -52,25 +54,61 @@ class CopyPaste(LibrarySynthesizer):
         if not mask.any():
             return sample
         self.check_dimensions(sample.image.ndim - 1)
-        options = CopyPasteConfig.model_validate(self.info.config)
         image = sample.image.copy()
         places: list[tuple[Any, ...]] = [(Ellipsis,)]
         if mask.ndim > self.lesions[0].label.ndim:
             places = [(Ellipsis, int(z)) for z in np.flatnonzero(mask.any(axis=(0, 1)))]
         for place in places:
             part = mask[place]
-            spacing = sample.spacing[: part.ndim]
-            lesion = best_fit(self.lesions, part, spacing, rng)
-            hole, weight = hole_around(part, self.margin_mm(), spacing)
-            target = image[(slice(None), *place)]
-            if options.edge == "poisson":
-                texture = stretch(lesion, lesion.image_for(sample), part, ndimage.binary_dilation(hole))
-                drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
-                lowest, highest = np.minimum(texture, target).min(), np.maximum(texture, target).max()
-                target[:, hole] = np.clip(drawn, min(-1, lowest), max(1, highest))[:, hole]
-            else:
-                target[...] = (1 - weight) * target + weight * stretch(lesion, lesion.image_for(sample), part, hole)
+            for lesion, corner in split_lesions(part, sample.spacing[: part.ndim]):
+                self._paste(image[(slice(None), *place)], part, lesion, corner, sample, rng)
         return sample.with_lesion(image, mask)
+
+    @cached_property
+    def single_lesions(self) -> list[CutLesion]:
+        """The lesions of the library one by one."""
+        context = CopyPasteConfig.model_validate(self.info.config).context_mm
+        return [lesion for lesions in self.lesions for lesion in one_by_one(lesions, context_mm=context)]
+
+    def _paste(
+        self,
+        image: FloatArray,
+        mask: LabelArray,
+        lesion: LabelArray,
+        corner: tuple[int, ...],
+        sample: Sample,
+        rng: np.random.Generator,
+    ) -> None:
+        """Paste the training lesion that fits one lesion of a mask best into ``image``, beside the other lesions."""
+        spacing, edge = sample.spacing[: mask.ndim], CopyPasteConfig.model_validate(self.info.config).edge
+        box, own = _with_margin(lesion, corner, mask.shape, self.margin_mm(), spacing)
+        others = (mask[box] > 0) & (own == 0)
+        cut = best_fit(self.single_lesions, own, spacing, rng)
+        hole, weight = hole_around(own, self.margin_mm(), spacing)
+        hole, weight = hole & ~others, np.where(others, 0, weight)
+        target = image[(slice(None), *box)]
+        if edge == "poisson":
+            texture = stretch(cut, cut.image_for(sample), own, ndimage.binary_dilation(hole))
+            drawn = np.stack([solve_poisson(s, t, hole) for s, t in zip(texture, target, strict=True)])
+            lowest, highest = min(-1, texture.min(), image.min()), max(1, texture.max(), image.max())
+            target[:, hole] = np.clip(drawn, lowest, highest)[:, hole]
+        else:
+            target[...] = (1 - weight) * target + weight * stretch(cut, cut.image_for(sample), own, hole)
+
+
+def _with_margin(
+    lesion: LabelArray,
+    corner: tuple[int, ...],
+    shape: tuple[int, ...],
+    margin_mm: float,
+    spacing: tuple[float, ...],
+) -> tuple[tuple[slice, ...], LabelArray]:
+    """Return a box on a grid of ``shape`` that holds a lesion and more than its margin, and the lesion in it."""
+    reach = [int(np.ceil(margin_mm / step)) + 2 for step in spacing]
+    sides = list(zip(corner, lesion.shape, reach, shape, strict=True))
+    box = tuple(slice(max(0, c - r), min(s, c + n + r)) for c, n, r, s in sides)
+    own = np.pad(lesion, [(c - b.start, b.stop - c - n) for b, (c, n, *_) in zip(box, sides, strict=True)])
+    return box, own
 
 
 def best_fit(
@@ -84,7 +122,7 @@ def best_fit(
     shape, volume = shape_thumbnail(mask > 0), np.count_nonzero(mask) * np.prod(spacing)
     thumbnails = np.stack([lesion.thumbnail for lesion in lesions]).reshape(len(lesions), -1)
     overlap = 2 * (thumbnails & shape.ravel()).sum(1) / (thumbnails.sum(1) + shape.sum())
-    volumes = np.array([np.count_nonzero(lesion.label) * np.prod(lesion.spacing) for lesion in lesions])
+    volumes = np.array([lesion.volume for lesion in lesions])
     fit = overlap - np.abs(np.log(volumes / volume))
     return lesions[int(rng.choice(np.flatnonzero(fit >= fit.max() - 1e-6)))]
 
@@ -113,19 +151,11 @@ def stretch(lesion: CutLesion, source_image: FloatArray, mask: LabelArray, hole:
     for part, known in ((of_lesion, lesion.label > 0), (~of_lesion, lesion.label == 0)):
         if not part.any():
             continue
-        spread = _spread(source_image, known, lesion.spacing)
-        stretched = np.stack([resize(channel, size, order=1, preserve_range=True) for channel in spread])
+        filled = spread(source_image, known, lesion.spacing)
+        stretched = np.stack([resize(channel, size, order=1, preserve_range=True) for channel in filled])
         into, at = (tuple(axis[part] for axis in places) for places in (voxels, wanted))
         drawn[:, *into] = stretched[:, *at]
     return drawn
-
-
-def _spread(image: FloatArray, known: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
-    """Return ``image`` with unknown voxels replaced by the nearest known voxel; unchanged if none is known."""
-    if not known.any():
-        return image
-    nearest = ndimage.distance_transform_edt(~known, sampling=spacing, return_distances=False, return_indices=True)
-    return np.asarray(image[:, *nearest])
 
 
 def solve_poisson(source: FloatArray, target: FloatArray, hole: BoolArray) -> FloatArray:
