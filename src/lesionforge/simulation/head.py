@@ -7,8 +7,8 @@ are shells and spheres around it: enough to show a network bright fat and dark b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,6 +31,8 @@ EYE_RADIUS_MM = 12.0
 JAW_CUT_MM = -25.0
 FINE_VOXELS = 4_000_000
 """Grids with more voxels than this, of about 1.25 mm or less, are computed in faster ways."""
+SLAB = 8
+"""Planes that are deformed at a time, so that what is computed stays near the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,9 @@ class Anatomy:
     def thick(self, slices: int) -> Anatomy:
         """Return the anatomy averaged over blocks of ``slices`` slices along z."""
         return Anatomy(**{name: thicken(values, slices) for name, values in vars(self).items()})
+
+
+MAPS = tuple(field.name for field in fields(Anatomy))
 
 
 def thicken(values: FloatArray, slices: int) -> FloatArray:
@@ -247,7 +252,14 @@ def mass_effect(grid: Grid, centre: FloatArray, radius_mm: float, push_mm: float
     return np.asarray(-offset * strength, np.float32)
 
 
-def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatArray | None = None) -> Anatomy:
+def deform(
+    resolution: int,
+    grid: Grid,
+    deformation: Deformation,
+    extra: FloatArray | None = None,
+    *,
+    maps: Collection[str] = MAPS,
+) -> Anatomy:
     """Return the deformed template head on ``grid``.
 
     Args:
@@ -255,26 +267,39 @@ def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatAr
         grid: grid of the result.
         deformation: the deformation of this head.
         extra: further ``(3, x, y, z)`` displacement in mm, such as that of :func:`mass_effect`.
+        maps: names of the maps that are needed; the others are 0.
     """
     head, affine = template_head(resolution)
-    positions = grid.positions + deformation.displacement
-    if extra is not None:
-        positions = positions + extra
-    centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
-    moved = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
-    indices = (moved + centre + deformation.shift.reshape(3, 1, 1, 1) - affine[:3, 3].reshape(3, 1, 1, 1)) / resolution
-    nearest = (np.clip(np.rint(axis), 0, n - 1).astype(np.int16) for axis, n in zip(indices, head.csf.shape, strict=True))
-    reached = _reach(resolution)[tuple(nearest)].ravel()
-    sampled = {}
-    for bit, (name, values) in enumerate(vars(head).items()):
-        sampled[name] = np.zeros(grid.shape, np.float32)
-        voxels = np.flatnonzero(reached & (1 << bit))
-        there = indices.reshape(3, -1).take(voxels, axis=1)
-        sampled[name].ravel()[voxels] = ndimage.map_coordinates(values, there, order=1)
+    reach = _reach(resolution)
+    sampled = {name: np.zeros(grid.shape, np.float32) for name in vars(head)}
+    for start in range(0, grid.shape[0], SLAB):
+        slab = slice(start, start + SLAB)
+        positions = grid.positions[:, slab] + deformation.displacement[:, slab]
+        if extra is not None:
+            positions = positions + extra[:, slab]
+        origin = affine[:3, 3].reshape(3, 1, 1, 1)
+        indices = ((in_template(positions, deformation) - origin) / resolution).reshape(3, -1)
+        nearest = (
+            np.clip(np.rint(axis), 0, n - 1).astype(np.int16) for axis, n in zip(indices, reach.shape, strict=True)
+        )
+        reached = reach[tuple(nearest)]
+        for bit, (name, values) in enumerate(vars(head).items()):
+            if name not in maps:
+                continue
+            voxels = np.flatnonzero(reached & (1 << bit))
+            there = indices.take(voxels, axis=1)
+            sampled[name][slab].ravel()[voxels] = ndimage.map_coordinates(values, there, order=1)
     inside = sampled["csf"] + sampled["gm"] + sampled["wm"]
     sampled["gm"] = sampled["gm"] ** deformation.atrophy
     sampled["csf"] = np.clip(inside - sampled["gm"] - sampled["wm"], 0, 1)
     return Anatomy(**{name: values.astype(np.float32) for name, values in sampled.items()})
+
+
+def in_template(positions: FloatArray, deformation: Deformation) -> NDArray[np.float64]:
+    """Return where positions of a head, ``(3, ...)`` in mm and displaced already, lie in the template."""
+    centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
+    turned = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
+    return turned + centre + deformation.shift.reshape(3, 1, 1, 1)
 
 
 @lru_cache(maxsize=2)

@@ -179,14 +179,17 @@ def _head(simulation: Simulation, grid: Grid, number: int, *, rng: np.random.Gen
     if path is not None:
         return _head_of_map(simulation, path, grid, deformation, number, rng)
     kind, resolution = simulation.lesion, simulation.template_resolution
-    anatomy = deform(resolution, grid, deformation)
     if simulation.is_healthy(number):
-        return _Head(anatomy=anatomy)
+        return _Head(anatomy=deform(resolution, grid, deformation))
     volume = draw_volume(kind, rng)
-    centre = draw_centre(kind, grid, anatomy, rng)
     if kind == "tumour":
+        tissue = deform(resolution, grid, deformation, maps=("gm", "wm"))
+        centre = draw_centre(kind, grid, tissue, rng)
         push = mass_effect(grid, centre, (volume / 4.19) ** (1 / 3), rng.uniform(0, 5))
         anatomy = deform(resolution, grid, deformation, push)
+    else:
+        anatomy = deform(resolution, grid, deformation)
+        centre = draw_centre(kind, grid, anatomy, rng)
     regions = draw_regions(kind, grid, anatomy, centre, volume, rng)
     return _Head(anatomy=anatomy, lesion=_soften(kind, regions, anatomy, grid, rng))
 
