@@ -1,0 +1,139 @@
+"""Veins of a simulated head: tubes along smooth random paths in white matter, in sulci and along the ventricles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lesionforge.cohort.scan import FloatArray
+from lesionforge.simulation.difficulty import VEINS
+from lesionforge.simulation.head import Anatomy, Grid
+from lesionforge.simulation.inclusions import Inclusion
+
+STEP_MM = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How the veins of one kind run.
+
+    Attributes:
+        start: weight with which a vein starts in a voxel.
+        height: what a vein climbs, in mm or in arbitrary units.
+        pull: how strongly it climbs at each step; the rest of its direction is kept.
+        wander: how strongly its direction changes at random at each step.
+        stays: whether a vein goes on at a voxel.
+        diameter_mm: range of diameters, log-uniform.
+        length_mm: range of lengths.
+    """
+
+    start: Callable[[Anatomy], FloatArray]
+    height: Callable[[Anatomy], FloatArray]
+    stays: Callable[[Anatomy], FloatArray]
+    pull: float
+    wander: float
+    diameter_mm: tuple[float, float]
+    length_mm: tuple[float, float]
+
+
+def _sulci(anatomy: Anatomy) -> FloatArray:
+    return np.asarray(anatomy.csf * (anatomy.ventricle_mm > 6))
+
+
+COURSES = {
+    "medullary": Course(
+        start=lambda anatomy: (
+            anatomy.wm * (anatomy.wm > 0.7) * (anatomy.ventricle_mm > 6) * (anatomy.ventricle_mm < 30)
+        ),
+        height=lambda anatomy: -anatomy.ventricle_mm,
+        stays=lambda anatomy: (anatomy.parenchyma > 0.5) & (anatomy.ventricle_mm > 1),
+        pull=0.15,
+        wander=0.12,
+        diameter_mm=(0.3, 0.9),
+        length_mm=(8, 35),
+    ),
+    "sulcal": Course(
+        start=lambda anatomy: _sulci(anatomy) * (_sulci(anatomy) > 0.4),
+        height=lambda anatomy: 4 * ndimage.gaussian_filter(_sulci(anatomy), 1),
+        stays=lambda anatomy: anatomy.csf + anatomy.gm > 0.4,
+        pull=0.3,
+        wander=0.1,
+        diameter_mm=(0.5, 2.0),
+        length_mm=(10, 40),
+    ),
+    "subependymal": Course(
+        start=lambda anatomy: (np.abs(anatomy.ventricle_mm - 2) < 1) * (anatomy.wm > 0.3).astype(np.float32),
+        height=lambda anatomy: -((anatomy.ventricle_mm - 2) ** 2) / 4,
+        stays=lambda anatomy: (anatomy.parenchyma > 0.3) & (anatomy.ventricle_mm < 6),
+        pull=0.3,
+        wander=0.1,
+        diameter_mm=(0.8, 2.0),
+        length_mm=(15, 50),
+    ),
+}
+
+
+def draw_veins(anatomy: Anatomy, grid: Grid, chi_ppm: float, rng: np.random.Generator) -> list[Inclusion]:
+    """Draw the veins of a head, each with the susceptibility ``chi_ppm`` above tissue."""
+    veins = []
+    for kind, course in COURSES.items():
+        for points in _walk(course, int(rng.integers(*VEINS[kind])), anatomy, grid, rng):
+            low, high = np.log(course.diameter_mm)
+            ends = np.exp(rng.uniform(low, high)) / 2 * rng.uniform(0.6, 1.0, 2)
+            radii = np.linspace(*ends, len(points)).astype(np.float32)
+            veins.append(Inclusion(kind="vein", points=points, radii=radii, chi_ppm=chi_ppm))
+    return veins
+
+
+def _walk(course: Course, count: int, anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> list[FloatArray]:
+    """Return the paths of veins, ``(n, 3)`` in mm each, all of which take a step at a time."""
+    height, stays = course.height(anatomy).astype(np.float32), course.stays(anatomy)
+    places = np.flatnonzero(course.start(anatomy) > 0)
+    weight = course.start(anatomy).ravel()[places].astype(np.float64)
+    chosen = places[rng.choice(len(places), count, p=weight / weight.sum())]
+    position = grid.positions.reshape(3, -1)[:, chosen].T + rng.uniform(-0.5, 0.5, (count, 3)) * grid.spacing
+    direction = _unit(rng.standard_normal((count, 3)))
+    steps = (rng.uniform(*course.length_mm, count) / STEP_MM).astype(int)
+    alive, paths = np.ones(count, bool), [position]
+    ends = np.ones(count, int)
+    for step in range(1, int(steps.max())):
+        climb = _slope(height, position, grid)
+        direction = _unit(direction + course.pull * climb + course.wander * rng.standard_normal((count, 3)))
+        position = position + STEP_MM * direction
+        alive &= (step < steps) & _at(stays, position, grid)
+        ends[alive] = step + 1
+        paths.append(position)
+    tracks = np.stack(paths, axis=1).astype(np.float32)
+    return [track[:end] for track, end in zip(tracks, ends, strict=True) if end * STEP_MM > course.length_mm[0] / 2]
+
+
+def _indices(position: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    return (position - grid.affine[:3, 3]) / grid.spacing
+
+
+def _at(mask: FloatArray, position: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+    index = np.clip(np.rint(_indices(position, grid)).astype(int), 0, np.array(grid.shape) - 1)
+    return np.asarray(mask[tuple(index.T)] > 0)
+
+
+def _slope(height: FloatArray, position: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return the slope of ``height``, of at most 1, at ``(n, 3)`` positions, over a voxel to both sides."""
+    slope = np.empty_like(position)
+    for axis, step in enumerate(grid.spacing):
+        ahead, behind = position.copy(), position.copy()
+        ahead[:, axis] += step
+        behind[:, axis] -= step
+        rise = [
+            ndimage.map_coordinates(height, _indices(there, grid).T, order=1, mode="nearest")
+            for there in (ahead, behind)
+        ]
+        slope[:, axis] = (rise[0] - rise[1]) / (2 * step)
+    return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1)
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
