@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionforge.cohort.scan import FloatArray
 from lesionforge.simulation.lattice import Lattice
@@ -39,29 +40,31 @@ def fill(inclusions: Sequence[Inclusion], lattice: Lattice) -> FloatArray:
     The share falls over one sub-voxel at the surface of a ball. That of a tube thinner than a sub-voxel is reduced, so
     that a tube of any width keeps its cross-section.
     """
-    shares = np.zeros(lattice.shape, np.float32)
-    if not inclusions:
-        return shares
-    points = np.concatenate([inclusion.points for inclusion in inclusions])
-    radii = np.concatenate([inclusion.radii for inclusion in inclusions]).astype(np.float64)
     step = float(lattice.spacing.mean())
-    reach = np.ceil((radii + step / 2) / step).astype(int)
-    for size in np.unique(reach):
-        chosen = reach == size
-        _fill_balls(shares, points[chosen], radii[chosen], lattice, step, int(size))
-    return shares
+    pad = 1 + max((int(np.ceil(body.radii.max() / step)) for body in inclusions), default=0)
+    shares = np.zeros([n + 2 * pad for n in lattice.shape], np.float32)
+    if inclusions:
+        points = np.concatenate([body.points for body in inclusions])
+        radii = np.concatenate([body.radii for body in inclusions]).astype(np.float32) / step
+        places = (points - lattice.origin) / lattice.spacing
+        inside = ((places >= 0) & (places <= np.array(lattice.shape) - 1)).all(1)
+        reach = np.ceil(radii + 0.5).astype(int)
+        for size in np.unique(reach[inside]):
+            chosen = inside & (reach == size)
+            _fill_balls(shares, places[chosen] + pad, radii[chosen], int(size))
+    return shares[pad:-pad, pad:-pad, pad:-pad]
 
 
-def _fill_balls(
-    shares: FloatArray, points: FloatArray, radii: FloatArray, lattice: Lattice, step: float, reach: int
-) -> None:
-    """Raise the shares around balls to those of the balls, up to ``reach`` sub-voxels from their centres."""
-    nearest = np.rint((points - lattice.origin) / lattice.spacing).astype(int)
-    thin = np.where(radii < step / 2, 3 * step * radii**2 / (radii + step / 2) ** 3, 1)
-    for offset in np.ndindex(*(2 * reach + 1,) * 3):
-        index = nearest + np.array(offset) - reach
-        inside = ((index >= 0) & (index < lattice.shape)).all(1)
-        index, balls = index[inside], points[inside]
-        distance = np.linalg.norm(lattice.origin + index * lattice.spacing - balls, axis=1)
-        share = thin[inside] * np.clip((radii[inside] - distance) / step + 0.5, 0, 1)
-        np.maximum.at(shares, tuple(index.T), share.astype(np.float32))
+def _fill_balls(shares: FloatArray, places: NDArray[np.float64], radii: FloatArray, reach: int) -> None:
+    """Raise the shares around balls to those of the balls; places, radii and reach are in sub-voxels."""
+    nearest = np.rint(places).astype(int)
+    index = np.ravel_multi_index(tuple(nearest.T), shares.shape)
+    steps = np.arange(-reach, reach + 1)
+    squares = ((nearest - places).T[..., None] + steps).astype(np.float32) ** 2
+    thin = np.where(radii < 0.5, 3 * radii**2 / (radii + 0.5) ** 3, 1).astype(np.float32)
+    flat, strides = shares.ravel(), np.array(shares.strides) // shares.itemsize
+    for i, j, k in np.ndindex(*(len(steps),) * 3):
+        distance = np.sqrt(squares[0, :, i] + squares[1, :, j] + squares[2, :, k])
+        share = thin * np.clip(radii - distance + np.float32(0.5), 0, 1)
+        near = np.flatnonzero(share)
+        np.maximum.at(flat, index[near] + steps[[i, j, k]] @ strides, share[near])

@@ -11,7 +11,7 @@ from scipy import ndimage
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.simulation.head import Anatomy, Grid, smooth_noise
 
-LesionKind = Literal["tumour", "stroke", "white_matter"]
+LesionKind = Literal["tumour", "stroke", "white_matter", "microbleed"]
 
 LESION_KINDS: tuple[LesionKind, ...] = get_args(LesionKind)
 
@@ -19,6 +19,7 @@ LESION_CLASSES: dict[LesionKind, tuple[str, ...]] = {
     "tumour": ("oedema", "core", "enhancing"),
     "stroke": ("stroke",),
     "white_matter": ("white_matter_lesion",),
+    "microbleed": ("microbleed",),
 }
 """Class names in the order of their labels 1, 2, …; the region of a class contains those of later classes."""
 

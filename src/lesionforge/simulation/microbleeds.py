@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.scan import FloatArray
+from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.simulation.difficulty import (
     BLEED_MEAN_NUMBER,
     BLEED_MEDIAN_MM,
@@ -25,10 +25,17 @@ BLOOMING = 1.35
 """Visible diameter over that of a bleed of 1 ppm at an echo time of 20 ms; it grows with the cube root of the ppm."""
 
 
-def draw_microbleeds(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> list[Inclusion]:
-    """Draw 1 to 10 microbleeds, 2 to 10 mm across as seen, so far apart that their images do not touch."""
+def draw_microbleeds(anatomy: Anatomy, grid: Grid, visible: BoolArray, rng: np.random.Generator) -> list[Inclusion]:
+    """Draw 1 to 10 microbleeds, 2 to 10 mm across as seen, so far apart that their images do not touch.
+
+    Args:
+        anatomy: the head.
+        grid: its grid.
+        visible: ``(x, y, z)``, whether a bleed would be seen there.
+        rng: source of all randomness.
+    """
     count = int(min(rng.geometric(1 / BLEED_MEAN_NUMBER), BLEED_MOST))
-    weights = _zones(anatomy)
+    weights = {zone: weight * visible for zone, weight in _zones(anatomy).items()}
     bleeds: list[Inclusion] = []
     for _ in range(count):
         bleed = _draw_bleed(rng)

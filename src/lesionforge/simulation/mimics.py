@@ -10,9 +10,10 @@ from lesionforge.simulation.head import Anatomy, Grid
 from lesionforge.simulation.inclusions import Inclusion
 
 AIR_POCKETS = (
-    ((0.0, 30.0, -42.0), (9.0, 16.0, 10.0)),  # sphenoid and ethmoid sinus, below the frontal lobes
-    ((0.0, 72.0, -14.0), (18.0, 8.0, 12.0)),  # frontal sinus
-    ((54.0, -28.0, -38.0), (9.0, 11.0, 9.0)),  # mastoid cells and ear, below the temporal lobe
+    ((0.0, 20.0, -44.0), (10.0, 12.0, 10.0)),  # sphenoid sinus
+    ((0.0, 42.0, -45.0), (8.0, 10.0, 10.0)),  # ethmoid cells, below the frontal lobes
+    ((0.0, 81.0, -10.0), (17.0, 7.0, 10.0)),  # frontal sinus
+    ((53.0, -33.0, -46.0), (9.0, 9.0, 9.0)),  # mastoid cells, between temporal lobe and cerebellum
 )
 """Centres in the template and radii, in mm; what lies off the midline is on both sides."""
 
@@ -53,10 +54,8 @@ def _calcification(centre: FloatArray, rng: np.random.Generator) -> Inclusion:
     )
 
 
-def draw_air(
-    anatomy: Anatomy, in_template: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, list[FloatArray]]:
-    """Return the share of air in each voxel, outside the skull's inside, and the voxels in the middle of the pockets.
+def draw_air(anatomy: Anatomy, in_template: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return the share of each voxel that is air of a sinus or of the mastoid; the inside of the skull holds none.
 
     Args:
         anatomy: the head.

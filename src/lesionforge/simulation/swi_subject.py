@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -39,7 +39,7 @@ MARGIN_MM = 4.0
 LOST_SHARE, CELL_MM = 0.7, 6.0
 """Where air leaves less than this share of the signal, the record of mimics has an entry in each cube of this size."""
 VISIBLE_SHARE = 0.2
-"""A voxel belongs to a bleed if the bleed lowers the noise-free SWI there by at least this share."""
+"""A voxel belongs to a bleed if the bleed lowers the noise-free SWI there by this share of its surroundings."""
 TISSUE_SPREAD = {"csf": 0.06, "gm": 0.03, "wm": 0.03, "bone": 0.3, "fat": 0.2, "muscle": 0.15, "eye": 0.1}
 TISSUE_MOTTLE = {"csf": 0.04, "gm": 0.05, "wm": 0.03, "bone": 0.5, "fat": 0.2, "muscle": 0.3, "eye": 0.05}
 """How much the signal of a tissue varies between subjects and between its regions, as a share."""
@@ -52,14 +52,13 @@ class SwiScan:
     Attributes:
         image: ``(x, y, z)`` SWI in arbitrary units, 0 or more.
         label: 1 where a bleed is visible.
-        bleeds: the bleeds.
-        mimics: kind of mimic → ``(n, 3)`` positions in mm, for veins every few mm along them.
+        findings: kind (``microbleed``, ``vein``, ``calcification``, ``air``) → ``(n, 3)`` positions in mm; a vein has
+            one every few mm.
     """
 
     image: FloatArray
     label: LabelArray
-    bleeds: Sequence[Inclusion] = ()
-    mimics: Mapping[str, FloatArray] = field(default_factory=dict)
+    findings: Mapping[str, FloatArray]
 
 
 def simulate_swi(
@@ -87,12 +86,12 @@ def simulate_swi(
     tissue = _tissue_signal(anatomy, iron, air, grid, rng)
     veins = draw_veins(anatomy, grid, float(rng.uniform(*VENOUS_PPM)), rng)
     calcifications = draw_calcifications(anatomy, grid, in_template, rng)
-    bleeds = draw_microbleeds(anatomy, grid, rng) if bleeding else []
-
     background = _air_field(anatomy, air, grid)
     signal = voxel_signal(tissue, resample(*background, Lattice.of(grid)), (1, 1, slices))
     brain = anatomy.thick(slices).labels() > 0
     lost = brain & (np.abs(signal) < LOST_SHARE * thicken(tissue, slices))
+    visible = np.repeat(~ndimage.binary_dilation(lost), slices, axis=2)
+    bleeds = draw_microbleeds(anatomy, grid, visible, rng) if bleeding else []
 
     part = _brain_part(anatomy, grid, slices)
     fields = _sub_voxels(anatomy, tissue, iron, veins, part, grid, slices)
@@ -114,8 +113,13 @@ def simulate_swi(
     image = _scan(bled, spacing, rng)
     if not skull:
         image[~brain] = 0
-    mimics = _mimics(veins, calcifications, lost, grid, slices)
-    return SwiScan(image=image, label=label, bleeds=bleeds, mimics=mimics)
+    findings = {
+        "microbleed": _centres(bleeds),
+        "vein": np.concatenate([vein.points[:: round(CELL_MM / STEP_MM)] for vein in veins]),
+        "calcification": _centres(calcifications),
+        "air": _cells(lost, grid, slices),
+    }
+    return SwiScan(image=image, label=label, findings=findings)
 
 
 def _iron(in_template: FloatArray, anatomy: Anatomy) -> FloatArray:
@@ -202,9 +206,9 @@ def _outlines(
 ) -> LabelArray:
     """Return the outlines of bleeds as an annotator draws them, 1 in each.
 
-    A voxel belongs to a bleed if the bleed lowers the noise-free SWI there by :data:`VISIBLE_SHARE` or more and if it
-    is connected with the bleed; holes are filled. The voxel that loses most belongs to it in any case. Outlines do not
-    touch.
+    A voxel belongs to a bleed if the bleed lowers the noise-free SWI there by :data:`VISIBLE_SHARE` of its
+    surroundings or more and if it is connected with the bleed; holes are filled. The voxel that loses most belongs to
+    it in any case. Outlines do not touch.
     """
     label = np.zeros(brain.shape, np.int16)
     for bleed, box in zip(bleeds, boxes, strict=True):
@@ -213,7 +217,7 @@ def _outlines(
             weighted(signal[voxels], high_pass_phase(signal[voxels], smooth[voxels])) for signal in (without, bled)
         )
         free = brain[voxels] & ~ndimage.binary_dilation(label[voxels] > 0, np.ones((3, 3, 3)))
-        drop = np.where(free, 1 - after / np.maximum(before, 1e-6), -1)
+        drop = np.where(free, (before - after) / np.abs(smooth[voxels]), -1)
         place = fields.share(bleed, box)
         parts, _ = ndimage.label(drop >= min(VISIBLE_SHARE, drop.max()))
         overlap = np.bincount(parts.ravel(), place.ravel() + 1e-9)
@@ -231,15 +235,13 @@ def _scan(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Gener
     return np.asarray(image * rng.uniform(300, 1200), np.float32)
 
 
-def _mimics(
-    veins: Sequence[Inclusion], calcifications: Sequence[Inclusion], lost: BoolArray, grid: Grid, slices: int
-) -> dict[str, FloatArray]:
-    """Return kind of mimic → ``(n, 3)`` positions in mm."""
-    thick = Lattice.of(Grid(shape=lost.shape, spacing=(*grid.spacing[:2], grid.spacing[2] * slices)))
-    places = np.argwhere(lost) * thick.spacing + thick.origin
-    cells = np.unique(np.rint(places / CELL_MM), axis=0) * CELL_MM
-    return {
-        "vein": np.concatenate([vein.points[:: round(CELL_MM / STEP_MM)] for vein in veins]),
-        "calcification": np.array([body.centre for body in calcifications], np.float32).reshape(-1, 3),
-        "air": cells.astype(np.float32),
-    }
+def _centres(bodies: Sequence[Inclusion]) -> FloatArray:
+    return np.array([body.centre for body in bodies], np.float32).reshape(-1, 3)
+
+
+def _cells(lost: BoolArray, grid: Grid, slices: int) -> FloatArray:
+    """Return the centres, in mm, of the cubes in which signal is lost."""
+    spacing = np.array(grid.spacing) * (1, 1, slices)
+    origin = grid.affine[:3, 3] + (0, 0, grid.spacing[2] * (slices - 1) / 2)
+    cubes = np.unique(np.rint((np.argwhere(lost) * spacing + origin) / CELL_MM), axis=0)
+    return np.asarray(cubes * CELL_MM, np.float32)

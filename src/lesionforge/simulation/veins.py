@@ -53,8 +53,8 @@ COURSES = {
         stays=lambda anatomy: (anatomy.parenchyma > 0.5) & (anatomy.ventricle_mm > 1),
         pull=0.15,
         wander=0.12,
-        diameter_mm=(0.3, 0.9),
-        length_mm=(8, 35),
+        diameter_mm=(0.4, 1.1),
+        length_mm=(10, 40),
     ),
     "sulcal": Course(
         start=lambda anatomy: _sulci(anatomy) * (_sulci(anatomy) > 0.4),
@@ -62,8 +62,8 @@ COURSES = {
         stays=lambda anatomy: anatomy.csf + anatomy.gm > 0.4,
         pull=0.3,
         wander=0.1,
-        diameter_mm=(0.5, 2.0),
-        length_mm=(10, 40),
+        diameter_mm=(0.7, 2.4),
+        length_mm=(10, 50),
     ),
     "subependymal": Course(
         start=lambda anatomy: (np.abs(anatomy.ventricle_mm - 2) < 1) * (anatomy.wm > 0.3).astype(np.float32),
@@ -71,7 +71,7 @@ COURSES = {
         stays=lambda anatomy: (anatomy.parenchyma > 0.3) & (anatomy.ventricle_mm < 6),
         pull=0.3,
         wander=0.1,
-        diameter_mm=(0.8, 2.0),
+        diameter_mm=(1.0, 2.2),
         length_mm=(15, 50),
     ),
 }
