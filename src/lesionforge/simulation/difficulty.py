@@ -8,7 +8,7 @@ BLEED_PPM = (0.35, 2.5)
 """Range of a bleed's susceptibility above tissue, log-uniform: haemosiderin is 1 to 4 ppm, old or diluted bleeds less.
 Below about 0.5 ppm a bleed is grey, as a vein is."""
 BLEED_VISIBLE_MM = (2.0, 10.0)
-BLEED_MEDIAN_MM, BLEED_SPREAD = 3.4, 0.4
+BLEED_MEDIAN_MM, BLEED_SPREAD = 4.0, 0.4
 """Log-normal diameter as seen on the scan, within the definition of a microbleed; most are as thick as veins look."""
 BLEED_MEAN_NUMBER, BLEED_MOST = 4.0, 10
 """Bleeds of a patient, geometrically distributed: most patients have few."""

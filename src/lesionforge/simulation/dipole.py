@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from lesionforge.cohort.scan import FloatArray
 
 
-def dipole_field(chi_ppm: FloatArray, spacing: Sequence[float], *, pad_mm: float) -> FloatArray:
+def dipole_field(chi_ppm: FloatArray, spacing: Sequence[float] | NDArray[np.float64], *, pad_mm: float) -> FloatArray:
     """Return the relative change of the field along z, in ppm of the main field.
 
     The map is convolved with the field of a unit dipole, which is D(k) = 1/3 - k_z²/k² in the Fourier domain, with

@@ -103,8 +103,12 @@ class Anatomy:
 
     def labels(self) -> LabelArray:
         """Return the tissue with the largest share in each voxel, as in :data:`ANATOMY_LABELS`."""
-        shares = np.stack([1 - self.csf - self.gm - self.wm, self.csf, self.gm, self.wm])
-        return np.asarray(shares.argmax(0), np.int16)
+        largest = 1 - self.csf - self.gm - self.wm
+        labels = np.zeros(largest.shape, np.int16)
+        for value, share in enumerate((self.csf, self.gm, self.wm), start=1):
+            labels[share > largest] = value
+            np.maximum(largest, share, out=largest)
+        return labels
 
     def thick(self, slices: int) -> Anatomy:
         """Return the anatomy averaged over blocks of ``slices`` slices along z."""
@@ -116,6 +120,8 @@ MAPS = tuple(field.name for field in fields(Anatomy))
 
 def thicken(values: FloatArray, slices: int) -> FloatArray:
     """Average blocks of ``slices`` slices along z, as a thick slice does."""
+    if slices == 1:
+        return values
     return np.asarray(values.reshape(*values.shape[:2], -1, slices).mean(-1), np.float32)
 
 
@@ -232,14 +238,16 @@ def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
     """Draw the size, pose, shape, ventricle size and sulcal width of a head."""
     angles = rng.normal(0, [4, 2, 3])
     scale = 1 / (rng.normal(1, 0.03) * rng.normal(1, 0.025, 3))
-    coarse = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
-    fine = np.stack([smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2) for _ in range(3)])
+    displacement = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
+    for axis in range(3):
+        displacement[axis] += smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2)
     offset = grid.positions - np.reshape(VENTRICLE_CENTRE_MM, (3, 1, 1, 1))
     shrink = rng.uniform(-0.1, 0.35) * np.exp(-((np.linalg.norm(offset, axis=0) / 35) ** 2))
+    displacement -= offset * shrink
     return Deformation(
         matrix=Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * scale,
         shift=rng.normal(0, 3, 3),
-        displacement=(coarse + fine - offset * shrink).astype(np.float32),
+        displacement=displacement,
         atrophy=float(rng.uniform(0.8, 1.7)),
     )
 

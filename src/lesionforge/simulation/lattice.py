@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,9 @@ class Lattice:
         start = self.origin - self.spacing / 2 + spacing / 2
         return Lattice(origin=start, spacing=np.full(3, spacing), shape=(int(x), int(y), int(z)))
 
-    def box_around(self, low: FloatArray, high: FloatArray, blocks: tuple[int, int, int]) -> Box:
+    def box_around(
+        self, low: NDArray[np.floating[Any]], high: NDArray[np.floating[Any]], blocks: tuple[int, int, int]
+    ) -> Box:
         """Return the box of indices from ``low`` to ``high`` in mm, cut at the lattice, in whole blocks of points."""
         box = []
         for a, b, start, step, n, block in zip(low, high, self.origin, self.spacing, self.shape, blocks, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def draw_regions(
     return [whole, core, _rim(core, grid, rng)]
 
 
-def grow(height: FloatArray, allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
+def grow(height: NDArray[np.floating[Any]], allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
     """Return the allowed voxels with the highest ``height``, as many as give the volume."""
     count = min(max(round(volume_mm3 / grid.voxel_mm3), 1), int(allowed.sum()))
     threshold = np.partition(height[allowed], -count)[-count]

@@ -21,7 +21,7 @@ from lesionforge.simulation.inclusions import Inclusion
 
 APART_MM = 3.0
 TRIES = 50
-BLOOMING = 1.35
+BLOOMING = 2.7
 """Visible diameter over that of a bleed of 1 ppm at an echo time of 20 ms; it grows with the cube root of the ppm."""
 
 

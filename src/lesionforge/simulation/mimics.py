@@ -29,7 +29,7 @@ def draw_calcifications(
         in_template: ``(3, x, y, z)`` position of each voxel in the template in mm.
         rng: source of all randomness.
     """
-    inside = np.flatnonzero(anatomy.csf + anatomy.parenchyma > 0.95)
+    inside = np.flatnonzero(anatomy.csf + anatomy.parenchyma > 0.95)[::5]
     places = in_template.reshape(3, -1)[:, inside]
     found = []
     for site, scatter, chance in CALCIFICATION_SITES:

@@ -15,6 +15,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.seeding import generator
 from lesionforge.simulation.given_maps import FEWEST_VOXELS, deform_map, head_of, place_mask
 from lesionforge.simulation.head import (
+    MAPS,
     Anatomy,
     Deformation,
     Grid,
@@ -166,7 +167,7 @@ def _with_microbleeds(simulation: Simulation, number: int, rng: np.random.Genera
     """Return a volume in which microbleeds are seen by susceptibility-weighted imaging."""
     grid, slices = simulation.fine_grid, simulation.fine_slices
     deformation = random_deformation(rng, grid)
-    anatomy = deform(simulation.template_resolution, grid, deformation)
+    anatomy = deform(simulation.template_resolution, grid, deformation, maps=set(MAPS) - {"detail"})
     scan = simulate_swi(
         anatomy,
         grid,
@@ -179,7 +180,7 @@ def _with_microbleeds(simulation: Simulation, number: int, rng: np.random.Genera
     return Simulated(
         image=scan.image[None],
         label=scan.label,
-        anatomy=anatomy.thick(slices).labels(),
+        anatomy=scan.tissue,
         affine=simulation.grid.affine,
         findings=scan.findings,
     )

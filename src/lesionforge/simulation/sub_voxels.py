@@ -10,11 +10,11 @@ import numpy as np
 from lesionforge.cohort.scan import FloatArray
 from lesionforge.simulation.dipole import dipole_field
 from lesionforge.simulation.inclusions import Inclusion, fill
-from lesionforge.simulation.lattice import Box, Lattice, resample
+from lesionforge.simulation.lattice import Box, Lattice
 from lesionforge.simulation.materials import BLOOD, R2STAR_PER_PPM, TISSUES
 from lesionforge.simulation.swi import CYCLES_PER_PPM_MS, TE_MS, ComplexArray, block_mean, echo, voxel_signal
 
-PAD_MM = 12.0
+PAD_MM = 4.0
 PATCH_RADII = 7.0
 """The field of a bleed or calcification is computed as far as this many of its radii; there it has fallen to 1/343."""
 
@@ -62,13 +62,12 @@ class SubVoxels:
         """
         lattice = voxels.divided(factors)
         blood = fill(veins, lattice)
-        chi = resample(chi_ppm, voxels, lattice)
-        magnitude = tissue
-        for axis, factor in enumerate(factors):
-            magnitude = np.repeat(magnitude, factor, axis=axis)
+        chi, magnitude = _divided(chi_ppm, factors), _divided(tissue, factors)
         if veins:
-            chi += veins[0].chi_ppm * blood
-            magnitude += blood * (echo(BLOOD, te_ms) / echo(TISSUES["wm"], te_ms) - magnitude)
+            place = np.nonzero(blood)
+            share = blood[place]
+            chi[place] += veins[0].chi_ppm * share
+            magnitude[place] += share * (echo(BLOOD, te_ms) / echo(TISSUES["wm"], te_ms) - magnitude[place])
         cycles = dipole_field(chi, lattice.spacing, pad_mm=PAD_MM)
         cycles *= CYCLES_PER_PPM_MS * te_ms
         blocks = (factors[0], factors[1], factors[2] * slices)
@@ -104,3 +103,10 @@ class SubVoxels:
     def share(self, body: Inclusion, box: Box) -> FloatArray:
         """Return the share of each voxel, in a box of sub-voxels, that a body fills."""
         return block_mean(fill([body], self.lattice.part(box)), self.blocks)
+
+
+def _divided(values: FloatArray, factors: tuple[int, int, int]) -> FloatArray:
+    """Return the values of the sub-voxels of voxels that are uniform."""
+    for axis, factor in enumerate(factors):
+        values = np.repeat(values, factor, axis=axis)
+    return values

@@ -52,12 +52,14 @@ class SwiScan:
     Attributes:
         image: ``(x, y, z)`` SWI in arbitrary units, 0 or more.
         label: 1 where a bleed is visible.
+        tissue: tissue with the largest share, as in ``ANATOMY_LABELS``.
         findings: kind (``microbleed``, ``vein``, ``calcification``, ``air``) → ``(n, 3)`` positions in mm; a vein has
             one every few mm.
     """
 
     image: FloatArray
     label: LabelArray
+    tissue: LabelArray
     findings: Mapping[str, FloatArray]
 
 
@@ -88,7 +90,8 @@ def simulate_swi(
     calcifications = draw_calcifications(anatomy, grid, in_template, rng)
     background = _air_field(anatomy, air, grid)
     signal = voxel_signal(tissue, resample(*background, Lattice.of(grid)), (1, 1, slices))
-    brain = anatomy.thick(slices).labels() > 0
+    labels = anatomy.thick(slices).labels()
+    brain = labels > 0
     lost = brain & (np.abs(signal) < LOST_SHARE * thicken(tissue, slices))
     visible = np.repeat(~ndimage.binary_dilation(lost), slices, axis=2)
     bleeds = draw_microbleeds(anatomy, grid, visible, rng) if bleeding else []
@@ -107,9 +110,10 @@ def simulate_swi(
 
     spacing = (*grid.spacing[:2], grid.spacing[2] * slices)
     smooth = low_pass(signal, spacing)
-    views = (array[inside] for array in (signal, bled, smooth, brain))
     label = np.zeros(signal.shape, np.int16)
-    label[inside] = _outlines(fields, bleeds, boxes, *views)
+    label[inside] = _outlines(
+        fields, bleeds, boxes, without=signal[inside], bled=bled[inside], smooth=smooth[inside], brain=brain[inside]
+    )
     image = _scan(bled, spacing, rng)
     if not skull:
         image[~brain] = 0
@@ -119,7 +123,7 @@ def simulate_swi(
         "calcification": _centres(calcifications),
         "air": _cells(lost, grid, slices),
     }
-    return SwiScan(image=image, label=label, findings=findings)
+    return SwiScan(image=image, label=label, tissue=labels, findings=findings)
 
 
 def _iron(in_template: FloatArray, anatomy: Anatomy) -> FloatArray:
@@ -199,6 +203,7 @@ def _outlines(
     fields: SubVoxels,
     bleeds: Sequence[Inclusion],
     boxes: Sequence[Box],
+    *,
     without: ComplexArray,
     bled: ComplexArray,
     smooth: ComplexArray,

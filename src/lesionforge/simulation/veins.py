@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,9 @@ class Course:
         length_mm: range of lengths.
     """
 
-    start: Callable[[Anatomy], FloatArray]
-    height: Callable[[Anatomy], FloatArray]
-    stays: Callable[[Anatomy], FloatArray]
+    start: Callable[[Anatomy], NDArray[Any]]
+    height: Callable[[Anatomy], NDArray[Any]]
+    stays: Callable[[Anatomy], NDArray[Any]]
     pull: float
     wander: float
     diameter_mm: tuple[float, float]
@@ -57,7 +58,7 @@ COURSES = {
         length_mm=(10, 40),
     ),
     "sulcal": Course(
-        start=lambda anatomy: _sulci(anatomy) * (_sulci(anatomy) > 0.4),
+        start=lambda anatomy: _sulci(anatomy) > 0.4,
         height=lambda anatomy: 4 * ndimage.gaussian_filter(_sulci(anatomy), 1),
         stays=lambda anatomy: anatomy.csf + anatomy.gm > 0.4,
         pull=0.3,
@@ -83,8 +84,8 @@ def draw_veins(anatomy: Anatomy, grid: Grid, chi_ppm: float, rng: np.random.Gene
     for kind, course in COURSES.items():
         for points in _walk(course, int(rng.integers(*VEINS[kind])), anatomy, grid, rng):
             low, high = np.log(course.diameter_mm)
-            ends = np.exp(rng.uniform(low, high)) / 2 * rng.uniform(0.6, 1.0, 2)
-            radii = np.linspace(*ends, len(points)).astype(np.float32)
+            first, last = np.exp(rng.uniform(low, high)) / 2 * rng.uniform(0.6, 1.0, 2)
+            radii = np.linspace(first, last, len(points)).astype(np.float32)
             veins.append(Inclusion(kind="vein", points=points, radii=radii, chi_ppm=chi_ppm))
     return veins
 
@@ -92,8 +93,9 @@ def draw_veins(anatomy: Anatomy, grid: Grid, chi_ppm: float, rng: np.random.Gene
 def _walk(course: Course, count: int, anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> list[FloatArray]:
     """Return the paths of veins, ``(n, 3)`` in mm each, all of which take a step at a time."""
     height, stays = course.height(anatomy).astype(np.float32), course.stays(anatomy)
-    places = np.flatnonzero(course.start(anatomy) > 0)
-    weight = course.start(anatomy).ravel()[places].astype(np.float64)
+    start = course.start(anatomy).ravel()
+    places = np.flatnonzero(start)
+    weight = start[places].astype(np.float64)
     chosen = places[rng.choice(len(places), count, p=weight / weight.sum())]
     position = grid.positions.reshape(3, -1)[:, chosen].T + rng.uniform(-0.5, 0.5, (count, 3)) * grid.spacing
     direction = _unit(rng.standard_normal((count, 3)))
@@ -115,7 +117,7 @@ def _indices(position: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     return (position - grid.affine[:3, 3]) / grid.spacing
 
 
-def _at(mask: FloatArray, position: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+def _at(mask: NDArray[Any], position: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
     index = np.clip(np.rint(_indices(position, grid)).astype(int), 0, np.array(grid.shape) - 1)
     return np.asarray(mask[tuple(index.T)] > 0)
 
