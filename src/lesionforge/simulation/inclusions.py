@@ -37,8 +37,8 @@ class Inclusion:
 def fill(inclusions: Sequence[Inclusion], lattice: Lattice) -> FloatArray:
     """Return the share, 0 to 1, of each point's sub-voxel that lies in any of the inclusions.
 
-    The share falls over one sub-voxel at the surface of a ball. That of a tube thinner than a sub-voxel is reduced, so
-    that a tube of any width keeps its cross-section.
+    The share falls over one sub-voxel at the surface of a ball. Radii, or the shares of tubes thinner than a sub-voxel,
+    are reduced for it, so that a tube of any width keeps its cross-section.
     """
     step = float(lattice.spacing.mean())
     pad = 1 + max((int(np.ceil(body.radii.max() / step)) for body in inclusions), default=0)
@@ -62,6 +62,7 @@ def _fill_balls(shares: FloatArray, places: NDArray[np.float64], radii: FloatArr
     steps = np.arange(-reach, reach + 1)
     squares = ((nearest - places).T[..., None] + steps).astype(np.float32) ** 2
     thin = np.where(radii < 0.5, 3 * radii**2 / (radii + 0.5) ** 3, 1).astype(np.float32)
+    radii = np.where(radii < 0.5, radii, np.sqrt(np.maximum(radii**2 - 1 / 12, 0))).astype(np.float32)
     flat, strides = shares.ravel(), np.array(shares.strides) // shares.itemsize
     for i, j, k in np.ndindex(*(len(steps),) * 3):
         distance = np.sqrt(squares[0, :, i] + squares[1, :, j] + squares[2, :, k])
