@@ -17,6 +17,7 @@ BENCHMARKS = {
     "healed_scores": "Scores of healed scans",
     "selection": "Scores of drawn images, and their drawing",
     "radial_symmetry": "Radial symmetry over 192 × 192 × 160 voxels",
+    "simulation": "Simulated subjects of 1 mm",
     "memory": "Peak memory of synthesis",
 }
 

@@ -286,9 +286,11 @@ def deform(
         if extra is not None:
             positions = positions + extra[:, slab]
         origin = affine[:3, 3].reshape(3, 1, 1, 1)
-        indices = ((in_template(positions, deformation) - origin) / resolution).reshape(3, -1)
+        indices = in_template(positions, deformation)
+        indices -= origin
+        indices = (indices / resolution).reshape(3, -1)
         nearest = (
-            np.clip(np.rint(axis), 0, n - 1).astype(np.int16) for axis, n in zip(indices, reach.shape, strict=True)
+            np.clip((axis + 0.5).astype(np.int16), 0, n - 1) for axis, n in zip(indices, reach.shape, strict=True)
         )
         reached = reach[tuple(nearest)]
         for bit, (name, values) in enumerate(vars(head).items()):
@@ -300,14 +302,16 @@ def deform(
     inside = sampled["csf"] + sampled["gm"] + sampled["wm"]
     sampled["gm"] = sampled["gm"] ** deformation.atrophy
     sampled["csf"] = np.clip(inside - sampled["gm"] - sampled["wm"], 0, 1)
-    return Anatomy(**{name: values.astype(np.float32) for name, values in sampled.items()})
+    return Anatomy(**{name: values.astype(np.float32, copy=False) for name, values in sampled.items()})
 
 
 def in_template(positions: FloatArray, deformation: Deformation) -> NDArray[np.float64]:
     """Return where positions of a head, ``(3, ...)`` in mm and displaced already, lie in the template."""
     centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
     turned = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
-    return turned + centre + deformation.shift.reshape(3, 1, 1, 1)
+    turned += centre
+    turned += deformation.shift.reshape(3, 1, 1, 1)
+    return turned
 
 
 @lru_cache(maxsize=2)

@@ -64,7 +64,7 @@ def _fill_balls(shares: FloatArray, places: NDArray[np.float64], radii: FloatArr
     thin = np.where(radii < 0.5, 3 * radii**2 / (radii + 0.5) ** 3, 1).astype(np.float32)
     radii = np.where(radii < 0.5, radii, np.sqrt(np.maximum(radii**2 - 1 / 12, 0))).astype(np.float32)
     flat, strides = shares.ravel(), np.array(shares.strides) // shares.itemsize
-    for i, j, k in np.ndindex(*(len(steps),) * 3):
+    for i, j, k in np.argwhere(sum(axis**2 for axis in np.ix_(steps, steps, steps)) <= (reach + 1) ** 2):
         distance = np.sqrt(squares[0, :, i] + squares[1, :, j] + squares[2, :, k])
         share = thin * np.clip(radii - distance + np.float32(0.5), 0, 1)
         near = np.flatnonzero(share)

@@ -6,6 +6,7 @@ import numpy as np
 
 from lesionforge.cohort.scan import FloatArray
 from lesionforge.simulation.difficulty import CALCIFICATION_MM, CALCIFICATION_PPM, CALCIFICATION_SITES
+from lesionforge.simulation.ellipsoids import raise_in_ellipsoid
 from lesionforge.simulation.head import Anatomy, Grid
 from lesionforge.simulation.inclusions import Inclusion
 
@@ -65,9 +66,7 @@ def draw_air(anatomy: Anatomy, in_template: FloatArray, rng: np.random.Generator
     air = np.zeros(anatomy.csf.shape, np.float32)
     for centre, radii in AIR_POCKETS:
         for side in (1, -1) if centre[0] else (1,):
-            middle = np.array(centre) * (side, 1, 1) + rng.normal(0, 2, 3)
+            middle = np.multiply(centre, (side, 1, 1)) + rng.normal(0, 2, 3)
             size = np.array(radii) * rng.uniform(0.7, 1.2, 3)
-            axes = zip(in_template, middle.astype(np.float32), size.astype(np.float32), strict=True)
-            depth = 1 - sum(((axis - at) / radius) ** 2 for axis, at, radius in axes)
-            air = np.maximum(air, np.clip(depth * 4, 0, 1))
+            raise_in_ellipsoid(air, in_template, middle, size, height=1.0, edge=0.2)
     return air * np.clip(1 - anatomy.csf - anatomy.parenchyma, 0, 1)

@@ -19,7 +19,6 @@ ComplexArray = NDArray[np.complex64]
 FIELD_T, TE_MS, TR_MS, FLIP_DEGREES = 3.0, 20.0, 27.0, 15.0
 CYCLES_PER_PPM_MS = 42.577 * FIELD_T / 1000
 """Cycles for each ppm and millisecond: the gyromagnetic ratio of protons in MHz/T times the field."""
-PHASE_MASK_POWER = 4
 LOW_PASS_MM = 8.0
 """The high-pass filter of the phase removes what the low-pass window holds: waves longer than this, more the longer."""
 
@@ -64,15 +63,18 @@ def _squared_slope(values: FloatArray) -> FloatArray:
     squares = np.zeros_like(values)
     for axis in range(3):
         rows, along = np.moveaxis(squares, axis, 0), np.moveaxis(values, axis, 0)
-        rows[1:-1] += (0.5 * (along[2:] - along[:-2])) ** 2
-    return squares
+        difference = along[2:] - along[:-2]
+        difference *= difference
+        rows[1:-1] += difference
+    return np.multiply(squares, np.float32(0.25), out=squares)
 
 
 def block_mean(values: FloatArray, blocks: tuple[int, int, int]) -> FloatArray:
     """Return the mean of each block of ``(x, y, z)`` values."""
     for axis, block in enumerate(blocks):
         rows = np.moveaxis(values, axis, 0)
-        values = np.moveaxis(np.asarray(sum(rows[k::block] for k in range(block))), 0, axis)
+        total = sum((rows[k::block] for k in range(1, block)), start=rows[::block])
+        values = np.moveaxis(np.asarray(total), 0, axis)
     return np.asarray(values / np.float32(np.prod(blocks)), np.float32)
 
 
@@ -92,4 +94,4 @@ def high_pass_phase(signal: ComplexArray, smooth: ComplexArray) -> FloatArray:
 def weighted(signal: ComplexArray, phase: FloatArray) -> FloatArray:
     """Return the SWI: magnitude times the phase mask to the fourth power."""
     mask = np.clip(1 + phase / np.float32(np.pi), 0, 1)
-    return np.asarray(np.abs(signal) * mask**PHASE_MASK_POWER, np.float32)
+    return np.asarray(np.abs(signal) * np.square(np.square(mask)), np.float32)

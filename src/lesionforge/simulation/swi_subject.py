@@ -11,6 +11,7 @@ from scipy import ndimage
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.simulation.difficulty import NOISE
 from lesionforge.simulation.dipole import dipole_field
+from lesionforge.simulation.ellipsoids import raise_in_ellipsoid
 from lesionforge.simulation.head import Anatomy, Grid, smooth_noise, thicken
 from lesionforge.simulation.inclusions import Inclusion
 from lesionforge.simulation.lattice import Box, Lattice, resample
@@ -128,17 +129,10 @@ def simulate_swi(
 
 def _iron(in_template: FloatArray, anatomy: Anatomy) -> FloatArray:
     """Return the excess susceptibility of the nuclei that hold iron, ``(x, y, z)`` in ppm."""
-    x, y, z = np.abs(in_template[0]), in_template[1], in_template[2]
-    iron = np.zeros_like(x)
+    iron = np.zeros_like(in_template[0])
     for centre, radii, excess in NUCLEI:
-        near = np.nonzero(
-            (np.abs(x - centre[0]) < 1.5 * radii[0])
-            & (np.abs(y - centre[1]) < 1.5 * radii[1])
-            & (np.abs(z - centre[2]) < 1.5 * radii[2])
-        )
-        axes = zip((x, y, z), centre, radii, strict=True)
-        distance = np.sqrt(sum(((axis[near] - at) / radius) ** 2 for axis, at, radius in axes))
-        iron[near] = np.maximum(iron[near], excess * np.clip(2.5 * (1.2 - distance), 0, 1))
+        for side in (1, -1):
+            raise_in_ellipsoid(iron, in_template, np.multiply(centre, (side, 1, 1)), radii, height=excess, edge=0.4)
     return iron * anatomy.parenchyma
 
 

@@ -92,7 +92,7 @@ def draw_veins(anatomy: Anatomy, grid: Grid, chi_ppm: float, rng: np.random.Gene
 
 def _walk(course: Course, count: int, anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> list[FloatArray]:
     """Return the paths of veins, ``(n, 3)`` in mm each, all of which take a step at a time."""
-    height, stays = course.height(anatomy).astype(np.float32), course.stays(anatomy)
+    height, stays = course.height(anatomy), course.stays(anatomy)
     start = course.start(anatomy).ravel()
     places = np.flatnonzero(start)
     weight = start[places].astype(np.float64)
@@ -103,38 +103,28 @@ def _walk(course: Course, count: int, anatomy: Anatomy, grid: Grid, rng: np.rand
     alive, paths = np.ones(count, bool), [position]
     ends = np.ones(count, int)
     for step in range(1, int(steps.max())):
-        climb = _slope(height, position, grid)
+        climb = _slope(height, _nearest(position, grid), grid)
         direction = _unit(direction + course.pull * climb + course.wander * rng.standard_normal((count, 3)))
         position = position + STEP_MM * direction
-        alive &= (step < steps) & _at(stays, position, grid)
+        alive &= (step < steps) & stays[tuple(_nearest(position, grid))]
         ends[alive] = step + 1
         paths.append(position)
     tracks = np.stack(paths, axis=1).astype(np.float32)
     return [track[:end] for track, end in zip(tracks, ends, strict=True) if end * STEP_MM > course.length_mm[0] / 2]
 
 
-def _indices(position: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    return (position - grid.affine[:3, 3]) / grid.spacing
+def _nearest(position: NDArray[np.float64], grid: Grid) -> NDArray[np.intp]:
+    """Return the ``(3, n)`` voxels at positions, of those that have neighbours on all sides."""
+    index = np.rint((position - grid.affine[:3, 3]) / grid.spacing).astype(np.intp)
+    return np.clip(index, 1, np.array(grid.shape) - 2).T
 
 
-def _at(mask: NDArray[Any], position: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
-    index = np.clip(np.rint(_indices(position, grid)).astype(int), 0, np.array(grid.shape) - 1)
-    return np.asarray(mask[tuple(index.T)] > 0)
-
-
-def _slope(height: FloatArray, position: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """Return the slope of ``height``, of at most 1, at ``(n, 3)`` positions, over a voxel to both sides."""
-    slope = np.empty_like(position)
-    for axis, step in enumerate(grid.spacing):
-        ahead, behind = position.copy(), position.copy()
-        ahead[:, axis] += step
-        behind[:, axis] -= step
-        rise = [
-            ndimage.map_coordinates(height, _indices(there, grid).T, order=1, mode="nearest")
-            for there in (ahead, behind)
-        ]
-        slope[:, axis] = (rise[0] - rise[1]) / (2 * step)
-    return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1)
+def _slope(height: FloatArray, index: NDArray[np.intp], grid: Grid) -> NDArray[np.float64]:
+    """Return the slope of ``height`` in voxels, ``(n, 3)``, cut to a length of 1."""
+    sides = np.eye(3, dtype=np.intp)[:, :, None]
+    rise = [height[tuple(index + side)] - height[tuple(index - side)] for side in sides]
+    slope = np.stack(rise, axis=1) / (2 * np.array(grid.spacing))
+    return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1))
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
