@@ -18,6 +18,7 @@ BENCHMARKS = {
     "selection": "Scores of drawn images, and their drawing",
     "radial_symmetry": "Radial symmetry over 192 × 192 × 160 voxels",
     "detection": "Detection in a whole scan of 1 mm",
+    "simulation": "Simulated subjects of 1 mm",
     "memory": "Peak memory of synthesis",
 }
 

@@ -26,15 +26,18 @@ class LesionKind(StrEnum):
     TUMOUR = "tumour"
     STROKE = "stroke"
     WHITE_MATTER = "white_matter"
+    MICROBLEED = "microbleed"
 
 
 def simulate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
     n: Annotated[int, typer.Option(help="Number of cases.")] = 40,
     contrast: Annotated[list[Contrast] | None, typer.Option(help="Channels; FLAIR by default.")] = None,
-    lesion: Annotated[LesionKind, typer.Option(help="Kind of lesion.")] = LesionKind.TUMOUR,
+    lesion: Annotated[
+        LesionKind, typer.Option(help="Kind of lesion; microbleeds need --contrast SWI.")
+    ] = LesionKind.TUMOUR,
     healthy: Annotated[float, typer.Option(min=0, max=1, help="Share of lesion-free cases.")] = 0.5,
-    spacing: Annotated[float, typer.Option(help="Spacing in plane, in mm, 1 to 6.")] = 3.0,
+    spacing: Annotated[float, typer.Option(help="Spacing in plane, in mm, 0.9 to 6.")] = 3.0,
     thickness: Annotated[float | None, typer.Option(help="Spacing of slices, in mm; by default --spacing.")] = None,
     maps: Annotated[
         Path | None, typer.Option(help="A folder of label maps with FreeSurfer's values, from which heads are made.")

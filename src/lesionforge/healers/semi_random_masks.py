@@ -12,7 +12,7 @@ from scipy import ndimage
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan
 from lesionforge.errors import CohortError
 from lesionforge.healers.healing_items import HealingItems, Plane, box_sums
-from lesionforge.masks.semi_random import diameter, scatter
+from lesionforge.masks.semi_random import diameter, eroded, scatter
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Sample
@@ -25,7 +25,7 @@ def with_inner_region(scan: Scan) -> Scan:
     """Return the scan with its region, without what lies within :data:`EDGE_MM` of the region's edge."""
     region = with_region(scan).region
     assert region is not None
-    return replace(scan, region=ndimage.distance_transform_edt(region, sampling=scan.spacing) > EDGE_MM)
+    return replace(scan, region=eroded(region, scan.spacing, EDGE_MM))
 
 
 @dataclass(frozen=True, kw_only=True)

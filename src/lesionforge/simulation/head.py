@@ -7,14 +7,14 @@ are shells and spheres around it: enough to show a network bright fat and dark b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 from scipy.spatial.transform import Rotation
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
@@ -29,6 +29,10 @@ VENTRICLE_CENTRE_MM = (0.0, -10.0, 14.0)
 EYES_MM = ((32.0, 62.0, -38.0), (-32.0, 62.0, -38.0))
 EYE_RADIUS_MM = 12.0
 JAW_CUT_MM = -25.0
+FINE_VOXELS = 4_000_000
+"""Grids with more voxels than this, of about 1.25 mm or less, are computed in faster ways."""
+SLAB = 8
+"""Planes that are deformed at a time, so that what is computed stays near the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ class Anatomy:
         csf, gm, wm: share of the voxel, 0 to 1, inside the skull.
         bone, fat, muscle, eye: share of the voxel, 0 to 1, outside the brain.
         detail: deviation of the T1 average from its tissues (deep nuclei, brain stem), about ±0.1.
-        ventricle_mm: distance to the ventricles in mm.
+        ventricle_mm: distance to the ventricles in mm; 0 outside the skull.
     """
 
     csf: FloatArray
@@ -99,16 +103,25 @@ class Anatomy:
 
     def labels(self) -> LabelArray:
         """Return the tissue with the largest share in each voxel, as in :data:`ANATOMY_LABELS`."""
-        shares = np.stack([1 - self.csf - self.gm - self.wm, self.csf, self.gm, self.wm])
-        return np.asarray(shares.argmax(0), np.int16)
+        largest = 1 - self.csf - self.gm - self.wm
+        labels = np.zeros(largest.shape, np.int16)
+        for value, share in enumerate((self.csf, self.gm, self.wm), start=1):
+            labels[share > largest] = value
+            np.maximum(largest, share, out=largest)
+        return labels
 
     def thick(self, slices: int) -> Anatomy:
         """Return the anatomy averaged over blocks of ``slices`` slices along z."""
         return Anatomy(**{name: thicken(values, slices) for name, values in vars(self).items()})
 
 
+MAPS = tuple(field.name for field in fields(Anatomy))
+
+
 def thicken(values: FloatArray, slices: int) -> FloatArray:
     """Average blocks of ``slices`` slices along z, as a thick slice does."""
+    if slices == 1:
+        return values
     return np.asarray(values.reshape(*values.shape[:2], -1, slices).mean(-1), np.float32)
 
 
@@ -116,16 +129,32 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> Float
     """Return ``(x, y, z)`` noise with mean 0 and standard deviation 1 that varies over about ``scale_mm``.
 
     The noise is a sum of Gaussian bumps on a coarse lattice. It is computed without BLAS, because BLAS threads could
-    change the last bits.
+    change the last bits. Grids of more than :data:`FINE_VOXELS` voxels leave out what a bump adds far from its
+    centre, less than 2e-7 of its height.
     """
     steps = [max(scale_mm / spacing, 1.0) for spacing in grid.spacing]
     counts = [int(np.ceil(n / step)) + 3 for n, step in zip(grid.shape, steps, strict=True)]
     noise = rng.standard_normal(counts, np.float32)
+    bumps = []
     for n, step, count in zip(grid.shape, steps, counts, strict=True):
         offsets = np.arange(n)[:, None] / step - (np.arange(count) - 1)
-        bumps = np.exp(-((offsets / 0.75) ** 2)).astype(np.float32)
-        noise = np.einsum("ij,jkl->kli", bumps, noise)
+        bumps.append(np.exp(-((offsets / 0.75) ** 2)).astype(np.float32))
+    if np.prod(grid.shape) > FINE_VOXELS:
+        noise = _sum_near_bumps(noise, bumps)
+    else:
+        for bump in bumps:
+            noise = np.einsum("ij,jkl->kli", bump, noise)
     return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
+
+
+def _sum_near_bumps(noise: FloatArray, bumps: Sequence[FloatArray]) -> FloatArray:
+    """Return the sum of bumps near each voxel; the last, longest sum runs over whole rows of memory."""
+    for axis in (2, 1, 0):
+        near = sparse.csr_array(np.where(bumps[axis] > 1e-7, bumps[axis], 0))
+        rows = np.moveaxis(noise, axis, 0)
+        summed = near @ np.ascontiguousarray(rows).reshape(rows.shape[0], -1)
+        noise = np.moveaxis(summed.reshape(-1, *rows.shape[1:]), 0, axis)
+    return noise
 
 
 @lru_cache(maxsize=2)
@@ -209,14 +238,16 @@ def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
     """Draw the size, pose, shape, ventricle size and sulcal width of a head."""
     angles = rng.normal(0, [4, 2, 3])
     scale = 1 / (rng.normal(1, 0.03) * rng.normal(1, 0.025, 3))
-    coarse = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
-    fine = np.stack([smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2) for _ in range(3)])
+    displacement = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
+    for axis in range(3):
+        displacement[axis] += smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2)
     offset = grid.positions - np.reshape(VENTRICLE_CENTRE_MM, (3, 1, 1, 1))
     shrink = rng.uniform(-0.1, 0.35) * np.exp(-((np.linalg.norm(offset, axis=0) / 35) ** 2))
+    displacement -= offset * shrink
     return Deformation(
         matrix=Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * scale,
         shift=rng.normal(0, 3, 3),
-        displacement=(coarse + fine - offset * shrink).astype(np.float32),
+        displacement=displacement,
         atrophy=float(rng.uniform(0.8, 1.7)),
     )
 
@@ -229,7 +260,14 @@ def mass_effect(grid: Grid, centre: FloatArray, radius_mm: float, push_mm: float
     return np.asarray(-offset * strength, np.float32)
 
 
-def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatArray | None = None) -> Anatomy:
+def deform(
+    resolution: int,
+    grid: Grid,
+    deformation: Deformation,
+    extra: FloatArray | None = None,
+    *,
+    maps: Collection[str] = MAPS,
+) -> Anatomy:
     """Return the deformed template head on ``grid``.
 
     Args:
@@ -237,21 +275,59 @@ def deform(resolution: int, grid: Grid, deformation: Deformation, extra: FloatAr
         grid: grid of the result.
         deformation: the deformation of this head.
         extra: further ``(3, x, y, z)`` displacement in mm, such as that of :func:`mass_effect`.
+        maps: names of the maps that are needed; the others are 0.
     """
     head, affine = template_head(resolution)
-    positions = grid.positions + deformation.displacement
-    if extra is not None:
-        positions = positions + extra
-    centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
-    moved = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
-    indices = (moved + centre + deformation.shift.reshape(3, 1, 1, 1) - affine[:3, 3].reshape(3, 1, 1, 1)) / resolution
-    sampled = {
-        name: ndimage.map_coordinates(
-            values, indices, order=1, mode="nearest" if name == "ventricle_mm" else "constant"
+    reach = _reach(resolution)
+    sampled = {name: np.zeros(grid.shape, np.float32) for name in vars(head)}
+    for start in range(0, grid.shape[0], SLAB):
+        slab = slice(start, start + SLAB)
+        positions = grid.positions[:, slab] + deformation.displacement[:, slab]
+        if extra is not None:
+            positions = positions + extra[:, slab]
+        origin = affine[:3, 3].reshape(3, 1, 1, 1)
+        indices = in_template(positions, deformation)
+        indices -= origin
+        indices = (indices / resolution).reshape(3, -1)
+        nearest = (
+            np.clip((axis + 0.5).astype(np.int16), 0, n - 1) for axis, n in zip(indices, reach.shape, strict=True)
         )
-        for name, values in vars(head).items()
-    }
+        reached = reach[tuple(nearest)]
+        for bit, (name, values) in enumerate(vars(head).items()):
+            if name not in maps:
+                continue
+            voxels = np.flatnonzero(reached & (1 << bit))
+            there = indices.take(voxels, axis=1)
+            sampled[name][slab].ravel()[voxels] = ndimage.map_coordinates(values, there, order=1)
     inside = sampled["csf"] + sampled["gm"] + sampled["wm"]
     sampled["gm"] = sampled["gm"] ** deformation.atrophy
     sampled["csf"] = np.clip(inside - sampled["gm"] - sampled["wm"], 0, 1)
-    return Anatomy(**{name: values.astype(np.float32) for name, values in sampled.items()})
+    return Anatomy(**{name: values.astype(np.float32, copy=False) for name, values in sampled.items()})
+
+
+def in_template(positions: FloatArray, deformation: Deformation) -> NDArray[np.float64]:
+    """Return where positions of a head, ``(3, ...)`` in mm and displaced already, lie in the template."""
+    centre = np.reshape(FIELD_CENTRE_MM, (3, 1, 1, 1))
+    turned = np.einsum("ij,jxyz->ixyz", deformation.matrix, positions - centre)
+    turned += centre
+    turned += deformation.shift.reshape(3, 1, 1, 1)
+    return turned
+
+
+@lru_cache(maxsize=2)
+def _reach(resolution: int) -> NDArray[np.uint16]:
+    """Return in which voxels of the template an interpolated map may differ from 0: bit i stands for map i.
+
+    ``ventricle_mm`` counts within the skull only.
+    """
+    head, _ = template_head(resolution)
+    skull = head.csf + head.parenchyma
+    reach = np.zeros(skull.shape, np.uint16)
+    for bit, values in enumerate({**vars(head), "ventricle_mm": skull}.values()):
+        reach |= (values != 0).astype(np.uint16) << bit
+    for axis in range(3):
+        rows = np.moveaxis(reach, axis, 0)
+        before, after = rows[:-1].copy(), rows[1:].copy()
+        rows[:-1] |= after
+        rows[1:] |= before
+    return reach

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.simulation.head import Anatomy, Grid, smooth_noise
 
-LesionKind = Literal["tumour", "stroke", "white_matter"]
+LesionKind = Literal["tumour", "stroke", "white_matter", "microbleed"]
 
 LESION_KINDS: tuple[LesionKind, ...] = get_args(LesionKind)
 
@@ -18,6 +19,7 @@ LESION_CLASSES: dict[LesionKind, tuple[str, ...]] = {
     "tumour": ("oedema", "core", "enhancing"),
     "stroke": ("stroke",),
     "white_matter": ("white_matter_lesion",),
+    "microbleed": ("microbleed",),
 }
 """Class names in the order of their labels 1, 2, …; the region of a class contains those of later classes."""
 
@@ -82,7 +84,7 @@ def draw_regions(
     return [whole, core, _rim(core, grid, rng)]
 
 
-def grow(height: FloatArray, allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
+def grow(height: NDArray[np.floating[Any]], allowed: BoolArray, volume_mm3: float, grid: Grid) -> BoolArray:
     """Return the allowed voxels with the highest ``height``, as many as give the volume."""
     count = min(max(round(volume_mm3 / grid.voxel_mm3), 1), int(allowed.sum()))
     threshold = np.partition(height[allowed], -count)[-count]
@@ -102,7 +104,7 @@ def _rough_distance(grid: Grid, centre: FloatArray, volume_mm3: float, rng: np.r
 
 def _core(whole: BoolArray, distance: FloatArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
     share = rng.uniform(0.1, 0.4)
-    depth = ndimage.distance_transform_edt(whole, sampling=grid.spacing)
+    depth = _depth(whole, grid)
     height = depth - distance + 2 * smooth_noise(rng, grid, 8)
     inner = whole & (depth > min(grid.spacing))
     return grow(height, inner if inner.any() else whole, share * whole.sum() * grid.voxel_mm3, grid)
@@ -112,9 +114,18 @@ def _rim(core: BoolArray, grid: Grid, rng: np.random.Generator) -> BoolArray:
     """Return the enhancing rim at the border of the core: closed, broken, or absent (in one tumour of five)."""
     if rng.random() < 0.2:
         return np.zeros_like(core)
-    depth = ndimage.distance_transform_edt(core, sampling=grid.spacing)
+    depth = _depth(core, grid)
     height = -depth + rng.uniform(0.5, 2.5) * smooth_noise(rng, grid, 10)
     return grow(height, core, rng.uniform(0.35, 0.65) * core.sum() * grid.voxel_mm3, grid)
+
+
+def _depth(region: BoolArray, grid: Grid) -> NDArray[np.float64]:
+    """Return the distance in mm from each voxel of a region to the nearest voxel outside it, and 0 outside it."""
+    depth = np.zeros(region.shape)
+    for box in ndimage.find_objects(region.astype(np.int8)):
+        around = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
+        depth[around] = ndimage.distance_transform_edt(region[around], sampling=grid.spacing)
+    return depth
 
 
 def _largest(region: BoolArray) -> BoolArray:

@@ -40,6 +40,12 @@ anatomyTr: the simulated tissue that fills most of each voxel, before the lesion
 """
 
 
+FINDINGS = """\
+provenance: where the bleeds lie, and what looks like one: points along veins, calcifications, and places where air
+takes signal away. Positions are in the space of the case's files: mm, or rows and columns of a slice.
+"""
+
+
 HEADS = """\
 Its heads are random deformations of the MNI152 average brain, and its lesions are drawn.
 No file in it comes from a patient."""
@@ -77,9 +83,10 @@ def make_template_cohort(
         spatial_dims: 3 writes volumes (``.nii.gz``); 2 writes one axial slice per subject (8-bit ``.png``): the slice
             with the largest lesion area, or a random slice of a healthy brain.
         contrast: one or several channels of the same anatomy and lesion: ``FLAIR``, ``DWI``, ``T1``, ``SWI``.
-        lesion: ``tumour`` (classes oedema ⊃ core ⊃ enhancing), ``stroke`` or ``white_matter``.
+        lesion: ``tumour`` (classes oedema ⊃ core ⊃ enhancing), ``stroke``, ``white_matter``, or, with the contrast
+            ``SWI`` alone, ``microbleed``.
         healthy_fraction: fraction of lesion-free subjects, 0 to 1.
-        spacing: in-plane voxel spacing in millimetres, 1 to 6.
+        spacing: in-plane voxel spacing in millimetres, 0.9 to 6.
         slice_thickness: thickness and spacing of the slices in millimetres, from ``spacing`` to 10; ``None`` for
             ``spacing``.
         skull: whether skull, scalp and face are visible; otherwise they are black, as after skull stripping.
@@ -142,7 +149,8 @@ def _begin(out: Path, simulation: Simulation) -> None:
     names = FREESURFER_STRUCTURES.names if simulation.maps else ANATOMY_LABELS
     anatomy = ", ".join(f"{value} {name}" for name, value in names.items())
     heads = HEADS_OF_MAPS if simulation.maps else HEADS
-    write_text(out / "README.txt", README.format(anatomy=anatomy, heads=heads))
+    findings = FINDINGS if simulation.lesion == "microbleed" else ""
+    write_text(out / "README.txt", README.format(anatomy=anatomy, heads=heads) + findings)
     if simulation.maps:
         write_structures(out, FREESURFER_STRUCTURES)
 
@@ -158,10 +166,13 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
             _write_image(path, channel, subject)
         if subject.mask_id:
             write_json(record, {"case_id": case_id, "mask_id": subject.mask_id})
+        if subject.findings:
+            places = {kind: np.round(found.astype(float), 1).tolist() for kind, found in subject.findings.items()}
+            write_json(record, {"case_id": case_id, "simulated": True, "findings": places})
         _write_array(label, subject.label.astype(np.uint8), subject)
         _write_array(anatomy, subject.anatomy.astype(np.uint8), subject)
     source = simulation.map_of(number)
-    mask_id = read_json(record)["mask_id"] if record.is_file() else ""
+    mask_id = read_json(record).get("mask_id", "") if record.is_file() else ""
     return Case(
         case_id=case_id,
         subject_id=case_id if source is None else Path(source).name.split(".")[0],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from lesionforge.errors import ConfigError
 from lesionforge.seeding import generator
 from lesionforge.simulation.given_maps import FEWEST_VOXELS, deform_map, head_of, place_mask
 from lesionforge.simulation.head import (
+    MAPS,
     Anatomy,
     Deformation,
     Grid,
     deform,
+    in_template,
     mass_effect,
     random_deformation,
     thicken,
@@ -31,6 +34,7 @@ from lesionforge.simulation.lesion_shapes import (
     draw_volume,
 )
 from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast, SimulatedLesion, acquire
+from lesionforge.simulation.swi_subject import simulate_swi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ class Simulation:
             "contrast": (bool(self.contrasts) and set(self.contrasts) <= set(CONTRASTS), f"choose from {CONTRASTS}"),
             "lesion": (self.lesion in LESION_KINDS, f"choose from {LESION_KINDS}"),
             "healthy_fraction": (0 <= self.healthy_fraction <= 1, "choose a number from 0 to 1"),
-            "spacing": (1 <= self.spacing <= 6, "choose millimetres from 1 to 6"),
+            "spacing": (0.9 <= self.spacing <= 6, "choose millimetres from 0.9 to 6"),
             "slice_thickness": (
                 self.spacing <= self.slice_thickness <= 10,
                 "choose millimetres from the spacing to 10",
@@ -68,6 +72,10 @@ class Simulation:
                 raise ConfigError(name, f"{value!r} does not fit a simulated cohort", remedy)
         if self.masks and (not self.maps or self.lesion != "stroke"):
             raise ConfigError("masks", "need label maps and strokes", "give maps and lesion='stroke'")
+        if self.lesion == "microbleed" and self.contrasts != ("SWI",):
+            raise ConfigError("contrast", f"{', '.join(self.contrasts)} does not show microbleeds", "choose SWI alone")
+        if self.lesion == "microbleed" and self.maps:
+            raise ConfigError("maps", "have no base of the skull, which a scan of microbleeds shows", "leave them out")
         if len(set(self.contrasts)) < len(self.contrasts):
             raise ConfigError("contrast", f"{self.contrasts!r} names a contrast twice", "name each contrast once")
 
@@ -133,6 +141,8 @@ class Simulated:
         anatomy: tissues as in ``ANATOMY_LABELS``, or the structures of a label map.
         affine: ``(4, 4)`` affine from voxel indices to millimetres.
         mask_id: name of the given lesion mask, or empty if the lesion was drawn.
+        findings: with microbleeds, kind (``microbleed``, ``vein``, ``calcification``, ``air``) → ``(n, 3)`` positions
+            in mm, or for a slice ``(n, 2)`` rows and columns.
     """
 
     image: FloatArray
@@ -140,11 +150,44 @@ class Simulated:
     anatomy: LabelArray
     affine: NDArray[np.float64]
     mask_id: str = ""
+    findings: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def simulate_subject(simulation: Simulation, number: int) -> Simulated:
     """Simulate subject ``number`` in memory."""
     rng = generator(simulation.seed, "simulated subject", number)
+    if simulation.lesion == "microbleed":
+        volume = _with_microbleeds(simulation, number, rng)
+    else:
+        volume = _with_lesion(simulation, number, rng)
+    return volume if simulation.spatial_dims == 3 else _slice(volume, rng)
+
+
+def _with_microbleeds(simulation: Simulation, number: int, rng: np.random.Generator) -> Simulated:
+    """Return a volume in which microbleeds are seen by susceptibility-weighted imaging."""
+    grid, slices = simulation.fine_grid, simulation.fine_slices
+    deformation = random_deformation(rng, grid)
+    anatomy = deform(simulation.template_resolution, grid, deformation, maps=set(MAPS) - {"detail"})
+    scan = simulate_swi(
+        anatomy,
+        grid,
+        in_template(grid.positions + deformation.displacement, deformation).astype(np.float32),
+        slices=slices,
+        bleeding=not simulation.is_healthy(number),
+        skull=simulation.skull,
+        rng=rng,
+    )
+    return Simulated(
+        image=scan.image[None],
+        label=scan.label,
+        anatomy=scan.tissue,
+        affine=simulation.grid.affine,
+        findings=scan.findings,
+    )
+
+
+def _with_lesion(simulation: Simulation, number: int, rng: np.random.Generator) -> Simulated:
+    """Return a volume with one lesion at most, whose contrast is typical of the sequence."""
     slices, fine = simulation.fine_slices, simulation.fine_grid
     head = _head(simulation, fine, number, rng=rng)
     anatomy, lesion = head.anatomy, head.lesion
@@ -158,10 +201,9 @@ def simulate_subject(simulation: Simulation, number: int) -> Simulated:
         label = _label(lesion, slices, tissue > 0)
     if head.structures is not None:
         tissue = _middle_slices(head.structures, slices)
-    volume = Simulated(
+    return Simulated(
         image=np.stack(channels), label=label, anatomy=tissue, affine=simulation.grid.affine, mask_id=head.mask_id
     )
-    return volume if simulation.spatial_dims == 3 else _slice(volume, rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,14 +221,17 @@ def _head(simulation: Simulation, grid: Grid, number: int, *, rng: np.random.Gen
     if path is not None:
         return _head_of_map(simulation, path, grid, deformation, number, rng)
     kind, resolution = simulation.lesion, simulation.template_resolution
-    anatomy = deform(resolution, grid, deformation)
     if simulation.is_healthy(number):
-        return _Head(anatomy=anatomy)
+        return _Head(anatomy=deform(resolution, grid, deformation))
     volume = draw_volume(kind, rng)
-    centre = draw_centre(kind, grid, anatomy, rng)
     if kind == "tumour":
+        tissue = deform(resolution, grid, deformation, maps=("gm", "wm"))
+        centre = draw_centre(kind, grid, tissue, rng)
         push = mass_effect(grid, centre, (volume / 4.19) ** (1 / 3), rng.uniform(0, 5))
         anatomy = deform(resolution, grid, deformation, push)
+    else:
+        anatomy = deform(resolution, grid, deformation)
+        centre = draw_centre(kind, grid, anatomy, rng)
     regions = draw_regions(kind, grid, anatomy, centre, volume, rng)
     return _Head(anatomy=anatomy, lesion=_soften(kind, regions, anatomy, grid, rng))
 
@@ -262,4 +307,13 @@ def _slice(volume: Simulated, rng: np.random.Generator) -> Simulated:
         anatomy=np.rot90(volume.anatomy[..., z]),
         affine=np.eye(4),
         mask_id=volume.mask_id,
+        findings={kind: _in_slice(places, int(z), volume) for kind, places in volume.findings.items()},
     )
+
+
+def _in_slice(places: FloatArray, z: int, volume: Simulated) -> FloatArray:
+    """Return the rows and columns of the places (mm) within a millimetre of slice ``z``, turned as the slice is."""
+    spacing = np.diag(volume.affine)[:3]
+    index = (places - volume.affine[:3, 3]) / spacing
+    near = index[np.abs(index[:, 2] - z) * spacing[2] <= spacing[2] / 2 + 1]
+    return np.stack([volume.label.shape[1] - 1 - near[:, 1], near[:, 0]], axis=1)

@@ -1,0 +1,33 @@
+"""How hard the bleeds of the simulated SWI cohort are to find: every constant that makes it harder or easier.
+
+They are settled once, before any network is trained on synthetic cases, so that a detector trained on simulated scans
+finds about as large a share of the bleeds as published detectors do in patients.
+"""
+
+BLEED_PPM = (0.35, 2.5)
+"""Range of a bleed's susceptibility above tissue, log-uniform: haemosiderin is 1 to 4 ppm, old or diluted bleeds less.
+Below about 0.5 ppm a bleed is grey, as a vein is."""
+BLEED_VISIBLE_MM = (2.0, 10.0)
+BLEED_MEDIAN_MM, BLEED_SPREAD = 4.0, 0.4
+"""Log-normal diameter as seen on the scan, within the definition of a microbleed; most are as thick as veins look."""
+BLEED_MEAN_NUMBER, BLEED_MOST = 4.0, 10
+"""Bleeds of a patient, geometrically distributed: most patients have few."""
+ELONGATED_SHARE = 0.3
+"""Share of bleeds that are tracks, as in shear injury; a track looks like a piece of a vein."""
+ZONES = {"border": 0.55, "white matter": 0.3, "deep": 0.15}
+"""Where bleeds lie: at the border of grey and white matter, where medullary and sulcal veins meet, most of all."""
+NOISE = (0.025, 0.045)
+"""Standard deviation of the complex noise, relative to white matter, in a voxel of 1 mm³."""
+VEINS = {"medullary": (150, 300), "sulcal": (250, 450), "subependymal": (12, 24)}
+"""Number of veins of a subject. Those that run through a slice look like bleeds in it."""
+CALCIFICATION_PPM = (-3.0, -0.8)
+CALCIFICATION_MM = (1.2, 5.0)
+"""Susceptibility relative to tissue, and diameter of the core. Small ones are as dark and as round as bleeds."""
+CALCIFICATION_SITES = (
+    ((21.0, -40.0, 10.0), 5.0, 0.7),  # choroid plexus
+    ((0.0, -28.0, 2.0), 2.0, 0.8),  # pineal gland
+    ((19.0, -4.0, -1.0), 4.0, 0.3),  # globus pallidus
+    ((8.0, 20.0, 55.0), 25.0, 0.3),  # falx and dura, here and there
+    ((30.0, -20.0, 30.0), 30.0, 0.5),  # anywhere in the hemispheres
+)
+"""Centres in the template (right side, mm), their scatter (mm), and how often a side of a head has one there."""
