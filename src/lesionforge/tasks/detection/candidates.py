@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.preprocessing.brain.brain_mask import brain_region
@@ -36,7 +37,7 @@ class Candidates:
 
 
 def find_candidates(sample: Sample, preprocessing: Preprocessing, config: DetectionConfig) -> Candidates:
-    """Return all local maxima of radial symmetry in the brain, or in the whole image if no brain is found.
+    """Return all local maxima of radial symmetry in and near the brain, or in the whole image if no brain is found.
 
     With ``spatial_dims=2``, a volume is searched slice by slice.
 
@@ -48,11 +49,12 @@ def find_candidates(sample: Sample, preprocessing: Preprocessing, config: Detect
     number, spacing = config.channel_number(preprocessing.channels), sample.spacing
     image = sample.relative_to_tissue(sample.image, preprocessing.output)[number]
     brain = brain_region(image, spacing)
+    searched = ndimage.distance_transform_edt(~brain, sampling=spacing) <= config.search_mm
     if not brain.any():
-        brain = np.ones(image.shape, bool)
-    box, start = _box_around(brain, [math.ceil(2 * max(config.radii_mm) / mm) for mm in spacing])
+        searched[:] = True
+    box, start = _box_around(searched, [math.ceil(2 * max(config.radii_mm) / mm) for mm in spacing])
     response = _response(image[box], spacing, config)
-    places = local_maxima(response, spacing, apart_mm=config.apart_mm, inside=brain[box])
+    places = local_maxima(response, spacing, apart_mm=config.apart_mm, inside=searched[box])
     return Candidates(places + start, response[tuple(places.T)])
 
 

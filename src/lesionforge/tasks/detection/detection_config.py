@@ -28,6 +28,8 @@ class DetectionConfig(TaskConfig):
         strictness: how round a candidate must be, see
             :func:`~lesionforge.tasks.detection.radial_symmetry.radial_symmetry`.
         least_gradient: share of the largest gradient in the brain below which a voxel does not vote for a centre.
+        search_mm: distance in mm from the brain up to which candidates are sought, since the brain that is found without
+            any weights may lack its surface.
         apart_mm: least distance between two candidates in mm.
         candidate_sensitivity: share of the training lesions that must be candidates; it sets ``least_response``.
         least_response: response that a candidate must have; ``None`` chooses it on the training cases.
@@ -47,6 +49,7 @@ class DetectionConfig(TaskConfig):
     polarity: Literal["dark", "bright"] = "dark"
     strictness: float = Field(default=2.0, gt=0)
     least_gradient: float = Field(default=0.05, ge=0, lt=1)
+    search_mm: float = Field(default=5.0, ge=0)
     apart_mm: float = Field(default=2.0, gt=0)
     candidate_sensitivity: float = Field(default=0.98, gt=0, le=1)
     least_response: float | None = Field(default=None, ge=0)
