@@ -116,6 +116,7 @@ class Anatomy:
 
 
 MAPS = tuple(field.name for field in fields(Anatomy))
+INSIDE_AND_SHELL = (("csf", "gm", "wm", "detail", "ventricle_mm"), ("bone", "fat", "muscle", "eye"))
 
 
 def thicken(values: FloatArray, slices: int) -> FloatArray:
@@ -277,32 +278,60 @@ def deform(
         extra: further ``(3, x, y, z)`` displacement in mm, such as that of :func:`mass_effect`.
         maps: names of the maps that are needed; the others are 0.
     """
-    head, affine = template_head(resolution)
+    _, affine = template_head(resolution)
     reach = _reach(resolution)
-    sampled = {name: np.zeros(grid.shape, np.float32) for name in vars(head)}
+    together = INSIDE_AND_SHELL if np.prod(grid.shape) > FINE_VOXELS else tuple((name,) for name in MAPS)
+    groups = [wanted for group in together if (wanted := tuple(name for name in group if name in maps))]
+    sampled = {name: np.zeros(grid.shape, np.float32) for name in MAPS}
     for start in range(0, grid.shape[0], SLAB):
         slab = slice(start, start + SLAB)
         positions = grid.positions[:, slab] + deformation.displacement[:, slab]
         if extra is not None:
             positions = positions + extra[:, slab]
-        origin = affine[:3, 3].reshape(3, 1, 1, 1)
         indices = in_template(positions, deformation)
-        indices -= origin
+        indices -= affine[:3, 3].reshape(3, 1, 1, 1)
         indices = (indices / resolution).reshape(3, -1)
-        nearest = (
-            np.clip((axis + 0.5).astype(np.int16), 0, n - 1) for axis, n in zip(indices, reach.shape, strict=True)
-        )
-        reached = reach[tuple(nearest)]
-        for bit, (name, values) in enumerate(vars(head).items()):
-            if name not in maps:
-                continue
-            voxels = np.flatnonzero(reached & (1 << bit))
-            there = indices.take(voxels, axis=1)
-            sampled[name][slab].ravel()[voxels] = ndimage.map_coordinates(values, there, order=1)
+        axes = zip(indices, reach.shape, strict=True)
+        reached = reach[tuple(np.clip((axis + 0.5).astype(np.int16), 0, n - 1) for axis, n in axes)]
+        for group in groups:
+            voxels = np.flatnonzero(reached & sum(1 << MAPS.index(name) for name in group))
+            values = _read(resolution, group, indices.take(voxels, axis=1))
+            for name, column in zip(group, values.T, strict=True):
+                sampled[name][slab].ravel()[voxels] = column
     inside = sampled["csf"] + sampled["gm"] + sampled["wm"]
     sampled["gm"] = sampled["gm"] ** deformation.atrophy
     sampled["csf"] = np.clip(inside - sampled["gm"] - sampled["wm"], 0, 1)
     return Anatomy(**{name: values.astype(np.float32, copy=False) for name, values in sampled.items()})
+
+
+def _read(resolution: int, group: tuple[str, ...], indices: NDArray[np.float64]) -> FloatArray:
+    """Return ``(n, maps)`` values of maps of the template at ``(3, n)`` indices by linear interpolation.
+
+    Several maps are read at once, in single precision, each index being looked up once for all of them. Outside the
+    template all maps are 0.
+    """
+    if len(group) == 1:
+        (values,) = (getattr(template_head(resolution)[0], name) for name in group)
+        return np.asarray(ndimage.map_coordinates(values, indices, order=1))[:, None]
+    shape, stacked = _stacked(resolution, group)
+    low = [np.clip(axis.astype(np.int32), 0, n - 2) for axis, n in zip(indices, shape, strict=True)]
+    x, y, z = ((axis - floor).astype(np.float32) for axis, floor in zip(indices, low, strict=True))
+    first = np.ravel_multi_index(tuple(low), shape).astype(np.int32)
+    corners, weights = np.empty((len(first), 8), np.int32), np.empty((len(first), 8), np.float32)
+    for corner, (i, j, k) in enumerate(np.ndindex(2, 2, 2)):
+        corners[:, corner] = first + (i * shape[1] + j) * shape[2] + k
+        weights[:, corner] = (x if i else 1 - x) * (y if j else 1 - y) * (z if k else 1 - z)
+    weights[((indices.T < 0) | (indices.T > np.array(shape) - 1)).any(1)] = 0
+    rows = np.arange(0, corners.size + 1, 8)
+    interpolation = sparse.csr_array((weights.ravel(), corners.ravel(), rows), shape=(len(first), len(stacked)))
+    return np.asarray(interpolation @ stacked)
+
+
+@lru_cache(maxsize=4)
+def _stacked(resolution: int, group: tuple[str, ...]) -> tuple[tuple[int, ...], FloatArray]:
+    """Return the shape of the template and some of its maps side by side, ``(voxels, maps)``."""
+    maps = [getattr(template_head(resolution)[0], name) for name in group]
+    return maps[0].shape, np.stack([values.ravel() for values in maps], axis=1)
 
 
 def in_template(positions: FloatArray, deformation: Deformation) -> NDArray[np.float64]:

@@ -63,10 +63,14 @@ def draw_air(anatomy: Anatomy, in_template: FloatArray, rng: np.random.Generator
         in_template: ``(3, x, y, z)`` position of each voxel in the template in mm.
         rng: source of all randomness.
     """
-    air = np.zeros(anatomy.csf.shape, np.float32)
+    free = 1 - anatomy.csf - anatomy.parenchyma
+    skull = np.flatnonzero((free > 0) & (anatomy.bone + anatomy.muscle + anatomy.fat > 0))
+    air, places = np.zeros(len(skull), np.float32), in_template.reshape(3, -1)[:, skull]
     for centre, radii in AIR_POCKETS:
         for side in (1, -1) if centre[0] else (1,):
             middle = np.multiply(centre, (side, 1, 1)) + rng.normal(0, 2, 3)
             size = np.array(radii) * rng.uniform(0.7, 1.2, 3)
-            raise_in_ellipsoid(air, in_template, middle, size, height=1.0, edge=0.2)
-    return air * np.clip(1 - anatomy.csf - anatomy.parenchyma, 0, 1)
+            raise_in_ellipsoid(air, places, middle, size, height=1.0, edge=0.2)
+    everywhere = np.zeros_like(free)
+    everywhere.ravel()[skull] = air
+    return everywhere * free

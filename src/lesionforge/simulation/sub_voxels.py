@@ -64,10 +64,11 @@ class SubVoxels:
         blood = fill(veins, lattice)
         chi, magnitude = _divided(chi_ppm, factors), _divided(tissue, factors)
         if veins:
-            place = np.nonzero(blood)
-            share = blood[place]
-            chi[place] += veins[0].chi_ppm * share
-            magnitude[place] += share * (echo(BLOOD, te_ms) / echo(TISSUES["wm"], te_ms) - magnitude[place])
+            flat = np.ascontiguousarray(blood).ravel()
+            place = np.flatnonzero(flat)
+            chi.ravel()[place] += veins[0].chi_ppm * flat[place]
+            tissue_there = magnitude.ravel()[place]
+            magnitude.ravel()[place] += flat[place] * (echo(BLOOD, te_ms) / echo(TISSUES["wm"], te_ms) - tissue_there)
         cycles = dipole_field(chi, lattice.spacing, pad_mm=PAD_MM)
         cycles *= CYCLES_PER_PPM_MS * te_ms
         blocks = (factors[0], factors[1], factors[2] * slices)
@@ -107,6 +108,6 @@ class SubVoxels:
 
 def _divided(values: FloatArray, factors: tuple[int, int, int]) -> FloatArray:
     """Return the values of the sub-voxels of voxels that are uniform."""
-    for axis, factor in enumerate(factors):
-        values = np.repeat(values, factor, axis=axis)
+    for axis in (2, 1, 0):
+        values = np.repeat(values, factors[axis], axis=axis)
     return values

@@ -94,7 +94,7 @@ def simulate_swi(
     labels = anatomy.thick(slices).labels()
     brain = labels > 0
     lost = brain & (np.abs(signal) < LOST_SHARE * thicken(tissue, slices))
-    visible = np.repeat(~ndimage.binary_dilation(lost), slices, axis=2)
+    visible = np.repeat(~lost, slices, axis=2)
     bleeds = draw_microbleeds(anatomy, grid, visible, rng) if bleeding else []
 
     part = _brain_part(anatomy, grid, slices)
@@ -110,8 +110,8 @@ def simulate_swi(
         bled[inside][fields.voxels(box)] = fields.signal(box)
 
     spacing = (*grid.spacing[:2], grid.spacing[2] * slices)
-    smooth = low_pass(signal, spacing)
     label = np.zeros(signal.shape, np.int16)
+    smooth = low_pass(signal, spacing) if bleeds else signal
     label[inside] = _outlines(
         fields, bleeds, boxes, without=signal[inside], bled=bled[inside], smooth=smooth[inside], brain=brain[inside]
     )
@@ -129,11 +129,14 @@ def simulate_swi(
 
 def _iron(in_template: FloatArray, anatomy: Anatomy) -> FloatArray:
     """Return the excess susceptibility of the nuclei that hold iron, ``(x, y, z)`` in ppm."""
-    iron = np.zeros_like(in_template[0])
+    brain = np.flatnonzero(anatomy.parenchyma > 0.3)
+    iron, places = np.zeros(len(brain), np.float32), in_template.reshape(3, -1)[:, brain]
     for centre, radii, excess in NUCLEI:
         for side in (1, -1):
-            raise_in_ellipsoid(iron, in_template, np.multiply(centre, (side, 1, 1)), radii, height=excess, edge=0.4)
-    return iron * anatomy.parenchyma
+            raise_in_ellipsoid(iron, places, np.multiply(centre, (side, 1, 1)), radii, height=excess, edge=0.4)
+    everywhere = np.zeros_like(anatomy.gm)
+    everywhere.ravel()[brain] = iron
+    return everywhere * anatomy.parenchyma
 
 
 def _tissue_signal(
