@@ -109,7 +109,8 @@ def score_test(training: ArmTraining) -> str:
     rows.insert(3, "training_set", repeat.study.training_set(repeat.seed))
     write_text(training.folder / RESULTS, rows.to_csv(index=False))
     info, read = find_score(primary), read_frame(training.folder / RESULTS)
-    return f"{training}: {info.title} {value_of(read, metric_in(read, primary)) * info.factor:.1f}"
+    of_set = "" if info.level == "set" else "mean "
+    return f"{training}: {of_set}{info.title} {value_of(read, metric_in(read, primary)) * info.factor:.1f}"
 
 
 def score_development(training: ArmTraining) -> str:
