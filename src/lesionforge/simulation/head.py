@@ -321,7 +321,7 @@ def _read(resolution: int, group: tuple[str, ...], indices: NDArray[np.float64])
     for corner, (i, j, k) in enumerate(np.ndindex(2, 2, 2)):
         corners[:, corner] = first + (i * shape[1] + j) * shape[2] + k
         weights[:, corner] = (x if i else 1 - x) * (y if j else 1 - y) * (z if k else 1 - z)
-    weights[((indices.T < 0) | (indices.T > np.array(shape) - 1)).any(1)] = 0
+    weights[((indices.T < 0) | (np.array(shape) - 1 < indices.T)).any(1)] = 0
     rows = np.arange(0, corners.size + 1, 8)
     interpolation = sparse.csr_array((weights.ravel(), corners.ravel(), rows), shape=(len(first), len(stacked)))
     return np.asarray(interpolation @ stacked)
