@@ -28,8 +28,8 @@ class DetectionConfig(TaskConfig):
         strictness: how round a candidate must be, see
             :func:`~lesionforge.tasks.detection.radial_symmetry.radial_symmetry`.
         least_gradient: share of the largest gradient in the brain below which a voxel does not vote for a centre.
-        search_mm: distance in mm from the brain up to which candidates are sought, since the brain that is found without
-            any weights may lack its surface.
+        search_mm: distance in mm from the brain up to which candidates are sought; the brain that is found may lack its
+            surface.
         apart_mm: least distance between two candidates in mm.
         candidate_sensitivity: share of the training lesions that must be candidates; it sets ``least_response``.
         least_response: response that a candidate must have; ``None`` chooses it on the training cases.
