@@ -20,9 +20,9 @@ from lesionforge.simulation.head import (
     Deformation,
     Grid,
     deform,
-    in_template,
     mass_effect,
     random_deformation,
+    template_positions,
     thicken,
 )
 from lesionforge.simulation.lesion_shapes import (
@@ -171,7 +171,7 @@ def _with_microbleeds(simulation: Simulation, number: int, rng: np.random.Genera
     scan = simulate_swi(
         anatomy,
         grid,
-        in_template(grid.positions + deformation.displacement, deformation).astype(np.float32),
+        template_positions(grid, deformation),
         slices=slices,
         bleeding=not simulation.is_healthy(number),
         skull=simulation.skull,

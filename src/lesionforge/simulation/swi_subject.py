@@ -36,7 +36,7 @@ SUB_VOXEL_MM, MOST_SUB_VOXELS = 0.5, 4
 AIR_FIELD_MM = 2.0
 """The field of air and bone is smooth in the brain; it is computed in cubes of this size."""
 NECK_MM, AIR_PAD_MM = 60.0, 60.0
-MARGIN_MM = 4.0
+MARGIN_MM = 2.0
 LOST_SHARE, CELL_MM = 0.7, 6.0
 """Where air leaves less than this share of the signal, the record of mimics has an entry in each cube of this size."""
 VISIBLE_SHARE = 0.2
@@ -146,8 +146,12 @@ def _tissue_signal(
     signal = np.zeros(grid.shape, np.float32)
     for name, material in TISSUES.items():
         level = echo(material) / echo(TISSUES["wm"]) * rng.normal(1, TISSUE_SPREAD[name])
-        mottle = 1 + TISSUE_MOTTLE[name] * smooth_noise(rng, grid, 9)
-        signal += getattr(anatomy, name) * np.clip(level * mottle, 0, None)
+        values = smooth_noise(rng, grid, 9)
+        values *= level * TISSUE_MOTTLE[name]
+        values += level
+        np.maximum(values, 0, out=values)
+        values *= getattr(anatomy, name)
+        signal += values
     bias = np.exp(rng.uniform(0.04, 0.16) * smooth_noise(rng, grid, 90))
     relaxation = np.exp(np.float32(-TE_MS / 1000 * R2STAR_PER_PPM) * iron)
     return np.asarray(signal * bias * relaxation * (1 - air), np.float32)
@@ -231,10 +235,13 @@ def _outlines(
 def _scan(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
     """Return the SWI of a signal with complex noise, in arbitrary units."""
     sigma = np.float32(rng.uniform(*NOISE))
-    noise = [sigma * rng.standard_normal(signal.shape, np.float32) for _ in range(2)]
-    noisy = signal + (noise[0] + 1j * noise[1])
-    image = weighted(noisy, high_pass_phase(noisy, low_pass(noisy, spacing)))
-    return np.asarray(image * rng.uniform(300, 1200), np.float32)
+    noisy = signal.copy()
+    for part in (noisy.real, noisy.imag):
+        part += sigma * rng.standard_normal(signal.shape, np.float32)
+    planes = zip(noisy, low_pass(noisy, spacing), strict=True)
+    image = np.stack([weighted(plane, high_pass_phase(plane, smooth)) for plane, smooth in planes])
+    image *= np.float32(rng.uniform(300, 1200))
+    return image
 
 
 def _centres(bodies: Sequence[Inclusion]) -> FloatArray:
