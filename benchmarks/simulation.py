@@ -11,7 +11,7 @@ from comparison import Comparison, alternate, processor_ms, show
 from data import one_thread
 from scipy import ndimage
 
-from lesionforge.simulation.head import Deformation, Grid, deform, in_template, random_deformation, template_head
+from lesionforge.simulation.head import Deformation, Grid, deform, random_deformation, template_head, template_positions
 from lesionforge.simulation.lesion_shapes import LesionKind
 from lesionforge.simulation.scanner import Contrast
 from lesionforge.simulation.simulated_subject import Simulation, simulate_subject
@@ -39,7 +39,7 @@ def measure() -> list[Comparison]:
 def every_voxel(grid: Grid, deformation: Deformation) -> None:
     """Interpolate the maps of the template as scipy does."""
     head, affine = template_head(1)
-    places = in_template(grid.positions + deformation.displacement, deformation)
+    places = template_positions(grid, deformation)
     indices = places - affine[:3, 3].reshape(3, 1, 1, 1)
     for values in vars(head).values():
         ndimage.map_coordinates(values, indices, order=1)

@@ -11,8 +11,13 @@ from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.layouts.nnunet import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ConfigError
+from lesionforge.simulation.lattice import Lattice
+from lesionforge.simulation.microbleeds import draw_bleed
 from lesionforge.simulation.simulated_cohort import make_template_cohort
 from lesionforge.simulation.simulated_subject import Simulated, Simulation, simulate_subject
+from lesionforge.simulation.sub_voxels import SubVoxels
+from lesionforge.simulation.swi import high_pass_phase, low_pass, weighted
+from lesionforge.simulation.swi_subject import VISIBLE_SHARE
 from tests.simulation.test_simulated_cohort import digests
 
 SWI = {"contrast": "SWI", "lesion": "microbleed"}
@@ -24,6 +29,12 @@ def simulation(**settings: object) -> Simulation:
     common = {"n_subjects": 85, "spatial_dims": 3, "contrasts": ("SWI",), "lesion": "microbleed", "skull": True}
     sizes = {"spacing": 6.0, "slice_thickness": 6.0, "healthy_fraction": 0.0, "seed": 2}
     return Simulation(**{**common, **sizes, **settings})
+
+
+def extent(outline: np.ndarray, spacing: np.ndarray) -> float:
+    """Return the largest distance in mm between the centres of voxels of an outline."""
+    places = np.argwhere(outline) * spacing
+    return float(np.linalg.norm(places[:, None] - places[None], axis=-1).max())
 
 
 def check_outlines(scan: Simulated) -> None:
@@ -122,6 +133,24 @@ def test_label_maps_are_refused(tmp_path: Path) -> None:
         make_template_cohort(tmp_path / "out", maps=tmp_path / "maps", **COARSE)
 
 
+def test_bleeds_are_seen_as_2_to_10_mm() -> None:
+    """In uniform tissue, by the rule of the outlines; a voxel is added, since an extent is from edge to edge."""
+    rng, shape, extents = np.random.default_rng(1), (32, 32, 32), []
+    voxels = Lattice(origin=np.full(3, -15.5), spacing=np.ones(3), shape=shape)
+    for _ in range(30):
+        tissue = SubVoxels.of(np.ones(shape, np.float32), np.zeros(shape, np.float32), voxels, factors=(2, 2, 2))
+        before = tissue.signal(tissue.everywhere)
+        tissue.add(draw_bleed(rng))
+        after = tissue.signal(tissue.everywhere)
+        drop = 1 - weighted(after, high_pass_phase(after, low_pass(before, (1, 1, 1))))
+        parts, _ = ndimage.label(drop >= min(VISIBLE_SHARE, drop.max()))
+        darkest = np.unravel_index(drop.argmax(), shape)
+        extents.append(extent(parts == parts[darkest], voxels.spacing) + 1)
+    assert max(extents) <= 10.5
+    assert np.mean(np.array(extents) >= 2) > 0.9
+    assert 4 < np.median(extents) < 8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("thickness", [1.0, 3.0])
 def test_bleeds_are_as_large_and_as_dark_as_microbleeds(thickness: float) -> None:
@@ -129,10 +158,7 @@ def test_bleeds_are_as_large_and_as_dark_as_microbleeds(thickness: float) -> Non
     check_outlines(scan)
     parts, count = ndimage.label(scan.label)
     spacing = np.diag(scan.affine)[:3]
-    for value in range(1, count + 1):
-        places = np.argwhere(parts == value) * spacing
-        across = np.linalg.norm(places[:, None] - places[None], axis=-1).max()
-        assert across < 13, "up to 10 mm, and voxels partly filled at its ends"
+    assert max(extent(parts == value, spacing) for value in range(1, count + 1)) <= 10
     bleeds = scan.label > 0
     around = ndimage.binary_dilation(bleeds, iterations=2) & ~bleeds & (scan.anatomy > 0)
     assert scan.image[0][bleeds].mean() < 0.8 * scan.image[0][around].mean()

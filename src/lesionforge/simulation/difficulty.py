@@ -7,9 +7,10 @@ finds about as large a share of the bleeds as published detectors do in patients
 BLEED_PPM = (0.35, 2.5)
 """Range of a bleed's susceptibility above tissue, log-uniform: haemosiderin is 1 to 4 ppm, old or diluted bleeds less.
 Below about 0.5 ppm a bleed is grey, as a vein is."""
-BLEED_VISIBLE_MM = (2.0, 10.0)
-BLEED_MEDIAN_MM, BLEED_SPREAD = 4.0, 0.4
-"""Log-normal diameter as seen on the scan, within the definition of a microbleed; most are as thick as veins look."""
+BLEED_VISIBLE_MM = (3.5, 8.5)
+BLEED_MEDIAN_MM, BLEED_SPREAD = 5.5, 0.35
+"""Log-normal largest extent as seen on the scan. What is seen scatters around it, from 2 to 10 mm: the definition of a
+microbleed. A bleed too faint for an outline has one voxel."""
 BLEED_MEAN_NUMBER, BLEED_MOST = 4.0, 10
 """Bleeds of a patient, geometrically distributed: most patients have few."""
 ELONGATED_SHARE = 0.3

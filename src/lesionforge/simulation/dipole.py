@@ -38,4 +38,4 @@ def dipole_field(chi_ppm: FloatArray, spacing: Sequence[float] | NDArray[np.floa
         waves[0, 0, 0] = 0
     field = fft.irfftn(waves, shape, overwrite_x=True)
     nx, ny, nz = chi_ppm.shape
-    return np.ascontiguousarray(field[:nx, :ny, :nz])
+    return np.asarray(field[:nx, :ny, :nz])

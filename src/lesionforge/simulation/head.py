@@ -18,6 +18,7 @@ from scipy import ndimage, sparse
 from scipy.spatial.transform import Rotation
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
+from lesionforge.simulation.separable import along_axes
 
 ANATOMY_LABELS = {"outside": 0, "CSF": 1, "grey matter": 2, "white matter": 3}
 """Classes of ``anatomyTr`` in the built-in cohort; skull, scalp and face belong to ``outside``."""
@@ -32,7 +33,7 @@ JAW_CUT_MM = -25.0
 FINE_VOXELS = 4_000_000
 """Grids with more voxels than this, of about 1.25 mm or less, are computed in faster ways."""
 SLAB = 8
-"""Planes that are deformed at a time, so that what is computed stays near the processor."""
+"""Planes that are deformed at a time, so that what is computed stays near the processor and memory is used again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,11 @@ def thicken(values: FloatArray, slices: int) -> FloatArray:
     return np.asarray(values.reshape(*values.shape[:2], -1, slices).mean(-1), np.float32)
 
 
+def slabs(grid: Grid) -> list[slice]:
+    """Return the planes along x in parts of :data:`SLAB`."""
+    return [slice(start, start + SLAB) for start in range(0, grid.shape[0], SLAB)]
+
+
 def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> FloatArray:
     """Return ``(x, y, z)`` noise with mean 0 and standard deviation 1 that varies over about ``scale_mm``.
 
@@ -141,21 +147,13 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> Float
         offsets = np.arange(n)[:, None] / step - (np.arange(count) - 1)
         bumps.append(np.exp(-((offsets / 0.75) ** 2)).astype(np.float32))
     if np.prod(grid.shape) > FINE_VOXELS:
-        noise = _sum_near_bumps(noise, bumps)
-    else:
-        for bump in bumps:
-            noise = np.einsum("ij,jkl->kli", bump, noise)
+        noise = along_axes(noise, [np.where(bump > 1e-7, bump, np.float32(0)) for bump in bumps])
+        noise -= noise.mean()
+        noise /= np.sqrt(np.mean([np.square(plane).mean() for plane in noise]))
+        return noise
+    for bump in bumps:
+        noise = np.einsum("ij,jkl->kli", bump, noise)
     return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
-
-
-def _sum_near_bumps(noise: FloatArray, bumps: Sequence[FloatArray]) -> FloatArray:
-    """Return the sum of bumps near each voxel; the last, longest sum runs over whole rows of memory."""
-    for axis in (2, 1, 0):
-        near = sparse.csr_array(np.where(bumps[axis] > 1e-7, bumps[axis], 0))
-        rows = np.moveaxis(noise, axis, 0)
-        summed = near @ np.ascontiguousarray(rows).reshape(rows.shape[0], -1)
-        noise = np.moveaxis(summed.reshape(-1, *rows.shape[1:]), 0, axis)
-    return noise
 
 
 @lru_cache(maxsize=2)
@@ -242,9 +240,11 @@ def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
     displacement = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
     for axis in range(3):
         displacement[axis] += smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2)
-    offset = grid.positions - np.reshape(VENTRICLE_CENTRE_MM, (3, 1, 1, 1))
-    shrink = rng.uniform(-0.1, 0.35) * np.exp(-((np.linalg.norm(offset, axis=0) / 35) ** 2))
-    displacement -= offset * shrink
+    strength = rng.uniform(-0.1, 0.35)
+    for slab in slabs(grid):
+        offset = grid.positions[:, slab] - np.reshape(VENTRICLE_CENTRE_MM, (3, 1, 1, 1))
+        shrink = strength * np.exp(-((np.linalg.norm(offset, axis=0) / 35) ** 2))
+        displacement[:, slab] -= offset * shrink
     return Deformation(
         matrix=Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * scale,
         shift=rng.normal(0, 3, 3),
@@ -283,8 +283,7 @@ def deform(
     together = INSIDE_AND_SHELL if np.prod(grid.shape) > FINE_VOXELS else tuple((name,) for name in MAPS)
     groups = [wanted for group in together if (wanted := tuple(name for name in group if name in maps))]
     sampled = {name: np.zeros(grid.shape, np.float32) for name in MAPS}
-    for start in range(0, grid.shape[0], SLAB):
-        slab = slice(start, start + SLAB)
+    for slab in slabs(grid):
         positions = grid.positions[:, slab] + deformation.displacement[:, slab]
         if extra is not None:
             positions = positions + extra[:, slab]
@@ -332,6 +331,14 @@ def _stacked(resolution: int, group: tuple[str, ...]) -> tuple[tuple[int, ...], 
     """Return the shape of the template and some of its maps side by side, ``(voxels, maps)``."""
     maps = [getattr(template_head(resolution)[0], name) for name in group]
     return maps[0].shape, np.stack([values.ravel() for values in maps], axis=1)
+
+
+def template_positions(grid: Grid, deformation: Deformation) -> FloatArray:
+    """Return where the voxels of a head lie in the template, ``(3, x, y, z)`` in mm."""
+    places = np.empty_like(grid.positions)
+    for slab in slabs(grid):
+        places[:, slab] = in_template(grid.positions[:, slab] + deformation.displacement[:, slab], deformation)
+    return places
 
 
 def in_template(positions: FloatArray, deformation: Deformation) -> NDArray[np.float64]:

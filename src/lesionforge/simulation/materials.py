@@ -3,7 +3,7 @@
 Susceptibilities are volume susceptibilities in ppm (SI) relative to water, typical values of the literature:
 
 - air: +9.4, from the -9.05 ppm of water (Schenck, Med Phys 1996; 23: 815).
-- bone and fat: about -2 and +0.6 (Schenck 1996; Szczepankiewicz et al., quantitative mapping of fat and bone).
+- the skull and fat: about -2 for compact bone, so -1.2 with marrow, and +0.6 (Schenck 1996).
 - grey and white matter, deep nuclei: reviews of quantitative susceptibility mapping (Haacke et al., Magn Reson Imaging
   2015; 33: 1; Langkammer et al., NeuroImage 2012; 62: 1593), relative to fluid.
 - venous blood: +0.3 to +0.45 for an oxygenation of 55 to 70 % and a haematocrit of 0.40 to 0.45
@@ -43,7 +43,7 @@ TISSUES = {
     "csf": Material(density=1.0, t1_ms=4000, t2star_ms=300, chi_ppm=0.0),
     "gm": Material(density=0.83, t1_ms=1350, t2star_ms=60, chi_ppm=0.02),
     "wm": Material(density=0.70, t1_ms=850, t2star_ms=48, chi_ppm=-0.03),
-    "bone": Material(density=0.1, t1_ms=500, t2star_ms=5, chi_ppm=-2.0),
+    "bone": Material(density=0.1, t1_ms=500, t2star_ms=5, chi_ppm=-1.2),
     "fat": Material(density=0.6, t1_ms=380, t2star_ms=25, chi_ppm=0.6),
     "muscle": Material(density=0.75, t1_ms=1400, t2star_ms=28, chi_ppm=0.0),
     "eye": Material(density=0.95, t1_ms=4000, t2star_ms=200, chi_ppm=0.0),

@@ -21,8 +21,9 @@ from lesionforge.simulation.inclusions import Inclusion
 
 APART_MM = 3.0
 TRIES = 50
-BLOOMING = 2.7
-"""Visible diameter over that of a bleed of 1 ppm at an echo time of 20 ms; it grows with the cube root of the ppm."""
+BLOOMING = 4.3
+"""Largest extent of the outline over the diameter of a bleed of 1 ppm at an echo time of 20 ms, in voxels of 1 mm; it
+grows with the cube root of the ppm, as the distance does at which a dipole has a given field."""
 
 
 def draw_microbleeds(anatomy: Anatomy, grid: Grid, visible: BoolArray, rng: np.random.Generator) -> list[Inclusion]:
@@ -38,7 +39,7 @@ def draw_microbleeds(anatomy: Anatomy, grid: Grid, visible: BoolArray, rng: np.r
     weights = {zone: weight * visible for zone, weight in _zones(anatomy).items()}
     bleeds: list[Inclusion] = []
     for _ in range(count):
-        bleed = _draw_bleed(rng)
+        bleed = draw_bleed(rng)
         zone = weights[rng.choice(list(ZONES), p=list(ZONES.values()))]
         for _ in range(TRIES):
             centre = _draw_place(zone, grid, rng)
@@ -64,7 +65,7 @@ def _gap(one: Inclusion, other: Inclusion) -> float:
     return float(distance - visible_radius(one) - visible_radius(other))
 
 
-def _draw_bleed(rng: np.random.Generator) -> Inclusion:
+def draw_bleed(rng: np.random.Generator) -> Inclusion:
     """Return a bleed around the origin: a bumpy ball, or a track."""
     chi = float(np.exp(rng.uniform(*np.log(BLEED_PPM))))
     seen = float(np.clip(rng.lognormal(np.log(BLEED_MEDIAN_MM), BLEED_SPREAD), *BLEED_VISIBLE_MM))

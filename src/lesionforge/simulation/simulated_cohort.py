@@ -42,7 +42,7 @@ anatomyTr: the simulated tissue that fills most of each voxel, before the lesion
 
 FINDINGS = """\
 provenance: where the bleeds lie, and what looks like one: points along veins, calcifications, and places where air
-takes signal away. Positions are in the space of the case's files: mm, or rows and columns of a slice.
+or bone takes signal away. Positions are in the space of the case's files: mm, or rows and columns of a slice.
 """
 
 

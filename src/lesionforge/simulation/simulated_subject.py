@@ -20,9 +20,9 @@ from lesionforge.simulation.head import (
     Deformation,
     Grid,
     deform,
-    in_template,
     mass_effect,
     random_deformation,
+    template_positions,
     thicken,
 )
 from lesionforge.simulation.lesion_shapes import (
@@ -34,7 +34,7 @@ from lesionforge.simulation.lesion_shapes import (
     draw_volume,
 )
 from lesionforge.simulation.scanner import CONTRASTS, LESION_STRENGTH, Contrast, SimulatedLesion, acquire
-from lesionforge.simulation.swi_subject import simulate_swi
+from lesionforge.simulation.swi_subject import VEIN_MM, simulate_swi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def _with_microbleeds(simulation: Simulation, number: int, rng: np.random.Genera
     scan = simulate_swi(
         anatomy,
         grid,
-        in_template(grid.positions + deformation.displacement, deformation).astype(np.float32),
+        template_positions(grid, deformation),
         slices=slices,
         bleeding=not simulation.is_healthy(number),
         skull=simulation.skull,
@@ -312,8 +312,8 @@ def _slice(volume: Simulated, rng: np.random.Generator) -> Simulated:
 
 
 def _in_slice(places: FloatArray, z: int, volume: Simulated) -> FloatArray:
-    """Return the rows and columns of the places (mm) within a millimetre of slice ``z``, turned as the slice is."""
+    """Return the rows and columns of the places (mm) up to 3 mm beside slice ``z``, turned as the slice is."""
     spacing = np.diag(volume.affine)[:3]
     index = (places - volume.affine[:3, 3]) / spacing
-    near = index[np.abs(index[:, 2] - z) * spacing[2] <= spacing[2] / 2 + 1]
+    near = index[np.abs(index[:, 2] - z) * spacing[2] <= spacing[2] / 2 + VEIN_MM / 2]
     return np.stack([volume.label.shape[1] - 1 - near[:, 1], near[:, 0]], axis=1)

@@ -83,7 +83,9 @@ def low_pass(signal: ComplexArray, spacing: tuple[float, ...]) -> ComplexArray:
     x, y = (fft.fftfreq(n, step) for n, step in zip(signal.shape[:2], spacing[:2], strict=True))
     radius = np.minimum(np.hypot(x[:, None], y) * LOW_PASS_MM, 1)
     window = (0.5 + 0.5 * np.cos(np.pi * radius)).astype(np.float32)[..., None]
-    return np.asarray(fft.ifft2(fft.fft2(signal, axes=(0, 1)) * window, axes=(0, 1)), np.complex64)
+    waves = fft.fft2(signal, axes=(0, 1))
+    waves *= window
+    return np.asarray(fft.ifft2(waves, axes=(0, 1), overwrite_x=True), np.complex64)
 
 
 def high_pass_phase(signal: ComplexArray, smooth: ComplexArray) -> FloatArray:

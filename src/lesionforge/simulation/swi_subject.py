@@ -36,9 +36,13 @@ SUB_VOXEL_MM, MOST_SUB_VOXELS = 0.5, 4
 AIR_FIELD_MM = 2.0
 """The field of air and bone is smooth in the brain; it is computed in cubes of this size."""
 NECK_MM, AIR_PAD_MM = 60.0, 60.0
-MARGIN_MM = 4.0
-LOST_SHARE, CELL_MM = 0.7, 6.0
-"""Where air leaves less than this share of the signal, the record of mimics has an entry in each cube of this size."""
+MARGIN_MM = 2.0
+LOST_SHARE = 0.7
+"""Where the field of air and bone leaves less than this share of the SWI, nothing is seen."""
+VEIN_MM, CUBE_MM = 6.0, 10.0
+"""The findings have a point of a vein each time it has run so far, and one of air in each cube of this size."""
+CLEAR_MM = 5.0
+"""No bleed is put where more than a tenth of the cube that reaches this far is lost."""
 VISIBLE_SHARE = 0.2
 """A voxel belongs to a bleed if the bleed lowers the noise-free SWI there by this share of its surroundings."""
 TISSUE_SPREAD = {"csf": 0.06, "gm": 0.03, "wm": 0.03, "bone": 0.3, "fat": 0.2, "muscle": 0.15, "eye": 0.1}
@@ -89,12 +93,14 @@ def simulate_swi(
     tissue = _tissue_signal(anatomy, iron, air, grid, rng)
     veins = draw_veins(anatomy, grid, float(rng.uniform(*VENOUS_PPM)), rng)
     calcifications = draw_calcifications(anatomy, grid, in_template, rng)
+    spacing = (*grid.spacing[:2], grid.spacing[2] * slices)
     background = _air_field(anatomy, air, grid)
     signal = voxel_signal(tissue, resample(*background, Lattice.of(grid)), (1, 1, slices))
     labels = anatomy.thick(slices).labels()
     brain = labels > 0
-    lost = brain & (np.abs(signal) < LOST_SHARE * thicken(tissue, slices))
-    visible = np.repeat(~lost, slices, axis=2)
+    lost = brain & (_swi(signal, spacing) < LOST_SHARE * thicken(tissue, slices))
+    near = ndimage.uniform_filter(lost.astype(np.float32), [round(2 * CLEAR_MM / step) | 1 for step in spacing]) > 0.1
+    visible = np.repeat(~near, slices, axis=2)
     bleeds = draw_microbleeds(anatomy, grid, visible, rng) if bleeding else []
 
     part = _brain_part(anatomy, grid, slices)
@@ -109,7 +115,6 @@ def simulate_swi(
     for box in boxes:
         bled[inside][fields.voxels(box)] = fields.signal(box)
 
-    spacing = (*grid.spacing[:2], grid.spacing[2] * slices)
     label = np.zeros(signal.shape, np.int16)
     smooth = low_pass(signal, spacing) if bleeds else signal
     label[inside] = _outlines(
@@ -120,9 +125,9 @@ def simulate_swi(
         image[~brain] = 0
     findings = {
         "microbleed": _centres(bleeds),
-        "vein": np.concatenate([vein.points[:: round(CELL_MM / STEP_MM)] for vein in veins]),
+        "vein": np.concatenate([vein.points[:: round(VEIN_MM / STEP_MM)] for vein in veins]),
         "calcification": _centres(calcifications),
-        "air": _cells(lost, grid, slices),
+        "air": _cubes(lost, grid, slices),
     }
     return SwiScan(image=image, label=label, tissue=labels, findings=findings)
 
@@ -146,8 +151,12 @@ def _tissue_signal(
     signal = np.zeros(grid.shape, np.float32)
     for name, material in TISSUES.items():
         level = echo(material) / echo(TISSUES["wm"]) * rng.normal(1, TISSUE_SPREAD[name])
-        mottle = 1 + TISSUE_MOTTLE[name] * smooth_noise(rng, grid, 9)
-        signal += getattr(anatomy, name) * np.clip(level * mottle, 0, None)
+        values = smooth_noise(rng, grid, 9)
+        values *= level * TISSUE_MOTTLE[name]
+        values += level
+        np.maximum(values, 0, out=values)
+        values *= getattr(anatomy, name)
+        signal += values
     bias = np.exp(rng.uniform(0.04, 0.16) * smooth_noise(rng, grid, 90))
     relaxation = np.exp(np.float32(-TE_MS / 1000 * R2STAR_PER_PPM) * iron)
     return np.asarray(signal * bias * relaxation * (1 - air), np.float32)
@@ -161,7 +170,7 @@ def _air_field(anatomy: Anatomy, air: FloatArray, grid: Grid) -> tuple[FloatArra
     fine = Lattice.of(grid)
     coarse = fine.covering(AIR_FIELD_MM)
     chi = -AIR_PPM * (1 - air)
-    inside = sum(getattr(anatomy, name) for name in TISSUES)
+    inside = np.minimum(sum(getattr(anatomy, name) for name in TISSUES), 1)
     excess = sum(getattr(anatomy, name) * TISSUES[name].chi_ppm for name in ("bone", "fat"))
     chi = resample(chi * inside + excess, fine, coarse)
     neck = round(NECK_MM / AIR_FIELD_MM)
@@ -231,19 +240,25 @@ def _outlines(
 def _scan(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
     """Return the SWI of a signal with complex noise, in arbitrary units."""
     sigma = np.float32(rng.uniform(*NOISE))
-    noise = [sigma * rng.standard_normal(signal.shape, np.float32) for _ in range(2)]
-    noisy = signal + (noise[0] + 1j * noise[1])
-    image = weighted(noisy, high_pass_phase(noisy, low_pass(noisy, spacing)))
-    return np.asarray(image * rng.uniform(300, 1200), np.float32)
+    noisy = signal.copy()
+    for part in (noisy.real, noisy.imag):
+        part += sigma * rng.standard_normal(signal.shape, np.float32)
+    return _swi(noisy, spacing) * np.float32(rng.uniform(300, 1200))
+
+
+def _swi(signal: ComplexArray, spacing: tuple[float, ...]) -> FloatArray:
+    """Return the SWI of a complex image, plane by plane, so that memory is used again."""
+    planes = zip(signal, low_pass(signal, spacing), strict=True)
+    return np.stack([weighted(plane, high_pass_phase(plane, smooth)) for plane, smooth in planes])
 
 
 def _centres(bodies: Sequence[Inclusion]) -> FloatArray:
     return np.array([body.centre for body in bodies], np.float32).reshape(-1, 3)
 
 
-def _cells(lost: BoolArray, grid: Grid, slices: int) -> FloatArray:
+def _cubes(lost: BoolArray, grid: Grid, slices: int) -> FloatArray:
     """Return the centres, in mm, of the cubes in which signal is lost."""
     spacing = np.array(grid.spacing) * (1, 1, slices)
     origin = grid.affine[:3, 3] + (0, 0, grid.spacing[2] * (slices - 1) / 2)
-    cubes = np.unique(np.rint((np.argwhere(lost) * spacing + origin) / CELL_MM), axis=0)
-    return np.asarray(cubes * CELL_MM, np.float32)
+    cubes = np.unique(np.rint((np.argwhere(lost) * spacing + origin) / CUBE_MM), axis=0)
+    return np.asarray(cubes * CUBE_MM, np.float32)
