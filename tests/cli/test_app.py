@@ -28,6 +28,8 @@ COMMANDS = [
     ["heal"],
     ["segment", "train"],
     ["segment", "predict"],
+    ["detect", "train"],
+    ["detect", "predict"],
     ["evaluate"],
     ["score"],
     ["benchmark"],
