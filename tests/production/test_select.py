@@ -224,7 +224,7 @@ def test_a_case_that_cannot_be_drawn_is_left_out_for_all(run, real, tmp_path, mo
         made = whole(model, cohort, *arguments, **options)
         lost = [case for case in made.cohort if case.source_case != bad.case_id]
         problem = CohortError(bad.case_id, "is broken", "mend it")
-        return type(made)(cohort=made.cohort.with_cases(lost), problems=(problem,), redraws=0)
+        return replace(made, cohort=made.cohort.with_cases(lost), problems=(problem,))
 
     monkeypatch.setattr(select, "synthesize_cohort", one_fails)
     monkeypatch.setattr(select, "judge_realism", lambda *arguments, **options: None)
