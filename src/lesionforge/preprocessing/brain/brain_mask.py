@@ -56,12 +56,16 @@ def thickest_last(spacing: Sequence[float]) -> int:
     return int(np.flatnonzero(rounded == rounded.max())[-1])
 
 
+def soft_tissue_window(image: FloatArray) -> FloatArray:
+    """Return CT in Hounsfield units clipped to 0 … 80, and any other image as it is."""
+    in_hounsfield_units = np.mean(image < -300) > 0.05
+    return np.clip(image, 0, 80) if in_hounsfield_units else image
+
+
 def _find(volume: FloatArray) -> BoolArray:
     """Find the brain in a stack of slices ``(x, y, slice)``, on a grid of about 128 × 128."""
     step = max(1, round(float(np.sqrt(np.prod(volume.shape[:2]))) / 128))
-    in_hounsfield_units = np.mean(volume < -300) > 0.05
-    if in_hounsfield_units:
-        volume = np.clip(volume, 0, 80)
+    volume = soft_tissue_window(volume)
     around = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
     small = np.pad(volume[::step, ::step], around, constant_values=float(volume.min())) - volume.min()
     if not small.any():
