@@ -238,6 +238,7 @@ def synthesize(
     from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.healers.registry import load_healer
     from lesionforge.masks import make_mask_source
+    from lesionforge.production.in_fluid import describe_in_fluid
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
     from lesionforge.synthesizers.registry import load_synthesizer
@@ -286,5 +287,6 @@ def synthesize(
         )
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
     if len(result.cohort):
+        console.print(describe_in_fluid(out, result.cohort))
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")
     finish(result.problems, out / "problems.csv")

@@ -20,7 +20,7 @@ from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import centroid, crop_to_lesion, region_box
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
 
@@ -176,8 +176,8 @@ def read_lesion(path: Path, *, mask_id: str, subject: str, region: BoolArray | N
 def _read_case(case: Case, channel: str | None) -> CroppedMask | None:
     if case.label is None:
         return None
-    scan = with_region(load_scan(case, [channel or next(iter(case.images))]))
-    return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=scan.region)
+    region = find_region(load_scan(case, [channel or next(iter(case.images))]))
+    return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=region)
 
 
 def _relative_centre(label: LabelArray, region: BoolArray | None) -> tuple[float, ...] | None:

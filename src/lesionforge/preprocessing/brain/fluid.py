@@ -3,8 +3,8 @@
 The image decides whether fluid is dark (FLAIR, T1, diffusion, CT) or bright (T2, ADC). Otsu's method gives several
 thresholds at either end of the intensities in the middle of the brain. A threshold counts if the voxels beyond it look
 like ventricles: they are few, they form pools in the middle of the brain, and their intensities are far from those of
-the tissue around them. Of these thresholds, the one that separates best is taken. This happens on a coarse grid, on
-which a 2D image is a volume of one slice.
+the tissue around them. The threshold that separates best is taken, a dark one if there is any. It is then moved halfway
+between fluid and tissue. This happens on a coarse grid, on which a 2D image is a volume of one slice.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _MIDDLE = 0.6
 _CLASSES = (2, 3, 4)
 _LEAST_VOXELS = 10
 """Of the coarse grid; fewer have no reliable mean."""
-_LARGEST_SHARE = 0.3
-"""Of the brain, with sulci and partial volume; more is a tissue, such as grey matter."""
-_SMALLEST_POOL, _SMALLEST_MIDDLE = 0.001, 0.002
-"""Shares of the brain: a single pool, and the pools in the middle together."""
-_LEAST_SEPARATION = 2.0
+_SMALLEST_POOL, _SMALLEST_MIDDLE, _LARGEST = 0.001, 0.002, 0.2
+"""Shares of the brain: a single pool, the pools in its middle, all pools; larger ones are a tissue such as cortex."""
+_LEAST_SEPARATION = 2.1
 """Of pools and tissue: the difference of their means, in sums of their standard deviations.
 
 One tissue that is cut in two reaches 1.3 if its intensities are normally distributed, and 1.7 if they are uniform.
 """
-_DARK, _BRIGHT = 0.7, 1.4
+_DARK, _BRIGHT = 0.65, 1.5
 """Shares of the intensity of tissue: fluid lies beyond; white and grey matter differ less from each other."""
 _LEAST_ON_ONE_SIDE = 0.05
 """Share of the pools on either side of the brain's centre, along each axis."""
+_NEAREST_TISSUE = 20.0
+"""Percent of the tissue around pools whose intensities are nearest to fluid, such as grey matter in T1."""
 _AROUND = np.ones((3, 3, 1), bool)
 _REACH = 4
 """Tissue within this number of voxels of a pool lies around it."""
@@ -136,10 +136,12 @@ def _find(
     step = max(1, int(np.sqrt(brain.sum(axis=(0, 1)).max()) / _ACROSS))
     steps = (step, step, max(1, round(step / thickness)))
     coarse = _coarse(values, tissue, brain, steps)
-    candidates = [pools for pools in _candidates(coarse) if (not sides and pools.sign > 0) or _both_sides(pools, coarse)]
+    candidates = [
+        pools for pools in _candidates(coarse) if (not sides and pools.sign > 0) or _both_sides(pools, coarse)
+    ]
     if not candidates:
         return None
-    best = max(candidates, key=lambda pools: pools.separation)
+    best = max(candidates, key=lambda pools: (pools.sign, pools.separation))
     near = ndimage.binary_dilation(best.where, _AROUND)
     for axis, size in enumerate(steps):
         near = near.repeat(size, axis)
@@ -151,7 +153,7 @@ def _coarse(values: FloatArray, tissue: BoolArray, brain: BoolArray, steps: tupl
     weight = block_reduce(tissue.astype(np.float32), steps, np.mean)
     total = block_reduce(np.where(tissue, values, 0), steps, np.mean)
     coarse = block_reduce(brain.astype(np.float32), steps, np.mean) >= 0.5
-    size = np.count_nonzero(coarse)
+    size = int(np.count_nonzero(coarse))
     places = np.argwhere(coarse if size else weight > 0)
     axes = sum(n > 1 for n in coarse.shape)
     radius = np.maximum(places.std(axis=0), 1e-6) * np.sqrt(axes + 2)
@@ -182,23 +184,18 @@ def _candidates(brain: _Brain) -> Iterator[_Pools]:
         except ValueError:  # fewer different intensities than classes
             return
         for sign, threshold in ((1, thresholds[0]), (-1, thresholds[-1])):
-            pools = _pools(brain, middle, float(threshold), sign)
+            pools = _judged(brain, middle, float(threshold), sign)
             if pools is not None:
                 yield pools
 
 
-def _pools(brain: _Brain, middle: BoolArray, threshold: float, sign: int) -> _Pools | None:
-    """Return the pools beyond a threshold; ``None`` if they do not look like fluid."""
-    beyond = brain.tissue & (sign * (threshold - brain.image) > 0)
-    if np.count_nonzero(beyond) > _LARGEST_SHARE * brain.size:
-        return None
-    wide = beyond & (ndimage.uniform_filter(beyond.astype(np.float32), _AROUND.shape) > 0.6)
-    parts, _ = ndimage.label(beyond & ndimage.binary_dilation(wide, _AROUND))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    pools = (sizes >= _SMALLEST_POOL * brain.size)[parts]
+def _judged(brain: _Brain, middle: BoolArray, threshold: float, sign: int) -> _Pools | None:
+    """Return the pools beyond a threshold, moved halfway between fluid and tissue; ``None`` if they are no fluid."""
+    beyond = _beyond(brain, threshold, sign)
+    pools = _wide_parts(beyond, brain.size)
     central = pools & middle
-    if np.count_nonzero(central) < max(_LEAST_VOXELS, _SMALLEST_MIDDLE * brain.size):
+    few = max(_LEAST_VOXELS, _SMALLEST_MIDDLE * brain.size)
+    if np.count_nonzero(central) < few or np.count_nonzero(pools) > _LARGEST * brain.size:
         return None
     inside = central & ndimage.binary_erosion(pools, _AROUND)
     fluid = brain.image[inside if np.count_nonzero(inside) >= _LEAST_VOXELS else central]
@@ -206,11 +203,27 @@ def _pools(brain: _Brain, middle: BoolArray, threshold: float, sign: int) -> _Po
     tissue = brain.image[near & brain.tissue & ~ndimage.binary_dilation(beyond, _AROUND)]
     if tissue.size < _LEAST_VOXELS:
         return None
-    ratio, limit = fluid.mean() / max(float(tissue.mean()), 1e-6), _DARK if sign > 0 else _BRIGHT
+    ratio = float(fluid.mean()) / max(float(tissue.mean()), 1e-6)
     separation = abs(float(fluid.mean() - tissue.mean())) / max(float(fluid.std() + tissue.std()), 1e-6)
-    if separation < _LEAST_SEPARATION or sign * (limit - ratio) < 0:
+    if separation < _LEAST_SEPARATION or (ratio > _DARK if sign > 0 else ratio < _BRIGHT):
         return None
-    return _Pools(where=pools, threshold=threshold, sign=sign, separation=separation)
+    nearest = np.percentile(tissue, _NEAREST_TISSUE if sign > 0 else 100 - _NEAREST_TISSUE)
+    halfway = float(fluid.mean() + nearest) / 2
+    where = _wide_parts(_beyond(brain, halfway, sign), brain.size)
+    return _Pools(where=where, threshold=halfway, sign=sign, separation=separation)
+
+
+def _beyond(brain: _Brain, threshold: float, sign: int) -> BoolArray:
+    return np.asarray(brain.tissue & (sign * (threshold - brain.image) > 0))
+
+
+def _wide_parts(beyond: BoolArray, brain_size: int) -> BoolArray:
+    """Return the large connected parts, without those that are thin in their slices."""
+    wide = beyond & (ndimage.uniform_filter(beyond.astype(np.float32), _AROUND.shape) > 0.6)
+    parts, _ = ndimage.label(beyond & ndimage.binary_dilation(wide, _AROUND))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= _SMALLEST_POOL * brain_size)[parts])
 
 
 def _both_sides(pools: _Pools, brain: _Brain) -> bool:
