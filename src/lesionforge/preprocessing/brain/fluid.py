@@ -43,8 +43,8 @@ _LEAST_ON_ONE_SIDE = 0.05
 _NEAREST_TISSUE = 20.0
 """Percent of the tissue around pools whose intensities are nearest to fluid, such as grey matter in T1."""
 _AROUND = np.ones((3, 3, 1), bool)
-_REACH = 4
-"""Tissue within this number of voxels of a pool lies around it."""
+_REACH = 5
+"""Tissue at 3 to this number of voxels from a pool lies around it; nearer voxels are partly fluid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +200,7 @@ def _judged(brain: _Brain, middle: BoolArray, threshold: float, sign: int) -> _P
     inside = central & ndimage.binary_erosion(pools, _AROUND)
     fluid = brain.image[inside if np.count_nonzero(inside) >= _LEAST_VOXELS else central]
     near = ndimage.binary_dilation(central, _AROUND, iterations=_REACH)
-    tissue = brain.image[near & brain.tissue & ~ndimage.binary_dilation(beyond, _AROUND)]
+    tissue = brain.image[near & brain.tissue & ~ndimage.binary_dilation(beyond, _AROUND, iterations=2)]
     if tissue.size < _LEAST_VOXELS:
         return None
     ratio = float(fluid.mean()) / max(float(tissue.mean()), 1e-6)
