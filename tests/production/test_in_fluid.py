@@ -1,13 +1,18 @@
 """Every drawn case says which share of its new lesion lies in fluid."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lesionforge.cohort.scan import load_scan
 from lesionforge.files import write_json
+from lesionforge.masks.bank import MaskBank
 from lesionforge.production.in_fluid import describe_in_fluid, share_in_fluid
 from tests.masks.scans import make_scan
+from tests.synthesizers.folders import synthesize
+from tests.synthesizers.models import fit_library
 
 
 def test_the_share_of_new_voxels():
@@ -41,3 +46,17 @@ def test_the_line_names_the_mean_and_the_greatest(tmp_path, cases):
 def test_cases_whose_fluid_is_unknown_are_counted(tmp_path, cases):
     assert "3 of 4 cases" in describe_in_fluid(tmp_path, cases)
     assert "not known" in describe_in_fluid(tmp_path, cases[3:])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("method", ["copy_paste", "carvemix"])
+def test_the_record_of_a_drawn_case_holds_the_share(method, spatial_dims, rich_cohorts, tmp_path):
+    cohort = rich_cohorts[spatial_dims]
+    cohort = cohort.with_cases([replace(case, fluid=(1,)) for case in cohort])
+    model = fit_library(method, cohort, tmp_path / "model")
+    result = synthesize(model, cohort, MaskBank(cohort), tmp_path / "out", n=4)
+    for case in result.cohort:
+        before, after = (load_scan(each, cohort.channels) for each in (cohort[case.source_case], case))
+        new = (after.label != before.label) & (after.label > 0)
+        record = json.loads((tmp_path / "out" / "provenance" / f"{case.case_id}.json").read_text())
+        assert record["in_fluid"] == pytest.approx(np.mean(before.anatomy[new] == 1), abs=1e-4)
