@@ -244,6 +244,7 @@ def synthesize(
     from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.healers.registry import load_healer
     from lesionforge.masks import make_mask_source
+    from lesionforge.production.in_fluid import describe_in_fluid
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
     from lesionforge.synthesizers.registry import load_synthesizer
@@ -296,5 +297,6 @@ def synthesize(
         share = f"{100 * result.changed_outside:.2g} % of the intensity range on average (goal: below 1 %)"
         console.print(f"outside the masks {drawer.method} changed the heads by {share}; {then}")
     if len(result.cohort):
+        console.print(describe_in_fluid(out, result.cohort))
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")
     finish(result.problems, out / "problems.csv")

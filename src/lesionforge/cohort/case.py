@@ -48,6 +48,7 @@ class Case:
             case has no file, or if the case has a lesion but no mask of it.
         anatomy: label map of tissues or brain structures on the same grid.
         parenchyma: values of ``anatomy`` in which lesions may lie; empty = all except 0.
+        fluid: values of ``anatomy`` that are fluid, by the names of the structures.
         origin: ``"real"``; ``"simulated"`` for the built-in cohort, which may be split and tested on like real scans;
             ``"synthetic"`` for cases that a synthesizer drew.
         source_case: the case whose scan a synthetic case was drawn into.
@@ -66,6 +67,7 @@ class Case:
     label: Path | None = None
     anatomy: Path | None = None
     parenchyma: tuple[int, ...] = ()
+    fluid: tuple[int, ...] = ()
     origin: Literal["real", "simulated", "synthetic"] = "real"
     source_case: str = ""
     mask_id: str = ""

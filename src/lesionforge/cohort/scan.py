@@ -39,7 +39,8 @@ class Scan:
         anatomy: ``(x, y[, z])`` tissue or structure labels, or ``None``.
         affine: 4×4, voxel indices to millimetres (RAS+), see :mod:`lesionforge.cohort.grid`; for PNG the identity, so
             1 pixel = 1 mm.
-        region: ``(x, y[, z])`` where lesions may be placed, if it has already been computed.
+        region: ``(x, y[, z])`` the brain or its parenchyma, in which lesions lie, if it has already been computed.
+        fluid: ``(x, y[, z])`` pools of fluid in the region, where no new lesion may lie, if they have been found.
         height: relative position, 0 to 1, of a slice along the volume it was cut from.
     """
 
@@ -50,6 +51,7 @@ class Scan:
     affine: NDArray[np.float64]
     anatomy: LabelArray | None = None
     region: BoolArray | None = None
+    fluid: BoolArray | None = None
     height: float = 0.5
 
     @property

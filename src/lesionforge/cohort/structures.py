@@ -30,7 +30,13 @@ class Structures:
     names: Mapping[str, int]
     parenchyma: tuple[int, ...]
 
+    @property
+    def fluid(self) -> tuple[int, ...]:
+        """The values of the structures that are fluid, by their names."""
+        return tuple(value for name, value in self.names.items() if any(word in name.lower() for word in _FLUID))
 
+
+_FLUID = ("ventricle", "fluid", "csf")
 _LEFT_RIGHT = {
     "cerebral cortex": ((3, *range(1000, 1036), *range(11100, 11176)), (42, *range(2000, 2036), *range(12100, 12176))),
     "lateral ventricle": ((4, 5, 31, 136, 137), (43, 44, 63, 163, 164)),
@@ -52,7 +58,7 @@ _MIDDLE = {
     "cerebrospinal fluid and vessels": (24, 30, 62),
     "other tissue of the head": (85, *range(500, 532)),
 }
-_NO_LESIONS = ("ventricle", "fluid", "other tissue")
+_NO_LESIONS = (*_FLUID, "other tissue")
 
 FREESURFER: Mapping[str, tuple[int, ...]] = {
     **_MIDDLE,

@@ -22,10 +22,11 @@ EDGE_MM = 2.0
 
 
 def with_inner_region(scan: Scan) -> Scan:
-    """Return the scan with its region, without what lies within :data:`EDGE_MM` of the region's edge."""
-    region = with_region(scan).region
-    assert region is not None
-    return replace(scan, region=eroded(region, scan.spacing, EDGE_MM))
+    """Return the scan with its region, without fluid and what lies within :data:`EDGE_MM` of the region's edge."""
+    scan = with_region(scan)
+    assert scan.region is not None
+    inner = eroded(scan.region, scan.spacing, EDGE_MM)
+    return replace(scan, region=inner if scan.fluid is None else inner & ~scan.fluid)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], float)
@@ -214,8 +214,8 @@ def half_of_the_smallest(maps: Iterable[tuple[LabelArray, Sequence[float]]]) -> 
 def _read_case(case: Case, channel: str | None) -> CroppedMask | None:
     if case.label is None:
         return None
-    scan = with_region(load_scan(case, [channel or next(iter(case.images))]))
-    return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=scan.region)
+    region = find_region(load_scan(case, [channel or next(iter(case.images))]))
+    return read_lesion(case.label, mask_id=case.case_id, subject=case.subject_id, region=region)
 
 
 def _source_axes(turn: NDArray[np.float64]) -> list[int]:

@@ -19,16 +19,16 @@ TRIES = 10
 
 
 def allowed_region(scan: Scan) -> BoolArray:
-    """Return the voxels where a new lesion may lie: the region of :func:`with_region` without existing lesions.
+    """Return the voxels where a new lesion may lie: the region of :func:`with_region` without fluid and lesions.
 
     A gap of one voxel around existing lesions is also left out, so that lesions stay apart.
 
     Returns:
         ``(x, y[, z])`` bool, a new array.
     """
-    region = with_region(scan).region
-    assert region is not None
-    allowed = region.copy()
+    scan = with_region(scan)
+    assert scan.region is not None
+    allowed = scan.region.copy() if scan.fluid is None else scan.region & ~scan.fluid
     if scan.label is not None and scan.label.any():
         around = tuple(
             slice(max(0, s.start - 1), s.stop + 1) for s in ndimage.find_objects((scan.label > 0).view(np.uint8))[0]

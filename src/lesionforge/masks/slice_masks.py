@@ -14,7 +14,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import CroppedMask, MaskBank
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.preprocessing.pipeline import Sample
 
 NEAR_HEIGHT = 0.1
@@ -49,8 +49,8 @@ def near_height(heights: Sequence[float], height: float) -> NDArray[Any]:
 
 
 def sample_with_region(sample: Sample) -> Sample:
-    """Return the sample with the region in which lesions may be placed."""
-    return replace(sample, region=with_region(sample.as_scan()).region)
+    """Return the sample with the region to whose box the places of its lesions are relative."""
+    return replace(sample, region=find_region(sample.as_scan()))
 
 
 def _lesions(sample: Sample) -> list[tuple[CroppedMask, float]]:

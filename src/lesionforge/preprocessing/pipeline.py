@@ -27,12 +27,13 @@ class Sample:
             volume, slices lie along z.
         label: ``(x, y[, z])`` lesion classes, or ``None`` if unknown.
         anatomy: ``(x, y[, z])`` structures, or ``None``.
-        region: ``(x, y[, z])`` where lesions may be placed, or ``None`` if not computed.
+        region: ``(x, y[, z])`` the brain or its parenchyma, in which lesions lie, or ``None`` if not computed.
         spacing: millimetres per spatial axis.
         case_id: its case.
         subject_id: its subject.
         height: relative position, 0 to 1, of a slice along the volume it was cut from.
         level: for each channel, the level of typical tissue as a share of the model's range.
+        fluid: ``(x, y[, z])`` pools of fluid in the region, where no new lesion may lie, or ``None`` if not found.
     """
 
     image: FloatArray
@@ -44,6 +45,7 @@ class Sample:
     subject_id: str
     height: float = 0.5
     level: tuple[float, ...] = ()
+    fluid: BoolArray | None = None
 
     def relative_to_tissue(self, image: FloatArray, output: Range) -> FloatArray:
         """Scale an image so that the background is −1 and typical tissue about 0, in each channel.
@@ -77,6 +79,7 @@ class Sample:
             "image": self.image,
             "label": self.label[None],
             "region": None if self.region is None else self.region[None],
+            "fluid": None if self.fluid is None else self.fluid[None],
             "anatomy": None if self.anatomy is None else self.anatomy[None],
             "spacing": self.spacing,
             "case_id": self.case_id,
@@ -89,11 +92,12 @@ class Sample:
     def from_item(cls, item: Mapping[str, Any]) -> Sample:
         """Return the sample of a MONAI dictionary; only ``image`` and ``label`` are required."""
         image = np.asarray(item["image"], np.float32)
-        region, anatomy = item.get("region"), item.get("anatomy")
+        region, fluid, anatomy = (item.get(name) for name in ("region", "fluid", "anatomy"))
         return cls(
             image=image,
             label=np.asarray(item["label"])[0].astype(np.int16),
             region=None if region is None else np.asarray(region)[0] > 0,
+            fluid=None if fluid is None else np.asarray(fluid)[0] > 0,
             anatomy=None if anatomy is None else np.asarray(anatomy)[0].astype(np.int16),
             spacing=tuple(item.get("spacing", (1.0,) * (image.ndim - 1))),
             case_id=str(item.get("case_id", "")),
@@ -114,6 +118,7 @@ class Sample:
             affine=np.diag([*spacing, 1.0]),
             anatomy=self.anatomy,
             region=self.region,
+            fluid=self.fluid,
             height=self.height,
         )
 
@@ -130,6 +135,7 @@ class Sample:
                 ("label", self.label),
                 ("anatomy", self.anatomy),
                 ("region", self.region),
+                ("fluid", self.fluid),
             )
         }
         height = (z + 0.5) / self.image.shape[-1]
@@ -205,7 +211,7 @@ class Preprocessing(BaseModel):
         def to_grid(labels: LabelArray | BoolArray | None) -> LabelArray | None:
             return None if labels is None else geometry.to_model(labels.astype(np.int16), label=True)
 
-        region = to_grid(scan.region)
+        region, fluid = to_grid(scan.region), to_grid(scan.fluid)
         own = self.normalised(scan)
         shown = own if image is None else self.normalised(scan, image)
         low, high = self.output
@@ -215,6 +221,7 @@ class Preprocessing(BaseModel):
             label=to_grid(scan.label),
             anatomy=to_grid(scan.anatomy),
             region=None if region is None else region > 0,
+            fluid=None if fluid is None else fluid > 0,
             spacing=geometry.spacing,
             case_id=scan.case.case_id,
             subject_id=scan.case.subject_id,

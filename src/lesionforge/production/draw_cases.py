@@ -12,7 +12,7 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.provenance import read_record
-from lesionforge.cohort.scan import LabelArray, Scan, save_edited, save_label
+from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, save_edited, save_label
 from lesionforge.errors import CohortError, LesionforgeError
 from lesionforge.files import write_json
 from lesionforge.masks.base import MaskSource
@@ -20,6 +20,7 @@ from lesionforge.masks.mask import PlacedMask
 from lesionforge.production.blend import Blend
 from lesionforge.production.drawing import Drawing, draw_into
 from lesionforge.production.drawn_into import Target, Targets
+from lesionforge.production.in_fluid import share_in_fluid
 from lesionforge.reading import read_json
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
@@ -156,9 +157,18 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "method": model.method,
         "seed": request.seed,
         "blend": request.blend,
+        **share_in_fluid(_new_lesions(placed, drawing, target), target.fluid),
         **({} if healer is None else {"healed_by": healer.method}),
         **({} if drawing.changed_outside is None else {"changed_outside": round(drawing.changed_outside, 6)}),
     }
+
+
+def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolArray:
+    """Return the voxels of the label that were drawn: those of the mask, or those that a method added by itself."""
+    if placed.mask.any():
+        return (placed.mask > 0) & (drawing.label > 0)
+    before = 0 if target.scan.label is None else target.scan.label
+    return (drawing.label > 0) & (drawing.label != before)
 
 
 def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator) -> PlacedMask:

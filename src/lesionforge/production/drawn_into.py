@@ -10,7 +10,7 @@ from lesionforge.cohort.case import Case
 from lesionforge.cohort.scan import BoolArray, Scan, load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.healers.base import Healer
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import fluid_of, with_region
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.heal import heal_scan
 from lesionforge.synthesizers.base import Synthesizer
@@ -25,12 +25,14 @@ class Target:
         sample: ``scan`` in model space.
         original: the scan as stored; new lesions avoid its lesions.
         touched: ``(x, y[, z])`` mask of the voxels in which ``scan`` differs from ``original``.
+        fluid: ``(x, y[, z])`` fluid of ``original``; ``None`` if it cannot be told from tissue.
     """
 
     scan: Scan
     sample: Sample
     original: Scan
     touched: BoolArray
+    fluid: BoolArray | None
 
 
 class Targets:
@@ -62,7 +64,8 @@ class Targets:
             if self.healer is not None:
                 scan, touched = self._heal(self.healer, original)
             sample = self.preprocessing.forward(scan)
-            self.last = case, Target(scan=scan, sample=sample, original=original, touched=touched)
+            fluid = fluid_of(original)
+            self.last = case, Target(scan=scan, sample=sample, original=original, touched=touched, fluid=fluid)
         return self.last[1]
 
     def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray]:

@@ -1,9 +1,10 @@
 """Synthesis during training: MONAI dictionary transforms.
 
 The transforms take items in the synthesizer's model space, ``{"image": (channel, x, y[, z]), "label": (1, x, y[,
-z])}``, with ``spacing`` (mm) and, if known, ``region`` (where lesions may lie), ``case_id`` and ``height``. Find the
-region in the scan itself, before its intensities are clipped. Arrays keep their type and data type. Randomness is
-MONAI's: call ``set_random_state`` on the transforms or on the ``Compose`` that holds them.
+z])}``, with ``spacing`` (mm) and, if known, ``region`` (in which lesions lie), ``fluid`` (where in it none may lie),
+``case_id`` and ``height``. Find region and fluid in the scan itself, before its intensities are clipped. Arrays keep
+their type and data type. Randomness is MONAI's: call ``set_random_state`` on the transforms or on the ``Compose`` that
+holds them.
 """
 
 from __future__ import annotations

@@ -181,6 +181,7 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
         label=label,
         anatomy=anatomy,
         parenchyma=FREESURFER_STRUCTURES.parenchyma if source is not None else (),
+        fluid=FREESURFER_STRUCTURES.fluid if source is not None else (),
         origin="simulated",
         mask_id=mask_id,
         parents=(subject_of(mask_id),) if mask_id else (),

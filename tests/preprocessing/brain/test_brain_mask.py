@@ -87,6 +87,18 @@ def test_orbits_behind_thin_bone_are_left_out():
     assert region[head.lesion].mean() > 0.97
 
 
+def test_the_scalp_near_the_vertex_is_left_out_even_if_it_is_as_bright_as_brain():
+    head = make_head(3)
+    slices = range(head.image.shape[-1])
+    filled = np.stack([ndimage.binary_fill_holes(head.image[..., k] > 60) for k in slices], axis=-1)
+    top = (np.arange(len(slices)) - (len(slices) - 1) / 2) * head.spacing[-1] > 42
+    wall = np.random.default_rng(1).normal(95, 3, head.image.shape)
+    image = np.where(filled & ~head.brain & top, wall, head.image).astype(np.float32)
+    region = brain_region(image, head.spacing) & top
+    assert region[head.brain & top].mean() > 0.8
+    assert (region & ~ndimage.binary_dilation(head.brain)).sum() < 0.02 * region.sum()
+
+
 def test_a_lone_slice_of_face_and_neck_has_no_brain():
     head = make_head(2)
     rng = np.random.default_rng(1)

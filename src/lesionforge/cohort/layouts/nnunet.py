@@ -75,7 +75,7 @@ def read_cohort(
         check_made(folder)
     rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
     structures = read_structures(folder)
-    parenchyma = () if structures is None else structures.parenchyma
+    parenchyma, fluid = ((), ()) if structures is None else (structures.parenchyma, structures.fluid)
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
     if subject_pattern is not None and any("subject_id" in row for row in rows):
         raise ConfigError("`subject_pattern`", f"{table} names the subjects", "leave it out, or correct the table")
@@ -85,7 +85,8 @@ def read_cohort(
             row.setdefault("subject_id", subject(row["case_id"]))
             case = _read_case(folder, row, description, folders, binary_masks=binary_masks)
             check_record(folder, case)
-            cases.append(replace(case, parenchyma=parenchyma, classes={} if binary_masks else description.labels))
+            classes = {} if binary_masks else description.labels
+            cases.append(replace(case, parenchyma=parenchyma, fluid=fluid, classes=classes))
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)

@@ -25,7 +25,7 @@ from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output, one_at_a_time, scratch
 from lesionforge.preprocessing.alignment.template_grid import TemplateGrid
 from lesionforge.preprocessing.brain.brain_shape import Matrix, inverse
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.reading import Row
 
 Background = float | Literal["auto", "none"]
@@ -96,7 +96,7 @@ class Aligner:
         """
         if scan.spatial_dims != 3:
             raise CohortError(scan.case.case_id, "is a slice, but only volumes can be aligned", "leave it out")
-        scan, grid = with_region(scan), TemplateGrid.covering(self.size)
+        scan, grid = replace(scan, region=find_region(scan)), TemplateGrid.covering(self.size)
         to_scan = inverse(self.to_template(scan, grid) @ scan.affine)
         region = ndimage.binary_fill_holes(scan.region)
         anatomy = None if scan.anatomy is None else grid.resample(scan.anatomy, to_scan, order=0)
@@ -254,6 +254,4 @@ def _measure(aligned: Scan, aligner: Aligner) -> Row:
 
 def _lesion_places(aligned: Scan) -> BoolArray:
     """Return the voxels where lesions may lie: parenchyma if the anatomy is known, else the brain."""
-    place = with_region(replace(aligned, region=None)).region if aligned.anatomy is not None else aligned.region
-    assert place is not None
-    return place
+    return find_region(replace(aligned, region=None) if aligned.anatomy is not None else aligned)

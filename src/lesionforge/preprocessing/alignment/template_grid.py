@@ -14,7 +14,7 @@ from scipy import ndimage
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.brain.brain_shape import BrainShape, Matrix, inverse, mni_brain
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -119,10 +119,8 @@ class TemplateGrid:
         Raises:
             CohortError: if no brain is found in the scan.
         """
-        region = with_region(scan).region
-        assert region is not None
         try:
-            return BrainShape.of(region, scan.affine).affine_to(self.brain)
+            return BrainShape.of(find_region(scan), scan.affine).affine_to(self.brain)
         except ValueError as error:
             raise CohortError(scan.case.case_id, "no brain was found in this scan", "give it anatomy labels") from error
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from lesionforge.cohort.scan import LabelArray, Scan
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.alignment.template_grid import TemplateGrid
 from lesionforge.preprocessing.brain.brain_shape import Matrix, inverse, mni_brain, mni_t1
-from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.preprocessing.brain.tissue import brain_and_healthy, values_in
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -54,7 +55,7 @@ def affine_by_ants(scan: Scan, grid: TemplateGrid) -> Matrix:
         ConfigError: if antspyx is not installed.
     """
     ants = load_ants("`registration=ants`")
-    scan = with_region(scan)
+    scan = replace(scan, region=find_region(scan))
     start = grid.from_scan(scan)
     brain, affine = mni_brain()
     at_2mm = TemplateGrid(size=brain.shape, affine=affine, brain=grid.brain)

@@ -1,7 +1,8 @@
 """The brain mask of a scan from a single image channel, without eyes, skull, scalp and air.
 
 Distances are relative to the head, whose largest slice is assumed to be as large as an adult's, since the spacing of 2D
-exports is often unknown and heads differ in size. "In plane" means within a slice.
+exports is often unknown and heads differ in size; only the distance between slices is as given. "In plane" means within
+a slice.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ _LEAST_CONTRAST = 3.0
 """Between the head and its surroundings; less is only noise."""
 _LEAST_USUAL = 0.75
 """A slice with a smaller share of voxels as bright as brain shows no brain."""
+_LEAST_WALL = 0.8
+"""Of the thickness of skull and scalp in the slice that shows most brain: above, they are hardly thinner."""
 
 
 def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolArray:
@@ -38,16 +41,16 @@ def brain_region(image: NDArray[np.float32], spacing: Sequence[float]) -> BoolAr
 
     Args:
         image: ``(x, y[, z])`` one channel; the slices of a volume lie along the axis with the largest spacing.
-        spacing: millimetres along each axis; only used to find this axis.
+        spacing: millimetres along each axis; used to find this axis, and for the distance between slices.
 
     Returns:
         ``(x, y[, z])`` bool; empty where no brain was found.
     """
     volume = np.asarray(image, np.float32)
     if volume.ndim == 2:
-        return _find(volume[..., None])[..., 0]
+        return _find(volume[..., None], np.inf)[..., 0]
     axis = thickest_last(slicing_spacing(spacing, volume.shape))
-    return np.ascontiguousarray(np.moveaxis(_find(np.moveaxis(volume, axis, -1)), -1, axis))
+    return np.ascontiguousarray(np.moveaxis(_find(np.moveaxis(volume, axis, -1), spacing[axis]), -1, axis))
 
 
 def thickest_last(spacing: Sequence[float]) -> int:
@@ -56,12 +59,16 @@ def thickest_last(spacing: Sequence[float]) -> int:
     return int(np.flatnonzero(rounded == rounded.max())[-1])
 
 
-def _find(volume: FloatArray) -> BoolArray:
-    """Find the brain in a stack of slices ``(x, y, slice)``, on a grid of about 128 × 128."""
+def soft_tissue_window(image: FloatArray) -> FloatArray:
+    """Return CT in Hounsfield units clipped to 0 … 80, and any other image as it is."""
+    in_hounsfield_units = np.mean(image < -300) > 0.05
+    return np.clip(image, 0, 80) if in_hounsfield_units else image
+
+
+def _find(volume: FloatArray, between_slices: float) -> BoolArray:
+    """Find the brain in a stack of slices ``(x, y, slice)`` at a distance in mm, on a grid of about 128 × 128."""
     step = max(1, round(float(np.sqrt(np.prod(volume.shape[:2]))) / 128))
-    in_hounsfield_units = np.mean(volume < -300) > 0.05
-    if in_hounsfield_units:
-        volume = np.clip(volume, 0, 80)
+    volume = soft_tissue_window(volume)
     around = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
     small = np.pad(volume[::step, ::step], around, constant_values=float(volume.min())) - volume.min()
     if not small.any():
@@ -76,7 +83,7 @@ def _find(volume: FloatArray) -> BoolArray:
     elif _is_stripped(small, head):
         region = head
     else:
-        region = _inside_skull(small, head, mm)
+        region = _inside_skull(small, head, mm, between_slices)
     region = region[_PADDING:-_PADDING, _PADDING:-_PADDING].repeat(step, axis=0).repeat(step, axis=1)
     return region[: volume.shape[0], : volume.shape[1]]
 
@@ -120,7 +127,7 @@ def _inside_bone(volume: FloatArray, mm: float) -> BoolArray:
     return region
 
 
-def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
+def _inside_skull(volume: FloatArray, head: BoolArray, mm: float, between_slices: float) -> BoolArray:
     """Return the brain in whole-head MR.
 
     In the slice that shows most brain, everything inside the skull counts. From there the brain is followed slice by
@@ -146,9 +153,35 @@ def _inside_skull(volume: FloatArray, head: BoolArray, mm: float) -> BoolArray:
     dark = ((relative < _DARK) & inside).sum(axis=(0, 1)) * head.sum(axis=(0, 1)) / np.maximum(area, 1)
     below, above = dark[:start][lit[:start]], dark[start + 1 :][lit[start + 1 :]]
     base_first = below.size > 0 and (above.size == 0 or below.mean() > above.mean())
-    _follow(region, relative, inside, range(start - 1, -1, -1), mm, base=base_first)
-    _follow(region, relative, inside, range(start + 1, volume.shape[-1]), mm, base=not base_first)
+    down, up = range(start - 1, -1, -1), range(start + 1, volume.shape[-1])
+    inside = _off_scalp(inside, head, depth, up if base_first else down, (mm, mm, between_slices))
+    _follow(region, relative, inside, down, mm, base=base_first)
+    _follow(region, relative, inside, up, mm, base=not base_first)
     return region
+
+
+def _off_scalp(
+    inside: BoolArray, head: BoolArray, depth: FloatArray, slices: range, spacing: tuple[float, float, float]
+) -> BoolArray:
+    """Return the inside of the skull without skull and scalp in slices where the contour lies on the scalp.
+
+    Near the vertex, scalp and brain are often equally bright, and the contour runs along the scalp. There, the wall of
+    skull and scalp is taken to be as thick as in the slice where ``slices`` begin, measured at right angles to the
+    surface of the head.
+    """
+    before = slices.start - slices.step
+    wall = [
+        np.median(depth[..., k][_edge(inside[..., k])]) if inside[..., k].any() else np.inf for k in (before, *slices)
+    ]
+    thinnest = _LEAST_WALL * wall[0]
+    on_scalp = [k for k, thickness in zip(slices, wall[1:], strict=True) if thickness < thinnest]
+    if not on_scalp:
+        return inside
+    padded = np.pad(head, 1, mode="edge")
+    from_surface = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    off = inside.copy()
+    off[..., on_scalp] &= from_surface[..., on_scalp] >= thinnest
+    return off
 
 
 def _relative_to_brain(volume: FloatArray, depth: FloatArray, mm: float) -> tuple[FloatArray, NDArray[np.float64]]:
@@ -201,6 +234,10 @@ def _homogeneous(image: FloatArray, brain: BoolArray, mm: float) -> BoolArray:
     large[0] = False
     grown = brain & (image > 0.45) & (image < _VERY_BRIGHT) & _near(large[parts], 7.5, mm)
     return np.asarray(ndimage.binary_fill_holes(_close(grown, 5, mm)) & brain)
+
+
+def _edge(mask: BoolArray) -> BoolArray:
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))
 
 
 def _thick(mask: BoolArray, mm: float) -> BoolArray:

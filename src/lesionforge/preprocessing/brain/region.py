@@ -1,18 +1,19 @@
-"""The region of a scan in which lesions may lie: the parenchyma of its anatomy map, else its brain."""
+"""The region of a scan in which lesions lie, and the pools of fluid in it, where no new lesion may lie."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from lesionforge.cohort.scan import Scan
+from lesionforge.cohort.scan import BoolArray, Scan
 from lesionforge.preprocessing.brain.brain_mask import brain_region
+from lesionforge.preprocessing.brain.fluid import find_fluid
 
 
 def with_region(scan: Scan) -> Scan:
-    """Return the scan with its region, so that many masks can be placed in it quickly.
+    """Return the scan with its region and the fluid in it, so that many masks can be placed in it quickly.
 
-    The region is the scan's own if it has one; else the parenchyma of its anatomy map (by default all values except 0);
-    else the brain as found in the first channel. Lesions of the scan are part of it.
+    The region is that of :func:`find_region`. Fluid is found only if the scan has neither a region nor an anatomy map,
+    since the map says where lesions may lie. Lesions of the scan are part of the region and never fluid.
 
     Example:
         >>> from pathlib import Path
@@ -25,8 +26,36 @@ def with_region(scan: Scan) -> Scan:
     """
     if scan.region is not None:
         return scan
+    region = find_region(scan)
+    return replace(scan, region=region, fluid=None if scan.anatomy is not None else _fluid_in(scan, region))
+
+
+def find_region(scan: Scan) -> BoolArray:
+    """Return the region ``(x, y[, z])`` in which lesions lie and to whose box their places are relative.
+
+    It is the scan's own region if it has one; else the parenchyma of its anatomy map (by default all values except 0);
+    else the brain as found in the first channel.
+    """
+    if scan.region is not None:
+        return scan.region
     if scan.anatomy is not None:
-        region = np.isin(scan.anatomy, scan.case.parenchyma) if scan.case.parenchyma else scan.anatomy > 0
-    else:
-        region = brain_region(scan.image[0], scan.spacing)
-    return replace(scan, region=region)
+        return np.isin(scan.anatomy, scan.case.parenchyma) if scan.case.parenchyma else scan.anatomy > 0
+    return brain_region(scan.image[0], scan.spacing)
+
+
+def fluid_of(scan: Scan) -> BoolArray | None:
+    """Return the fluid ``(x, y[, z])`` of a scan: what its anatomy map names as fluid, else the pools that are found.
+
+    Returns:
+        bool; ``None`` if the map names no fluid, and no channel tells fluid from tissue.
+    """
+    if scan.anatomy is not None and scan.case.fluid:
+        return np.isin(scan.anatomy, scan.case.fluid)
+    return scan.fluid if scan.fluid is not None else _fluid_in(scan, find_region(scan))
+
+
+def _fluid_in(scan: Scan, region: BoolArray) -> BoolArray | None:
+    """Return the pools of fluid as the first channel shows them that tells fluid from tissue."""
+    lesions = None if scan.label is None else scan.label > 0
+    found = (find_fluid(channel, region, scan.spacing, lesions=lesions) for channel in scan.image)
+    return next((fluid for fluid in found if fluid is not None), None)

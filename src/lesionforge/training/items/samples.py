@@ -180,7 +180,7 @@ def _from_memory(spilled: Spilled, memory: mmap.mmap) -> Sample:
 
 
 def _arrays(sample: Sample) -> dict[str, NDArray[Any]]:
-    arrays = {"image": sample.image, "label": sample.label, "anatomy": sample.anatomy, "region": sample.region}
+    arrays = {name: getattr(sample, name) for name in ("image", "label", "anatomy", "region", "fluid")}
     return {name: array for name, array in arrays.items() if array is not None}
 
 
