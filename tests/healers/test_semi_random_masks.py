@@ -51,6 +51,18 @@ def test_the_inner_region_keeps_its_distance_from_the_edge_of_the_brain(spatial_
 
 
 @BOTH
+def test_the_inner_region_leaves_out_fluid(spatial_dims, cohorts):
+    scan = with_region(load_scan(cohorts[spatial_dims].cases[0], cohorts[spatial_dims].channels))
+    dry = with_inner_region(scan).region
+    fluid = np.zeros(scan.spatial_shape, bool)
+    fluid[: scan.spatial_shape[0] // 2] = True
+    inner = with_inner_region(replace(scan, fluid=fluid)).region
+    assert inner.any()
+    assert (dry & fluid).any()
+    assert np.array_equal(inner, dry & ~fluid)
+
+
+@BOTH
 def test_lesions_are_connected_at_corners_and_keep_their_classes(spatial_dims):
     label = np.zeros((9,) * spatial_dims, np.int16)
     label[(1,) * spatial_dims] = 1
