@@ -5,8 +5,9 @@ finds about as large a share of the bleeds as published detectors do in patients
 """
 
 BLEED_PPM = (0.35, 2.5)
-"""Range of a bleed's susceptibility above tissue, log-uniform: haemosiderin is 1 to 4 ppm, old or diluted bleeds less.
-Below about 0.5 ppm a bleed is grey, as a vein is."""
+"""Range of a bleed's susceptibility above tissue, log-uniform: haemosiderin is 1 to 4 ppm, old or diluted bleeds less;
+0.4 ppm is about the least that is found at 3 T (Naji et al., NMR Biomed 2024). Below about 0.5 ppm a bleed is grey, as
+a vein is."""
 BLEED_VISIBLE_MM = (3.5, 8.5)
 BLEED_MEDIAN_MM, BLEED_SPREAD = 5.5, 0.35
 """Log-normal largest extent as seen on the scan. What is seen scatters around it, from 2 to 10 mm: the definition of a

@@ -11,7 +11,8 @@ Susceptibilities are volume susceptibilities in ppm (SI) relative to water, typi
 - relaxation: R2* of brain tissue grows by about 130 /s for each ppm at 3 T (Langkammer et al. 2012).
 
 Proton densities, T1 and T2* at 3 T are rounded typical values (Stanisz et al., Magn Reson Med 2005; 54: 507;
-Peters et al., Magn Reson Imaging 2007; 25: 748).
+Peters et al., Magn Reson Imaging 2007; 25: 748). Those of grey and white matter, and their susceptibilities, are close
+to the head phantom of Marques et al. (Magn Reson Med 2021; 86: 526).
 """
 
 from __future__ import annotations
