@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from lesionforge.networks.convolution import strided_convolution, transposed_convolution
 from lesionforge.networks.critic import PatchGAN
+from lesionforge.networks.generators.lcgan import LcganGenerator
 from lesionforge.networks.generators.unet_generator import UNetGenerator
 from lesionforge.networks.norm import instance_norm
 
@@ -15,6 +17,41 @@ def test_generator_keeps_the_size_and_the_range(spatial_dims):
     assert out.shape == (2, 2, *[16] * spatial_dims)
     assert out.min() >= 0
     assert out.max() <= 1
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 3), (4, 4), (2, 1, 3), (4, 3, 2)])
+def test_strides_divide_and_multiply_the_size(strides):
+    dims, size = len(strides), [12 * stride for stride in strides]
+    down, up = (make(dims, 1, 1, strides) for make in (strided_convolution, transposed_convolution))
+    small = down(torch.randn(1, 1, *size))
+    assert list(small.shape[2:]) == [12] * dims
+    assert list(up(small).shape[2:]) == size
+
+
+@pytest.mark.parametrize("strides", [(1, 2), (2, 3), (4, 1)])
+def test_a_transposed_convolution_is_the_transpose_of_the_strided_one(strides):
+    down, up = (make(2, 1, 1, strides) for make in (strided_convolution, transposed_convolution))
+    for layer in (*down.modules(), *up.modules()):
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            layer.bias.data.zero_()
+    up_weight, down_weight = (next(p for p in net.parameters() if p.dim() > 1) for net in (up, down))
+    up_weight.data.copy_(down_weight)
+    x, y = torch.randn(1, 1, 12, 12), torch.randn(1, 1, *[12 // stride for stride in strides])
+    assert (down(x) * y).sum().item() == pytest.approx((x * up(y)).sum().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("network", [UNetGenerator, LcganGenerator])
+def test_every_axis_has_its_own_strides(network):
+    strides = [(2, 2, 2), (2, 2, 1), (2, 2, 3)]
+    options = {"spatial_dims": 3, "in_channels": 2, "out_channels": 3, "channels": (4, 8, 8)}
+    inputs = torch.randn(1, 2, 16, 24, 12)
+    assert network(**options, strides=strides).eval()(inputs).shape == (1, 3, 16, 24, 12)
+    even = network(**options, strides=[(2, 2, 2)] * 3)
+    torch.manual_seed(0)
+    usual = network(**options)
+    even.load_state_dict(usual.state_dict())
+    inputs = torch.randn(1, 2, 16, 24, 8)
+    assert torch.equal(even.eval()(inputs), usual.eval()(inputs))
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -40,6 +40,18 @@ def test_the_generator_has_the_size_of_the_cited_implementation(channels, parame
     assert count(LcganGenerator(spatial_dims=2, in_channels=channels, out_channels=channels)) == parameters
 
 
+PUBLIC_STRIDES = ((2, 2, 2),) * 3 + ((2, 2, 1),) * 4 + ((2, 2, 3),)
+"""Of the public code for the tumour system, which takes 256 × 256 × 24 voxels."""
+
+
+def test_in_3d_the_generator_is_that_of_the_public_code_for_tumours():
+    sizes = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "strides": PUBLIC_STRIDES}
+    with torch.device("meta"):
+        network = LcganGenerator(**sizes)
+        assert count(network) == 217_608_193
+        assert network.eval()(torch.empty(1, 1, 256, 256, 24)).shape == (1, 1, 256, 256, 24)
+
+
 @pytest.mark.parametrize(("channels", "parameters"), [(2, 2_765_505), (6, 2_769_601)])
 def test_the_discriminator_has_the_size_of_the_cited_implementation(channels, parameters):
     assert count(critic(channels)) == parameters

@@ -153,6 +153,31 @@ def test_the_residual_generator_needs_one_step_less(spatial_dims):
         Pix2PixConfig(**{**options, "network": "unet"}, roi_size=(28,) * spatial_dims)
 
 
+def test_with_strides_each_side_has_a_divisor_of_its_own():
+    options = {"spatial_dims": 3, "channels": (4, 8, 8, 8, 8), "roi_size": (128, 128, 54)}
+    strides = ((2, 2, 2), *[(2, 2, 1)] * 4)
+    assert Pix2PixConfig(**options, strides=strides).divisors == (32, 32, 2)
+    with pytest.raises(ValueError, match="each a multiple of 32 and"):
+        Pix2PixConfig(**options)
+    with pytest.raises(ValueError, match="each a multiple of 32, 32, 4 in turn"):
+        Pix2PixConfig(**options, strides=((2, 2, 2), (2, 2, 2), *[(2, 2, 1)] * 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"strides": [[2, 2]]}, "needs 2 steps, one for each of channels, of 2 numbers"),
+        ({"strides": [[2, 2, 2], [2, 2, 2]]}, "needs 2 steps"),
+        ({"strides": [[2, 2], [2, 0]]}, "greater than or equal to 1"),
+        ({"strides": [[2, 2], [5, 2]]}, "less than or equal to 4"),
+        ({"strides": [[2, 2], [2, 2]], "network": "resnet"}, "only unet and lcgan have strides"),
+    ],
+)
+def test_strides_that_do_not_fit_are_refused(options, what):
+    with pytest.raises(ValueError, match=what):
+        Pix2PixConfig(**{"spatial_dims": 2, "channels": (4, 8), **options})
+
+
 def cycle_module(spatial_dims, **options):
     config = CycleGANConfig(**tiny_options(spatial_dims, **options))
     return CycleGANModule(config, UNPAIRED, seed=0)

@@ -10,10 +10,9 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from lesionforge.networks.convolution import same_convolution
+from lesionforge.networks.convolution import KERNEL_SIZE, same_convolution
 from lesionforge.networks.norm import batch_norm, init_normal, instance_norm, scale_widths
 
-KERNEL_SIZE = 4
 CHANNELS = (32, 64, 128, 128)
 STRIDES = (2, 2, 2, 1)
 

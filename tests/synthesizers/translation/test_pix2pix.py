@@ -343,8 +343,6 @@ def shown_to_the_generator(model, sample, mask):
     seen = []
 
     class White(torch.nn.Module):
-        divisor = model.generator.divisor
-
         def forward(self, inputs):
             seen.extend(inputs.numpy())
             return torch.ones(len(inputs), len(sample.image), *inputs.shape[2:])
@@ -412,7 +410,7 @@ def test_whatever_its_size_a_hole_has_something_around_it(spatial_dims, cohorts)
         (inputs,), _ = shown_to_the_generator(model, sample, middle_mask(sample, radius=radius))
         for axis in range(spatial_dims):
             across = inputs[1].any(axis=tuple(other for other in range(spatial_dims) if other != axis))
-            assert np.count_nonzero(~across) >= model.generator.divisor
+            assert np.count_nonzero(~across) >= model.config.divisor
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)

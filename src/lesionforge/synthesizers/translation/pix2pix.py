@@ -225,8 +225,9 @@ class Pix2Pix(TrainedModel, Synthesizer):
             raise CohortError(sample.case_id, "has no anatomy map, which the model needs", "add one to anatomyTr")
         image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
         mask = sample.label if self.config.condition == "label" and sample.label is not None else new
-        shape, divisor = mask.shape[: self.config.spatial_dims], self.config.divisor
-        crop = Crop(tuple(0 for _ in shape), tuple(-(-n // divisor) * divisor for n in shape))
+        shape = mask.shape[: self.config.spatial_dims]
+        size = tuple(-(-n // by) * by for n, by in zip(shape, self.config.divisors, strict=True))
+        crop = Crop(tuple(0 for _ in shape), size)
         planes, inputs = self._planes(np.ones_like(mask)), []
         for place in planes:
             plane = clipped(sample.image[place])
@@ -263,10 +264,9 @@ class Pix2Pix(TrainedModel, Synthesizer):
     def _crop_around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> Crop:
         """Return a crop of the training size around a hole, or a larger one if hole and context need it."""
         assert self.config.roi_size is not None
-        divisor = self.config.divisor
         size = tuple(
-            max(roi, -(-(s.stop - s.start + divisor) // divisor) * divisor)
-            for roi, s in zip(self.config.roi_size, box, strict=True)
+            max(roi, -(-(s.stop - s.start + by) // by) * by)
+            for roi, s, by in zip(self.config.roi_size, box, self.config.divisors, strict=True)
         )
         return Crop.around([(s.start + s.stop) / 2 for s in box], size, shape)
 

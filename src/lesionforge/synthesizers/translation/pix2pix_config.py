@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from math import lcm, prod
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from lesionforge.config import RoiSize, ScanConfig
+from lesionforge.networks.convolution import KERNEL_SIZE
 from lesionforge.networks.critic import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.generators.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.generators.residual_generator import ResidualGenerator
@@ -16,6 +18,8 @@ from lesionforge.synthesizers.translation.conditions import Condition, Condition
 from lesionforge.training.adversarial_step import AdversarialConfig
 from lesionforge.training.callbacks.candidates import CandidateUnit
 from lesionforge.training.model_folder import ModelInfo
+
+Stride = Annotated[int, Field(ge=1, le=KERNEL_SIZE)]
 
 
 class Pix2PixConfig(ScanConfig):
@@ -27,7 +31,9 @@ class Pix2PixConfig(ScanConfig):
         spatial_dims: 2 or 3.
         network: ``unet``, ``resnet`` or ``lcgan`` (another U-Net and critic, with batch norm).
         channels: widths of a U-Net's steps down, or of the residual generator, finest resolution first.
-        roi_size: size in voxels of training crops. Each side must be a multiple of 2 to the number of steps down.
+        strides: strides of each of a U-Net's steps down along each axis, such as ``[[2, 2, 2], [2, 2, 1]]`` for thick
+            slices; ``None`` for 2 everywhere.
+        roi_size: size in voxels of training crops. Each side must be a multiple of the product of its axis' strides.
             ``None`` takes the fingerprint's crop size; for label maps in 2D, whole slices.
         width: factor on all widths of both networks.
         adversarial: ``lsgan``, ``log`` or ``hinge``.
@@ -61,6 +67,7 @@ class Pix2PixConfig(ScanConfig):
     spatial_dims: Literal[2, 3] = 2
     network: Literal["unet", "resnet", "lcgan"] = "unet"
     channels: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=2)
+    strides: tuple[tuple[Stride, ...], ...] | None = None
     roi_size: RoiSize | None = None
     width: float = Field(default=0.25, gt=0)
     adversarial: Literal["lsgan", "log", "hinge"] = "lsgan"
@@ -80,9 +87,16 @@ class Pix2PixConfig(ScanConfig):
     optimiser: AdversarialConfig = AdversarialConfig()
 
     @property
+    def divisors(self) -> tuple[int, ...]:
+        """Numbers that the sides of the generator's input must be multiples of, along each axis."""
+        if self.strides is None:
+            return (2 ** (len(self.channels) - (self.network == "resnet")),) * self.spatial_dims
+        return tuple(prod(along) for along in zip(*self.strides, strict=True))
+
+    @property
     def divisor(self) -> int:
-        """Each side of the generator's input must be a multiple of this number."""
-        return int(2 ** (len(self.channels) - (self.network == "resnet")))
+        """The least common multiple of :attr:`divisors`."""
+        return lcm(*self.divisors)
 
     @property
     def smallest(self) -> int:
@@ -100,12 +114,25 @@ class Pix2PixConfig(ScanConfig):
         return self.condition != "label" or self.lesion_share == 1
 
     @model_validator(mode="after")
+    def _strides_fit(self) -> Self:
+        if self.strides is None:
+            return self
+        if self.network not in ("unet", "lcgan"):
+            raise ValueError(f"strides is given, but network is {self.network}; only unet and lcgan have strides")
+        if len(self.strides) != len(self.channels) or any(len(step) != self.spatial_dims for step in self.strides):
+            shape = f"{len(self.channels)} steps, one for each of channels, of {self.spatial_dims} numbers"
+            raise ValueError(f"strides is {self.strides}, but needs {shape}")
+        return self
+
+    @model_validator(mode="after")
     def _roi_fits(self) -> Self:
         if self.roi_size is None:
             return self
-        least = self.smallest
-        if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < least for n in self.roi_size):
-            sides = f"{self.spatial_dims} sides, each a multiple of {self.divisor} and {least} or more"
+        least, divisors = self.smallest, self.divisors
+        fits = len(self.roi_size) == self.spatial_dims
+        if not fits or any(n % divisor or n < least for n, divisor in zip(self.roi_size, divisors, strict=True)):
+            multiples = divisors[0] if len(set(divisors)) == 1 else f"{', '.join(map(str, divisors))} in turn"
+            sides = f"{self.spatial_dims} sides, each a multiple of {multiples} and {least} or more"
             raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
         return self
 
@@ -120,9 +147,8 @@ class Pix2PixConfig(ScanConfig):
         }
         if self.network == "resnet":
             return ResidualGenerator(**sizes, dropout=self.dropout)
-        if self.network == "lcgan":
-            return LcganGenerator(**sizes, dropout=self.dropout)
-        return UNetGenerator(**sizes, dropout=self.dropout)
+        unet = LcganGenerator if self.network == "lcgan" else UNetGenerator
+        return unet(**sizes, strides=self.strides, dropout=self.dropout)
 
     def critic(self, in_channels: int) -> nn.Module:
         """Return the critic for these options."""
