@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -26,6 +26,36 @@ Millimetres = Annotated[float, Field(ge=1e-4, le=1e4)]
 """Spacing along an axis."""
 RoiSize = Annotated[tuple[int, ...], AfterValidator(_fits_into_memory)]
 """Sides of a training item, in voxels."""
+Strides = tuple[tuple[Annotated[int, Field(ge=1, le=4)], ...], ...]
+"""Strides of each step of a network along each axis."""
+
+
+def check_strides(strides: Strides, *, steps: int, spatial_dims: int) -> None:
+    """Check that there is a stride for each step and axis.
+
+    Raises:
+        ValueError: if there is not.
+    """
+    if len(strides) != steps or any(len(step) != spatial_dims for step in strides):
+        raise ValueError(f"strides is {strides}, but needs {steps} steps of {spatial_dims} numbers")
+
+
+def check_sides(roi_size: Sequence[int], *, divisors: Sequence[int], least: int = 1) -> None:
+    """Check the sides of a training item.
+
+    Args:
+        roi_size: the sides in voxels.
+        divisors: number that each side must be a multiple of, one for each axis.
+        least: the smallest side.
+
+    Raises:
+        ValueError: if a side does not fit, or their number.
+    """
+    fits = len(roi_size) == len(divisors)
+    if not fits or any(n % divisor or n < least for n, divisor in zip(roi_size, divisors, strict=True)):
+        multiple = divisors[0] if len(set(divisors)) == 1 else f"{', '.join(map(str, divisors))} in turn"
+        each = "" if multiple == 1 else f"a multiple of {multiple} and "
+        raise ValueError(f"roi_size is {roi_size}, but needs {len(divisors)} sides, each {each}{least} or more")
 
 
 class Options(BaseModel):

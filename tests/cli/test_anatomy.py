@@ -7,7 +7,7 @@ import pytest
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label
-from lesionforge.cohort.structures import read_structures
+from lesionforge.cohort.structures import Structures, read_structures
 from lesionforge.files import write_text
 from tests.cli.commands import content, error, typed
 from tests.helpers import tiny_cohort, write_array
@@ -70,3 +70,26 @@ def test_atropos_makes_the_maps(tmp_path):
     cohort = read_cohort(tmp_path / "out")
     assert all(set(np.unique(read_label(case.anatomy)[0])) == {0, 1, 2, 3} for case in cohort)
     assert all(case.parenchyma == (2, 3) for case in cohort)
+
+
+def test_maps_by_a_network_that_was_trained_on_structures(tmp_path):
+    tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3, anatomy=True)
+    (tmp_path / "c" / "anatomy.json").write_text('{"structures": {"fluid": 1, "tissue": 2}, "parenchyma": [2]}')
+    small = ["--set", "filters=[4,8]", "--set", "width=0.1", "--set", "num_layers_d=2", "--set", "roi_size=[24,24]"]
+    train = ("segment", "train", tmp_path / "c", "--method", "pix2pix_segmentation", "--target", "anatomy")
+    typed(*train, "--out", tmp_path / "model", "--steps", 2, *small)
+    result = typed("anatomy", tmp_path / "c", tmp_path / "out", "--model", tmp_path / "model")
+    assert "3 cases with anatomy maps" in result.output
+    cohort = read_cohort(tmp_path / "out")
+    assert read_structures(tmp_path / "out") == Structures(names={"fluid": 1, "tissue": 2}, parenchyma=(2,))
+    typed("segment", "predict", tmp_path / "model", tmp_path / "c", "--out", tmp_path / "found")
+    for case in cohort:
+        found, _ = read_label(tmp_path / "found" / f"{case.case_id}.png")
+        assert np.array_equal(read_label(case.anatomy)[0], found)
+
+
+def test_a_cohort_without_maps_teaches_no_anatomy(tmp_path):
+    tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3)
+    train = ("segment", "train", tmp_path / "c", "--target", "anatomy", "--out", tmp_path / "model")
+    assert "has no anatomy maps" in error(*train)
+    assert not (tmp_path / "model").exists()

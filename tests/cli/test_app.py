@@ -90,7 +90,7 @@ def test_without_arguments_the_commands_are_listed(command):
         (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "0.01"], "leaves 0 of them"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--subjects", "99"], "99 of 6 subjects"),
         (["train", "pix2pix", "COHORT", "--out", "out", "--cases", "nowhere.txt"], "nowhere.txt: there is no such"),
-        (["segment", "train", "COHORT", "--out", "out", "--set", "roi_size=[50,50]"], "2 multiples of 16"),
+        (["segment", "train", "COHORT", "--out", "out", "--set", "roi_size=[50,50]"], "2 sides, each a multiple of 16"),
         (["segment", "train", "COHORT", "--out", "out", "--with", "nowhere"], "nowhere: has no dataset.json"),
         (["segment", "predict", "nowhere", "COHORT", "--out", "out"], "nowhere: is not a finished model folder"),
         (["segment", "predict", "GAN", "COHORT", "--out", "out"], "gan: is a model of pix2pix"),

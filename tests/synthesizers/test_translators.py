@@ -166,7 +166,7 @@ def test_with_strides_each_side_has_a_divisor_of_its_own():
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"strides": [[2, 2]]}, "needs 2 steps, one for each of channels, of 2 numbers"),
+        ({"strides": [[2, 2]]}, "needs 2 steps of 2 numbers"),
         ({"strides": [[2, 2, 2], [2, 2, 2]]}, "needs 2 steps"),
         ({"strides": [[2, 2], [2, 0]]}, "greater than or equal to 1"),
         ({"strides": [[2, 2], [5, 2]]}, "less than or equal to 4"),

@@ -60,7 +60,7 @@ def test_a_window_smaller_than_the_slice_slides_over_it(tmp_path):
     ("options", "message"),
     [
         ({"spatial_dims": 3}, "fcn8s is a network for slices"),
-        ({"roi_size": (48, 64)}, "the network needs 2 multiples of 32"),
+        ({"roi_size": (48, 64)}, "needs 2 sides, each a multiple of 32"),
         ({"weights": "vgg16.pth"}, "weights need network=fcn8s and width=1"),
         ({"weights": "vgg16.pth", "width": 1.0, "network": "stroke"}, "weights need network=fcn8s and width=1"),
         ({"width": 0}, "greater than 0"),

@@ -33,15 +33,16 @@ ELONGATED, THIN = 1.5, 3.0
 """Thresholds on longest side / shortest side of a slice, and on longest side / number of slices of a volume."""
 
 
-def classical_augmentation(spatial_dims: int, *, background: float) -> Compose:
+def classical_augmentation(spatial_dims: int, *, background: float, mirror: bool = True) -> Compose:
     """Return the transforms for ``{"image": (channel, x, y[, z]), "label": (1, x, y[, z])}``.
 
     Args:
         spatial_dims: 2 or 3.
         background: intensity of air in the model's range. It is subtracted before the transforms and added again after
             them, so that gamma and brightness act on intensities that start at 0.
+        mirror: whether to flip along each axis; classes such as the left and the right thalamus must not be mirrored.
     """
-    steps = [RandTurnedScaledd(BOTH), *intensity_transforms(), *mirroring(spatial_dims)]
+    steps = [RandTurnedScaledd(BOTH), *intensity_transforms(), *(mirroring(spatial_dims) if mirror else ())]
     return Compose([Shift(-background), *steps, Shift(background)])
 
 

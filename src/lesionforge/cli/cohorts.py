@@ -14,6 +14,7 @@ from lesionforge.cli.common import (
     Channels,
     CohortFolder,
     Columns,
+    a_model,
     console,
     finish,
     key_value,
@@ -214,6 +215,9 @@ def anatomy(
         int | None, typer.Option(min=2, help="Make this number of tissue classes by Atropos; needs antspyx.")
     ] = None,
     fluid: Annotated[Fluid, typer.Option(help="kmeans, atropos: which class is fluid.")] = Fluid.DARKEST,
+    model: Annotated[
+        Path | None, typer.Option(callback=a_model, help="Segment the structures with this model of segment train.")
+    ] = None,
     parenchyma: Annotated[
         str | None, typer.Option(help="Values in which lesions may lie, such as 1,2,3; by default all except fluid.")
     ] = None,
@@ -229,11 +233,11 @@ def anatomy(
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.files import building
 
-    if sum(option is not None for option in (given, kmeans, atropos)) != 1:
+    if sum(option is not None for option in (given, kmeans, atropos, model)) != 1:
         raise ConfigError(
-            "--from, --kmeans, --atropos", "exactly one of them must say where the maps come from", "give one"
+            "--from, --kmeans, --atropos, --model", "exactly one of them must say where the maps come from", "give one"
         )
-    make, structures = _maps(given, kmeans, atropos, group=group is not None, fluid=fluid)
+    make, structures = _maps(given, kmeans, atropos, model, group=group is not None, fluid=fluid)
     if parenchyma is not None:
         structures = _with_parenchyma(structures, parenchyma)
     with building(out) as unfinished:
@@ -252,13 +256,17 @@ def anatomy(
 
 
 def _maps(
-    given: Path | None, kmeans: int | None, atropos: int | None, *, group: bool, fluid: Fluid
+    given: Path | None, kmeans: int | None, atropos: int | None, model: Path | None, *, group: bool, fluid: Fluid
 ) -> tuple[Callable[[Scan], LabelArray], Structures | None]:
     """Return what makes the anatomy map of a scan, and the meaning of its values, where it is known."""
     from lesionforge.cohort.structures import FREESURFER_STRUCTURES, given_anatomy
 
     if given is not None:
         return partial(given_anatomy, folder=given, group=group), FREESURFER_STRUCTURES if group else None
+    if model is not None:
+        from lesionforge.tasks.segmentation.anatomy import segmented_structures
+
+        return segmented_structures(model)
     from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
 
     if kmeans is not None:

@@ -248,7 +248,7 @@ def synthesize(
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
     from lesionforge.synthesizers.registry import load_synthesizer
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+    from lesionforge.tasks.segmentation.loading import load_segmentation
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -272,7 +272,7 @@ def synthesize(
         source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value)
     draw: Callable[..., Synthesis] = synthesize_cohort
     if keep_best is not None:
-        task = None if segmentor is None else SegmentationTask.load(segmentor)
+        task = None if segmentor is None else load_segmentation(segmentor)
         keep = KeepBest(share=keep_best, by=by.value, real=lesions, segmentor=task)
         draw = partial(synthesize_best, keep=keep, device=device.value)
     with progress_bar("synthesizing") as progress:

@@ -66,7 +66,7 @@ def select(
     from lesionforge.config import parse_options
     from lesionforge.production.select import SelectionConfig, select_candidates
     from lesionforge.scores.drawn_images.quality import rule
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+    from lesionforge.tasks.segmentation.loading import load_segmentation
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -78,7 +78,7 @@ def select(
         run,
         real,
         out=out,
-        segmentor=None if segmentor is None else SegmentationTask.load(segmentor),
+        segmentor=None if segmentor is None else load_segmentation(segmentor),
         config=config,
         seed=seed,
         device=device.value,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -32,6 +33,7 @@ from lesionforge.cli.common import (
     read_selection,
 )
 from lesionforge.cli.models import training_options
+from lesionforge.cohort.structures import structures_as_lesions
 from lesionforge.errors import LesionforgeError
 
 if TYPE_CHECKING:
@@ -42,12 +44,30 @@ if TYPE_CHECKING:
 
 Synthetic = Annotated[Path | None, typer.Option("--with", callback=a_cohort, help="A synthetic cohort to mix in.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="The share of synthetic cases in every batch.")]
+
+
+class SegmentationMethod(StrEnum):
+    """How a segmentation network is trained: with Dice loss and cross-entropy, or against a critic."""
+
+    PLAIN = "segmentation"
+    PIX2PIX = "pix2pix_segmentation"
+
+
+class Target(StrEnum):
+    """What a segmentation network is trained to find."""
+
+    LESIONS = "lesions"
+    ANATOMY = "anatomy"
+
+
 Pretrained = Annotated[Path | None, typer.Option(callback=a_model, help="Fine-tune the weights of this model.")]
 
 
 def segment_train(
     cohort: CohortFolder,
     out: Out,
+    method: Annotated[SegmentationMethod, typer.Option(help="How the network is trained.")] = SegmentationMethod.PLAIN,
+    target: Annotated[Target, typer.Option(help="What is segmented.")] = Target.LESIONS,
     channels: Channels = None,
     synthetic: Synthetic = None,
     share: Share = 0.5,
@@ -67,15 +87,18 @@ def segment_train(
 
     Example: lesionforge segment train Dataset001_WMH --with Dataset101_Synthetic --out unet --steps 2000
     """
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+    from lesionforge.tasks.registry import TASKS
 
     options, training = parse_settings(settings)
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    if target is Target.ANATOMY:
+        chosen = structures_as_lesions(chosen, cohort)
     training = training_options(
         training, steps=steps, time_budget=time_budget, seed=seed, device=device, workers=workers
     )
     mixed = {"synthetic": synthetic, "share": share, "pretrained": pretrained}
-    _train(SegmentationTask, chosen, out, channels, options, training, mixed, resume=resume)
+    task = cast("type[NetworkTask]", TASKS[method.value])
+    _train(task, chosen, out, channels, options, training, mixed, resume=resume)
 
 
 def segment_predict(
@@ -87,16 +110,16 @@ def segment_predict(
     role: Role = None,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Write a lesion label map for every case of a cohort, on the grid of the case.
+    """Write the label map of the lesions or structures of every case of a cohort, on the grid of the case.
 
     The same command skips cases that are done.
 
     Example: lesionforge segment predict unet Dataset002_Test --out predictions
     """
-    from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+    from lesionforge.tasks.segmentation.loading import load_segmentation
 
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
-    _predict(SegmentationTask.load(model, device=device.value), chosen, out, doing="segmenting", made="label maps")
+    _predict(load_segmentation(model, device=device.value), chosen, out, doing="segmenting", made="label maps")
 
 
 def detect_train(

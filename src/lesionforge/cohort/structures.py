@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lesionforge.cohort.case import IMAGE_ENDINGS
+from lesionforge.cohort.case import IMAGE_ENDINGS, Annotation, Cohort
 from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.scan import LabelArray, Scan, read_label
 from lesionforge.errors import CohortError
@@ -29,6 +29,12 @@ class Structures:
 
     names: Mapping[str, int]
     parenchyma: tuple[int, ...]
+
+    @classmethod
+    def named(cls, names: Mapping[str, int]) -> Structures:
+        """Return structures in which lesions may lie, except those that their names say are fluid or no brain."""
+        places = (value for name, value in names.items() if not any(word in name.lower() for word in _NO_LESIONS))
+        return cls(names=dict(names), parenchyma=tuple(places))
 
     @property
     def fluid(self) -> tuple[int, ...]:
@@ -74,12 +80,7 @@ The stroke system also has 27 (Platscher et al. 2020), but does not list them. W
 that the corpus callosum has a place. Values 500 to 531 are the tissues outside the brain in SynthSeg's training maps.
 """
 
-FREESURFER_STRUCTURES = Structures(
-    names={name: number for number, name in enumerate(FREESURFER, start=1)},
-    parenchyma=tuple(
-        number for number, name in enumerate(FREESURFER, start=1) if not any(word in name for word in _NO_LESIONS)
-    ),
-)
+FREESURFER_STRUCTURES = Structures.named({name: number for number, name in enumerate(FREESURFER, start=1)})
 
 
 def group_freesurfer(anatomy: LabelArray, where: str) -> LabelArray:
@@ -123,6 +124,33 @@ def given_anatomy(scan: Scan, *, folder: Path, group: bool) -> LabelArray:
     if anatomy.shape != scan.spatial_shape or not same_grid(anatomy.shape, affine, scan.affine):
         raise CohortError(path, f"is not on the grid of the scan {scan.case.case_id}", "resample it to that grid")
     return group_freesurfer(anatomy, str(path)) if group else anatomy
+
+
+def structures_as_lesions(cohort: Cohort, folder: Path) -> Cohort:
+    """Return the cases with anatomy maps, with the maps as labels and the structures as classes.
+
+    A segmentation network that is trained on them segments the structures.
+
+    Args:
+        cohort: the cases.
+        folder: the cohort folder, whose ``anatomy.json`` names the structures.
+
+    Raises:
+        CohortError: if no case has a map, the structures have no names, or their values are not 1, 2, 3, …
+    """
+    structures = read_structures(folder)
+    mapped = [case for case in cohort if case.anatomy is not None]
+    if structures is None or not mapped:
+        missing = "anatomy.json, which names the structures" if mapped else "anatomy maps"
+        raise CohortError(folder, f"has no {missing}", "make maps with `lesionforge anatomy`")
+    if sorted(structures.names.values()) != list(range(1, len(structures.names) + 1)):
+        values = ", ".join(map(str, structures.names.values()))
+        raise CohortError(folder / FILE, f"has the values {values}, not 1, 2, 3, …", "renumber maps and structures")
+    labels = {"background": 0, **structures.names}
+    cases = [
+        replace(case, label=case.anatomy, anatomy=None, annotation=Annotation.LESION, classes=labels) for case in mapped
+    ]
+    return replace(cohort, labels=labels, cases=tuple(cases))
 
 
 def read_structures(folder: Path) -> Structures | None:

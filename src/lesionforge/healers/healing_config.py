@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from torch import nn
 
-from lesionforge.config import Millimetres, RoiSize, ScanConfig
+from lesionforge.config import Millimetres, RoiSize, ScanConfig, check_sides
 from lesionforge.networks.critic import PatchGAN
 from lesionforge.networks.generators.change import ChangeGenerator
 from lesionforge.networks.generators.residual_generator import PSEUDO_HEALTHY, ResidualGenerator
@@ -103,12 +103,8 @@ class HealingConfig(ScanConfig):
     def _sizes_fit(self) -> Self:
         if self.spacing is not None and len(self.spacing) != self.spatial_dims:
             raise ValueError(f"spacing is {self.spacing}, but needs {self.spatial_dims} numbers")
-        if self.roi_size is None:
-            return self
-        if len(self.roi_size) != self.spatial_dims or any(n % self.divisor or n < self.smallest for n in self.roi_size):
-            each = f"a multiple of {self.divisor} and " if self.divisor > 1 else ""
-            sides = f"{self.spatial_dims} sides, each {each}{self.smallest} or more"
-            raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
+        if self.roi_size is not None:
+            check_sides(self.roi_size, divisors=(self.divisor,) * self.spatial_dims, least=self.smallest)
         return self
 
     def generator(self, in_channels: int, out_channels: int) -> nn.Module:

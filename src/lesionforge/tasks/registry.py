@@ -13,6 +13,7 @@ TASKS: Registry[Task] = Registry(
     "a task",
     {
         "segmentation": "lesionforge.tasks.segmentation.segmentation_task:SegmentationTask",
+        "pix2pix_segmentation": "lesionforge.tasks.segmentation.pix2pix_segmentation:Pix2PixSegmentation",
         "detection": "lesionforge.tasks.detection.detection_task:DetectionTask",
     },
     group="lesionforge.tasks",

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from lesionforge.networks.convolution import strided_convolution, transposed_convolution
+from lesionforge.networks.convolution import output_activation, strided_convolution, transposed_convolution
 from lesionforge.networks.generators.unet_generator import SkipNetwork, strides_of
 from lesionforge.networks.norm import batch_norm, init_normal, scale_widths
 
@@ -35,10 +35,11 @@ class LcganGenerator(SkipNetwork):
         strides: strides of each step down along each axis, 1 to 4; ``None`` for 2 everywhere.
         width: factor on all ``channels``, for small machines.
         dropout: dropout probability in the innermost three steps up.
+        activation: ``"tanh"`` for outputs in [−1, 1], ``"sigmoid"`` for [0, 1], ``"none"`` for unbounded outputs.
 
     Shapes:
         input ``(batch, in_channels, x, y[, z])`` with sizes that are multiples of the product of the strides;
-        output ``(batch, out_channels, x, y[, z])``, −1 to 1.
+        output ``(batch, out_channels, x, y[, z])``.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LcganGenerator(SkipNetwork):
         strides: Sequence[Sequence[int]] | None = None,
         width: float = 1.0,
         dropout: float = 0.5,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
         widths = scale_widths(channels, width)
@@ -70,5 +72,5 @@ class LcganGenerator(SkipNetwork):
                 step.append(nn.Dropout(dropout))
             self.up.append(step)
         last = transposed_convolution(spatial_dims, below[-1], out_channels, first)
-        self.head = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+        self.head = nn.Sequential(nn.ReLU(), last, output_activation(activation))
         init_normal(self)

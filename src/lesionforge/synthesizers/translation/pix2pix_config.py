@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from math import lcm, prod
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from lesionforge.config import RoiSize, ScanConfig
-from lesionforge.networks.convolution import KERNEL_SIZE
+from lesionforge.config import RoiSize, ScanConfig, Strides, check_sides, check_strides
 from lesionforge.networks.critic import CHANNELS, PatchGAN, smallest_input
 from lesionforge.networks.generators.lcgan import CRITIC_CHANNELS, LcganGenerator
 from lesionforge.networks.generators.residual_generator import ResidualGenerator
@@ -18,8 +17,6 @@ from lesionforge.synthesizers.translation.conditions import Condition, Condition
 from lesionforge.training.adversarial_step import AdversarialConfig
 from lesionforge.training.callbacks.candidates import CandidateUnit
 from lesionforge.training.model_folder import ModelInfo
-
-Stride = Annotated[int, Field(ge=1, le=KERNEL_SIZE)]
 
 
 class Pix2PixConfig(ScanConfig):
@@ -67,7 +64,7 @@ class Pix2PixConfig(ScanConfig):
     spatial_dims: Literal[2, 3] = 2
     network: Literal["unet", "resnet", "lcgan"] = "unet"
     channels: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=2)
-    strides: tuple[tuple[Stride, ...], ...] | None = None
+    strides: Strides | None = None
     roi_size: RoiSize | None = None
     width: float = Field(default=0.25, gt=0)
     adversarial: Literal["lsgan", "log", "hinge"] = "lsgan"
@@ -119,21 +116,13 @@ class Pix2PixConfig(ScanConfig):
             return self
         if self.network not in ("unet", "lcgan"):
             raise ValueError(f"strides is given, but network is {self.network}; only unet and lcgan have strides")
-        if len(self.strides) != len(self.channels) or any(len(step) != self.spatial_dims for step in self.strides):
-            shape = f"{len(self.channels)} steps, one for each of channels, of {self.spatial_dims} numbers"
-            raise ValueError(f"strides is {self.strides}, but needs {shape}")
+        check_strides(self.strides, steps=len(self.channels), spatial_dims=self.spatial_dims)
         return self
 
     @model_validator(mode="after")
     def _roi_fits(self) -> Self:
-        if self.roi_size is None:
-            return self
-        least, divisors = self.smallest, self.divisors
-        fits = len(self.roi_size) == self.spatial_dims
-        if not fits or any(n % divisor or n < least for n, divisor in zip(self.roi_size, divisors, strict=True)):
-            multiples = divisors[0] if len(set(divisors)) == 1 else f"{', '.join(map(str, divisors))} in turn"
-            sides = f"{self.spatial_dims} sides, each a multiple of {multiples} and {least} or more"
-            raise ValueError(f"roi_size is {self.roi_size}, but needs {sides}")
+        if self.roi_size is not None:
+            check_sides(self.roi_size, divisors=self.divisors, least=self.smallest)
         return self
 
     def generator(self, in_channels: int, out_channels: int) -> nn.Module:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
+from lightning import LightningModule
 from monai.transforms import Compose
 from torch import nn
 
@@ -25,7 +26,7 @@ from lesionforge.tasks.network_task import NetworkTask
 from lesionforge.tasks.segmentation.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
-from lesionforge.tasks.segmentation.training_cases import augmentation, large_enough, make_training_set
+from lesionforge.tasks.segmentation.training_cases import augmentation, check_mirroring, large_enough, make_training_set
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
 from lesionforge.tasks.training_data import annotated_cases, check_share, task_data
 from lesionforge.training.fitting import Recipe, given_or_fitted, train
@@ -48,7 +49,15 @@ class SegmentationTask(NetworkTask):
     watched_score: ClassVar[str] = "dice"
     Config: ClassVar[type[SegmentationConfig]] = SegmentationConfig
     command: ClassVar[str] = "segment"
-    fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "network", "filters", "width", "res_units", "normalise")
+    fixed: ClassVar[tuple[str, ...]] = (
+        "spatial_dims",
+        "network",
+        "filters",
+        "strides",
+        "width",
+        "res_units",
+        "normalise",
+    )
 
     @classmethod
     @one_at_a_time
@@ -91,12 +100,13 @@ class SegmentationTask(NetworkTask):
 
         Raises:
             CohortError: if there is no annotated case with these channels, or ``synthetic`` has other lesion classes.
-            ConfigError: if ``share`` is not between 0 and 1, or ``pretrained`` has another network, other channels or
-                other classes.
+            ConfigError: if ``share`` is not between 0 and 1, classes with a side would be mirrored, or ``pretrained``
+                has another network, other channels or other classes.
             ModelError: if the weights file does not fit the network.
             OutputError: if ``out`` is not empty and ``resume`` is off.
         """
         check_share(share)
+        check_mirroring(cohort.labels, config)
         claim_run(out, resume=resume)
         cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
         cases = large_enough(cases, facts, config.min_lesion_voxels)
@@ -127,15 +137,22 @@ class SegmentationTask(NetworkTask):
         if watched:
             predict = cls(info=info, network=network).predict
             curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
-        rate, steps = config.learning_rate, training.steps
         recipe = Recipe(
-            module=SegmentationModule(network, learning_rate=rate, steps=steps, seed=training.seed),
+            module=cls.module(network, config, info, training),
             items=make_training_set(data.sources, config, preprocessing, seed=training.seed),
             callbacks=curves,
         )
         info = train(recipe, info, training=training, out=out, resume=resume)
         save_model(out, info, dict(network.state_dict()))
         return cls(info=info, network=network.eval())
+
+    @classmethod
+    def module(
+        cls, network: nn.Module, config: SegmentationConfig, info: ModelInfo, training: TrainingConfig
+    ) -> LightningModule:
+        """Return the Lightning module that trains ``network`` in place."""
+        rate, steps = config.learning_rate, training.steps
+        return SegmentationModule(network, learning_rate=rate, steps=steps, seed=training.seed)
 
     @classmethod
     def make_network(cls, config: SegmentationConfig, info: ModelInfo) -> nn.Module:
@@ -174,7 +191,7 @@ class SegmentationTask(NetworkTask):
         """
         preprocessing = self.info.preprocessing
         sample = preprocessing.forward(scan, image=image)
-        config = SegmentationConfig.model_validate(self.info.config)
+        config = self.Config.model_validate(self.info.config)
         with torch.inference_mode():
             image = self.seen(config, sample, preprocessing)
             background = background_of(config, preprocessing)

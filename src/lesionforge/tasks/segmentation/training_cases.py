@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from monai.transforms import Compose
@@ -12,7 +13,7 @@ from lesionforge.augmentation.classical import classical_augmentation
 from lesionforge.augmentation.head_ct import ct_augmentation, published_ct_augmentation
 from lesionforge.cohort.case import Annotation, Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of
 from lesionforge.tasks.segmentation.training_set import TrainingSet
@@ -36,6 +37,19 @@ def large_enough(cases: Cohort, facts: Fingerprint, voxels: int) -> Cohort:
     return cases.with_cases(kept)
 
 
+def check_mirroring(classes: Iterable[str], config: SegmentationConfig) -> None:
+    """Check that no class that has a side, by its name, is mirrored.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    sided = next((name for name in classes if re.search(r"\b(left|right)\b", name, re.IGNORECASE)), None)
+    mirrored = config.mirror if config.augment == "classical" else config.augment != "none"
+    if sided is not None and mirrored:
+        what = f"{config.augment} mirrors training items, but {sided!r} has a side"
+        raise ConfigError("augment", what, "use augment=classical with mirror=false")
+
+
 def make_training_set(
     sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
 ) -> TrainingSet:
@@ -47,18 +61,24 @@ def make_training_set(
         spatial_dims=config.spatial_dims,
         roi_size=config.roi_size,
         background=background,
-        augment=augmentation(config.augment, config.spatial_dims, background=background, spacing=preprocessing.spacing),
+        augment=augmentation(
+            config.augment,
+            config.spatial_dims,
+            background=background,
+            spacing=preprocessing.spacing,
+            mirror=config.mirror,
+        ),
         seed=seed,
         relative_to=preprocessing.output if config.normalise == "tissue" else None,
     )
 
 
 def augmentation(
-    kind: Augment, spatial_dims: int, *, background: float, spacing: Sequence[float] | None
+    kind: Augment, spatial_dims: int, *, background: float, spacing: Sequence[float] | None, mirror: bool = True
 ) -> Compose | None:
     """Return the augmentation of a training item, or ``None`` for ``none``; see the functions of these names."""
     if kind == "classical":
-        return classical_augmentation(spatial_dims, background=background)
+        return classical_augmentation(spatial_dims, background=background, mirror=mirror)
     if kind == "affine":
         return affine_augmentation(background=background)
     if kind == "ct":
