@@ -120,6 +120,19 @@ def test_splits_are_by_subject_and_stratified(graded, seed):
         assert np.mean(loads(part)) == pytest.approx(np.mean(loads(graded)), rel=0.6)
 
 
+def test_a_split_in_the_order_of_the_cases_puts_the_first_ones_into_training(graded):
+    graded = graded.with_cases([*graded.cases, drawn(graded.cases[0], graded.subjects[0])])
+    for seed in SEEDS:
+        parts = split_by_subject(graded, {"train": 0.8, "test": 0.2}, seed, stratified=False)
+        assert parts["train"].subjects[:32] == graded.subjects[:32]
+        assert parts["test"].subjects == graded.subjects[32:40]
+    by_count = split_by_count(graded, {"train": (3, 2), "test": (1, 4)}, 0, stratified=False)
+    with_lesions = [s for s in graded.subjects[:40] if graded.of_subjects([s]).with_lesions()]
+    without = [s for s in graded.subjects[:40] if s not in with_lesions]
+    assert {*by_count["train"].subjects} == {*with_lesions[:3], *without[:2]}
+    assert {*by_count["test"].subjects} == {*with_lesions[3:4], *without[2:6]}
+
+
 @pytest.mark.parametrize(
     "fractions", [{"train": 0.99, "test": 0.01}, {"train": 0.7, "test": 0.4}, {"train": 1.2, "test": -0.2}]
 )

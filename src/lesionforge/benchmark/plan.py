@@ -70,6 +70,7 @@ class SynthesizerPlan(Part):
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
+        per_case: number of synthetic cases for each training case, in place of ``cases``.
         targets: folder of a cohort; its lesion-free scans, instead of the training cases, receive the offline lesions.
             They are first matched to the training cases, see
             :func:`~lesionforge.production.match.match_cohort`.
@@ -86,6 +87,7 @@ class SynthesizerPlan(Part):
     masks: str = "edited"
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
+    per_case: int | None = Field(default=None, ge=1)
     targets: Path | None = None
     lesion_free: bool = False
     min_volume: float | None = None
@@ -95,6 +97,10 @@ class SynthesizerPlan(Part):
     def mask_generator(self) -> str | None:
         """Name of the plan's mask generator that provides the masks, or ``None``."""
         return self.masks.removeprefix("gan:") if self.masks.startswith("gan:") else None
+
+    def number_of_cases(self, training_cases: int) -> int | None:
+        """Return the number of synthetic cases for so many training cases; ``None`` for one in each scan."""
+        return self.cases if self.per_case is None else self.per_case * training_cases
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -109,6 +115,8 @@ class SynthesizerPlan(Part):
                 raise ValueError("masks of files are the same for every training set: use another source")
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
+            raise ValueError("cases has no effect beside per_case: leave one out")
         if self.masks == "own" and (self.targets is not None or self.lesion_free):
             raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
         if self.selection is not None and not self.options.get("candidates"):
@@ -126,6 +134,8 @@ class Arm(Part):
             during training.
         share: share of every batch that is synthetic, 0.5 by default. With ``on_the_fly``, only ``lesion_share`` of
             these items receive a lesion, that is ``share × lesion_share`` of all items.
+        union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
+            synthetic is their share of the cases.
         real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
             is always fitted on all of them.
         finetune: share of the training steps, at the end, that use real cases only, after steps on synthetic cases
@@ -138,6 +148,7 @@ class Arm(Part):
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float | None = Field(default=None, gt=0, le=1)
+    union: bool = False
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
     task: dict[str, Any] = Field(default={})
@@ -150,11 +161,26 @@ class Arm(Part):
             raise ValueError("share has no effect without a synthesizer: name one, or leave the share out")
         if self.share is not None and self.finetune is not None:
             raise ValueError("share has no effect beside finetune, which trains on synthetic cases alone first")
+        if self.union and (self.synthesizer is None or self.use == "on_the_fly"):
+            raise ValueError("union needs a synthesizer and its offline cases")
+        if self.union and (self.share is not None or self.finetune is not None):
+            raise ValueError("union fixes the share and the length of training on synthetic cases: leave them out")
         return self
 
+    def synthetic_share(self, *, real: int, synthetic: int) -> float:
+        """Return the share of every batch that is synthetic, if the arm has a synthesizer.
+
+        Args:
+            real: number of real cases.
+            synthetic: number of offline synthetic cases.
+        """
+        if self.union:
+            return synthetic / max(real + synthetic, 1)
+        return self.given_share
+
     @property
-    def synthetic_share(self) -> float:
-        """Share of every batch that is synthetic, if the arm has a synthesizer."""
+    def given_share(self) -> float:
+        """The share of every batch that is synthetic, unless ``union`` determines it."""
         return SYNTHETIC_SHARE if self.share is None else self.share
 
 
@@ -178,11 +204,15 @@ class Split(Part):
             2027}``.
         test: role, share or number of the test subjects.
         seed: seed of the random split.
+        stratified: whether the split is random and stratified by lesion load; otherwise training subjects come first
+            in the order of the cases, as in Shin et al. 2018 (the first 80 % for training). Parts then differ in
+            whatever the cases are sorted by, there the grade of the tumours.
     """
 
     train: str | float | Count = "pool"
     test: str | float | Count = "final"
     seed: int = 0
+    stratified: bool = True
 
 
 class Subjects(Split):
@@ -198,6 +228,7 @@ class Subjects(Split):
             report can separate the effect of the training set from that of training itself; 1 trains all seeds on the
             same subjects.
         seed: seed of the split and of the random training sets.
+        stratified: whether the split is random and stratified by lesion load; see :class:`Split`.
         folds: number of folds of a cross-validation over all subjects, which replaces the three parts above: each fold
             is the test set once, the next fold is the development set, and the others form the training pool.
         fold: run only this fold, counted from 0.

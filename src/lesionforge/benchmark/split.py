@@ -43,5 +43,5 @@ def split_cases(subjects: Split, cases: Cohort, roles: Mapping[str, Collection[s
         return parts
     if kinds == {Count}:
         counts = {part: (count.lesion, count.lesion_free) for part, count in named.items()}
-        return split_by_count(cases, counts, subjects.seed)
-    return split_by_subject(cases, named, subjects.seed)
+        return split_by_count(cases, counts, subjects.seed, stratified=subjects.stratified)
+    return split_by_subject(cases, named, subjects.seed, stratified=subjects.stratified)

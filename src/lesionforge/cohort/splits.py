@@ -41,6 +41,11 @@ def nested_subjects(cohort: Cohort, seed: int) -> tuple[str, ...]:
     return tuple(_spread(_by_load(cohort, rng), rng))
 
 
+def subjects_in_order(cohort: Cohort) -> tuple[str, ...]:
+    """Return all subjects in the order of the cases. Cases drawn from others do not count."""
+    return cohort.with_cases([case for case in cohort if not case.derived]).subjects
+
+
 def take_subjects(cohort: Cohort, amount: int | float, seed: int) -> Cohort:
     """Return the cases of a stratified choice of subjects; choices of growing ``amount`` nest.
 
@@ -83,14 +88,18 @@ def nested_sets(cohort: Cohort, amounts: Iterable[int | float], seed: int) -> di
     return sets
 
 
-def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) -> dict[str, Cohort]:
-    """Split into named parts by subject, stratified by lesion load.
+def split_by_subject(
+    cohort: Cohort, fractions: Mapping[str, float], seed: int, *, stratified: bool = True
+) -> dict[str, Cohort]:
+    """Split into named parts by subject.
 
     Args:
         cohort: the cohort to split; cases drawn from others only go to the part ``train``, and only if all of their
             parents are in it.
         fractions: part → share of the subjects; the sum is at most 1.
         seed: seed of the order; see :func:`nested_subjects`.
+        stratified: whether the order is random and stratified by lesion load; otherwise it is that of the cases, and
+            the parts differ in whatever the cases are sorted by.
 
     Raises:
         ConfigError: if a fraction is negative, their sum is above 1, or a part would get no subject.
@@ -105,7 +114,7 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
     """
     if any(share < 0 for share in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
         raise ConfigError("split", f"the fractions are {dict(fractions)}", "give fractions that add up to at most 1")
-    order = nested_subjects(cohort, seed)
+    order = nested_subjects(cohort, seed) if stratified else subjects_in_order(cohort)
     ends = np.rint(np.cumsum(list(fractions.values())) * len(order)).astype(int)
     parts: dict[str, Cohort] = {}
     for name, start, end in zip(fractions, [0, *ends[:-1]], ends, strict=True):
@@ -118,21 +127,24 @@ def split_by_subject(cohort: Cohort, fractions: Mapping[str, float], seed: int) 
     return parts
 
 
-def split_by_count(cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: int) -> dict[str, Cohort]:
-    """Split into named parts with given numbers of subjects with and without lesions, stratified by lesion load.
+def split_by_count(
+    cohort: Cohort, counts: Mapping[str, tuple[int, int]], seed: int, *, stratified: bool = True
+) -> dict[str, Cohort]:
+    """Split into named parts with given numbers of subjects with and without lesions.
 
     Args:
         cohort: the cohort to split; cases drawn from others only go to the part ``train``, and only if all of their
             parents are in it.
         counts: part → number of subjects with a lesion in any case, and of lesion-free subjects.
         seed: seed of the order; see :func:`nested_subjects`.
+        stratified: see :func:`split_by_subject`.
 
     Raises:
         ConfigError: if there are too few subjects of a kind, or a part would get no subject.
         LeakError: if two parts hold the same image.
     """
     lesions = {case.subject_id for case in cohort if case.annotation is not Annotation.LESION_FREE}
-    order = nested_subjects(cohort, seed)
+    order = nested_subjects(cohort, seed) if stratified else subjects_in_order(cohort)
     left = {
         "with lesions": [subject for subject in order if subject in lesions],
         "without lesions": [subject for subject in order if subject not in lesions],

@@ -12,6 +12,9 @@ BLEED_VISIBLE_MM = (3.5, 8.5)
 BLEED_MEDIAN_MM, BLEED_SPREAD = 5.5, 0.35
 """Log-normal largest extent as seen on the scan. What is seen scatters around it, from 2 to 10 mm: the definition of a
 microbleed. A bleed too faint for an outline has one voxel."""
+BLEED_LEAST_VOXELS = 3.0
+"""Least number of voxels along the largest extent: of a smaller bleed, partial volume leaves nothing that a reader
+would outline. It matters in voxels larger than about 1.2 mm."""
 BLEED_MEAN_NUMBER, BLEED_MOST = 4.0, 10
 """Bleeds of a patient, geometrically distributed: most patients have few."""
 ELONGATED_SHARE = 0.3

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.simulation.difficulty import (
+    BLEED_LEAST_VOXELS,
     BLEED_MEAN_NUMBER,
     BLEED_MEDIAN_MM,
     BLEED_MOST,
@@ -39,7 +40,7 @@ def draw_microbleeds(anatomy: Anatomy, grid: Grid, visible: BoolArray, rng: np.r
     weights = {zone: weight * visible for zone, weight in _zones(anatomy).items()}
     bleeds: list[Inclusion] = []
     for _ in range(count):
-        bleed = draw_bleed(rng)
+        bleed = draw_bleed(rng, voxel_mm=max(grid.spacing))
         zone = weights[rng.choice(list(ZONES), p=list(ZONES.values()))]
         for _ in range(TRIES):
             centre = _draw_place(zone, grid, rng)
@@ -65,13 +66,20 @@ def _gap(one: Inclusion, other: Inclusion) -> float:
     return float(distance - visible_radius(one) - visible_radius(other))
 
 
-def draw_bleed(rng: np.random.Generator) -> Inclusion:
-    """Return a bleed around the origin: a bumpy ball, or a track."""
+def draw_bleed(rng: np.random.Generator, *, voxel_mm: float = 1.0) -> Inclusion:
+    """Return a bleed around the origin: a bumpy ball, or a track.
+
+    Args:
+        rng: source of all randomness.
+        voxel_mm: largest side of a voxel in mm.
+    """
     chi = float(np.exp(rng.uniform(*np.log(BLEED_PPM))))
-    seen = float(np.clip(rng.lognormal(np.log(BLEED_MEDIAN_MM), BLEED_SPREAD), *BLEED_VISIBLE_MM))
+    least, most = BLEED_VISIBLE_MM
+    least = min(max(least, BLEED_LEAST_VOXELS * voxel_mm), most)
+    seen = float(np.clip(rng.lognormal(np.log(BLEED_MEDIAN_MM), BLEED_SPREAD), least, most))
     radius = seen / 2 / _blooming(chi)
     if rng.random() < ELONGATED_SHARE:
-        length = float(np.clip(seen * rng.uniform(0.8, 2.0), 0, BLEED_VISIBLE_MM[1] - seen))
+        length = float(np.clip(seen * rng.uniform(0.8, 2.0), 0, most - seen))
         points = _track(length, rng)
         radii = radius * rng.uniform(0.75, 1.0, len(points))
     else:

@@ -76,7 +76,7 @@ def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done
         target_scans(repeat, name),
         mask_source(repeat, plan) if model.needs_mask else None,
         out=repeat.cohort_folder(name),
-        n=plan.cases,
+        n=plan.number_of_cases(len(repeat.train)),
         blend=plan.blend,
         seed=repeat.seed,
         min_volume=plan.min_volume,

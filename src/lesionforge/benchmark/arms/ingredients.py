@@ -89,7 +89,8 @@ def train_arm(training: ArmTraining) -> None:
         pretrained = training.study.plan.task_class.load(training.pretraining_folder)
         _fit(training, of_arm.real, last, folder, pretrained=pretrained)
     else:
-        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=training.arm.synthetic_share)
+        share = training.arm.synthetic_share(real=len(of_arm.real), synthetic=of_arm.drawn)
+        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=share)
 
 
 def pretrain_arm(training: ArmTraining) -> None:
@@ -141,7 +142,7 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
         last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
         return steps - last, last
     assert plan.training.batch_size is not None
-    only_synthetic = arm.finetune is not None or arm.synthetic_share == 1
+    only_synthetic = arm.finetune is not None or arm.share == 1
     first = (0 if only_synthetic and synthetic else real) + synthetic
     epochs = PAPER_EPOCHS["real" if arm.synthesizer is None else "synthetic"]
     last = 0 if arm.finetune is None else PAPER_EPOCHS["finetune"] * math.ceil(real / plan.training.batch_size)

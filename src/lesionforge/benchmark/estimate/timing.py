@@ -207,6 +207,7 @@ def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
         "options": options,
         "selection": None,
         "cases": DRAWN,
+        "per_case": None,
         "targets": None,
         "lesion_free": plan.lesion_free and plan.targets is None,
         "masks": "bank" if plan.mask_generator is not None else plan.masks,
@@ -218,7 +219,7 @@ def _short_arm(arm: Arm) -> Arm:
     """Return an arm that trains at once, without offline cases, since these cost as much as real cases."""
     changes: dict[str, Any] = {"finetune": None, "real": None}
     if arm.use == "offline":
-        changes["synthesizer"] = None
+        changes |= {"synthesizer": None, "union": False}
     return arm.model_copy(update=changes)
 
 

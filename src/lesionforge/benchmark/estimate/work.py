@@ -154,7 +154,8 @@ def arm_lengths(training: ArmTraining) -> tuple[int, int]:
 def cases_drawn(repeat: Repeat, name: str) -> int:
     """Return the number of offline cases of a synthesizer; with targets from another cohort, an upper bound."""
     plan = repeat.plan.synthesizers[name]
-    return plan.cases or len(_drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
+    number = plan.number_of_cases(len(repeat.train))
+    return number or len(_drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
 
 
 def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:

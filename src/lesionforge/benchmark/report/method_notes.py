@@ -8,7 +8,7 @@ from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
 from lesionforge.benchmark.arms.tune import describe_tuning
-from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.plan import Plan, SynthesizerPlan
 
 AUGMENTATIONS = {
     "none": "no augmentation",
@@ -36,7 +36,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         **describe_tuning(study),
         "Undertrained-baseline control": lengths.describe(),
-        "Arms": "; ".join(f"{name}: {_describe_arm(plan, name)}" for name in plan.arms),
+        "Arms": "; ".join(f"{name}: {describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(study),
         **describe_targets(study),
         **scoring_rules(plan),
@@ -69,7 +69,15 @@ def _describe_length(plan: Plan, lengths: Lengths) -> str:
     return f"epochs by what is trained on ({epochs}), {batches}"
 
 
-def _describe_arm(plan: Plan, name: str) -> str:
+def _describe_number(synthesizer: SynthesizerPlan) -> str:
+    """Return how many synthetic cases are drawn."""
+    if synthesizer.per_case is not None:
+        return f"{synthesizer.per_case} cases for each training case"
+    return "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
+
+
+def describe_arm(plan: Plan, name: str) -> str:
+    """Return what an arm is trained on, and with which augmentation."""
     arm = plan.arms[name]
     inherited = plan.tune is not None and arm.augment == plan.arms[plan.baseline].augment
     augment = "the augmentation that the search chose" if inherited else AUGMENTATIONS[arm.augment]
@@ -78,14 +86,12 @@ def _describe_arm(plan: Plan, name: str) -> str:
     if arm.synthesizer is None:
         return f"{real}, {augment}"
     synthesizer = plan.synthesizers[arm.synthesizer]
-    cases = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
     lesions = plan.task_of(name).lesion_share
-    share, drawn = arm.synthetic_share, f"{synthesizer.method} ({cases} offline)"
+    share, drawn = arm.given_share, f"{synthesizer.method} ({_describe_number(synthesizer)} offline)"
     if arm.use == "on_the_fly":
-        share, drawn = (
-            arm.synthetic_share * lesions,
-            f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)",
-        )
+        share, drawn = share * lesions, f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)"
+    if arm.union:
+        return f"{real} and {drawn} as one training set, {augment}"
     if arm.finetune is not None:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
     if arm.use == "on_the_fly":
