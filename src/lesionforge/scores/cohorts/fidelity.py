@@ -25,6 +25,7 @@ from lesionforge.cohort.inspection.measure import CaseMeasures
 from lesionforge.cohort.scan import FloatArray, load_scan
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.scores.cohorts.channel_fit import channel_errors
 from lesionforge.scores.cohorts.features import against_real, describe_images
 from lesionforge.scores.cohorts.views import HEIGHTS, Views, look
 from lesionforge.scores.drawn_images.sharpness import SHARPNESS
@@ -58,7 +59,7 @@ class CohortPair:
         channels: image channels to use.
         rng: generator that chooses halves and sets.
         device: device that computes image features.
-        known: image distances computed so far, by kind.
+        known: image distances and channel errors computed so far, by kind.
     """
 
     drawn: Side
@@ -188,6 +189,15 @@ def _pairwise_ms_ssim(pair: CohortPair) -> Two:
 def _coherence(pair: CohortPair) -> Two | None:
     ours, theirs = pair.drawn.views.coherence, pair.real.views.coherence
     return (float(np.nanmean(ours)), float(np.nanmean(theirs))) if ours and theirs else None
+
+
+def _channel_fit(pair: CohortPair, *, where: str) -> Two | None:
+    if len(pair.channels) < 2:
+        return None
+    if "channels" not in pair.known:
+        drawn, real = channel_errors(pair.drawn.views.channels, pair.real.views.channels, pair.rng)
+        pair.known["channels"] = {name: (drawn[name], real[name]) for name in drawn}
+    return pair.known["channels"][where]
 
 
 def _sharpness(pair: CohortPair, *, name: str) -> Two:
@@ -332,6 +342,16 @@ COHORT_SCORES = by_name(
         CORRELATION,
         "structural similarity between drawn cases and their source scans",
         partial(_to_source, measure=_ssim),
+    ),
+    *(
+        _score(
+            f"channel_fit_{where}",
+            "as real",
+            NOT_NEGATIVE,
+            f"error of predicting each channel from the others {place}, by a regression on real cases; real: held out",
+            partial(_channel_fit, where=where),
+        )
+        for where, place in (("head", "outside lesions"), ("lesion", "within lesions"))
     ),
 )
 """Scores of a drawn cohort against a real one."""

@@ -13,6 +13,7 @@ from lesionforge.errors import CohortError
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.lesions.lesion_intensity import measure, relative, surroundings
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.scores.cohorts.channel_fit import ChannelVoxels
 from lesionforge.scores.drawn_images.sharpness import scan_sharpness
 from lesionforge.seeding import generator
 
@@ -34,6 +35,7 @@ class Views:
         inside: intensities within lesions.
         outside: intensities of the head outside lesions.
         coherence: mean correlation of neighbouring slices of each volume, in the first channel.
+        channels: voxels of each case, in which its channels are compared; empty if there is only one channel.
         sharpness: sharpness of each case, from :func:`~lesionforge.scores.drawn_images.sharpness.scan_sharpness`.
         problems: errors of unreadable cases.
     """
@@ -46,6 +48,7 @@ class Views:
     inside: list[FloatArray] = field(default_factory=list)
     outside: list[FloatArray] = field(default_factory=list)
     coherence: list[float] = field(default_factory=list)
+    channels: list[ChannelVoxels] = field(default_factory=list)
     sharpness: list[dict[str, float]] = field(default_factory=list)
     problems: list[CohortError] = field(default_factory=list)
 
@@ -61,6 +64,8 @@ def look(cohort: Cohort, preprocessing: Preprocessing) -> Views:
             views.problems.append(problem)
             continue
         views.sharpness.append(scan_sharpness(scan))
+        if len(preprocessing.channels) > 1:
+            views.channels.append(ChannelVoxels.of(sample, case.ancestry))
         image = sample.relative_to_tissue(sample.image, preprocessing.output)
         for plane in _planes(image):
             views.whole.append(_square(plane, SIDE))
