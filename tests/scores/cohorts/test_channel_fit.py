@@ -73,11 +73,10 @@ def test_no_regression_predicts_the_subjects_that_it_was_fitted_on():
     assert both == nobody
 
 
-@BOTH
-def test_fidelity_tells_of_it_where_there_are_channels_to_compare(spatial_dims, tmp_path):
+def test_fidelity_tells_of_it_where_there_are_channels_to_compare(tmp_path):
     for channels in (("FLAIR",), ("T1", "FLAIR")):
         name = "-".join(channels)
-        cohort = tiny_cohort(tmp_path / name, spatial_dims=spatial_dims, n_subjects=8, channels=channels)
+        cohort = tiny_cohort(tmp_path / name, spatial_dims=2, n_subjects=8, channels=channels)
         table = fidelity(cohort, cohort).set_index("score")
         rows = [score for score in table.index if score.startswith("channel_fit")]
         assert rows == (["channel_fit_head", "channel_fit_lesion"] if len(channels) > 1 else [])
