@@ -90,7 +90,7 @@ def given_or_fitted(
         if given.channels != facts.channels:
             has, needs = (", ".join(names) for names in (given.channels, facts.channels))
             what = f"takes the channels {has}, but the training cases have {needs}, in this order"
-            raise ConfigError("`preprocessing`", what, "give both the same channels in the same order")
+            raise ConfigError("preprocessing", what, "give both the same channels in the same order")
         return given
     return Preprocessing.fit(facts, spatial_dims=spatial_dims, **options)
 

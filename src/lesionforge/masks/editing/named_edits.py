@@ -272,7 +272,7 @@ def _before(scan: Scan, donor: Donor | None, edit: EditName) -> tuple[Lesions, s
         return split_lesions(label, scan.spacing), case_id, scan.case.ancestry, 1.0
     if label is None or label.any():
         what = "has a lesion, or unknown ones, but a transplant needs a lesion-free brain"
-        raise CohortError(case_id, what, "take lesion-free scans only, or remove its lesions with `heal` before")
+        raise CohortError(case_id, what, "take lesion-free scans, such as those that lesionforge heal writes")
     assert scan.region is not None
     lesions, factor = donor.moved_to(scan, scan.region)
     return lesions, donor.case_id, donor.subjects, factor

@@ -51,7 +51,7 @@ def measured_cases(
     waiting = next((case for case in cases if case.awaits_drawing), None)
     if waiting is not None:
         what = "its label was edited, but its image does not show that"
-        raise CohortError(waiting.case_id, what, "draw it with `synthesize`, `masks=own` and `blend=full`")
+        raise CohortError(waiting.case_id, what, "draw it with synthesize, `masks=own` and `blend=full`")
     with progress_bar(f"reading {cases.name}") as progress:
         facts = fingerprint(cases, channels, progress=progress, on_problem=problems.append)
     read = {measures.case_id for measures in facts.cases}
