@@ -144,7 +144,10 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
     for folder, value in (("in", 2), ("other", 1)):
         structures = {"structures": {"rim": 1, "inside": 2}, "parenchyma": [value]}
         (tmp_path / folder / "anatomy.json").write_text(json.dumps(structures))
+    renamed = other.with_cases([replace(case, case_id=f"h_{case.case_id}") for case in other])
     with pytest.raises(ConfigError, match="name other structures"):
+        edit_cohort(cohort, out=tmp_path / "out", onto=renamed)
+    with pytest.raises(ConfigError, match="Tiny has another case case_000"):
         edit_cohort(cohort, out=tmp_path / "out", onto=other)
     with pytest.raises(CohortError, match="has no channel 'FLAIR'"):
         edit_cohort(cohort, out=tmp_path / "out", onto=brains(tmp_path / "t1", 2, channels=("T1",)))
@@ -154,6 +157,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
 def test_a_healthy_brain_with_a_lesion_is_named_and_the_others_go_on(tmp_path):
     cohort = brains(tmp_path / "in", 2)
     onto = brains(tmp_path / "onto", 2, n_subjects=3, n_healthy=2)
+    onto = onto.with_cases([replace(case, case_id=f"h_{case.case_id}") for case in onto])
     case = onto.healthy().cases[1]
     label = load_scan(onto.cases[0], ("T1",)).label
     write_array(case.label, label.astype(np.uint8))

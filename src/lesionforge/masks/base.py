@@ -146,11 +146,7 @@ class MaskSource(ABC):
             PlacementError: if the scan has no region for lesions, or no mask fits.
             ConfigError: see :meth:`draw`.
         """
-        scan = with_region(scan)
-        if scan.region is None or not scan.region.any():
-            raise PlacementError(
-                scan.case.case_id, "no brain was found in this scan", "give it anatomy labels, or leave it out"
-            )
+        scan = with_brain(scan)
         least = self.least_volume(scan) if min_volume is None else min_volume
         for redraws in range(max_redraws + 1):
             drawn = self.draw(scan, rng)
@@ -162,3 +158,16 @@ class MaskSource(ABC):
             f"no lesion mask fits after {max_redraws} redraws",
             "allow smaller volumes or more redraws, use other masks, or leave the scan out",
         )
+
+
+def with_brain(scan: Scan) -> Scan:
+    """Return a scan with its region; see :func:`~lesionforge.preprocessing.brain.region.with_region`.
+
+    Raises:
+        PlacementError: if the region is empty.
+    """
+    scan = with_region(scan)
+    if scan.region is None or not scan.region.any():
+        what = "no brain was found in this scan"
+        raise PlacementError(scan.case.case_id, what, "give it anatomy labels, or leave it out")
+    return scan

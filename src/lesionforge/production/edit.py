@@ -91,6 +91,13 @@ def edit_cohort(
         ConfigError: if an option is unknown or out of range, or ``onto`` does not fit ``cohort``.
         CohortError: if there is no case to edit, or no scan to transplant to.
         OutputError: if ``out`` holds something else.
+
+    Example:
+        >>> from lesionforge.testing import tiny_cohort
+        >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2, n_subjects=2)
+        >>> run = edit_cohort(cohort, out=Path("edited"), edits=["shift"])
+        >>> [case.mask_id for case in run.cohort]
+        ['case_000+shift', 'case_001+shift']
     """
     configs = _configs(edits or _possible(cohort, onto), options or {})
     scans = _scans(cohort, onto, configs)
@@ -146,6 +153,7 @@ def _scans(cohort: Cohort, onto: Cohort | None, edits: Iterable[EditName]) -> di
 
     Raises:
         CohortError: if an edit has none.
+        ConfigError: if two cases have one id.
     """
     lesions = cohort.having(cohort.channels).with_lesions().in_order()
     if not len(lesions):
@@ -155,6 +163,10 @@ def _scans(cohort: Cohort, onto: Cohort | None, edits: Iterable[EditName]) -> di
     if "transplant" in edits and not len(targets):
         what = "has no lesion-free scan that lesions could be transplanted to"
         raise CohortError(targets.name, what, "name a cohort that has some with `onto`, or leave `edit=transplant` out")
+    own = {case.case_id: case for case in cohort}
+    twice = next((case.case_id for case in targets if own.get(case.case_id, case).images != case.images), None)
+    if twice is not None:
+        raise ConfigError("`onto`", f"{cohort.name} has another case {twice}", "give every case its own id")
     return {edit: targets if edit == "transplant" else lesions for edit in edits}
 
 

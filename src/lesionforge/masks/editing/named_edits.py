@@ -17,7 +17,7 @@ from lesionforge.cohort.scan import BoolArray, Scan
 from lesionforge.config import MethodConfig
 from lesionforge.errors import CohortError, ConfigError, PlacementError
 from lesionforge.masks.bank import half_of_the_smallest
-from lesionforge.masks.base import MaskRequest, MaskSource
+from lesionforge.masks.base import MaskRequest, MaskSource, with_brain
 from lesionforge.masks.editing.donors import Donor, Lesions, read_donors
 from lesionforge.masks.editing.edit_config import EDITS, EditConfig, EditName
 from lesionforge.masks.editing.lesion_moves import Moved, mirrored, scaled, shifted
@@ -50,6 +50,43 @@ class _Room:
             return cls(allowed=allowed, fluid=None)
         fluid = fluid & ~own
         return cls(allowed=allowed & ~fluid if winner == "fluid" else allowed | fluid, fluid=fluid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """The lesions before an edit, on the grid of the target scan.
+
+    Attributes:
+        lesions: tight crops and first voxels, the largest lesion first.
+        case_id: the case that they come from.
+        subjects: the subjects that they come from.
+        factor: how much longer they are than in that case.
+    """
+
+    lesions: Lesions
+    case_id: str
+    subjects: frozenset[str]
+    factor: float = 1.0
+
+    @classmethod
+    def of(cls, scan: Scan, donor: Donor | None, edit: EditName) -> Self:
+        """Return the scan's own lesions, or those of a donor.
+
+        Raises:
+            CohortError: if the scan has no lesion to edit, or one where it must have none.
+        """
+        case_id, label = scan.case.case_id, scan.label
+        if donor is None:
+            if label is None or not label.any():
+                raise CohortError(case_id, f"has no lesion to {edit}", "edit scans with a lesion mask")
+            lesions = _largest_first(split_lesions(label, scan.spacing))
+            return cls(lesions=lesions, case_id=case_id, subjects=scan.case.ancestry)
+        if label is None or label.any():
+            what = "has a lesion, or unknown ones, but a transplant needs a lesion-free brain"
+            raise CohortError(case_id, what, "take lesion-free scans, such as those that lesionforge heal writes")
+        assert scan.region is not None
+        moved, factor = donor.moved_to(scan, scan.region)
+        return cls(lesions=_largest_first(moved), case_id=donor.case_id, subjects=donor.subjects, factor=factor)
 
 
 class _Canvas:
@@ -167,10 +204,7 @@ class NamedEdits(MaskSource):
             PlacementError: if the scan has no brain, or no edit fits.
             CohortError: if the scan has no lesion to edit; for ``transplant``, if it has one.
         """
-        scan = with_region(scan)
-        if scan.region is None or not scan.region.any():
-            remedy = "give it anatomy labels, or leave it out"
-            raise PlacementError(scan.case.case_id, "no brain was found in this scan", remedy)
+        scan = with_brain(scan)
         room = _Room.of(scan, self.config.over_fluid)
         tries = 1 if self.edit == "mirror" or len(self.donors) == 1 else max_redraws + 1
         for redraws in range(tries):
@@ -191,46 +225,53 @@ class NamedEdits(MaskSource):
     ) -> PlacedMask:
         """Return the lesions after one edit, the largest first; none if less than the least volume is left."""
         donor = self.donors[rng.integers(len(self.donors))] if self.donors else None
-        lesions, name, subjects, factor = _before(scan, donor, self.edit)
-        nested = self._nested(lesions, name)
-        canvas, edits = _Canvas(room), list[LesionEdit]()
-        for number, (lesion, corner) in enumerate(sorted(lesions, key=lambda found: -np.count_nonzero(found[0]))):
-            before = Moved(lesion=by_depth(lesion, nested), corner=corner, factor=factor)
-            after, kept, redraws = self._placed(before, canvas, scan, rng, min_inside)
-            edits.append(
-                LesionEdit(
-                    what=self.edit,
-                    source_case=name,
-                    lesion=number,
-                    factor=round(after.factor, 4),
-                    shift_mm=() if donor is not None else _distance_mm(before, after, scan),
-                    kept=round(kept, 4),
-                    redraws=redraws,
-                )
-            )
+        start = _Start.of(scan, donor, self.edit)
+        nested, canvas = self._nested(start), _Canvas(room)
+        edits = tuple(
+            self._edit(number, start, nested, canvas, scan, rng, min_inside=min_inside)
+            for number in range(len(start.lesions))
+        )
         placed = give_way(canvas.placed, room.fluid, self.config.over_fluid)
-        least = self._least(lesions, scan) if min_volume is None else min_volume
+        least = self._least(start, scan) if min_volume is None else min_volume
         enough = np.count_nonzero(placed) * float(np.prod(scan.spacing)) >= least
         return PlacedMask(
             mask=by_class(placed, nested) if enough else np.zeros_like(placed),
-            mask_id=f"{name}+{self.edit}",
-            subjects=subjects,
+            mask_id=f"{start.case_id}+{self.edit}",
+            subjects=start.subjects,
             redraws=0,
-            edits=tuple(edits),
+            edits=edits,
             instead=self.instead,
         )
 
-    def _placed(
-        self, before: Moved, canvas: _Canvas, scan: Scan, rng: np.random.Generator, min_inside: float
-    ) -> tuple[Moved, float, int]:
-        """Edit a lesion until it fits; return it with the share that has room, and the edits that did not fit."""
+    def _edit(
+        self,
+        number: int,
+        start: _Start,
+        nested: tuple[int, ...],
+        canvas: _Canvas,
+        scan: Scan,
+        rng: np.random.Generator,
+        *,
+        min_inside: float,
+    ) -> LesionEdit:
+        """Edit one lesion until it has room on the canvas, and say what was done."""
+        lesion, corner = start.lesions[number]
+        before = Moved(lesion=by_depth(lesion, nested), corner=corner, factor=start.factor)
         tries = TRIES if self.edit in ("enlarge", "shrink", "shift") else 1
-        for redraws in range(tries):
+        after, kept, redraws = before, 0.0, 0
+        while not kept and redraws < tries:
             after = self._moved(before, scan, rng)
             kept = canvas.paste(after, apart=self.edit != "enlarge", min_inside=min_inside)
-            if kept:
-                return after, kept, redraws
-        return after, 0.0, tries
+            redraws += not kept
+        return LesionEdit(
+            what=self.edit,
+            source_case=start.case_id,
+            lesion=number,
+            factor=round(after.factor, 4),
+            shift_mm=_distance_mm(before, after, scan) if self.of_own_lesion else (),
+            kept=round(kept, 4),
+            redraws=redraws,
+        )
 
     def _moved(self, lesion: Moved, scan: Scan, rng: np.random.Generator) -> Moved:
         """Return a lesion after the edit; a transplanted one lies on the scan's grid already."""
@@ -244,38 +285,23 @@ class NamedEdits(MaskSource):
             return mirrored(*here, scan.region)
         return lesion
 
-    def _nested(self, lesions: Lesions, where: str) -> tuple[int, ...]:
+    def _nested(self, start: _Start) -> tuple[int, ...]:
         """Return the lesion classes from the outermost to the innermost."""
-        found = sorted({int(value) for lesion, _ in lesions for value in np.unique(lesion[lesion > 0])})
+        found = sorted({int(value) for lesion, _ in start.lesions for value in np.unique(lesion[lesion > 0])})
         missing = set(found) - set(self.config.nested)
         if self.config.nested and missing:
-            what = f"does not name the lesion class {min(missing)} of {where}"
+            what = f"does not name the lesion class {min(missing)} of {start.case_id}"
             raise ConfigError("nested", what, "name every class, from the outermost to the innermost")
         return self.config.nested or tuple(found)
 
-    def _least(self, lesions: Lesions, scan: Scan) -> float:
+    def _least(self, start: _Start, scan: Scan) -> float:
         """Return the least volume of all edited lesions together, in mm³ (mm² in 2D)."""
-        smallest = half_of_the_smallest((lesion, scan.spacing) for lesion, _ in lesions)
+        smallest = half_of_the_smallest((lesion, scan.spacing) for lesion, _ in start.lesions)
         return smallest * min(1.0, self.config.factors[0]) ** scan.spatial_dims
 
 
-def _before(scan: Scan, donor: Donor | None, edit: EditName) -> tuple[Lesions, str, frozenset[str], float]:
-    """Return the lesions to edit on the grid of a scan, their case, their subjects, and how much longer they became.
-
-    Raises:
-        CohortError: if the scan has no lesion to edit, or one where it must have none.
-    """
-    case_id, label = scan.case.case_id, scan.label
-    if donor is None:
-        if label is None or not label.any():
-            raise CohortError(case_id, f"has no lesion to {edit}", "edit scans with a lesion mask")
-        return split_lesions(label, scan.spacing), case_id, scan.case.ancestry, 1.0
-    if label is None or label.any():
-        what = "has a lesion, or unknown ones, but a transplant needs a lesion-free brain"
-        raise CohortError(case_id, what, "take lesion-free scans, such as those that lesionforge heal writes")
-    assert scan.region is not None
-    lesions, factor = donor.moved_to(scan, scan.region)
-    return lesions, donor.case_id, donor.subjects, factor
+def _largest_first(lesions: Lesions) -> Lesions:
+    return sorted(lesions, key=lambda found: -np.count_nonzero(found[0]))
 
 
 def _distance_mm(before: Moved, after: Moved, scan: Scan) -> tuple[float, ...]:
