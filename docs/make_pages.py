@@ -55,7 +55,8 @@ def options_page() -> str:
         *_chapter("Methods that remove lesions", healers, groups),
         *_chapter("The mask generator", {"maskgan": MaskGANConfig}, groups),
         "## Mask sources",
-        "On the command line `--masks` names one, which then has its default options; other options are set in Python.",
+        "On the command line `--masks` names one. Its options by name are set with `--mask-set NAME=VALUE` and, in a "
+        "plan, under `mask_options:`; its arguments are set in Python.",
         *(part for name in MASK_SOURCES.own for part in _source_section(name, MASK_SOURCES[name])),
         *_chapter("Training", {"training": TrainingConfig}, groups),
         *_chapter("Tasks", {name: TASKS[name].Config for name in TASKS.own}, groups),
@@ -149,6 +150,8 @@ def _source_section(name: str, source: type[MaskSource]) -> list[str]:
             default = "required" if parameter.default is parameter.empty else _default(parameter.default)
             rows.append(_row(key, _type(hints[key]), default, meanings.get(key, "")))
     table = ["\n".join(rows)] if len(rows) > 2 else ["It has no options."]
+    if source.Config.model_fields:
+        table += ["Options by name:", *option_table(source.Config, {})]
     return [f"### `{name}`: {source.__name__}", _first_paragraph(source), *table]
 
 

@@ -31,6 +31,9 @@ SHOWN = (
     "masks.semi_random.scatter",
     "preprocessing.lesions.single_lesions.split_lesions",
     "masks.registry.make_mask_source",
+    "preprocessing.lesions.merging.merge",
+    "preprocessing.lesions.merging.give_way",
+    "production.edit.edit_cohort",
     "production.synthesize.synthesize_cohort",
     "synthesizers.registry.load_synthesizer",
 )

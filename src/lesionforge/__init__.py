@@ -32,6 +32,7 @@ _HOMES = {
     "check_cohort": "cohort.inspection.checks",
     "cohort_sharpness": "scores.drawn_images.sharpness",
     "contact_sheet": "cohort.inspection.contact_sheet",
+    "edit_cohort": "production.edit",
     "evaluate": "scores.predictions.case_scores",
     "heal_cohort": "production.heal",
     "judge_realism": "scores.drawn_images.realism",

@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import lesionforge
+from lesionforge.benchmark.arms.mask_sources import mask_source
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan, read_plan
@@ -13,6 +15,7 @@ from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from tests.helpers import tiny_cohort
 
 PRESETS = Path(lesionforge.__file__).parent / "presets"
 SOUND = {
@@ -214,3 +217,40 @@ def test_the_network_that_looks_for_lesions_stays_that_of_the_study():
     methods = {"a": {"method": "healing_gan"}}
     plan = HealingPlan(methods=methods, f_pre={"task": {"filters": [4, 8]}, "training": {"steps": 3}})
     assert (plan.f_pre.task.network, plan.f_pre.task.filters) == ("pseudo_healthy", (4, 8))
+
+
+def drawing(**options):
+    """A plan with an arm of pix2pix cases."""
+    use = options.pop("use", "offline")
+    mix = {"method": "pix2pix", "options": {"condition": "label"}, "blend": "full", **options}
+    arms = {"real": {}, "drawn": {"synthesizer": "mix", "use": use}}
+    return {"arms": arms, "synthesizers": {"mix": mix}, "baseline": "real"}
+
+
+def test_a_synthesizer_of_a_plan_can_name_one_edit_of_its_masks(tmp_path):
+    cohort = tiny_cohort(tmp_path / "in", spatial_dims=2)
+    plan = read_plan(write(tmp_path, drawing(mask_options={"edit": "shift", "distance_mm": [5, 9]})))
+    repeat = SimpleNamespace(plan=plan, train=cohort)
+    masks = mask_source(repeat, plan.synthesizers["mix"])
+    assert (masks.config.edit, masks.config.distance_mm) == ("shift", (5, 9))
+    assert plan.synthesizers["mix"].of_own_lesion
+    plan = read_plan(write(tmp_path, drawing(mask_options={"edit": "transplant"}, lesion_free=True)))
+    assert not plan.synthesizers["mix"].of_own_lesion
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"mask_options": {"edit": "blur"}}, "enlarge"),
+        ({"mask_options": {"scale": 2}}, "is no option"),
+        ({"mask_options": {"edit": "shift"}, "masks": "bank"}, "is no option"),
+        ({"mask_options": {"edit": "shift"}, "blend": "lesion"}, "use blend: full"),
+        ({"mask_options": {"edit": "shift"}, "lesion_free": True}, "no lesion of their own"),
+        ({"mask_options": {"edit": "transplant"}}, "lesion-free brains"),
+        ({"mask_options": {"edit": "shift"}, "use": "on_the_fly"}, "use offline"),
+        ({"mask_options": {"edit": "transplant"}, "lesion_free": True, "use": "on_the_fly"}, "use offline"),
+    ],
+)
+def test_an_edit_that_does_not_fit_the_plan_is_refused(tmp_path, options, what):
+    with pytest.raises(ConfigError, match=what):
+        read_plan(write(tmp_path, drawing(**options)))

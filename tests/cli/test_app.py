@@ -25,6 +25,7 @@ COMMANDS = [
     ["train"],
     ["select"],
     ["synthesize"],
+    ["edit"],
     ["heal"],
     ["segment", "train"],
     ["segment", "predict"],

@@ -15,6 +15,7 @@ from lesionforge.cohort.scan import Scan, load_scan, read_raw, save_edited
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.intensity import Percentile, Window, to_file, to_model
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.training.fitting import given_or_fitted
 from tests.helpers import tiny_cohort, write_array
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -460,3 +461,16 @@ def test_a_volume_of_one_slice_is_that_slice_whatever_its_thickness_says(thickne
     assert sample.image.shape[-1] == 1
     assert sorted(sample.image.shape[1:3]) == sorted(size for size in shape if size > 1)
     assert measure(scan).case.slices == 1
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_channels_in_another_order_than_in_training_are_refused_in_one_line(tmp_path, spatial_dims):
+    cohort = tiny_cohort(tmp_path / "in", spatial_dims=spatial_dims, channels=("T1", "FLAIR"))
+    preprocessing = Preprocessing(spatial_dims=spatial_dims, channels=("T1", "FLAIR"))
+    turned = load_scan(cohort.cases[0], ("FLAIR", "T1"))
+    with pytest.raises(
+        ConfigError, match=r"case_000: was read with the channels FLAIR, T1, .* T1, FLAIR, in this order"
+    ):
+        preprocessing.forward(turned)
+    with pytest.raises(ConfigError, match=r"takes the channels T1, FLAIR, but the training cases have FLAIR, T1"):
+        given_or_fitted(preprocessing, fingerprint(cohort, ("FLAIR", "T1")), spatial_dims=spatial_dims)

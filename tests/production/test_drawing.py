@@ -15,7 +15,7 @@ from lesionforge.production.drawing import draw_into
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.training.items.samples import cached_samples
-from tests.helpers import LESION, tiny_cohort, write_array
+from tests.helpers import LESION, NESTED, tiny_cohort, write_array
 from tests.preprocessing.test_intensity import brain_scan
 from tests.synthesizers.healers import untrained_healer
 from tests.synthesizers.models import fit_library, untrained_pix2pix
@@ -126,8 +126,9 @@ def test_a_change_that_the_files_steps_swallow_is_no_lesion(tmp_path):
 
 @DIMS
 def test_a_part_between_the_models_voxels_takes_the_class_that_is_drawn_there(spatial_dims, cohorts, tmp_path):
-    scan = with_region(load_scan(cohorts[spatial_dims].cases[0], cohorts[spatial_dims].channels))
-    model = fitted("inpaint", cohorts[spatial_dims], tmp_path / "m", tuple(3 * mm for mm in scan.spacing))
+    cohort = replace(cohorts[spatial_dims], labels=NESTED)
+    scan = with_region(load_scan(cohort.cases[0], cohort.channels))
+    model = fitted("inpaint", cohort, tmp_path / "m", tuple(3 * mm for mm in scan.spacing))
     mask = np.zeros(scan.spatial_shape, np.int16)
     mask[tuple(slice(n // 2 - 4, n // 2 + 5) for n in scan.spatial_shape)] = 1
     numbers = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)

@@ -12,8 +12,9 @@ from pydantic import Field, PositiveFloat, SerializeAsAny, field_serializer, fie
 from lesionforge.benchmark.plan_file import plan_content
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
 from lesionforge.errors import ConfigError, choose_from
+from lesionforge.masks.editing.edit_config import OWN_EDITS
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
-from lesionforge.masks.registry import source_name
+from lesionforge.masks.registry import MASK_SOURCES, source_name
 from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
 from lesionforge.scores.registry import TASK_SCORES, is_score
@@ -67,6 +68,8 @@ class SynthesizerPlan(Part):
         masks: mask source: ``bank``, ``edited``, ``semi_random`` or ``ellipsoids``, built from the training subjects;
             ``own``, which redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask
             generators, for volumes.
+        mask_options: options of the mask source, such as ``{edit: shift}`` for one named edit of ``edited``, see
+            :class:`~lesionforge.masks.editing.edit_config.EditConfig`; offline use only.
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
@@ -85,6 +88,7 @@ class SynthesizerPlan(Part):
     options: dict[str, Any] = Field(default={})
     training: TrainingConfig = TrainingConfig()
     masks: str = "edited"
+    mask_options: dict[str, Any] = Field(default={})
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
     per_case: int | None = Field(default=None, ge=1)
@@ -102,6 +106,11 @@ class SynthesizerPlan(Part):
         """Return the number of synthetic cases for so many training cases; ``None`` for one in each scan."""
         return self.cases if self.per_case is None else self.per_case * training_cases
 
+    @property
+    def of_own_lesion(self) -> bool:
+        """Whether the masks are made from each scan's own lesion."""
+        return self.masks == "own" or self.mask_options.get("edit") in OWN_EDITS
+
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.method not in SYNTHESIZERS:
@@ -113,15 +122,25 @@ class SynthesizerPlan(Part):
         try:
             if source_name(self.masks) == "files:DIR":
                 raise ValueError("masks of files are the same for every training set: use another source")
+            parse_options(MASK_SOURCES[source_name(self.masks)].Config, self.mask_options)
         except ConfigError as error:
             raise ValueError(str(error)) from error
         if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
             raise ValueError("cases has no effect beside per_case: leave one out")
-        if self.masks == "own" and (self.targets is not None or self.lesion_free):
+        self._check_edit()
+        if self.of_own_lesion and (self.targets is not None or self.lesion_free):
             raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
+
+    def _check_edit(self) -> None:
+        """Raise ``ValueError`` if a named edit of the masks does not fit the scans that are drawn into."""
+        edit = self.mask_options.get("edit")
+        if edit in OWN_EDITS and self.blend != "full":
+            raise ValueError(f"the lesions of {edit} take the place of the scan's own: use blend: full")
+        if edit == "transplant" and self.targets is None and not self.lesion_free:
+            raise ValueError("transplant needs lesion-free brains: set lesion_free, or name targets")
 
 
 class Arm(Part):
@@ -431,8 +450,9 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r} copies on the fly: {remedy}")
             if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} draws into healthy scans on the fly: use offline, or drop the targets")
-            if of_arm and of_arm.masks == "own" and arm.use == "on_the_fly":
-                raise ValueError(f"arm {name!r} draws each scan's own lesion on the fly: use offline, or other masks")
+            if of_arm and (of_arm.of_own_lesion or of_arm.mask_options) and arm.use == "on_the_fly":
+                what = "draws each scan's own lesion" if of_arm.of_own_lesion else "makes a named edit"
+                raise ValueError(f"arm {name!r} {what} on the fly: use offline, or other masks")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
         return self

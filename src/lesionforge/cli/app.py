@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies, tasks
+from lesionforge.cli.edit_command import edit
 from lesionforge.cli.heal_command import heal
 from lesionforge.cli.match_command import match
 from lesionforge.cli.select_command import select
@@ -22,7 +23,7 @@ from lesionforge.cli.spoken import spoken
 from lesionforge.errors import DoubtWarning, own_error
 
 GOES_ON = dict.fromkeys(
-    ("demo", "simulate", "synthesize", "select", "benchmark"), "the same command continues where it stopped"
+    ("demo", "simulate", "edit", "synthesize", "select", "benchmark"), "the same command continues where it stopped"
 )
 GOES_ON["train"] = "the same command starts again, or with --resume continues from the last checkpoint"
 GOES_ON["segment"] = (
@@ -129,6 +130,7 @@ app.command("show")(cohorts.show)
 app.command("train")(models.train)
 app.command("select")(select)
 app.command("synthesize")(models.synthesize)
+app.command("edit")(edit)
 app.command("heal")(heal)
 app.add_typer(segment, name="segment")
 segment.command("train")(tasks.segment_train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -97,16 +98,29 @@ def import_cohort(
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
     ] = None,
     keep_column: Columns = None,
+    new_ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Give cases and subjects random new ids; TABLE, a private CSV outside COHORT, leads to the old ones, "
+            "and is extended if it is there.",
+        ),
+    ] = None,
 ) -> None:
     """Import scans into a cohort folder that nnU-Net can read; only voxels, geometry, ids and named columns are kept.
 
     Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
+    from lesionforge.cohort.new_ids import NewIds, check_private
     from lesionforge.cohort.splits import copy_roles
     from lesionforge.cohort.structures import read_structures
     from lesionforge.files import building
 
+    ids = NewIds()
+    if new_ids is not None:
+        check_private(new_ids, cohort)
+        ids = NewIds.read(new_ids)
     problems: list[CohortError] = []
     given = {
         "channels": channel,
@@ -120,7 +134,11 @@ def import_cohort(
     chosen = LAYOUTS[layout]
     found = chosen.read(src, on_problem=problems.append, **_layout_options(chosen, given))
     ends = None if window is None else _window(window)
+    listed = cohort / "problems.csv"
     with building(cohort) as unfinished:
+        if new_ids is not None:
+            found = ids.cohort(found)
+            ids.write(new_ids)
         report = write_nnunet(
             found,
             unfinished,
@@ -131,9 +149,12 @@ def import_cohort(
             window=ends,
             columns=keep_column or (),
         )
-        copy_roles(src, unfinished, report.cohort.subjects)
+        copy_roles(src, unfinished, report.cohort.subjects, renamed=ids.subjects)
+        if new_ids is not None and report.problems:  # they name the old ids
+            listed = new_ids.with_name(f"{new_ids.stem}_problems.csv")
+            shutil.move(unfinished / "problems.csv", listed)
     _tell_imported(cohort, read_cohort(cohort), report)
-    finish(report.problems, cohort / "problems.csv")
+    finish(report.problems, listed)
 
 
 def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, Any]:

@@ -173,8 +173,8 @@ def read_selection(
     return cohort
 
 
-def nested(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Return ``key=value`` texts as a dictionary; ``a.b=1`` is ``{"a": {"b": 1}}``.
+def nested(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
+    """Return ``key=value`` texts of a flag as a dictionary; ``a.b=1`` is ``{"a": {"b": 1}}``.
 
     Raises:
         ConfigError: if a text does not have this form.
@@ -183,14 +183,14 @@ def nested(settings: Sequence[str] | None) -> dict[str, Any]:
     for text in settings or ():
         key, sign, value = text.partition("=")
         if not sign:
-            raise ConfigError("--set", f"{text!r} is not KEY=VALUE", "write, for example, --set lambda_l1=100")
-        content = parse_yaml(value, f"--set {key}", fault=ConfigError, remedy="quote it, or close its brackets")
+            raise ConfigError(flag, f"{text!r} is not KEY=VALUE", f"write, for example, {flag} lambda_l1=100")
+        content = parse_yaml(value, f"{flag} {key}", fault=ConfigError, remedy="quote it, or close its brackets")
         *path, last = key.strip().split(".")
         group = result
         for part in path:
             group = group.setdefault(part, {})
             if not isinstance(group, dict):
-                raise ConfigError("--set", f"{part!r} is given both as a value and as a group", f"leave out {text}")
+                raise ConfigError(flag, f"{part!r} is given both as a value and as a group", f"leave out {text}")
         group[last] = content
     return result
 

@@ -31,6 +31,7 @@ from lesionforge.cli.common import (
     a_model,
     console,
     finish,
+    nested,
     parse_duration,
     parse_settings,
     progress_bar,
@@ -198,6 +199,10 @@ def synthesize(
     masks_role: Annotated[
         str | None, typer.Option(help="Take only masks of the subjects of a role in the cohort in --masks-from.")
     ] = None,
+    mask_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Set an option of --masks, such as edit=shift for edited."),
+    ] = None,
     blend: Annotated[
         BlendChoice, typer.Option(help="Keep the scan outside the lesion, or keep the whole drawn image.")
     ] = (BlendChoice.LESION),
@@ -269,7 +274,8 @@ def synthesize(
     source = None
     if drawer.needs_mask:
         _check_labels(masks, lesions, drawer, masks_from or cohort)
-        source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value)
+        options = nested(mask_set, "--mask-set")
+        source = make_mask_source(masks, lesions, on_problem=skipped.append, device=computes_on.value, options=options)
     draw: Callable[..., Synthesis] = synthesize_cohort
     if keep_best is not None:
         task = None if segmentor is None else load_segmentation(segmentor)

@@ -12,6 +12,8 @@ from lesionforge.errors import CohortError, ConfigError, choose_from
 
 SIMULATED = "simulated"
 """The origin of a case of the built-in cohort, and the name of its synthesizer."""
+EDIT = "edit"
+"""The synthesizer of a case whose label was edited and whose image still is the scan."""
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
 
@@ -91,6 +93,11 @@ class Case:
         """
         drawn = self.synthesizer not in ("", SIMULATED) or bool(self.source_case)
         return self.origin == "synthetic" or drawn or (self.origin == "real" and bool(self.parents))
+
+    @property
+    def awaits_drawing(self) -> bool:
+        """Whether the label was edited and the image does not show it yet; such a case is no training case."""
+        return self.synthesizer == EDIT
 
     @property
     def outlined(self) -> bool:

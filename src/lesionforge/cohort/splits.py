@@ -252,15 +252,25 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
     return {role: tuple(subjects) for role, subjects in content.items()}
 
 
-def copy_roles(source: Path, target: Path, subjects: Collection[str]) -> None:
+def copy_roles(
+    source: Path, target: Path, subjects: Collection[str], *, renamed: Mapping[str, str] | None = None
+) -> None:
     """Copy ``roles.json`` of a cohort folder into another one, if it exists, with only these subjects.
+
+    Args:
+        source: the folder to read from.
+        target: the folder to write to.
+        subjects: the subjects to keep, as they are called in ``target``.
+        renamed: subject in ``source`` → its new id in ``target``.
 
     Raises:
         CohortError: see :func:`read_roles`.
     """
     if (file := source / "roles.json").is_file():
-        roles = {role: [name for name in names if name in subjects] for role, names in read_roles(file).items()}
-        write_json(target / "roles.json", roles)
+        new = renamed or {}
+        roles = {role: [new.get(name, name) for name in names] for role, names in read_roles(file).items()}
+        kept = {role: [name for name in names if name in subjects] for role, names in roles.items()}
+        write_json(target / "roles.json", kept)
 
 
 def of_role(cohort: Cohort, roles: Mapping[str, Collection[str]], role: str) -> Cohort:

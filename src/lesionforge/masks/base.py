@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import Scan
+from lesionforge.config import MethodConfig
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.placement import JITTER_MM, place
@@ -30,6 +32,7 @@ class MaskRequest:
         channel: the channel of ``cohort`` in which the brain is found; by default each case's first.
         on_problem: called with the error of each case of ``cohort`` that is left out; raises by default.
         device: the device of a network that draws masks.
+        options: options of the source, see its ``Config``.
     """
 
     spec: str
@@ -37,6 +40,7 @@ class MaskRequest:
     channel: str | None = None
     on_problem: OnProblem = fail
     device: Device = "cpu"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def argument(self) -> str:
@@ -61,15 +65,17 @@ class MaskSource(ABC):
     Attributes:
         method: its name in :data:`~lesionforge.masks.registry.MASK_SOURCES`; ``name:ARGUMENT``, such as ``files:DIR``,
             if it takes an argument.
+        Config: class of the options that a user may set by name; by default there are none.
         subjects: every subject whose lesions the source knows.
     """
 
     method: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
     subjects: frozenset[str]
 
     @classmethod
-    def from_request(cls, request: MaskRequest) -> Self:
-        """Make the source that a user named; override it for a source that needs a cohort or an argument.
+    def from_request(cls, request: MaskRequest) -> MaskSource:
+        """Make the source that a user named; override it for a source that needs a cohort, an argument or options.
 
         Raises:
             ConfigError: if the source needs a cohort with lesions and there is none.
@@ -81,6 +87,16 @@ class MaskSource(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Everything besides the scan and the random numbers that the masks depend on, as a hash or in words."""
+
+    @property
+    def of_own_lesion(self) -> bool:
+        """Whether the masks are made from the scan's own lesions, so that it needs some."""
+        return False
+
+    @property
+    def instead(self) -> bool:
+        """Whether the masks take the place of the scan's own lesions; see :class:`PlacedMask`."""
+        return False
 
     def to(self, device: str) -> Self:
         """Move networks, if there are any, to ``device``."""
@@ -130,11 +146,7 @@ class MaskSource(ABC):
             PlacementError: if the scan has no region for lesions, or no mask fits.
             ConfigError: see :meth:`draw`.
         """
-        scan = with_region(scan)
-        if scan.region is None or not scan.region.any():
-            raise PlacementError(
-                scan.case.case_id, "no brain was found in this scan", "give it anatomy labels, or leave it out"
-            )
+        scan = with_brain(scan)
         least = self.least_volume(scan) if min_volume is None else min_volume
         for redraws in range(max_redraws + 1):
             drawn = self.draw(scan, rng)
@@ -146,3 +158,16 @@ class MaskSource(ABC):
             f"no lesion mask fits after {max_redraws} redraws",
             "allow smaller volumes or more redraws, use other masks, or leave the scan out",
         )
+
+
+def with_brain(scan: Scan) -> Scan:
+    """Return a scan with its region; see :func:`~lesionforge.preprocessing.brain.region.with_region`.
+
+    Raises:
+        PlacementError: if the region is empty.
+    """
+    scan = with_region(scan)
+    if scan.region is None or not scan.region.any():
+        what = "no brain was found in this scan"
+        raise PlacementError(scan.case.case_id, what, "give it anatomy labels, or leave it out")
+    return scan

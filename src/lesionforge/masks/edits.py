@@ -1,16 +1,19 @@
 """Masks of another source, shifted, scaled, rotated, mirrored and bent."""
 
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesionforge.cohort.scan import LabelArray, Scan
+from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.deformation import deform, random_rotation
+from lesionforge.masks.editing.edit_config import EditConfig
+from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, centroid, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.brain.region import with_region
@@ -45,6 +48,7 @@ class EditedMasks(MaskSource):
     """
 
     method = "edited"
+    Config: ClassVar[type[MethodConfig]] = EditConfig
 
     def __init__(
         self,
@@ -66,8 +70,11 @@ class EditedMasks(MaskSource):
         self.mirror, self.elastic_mm = mirror, elastic_mm
 
     @classmethod
-    def from_request(cls, request: MaskRequest) -> Self:
-        """Edit the masks of the cohort that the user named."""
+    def from_request(cls, request: MaskRequest) -> MaskSource:
+        """Edit the masks of the cohort that the user named, or make one named edit; see :class:`NamedEdits`."""
+        options = parse_options(EditConfig, request.options)
+        if options.edit is not None:
+            return NamedEdits.of(options, request)
         return cls(MaskBank.from_request(request))
 
     def least_volume(self, scan: Scan) -> float:

@@ -18,6 +18,7 @@ class OwnMasks(MaskSource):
     method = "own"
     subjects = frozenset()
     digest = "the label of each scan"
+    of_own_lesion = True
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Return the scan's mask.

@@ -156,16 +156,16 @@ def paste_apart(
     Returns:
         Whether the lesion was pasted.
     """
-    there, here = _overlap(corner, lesion.shape, allowed.shape)
+    there, here = overlap(corner, lesion.shape, allowed.shape)
     part = np.zeros(lesion.shape, np.int16)
     part[here] = np.where(allowed[there], lesion[here], 0)
     left = np.count_nonzero(part)
     too_little = left == 0 or left < min_inside * np.count_nonzero(lesion)
     if too_little or taken[there][part[here] > 0].any():
         return False
-    placed[there] += part[here]
+    np.maximum(placed[there], part[here], out=placed[there])
     around = ndimage.binary_dilation(np.pad(part > 0, 1), np.ones((3,) * part.ndim))
-    there, here = _overlap([c - 1 for c in corner], around.shape, allowed.shape)
+    there, here = overlap([c - 1 for c in corner], around.shape, allowed.shape)
     taken[there] |= around[here]
     return True
 
@@ -243,12 +243,12 @@ def _paste_exactly(drawn: DrawnMask, scan: Scan) -> LabelArray | None:
 def _paste(mask: LabelArray, corner: Sequence[int], shape: tuple[int, ...]) -> LabelArray:
     """Return ``mask`` on a grid of ``shape``, without the parts outside the grid."""
     placed = np.zeros(shape, np.int16)
-    there, here = _overlap(corner, mask.shape, shape)
+    there, here = overlap(corner, mask.shape, shape)
     placed[there] = mask[here]
     return placed
 
 
-def _overlap(
+def overlap(
     corner: Sequence[int], size: Sequence[int], shape: Sequence[int]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the part of a grid of ``shape`` that a box covers, and the part of the box that lies on the grid."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, one_of
 from lesionforge.registry import Registry
 
@@ -36,6 +38,7 @@ def make_mask_source(
     channel: str | None = None,
     on_problem: OnProblem | None = None,
     device: Device = "cpu",
+    options: Mapping[str, Any] | None = None,
 ) -> MaskSource:
     """Return the mask source that a user named.
 
@@ -45,9 +48,10 @@ def make_mask_source(
         channel: the channel of ``cohort`` in which the brain is found; by default each case's first.
         on_problem: called with the error of each case of ``cohort`` that is left out; raises by default.
         device: the device of a network that draws masks.
+        options: options of the source, such as ``{"edit": "shift"}`` for ``edited``.
 
     Raises:
-        ConfigError: if the name is unknown, or the source needs a cohort with lesions and there is none.
+        ConfigError: if the name or an option is unknown, or the source needs a cohort with lesions and there is none.
         CohortError: if a file cannot be read.
 
     Example:
@@ -61,7 +65,15 @@ def make_mask_source(
     from lesionforge.masks.base import MaskRequest
 
     source = MASK_SOURCES[source_name(spec)]
-    request = MaskRequest(spec=spec, cohort=cohort, channel=channel, on_problem=on_problem or fail, device=device)
+    parse_options(source.Config, options or {})
+    request = MaskRequest(
+        spec=spec,
+        cohort=cohort,
+        channel=channel,
+        on_problem=on_problem or fail,
+        device=device,
+        options=options or {},
+    )
     return source.from_request(request)
 
 

@@ -205,7 +205,14 @@ class Preprocessing(BaseModel):
             scan: a scan with exactly the channels of this preprocessing.
             image: ``(channel, x, y[, z])`` to use in place of the scan's image, on its grid and in its units; limits
                 and tissue level still come from the scan.
+
+        Raises:
+            ConfigError: if the scan has other channels, or the same in another order.
         """
+        if scan.channels != self.channels:
+            has, needs = (", ".join(names) for names in (scan.channels, self.channels))
+            what = f"was read with the channels {has}, but the model was trained on {needs}, in this order"
+            raise ConfigError(scan.case.case_id, what, "read it with the model's channels")
         geometry = self.geometry(scan)
 
         def to_grid(labels: LabelArray | BoolArray | None) -> LabelArray | None:

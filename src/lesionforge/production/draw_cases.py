@@ -139,6 +139,8 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
     rng = generator(request.seed, case_id)
     target, healer = request.targets.read(source), request.targets.healer
     placed = _place(request, target.original, rng)
+    if placed.instead:
+        target = target.without_lesions()
     drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend)
     _write(request, target, drawing, placed, case_id)
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
@@ -158,6 +160,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "seed": request.seed,
         "blend": request.blend,
         **share_in_fluid(_new_lesions(placed, drawing, target), target.fluid),
+        **({"edits": [edit.line() for edit in placed.edits]} if placed.edits else {}),
         **({} if healer is None else {"healed_by": healer.method}),
         **({} if drawing.changed_outside is None else {"changed_outside": round(drawing.changed_outside, 6)}),
     }

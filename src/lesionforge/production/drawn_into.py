@@ -34,6 +34,12 @@ class Target:
     touched: BoolArray
     fluid: BoolArray | None
 
+    def without_lesions(self) -> Target:
+        """Return the target with an empty label, for masks that take the place of its lesions."""
+        nothing = np.zeros(self.scan.spatial_shape, np.int16)
+        sample = None if self.sample.label is None else np.zeros_like(self.sample.label)
+        return replace(self, scan=replace(self.scan, label=nothing), sample=replace(self.sample, label=sample))
+
 
 class Targets:
     """Reads target scans and keeps the last one, since consecutive cases often share a scan.

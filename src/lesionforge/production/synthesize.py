@@ -15,8 +15,8 @@ from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError, one_of
 from lesionforge.files import one_at_a_time, scratch
 from lesionforge.healers.base import Healer
-from lesionforge.masks import MASK_SOURCES, OwnMasks
 from lesionforge.masks.base import MaskSource
+from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.production.blend import Blend
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
@@ -71,8 +71,8 @@ def synthesize_cohort(
 
     Args:
         model: the synthesizer.
-        cohort: target scans; each is used about equally often. Scans of unknown annotation are left out; with
-            :class:`~lesionforge.masks.own.OwnMasks`, scans without a lesion are left out too.
+        cohort: target scans; each is used about equally often. Scans of unknown annotation are left out; with masks
+            that are made from each scan's own lesion, scans without a lesion are left out too.
         masks: source of the lesion masks; not used by a method that brings its own label.
         out: a new folder, or the folder of the same run.
         n: number of cases; by default one per target scan.
@@ -107,7 +107,7 @@ def synthesize_cohort(
     targets = cohort.having(model.info.preprocessing.channels).annotated().in_order()
     if lesion_free:
         targets = lesion_free_scans(targets)
-    elif isinstance(masks, OwnMasks):
+    elif masks is not None and masks.of_own_lesion:
         targets = targets.with_lesions()
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
     ending = targets.cases[0].file_ending
@@ -157,14 +157,36 @@ def _check_request(
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
         raise ConfigError("`masks`", f"{model.method} needs masks", f"name a source: {one_of(MASK_SOURCES)}")
-    if lesion_free and isinstance(masks, OwnMasks):
+    if lesion_free and masks is not None and masks.of_own_lesion:
         what = "lesion-free scans have no lesion of their own to draw"
         raise ConfigError("`lesion_free`", what, "use other masks, such as bank")
-    if isinstance(masks, OwnMasks) and model.sees_lesions and healer is None:
-        what = "the model is shown the scan, and so the lesion that it is to draw"
-        raise ConfigError("`masks=own`", what, "use other masks, or `heal` to remove the lesion before")
+    _check_old_lesions(model, masks if model.needs_mask else None, targets, blend, healed=healer is not None)
     if blend == "full" and not model.draws_whole_image:
         raise ConfigError("`blend=full`", "this model draws around the mask only", "use `blend=lesion`")
+
+
+def _check_old_lesions(
+    model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend, *, healed: bool
+) -> None:
+    """Refuse what would leave a lesion in an image whose label does not have it any more.
+
+    Raises:
+        ConfigError: if masks, model and blend do so.
+        CohortError: if a target scan does so.
+    """
+    name = "" if masks is None else f"`masks={masks.method}`"
+    if masks is not None and masks.of_own_lesion and model.sees_lesions and not healed:
+        what = "the model is shown the scan, and so the lesion that it is to draw"
+        raise ConfigError(name, what, "use other masks, or `heal` to remove the lesion before")
+    if blend == "full" and model.draws_whole_image and not model.sees_lesions and model.needs_mask:
+        return
+    remedy = "use `blend=full` with a model that draws from label maps"
+    if masks is not None and masks.instead and not healed:
+        what = "the edited lesion takes the place of the scan's own, which the image would still show"
+        raise ConfigError(name, what, f"{remedy}, or `heal` to remove the lesion before")
+    waiting = next((case for case in targets if case.awaits_drawing), None)
+    if waiting is not None:
+        raise CohortError(waiting.case_id, "its label was edited, but its image shows the lesion as it was", remedy)
 
 
 def _settings(request: DrawRequest) -> dict[str, object]:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import Scan
+from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.training.callbacks.candidates import Candidates
 from lesionforge.training.callbacks.preview import Preview
@@ -81,8 +82,15 @@ def given_or_fitted(
         facts: fingerprint of the training cases.
         spatial_dims: dimensions of the model.
         options: see :meth:`Preprocessing.fit`.
+
+    Raises:
+        ConfigError: if the given preprocessing has other channels, or the same in another order.
     """
     if given is not None and given.spatial_dims == spatial_dims:
+        if given.channels != facts.channels:
+            has, needs = (", ".join(names) for names in (given.channels, facts.channels))
+            what = f"takes the channels {has}, but the training cases have {needs}, in this order"
+            raise ConfigError("preprocessing", what, "give both the same channels in the same order")
         return given
     return Preprocessing.fit(facts, spatial_dims=spatial_dims, **options)
 

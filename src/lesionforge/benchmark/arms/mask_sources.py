@@ -30,7 +30,7 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
     device = device or repeat.plan.training.device
     if plan.mask_generator is not None:
         return MaskGAN.load(repeat.mask_generator_folder(plan.mask_generator), device=device)
-    return make_mask_source(plan.masks, repeat.train, device=device)
+    return make_mask_source(plan.masks, repeat.train, device=device, options=plan.mask_options)
 
 
 def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]) -> MaskSource:

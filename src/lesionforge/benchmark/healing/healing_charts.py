@@ -13,14 +13,8 @@ import pandas as pd
 
 from lesionforge.benchmark.report.figures.charts import Illustration, arm_colours, box_plot
 from lesionforge.benchmark.report.figures.curves import curve_sheet, read_log
-from lesionforge.benchmark.report.figures.pictures import (
-    PREDICTION_COLOUR,
-    TRUTH_COLOUR,
-    Labels,
-    Panel,
-    sheet,
-    window_of,
-)
+from lesionforge.benchmark.report.figures.pictures import PREDICTION_COLOUR, TRUTH_COLOUR
+from lesionforge.cohort.inspection.panels import Labels, Panel, sheet, window_of
 from lesionforge.cohort.inspection.planes import Plane, key_plane
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan

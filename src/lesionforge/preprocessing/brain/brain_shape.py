@@ -19,8 +19,8 @@ class BrainShape:
     """The place and extent of a brain, in millimetres (RAS+).
 
     Attributes:
-        mean: ``(3,)`` mean position of its voxels.
-        covariance: ``(3, 3)`` covariance of these positions.
+        mean: ``(axis,)`` mean position of its voxels; 2 axes for a slice, 3 for a volume.
+        covariance: ``(axis, axis)`` covariance of these positions.
     """
 
     mean: Matrix
@@ -31,21 +31,21 @@ class BrainShape:
         """Measure a brain mask after filling its holes.
 
         Args:
-            brain: ``(x, y, z)``.
-            affine: 4×4, voxel indices to millimetres.
+            brain: ``(x, y[, z])``.
+            affine: voxel indices to millimetres, 4×4 for a volume, 3×3 for a slice.
 
         Raises:
             ValueError: if the mask is empty or flat.
         """
-        voxels = np.argwhere(ndimage.binary_fill_holes(brain))
-        points = voxels @ affine[:3, :3].T + affine[:3, 3]
-        covariance = np.cov(points.T) if len(points) > 3 else np.zeros((3, 3))
+        voxels, dims = np.argwhere(ndimage.binary_fill_holes(brain)), brain.ndim
+        points = voxels @ affine[:dims, :dims].T + affine[:dims, dims]
+        covariance = np.cov(points.T) if len(points) > 3 else np.zeros((dims, dims))
         if np.linalg.eigvalsh(covariance)[0] <= 0:
             raise ValueError("a brain mask needs an extent along every axis")
         return cls(mean=points.mean(0), covariance=covariance)
 
     def affine_to(self, other: BrainShape) -> Matrix:
-        """Return the 4×4 affine that gives this brain the other's mean and covariance, without rotating it.
+        """Return the affine that gives this brain the other's mean and covariance, without rotating it.
 
         Among all such maps it moves points least. With the covariances C and C', its matrix is
         C^-½ (C^½ C' C^½)^½ C^-½ (the optimal transport between two normal distributions).
@@ -53,8 +53,9 @@ class BrainShape:
         root = _root(self.covariance)
         inverse = np.linalg.inv(root)
         stretch = inverse @ _root(root @ other.covariance @ root) @ inverse
-        affine = np.eye(4)
-        affine[:3, :3], affine[:3, 3] = stretch, other.mean - stretch @ self.mean
+        dims = len(self.mean)
+        affine = np.eye(dims + 1)
+        affine[:dims, :dims], affine[:dims, dims] = stretch, other.mean - stretch @ self.mean
         return affine
 
 
@@ -76,7 +77,7 @@ def mni_t1() -> FloatArray:
 
 
 def inverse(affine: Matrix) -> Matrix:
-    """Return the inverse of a 4×4 affine."""
+    """Return the inverse of an affine."""
     return np.asarray(np.linalg.inv(affine), np.float64)
 
 

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, paint
+from lesionforge.preprocessing.lesions.merging import merge
 
 ConditionName = Literal["label", "scan", "inpaint"]
 
@@ -31,7 +32,7 @@ class Condition:
         image_channels: number of channels of the scan.
         classes: lesion classes.
         anatomy: values of the anatomy map that get one channel each (``label`` only); if empty, a single channel marks
-            everything that is not lesion.
+            everything that is not lesion; see :func:`~lesionforge.preprocessing.lesions.merging.merge`.
         noise_channels: number of noise channels, which let the generator vary its output.
         lesion_intensity: whether the generator sees the lesion's mean intensity, in one channel per channel of the
             scan.
@@ -76,12 +77,10 @@ class Condition:
             noise: ``(noise_channels, x, y[, z])``.
             intensities: ``(class, channel)`` intensities of the lesion, −1 to 1; required with ``lesion_intensity``.
         """
-        lesion = one_hot(mask, self.classes)
         if self.name == "label":
-            outside = (
-                one_hot(anatomy, self.anatomy) if anatomy is not None and self.anatomy else np.ones_like(lesion[:1])
-            )
-            return np.concatenate([outside * (mask == 0), lesion, noise])
+            merged = merge(anatomy, mask, structures=self.anatomy, classes=self.classes)
+            return np.concatenate([one_hot(merged, range(self.critic_channels)), noise])
+        lesion = one_hot(mask, self.classes)
         shown = [image] if self.name == "scan" else [image * ~hole, hole[None].astype(np.float32)]
         if self.lesion_intensity:
             assert intensities is not None

@@ -30,6 +30,7 @@ from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, surroundings
 from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.lesions.merging import refuse_unseen
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.translation.conditions import Condition
@@ -172,7 +173,14 @@ class Pix2Pix(TrainedModel, Synthesizer):
         return max(kept.values(), default=training.steps)
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return the sample with the drawn lesion; see :meth:`Synthesizer.synthesize`."""
+        """Return the sample with the drawn lesion; see :meth:`Synthesizer.synthesize`.
+
+        Raises:
+            CohortError: if anatomy or lesions have values that the model was not trained on, or there is no anatomy.
+        """
+        lesions = mask if sample.label is None else np.where(mask > 0, mask, sample.label)
+        known = {"structures": self.condition.anatomy, "classes": self.condition.classes}
+        refuse_unseen(sample.case_id, sample.anatomy, lesions, **known)
         noise = self._noise(sample.image.shape[1:], rng)
         multiples = draw(self.intensities, mask, self.condition.classes, rng)
         if self.config.condition == "inpaint":

@@ -44,10 +44,14 @@ def measured_cases(
         on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
 
     Raises:
-        CohortError: if no case can be read.
+        CohortError: if no case can be read, or the label of one was edited and not drawn yet.
     """
     problems: list[CohortError] = []
     cases = cases.in_order()
+    waiting = next((case for case in cases if case.awaits_drawing), None)
+    if waiting is not None:
+        what = "its label was edited, but its image does not show that"
+        raise CohortError(waiting.case_id, what, "draw it with synthesize, `masks=own` and `blend=full`")
     with progress_bar(f"reading {cases.name}") as progress:
         facts = fingerprint(cases, channels, progress=progress, on_problem=problems.append)
     read = {measures.case_id for measures in facts.cases}

@@ -17,10 +17,10 @@ from lesionforge.benchmark.report.figures.pictures import (
     SideBySide,
     placement_sheet,
     side_by_side_sheet,
-    window_of,
 )
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.inspection.contact_sheet import pick_evenly
+from lesionforge.cohort.inspection.panels import window_of
 from lesionforge.cohort.inspection.planes import key_plane, planes_through
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label

@@ -9,7 +9,8 @@ import numpy as np
 from lesionforge.augmentation.seeded import apply_seeded
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.report.figures.charts import Illustration
-from lesionforge.benchmark.report.figures.pictures import LESION_COLOUR, Panel, sheet, window_of
+from lesionforge.benchmark.report.figures.pictures import LESION_COLOUR
+from lesionforge.cohort.inspection.panels import Panel, sheet, window_of
 from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 from lesionforge.seeding import derive_seed
