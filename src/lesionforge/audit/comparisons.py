@@ -1,0 +1,119 @@
+"""The comparisons of the audit: a view of the cases with a measure of likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionforge.audit.audit_config import AuditConfig
+from lesionforge.audit.correlation import Nearest, nearest_by_correlation
+from lesionforge.audit.encoder import fit_encoder, nearest_by_encoder
+from lesionforge.audit.views import LESION, MASK, VIEWS, WHOLE, CohortViews, View
+from lesionforge.cohort.scan import BoolArray, FloatArray
+from lesionforge.seeding import derive_seed
+from lesionforge.training.loop import Device, pick_device
+
+CORRELATION, ENCODER = "correlation", "encoder"
+MEASURES = {WHOLE: (CORRELATION, ENCODER), LESION: (CORRELATION, ENCODER), MASK: (CORRELATION,)}
+FEWEST_ITEMS = 4
+"""Of the training and of the held-out cases; a view with fewer is left out."""
+
+
+class Matcher(Protocol):
+    """Finds the most similar image for each query."""
+
+    def __call__(self, queries: FloatArray, among: FloatArray, allowed: BoolArray | None = None) -> Nearest:
+        """Return the nearest image; see :func:`~lesionforge.audit.correlation.nearest_by_correlation`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """The views of the three cohorts of an audit."""
+
+    synthetic: CohortViews
+    training: CohortViews
+    control: CohortViews
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A view of the cases, and how its images are compared.
+
+    Attributes:
+        view: name of the view.
+        measure: ``"correlation"`` or ``"encoder"``.
+        match: finds the nearest images.
+    """
+
+    view: str
+    measure: str
+    match: Matcher
+
+    @property
+    def name(self) -> str:
+        """View and measure, such as ``lesion, encoder``."""
+        return f"{self.view}, {self.measure}"
+
+    def nearest(self, queries: CohortViews, among: CohortViews, allowed: BoolArray | None = None) -> Nearest:
+        """Return the most similar case for each case; a case counts with its most similar item.
+
+        Args:
+            queries: the cases.
+            among: the cases to search.
+            allowed: ``(query case, case)`` pairs to compare; all by default.
+        """
+        first, second = queries.views[self.view], among.views[self.view]
+        items = None if allowed is None else allowed[np.ix_(first.owner, second.owner)]
+        return _by_case(self.match(first.images, second.images, items), first, second, len(queries.cohort))
+
+
+def _by_case(found: Nearest, first: View, second: View, n: int) -> Nearest:
+    similarity, index = np.full(n, np.nan), np.full(n, -1)
+    there = np.flatnonzero(found.index >= 0)
+    for item in there[np.argsort(found.similarity[there], kind="stable")]:
+        similarity[first.owner[item]] = found.similarity[item]
+        index[first.owner[item]] = second.owner[found.index[item]]
+    return Nearest(similarity=similarity, index=index)
+
+
+def make_comparisons(sets: Sets, config: AuditConfig, *, seed: int, device: Device) -> list[Comparison]:
+    """Return the comparisons of all views that have enough items; this trains the encoders.
+
+    Args:
+        sets: the cohorts.
+        config: options of the audit.
+        seed: seed of the encoders.
+        device: where to train and compare.
+    """
+    found = []
+    for view in VIEWS:
+        real = [of_cohort.views[view] for of_cohort in (sets.training, sets.control)]
+        if min(map(len, real)) < FEWEST_ITEMS or not len(sets.synthetic.views[view]):
+            continue
+        images = np.concatenate([part.images for part in real])
+        for measure in MEASURES[view]:
+            match = _matcher(measure, images, config, derive_seed(seed, view), device)
+            found.append(Comparison(view=view, measure=measure, match=match))
+    return found
+
+
+def _matcher(measure: str, images: FloatArray, config: AuditConfig, seed: int, device: Device) -> Matcher:
+    if measure == ENCODER:
+        network = fit_encoder(images, config.encoder, max_shift=config.max_shift, seed=seed, device=device)
+        return partial(nearest_by_encoder, network=network)
+    return partial(
+        nearest_by_correlation, max_shift=config.max_shift, candidates=config.candidates, device=pick_device(device)
+    )
+
+
+def similarities(
+    comparisons: Sequence[Comparison], queries: CohortViews, among: CohortViews, allowed: BoolArray | None = None
+) -> NDArray[np.float64]:
+    """Return the similarity of each case to its nearest one, ``(case, comparison)``; NaN without a view."""
+    found = [comparison.nearest(queries, among, allowed).similarity for comparison in comparisons]
+    return np.stack(found, 1) if found else np.empty((len(queries.cohort), 0))
