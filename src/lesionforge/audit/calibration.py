@@ -5,7 +5,7 @@ excess: its distance from the median of the held-out cases, in units of the dist
 percentile, after Fisher's z-transformation. A case counts with its largest excess over all comparisons, and the
 threshold is a quantile of that over the held-out subjects. So the rate of false alarms holds for all comparisons
 together. The quantile is that of conformal prediction (Vovk et al. 2005): a further held-out subject exceeds it with at
-most the given probability.
+most the given probability. So that this holds, the scale of a held-out case comes from other subjects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.scan import BoolArray
 
 Values = NDArray[np.float64]
-UPPER = 0.9
+UPPER, FOLDS = 0.9, 10
 NARROWEST = 0.01
 LARGEST = 1 - 1e-7
 """Similarities are cut here, where Fisher's z is 8.4."""
@@ -55,10 +55,13 @@ class Calibration:
             false_alarms: wanted rate of subjects with a case above the threshold. Fewer than 1/rate − 1 subjects cannot
                 assure it; the threshold is then their largest excess.
         """
-        z = fisher(similarity)
-        centre = np.nanmedian(z, 0)
-        spread = np.maximum(np.nanquantile(z, UPPER, axis=0) - centre, NARROWEST)
-        largest = by_subject(_largest((z - centre) / spread), subjects)
+        z, names = fisher(similarity), np.asarray(subjects)
+        excess = np.full_like(z, np.nan)
+        for own in _folds(names):
+            centre, spread = _scale(z[~own])
+            excess[own] = (z[own] - centre) / spread
+        centre, spread = _scale(z)
+        largest = by_subject(_largest(excess), subjects)
         n = len(largest)
         rank = ceil((1 - false_alarms) * (n + 1))
         return cls(
@@ -104,13 +107,24 @@ def false_alarms(similarity: Values, subjects: Sequence[str], *, rate: float) ->
         subjects: subject of each case; at least three subjects.
         rate: wanted rate of false alarms.
     """
-    names = np.asarray(subjects)
-    alarms = []
-    for subject in np.unique(names):
-        own = names == subject
+    names, alarms = np.asarray(subjects), list[float]()
+    for own in _folds(names):
         calibration = Calibration.fit(similarity[~own], names[~own].tolist(), false_alarms=rate)
-        alarms.append(calibration.flagged(similarity[own]).any())
+        largest = _largest(calibration.excess(similarity[own]))
+        alarms += (by_subject(largest, names[own].tolist()) > calibration.limit).tolist()
     return float(np.mean(alarms))
+
+
+def _folds(names: NDArray[np.str_]) -> list[BoolArray]:
+    """Return which cases are in each of at most ten folds of the subjects."""
+    _, number = np.unique(names, return_inverse=True)
+    return [number % FOLDS == fold for fold in range(min(FOLDS, int(number.max()) + 1))]
+
+
+def _scale(z: Values) -> tuple[Values, Values]:
+    """Return the median of each comparison, and the distance from it to the 90th percentile."""
+    centre = np.nanmedian(z, 0)
+    return centre, np.maximum(np.nanquantile(z, UPPER, axis=0) - centre, NARROWEST)
 
 
 def _largest(excess: Values) -> Values:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.calibration import Calibration, false_alarms
 from lesionforge.audit.checks import check_counts, check_request
-from lesionforge.audit.comparisons import Comparison, Sets, make_comparisons, similarities
+from lesionforge.audit.comparisons import Comparison, Neighbours, Sets, make_comparisons
 from lesionforge.audit.copies import find_copies, find_duplicates
 from lesionforge.audit.membership import black_box, members_of, membership, over_folds, without_generator
 from lesionforge.audit.origin import what_is_real
@@ -131,16 +132,15 @@ def _judge(
 ) -> Audit:
     cohorts = [part.cohort for part in (sets.synthetic, sets.training, sets.control)]
     origin = what_is_real(cohorts[0], cohorts[1].with_cases([*cohorts[1], *cohorts[2]]))
-    of_control = similarities(comparisons, sets.control, sets.training)
+    neighbours = [Neighbours.find(comparison, sets) for comparison in comparisons]
+    of_control = np.stack([near.control_to_training.similarity for near in neighbours], 1)
     subjects = sets.control.subjects.tolist()
     calibration = Calibration.fit(of_control, subjects, false_alarms=config.false_alarms)
-    copies = find_copies(sets, comparisons, calibration, origin)
-    duplicates = find_duplicates(sets, comparisons, calibration)
+    copies = find_copies(sets, neighbours, calibration, origin)
+    duplicates = find_duplicates(sets, neighbours, calibration)
     members = members_of(cohorts[1], cohorts[0])
-    attacks = black_box(sets, comparisons, members)
-    judged, bare = (
-        membership(table, config, seed=seed) for table in (attacks, without_generator(sets, comparisons, members))
-    )
+    attacks, bare = (attack(sets, neighbours, members) for attack in (black_box, without_generator))
+    judged, bare = (membership(table, config, seed=seed) for table in (attacks, bare))
     planted = plant_copies(sets, comparisons, calibration, config, seed=seed)
     alarms = false_alarms(of_control, subjects, rate=config.false_alarms)
     pooled = over_folds([attacks, *folds]) if folds else None

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesionforge.audit.audit_config import AuditConfig
+from lesionforge.audit.checks import FEWEST_CONTROL
 from lesionforge.audit.correlation import Nearest, nearest_by_correlation
 from lesionforge.audit.encoder import fit_encoder, nearest_by_encoder
 from lesionforge.audit.views import LESION, MASK, VIEWS, WHOLE, CohortViews, View
+from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.seeding import derive_seed
 from lesionforge.training.loop import Device, pick_device
 
 CORRELATION, ENCODER = "correlation", "encoder"
 MEASURES = {WHOLE: (CORRELATION, ENCODER), LESION: (CORRELATION, ENCODER), MASK: (CORRELATION,)}
-FEWEST_ITEMS = 4
-"""Of the training and of the held-out cases; a view with fewer is left out."""
 
 
 class Matcher(Protocol):
@@ -89,13 +89,16 @@ def make_comparisons(sets: Sets, config: AuditConfig, *, seed: int, device: Devi
         config: options of the audit.
         seed: seed of the encoders.
         device: where to train and compare.
+
+    Returns:
+        At least those of the whole image.
     """
     found = []
     for view in VIEWS:
-        real = [of_cohort.views[view] for of_cohort in (sets.training, sets.control)]
-        if min(map(len, real)) < FEWEST_ITEMS or not len(sets.synthetic.views[view]):
+        synthetic, training, control = (part.views[view] for part in (sets.synthetic, sets.training, sets.control))
+        if not len(synthetic) or not len(training) or len(np.unique(control.owner)) < FEWEST_CONTROL:
             continue
-        images = np.concatenate([part.images for part in real])
+        images = np.concatenate([training.images, control.images])
         for measure in MEASURES[view]:
             match = _matcher(measure, images, config, derive_seed(seed, view), device)
             found.append(Comparison(view=view, measure=measure, match=match))
@@ -111,9 +114,60 @@ def _matcher(measure: str, images: FloatArray, config: AuditConfig, seed: int, d
     )
 
 
-def similarities(
-    comparisons: Sequence[Comparison], queries: CohortViews, among: CohortViews, allowed: BoolArray | None = None
-) -> NDArray[np.float64]:
+def similarities(comparisons: Sequence[Comparison], queries: CohortViews, among: CohortViews) -> NDArray[np.float64]:
     """Return the similarity of each case to its nearest one, ``(case, comparison)``; NaN without a view."""
-    found = [comparison.nearest(queries, among, allowed).similarity for comparison in comparisons]
-    return np.stack(found, 1) if found else np.empty((len(queries.cohort), 0))
+    return np.stack([comparison.nearest(queries, among).similarity for comparison in comparisons], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """The nearest cases between the cohorts of an audit, in one comparison.
+
+    Attributes:
+        comparison: the comparison.
+        synthetic_to_training: nearest training case of each synthetic case.
+        synthetic_to_control: nearest held-out case of each synthetic case.
+        within_synthetic: nearest other synthetic case of each synthetic case.
+        control_to_training: nearest training case of each held-out case.
+        control_to_synthetic: nearest synthetic case of each held-out case.
+        training_to_synthetic: nearest synthetic case of each training case.
+        training_to_others: the same among the cases whose scan and mask are not its subject's own.
+        within_training: nearest training case of another subject.
+    """
+
+    comparison: Comparison
+    synthetic_to_training: Nearest
+    synthetic_to_control: Nearest
+    within_synthetic: Nearest
+    control_to_training: Nearest
+    control_to_synthetic: Nearest
+    training_to_synthetic: Nearest
+    training_to_others: Nearest
+    within_training: Nearest
+
+    @classmethod
+    def find(cls, comparison: Comparison, sets: Sets) -> Self:
+        """Search all cohorts."""
+        synthetic, training, control, nearest = sets.synthetic, sets.training, sets.control, comparison.nearest
+        others = training.subjects[:, None] != training.subjects[None]
+        return cls(
+            comparison=comparison,
+            synthetic_to_training=nearest(synthetic, training),
+            synthetic_to_control=nearest(synthetic, control),
+            within_synthetic=nearest(synthetic, synthetic, ~np.eye(len(synthetic.cohort), dtype=bool)),
+            control_to_training=nearest(control, training),
+            control_to_synthetic=nearest(control, synthetic),
+            training_to_synthetic=nearest(training, synthetic),
+            training_to_others=nearest(training, synthetic, _of_others(training, synthetic)),
+            within_training=nearest(training, training, others),
+        )
+
+
+def _of_others(training: CohortViews, synthetic: CohortViews) -> BoolArray:
+    """Return which synthetic cases have neither scan nor mask of a training case's subject, ``(training, synthetic)``.
+
+    The other subjects that a generator was fitted on do not count.
+    """
+    people = People(training.cohort)
+    own = [{case.subject_id} | people.behind(case.mask_id) for case in synthetic.cohort]
+    return np.array([[subject not in of_case for of_case in own] for subject in training.subjects])

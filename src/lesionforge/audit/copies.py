@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lesionforge.audit.calibration import Calibration
-from lesionforge.audit.comparisons import CORRELATION, Comparison, Sets
+from lesionforge.audit.comparisons import CORRELATION, Neighbours, Sets
+from lesionforge.audit.correlation import Nearest
 from lesionforge.audit.origin import MOSTLY
 from lesionforge.audit.views import MASK, WHOLE, CohortViews
 from lesionforge.cohort.case import Case
@@ -23,13 +24,13 @@ SPLIT = "training and held-out"
 
 
 def find_copies(
-    sets: Sets, comparisons: Sequence[Comparison], calibration: Calibration, origin: pd.DataFrame
+    sets: Sets, neighbours: Sequence[Neighbours], calibration: Calibration, origin: pd.DataFrame
 ) -> pd.DataFrame:
     """Return each synthetic case with its nearest training case, in every comparison.
 
     Args:
         sets: the cohorts.
-        comparisons: at least one.
+        neighbours: of each comparison.
         calibration: the threshold.
         origin: what is real in the cases, see :func:`~lesionforge.audit.origin.what_is_real`.
 
@@ -40,23 +41,22 @@ def find_copies(
     """
     share = origin.set_index("case_id")["own_voxels"].to_dict()
     people = People([*sets.training.cohort, *sets.control.cohort])
-    found = [comparison.nearest(sets.synthetic, sets.training) for comparison in comparisons]
-    excess = calibration.excess(np.stack([of_one.similarity for of_one in found], 1))
+    excess = calibration.excess(np.stack([near.synthetic_to_training.similarity for near in neighbours], 1))
     rows = []
-    for number, (comparison, of_one) in enumerate(zip(comparisons, found, strict=True)):
-        held_out = comparison.nearest(sets.synthetic, sets.control).similarity
-        for row in np.flatnonzero(of_one.index >= 0):
-            case, nearest = sets.synthetic.cohort.cases[row], sets.training.cohort.cases[of_one.index[row]]
+    for number, near in enumerate(neighbours):
+        found, comparison = near.synthetic_to_training, near.comparison
+        for row in np.flatnonzero(found.index >= 0):
+            case, nearest = sets.synthetic.cohort.cases[row], sets.training.cohort.cases[found.index[row]]
             rows.append(
                 {
                     "case_id": case.case_id,
                     "subject_id": case.subject_id,
                     "view": comparison.view,
                     "measure": comparison.measure,
-                    "similarity": of_one.similarity[row],
+                    "similarity": found.similarity[row],
                     "nearest": nearest.case_id,
                     "nearest_subject": nearest.subject_id,
-                    "held_out": held_out[row],
+                    "held_out": near.synthetic_to_control.similarity[row],
                     "threshold": calibration.thresholds[number],
                     "excess": excess[row, number],
                     "copy": bool(excess[row, number] > calibration.limit),
@@ -75,11 +75,11 @@ def _known(case: Case, nearest: Case, view: str, own_voxels: float, people: Peop
     return ""
 
 
-def find_duplicates(sets: Sets, comparisons: Sequence[Comparison], calibration: Calibration) -> pd.DataFrame:
+def find_duplicates(sets: Sets, neighbours: Sequence[Neighbours], calibration: Calibration) -> pd.DataFrame:
     """Return pairs of cases with the same or nearly the same image.
 
     Exact duplicates have an image in common, voxel by voxel. Near duplicates are whole images whose correlation, over
-    small shifts and flips, exceeds both the threshold and five times the usual spread of held-out scans.
+    small shifts and flips, is beyond the median of held-out scans by five times their usual spread.
 
     Returns:
         A row per pair: ``where`` (the sets it is from), ``kind`` (exact or near), ``case_id, other, similarity`` and
@@ -87,12 +87,12 @@ def find_duplicates(sets: Sets, comparisons: Sequence[Comparison], calibration: 
     """
     rows = _exact_duplicates(sets)
     exact = {frozenset((row["case_id"], row["other"])) for row in rows}
-    for number, comparison in enumerate(comparisons):
-        if (comparison.view, comparison.measure) == (WHOLE, CORRELATION):
-            limit = np.tanh(calibration.centre + max(calibration.limit, NEAR) * calibration.spread)[number]
-            near = [*_near(comparison, sets.synthetic, sets.synthetic, WITHIN, float(limit))]
-            near += _near(comparison, sets.control, sets.training, SPLIT, float(limit))
-            rows += [row for row in near if frozenset((row["case_id"], row["other"])) not in exact]
+    limits = np.tanh(calibration.centre + NEAR * calibration.spread)
+    for limit, near in zip(limits, neighbours, strict=True):
+        if (near.comparison.view, near.comparison.measure) == (WHOLE, CORRELATION):
+            pairs = _near(near.within_synthetic, sets.synthetic, sets.synthetic, WITHIN, float(limit))
+            pairs += _near(near.control_to_training, sets.control, sets.training, SPLIT, float(limit))
+            rows += [row for row in pairs if frozenset((row["case_id"], row["other"])) not in exact]
     return pd.DataFrame(rows, columns=["where", "kind", "case_id", "other", "similarity", "known"])
 
 
@@ -121,16 +121,13 @@ def _same_scan(case: Case, other: Case) -> bool:
 
 
 def _near(
-    comparison: Comparison, queries: CohortViews, among: CohortViews, where: str, limit: float
+    found: Nearest, queries: CohortViews, among: CohortViews, where: str, limit: float
 ) -> list[dict[str, object]]:
-    own = queries is among
-    allowed = ~np.eye(len(queries.cohort), dtype=bool) if own else None
-    found = comparison.nearest(queries, among, allowed)
     rows: list[dict[str, object]] = []
     for row in np.flatnonzero(_above(found.similarity, limit)):
         case, other = queries.cohort.cases[row], among.cohort.cases[found.index[row]]
         facts = {"where": where, "kind": "near", "case_id": case.case_id, "other": other.case_id}
-        known = SCAN if own and _same_scan(case, other) else ""
+        known = SCAN if _same_scan(case, other) else ""
         rows.append({**facts, "similarity": float(found.similarity[row]), "known": known})
     return rows
 

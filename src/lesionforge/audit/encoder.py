@@ -1,7 +1,8 @@
 """A copy detector: an encoder that maps an image and its varied copies to similar embeddings.
 
 It is trained here, on the training and the held-out scans together, so it prefers neither. Source: the contrastive loss
-of SimCLR (Chen et al. 2020), with the variations that a copy may have: flips, shifts, noise and contrast.
+of SimCLR (Chen et al. 2020), with the variations that a copy may have: shifts, noise and contrast. Flips are tried when
+images are compared, since a small network learns to ignore them at the cost of all else.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 from monai.losses import ContrastiveLoss
 from monai.networks.nets import Regressor
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.utils.data import Dataset
 
 from lesionforge.audit.audit_config import EncoderConfig
-from lesionforge.audit.correlation import Nearest, shifted
+from lesionforge.audit.correlation import Nearest, flips, shifted
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.seeding import generator
 from lesionforge.training.callbacks.log import is_logged
@@ -58,7 +59,7 @@ class VariedPairs(Dataset[dict[str, Tensor]]):
 
 
 def varied(image: Tensor, rng: np.random.Generator, *, max_shift: int, noise: float) -> Tensor:
-    """Return an image flipped, shifted, changed in contrast and with noise, each at random, scaled to norm 1.
+    """Return an image shifted, changed in contrast and with noise, each at random, scaled to norm 1.
 
     Args:
         image: ``(channel, x, y[, z])``.
@@ -67,7 +68,6 @@ def varied(image: Tensor, rng: np.random.Generator, *, max_shift: int, noise: fl
         noise: largest standard deviation of the noise, as a multiple of the image's own.
     """
     axes = range(1, image.dim())
-    image = image.flip([axis for axis in axes if rng.random() < 0.5])
     most = [min(max_shift, n // 4) for n in image.shape[1:]]
     image = shifted(image, [int(rng.integers(-shift, shift + 1)) for shift in most], list(axes))
     gain = rng.uniform(1 - CONTRAST, 1 + CONTRAST, (len(image), *[1] * len(axes)))
@@ -125,7 +125,7 @@ def fit_encoder(
 def nearest_by_encoder(
     queries: FloatArray, among: FloatArray, allowed: BoolArray | None = None, *, network: nn.Module
 ) -> Nearest:
-    """Return the image whose embedding has the highest cosine similarity for each query.
+    """Return the image whose embedding has the highest cosine similarity for each query, over all flips of the query.
 
     Args:
         queries: ``(query, channel, x, y[, z])``.
@@ -135,13 +135,18 @@ def nearest_by_encoder(
     """
     if not len(queries) or not len(among):
         return Nearest.of_none(len(queries))
-    first, second = (
-        normalize(torch.from_numpy(in_sub_batches(network, images, size=BATCH)), dim=1) for images in (queries, among)
-    )
-    cosines = (first @ second.T).numpy().astype(np.float64)
+    table = _embeddings(network, among).T
+    flipped = (np.flip(queries, [axis + 2 for axis in axes]) for axes in flips(queries.ndim - 2))
+    cosines = np.max([_embeddings(network, images) @ table for images in flipped], axis=0)
     if allowed is not None:
         cosines = np.where(allowed, cosines, -np.inf)
     index = cosines.argmax(1)
     similarity = np.minimum(cosines[np.arange(len(cosines)), index], 1.0)
     none = np.isneginf(similarity)
     return Nearest(similarity=np.where(none, np.nan, similarity), index=np.where(none, -1, index))
+
+
+def _embeddings(network: nn.Module, images: FloatArray) -> NDArray[np.float64]:
+    """Return the embeddings of images, of norm 1."""
+    found = in_sub_batches(network, np.ascontiguousarray(images), size=BATCH).astype(np.float64)
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))

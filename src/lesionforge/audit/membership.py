@@ -15,11 +15,8 @@ from scipy import stats
 
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.calibration import Values
-from lesionforge.audit.comparisons import Comparison, Sets
-from lesionforge.audit.views import CohortViews
+from lesionforge.audit.comparisons import Neighbours, Sets
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.people import People
-from lesionforge.cohort.scan import BoolArray
 from lesionforge.scores.statistics.arm_statistics import holm
 from lesionforge.scores.statistics.resampling import Resampled, Resampling
 from lesionforge.seeding import generator
@@ -36,50 +33,30 @@ def members_of(training: Cohort, synthetic: Cohort) -> frozenset[str]:
     return frozenset(training.subjects) & parents if parents else frozenset(training.subjects)
 
 
-def black_box(sets: Sets, comparisons: Sequence[Comparison], members: frozenset[str]) -> Attacks:
+def black_box(sets: Sets, neighbours: Sequence[Neighbours], members: frozenset[str]) -> Attacks:
     """Return each subject's mean similarity to the nearest synthetic case, in every comparison.
 
     Each comparison gives two attacks: with all synthetic cases, and without those whose scan or mask is the subject's
     own, which are like it even if the generator remembers nothing.
     """
-    allowed = _of_others(sets.training, sets.synthetic)
     tables = []
-    for comparison in comparisons:
-        held_out = comparison.nearest(sets.control, sets.synthetic).similarity
-        for name, pairs in ((comparison.name, None), (f"{comparison.name}, {OTHERS}", allowed)):
-            of_training = comparison.nearest(sets.training, sets.synthetic, pairs).similarity
-            tables.append(_table(f"nearest synthetic case: {name}", sets, of_training, held_out, members))
-    return _joined(tables)
+    for near in neighbours:
+        held_out = near.control_to_synthetic
+        for name, found in (("", near.training_to_synthetic), (f", {OTHERS}", near.training_to_others)):
+            attack = f"nearest synthetic case: {near.comparison.name}{name}"
+            tables.append(_table(attack, sets, found.similarity, held_out.similarity, members))
+    return pd.concat(tables, ignore_index=True)
 
 
-def without_generator(sets: Sets, comparisons: Sequence[Comparison], members: frozenset[str]) -> Attacks:
+def without_generator(sets: Sets, neighbours: Sequence[Neighbours], members: frozenset[str]) -> Attacks:
     """Return the same scores with other subjects' training scans in place of the synthetic cases.
 
     No generator takes part. If these scores tell members from held-out subjects, the two groups differ in some other
     way, such as the scanner, and so may the scores of :func:`black_box`.
     """
-    subjects = sets.training.subjects
-    others = subjects[:, None] != subjects[None]
-    tables = []
-    for comparison in comparisons:
-        held_out = comparison.nearest(sets.control, sets.training).similarity
-        of_training = comparison.nearest(sets.training, sets.training, others).similarity
-        tables.append(_table(comparison.name, sets, of_training, held_out, members))
-    return _joined(tables)
-
-
-def _joined(tables: Sequence[Attacks]) -> Attacks:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-
-
-def _of_others(training: CohortViews, synthetic: CohortViews) -> BoolArray:
-    """Return which synthetic cases have neither scan nor mask of a training case's subject, ``(training, synthetic)``.
-
-    The subjects of other training cases that a generator was fitted on do not count.
-    """
-    people = People(training.cohort)
-    own = [{case.subject_id} | people.behind(case.mask_id) for case in synthetic.cohort]
-    return np.array([[subject not in of_case for of_case in own] for subject in training.subjects])
+    found = [(near.comparison.name, near.within_training, near.control_to_training) for near in neighbours]
+    tables = [_table(name, sets, own.similarity, held_out.similarity, members) for name, own, held_out in found]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _table(name: str, sets: Sets, of_training: Values, held_out: Values, members: frozenset[str]) -> Attacks:

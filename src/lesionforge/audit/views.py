@@ -25,7 +25,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 
 WHOLE, LESION, MASK = "whole image", "lesion", "mask"
 VIEWS = (WHOLE, LESION, MASK)
-HEADS_MEASURED, MOST_LESIONS, MARGIN_MM = 20, 3, 2.0
+HEADS_MEASURED, MOST_LESIONS, FEWEST_VOXELS = 20, 3, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Frame:
     def fit(cls, training: Cohort, facts: Fingerprint, *, side: int | None) -> Self:
         """Fit the frame on training cases.
 
-        Heads are measured in at most 20 cases. The box of lesions holds 95 % of them with a margin of 2 mm.
+        Heads are measured in at most 20 cases. The box of lesions holds 95 % of them.
 
         Args:
             training: the training cases.
@@ -98,11 +98,11 @@ class Frame:
         spacing = preprocessing.spacing or facts.spacing
         heads = [_head_size(case, preprocessing) for case in pick_evenly(training, HEADS_MEASURED)]
         lengths = [max(lesion.extent_mm) for lesion in facts.lesions]
-        across = np.percentile(lengths, 95) + 2 * MARGIN_MM if lengths else MARGIN_MM
+        across = float(np.percentile(lengths, 95)) if lengths else 0.0
         return cls(
             preprocessing=preprocessing,
             whole=tuple(int(n) for n in np.max(heads, axis=0)),
-            lesion=tuple(max(4, ceil(across / step)) for step in spacing),
+            lesion=tuple(max(FEWEST_VOXELS, ceil(across / step)) for step in spacing),
             side=side or SIDES[dims],
         )
 
@@ -175,10 +175,9 @@ def _items(sample: Sample, frame: Frame) -> dict[str, list[FloatArray]]:
     items: dict[str, list[FloatArray]] = {name: [] for name in VIEWS}
     items[WHOLE].append(unit(_small(_centred(crop.cut(sample.image), crop.cut(head)), frame.side)))
     for lesion in _largest_lesions(sample.label):
-        around = _within(lesion, MARGIN_MM, sample.spacing)
         middle = [(part.start + part.stop) / 2 for part in _box(lesion)]
         crop = Crop.around(middle, frame.lesion, lesion.shape)
-        items[LESION].append(unit(_small(_centred(crop.cut(sample.image), crop.cut(around)), frame.side)))
+        items[LESION].append(unit(_small(_centred(crop.cut(sample.image), crop.cut(lesion)), frame.side)))
         items[MASK].append(unit(_small(crop.cut(lesion)[None].astype(np.float32), frame.side)))
     return items
 
@@ -189,15 +188,6 @@ def _largest_lesions(label: LabelArray | None) -> list[BoolArray]:
     parts, _ = ndimage.label(label > 0, np.ones([3] * label.ndim))
     sizes = np.bincount(parts.ravel())[1:]
     return [parts == 1 + number for number in np.argsort(-sizes, kind="stable")[:MOST_LESIONS]]
-
-
-def _within(lesion: BoolArray, margin_mm: float, spacing: Sequence[float]) -> BoolArray:
-    """Return a lesion with all voxels at most ``margin_mm`` beyond it."""
-    reach = [ceil(margin_mm / step) for step in spacing]
-    box = tuple(slice(max(0, part.start - r), part.stop + r) for part, r in zip(_box(lesion), reach, strict=True))
-    around = np.zeros_like(lesion)
-    around[box] = ndimage.distance_transform_edt(~lesion[box], sampling=spacing) <= margin_mm
-    return around
 
 
 def _box(mask: BoolArray) -> tuple[slice, ...]:

@@ -106,6 +106,11 @@ def _on_duplicates(duplicates: pd.DataFrame) -> list[str]:
                 continue
             known = int((here["known"] != "").sum())
             lines.append(f"{kind.capitalize()} duplicates {where}: {len(here)} pairs, {known} of the same scan.")
+    if (duplicates["where"] == SPLIT).any():
+        lines.append(
+            "Held-out scans that nearly equal a training scan raise the threshold, so copies may be missed: look at "
+            "them in duplicates.csv and leave them out if they show the same person."
+        )
     return lines
 
 
