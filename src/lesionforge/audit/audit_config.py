@@ -47,6 +47,7 @@ class AuditConfig(MethodConfig):
         rates: false-positive rates at which the true-positive rate of membership is reported.
         halves: number of random divisions of the members in the control of membership.
         shown: number of copies in the picture.
+        crops: crops of each real case that a model and its critic judge.
         encoder: options of the encoder.
     """
 
@@ -58,4 +59,5 @@ class AuditConfig(MethodConfig):
     rates: tuple[Rate, ...] = (0.01, 0.1)
     halves: int = Field(default=200, ge=1)
     shown: int = Field(default=20, ge=1)
+    crops: int = Field(default=16, ge=1)
     encoder: EncoderConfig = EncoderConfig()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.files import atomic, claim_output, one_at_a_time, write_json, write_text
 from lesionforge.markup import markdown
 from lesionforge.reading import read_frame
+from lesionforge.training.model_folder import add_to_card
 
 PAGE, SUMMARY, ATTACKS, PICTURE = "audit.md", "audit.json", "attacks.csv", "copies.png"
 
@@ -55,16 +56,24 @@ def write_audit(audit: Audit, *, out: Path, config: AuditConfig | None = None) -
     write_json(out / SUMMARY, {"copies_found": audit.copies_found, "sections": as_json(audit.sections)})
 
 
+def write_card(audit: Audit, model: Path) -> None:
+    """Add the main findings to a model's ``model_card.md``, in place of those of an earlier audit."""
+    parts = [f"## Audit of {markdown(audit.synthetic.name)}"]
+    for section in audit.sections:
+        parts += [f"### {section.title}", _findings(section.main, section.cannot)]
+    add_to_card(model, "\n\n".join(parts) + "\n")
+
+
 def as_json(sections: Sequence[Section]) -> list[dict[str, object]]:
     """Return the sections for a JSON file."""
     return [{"title": part.title, "lines": list(part.lines), "cannot": part.cannot} for part in sections]
 
 
-def page(audit: Audit, tables: Sequence[str] | dict[str, pd.DataFrame]) -> str:
+def page(audit: Audit, tables: Iterable[str]) -> str:
     """Return the page in Markdown."""
     parts = [f"# Audit of {markdown(audit.synthetic.name)}"]
     for section in audit.sections:
-        parts += [f"## {section.title}", in_markdown(section)]
+        parts += [f"## {section.title}", _findings(section.lines, section.cannot)]
     if len(audit.copies):
         caption = "The cases most like a training case, each beside that case. Cases that a record explains come last."
         parts += ["## Pictures", caption, f"![Synthetic cases beside their nearest training case]({PICTURE})"]
@@ -72,10 +81,10 @@ def page(audit: Audit, tables: Sequence[str] | dict[str, pd.DataFrame]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def in_markdown(section: Section) -> str:
-    """Return the findings of a section as a list, and below it what the section cannot show."""
-    lines = "\n".join(f"- {markdown(line)}" for line in section.lines)
-    return f"{lines}\n\n*What this cannot show:* {markdown(section.cannot)}"
+def _findings(lines: Sequence[str], cannot: str) -> str:
+    """Return findings as a list, and below it what they cannot show."""
+    listed = "\n".join(f"- {markdown(line)}" for line in lines)
+    return f"{listed}\n\n*What this cannot show:* {markdown(cannot)}"
 
 
 def read_attacks(folder: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from lesionforge.cohort.inspection.contact_sheet import pick_evenly
 from lesionforge.cohort.people import People, same_scans
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError, LeakError
+from lesionforge.training.model_folder import ModelInfo
 
 FEWEST_SYNTHETIC, FEWEST_CONTROL = 10, 4
 MEASURED, COARSER = 20, 1.5
@@ -38,6 +39,18 @@ def check_request(synthetic: Cohort, training: Cohort, control: Cohort) -> None:
         raise LeakError(control.name, what, "hold out other scans")
     for cohort in (synthetic, control):
         _check_grids(cohort, training)
+
+
+def check_model(info: ModelInfo, control: Cohort) -> None:
+    """Refuse a held-out subject that the model was fitted on.
+
+    Raises:
+        LeakError: names the subject.
+    """
+    people = People(control)
+    shared = sorted(frozenset[str]().union(*(people.behind(name) for name in info.training_subjects)))
+    if shared:
+        raise LeakError(control.name, f"its subject {shared[0]} is one that the model was fitted on", HOLD_OUT)
 
 
 def check_counts(synthetic: Cohort, training: Cohort, control: Cohort) -> None:

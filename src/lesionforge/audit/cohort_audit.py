@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.calibration import Calibration, false_alarms
-from lesionforge.audit.checks import check_counts, check_request
-from lesionforge.audit.comparisons import Comparison, Neighbours, Sets, make_comparisons
+from lesionforge.audit.checks import check_counts, check_model, check_request
+from lesionforge.audit.comparisons import Neighbours, Sets, make_comparisons
 from lesionforge.audit.copies import find_copies, find_duplicates
-from lesionforge.audit.membership import black_box, members_of, membership, over_folds, without_generator
+from lesionforge.audit.membership import Attacks, black_box, members_of, membership, over_folds, without_generator
 from lesionforge.audit.origin import what_is_real
 from lesionforge.audit.planted import plant_copies
 from lesionforge.audit.views import Frame, read_views
+from lesionforge.audit.white_box import white_box
 from lesionforge.audit.wording import Section, copies_found, on_controls, on_copies, on_membership, on_origin
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.errors import LesionforgeError
 from lesionforge.training.loop import Device
+from lesionforge.training.model_folder import read_info
 
 Say = Callable[[str], None]
 
@@ -72,6 +75,7 @@ def audit_cohort(
     *,
     channels: Sequence[str] | None = None,
     config: AuditConfig | None = None,
+    model: Path | None = None,
     folds: Sequence[pd.DataFrame] = (),
     seed: int = 0,
     device: Device = "auto",
@@ -86,6 +90,7 @@ def audit_cohort(
             fitted; as like the training cases as possible.
         channels: channels to compare; by default all, which must then be the same, in the same order.
         config: options of the audit.
+        model: folder of the generator, for the white-box attacks; its training subjects are then the members.
         folds: :attr:`Audit.attacks` of further generators, fitted on other folds of the same subjects.
         seed: seed of the encoders, the bootstrap and the planted copies.
         device: where to train and compare.
@@ -94,18 +99,29 @@ def audit_cohort(
     Raises:
         CohortError: if a cohort is too small, on another grid, or holds no readable case.
         ConfigError: if the channels differ.
-        LeakError: if a held-out subject or scan is behind the training or the synthetic cases.
+        LeakError: if a held-out subject or scan is behind the training or the synthetic cases, or the model.
+        ModelError: if the model cannot be read, has no white-box attack, or lacks its critic.
     """
     config = config or AuditConfig()
     if channels is not None:
         synthetic, training, control = (_with(cohort, channels) for cohort in (synthetic, training, control))
     check_request(synthetic, training, control)
+    if model is not None:
+        check_model(read_info(model), control)
     say("reading the scans")
     sets = _read(synthetic, training, control, config)
     say("training of the encoders")
     comparisons = make_comparisons(sets, config, seed=seed, device=device)
     say("comparison of all cases")
-    return _judge(sets, comparisons, config, folds, seed)
+    neighbours = [Neighbours.find(comparison, sets) for comparison in comparisons]
+    members = members_of(sets.training.cohort, sets.synthetic.cohort, None if model is None else read_info(model))
+    attacks = black_box(sets, neighbours, members)
+    if model is not None:
+        say("white-box attacks")
+        real = sets.training.cohort, sets.control.cohort
+        own = white_box(model, *real, members, crops=config.crops, seed=seed, device=device)
+        attacks = pd.concat([attacks, own], ignore_index=True)
+    return _judge(sets, neighbours, attacks, members, config, folds, seed)
 
 
 def _with(cohort: Cohort, channels: Sequence[str]) -> Cohort:
@@ -128,38 +144,41 @@ def _read(synthetic: Cohort, training: Cohort, control: Cohort, config: AuditCon
 
 
 def _judge(
-    sets: Sets, comparisons: Sequence[Comparison], config: AuditConfig, folds: Sequence[pd.DataFrame], seed: int
+    sets: Sets,
+    neighbours: Sequence[Neighbours],
+    attacks: Attacks,
+    members: frozenset[str],
+    config: AuditConfig,
+    folds: Sequence[Attacks],
+    seed: int,
 ) -> Audit:
-    cohorts = [part.cohort for part in (sets.synthetic, sets.training, sets.control)]
-    origin = what_is_real(cohorts[0], cohorts[1].with_cases([*cohorts[1], *cohorts[2]]))
-    neighbours = [Neighbours.find(comparison, sets) for comparison in comparisons]
+    synthetic, training, control = (part.cohort for part in (sets.synthetic, sets.training, sets.control))
+    origin = what_is_real(synthetic, training.with_cases([*training, *control]))
     of_control = np.stack([near.control_to_training.similarity for near in neighbours], 1)
     subjects = sets.control.subjects.tolist()
     calibration = Calibration.fit(of_control, subjects, false_alarms=config.false_alarms)
     copies = find_copies(sets, neighbours, calibration, origin)
     duplicates = find_duplicates(sets, neighbours, calibration)
-    members = members_of(cohorts[1], cohorts[0])
-    attacks, bare = (attack(sets, neighbours, members) for attack in (black_box, without_generator))
-    judged, bare = (membership(table, config, seed=seed) for table in (attacks, bare))
-    planted = plant_copies(sets, comparisons, calibration, config, seed=seed)
+    told = membership(attacks, config, seed=seed)
+    bare = membership(without_generator(sets, neighbours, members), config, seed=seed)
+    planted = plant_copies(sets, [near.comparison for near in neighbours], calibration, config, seed=seed)
     alarms = false_alarms(of_control, subjects, rate=config.false_alarms)
-    pooled = over_folds([attacks, *folds]) if folds else None
     return Audit(
         sections=(
             on_origin(origin),
-            on_copies(copies, duplicates, calibration, len(cohorts[0])),
-            on_membership(judged, config.rates, pooled),
-            on_controls(planted, alarms, judged, bare),
+            on_copies(copies, duplicates, calibration, len(synthetic)),
+            on_membership(told, config.rates, over_folds([attacks, *folds]) if folds else None),
+            on_controls(planted, alarms, told, bare),
         ),
         origin=origin,
         copies=copies,
         duplicates=duplicates,
         attacks=attacks,
-        membership=judged,
+        membership=told,
         without_generator=bare,
         planted=planted,
         calibration=calibration,
-        synthetic=cohorts[0],
-        training=cohorts[1],
-        problems=tuple(p for part in (sets.synthetic, sets.training, sets.control) for p in part.problems),
+        synthetic=synthetic,
+        training=training,
+        problems=tuple(problem for part in (sets.synthetic, sets.training, sets.control) for problem in part.problems),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def copy_sheet(copies: pd.DataFrame, synthetic: Cohort, training: Cohort, *, sho
     return figure
 
 
-def _said(row: Mapping[str, object]) -> str:
+def _said(row: Mapping[Hashable, Any]) -> str:
     called = "copy" if row["copy"] else "no copy"
     return f"{row['view']}, {row['measure']} {row['similarity']:.3f}: {called}"
 

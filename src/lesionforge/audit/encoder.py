@@ -136,7 +136,7 @@ def nearest_by_encoder(
     if not len(queries) or not len(among):
         return Nearest.of_none(len(queries))
     table = _embeddings(network, among).T
-    flipped = (np.flip(queries, [axis + 2 for axis in axes]) for axes in flips(queries.ndim - 2))
+    flipped = (np.flip(queries, tuple(axis + 2 for axis in axes)) for axes in flips(queries.ndim - 2))
     cosines = np.max([_embeddings(network, images) @ table for images in flipped], axis=0)
     if allowed is not None:
         cosines = np.where(allowed, cosines, -np.inf)

@@ -20,6 +20,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.scores.statistics.arm_statistics import holm
 from lesionforge.scores.statistics.resampling import Resampled, Resampling
 from lesionforge.seeding import generator
+from lesionforge.training.model_folder import ModelInfo
 
 OTHERS = "made from other subjects"
 COLUMNS = ("attack", "subject_id", "member", "score")
@@ -27,10 +28,16 @@ Attacks = pd.DataFrame
 """Scores of subjects: ``attack, subject_id, member, score``; a higher score speaks for a member."""
 
 
-def members_of(training: Cohort, synthetic: Cohort) -> frozenset[str]:
-    """Return the training subjects that are parents of a synthetic case; all of them if no case names its parents."""
+def members_of(training: Cohort, synthetic: Cohort, model: ModelInfo | None = None) -> frozenset[str]:
+    """Return the training subjects that a generator was fitted on.
+
+    They are those of the model if it is given, else the parents of the synthetic cases, else all.
+    """
+    subjects = frozenset(training.subjects)
+    if model is not None:
+        return subjects & frozenset(model.training_subjects)
     parents = frozenset[str]().union(*(case.parents for case in synthetic))
-    return frozenset(training.subjects) & parents if parents else frozenset(training.subjects)
+    return subjects & parents if parents else subjects
 
 
 def black_box(sets: Sets, neighbours: Sequence[Neighbours], members: frozenset[str]) -> Attacks:

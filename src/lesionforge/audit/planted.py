@@ -57,6 +57,6 @@ def _replayed(training: CohortViews, view: str, config: AuditConfig, seed: int) 
 
 def replay(image: FloatArray, rng: np.random.Generator, *, max_shift: int) -> FloatArray:
     """Return a training image as a generator that remembers it would: flipped, shifted, with noise; of norm 1."""
-    axes = [axis for axis in range(1, image.ndim) if rng.random() < 0.5]
+    axes = tuple(axis for axis in range(1, image.ndim) if rng.random() < 0.5)
     flipped = torch.from_numpy(np.ascontiguousarray(np.flip(image, axes)))
     return np.asarray(varied(flipped, rng, max_shift=max_shift, noise=NOISE).numpy(), np.float32)

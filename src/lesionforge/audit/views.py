@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class Frame:
             facts: their fingerprint.
             side: see :class:`~lesionforge.audit.audit_config.AuditConfig`.
         """
-        dims = 3 if facts.spatial_dims == 3 else 2
+        dims: Literal[2, 3] = 3 if facts.spatial_dims == 3 else 2
         preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
         spacing = preprocessing.spacing or facts.spacing
         heads = [_head_size(case, preprocessing) for case in pick_evenly(training, HEADS_MEASURED)]

@@ -13,6 +13,7 @@ import pandas as pd
 from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.copies import SPLIT, WITHIN
 from lesionforge.audit.membership import OTHERS, smallest_rate
+from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION
 
 Row = Mapping[Hashable, Any]
 REAL, COPIES, MEMBERSHIP, CONTROLS = "What is real in a synthetic case", "Copies", "Membership", "Controls"
@@ -24,13 +25,20 @@ class Section:
 
     Attributes:
         title: its heading.
-        lines: findings, a sentence or two each.
+        main: the main findings, which a model card repeats.
+        details: further findings.
         cannot: what the part cannot show.
     """
 
     title: str
-    lines: tuple[str, ...]
+    main: tuple[str, ...]
+    details: tuple[str, ...]
     cannot: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All findings, a sentence or two each."""
+        return (*self.main, *self.details)
 
 
 def on_origin(origin: pd.DataFrame) -> Section:
@@ -53,7 +61,7 @@ def on_origin(origin: pd.DataFrame) -> Section:
         "A record says what a generator was given, not what it kept. A voxel that was changed a little does not count "
         "as the patient's own, though it may still show the patient's anatomy."
     )
-    return Section(title=REAL, lines=tuple(lines), cannot=cannot)
+    return Section(title=REAL, main=tuple(lines), details=(), cannot=cannot)
 
 
 def copies_found(copies: pd.DataFrame) -> tuple[int, int]:
@@ -72,10 +80,13 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
         n: number of synthetic cases.
     """
     found, unexplained = copies_found(copies)
-    lines = [
+    main = [
         f"Copies found: {unexplained} of {n} synthetic cases, beside {found - unexplained} whose record explains the "
-        "likeness (drawn into that scan, or at that subject's mask)."
+        "likeness (drawn into that scan, or at that subject's mask).",
+        f"The threshold lets {calibration.rate:.1%} of real subjects be called copies, in all comparisons together; "
+        f"{calibration.subjects} held-out subjects set it.",
     ]
+    lines = []
     for (view, measure), part in copies.groupby(["view", "measure"], sort=False):
         closer = float((part["similarity"] > part["held_out"]).mean())
         flagged = part[part["copy"]]
@@ -84,16 +95,12 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
             f"{part['threshold'].iloc[0]:.3f} ({(flagged['known'] != '').sum()} explained); {closer:.0%} are closer to "
             "a training case than to any held-out case."
         )
-    lines.append(
-        f"The threshold lets at most {calibration.rate:.1%} of held-out real subjects be called copies in any of the "
-        f"comparisons; {calibration.subjects} held-out subjects set it."
-    )
     lines += _on_duplicates(duplicates)
     cannot = (
         "A copy that was turned, scaled or bent, a copy of a part smaller than a lesion, and whatever the generator "
         "remembers but did not draw in these cases are not found. No copies found does not mean that there are none."
     )
-    return Section(title=COPIES, lines=tuple(lines), cannot=cannot)
+    return Section(title=COPIES, main=tuple(main), details=tuple(lines), cannot=cannot)
 
 
 def _on_duplicates(duplicates: pd.DataFrame) -> list[str]:
@@ -122,16 +129,18 @@ def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFra
         rates: false-positive rates that were asked for.
         folds: see :func:`~lesionforge.audit.membership.over_folds`.
     """
-    lines = []
+    main, lines = list[str](), list[str]()
     if len(table):
         best = table.sort_values("auc", ascending=False, kind="stable").to_dict("records")[0]
-        lines += [
+        main += [
             f"{table['members'].max()} members (training subjects) and {table['held_out'].max()} held-out subjects.",
             f"The highest AUC of {len(table)} attacks is {_three(best, 'auc')} ({best['attack']}), p = {best['p']:.3g} "
             "after Holm's correction; 0.5 is chance.",
         ]
     lines += [f"{row['attack']}: AUC {_three(row, 'auc')}{_rates(row, rates)}." for row in table.to_dict("records")]
-    lines += _on_resolution(table, rates)
+    main += _on_resolution(table, rates)
+    if not set(table["attack"] if len(table) else ()) & {CRITIC_SCORE, RECONSTRUCTION}:
+        lines.append("White box: not judged, since no model with its critic was named.")
     if folds is not None:
         lines += [
             f"Over folds, {row['attack']}: {row['higher']} of {row['subjects']} subjects score higher with a generator "
@@ -140,10 +149,11 @@ def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFra
         ]
     cannot = (
         "Only the attacks that are listed were tried, and a stronger one may succeed. An attack with all synthetic "
-        "cases also finds subjects by the scan or mask that was drawn into; one with cases "
-        f"{OTHERS} does not. An AUC near 0.5 does not show that nothing is remembered."
+        f"cases also finds subjects by the scan or mask that was drawn into. One with cases {OTHERS} does not, but "
+        "leaves a member fewer cases to be like, so its AUC leans below 0.5. An AUC near 0.5 does not show that "
+        "nothing is remembered."
     )
-    return Section(title=MEMBERSHIP, lines=tuple(lines), cannot=cannot)
+    return Section(title=MEMBERSHIP, main=tuple(main), details=tuple(lines), cannot=cannot)
 
 
 def _on_resolution(table: pd.DataFrame, rates: Sequence[float]) -> list[str]:
@@ -177,13 +187,14 @@ def on_controls(planted: pd.DataFrame, alarms: float, table: pd.DataFrame, witho
         table: the result of membership.
         without: the result of membership without a generator.
     """
-    lines = [
+    main = [
         f"Planted copies, {row['view']}: {row['found']} of {row['planted']} replayed training cases were found."
         for row in planted.to_dict("records")
     ]
     missed = planted[planted["found"] < planted["planted"]]
-    lines += [f"The audit misses copies in the view {view}: its count there says little." for view in missed["view"]]
-    lines.append(f"False alarms: {alarms:.1%} of held-out subjects, each judged by the others.")
+    main += [f"The audit misses copies in the view {view}: its count there says little." for view in missed["view"]]
+    main.append(f"False alarms: {alarms:.1%} of held-out subjects, each judged by the others.")
+    lines = []
     halves = table[["halves", "halves_low", "halves_high"]].dropna() if len(table) else table
     if len(halves):
         lines.append(
@@ -200,7 +211,7 @@ def on_controls(planted: pd.DataFrame, alarms: float, table: pd.DataFrame, witho
         "Planted copies are easy ones. False alarms hold for scans like the held-out ones. The attack without a "
         "generator shows a difference between the two groups only if it makes scans more or less alike."
     )
-    return Section(title=CONTROLS, lines=tuple(lines), cannot=cannot)
+    return Section(title=CONTROLS, main=tuple(main), details=tuple(lines), cannot=cannot)
 
 
 def _split_verdict(row: Row) -> str:

@@ -14,6 +14,7 @@ from lesionforge.cli.common import (
     Role,
     Seed,
     a_cohort,
+    a_model,
     console,
     finish,
     nested,
@@ -32,6 +33,12 @@ def audit(
         Path, typer.Option(callback=a_cohort, help="A cohort of held-out real cases (see --control-role).")
     ],
     out: Annotated[Path | None, typer.Option(help="The new folder for the report.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            callback=a_model, help="The generator's model folder: for white-box attacks; its card gets the findings."
+        ),
+    ] = None,
     channels: Channels = None,
     role: Role = None,
     control_role: Annotated[
@@ -55,7 +62,7 @@ def audit(
     Example: lesionforge audit Drawn --against Dataset001 --role pool --control Dataset001 --control-role final
     """
     from lesionforge.audit.audit_config import AuditConfig
-    from lesionforge.audit.audit_folder import read_attacks, write_audit
+    from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
     from lesionforge.audit.cohort_audit import audit_cohort
     from lesionforge.cohort.layouts import read_cohort
     from lesionforge.config import parse_options
@@ -73,6 +80,7 @@ def audit(
         read_selection(control, role=control_role),
         channels=channels,
         config=config,
+        model=model,
         folds=[read_attacks(folder) for folder in folds or ()],
         seed=seed,
         device=device.value,
@@ -86,4 +94,7 @@ def audit(
     if out is not None:
         write_audit(report, out=out, config=config)
         console.print(f"\nsee {out / 'audit.md'}")
+    if model is not None:
+        write_card(report, model)
+        console.print(f"see {model / 'model_card.md'}")
     finish(report.problems, (out or Path()) / "problems.csv")
