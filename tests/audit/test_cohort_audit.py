@@ -3,15 +3,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lesionforge.audit.audit_config import AuditConfig
-from lesionforge.audit.audit_folder import read_attacks, write_audit
+from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
 from lesionforge.audit.copies import OWN_MASK, SCAN, SPLIT, WITHIN
 from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL
 from lesionforge.cohort.scan import load_scan, save_edited
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from tests.audit.memoriser import people, synthetic_cohort
+from tests.synthesizers.models import fit_library
 
 QUICK = AuditConfig(encoder={"steps": 2}, halves=20)
 
@@ -41,9 +43,10 @@ def test_lesions_that_are_replayed_are_called_copies(found, slices):
     assert set(copies.loc[copies["case_id"].isin(replayed), "known"]) == {""}
 
 
+@pytest.mark.slow
 def test_lesions_of_volumes_with_two_channels_are_found(tmp_path):
-    drawn, training, control = parts(tmp_path, dims=3, channels=("FLAIR", "T1"), n=10, replayed=1)
-    result = audit_cohort(drawn, training, control, config=QUICK.model_copy(update={"side": 16}))
+    drawn, training, control = parts(tmp_path, dims=3, channels=("FLAIR", "T1"), n=10, replayed=1, shape=(24, 24, 12))
+    result = audit_cohort(drawn, training, control, config=QUICK.model_copy(update={"side": 12}))
     first = result.copies[result.copies["case_id"] == drawn.cases[0].case_id]
     assert first["copy"].any()
     assert result.planted["found"].sum() > 0
@@ -73,6 +76,19 @@ def test_the_folder_holds_page_tables_and_picture_and_makes_no_promise(found, tm
     assert len(read_attacks(tmp_path / "audit")) == len(found.attacks)
     with pytest.raises(OutputError):
         write_audit(found, out=tmp_path / "audit", config=QUICK)
+
+
+def test_the_findings_go_into_the_model_card_once(found, slices, tmp_path):
+    fit_library("copy_paste", slices[1], tmp_path / "model")
+    before = (tmp_path / "model" / "model_card.md").read_text()
+    write_card(found, tmp_path / "model")
+    write_card(found, tmp_path / "model")
+    card = (tmp_path / "model" / "model_card.md").read_text()
+    assert card.startswith(before)
+    assert card.count("## Audit of drawn") == 1
+    assert "Copies found" in card
+    assert card.count("What this cannot show") == 4
+    assert not re.search(r"anonym|privacy", card, re.IGNORECASE)
 
 
 def test_the_same_seed_gives_the_same_audit(found, slices):
@@ -126,6 +142,20 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
         for end in ("", ", made from other subjects")
     )
     assert own > others
+
+
+def test_a_split_that_differs_without_any_generator_is_called_one(slices, tmp_path):
+    drawn, training, _ = slices
+    blurred = people(tmp_path, "blurred", 14, seed=7)
+    for case in blurred:
+        scan = load_scan(case, blurred.channels)
+        smooth = ndimage.gaussian_filter(scan.image[0], 4) + np.random.default_rng(7).normal(0, 20, scan.spatial_shape)
+        image = np.clip(smooth, 0, 255).astype(np.float32)
+        save_edited(case.images["FLAIR"], case.images["FLAIR"], image, np.ones(scan.spatial_shape, bool))
+    result = audit_cohort(drawn, training, blurred, config=QUICK)
+    bare = result.without_generator.set_index("attack").loc["whole image, correlation"]
+    assert bare["auc_low"] > 0.5
+    assert any("differ without any generator" in line for line in result.sections[3].lines)
 
 
 def test_exact_and_near_duplicates_across_the_split_are_listed(slices, tmp_path):

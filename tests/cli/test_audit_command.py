@@ -5,7 +5,7 @@ import pytest
 
 from lesionforge.cohort.layouts import write_nnunet
 from tests.audit.memoriser import people, synthetic_cohort
-from tests.cli.commands import error, sets, typed
+from tests.cli.commands import GAN, error, sets, typed
 
 QUICK = sets(["encoder.steps=1", "halves=5", "side=24"])
 
@@ -44,3 +44,18 @@ def test_bad_requests_are_refused_in_one_line(folders, tmp_path):
     assert "is behind the case" in error(*asked(folders, "Drawn"))
     assert "holds no attacks.csv" in error(*asked(folders, "Drawn", "--control-role", "final", "--fold", tmp_path))
     assert "no option" in error(*asked(folders, "Drawn", "--set", "steps=1"))
+
+
+@pytest.mark.slow
+def test_a_model_adds_white_box_attacks_and_its_card_gets_the_findings(folders, tmp_path):
+    model, out = tmp_path / "gan", tmp_path / "audit"
+    typed("train", "pix2pix", folders / "Real", "--role", "pool", "--out", model, "--steps", 2, *sets(GAN))
+    result = typed(*asked(folders, "Drawn", "--control-role", "final", "--model", model, "--out", out, *QUICK))
+    assert "critic score: AUC" in result.output
+    assert "reconstruction error: AUC" in (out / "audit.md").read_text()
+    assert "Copies found" in (model / "model_card.md").read_text()
+    typed(*asked(folders, "Drawn", "--control-role", "final", "--fold", out, *QUICK))
+    typed("train", "pix2pix", folders / "Real", "--out", tmp_path / "all", "--steps", 2, *sets(GAN))
+    assert "the model was fitted on" in error(
+        *asked(folders, "Drawn", "--control-role", "final", "--model", tmp_path / "all")
+    )

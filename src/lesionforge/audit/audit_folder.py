@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from lesionforge.markup import markdown
 from lesionforge.reading import read_frame
 from lesionforge.training.model_folder import add_to_card
 
+HEADING = "## Audit of"
 PAGE, SUMMARY, ATTACKS, PICTURE = "audit.md", "audit.json", "attacks.csv", "copies.png"
 
 
@@ -58,15 +60,15 @@ def write_audit(audit: Audit, *, out: Path, config: AuditConfig | None = None) -
 
 def write_card(audit: Audit, model: Path) -> None:
     """Add the main findings to a model's ``model_card.md``, in place of those of an earlier audit."""
-    parts = [f"## Audit of {markdown(audit.synthetic.name)}"]
+    parts = [f"{HEADING} {markdown(audit.synthetic.name)}"]
     for section in audit.sections:
         parts += [f"### {section.title}", _findings(section.main, section.cannot)]
-    add_to_card(model, "\n\n".join(parts) + "\n")
+    add_to_card(model, "\n\n".join(parts) + "\n", heading=HEADING)
 
 
 def as_json(sections: Sequence[Section]) -> list[dict[str, object]]:
     """Return the sections for a JSON file."""
-    return [{"title": part.title, "lines": list(part.lines), "cannot": part.cannot} for part in sections]
+    return [asdict(section) for section in sections]
 
 
 def page(audit: Audit, tables: Iterable[str]) -> str:

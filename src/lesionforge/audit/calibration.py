@@ -23,8 +23,8 @@ from lesionforge.cohort.scan import BoolArray
 Values = NDArray[np.float64]
 UPPER, FOLDS = 0.9, 10
 NARROWEST = 0.01
-LARGEST = 1 - 1e-7
-"""Similarities are cut here, where Fisher's z is 8.4."""
+LARGEST = 0.999
+"""Similarities are cut here, where Fisher's z is 3.8: two small masks may be equal by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)

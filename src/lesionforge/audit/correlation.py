@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain, combinations, product
 
 import numpy as np
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from lesionforge.audit.views import resampled
 from lesionforge.cohort.scan import BoolArray, FloatArray
-from lesionforge.training.inference import one_thread
+from lesionforge.training.inference import side_by_side
 
 COARSE = {2: 16, 3: 8}
 PAIRS_AT_ONCE = 64
+_Part = tuple[int, tuple[NDArray[np.intp], NDArray[np.intp]]]
+"""Number of a flip, and the places of candidates in the table of queries and candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +67,8 @@ def nearest_by_correlation(
     if not len(queries) or not len(among):
         return Nearest.of_none(len(queries))
     shifts = [min(max_shift, n // 4) for n in queries.shape[2:]]
-    with one_thread(), torch.inference_mode():
-        pairs = _candidates(queries, among, allowed, shifts, candidates, device)
-        found = _exact(torch.from_numpy(queries), torch.from_numpy(among), pairs, shifts, device)
+    pairs = _candidates(queries, among, allowed, shifts, candidates, device)
+    found = _exact(torch.from_numpy(queries), torch.from_numpy(among), pairs, shifts, device)
     best = found.argmax(1)
     rows = np.arange(len(queries))
     similarity, index = found[rows, best], pairs.image[rows, best]
@@ -106,7 +108,9 @@ def _candidates(
     reach = [-(-shift * small // n) for shift, small, n in zip(shifts, shape, queries.shape[2:], strict=True)]
     coarse, others = (_unit(torch.from_numpy(resampled(images, shape)).to(device)) for images in (queries, among))
     table = others.flatten(1).T
-    best = torch.stack([_best_over_shifts(_flipped(coarse, axes), table, reach) for axes in flips(dims)], 1)
+    best = torch.stack(
+        side_by_side(lambda axes: _best_over_shifts(_flipped(coarse, axes), table, reach), flips(dims)), 1
+    )
     if allowed is not None:
         best[~torch.from_numpy(allowed).to(device)[:, None].expand_as(best)] = -torch.inf
     found = best.flatten(1).topk(min(count, best[0].numel()), dim=1)
@@ -116,11 +120,9 @@ def _candidates(
 
 def _best_over_shifts(queries: Tensor, table: Tensor, reach: Sequence[int]) -> Tensor:
     """Return the highest product of each query with each column of a table, over all shifts up to ``reach``."""
-    products = (shifted.flatten(1) @ table for shifted in _all_shifts(queries, reach))
-    best = next(products)
-    for found in products:
-        best = torch.maximum(best, found)
-    return best
+    with torch.inference_mode():
+        products = (moved.flatten(1) @ table for moved in _all_shifts(queries, reach))
+        return reduce(torch.maximum, products)
 
 
 def _all_shifts(images: Tensor, reach: Sequence[int]) -> Iterator[Tensor]:
@@ -143,13 +145,24 @@ def _exact(queries: Tensor, among: Tensor, pairs: _Pairs, shifts: Sequence[int],
     """Return the correlation of each pair at its best shift, −inf for pairs that do not count."""
     found = np.full(pairs.image.shape, -np.inf)
     axes_of = flips(len(shifts))
-    for number, axes in enumerate(axes_of):
-        rows, columns = np.nonzero((pairs.flip == number) & pairs.allowed)
-        for part in np.array_split(np.arange(len(rows)), -(-len(rows) // PAIRS_AT_ONCE)) if len(rows) else ():
-            here = rows[part], columns[part]
-            first = _flipped(queries[here[0]].to(device), axes)
+
+    def compare(part: _Part) -> None:
+        number, here = part
+        with torch.inference_mode():
+            first = _flipped(queries[here[0]].to(device), axes_of[number])
             found[here] = best_correlation(first, among[pairs.image[here]].to(device), shifts).cpu().numpy()
+
+    side_by_side(compare, list(_parts(pairs, len(axes_of))))
     return found
+
+
+def _parts(pairs: _Pairs, flip_count: int) -> Iterator[_Part]:
+    """Yield the candidates in parts of one flip."""
+    for number in range(flip_count):
+        rows, columns = np.nonzero((pairs.flip == number) & pairs.allowed)
+        for start in range(0, len(rows), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            yield number, (rows[part], columns[part])
 
 
 def best_correlation(first: Tensor, second: Tensor, shifts: Sequence[int]) -> Tensor:

@@ -226,14 +226,18 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
     )
 
 
-def add_to_card(folder: Path, section: str) -> None:
-    """Write ``model_card.md`` anew, with one more section at its end.
+def add_to_card(folder: Path, section: str, *, heading: str) -> None:
+    """Add a section to the end of ``model_card.md``, in place of an earlier one.
 
     Args:
         folder: the model folder.
-        section: Markdown with its own heading.
+        section: Markdown that begins with ``heading``.
+        heading: beginning of the section; an earlier section that begins like this goes, with all that follows it.
     """
-    write_text(folder / "model_card.md", f"{model_card(read_info(folder))}\n{section}")
+    path = folder / "model_card.md"
+    card = path.read_text(encoding="utf-8") if path.is_file() else model_card(read_info(folder))
+    before, *_ = card.split(f"\n{heading}")
+    write_text(path, f"{before}\n{section}")
 
 
 def git_revision() -> str:
