@@ -9,6 +9,7 @@ from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
 from lesionforge.audit.copies import OWN_MASK, SCAN, SPLIT, WITHIN
+from lesionforge.audit.membership import members_of
 from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL
 from lesionforge.cohort.scan import load_scan, save_edited
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
@@ -190,6 +191,13 @@ def test_an_unreadable_case_is_listed_and_a_source_that_is_gone_is_said_to_be_un
 
 
 class TestRefused:
+    def test_a_training_cohort_without_a_subject_that_the_cases_descend_from(self, slices):
+        drawn, training, _control = slices
+        others = drawn.with_cases([replace(case, parents=("stranger",)) for case in drawn])
+        with pytest.raises(CohortError, match="train: has no subject that the generator was fitted on"):
+            members_of(training, others)
+        assert members_of(training, drawn) == frozenset(training.subjects)
+
     def test_nine_synthetic_cases(self, slices):
         drawn, training, control = slices
         with pytest.raises(CohortError, match="9 synthetic cases, too few"):

@@ -113,7 +113,7 @@ def audit_cohort(
     say("training of the encoders")
     comparisons = make_comparisons(sets, config, seed=seed, device=device)
     say("comparison of all cases")
-    neighbours = [Neighbours.find(comparison, sets) for comparison in comparisons]
+    neighbours = [Neighbours(comparison=comparison, sets=sets) for comparison in comparisons]
     members = members_of(sets.training.cohort, sets.synthetic.cohort, None if model is None else read_info(model))
     attacks = black_box(sets, neighbours, members)
     if model is not None:
@@ -166,7 +166,7 @@ def _judge(
     return Audit(
         sections=(
             on_origin(origin),
-            on_copies(copies, duplicates, calibration, len(synthetic)),
+            on_copies(copies, duplicates, calibration, len(training) / (len(training) + len(control))),
             on_membership(told, config.rates, over_folds([attacks, *folds]) if folds else None),
             on_controls(planted, alarms, told, bare),
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol, Self
+from functools import cached_property, partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,46 +121,58 @@ def similarities(comparisons: Sequence[Comparison], queries: CohortViews, among:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """The nearest cases between the cohorts of an audit, in one comparison.
+    """The nearest cases between the cohorts of an audit, in one comparison; each search is made once, when needed.
 
     Attributes:
         comparison: the comparison.
-        synthetic_to_training: nearest training case of each synthetic case.
-        synthetic_to_control: nearest held-out case of each synthetic case.
-        within_synthetic: nearest other synthetic case of each synthetic case.
-        control_to_training: nearest training case of each held-out case.
-        control_to_synthetic: nearest synthetic case of each held-out case.
-        training_to_synthetic: nearest synthetic case of each training case.
-        training_to_others: the same among the cases whose scan and mask are not its subject's own.
-        within_training: nearest training case of another subject.
+        sets: the cohorts.
     """
 
     comparison: Comparison
-    synthetic_to_training: Nearest
-    synthetic_to_control: Nearest
-    within_synthetic: Nearest
-    control_to_training: Nearest
-    control_to_synthetic: Nearest
-    training_to_synthetic: Nearest
-    training_to_others: Nearest
-    within_training: Nearest
+    sets: Sets
 
-    @classmethod
-    def find(cls, comparison: Comparison, sets: Sets) -> Self:
-        """Search all cohorts."""
-        synthetic, training, control, nearest = sets.synthetic, sets.training, sets.control, comparison.nearest
-        others = training.subjects[:, None] != training.subjects[None]
-        return cls(
-            comparison=comparison,
-            synthetic_to_training=nearest(synthetic, training),
-            synthetic_to_control=nearest(synthetic, control),
-            within_synthetic=nearest(synthetic, synthetic, ~np.eye(len(synthetic.cohort), dtype=bool)),
-            control_to_training=nearest(control, training),
-            control_to_synthetic=nearest(control, synthetic),
-            training_to_synthetic=nearest(training, synthetic),
-            training_to_others=nearest(training, synthetic, _of_others(training, synthetic)),
-            within_training=nearest(training, training, others),
-        )
+    @cached_property
+    def synthetic_to_training(self) -> Nearest:
+        """The nearest training case of each synthetic case."""
+        return self.comparison.nearest(self.sets.synthetic, self.sets.training)
+
+    @cached_property
+    def synthetic_to_control(self) -> Nearest:
+        """The nearest held-out case of each synthetic case."""
+        return self.comparison.nearest(self.sets.synthetic, self.sets.control)
+
+    @cached_property
+    def within_synthetic(self) -> Nearest:
+        """The nearest other synthetic case of each synthetic case."""
+        synthetic = self.sets.synthetic
+        return self.comparison.nearest(synthetic, synthetic, ~np.eye(len(synthetic.cohort), dtype=bool))
+
+    @cached_property
+    def control_to_training(self) -> Nearest:
+        """The nearest training case of each held-out case."""
+        return self.comparison.nearest(self.sets.control, self.sets.training)
+
+    @cached_property
+    def control_to_synthetic(self) -> Nearest:
+        """The nearest synthetic case of each held-out case."""
+        return self.comparison.nearest(self.sets.control, self.sets.synthetic)
+
+    @cached_property
+    def training_to_synthetic(self) -> Nearest:
+        """The nearest synthetic case of each training case."""
+        return self.comparison.nearest(self.sets.training, self.sets.synthetic)
+
+    @cached_property
+    def training_to_others(self) -> Nearest:
+        """The nearest synthetic case of each training case whose scan and mask are not that subject's own."""
+        training, synthetic = self.sets.training, self.sets.synthetic
+        return self.comparison.nearest(training, synthetic, _of_others(training, synthetic))
+
+    @cached_property
+    def within_training(self) -> Nearest:
+        """The nearest training case of another subject."""
+        training = self.sets.training
+        return self.comparison.nearest(training, training, training.subjects[:, None] != training.subjects[None])
 
 
 def _of_others(training: CohortViews, synthetic: CohortViews) -> BoolArray:

@@ -17,6 +17,7 @@ from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.calibration import Values
 from lesionforge.audit.comparisons import Neighbours, Sets
 from lesionforge.cohort.case import Cohort
+from lesionforge.errors import CohortError
 from lesionforge.scores.statistics.arm_statistics import holm
 from lesionforge.scores.statistics.resampling import Resampled, Resampling
 from lesionforge.seeding import generator
@@ -32,12 +33,16 @@ def members_of(training: Cohort, synthetic: Cohort, model: ModelInfo | None = No
     """Return the training subjects that a generator was fitted on.
 
     They are those of the model if it is given, else the parents of the synthetic cases, else all.
+
+    Raises:
+        CohortError: if there are none.
     """
-    subjects = frozenset(training.subjects)
-    if model is not None:
-        return subjects & frozenset(model.training_subjects)
-    parents = frozenset[str]().union(*(case.parents for case in synthetic))
-    return subjects & parents if parents else subjects
+    parents = frozenset[str]().union(*(case.parents for case in synthetic)) or frozenset(training.subjects)
+    members = frozenset(training.subjects) & (parents if model is None else frozenset(model.training_subjects))
+    if not members:
+        what = "has no subject that the generator was fitted on, as the model or the synthetic cases name them"
+        raise CohortError(training.name, what, "name the cohort that it was fitted on")
+    return members
 
 
 def black_box(sets: Sets, neighbours: Sequence[Neighbours], members: frozenset[str]) -> Attacks:

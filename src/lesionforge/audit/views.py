@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Literal, Self
@@ -117,7 +117,6 @@ def read_views(
     frame: Frame,
     *,
     sources: Mapping[str, Case] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CohortViews:
     """Read the views of a cohort; unreadable cases are left out and listed.
 
@@ -126,11 +125,10 @@ def read_views(
         frame: the grids.
         sources: case id → real case. Lesions that a synthetic case has in common with the scan it was drawn into are
             left out of its views.
-        progress: called with the number of cases that are read, and the number of all.
     """
     kept, problems = list[Case](), list[LesionforgeError]()
     parts: dict[str, list[list[FloatArray]]] = {name: [] for name in VIEWS}
-    for number, case in enumerate(cohort):
+    for case in cohort:
         try:
             scan = new_lesions_of(load_scan(case, frame.preprocessing.channels), sources or {})
             items = _items(frame.preprocessing.forward(scan), frame)
@@ -140,7 +138,6 @@ def read_views(
         kept.append(case)
         for name in VIEWS:
             parts[name].append(items[name])
-        progress(number + 1, len(cohort))
     views = {name: _stacked(of_cases) for name, of_cases in parts.items()}
     return CohortViews(cohort=cohort.with_cases(kept), views=views, problems=tuple(problems))
 

@@ -14,6 +14,7 @@ from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.copies import SPLIT, WITHIN
 from lesionforge.audit.membership import OTHERS, smallest_rate
 from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION
+from lesionforge.scores.statistics.intervals import mean_interval
 
 Row = Mapping[Hashable, Any]
 REAL, COPIES, MEMBERSHIP, CONTROLS = "What is real in a synthetic case", "Copies", "Membership", "Controls"
@@ -70,16 +71,16 @@ def copies_found(copies: pd.DataFrame) -> tuple[int, int]:
     return found["case_id"].nunique(), found.loc[found["known"] == "", "case_id"].nunique()
 
 
-def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calibration, n: int) -> Section:
+def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calibration, chance: float) -> Section:
     """Return the section on copies.
 
     Args:
         copies: see :func:`~lesionforge.audit.copies.find_copies`.
         duplicates: see :func:`~lesionforge.audit.copies.find_duplicates`.
         calibration: the threshold.
-        n: number of synthetic cases.
+        chance: share of cases that are closer to a training than to a held-out case if nothing is remembered.
     """
-    found, unexplained = copies_found(copies)
+    (found, unexplained), n = copies_found(copies), copies["case_id"].nunique()
     main = [
         f"Copies found: {unexplained} of {n} synthetic cases, beside {found - unexplained} whose record explains the "
         "likeness (drawn into that scan, or at that subject's mask).",
@@ -88,12 +89,11 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
     ]
     lines = []
     for (view, measure), part in copies.groupby(["view", "measure"], sort=False):
-        closer = float((part["similarity"] > part["held_out"]).mean())
         flagged = part[part["copy"]]
         lines.append(
             f"{str(view).capitalize()}, {measure}: {len(flagged)} of {len(part)} above "
-            f"{part['threshold'].iloc[0]:.3f} ({(flagged['known'] != '').sum()} explained); {closer:.0%} are closer to "
-            "a training case than to any held-out case."
+            f"{part['threshold'].iloc[0]:.3f} ({(flagged['known'] != '').sum()} explained); {_closer(part)} are closer "
+            f"to a training case than to any held-out case, where chance is {chance:.0%}."
         )
     lines += _on_duplicates(duplicates)
     cannot = (
@@ -101,6 +101,14 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
         "remembers but did not draw in these cases are not found. No copies found does not mean that there are none."
     )
     return Section(title=COPIES, main=tuple(main), details=tuple(lines), cannot=cannot)
+
+
+def _closer(part: pd.DataFrame) -> str:
+    """Return the share of cases that are closer to a training than to a held-out case, with its interval."""
+    closer = (part["similarity"] > part["held_out"]).groupby(part["subject_id"]).mean()
+    found = mean_interval(closer.to_numpy(float))
+    interval = "" if math.isnan(found.low) else f" [{max(found.low, 0):.0%}, {min(found.high, 1):.0%}]"
+    return f"{found.mean:.0%}{interval}"
 
 
 def _on_duplicates(duplicates: pd.DataFrame) -> list[str]:
