@@ -19,6 +19,7 @@ BENCHMARKS = {
     "radial_symmetry": "Radial symmetry over 192 × 192 × 160 voxels",
     "detection": "Detection in a whole scan of 1 mm",
     "simulation": "Simulated subjects of 1 mm",
+    "audit": "The search for copies among synthetic volumes",
     "memory": "Peak memory of synthesis",
 }
 

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 
 import lesionforge
+from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.plan import Plan
 from lesionforge.healers.registry import HEALERS
@@ -60,6 +61,7 @@ def options_page() -> str:
         *(part for name in MASK_SOURCES.own for part in _source_section(name, MASK_SOURCES[name])),
         *_chapter("Training", {"training": TrainingConfig}, groups),
         *_chapter("Tasks", {name: TASKS[name].Config for name in TASKS.own}, groups),
+        *_chapter("The audit", {"audit": AuditConfig}, groups),
         *_chapter("Plans", {"plan": Plan, "plan of methods that remove lesions": HealingPlan}, groups),
         "## Groups of options",
         *_groups(groups),

@@ -29,6 +29,7 @@ _HOMES = {
     "SynthesizeLesiond": "production.on_the_fly",
     "TrainingConfig": "training.loop",
     "align_cohort": "preprocessing.alignment.align",
+    "audit_cohort": "audit.cohort_audit",
     "check_cohort": "cohort.inspection.checks",
     "cohort_sharpness": "scores.drawn_images.sharpness",
     "contact_sheet": "cohort.inspection.contact_sheet",
@@ -51,6 +52,7 @@ _HOMES = {
     "split_by_subject": "cohort.splits",
     "synthesize_cohort": "production.synthesize",
     "take_subjects": "cohort.splits",
+    "write_audit": "audit.audit_folder",
     "write_nnunet": "cohort.layouts",
     "write_splits_final": "cohort.splits",
 }

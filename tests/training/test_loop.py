@@ -266,6 +266,7 @@ def test_nothing_is_pickled_but_the_checkpoint_and_that_loads_as_data(cohorts, t
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("previews/")} == {
         "model.safetensors",
+        "critic.safetensors",
         "model.json",
         "model_card.md",
         "metrics.csv",

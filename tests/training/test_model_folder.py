@@ -112,8 +112,8 @@ def test_the_card_says_what_it_was_fitted_on(info):
         assert f"{len(info.training_cases)} {kind} cases" in card
         assert "depth=3" in card
         assert "FLAIR" in card
-        assert "not anonymous" in card
-        assert card.count("anonymous") == card.count("not anonymous")
+        assert "lesionforge audit" in card
+        assert "anonym" not in card
         assert "not for diagnosis" in card
 
 

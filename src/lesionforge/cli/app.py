@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies, tasks
+from lesionforge.cli.audit_command import audit
 from lesionforge.cli.edit_command import edit
 from lesionforge.cli.heal_command import heal
 from lesionforge.cli.match_command import match
@@ -140,6 +141,7 @@ detect.command("train")(tasks.detect_train)
 detect.command("predict")(tasks.detect_predict)
 app.command("evaluate")(studies.evaluate)
 app.command("score")(studies.score)
+app.command("audit")(audit)
 app.command("benchmark")(studies.benchmark)
 app.command("status")(studies.status)
 

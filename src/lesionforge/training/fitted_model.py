@@ -17,10 +17,18 @@ from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing
+from lesionforge.training.adversarial_step import AdversarialModule
 from lesionforge.training.fitting import Recipe, TrainingData, given_or_fitted, train
 from lesionforge.training.items.samples import measured_cases, training_size
 from lesionforge.training.loop import TrainingConfig, claim_run
-from lesionforge.training.model_folder import ModelInfo, describe, digest_of_tensors, save_model
+from lesionforge.training.model_folder import (
+    CRITIC,
+    ModelInfo,
+    describe,
+    digest_of_tensors,
+    save_model,
+    save_tensors,
+)
 
 
 class FittedModel(ABC):
@@ -199,6 +207,8 @@ class TrainedModel(FittedModel):
         info = train(recipe, info, training=training, out=out, resume=resume)
         for name, content in recipe.notes.items():
             write_json(out / name, content)
+        if isinstance(recipe.module, AdversarialModule):
+            save_tensors(out / CRITIC, recipe.module.critic.state_dict())
         return cls.from_tensors(info, {**recipe.module.result.state_dict(), **recipe.beside})
 
     @classmethod

@@ -48,14 +48,14 @@ from lesionforge.training.callbacks.finite import StopAtNonFinite
 from lesionforge.training.callbacks.log import ContinuingCSVLogger
 from lesionforge.training.callbacks.step_bar import PlainProgress, ProgressBar, TimeBudget
 from lesionforge.training.items.loading import OwnErrors, RaiseOwnErrors, collate
-from lesionforge.training.model_folder import CANDIDATES, ModelInfo
+from lesionforge.training.model_folder import CANDIDATES, CRITIC, ModelInfo
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 TIMING = "timing.json"
 OF_A_RUN = {
     *("metrics.csv", "previews", CANDIDATES, CHECKPOINT.parts[0], "tensorboard", TIMING),
-    *("model.safetensors", "model_card.md", "levels.json"),
+    *("model.safetensors", CRITIC, "model_card.md", "levels.json"),
 }
 """Files and folders that a run may leave behind without a checkpoint or a ``model.json``, which is written last."""
 

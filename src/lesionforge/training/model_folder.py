@@ -26,6 +26,8 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.model_file import model_file
 
 CANDIDATES = "candidates"
+CRITIC = "critic.safetensors"
+"""The critic that a generator was trained against; only the audit of what a generator remembers needs it."""
 REMEDY = "copy the model folder again, or use the version of lesionforge that wrote it"
 PACKAGES = ("lesionforge", "torch", "monai", "lightning", "numpy")
 
@@ -159,6 +161,19 @@ def read_tensors(folder: Path, *, candidate: str | None = None, with_gaps: Colle
             known = f"choose from {', '.join(kept)}" if kept else "train it with, for example, candidates=[10,50]"
             raise ModelError(folder, f"has no candidate {candidate}", known)
         path = folder / CANDIDATES / f"{candidate}.safetensors"
+    return _read_file(path, with_gaps)
+
+
+def read_critic(folder: Path) -> dict[str, Tensor]:
+    """Read ``critic.safetensors``.
+
+    Raises:
+        ModelError: if the file does not exist, is damaged, or contains complex, infinite or NaN values.
+    """
+    return _read_file(folder / CRITIC, ())
+
+
+def _read_file(path: Path, with_gaps: Collection[str]) -> dict[str, Tensor]:
     remedy = "copy the model folder again, or train the model again"
     try:
         tensors = load_file(path)
@@ -211,6 +226,20 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
     )
 
 
+def add_to_card(folder: Path, section: str, *, heading: str) -> None:
+    """Add a section to the end of ``model_card.md``, in place of an earlier one.
+
+    Args:
+        folder: the model folder.
+        section: Markdown that begins with ``heading``.
+        heading: beginning of the section; an earlier section that begins like this goes, with all that follows it.
+    """
+    path = folder / "model_card.md"
+    card = path.read_text(encoding="utf-8") if path.is_file() else model_card(read_info(folder))
+    before, *_ = card.split(f"\n{heading}")
+    write_text(path, f"{before}\n{section}")
+
+
 def git_revision() -> str:
     """Return the git commit of the checkout that contains this package; empty if there is no checkout."""
     root = Path(__file__).parents[3]
@@ -240,5 +269,5 @@ def model_card(info: ModelInfo) -> str:
         f"# Model card: {markdown(info.method)}\n\n| | |\n|---|---|\n{table}\n\n"
         "Its images are for training and testing image analysis, not for diagnosis. The subjects it was fitted on "
         "(listed in `model.json`) are parents of every case it draws: test on other subjects. A generator may "
-        "reproduce parts of its training scans; its output is not anonymous.\n"
+        "reproduce parts of its training scans: `lesionforge audit` looks for copies.\n"
     )

@@ -1,3 +1,4 @@
+import json
 import math
 import re
 
@@ -13,7 +14,7 @@ from lesionforge.benchmark.report.headline import headline
 from lesionforge.benchmark.report.page import read_results, summarize, write_report
 from lesionforge.benchmark.report.verdict import Difference, Outcome, comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import size_names
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
@@ -542,3 +543,18 @@ class TestBadResults:
         read = read_results(tmp_path / "results.csv")
         assert read["case_id"].iloc[1] == "001"
         assert set(read["subject_id"]) == {"NA"}
+
+
+def test_an_audit_in_the_folder_is_shown_and_a_damaged_one_is_an_error(tmp_path):
+    results = make_results({"real": 0.0, "gan": 0.05}, n_subjects=6)
+    assert "Audits of synthetic cohorts" not in report(tmp_path, results)[1]
+    file = tmp_path / "audits" / "gan" / "audit.json"
+    file.parent.mkdir(parents=True)
+    section = {"title": "Copies", "main": ["Copies found: 2 < 3"], "details": [], "cannot": "all <else>"}
+    file.write_text(json.dumps({"copies_found": 2, "sections": [section]}))
+    _, page = report(tmp_path, results)
+    assert "Copies found: 2 &lt; 3" in page
+    assert "What this cannot show: all &lt;else&gt;" in page
+    file.write_text('{"sections": ["Copies"]}')
+    with pytest.raises(CohortError, match="does not hold the findings of an audit"):
+        report(tmp_path, results)

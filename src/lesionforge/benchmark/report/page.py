@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 from matplotlib import rc_context
 
+from lesionforge.benchmark.report.audits import audits_in
 from lesionforge.benchmark.report.collapse import collapse_lines
 from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot, regime_curve
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
@@ -162,6 +163,7 @@ def write_report(
         method=method_rows(results, notes or {}),
         made_of=made_of or {},
         plan=plan_text(folder),
+        audits=audits_in(folder),
     )
     write_text(folder / "report.html", page)
     return "\n".join(lines)

@@ -96,6 +96,11 @@ class CycleGANModule(AdversarialModule):
         }
         return losses["d_label"] + losses["d_image"], losses
 
+    def critic_scores(self, batch: Batch) -> Tensor:
+        """Return the critic's mean logit for each real image of a batch; higher is more real."""
+        logits: Tensor = self.critic["image"](batch["image"])
+        return logits.flatten(1).mean(1)
+
     def _label(self, image: Tensor) -> Tensor:
         """Return the label map drawn from an image, rescaled from −1 to 1 to 0 to 1."""
         return (self.generator["label"](image) + 1) / 2

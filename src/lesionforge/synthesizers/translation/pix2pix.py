@@ -87,6 +87,11 @@ class Pix2PixModule(AdversarialModule):
         pool = adaptive_max_pool2d if logits.dim() == 4 else adaptive_max_pool3d
         return logits[pool(hole, logits.shape[2:]) > 0]
 
+    def critic_scores(self, batch: Batch) -> Tensor:
+        """Return the critic's mean logit for each real image of a batch; higher is more real."""
+        pairs = torch.cat([self._shown(batch), batch["image"]], 1)
+        return torch.stack([self._judge(pair[None]).mean() for pair in pairs])
+
     def _shown(self, batch: Batch) -> Tensor:
         condition = batch["condition"]
         return condition[:, : condition.shape[1] - self.condition.noise_channels]

@@ -1,0 +1,101 @@
+"""What is real in a synthetic case: voxels of a patient's scan, the mask, and what the generator was shown.
+
+Ids come from the cases' records. The share of own voxels is counted in the files, since a record cannot say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.inspection.measure import foreground
+from lesionforge.cohort.people import People
+from lesionforge.cohort.scan import load_scan
+from lesionforge.errors import CohortError
+from lesionforge.reading import read_json
+
+SETTINGS = "synthesis.json"
+CONDITIONS = {
+    "label": "a label map: the mask and, where there is one, the anatomy of the scan",
+    "scan": "the scan itself, its lesion smoothed away",
+    "inpaint": "the scan around the lesion",
+}
+MOSTLY = 0.5
+"""A case with a larger share of a patient's own voxels shows that patient's scan."""
+
+
+def what_is_real(synthetic: Cohort, real: Cohort) -> pd.DataFrame:
+    """Return what each synthetic case holds of real cases.
+
+    Args:
+        synthetic: the synthetic cases.
+        real: all real cases at hand.
+
+    Returns:
+        A row per case: ``case_id``, ``scan_of`` (the case it was drawn into, or empty), ``own_voxels`` (share of the
+        head's voxels that equal that scan's, over all channels; NaN if the scan is not at hand or has another grid),
+        ``mask_of`` (subjects of its mask, or empty), ``shown`` (what the generator was shown, or empty), ``blend`` and
+        ``parents`` (their number).
+    """
+    known, people = {case.case_id: case for case in real}, People(real)
+    settings = {folder: _settings(folder) for folder in {_folder(case) for case in synthetic}}
+    rows = []
+    for case in synthetic:
+        made = settings[_folder(case)]
+        rows.append(
+            {
+                "case_id": case.case_id,
+                "scan_of": case.source_case,
+                "own_voxels": own_voxels(case, known),
+                "mask_of": " ".join(sorted(people.behind(case.mask_id))) if case.mask_id else "",
+                "shown": CONDITIONS.get(_condition(made), ""),
+                "blend": str(made.get("blend", "")),
+                "parents": len(case.parents),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def own_voxels(case: Case, known: Mapping[str, Case]) -> float:
+    """Return the share of voxels within the head that equal those of the scan that a case was drawn into.
+
+    Args:
+        case: a synthetic case.
+        known: case id → real case.
+
+    Returns:
+        0 to 1, over all channels; NaN if the scan is not known, cannot be read, or has another grid.
+    """
+    source = known.get(case.source_case)
+    if source is None:
+        return float("nan")
+    channels = [name for name in case.images if name in source.images]
+    try:
+        drawn, scan = load_scan(case, channels), load_scan(source, channels)
+    except CohortError:
+        return float("nan")
+    if drawn.image.shape != scan.image.shape:
+        return float("nan")
+    head = foreground(scan.image[0])
+    return float(np.mean(drawn.image[:, head] == scan.image[:, head]))
+
+
+def _folder(case: Case) -> Path:
+    return next(iter(case.images.values())).parents[1]
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _condition(settings: Mapping[str, Any]) -> str:
+    model = settings.get("model")
+    config = model.get("config") if isinstance(model, dict) else None
+    return str(config.get("condition", "")) if isinstance(config, dict) else ""
