@@ -11,7 +11,10 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 @pytest.mark.parametrize(
     "example",
-    [pytest.param(example, marks=[pytest.mark.slow] * (example.stem == "gan_method")) for example in EXAMPLES],
+    [
+        pytest.param(example, marks=[pytest.mark.slow] * (example.stem in ("gan_method", "training_free_method")))
+        for example in EXAMPLES
+    ],
     ids=[example.stem for example in EXAMPLES],
 )
 def test_an_example_runs_and_keeps_the_rules(example, tmp_path):

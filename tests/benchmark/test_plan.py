@@ -171,7 +171,8 @@ def test_a_file_that_is_no_plan_is_named(tmp_path, content, what):
 
 def test_a_missing_plan_and_a_missing_scale_are_named(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"nowhere\.yaml: there is no such plan; .*demo, first, microbleeds, pseudo_healthy, stroke"
+        ConfigError,
+        match=r"nowhere\.yaml: there is no such plan; .*demo, first, microbleeds, pseudo_healthy, stroke, tumour",
     ):
         read_plan(tmp_path / "nowhere.yaml")
     path = write(tmp_path, {**SOUND, "scales": {"cpu": {}}})

@@ -26,6 +26,7 @@ COMMANDS = [
     ["select"],
     ["synthesize"],
     ["edit"],
+    ["audit"],
     ["heal"],
     ["segment", "train"],
     ["segment", "predict"],

@@ -86,6 +86,7 @@ def test_all_jobs_get_what_they_share(workers, tmp_path):
     assert here == {workers == 1}
 
 
+@pytest.mark.slow
 def test_in_two_workers_a_job_waits_for_none_but_those_that_it_needs(tmp_path):
     """``long``, which begins beside ``short``, can only end once ``last`` has run; that is known after ``short``."""
 

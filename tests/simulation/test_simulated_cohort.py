@@ -15,6 +15,7 @@ from lesionforge.cohort.case import Annotation, Cohort
 from lesionforge.cohort.layouts.nnunet import read_cohort
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import ConfigError, OutputError
+from lesionforge.masks.placement import allowed_region
 from lesionforge.simulation.head import Grid, deform, random_deformation
 from lesionforge.simulation.lesion_shapes import draw_centre, draw_regions
 from lesionforge.simulation.simulated_cohort import make_template_cohort
@@ -47,7 +48,7 @@ def test_same_bytes_for_any_number_of_workers(tmp_path: Path, spatial_dims: int)
         )
     first = digests(tmp_path / "1")
     assert first == digests(tmp_path / "2")
-    assert len(first) == 4 * 3 + 4
+    assert len(first) == 4 * 3 + 5
 
 
 def test_seed_and_subject_change_the_scan_and_the_number_of_subjects_does_not(tmp_path: Path) -> None:
@@ -104,8 +105,16 @@ def test_every_file_says_simulated(tmp_path: Path, spatial_dims: int) -> None:
                 assert image.info["Description"] == "simulated"
         elif path.suffix == ".gz":
             assert nib.load(path).header["descrip"].item() == b"simulated"
-        else:
+        elif path.name != "anatomy.json":
             assert "simulated" in path.read_text().lower()
+
+
+def test_new_lesions_stay_out_of_fluid(tmp_path: Path) -> None:
+    make_template_cohort(tmp_path, n_subjects=2, spatial_dims=3, **COARSE)
+    for case in read_cohort(tmp_path):
+        assert (case.parenchyma, case.fluid) == ((2, 3), (1,))
+        scan = load_scan(case, case.images)
+        assert not allowed_region(scan)[scan.anatomy == 1].any()
 
 
 def test_a_slice_cuts_the_lesion_where_it_is_largest() -> None:

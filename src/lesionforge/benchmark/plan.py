@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,7 +13,7 @@ from pydantic import Field, PositiveFloat, SerializeAsAny, field_serializer, fie
 from lesionforge.benchmark.plan_file import plan_content
 from lesionforge.config import IntensityName, Options, laid_over, parse_options
 from lesionforge.errors import ConfigError, choose_from
-from lesionforge.masks.editing.edit_config import OWN_EDITS
+from lesionforge.masks.editing.edit_config import takes_own_lesion
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.masks.registry import MASK_SOURCES, source_name
 from lesionforge.production.blend import Blend
@@ -109,7 +110,7 @@ class SynthesizerPlan(Part):
     @property
     def of_own_lesion(self) -> bool:
         """Whether the masks are made from each scan's own lesion."""
-        return self.masks == "own" or self.mask_options.get("edit") in OWN_EDITS
+        return self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -137,7 +138,7 @@ class SynthesizerPlan(Part):
     def _check_edit(self) -> None:
         """Raise ``ValueError`` if a named edit of the masks does not fit the scans that are drawn into."""
         edit = self.mask_options.get("edit")
-        if edit in OWN_EDITS and self.blend != "full":
+        if takes_own_lesion(edit) and self.blend != "full":
             raise ValueError(f"the lesions of {edit} take the place of the scan's own: use blend: full")
         if edit == "transplant" and self.targets is None and not self.lesion_free:
             raise ValueError("transplant needs lesion-free brains: set lesion_free, or name targets")
@@ -380,6 +381,12 @@ class Plan(Part):
     def cross_validated(self) -> bool:
         """Whether every fold is the test set in turn."""
         return self.subjects.folds is not None and self.subjects.fold is None
+
+    def fitted_as(self, synthesizer: str) -> str:
+        """Return the first synthesizer that is fitted in the same way; they share one model, and may draw otherwise."""
+        fitting = attrgetter("method", "options", "training", "selection")
+        own = fitting(self.synthesizers[synthesizer])
+        return next(name for name, other in self.synthesizers.items() if fitting(other) == own)
 
     def task_of(self, arm: str) -> TaskConfig:
         """Return the options of an arm's segmentation network.

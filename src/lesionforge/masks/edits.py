@@ -12,6 +12,7 @@ from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.deformation import deform, random_rotation
+from lesionforge.masks.editing.any_edit import AnyEdit
 from lesionforge.masks.editing.edit_config import EditConfig
 from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.masks.mask import DrawnMask
@@ -71,8 +72,10 @@ class EditedMasks(MaskSource):
 
     @classmethod
     def from_request(cls, request: MaskRequest) -> MaskSource:
-        """Edit the masks of the cohort that the user named, or make one named edit; see :class:`NamedEdits`."""
+        """Edit the masks of the cohort that the user named, or make named edits; see :class:`NamedEdits`."""
         options = parse_options(EditConfig, request.options)
+        if options.edit == "any":
+            return AnyEdit(options)
         if options.edit is not None:
             return NamedEdits.of(options, request)
         return cls(MaskBank.from_request(request))

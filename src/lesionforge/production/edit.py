@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lesionforge.cohort.case import EDIT, Annotation, Case, Cohort
 from lesionforge.cohort.digest import digest_of
@@ -138,14 +138,17 @@ def _possible(cohort: Cohort, onto: Cohort | None) -> list[str]:
     return [edit for edit in EDITS if edit != "transplant" or onto is not None or len(cohort.healthy())]
 
 
-def _configs(edits: Iterable[str], options: Mapping[str, Any]) -> dict[EditName, EditConfig]:
+def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName, EditConfig]:
     """Return edit → its options.
 
     Raises:
         ConfigError: if an edit or an option is unknown, or out of range.
     """
+    unknown = next((edit for edit in edits if edit not in EDITS), None)
+    if unknown is not None:
+        raise ConfigError("`edits`", f"{unknown!r} is no single edit", f"choose from {', '.join(EDITS)}")
     parsed = [parse_options(EditConfig, {**options, "edit": edit}) for edit in edits]
-    return {config.edit: config for config in parsed if config.edit is not None}
+    return dict(zip(cast("Sequence[EditName]", edits), parsed, strict=True))
 
 
 def _scans(cohort: Cohort, onto: Cohort | None, edits: Iterable[EditName]) -> dict[EditName, Cohort]:

@@ -22,7 +22,7 @@ from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.layouts.dataset_json import cohort_name, write_dataset_json
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.layouts.subjects import subject_of
-from lesionforge.cohort.structures import FREESURFER_STRUCTURES, write_structures
+from lesionforge.cohort.structures import FREESURFER_STRUCTURES, Structures, write_structures
 from lesionforge.files import claim_output, one_at_a_time, write_json, write_text
 from lesionforge.reading import read_json
 from lesionforge.simulation.given_maps import label_files
@@ -151,8 +151,14 @@ def _begin(out: Path, simulation: Simulation) -> None:
     heads = HEADS_OF_MAPS if simulation.maps else HEADS
     findings = FINDINGS if simulation.lesion == "microbleed" else ""
     write_text(out / "README.txt", README.format(anatomy=anatomy, heads=heads) + findings)
+    write_structures(out, _structures(simulation))
+
+
+def _structures(simulation: Simulation) -> Structures:
+    """Return the meaning of the anatomy maps."""
     if simulation.maps:
-        write_structures(out, FREESURFER_STRUCTURES)
+        return FREESURFER_STRUCTURES
+    return Structures.named({name: value for name, value in ANATOMY_LABELS.items() if value})
 
 
 def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
@@ -180,8 +186,8 @@ def _write_subject(out: Path, simulation: Simulation, number: int) -> Case:
         annotation=Annotation.LESION_FREE if simulation.is_healthy(number) else Annotation.LESION,
         label=label,
         anatomy=anatomy,
-        parenchyma=FREESURFER_STRUCTURES.parenchyma if source is not None else (),
-        fluid=FREESURFER_STRUCTURES.fluid if source is not None else (),
+        parenchyma=_structures(simulation).parenchyma,
+        fluid=_structures(simulation).fluid,
         origin="simulated",
         mask_id=mask_id,
         parents=(subject_of(mask_id),) if mask_id else (),

@@ -252,6 +252,7 @@ def test_no_test_subject_is_behind_anything(study, cohort):
     assert not train & test
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_results(copied, cohort, monkeypatch):
     before = (copied / "results.csv").read_bytes()
     summary = (copied / "summary.csv").read_bytes()

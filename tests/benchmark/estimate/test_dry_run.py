@@ -134,6 +134,7 @@ def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, ch
     assert (others == counted(works)) == ("control" not in changes)
 
 
+@pytest.mark.slow
 def test_volumes_and_mask_generators(volumes, tmp_path):
     drawn = VOLUMES["mask_generators"]["drawn"] | {"masks": str(write_masks(tmp_path / "masks", 24))}
     plan = Plan.model_validate(VOLUMES | {"mask_generators": {"drawn": drawn}})

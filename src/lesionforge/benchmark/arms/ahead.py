@@ -79,10 +79,10 @@ class Ahead:
 
     def _synthesizer(self, repeat: Repeat, name: str, *, offline: bool) -> list[str]:
         """Add a synthesizer's jobs; return those needed before it can draw, or before its offline cases exist."""
-        plan = self.study.plan.synthesizers[name]
-        needs = [self._job(repeat.model_folder(name) / MODEL, arm_jobs.fit_synthesizer, repeat, name)]
+        plan, fitted = self.study.plan.synthesizers[name], self.study.plan.fitted_as(name)
+        needs = [self._job(repeat.model_folder(name) / MODEL, arm_jobs.fit_synthesizer, repeat, fitted)]
         if plan.selection is not None:
-            needs.append(self._job(repeat.selection_folder(name) / RECOMMENDED, choose, repeat, name, needs=needs))
+            needs.append(self._job(repeat.selection_folder(name) / RECOMMENDED, choose, repeat, fitted, needs=needs))
         if plan.mask_generator is not None:
             product = repeat.mask_generator_folder(plan.mask_generator) / MODEL
             needs.append(self._job(product, arm_jobs.fit_mask_generator, repeat, plan.mask_generator))

@@ -48,7 +48,8 @@ class Decided:
     def trainings(self) -> dict[str, list[Path]]:
         """Synthesizer or arm → folders of its training runs."""
         plan, repeats = self.arms.plan, self.arms.repeats
-        synthesizers = {name: [repeat.model_folder(name) for repeat in repeats] for name in plan.synthesizers}
+        fitted = dict.fromkeys(map(plan.fitted_as, plan.synthesizers))
+        synthesizers = {name: [repeat.model_folder(name) for repeat in repeats] for name in fitted}
         of_arms = {
             name: [repeat.training(name, self.lengths.steps(repeat.train_size)).folder for repeat in repeats]
             for name in plan.arms

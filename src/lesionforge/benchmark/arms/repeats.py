@@ -158,12 +158,12 @@ class Repeat:
         return self.folder / "mask_generators" / name
 
     def model_folder(self, name: str) -> Path:
-        """Return the folder of a synthesizer."""
-        return self.folder / "synthesizers" / name
+        """Return the folder of a synthesizer; those that are fitted alike share the folder of the first."""
+        return self.folder / "synthesizers" / self.plan.fitted_as(name)
 
     def selection_folder(self, name: str) -> Path:
         """Return the folder of the selection among a synthesizer's candidates."""
-        return self.folder / "selections" / name
+        return self.folder / "selections" / self.plan.fitted_as(name)
 
     def cohort_folder(self, name: str) -> Path:
         """Return the folder of a synthesizer's offline cases."""

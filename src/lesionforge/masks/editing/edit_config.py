@@ -22,14 +22,19 @@ FACTORS: dict[str, tuple[float, float]] = {"enlarge": (1.1, 1.5), "shrink": (0.6
 LEAST_FACTOR, MOST_FACTOR, MOST_MM = 0.6, 1.5, 25.0
 
 
+def takes_own_lesion(edit: str | None) -> bool:
+    """Return whether an edit of this name takes each scan's own lesions."""
+    return edit == "any" or edit in OWN_EDITS
+
+
 class EditConfig(MethodConfig):
     """Options of the masks ``edited``.
 
     Attributes:
         edit: one named edit; without it, lesions of the masks' cohort are edited at random and placed anew.
             ``enlarge``, ``shrink``, ``shift`` and ``mirror`` (to the other hemisphere) edit each scan's own lesions and
-            take their place; ``transplant`` moves the lesions of a case to the brain of a lesion-free scan, by an
-            affine alignment of the two brains.
+            take their place, as does ``any``, a random one of these four; ``transplant`` moves the lesions of a case to
+            the brain of a lesion-free scan, by an affine alignment of the two brains.
         factor: range of the factor by which each lesion becomes longer: 1.1 to 1.5 by default for ``enlarge``, 0.6 to
             0.9 for ``shrink``.
         distance_mm: range of the distance by which ``shift`` moves each lesion, in mm.
@@ -38,7 +43,7 @@ class EditConfig(MethodConfig):
         nested: lesion classes from the outermost to the innermost, as values; by default in ascending order.
     """
 
-    edit: EditName | None = None
+    edit: EditName | Literal["any"] | None = None
     factor: tuple[float, float] | None = None
     distance_mm: tuple[float, float] = (5.0, MOST_MM)
     over_fluid: Winner = "fluid"
@@ -52,7 +57,7 @@ class EditConfig(MethodConfig):
     @property
     def of_own_lesion(self) -> bool:
         """Whether the named edit takes each scan's own lesions."""
-        return self.edit in OWN_EDITS
+        return takes_own_lesion(self.edit)
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:

@@ -136,8 +136,8 @@ class NamedEdits(MaskSource):
     Config: ClassVar[type[MethodConfig]] = EditConfig
 
     def __init__(self, config: EditConfig, donors: Sequence[Donor] = ()) -> None:
-        if config.edit is None:
-            raise ConfigError("edit", "is missing", f"choose from {', '.join(EDITS)}")
+        if config.edit is None or config.edit == "any":
+            raise ConfigError("edit", f"is {config.edit}, no single edit", f"choose from {', '.join(EDITS)}")
         if config.edit == "transplant" and not donors:
             raise ConfigError("transplant", "no case has a lesion to transplant", "name a cohort with lesion labels")
         self.config, self.edit, self.donors = config, config.edit, tuple(donors)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
 from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray
@@ -24,7 +26,8 @@ SAMPLED = 1000
 """Voxels of a case, of the head and, as many again, of its lesions."""
 SIGMAS = (0.0, 1.0, 2.0, 4.0)
 """Standard deviations, in voxels, of the Gaussian filters within slices whose results the regression sees."""
-ITERATIONS = 40
+KNOTS = 8
+"""Of the splines of each filtered intensity, whose sum the regression fits."""
 
 Errors = dict[str, float]
 """``head`` or ``lesion`` → mean absolute error, in standard deviations of a channel within the head."""
@@ -91,13 +94,11 @@ def channel_errors(
     return _mean(found[True]), _mean(found[False])
 
 
-def _fit(cases: Sequence[ChannelVoxels]) -> list[HistGradientBoostingRegressor]:
+def _fit(cases: Sequence[ChannelVoxels]) -> list[Pipeline]:
     """Return a regression for each channel, from the intensities of the others."""
     values = np.concatenate([case.values for case in cases], axis=-1)
     return [
-        HistGradientBoostingRegressor(max_iter=ITERATIONS, random_state=0).fit(
-            _others(values, channel), values[channel, 0]
-        )
+        make_pipeline(SplineTransformer(KNOTS, degree=2), Ridge()).fit(_others(values, channel), values[channel, 0])
         for channel in range(len(values))
     ]
 
@@ -108,7 +109,7 @@ def _others(values: FloatArray, channel: int) -> FloatArray:
     return np.ascontiguousarray(rest.reshape(-1, rest.shape[-1]).T)
 
 
-def _errors(regressions: Sequence[HistGradientBoostingRegressor], case: ChannelVoxels) -> Errors:
+def _errors(regressions: Sequence[Pipeline], case: ChannelVoxels) -> Errors:
     """Return the mean absolute error over channels and voxels, in the head without lesions and in lesions."""
     of_voxels: NDArray[np.float64] = np.mean(
         [

@@ -131,6 +131,7 @@ def _learning_curves(run: FinishedRun) -> Illustration | None:
     synthesizers = {
         name: [read_log(repeat.model_folder(name) / "metrics.csv") for repeat in run.repeats]
         for name in run.synthesizers
+        if run.study.plan.fitted_as(name) == name
     }
     of_arms = _with(arms, LOSS)
     if not of_arms:
