@@ -1,7 +1,9 @@
 """How hard the bleeds of the simulated SWI cohort are to find: every constant that makes it harder or easier.
 
-They are settled once, before any network is trained on synthetic cases, so that a detector trained on simulated scans
-finds about as large a share of the bleeds as published detectors do in patients.
+They were settled before any network was trained on synthetic cases, so that a detector trained on simulated scans finds
+about as large a share of the bleeds as published detectors do in patients. Measured on scans of 1.5 mm, one training
+each on 60 subjects of seed 100: at 10 false positives per scan, 72 % of the bleeds of 21 other subjects are found
+without augmentation and 73 % with it. Published for patients: 78 and 81 % (Faryna et al. 2021, table 1).
 """
 
 BLEED_PPM = (0.35, 2.5)
