@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
         edit_cohort(lesions, out=tmp_path / "out", edits=["transplant"])
     with pytest.raises(CohortError, match="no case with a lesion mask"):
         edit_cohort(cohort.healthy(), out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="edit: input should be 'enlarge'"):
+    with pytest.raises(ConfigError, match="edit: 'blur' is no single edit; choose from enlarge"):
         edit_cohort(cohort, out=tmp_path / "out", edits=["blur"])
     other = brains(tmp_path / "other", 2)
     for folder, value in (("in", 2), ("other", 1)):

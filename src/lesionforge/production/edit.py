@@ -146,7 +146,7 @@ def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName,
     """
     unknown = next((edit for edit in edits if edit not in EDITS), None)
     if unknown is not None:
-        raise ConfigError("`edits`", f"{unknown!r} is no single edit", f"choose from {', '.join(EDITS)}")
+        raise ConfigError("edit", f"{unknown!r} is no single edit", f"choose from {', '.join(EDITS)}")
     parsed = [parse_options(EditConfig, {**options, "edit": edit}) for edit in edits]
     return dict(zip(cast("Sequence[EditName]", edits), parsed, strict=True))
 

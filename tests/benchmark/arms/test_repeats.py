@@ -15,7 +15,8 @@ ROLES = {"pool": ["sub_00", "sub_01", "sub_02", "sub_03"], "development": ["sub_
 
 
 def plan(**changes):
-    return Plan.model_validate({"arms": {"real": {}}, "baseline": "real", **changes})
+    synthesizers = {"a": {"method": "carvemix"}}
+    return Plan.model_validate({"synthesizers": synthesizers, "arms": {"real": {}}, "baseline": "real", **changes})
 
 
 @pytest.fixture(scope="module")
