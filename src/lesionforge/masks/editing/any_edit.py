@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.editing.edit_config import OWN_EDITS, EditConfig
 from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.masks.mask import DrawnMask, PlacedMask
-from lesionforge.masks.placement import JITTER_MM
 
 
 class AnyEdit(MaskSource):
@@ -41,16 +40,7 @@ class AnyEdit(MaskSource):
         """Return the lesions after one random edit; they may be fewer than before, or none."""
         return self.edits[rng.integers(len(self.edits))].draw(scan, rng)
 
-    def sample(
-        self,
-        scan: Scan,
-        rng: np.random.Generator,
-        *,
-        min_volume: float | None = None,
-        max_redraws: int = 50,
-        min_inside: float = 0.5,
-        jitter_mm: float = JITTER_MM,
-    ) -> PlacedMask:
+    def sample(self, scan: Scan, rng: np.random.Generator, **options: Any) -> PlacedMask:
         """Return the lesions after a random edit, or after another one if it does not fit; see :class:`NamedEdits`.
 
         Raises:
@@ -58,7 +48,6 @@ class AnyEdit(MaskSource):
             CohortError: if the scan has no lesion to edit.
         """
         *others, last = (self.edits[number] for number in rng.permutation(len(self.edits)))
-        options = {"min_volume": min_volume, "max_redraws": max_redraws, "min_inside": min_inside}
         for edit in others:
             try:
                 return edit.sample(scan, rng, **options)
