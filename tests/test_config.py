@@ -6,8 +6,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import lesionforge
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.plan import Plan, SynthesizerPlan
+from lesionforge.benchmark.plan import Plan
 from lesionforge.config import Options, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing

@@ -18,9 +18,10 @@ import pytest
 import torch
 import yaml
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.kinds import study_plan
-from lesionforge.benchmark.plan import Plan, SynthesizerPlan, task_of_options
+from lesionforge.benchmark.plan import Plan, task_of_options
 from lesionforge.benchmark.plan_file import PRESETS
 from lesionforge.cohort.scan import read_label
 from lesionforge.healers.registry import find_trainable

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.control import Length, Lengths
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.arms.target_scans import match_targets, target_scans, target_warnings
-from lesionforge.benchmark.plan import Plan, SynthesizerPlan
+from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.gallery import gallery
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.run import run_benchmark

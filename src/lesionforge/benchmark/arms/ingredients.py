@@ -10,10 +10,11 @@ from typing import Any
 
 from monai.transforms import Compose
 
+from lesionforge.benchmark.arm_plan import Arm
 from lesionforge.benchmark.arms.chosen_generator import load_fitted
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.arms.repeats import ArmTraining, Repeat
-from lesionforge.benchmark.plan import Arm, Plan
+from lesionforge.benchmark.plan import Plan
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak

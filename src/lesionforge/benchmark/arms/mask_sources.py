@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.repeats import Arms, Repeat
-from lesionforge.benchmark.plan import SynthesizerPlan
 from lesionforge.masks import MaskGAN, MaskSource, make_mask_source
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids

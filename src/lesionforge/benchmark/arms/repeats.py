@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from lesionforge.benchmark.arm_plan import Arm
 from lesionforge.benchmark.arms.choice import Choice
-from lesionforge.benchmark.plan import Arm, Plan
+from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.split import fold_cases, split_cases
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import fingerprint

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from lesionforge.benchmark.arm_plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.arms.arm_jobs import fit_mask_generator, fit_synthesizer, offline_cases, train
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.repeats import Repeat
@@ -25,7 +26,7 @@ from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SY
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
-from lesionforge.benchmark.plan import Arm, Plan, SynthesizerPlan
+from lesionforge.benchmark.plan import Plan
 from lesionforge.engine.processes import in_new_process, threads_of
 from lesionforge.errors import TrainingError
 from lesionforge.training.loop import TrainingConfig, pick_device

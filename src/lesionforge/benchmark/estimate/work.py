@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms import arm_jobs
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.arm_study import ArmStudy, decide
@@ -15,7 +16,6 @@ from lesionforge.benchmark.arms.ingredients import lengths
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_study import HealingStudy
-from lesionforge.benchmark.plan import SynthesizerPlan
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.splits import take_subjects

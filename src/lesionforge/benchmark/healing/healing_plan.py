@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from lesionforge.benchmark.plan import NAME, Part, Split
+from lesionforge.benchmark.arm_plan import Part
+from lesionforge.benchmark.plan import NAME, Split
 from lesionforge.config import laid_over, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.healers.registry import HEALERS

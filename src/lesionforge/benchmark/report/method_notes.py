@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.control import Lengths
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
 from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
 from lesionforge.benchmark.arms.tune import describe_tuning
-from lesionforge.benchmark.plan import Plan, SynthesizerPlan
+from lesionforge.benchmark.plan import Plan
 
 AUGMENTATIONS = {
     "none": "no augmentation",

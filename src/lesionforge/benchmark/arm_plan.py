@@ -1,0 +1,193 @@
+"""The arms of a plan, and the synthesizers and mask generators that they use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lesionforge.config import Options, parse_options
+from lesionforge.errors import ConfigError
+from lesionforge.masks.editing.edit_config import takes_own_lesion
+from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from lesionforge.masks.registry import MASK_SOURCES, source_name
+from lesionforge.production.blend import Blend
+from lesionforge.production.select import SelectionConfig
+from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.training.loop import TrainingConfig
+
+SYNTHETIC_SHARE = 0.5
+"""Share of every batch that is synthetic, unless an arm sets its own."""
+
+
+class Part(Options):
+    """Base class of the parts of a plan."""
+
+
+class MaskGeneratorPlan(Part):
+    """A generator of lesion masks that is trained separately for each seed.
+
+    Attributes:
+        masks: folder of label maps in MNI space to train on, from which masks of held-out subjects are left out; by
+            default the lesions of the training subjects.
+        options: options of the generator.
+        training: training length and batch size; the seed is that of the run.
+    """
+
+    masks: Path | None = None
+    options: dict[str, Any] = Field(default={})
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            parse_options(MaskGANConfig, self.options)
+        except ConfigError as error:
+            raise ValueError(f"options: {error}") from error
+        return self
+
+
+class SynthesizerPlan(Part):
+    """A synthesizer that is fitted separately for each seed, on the training subjects.
+
+    Attributes:
+        method: name of the method, a key of ``SYNTHESIZERS``.
+        options: options of the method.
+        training: training length and batch size; the seed is that of the run.
+        masks: mask source: ``bank``, ``edited``, ``semi_random`` or ``ellipsoids``, built from the training subjects;
+            ``own``, which redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask
+            generators, for volumes.
+        mask_options: options of the mask source, such as ``{edit: shift}`` for one named edit of ``edited``, see
+            :class:`~lesionforge.masks.editing.edit_config.EditConfig`; offline use only.
+        blend: ``lesion`` or ``full``.
+        cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
+            masks, into each scan that has a lesion).
+        per_case: number of synthetic cases for each training case, in place of ``cases``.
+        targets: folder of a cohort; its lesion-free scans, instead of the training cases, receive the offline lesions.
+            They are first matched to the training cases, see
+            :func:`~lesionforge.production.match.match_cohort`.
+        lesion_free: draw only into the lesion-free scans among the training cases.
+        min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
+            the masks come from.
+        selection: options for selecting one of the generators saved during training (the method's ``candidates``),
+            using only training subjects; ``None`` takes the last one.
+    """
+
+    method: str
+    options: dict[str, Any] = Field(default={})
+    training: TrainingConfig = TrainingConfig()
+    masks: str = "edited"
+    mask_options: dict[str, Any] = Field(default={})
+    blend: Blend = "lesion"
+    cases: int | None = Field(default=100, ge=1)
+    per_case: int | None = Field(default=None, ge=1)
+    targets: Path | None = None
+    lesion_free: bool = False
+    min_volume: float | None = None
+    selection: SelectionConfig | None = None
+
+    @property
+    def mask_generator(self) -> str | None:
+        """Name of the plan's mask generator that provides the masks, or ``None``."""
+        return self.masks.removeprefix("gan:") if self.masks.startswith("gan:") else None
+
+    def number_of_cases(self, training_cases: int) -> int | None:
+        """Return the number of synthetic cases for so many training cases; ``None`` for one in each scan."""
+        return self.cases if self.per_case is None else self.per_case * training_cases
+
+    @property
+    def of_own_lesion(self) -> bool:
+        """Whether the masks are made from each scan's own lesion."""
+        return self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.method not in SYNTHESIZERS:
+            raise ValueError(f"{self.method!r} is not a synthesizer: choose from {', '.join(SYNTHESIZERS)}")
+        try:
+            parse_options(SYNTHESIZERS[self.method].Config, self.options)
+        except ConfigError as error:
+            raise ValueError(f"options: {error}") from error
+        try:
+            if source_name(self.masks) == "files:DIR":
+                raise ValueError("masks of files are the same for every training set: use another source")
+            parse_options(MASK_SOURCES[source_name(self.masks)].Config, self.mask_options)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
+            raise ValueError("cases has no effect beside per_case: leave one out")
+        self._check_edit()
+        if self.of_own_lesion and (self.targets is not None or self.lesion_free):
+            raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
+        if self.selection is not None and not self.options.get("candidates"):
+            raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
+        return self
+
+    def _check_edit(self) -> None:
+        """Raise ``ValueError`` if a named edit of the masks does not fit the scans that are drawn into."""
+        edit = self.mask_options.get("edit")
+        if takes_own_lesion(edit) and self.blend != "full":
+            raise ValueError(f"the lesions of {edit} take the place of the scan's own: use blend: full")
+        if edit == "transplant" and self.targets is None and not self.lesion_free:
+            raise ValueError("transplant needs lesion-free brains: set lesion_free, or name targets")
+
+
+class Arm(Part):
+    """One composition of the training set.
+
+    Attributes:
+        augment: augmentation of the training items, see the options of the task.
+        synthesizer: name of one of the plan's synthesizers, or ``None``.
+        use: ``offline`` adds a synthetic cohort written beforehand; ``on_the_fly`` draws lesions into the real items
+            during training.
+        share: share of every batch that is synthetic, 0.5 by default. With ``on_the_fly``, only ``lesion_share`` of
+            these items receive a lesion, that is ``share × lesion_share`` of all items.
+        union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
+            synthetic is their share of the cases.
+        real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
+            is always fitted on all of them.
+        finetune: share of the training steps, at the end, that use real cases only, after steps on synthetic cases
+            only; ``None`` mixes both from the first step. Arms that differ only in ``real`` share the steps on
+            synthetic cases.
+        task: options of the segmentation network that differ from the plan's, for ablations.
+    """
+
+    augment: str = "classical"
+    synthesizer: str | None = None
+    use: Literal["offline", "on_the_fly"] = "offline"
+    share: float | None = Field(default=None, gt=0, le=1)
+    union: bool = False
+    real: int | float | None = Field(default=None, gt=0)
+    finetune: float | None = Field(default=None, gt=0, lt=1)
+    task: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.finetune is not None and self.synthesizer is None:
+            raise ValueError("finetune needs a synthesizer to train on first")
+        if self.share is not None and self.synthesizer is None:
+            raise ValueError("share has no effect without a synthesizer: name one, or leave the share out")
+        if self.share is not None and self.finetune is not None:
+            raise ValueError("share has no effect beside finetune, which trains on synthetic cases alone first")
+        if self.union and (self.synthesizer is None or self.use == "on_the_fly"):
+            raise ValueError("union needs a synthesizer and its offline cases")
+        if self.union and (self.share is not None or self.finetune is not None):
+            raise ValueError("union fixes the share and the length of training on synthetic cases: leave them out")
+        return self
+
+    def synthetic_share(self, *, real: int, synthetic: int) -> float:
+        """Return the share of every batch that is synthetic, if the arm has a synthesizer.
+
+        Args:
+            real: number of real cases.
+            synthetic: number of offline synthetic cases.
+        """
+        if self.union:
+            return synthetic / max(real + synthetic, 1)
+        return self.given_share
+
+    @property
+    def given_share(self) -> float:
+        """The share of every batch that is synthetic, unless ``union`` determines it."""
+        return SYNTHETIC_SHARE if self.share is None else self.share
