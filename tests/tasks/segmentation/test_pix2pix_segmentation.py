@@ -163,6 +163,7 @@ class TestStructures:
         for options in ({}, {"augment": "affine", "mirror": False}, {"augment": "ct"}):
             with pytest.raises(ConfigError, match="mirrors training items, but 'left ventricle' has a side"):
                 self.fit(folder, tmp_path / "model", **options)
+        self.fit(folder, tmp_path / "model", augment="elastic")
 
     def test_the_maps_need_names_and_values_without_gaps(self, folder):
         cohort = read_cohort(folder)

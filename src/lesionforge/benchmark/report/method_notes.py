@@ -15,6 +15,7 @@ AUGMENTATIONS = {
     "none": "no augmentation",
     "classical": "classical augmentation",
     "affine": "small affine moves",
+    "elastic": "rotation, translation and elastic deformation",
     "ct": "classical augmentation and that of head CT",
     "ct_published": "augmentation of head CT",
 }

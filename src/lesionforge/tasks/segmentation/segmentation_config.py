@@ -19,7 +19,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.model_folder import ModelInfo
 
-Augment = Literal["none", "classical", "affine", "ct", "ct_published"]
+Augment = Literal["none", "classical", "affine", "elastic", "ct", "ct_published"]
 
 
 class SegmentationConfig(TaskConfig):
@@ -48,6 +48,7 @@ class SegmentationConfig(TaskConfig):
             preprocessing.
         learning_rate: initial learning rate of Adam.
         augment: ``none``, ``classical`` (nnU-Net's list), ``affine`` (small movements, as in the stroke system),
+            ``elastic`` (rotation, translation and elastic deformation, as in the paper on whole synthetic patients),
             ``ct_published`` (the augmentation of the paper on haemorrhage CT) or ``ct`` (that and nnU-Net's list).
         mirror: ``classical``: whether to mirror training items; set it to ``false`` for classes that have a side.
         lesion_share: share of training items that are taken from a lesion.

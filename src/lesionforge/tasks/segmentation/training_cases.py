@@ -10,6 +10,7 @@ from monai.transforms import Compose
 
 from lesionforge.augmentation.affine import affine_augmentation
 from lesionforge.augmentation.classical import classical_augmentation
+from lesionforge.augmentation.elastic import elastic_augmentation
 from lesionforge.augmentation.head_ct import ct_augmentation, published_ct_augmentation
 from lesionforge.cohort.case import Annotation, Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
@@ -44,10 +45,10 @@ def check_mirroring(classes: Iterable[str], config: SegmentationConfig) -> None:
         ConfigError: if one is.
     """
     sided = next((name for name in classes if re.search(r"\b(left|right)\b", name, re.IGNORECASE)), None)
-    mirrored = config.mirror if config.augment == "classical" else config.augment != "none"
+    mirrored = config.mirror if config.augment == "classical" else config.augment not in ("none", "elastic")
     if sided is not None and mirrored:
         what = f"{config.augment} mirrors training items, but {sided!r} has a side"
-        raise ConfigError("augment", what, "use augment=classical with mirror=false")
+        raise ConfigError("augment", what, "use augment=elastic, or augment=classical with mirror=false")
 
 
 def make_training_set(
@@ -81,6 +82,8 @@ def augmentation(
         return classical_augmentation(spatial_dims, background=background, mirror=mirror)
     if kind == "affine":
         return affine_augmentation(background=background)
+    if kind == "elastic":
+        return elastic_augmentation(background=background)
     if kind == "ct":
         return ct_augmentation(spatial_dims, background=background, spacing=spacing)
     if kind == "ct_published":
