@@ -18,17 +18,23 @@ from torch.utils.data import default_collate
 from lesionforge.audit.membership import COLUMNS, Attacks, mean_by_subject
 from lesionforge.cohort.case import Cohort
 from lesionforge.errors import LesionforgeError, ModelError
-from lesionforge.synthesizers.registry import load_synthesizer
+from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.training.inference import one_thread
 from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import Device, TrainingConfig, pick_device
-from lesionforge.training.model_folder import CRITIC, must_fit, read_critic
+from lesionforge.training.model_folder import CRITIC, must_fit, read_critic, read_info
 
 CRITIC_SCORE, RECONSTRUCTION = "critic score", "reconstruction error"
 PLAIN = {"augment": False, "mirror": False, "jitter": False}
 METHODS = "pix2pix, spade and cyclegan"
+
+
+def has_white_box(folder: Path) -> bool:
+    """Return whether there is a white-box attack on the model in a folder."""
+    method = SYNTHESIZERS[read_info(folder).method]
+    return issubclass(method, Pix2Pix) and (folder / CRITIC).is_file()
 
 
 def white_box(

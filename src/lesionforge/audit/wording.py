@@ -14,10 +14,12 @@ from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.copies import SPLIT, WITHIN
 from lesionforge.audit.membership import OTHERS, smallest_rate
 from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION
+from lesionforge.errors import LesionforgeError
 from lesionforge.scores.statistics.intervals import mean_interval
 
 Row = Mapping[Hashable, Any]
 REAL, COPIES, MEMBERSHIP, CONTROLS = "What is real in a synthetic case", "Copies", "Membership", "Controls"
+OVER_FOLDS, NOT_AUDITED = "Membership over folds", "Not audited"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,12 @@ class Section:
     def lines(self) -> tuple[str, ...]:
         """All findings, a sentence or two each."""
         return (*self.main, *self.details)
+
+
+def not_audited(error: LesionforgeError) -> Section:
+    """Return the section of an audit that the cases do not allow."""
+    cannot = "Nothing was compared, so nothing is known of copies or membership."
+    return Section(title=NOT_AUDITED, main=(str(error),), details=(), cannot=cannot)
 
 
 def on_origin(origin: pd.DataFrame) -> Section:
@@ -150,11 +158,7 @@ def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFra
     if not set(table["attack"] if len(table) else ()) & {CRITIC_SCORE, RECONSTRUCTION}:
         lines.append("White box: not judged, since no model with its critic was named.")
     if folds is not None:
-        lines += [
-            f"Over folds, {row['attack']}: {row['higher']} of {row['subjects']} subjects score higher with a generator "
-            f"that was fitted on them (p = {row['p']:.3g})."
-            for row in folds.to_dict("records")
-        ]
+        lines += _on_folds(folds)
     cannot = (
         "Only the attacks that are listed were tried, and a stronger one may succeed. An attack with all synthetic "
         f"cases also finds subjects by the scan or mask that was drawn into. One with cases {OTHERS} does not, but "
@@ -162,6 +166,27 @@ def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFra
         "nothing is remembered."
     )
     return Section(title=MEMBERSHIP, main=tuple(main), details=tuple(lines), cannot=cannot)
+
+
+def on_folds(folds: pd.DataFrame) -> Section:
+    """Return the section on membership over the folds of a study; see :func:`~lesionforge.audit.membership.over_folds`.
+
+    Args:
+        folds: the result of that function.
+    """
+    cannot = (
+        "Only the attacks that are listed were tried. Half of the subjects score higher by chance, and few subjects "
+        "or folds resolve little more than that."
+    )
+    return Section(title=OVER_FOLDS, main=tuple(_on_folds(folds)), details=(), cannot=cannot)
+
+
+def _on_folds(folds: pd.DataFrame) -> list[str]:
+    return [
+        f"Over folds, {row['attack']}: {row['higher']} of {row['subjects']} subjects score higher with a generator "
+        f"that was fitted on them (p = {row['p']:.3g})."
+        for row in folds.to_dict("records")
+    ]
 
 
 def _on_resolution(table: pd.DataFrame, rates: Sequence[float]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.config import Options, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.editing.edit_config import takes_own_lesion
@@ -72,6 +73,8 @@ class SynthesizerPlan(Part):
             the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),
             using only training subjects; ``None`` takes the last one.
+        audit: options of an audit of the offline cases of the largest training set and first seed, with the development
+            and test subjects as control, such as ``{}``; ``None`` for no audit.
     """
 
     method: str
@@ -86,6 +89,7 @@ class SynthesizerPlan(Part):
     lesion_free: bool = False
     min_volume: float | None = None
     selection: SelectionConfig | None = None
+    audit: AuditConfig | None = None
 
     @property
     def mask_generator(self) -> str | None:

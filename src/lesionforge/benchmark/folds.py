@@ -10,7 +10,9 @@ from typing import Self
 import pandas as pd
 
 from lesionforge.benchmark.arms.arm_study import ArmStudy
+from lesionforge.benchmark.arms.audit_offline import audit_over_folds
 from lesionforge.benchmark.arms.control import LENGTHS
+from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.method_notes import scoring_rules
@@ -79,10 +81,14 @@ class FoldStudy(Study):
         return jobs
 
     def collect(self) -> None:
-        """Write ``results.csv`` and ``reference.csv`` with the rows of all folds."""
+        """Write ``results.csv`` and ``reference.csv`` with the rows of all folds, and their audits together."""
         for table in ("results.csv", REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
+        for name, synthesizer in self.plan.synthesizers.items():
+            if synthesizer.audit is not None:
+                audits = [fold.arms.shown.audit_folder(name) for fold in self.of_folds.values()]
+                audit_over_folds(audits, self.out / AUDITS / name)
 
     def report(self) -> str:
         """Write the report over all subjects and return the verdict."""

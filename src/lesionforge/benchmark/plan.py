@@ -272,6 +272,9 @@ class Plan(Part):
             wanted = synthesizer.mask_generator
             if wanted is not None and wanted not in self.mask_generators:
                 raise ValueError(f"synthesizer {name!r} names the mask generator {wanted!r}, which is not in the plan")
+            offline = any(arm.synthesizer == name and arm.use == "offline" for arm in self.arms.values())
+            if synthesizer.audit is not None and not offline:
+                raise ValueError(f"synthesizer {name!r} is audited, but no arm uses its cases offline: leave out audit")
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
             if of_arm and arm.use == "on_the_fly" and not SYNTHESIZERS[of_arm.method].draws_on_the_fly:

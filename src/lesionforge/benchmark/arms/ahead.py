@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lesionforge.audit.audit_folder import SUMMARY
 from lesionforge.benchmark.arms import arm_jobs
 from lesionforge.benchmark.arms.arm_jobs import DEVELOPMENT, RESULTS, development_score
+from lesionforge.benchmark.arms.audit_offline import audit_offline
 from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
 from lesionforge.benchmark.arms.target_scans import match_targets
@@ -58,6 +60,13 @@ class Ahead:
         for arm in self.study.plan.arms.values():
             if arm.synthesizer is not None:
                 self._synthesizer(repeat, arm.synthesizer, offline=arm.use == "offline")
+
+    def add_audits(self, repeat: Repeat) -> None:
+        """Add the audits of the synthesizers whose offline cases the plan wants audited."""
+        for name, synthesizer in self.study.plan.synthesizers.items():
+            if synthesizer.audit is not None:
+                drawn = self._synthesizer(repeat, name, offline=True)
+                self._job(repeat.audit_folder(name) / SUMMARY, audit_offline, repeat, name, needs=drawn)
 
     def add_test(self, training: ArmTraining) -> None:
         """Add the jobs of a training run and of its scores on the test cases."""

@@ -162,6 +162,7 @@ def decide(ahead: Ahead) -> Decided | None:
     study = ahead.study
     for repeat in study.repeats:
         ahead.add_synthesizers(repeat)
+    ahead.add_audits(study.shown)
     searches, lengths = Searches(ahead), dict[TrainSize, Length]()
     for size in study.sizes:
         try:

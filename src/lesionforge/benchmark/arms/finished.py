@@ -29,7 +29,7 @@ class FinishedRun:
     @cached_property
     def repeat(self) -> Repeat:
         """The largest training set with the first seed."""
-        return self.repeats[0]
+        return self.study.shown
 
     @cached_property
     def repeats(self) -> list[Repeat]:

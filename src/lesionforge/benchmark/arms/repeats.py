@@ -21,6 +21,7 @@ from lesionforge.seeding import derive_seed
 from lesionforge.tasks.base import TaskConfig
 from lesionforge.training.loop import TrainingConfig
 
+AUDITS = "audits"
 TrainSize = int | float
 """Training-set size: a number of subjects, or a share of the pool (1.0 is all)."""
 
@@ -85,6 +86,11 @@ class Arms:
     def references(self) -> list[Repeat]:
         """The whole pool, with every seed."""
         return [self.repeat(self.whole, seed) for seed in self.plan.seeds]
+
+    @property
+    def shown(self) -> Repeat:
+        """The largest training set of the plan with the first seed, which figures show and audits judge."""
+        return self.repeat(max(self.plan.subjects.numbers), self.plan.seeds[0])
 
     def repeat(self, train_size: TrainSize, seed: int) -> Repeat:
         """Return one training-set size with one seed."""
@@ -169,6 +175,10 @@ class Repeat:
     def cohort_folder(self, name: str) -> Path:
         """Return the folder of a synthesizer's offline cases."""
         return self.folder / "cohorts" / name
+
+    def audit_folder(self, name: str) -> Path:
+        """Return the folder of the audit of a synthesizer's offline cases."""
+        return self.folder / AUDITS / name
 
     def targets_folder(self, name: str) -> Path:
         """Return the folder of the matched lesion-free scans that a synthesizer draws into."""

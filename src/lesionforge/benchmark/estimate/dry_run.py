@@ -158,6 +158,7 @@ def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
     others = {
         "the choice among candidates": any(one.selection is not None for one in synthesizers),
         "matching healthy scans": any(one.targets is not None for one in synthesizers),
+        "audits": any(one.audit is not None for one in synthesizers),
         "masks that are drawn by a generator": any(one.mask_generator is not None for one in synthesizers),
     }
     return (*(what for what, there in others.items() if there), "scoring the test cases", "the report")
