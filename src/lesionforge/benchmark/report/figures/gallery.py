@@ -15,6 +15,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.report.figures.channels import channel_fit
 from lesionforge.benchmark.report.figures.charts import Illustration, group_plot
 from lesionforge.benchmark.report.figures.curves import (
     CRITIC_LOSS,
@@ -60,6 +61,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
         *(partial(placement, run, name) for name in run.cohorts),
         partial(side_by_side, run, problems.append),
         partial(histograms, run),
+        partial(channel_fit, run),
         partial(augmentations, run),
         *(partial(choice, run, name) for name in run.choices),
         partial(_learning_curves, run),
