@@ -26,8 +26,8 @@ def channel_fit(run: FinishedRun) -> Illustration | None:
     for name, folder in run.cohorts.items():
         found[name] = channel_errors(_voxels(run, read_cohort(folder)), real, generator(run.repeat.seed, "halves"))
     caption = (
-        "Channels that belong together: mean absolute error of predicting each channel from the others, by a regression "
-        "on training cases, in standard deviations of the channel; grey: training cases that the regression has not "
+        "Channels that belong together: mean absolute error of predicting each channel from the others, by a "
+        "regression on training cases, in standard deviations of the channel; grey: training cases that it has not "
         "seen. Drawn cases whose channels fit have the same error; with a greater one they do not fit."
     )
     return Illustration("channel_fit.svg", caption, _chart(found, run))
