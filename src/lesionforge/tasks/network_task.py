@@ -1,26 +1,42 @@
-"""Base class of tasks with one trained network: loading, further training, and predictions of whole cohorts."""
+"""Base class of tasks with one trained network: training, loading, and predictions of whole cohorts."""
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from torch import nn
+from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.digest import digest_of
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
+from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
 from lesionforge.files import claim_output, clear_leftovers, one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.reading import read_json
 from lesionforge.tasks.base import Task
-from lesionforge.tasks.training_data import annotated_cases
-from lesionforge.training.loop import Device, pick_device
-from lesionforge.training.model_folder import ModelInfo, digest_of_tensors, must_fit, read_info, read_tensors
+from lesionforge.tasks.training_data import TaskData, annotated_cases, check_share, task_data
+from lesionforge.training.fitting import Recipe, given_or_fitted, train
+from lesionforge.training.items.samples import measured_cases
+from lesionforge.training.items.source import Source
+from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
+from lesionforge.training.model_folder import (
+    ModelInfo,
+    describe,
+    digest_of_tensors,
+    must_fit,
+    read_info,
+    read_tensors,
+    save_model,
+)
 from lesionforge.training.rng import torch_seed
 
 
@@ -54,6 +70,131 @@ class NetworkTask(Task):
     def cases(cls, cohort: Cohort, channels: tuple[str, ...]) -> Cohort:
         """Return the cases with lesion masks and the lesion-free cases; see :meth:`Task.cases`."""
         return annotated_cases(cohort, channels)
+
+    @classmethod
+    @one_at_a_time
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        channels: tuple[str, ...],
+        config: Any,
+        training: TrainingConfig,
+        out: Path,
+        synthetic: Cohort | Source | None = None,
+        share: float = 0.5,
+        preprocessing: Preprocessing | None = None,
+        pretrained: Self | None = None,
+        watched: Mapping[str, Cohort] | None = None,
+        watch_every: int = 100,
+        resume: bool = False,
+        on_problem: OnProblem = fail,
+    ) -> Self:
+        """Train on the annotated cases of ``cohort`` and return the task with the weights of the last step.
+
+        Args:
+            cohort: training cases; the preprocessing is fitted on them.
+            channels: image channels to use.
+            config: the task's own options, a ``Config``.
+            training: number of steps, batch size, seed and device.
+            out: the model folder.
+            synthetic: synthetic cases to mix in, whose parents are added to the training subjects; or a source that
+                draws lesions into the cohort's own samples on the fly.
+            share: share of every batch that is synthetic; 1 trains on synthetic cases only.
+            preprocessing: preprocessing to share with a synthesizer; fitted on ``cohort`` unless given.
+            pretrained: a task with the same network. Training starts from its weights and keeps its preprocessing and
+                item size; its training subjects are added to those of the new model.
+            watched: name → cases whose mean score is logged during training, without effect on the weights, by tasks
+                that can.
+            watch_every: steps between two such scorings.
+            resume: continue the run in ``out``.
+            on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
+
+        Raises:
+            CohortError: if there is no annotated case with these channels, ``synthetic`` has other lesion classes, or
+                the cases do not fit the options.
+            ConfigError: if ``share`` is not between 0 and 1, the options do not fit the cohort, or ``pretrained`` has
+                another network, other channels or other classes.
+            OutputError: if ``out`` is not empty and ``resume`` is off.
+        """
+        check_share(share)
+        cls.check_options(config, cohort, channels)
+        claim_run(out, resume=resume)
+        cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
+        cases = cls.usable(cases, facts, config)
+        if pretrained is not None:
+            preprocessing, config = pretrained.continued(config, cases)
+        dims, intensity = config.spatial_dims, config.intensity
+        preprocessing = given_or_fitted(preprocessing, facts, spatial_dims=dims, intensity=intensity)
+        data = task_data(
+            cases,
+            facts,
+            preprocessing,
+            real=cohort,
+            synthetic=synthetic,
+            share=share,
+            lesion_share=config.lesion_share,
+            on_problem=on_problem,
+        )
+        config, items, notes = cls.training_items(data, config, training.seed)
+        training = training.or_batch_size(facts.batch_size(config.roi_size))
+        about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        about |= data.about(pretrained.digest if pretrained else None)
+        info = describe(cls.method, config, preprocessing, data.parents, training=about)
+        network = cls.first_network(config, info, training.seed, pretrained)
+        if pretrained is not None:
+            info = info.descending_from(pretrained.info)
+        recipe = Recipe(
+            module=cls.module(network, config, info, training),
+            items=items,
+            notes=notes,
+            callbacks=cls(info=info, network=network).watching(watched or {}, every=watch_every, steps=training.steps),
+        )
+        info = train(recipe, info, training=training, out=out, resume=resume)
+        for name, content in recipe.notes.items():
+            write_json(out / name, content)
+        save_model(out, info, dict(network.state_dict()))
+        return cls(info=info, network=network.eval())
+
+    @classmethod
+    @abstractmethod
+    def check_options(cls, config: Any, cohort: Cohort, channels: tuple[str, ...]) -> None:
+        """Check that the options fit the channels and classes of a cohort.
+
+        Raises:
+            ConfigError: if they do not.
+        """
+
+    @classmethod
+    def usable(cls, cases: Cohort, facts: Fingerprint, config: Any) -> Cohort:
+        """Return the cases that the task is trained on; all of them unless overridden."""
+        return cases
+
+    @classmethod
+    @abstractmethod
+    def training_items(cls, data: TaskData, config: Any, seed: int) -> tuple[Any, Dataset[Any], dict[str, Any]]:
+        """Return the options with what the training cases decide, the training items, and notes.
+
+        The options have a ``roi_size``. Notes are the names of JSON files in the model folder, each with its content.
+
+        Raises:
+            CohortError: if the cases do not fit the options.
+        """
+
+    @classmethod
+    @abstractmethod
+    def module(cls, network: nn.Module, config: Any, info: ModelInfo, training: TrainingConfig) -> LightningModule:
+        """Return the Lightning module that trains ``network`` in place."""
+
+    def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
+        """Return callbacks that score ``watched`` during training; none unless overridden.
+
+        Args:
+            watched: name → cases.
+            every: steps between two scorings.
+            steps: steps of the training run.
+        """
+        return ()
 
     @classmethod
     def load(cls, folder: Path, *, device: Device = "cpu") -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from monai.transforms import Compose
@@ -19,10 +19,8 @@ from torch import nn
 
 from lesionforge.augmentation.patches import patch_augmentation
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_label
 from lesionforge.errors import ConfigError, choose_from
-from lesionforge.files import one_at_a_time, write_json
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.scores.curve import Curve
 from lesionforge.scores.detections.case_detections import score_detections
@@ -35,13 +33,10 @@ from lesionforge.tasks.detection.detection_module import DetectionModule
 from lesionforge.tasks.detection.patches import PatchSet, cut_patch
 from lesionforge.tasks.detection.training_candidates import about_candidates, candidates_of
 from lesionforge.tasks.network_task import NetworkTask
-from lesionforge.tasks.training_data import annotated_cases, check_share, task_data
-from lesionforge.training.fitting import Recipe, given_or_fitted, train
+from lesionforge.tasks.training_data import TaskData
 from lesionforge.training.inference import in_sub_batches
-from lesionforge.training.items.samples import measured_cases
-from lesionforge.training.items.source import Source
-from lesionforge.training.loop import TrainingConfig, claim_run
-from lesionforge.training.model_folder import ModelInfo, describe, save_model
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo
 
 CERTAIN, SHOWN_MM = 0.5, 2.5
 """Confidence from which a detection is shown in pictures and label maps, and the radius of its ball."""
@@ -64,79 +59,45 @@ class DetectionTask(NetworkTask):
     fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "filters", "patch_mm", "channel")
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: DetectionConfig,
-        training: TrainingConfig,
-        out: Path,
-        synthetic: Cohort | Source | None = None,
-        share: float = 0.5,
-        preprocessing: Preprocessing | None = None,
-        pretrained: Self | None = None,
-        watched: Mapping[str, Cohort] | None = None,
-        watch_every: int = 100,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Choose the threshold for candidates and train their classifier; see :meth:`Task.fit`.
-
-        ``candidates.json`` in ``out`` says how many candidates there are, and how many of the lesions are among them.
-        ``watched`` has no effect: a FROC curve of whole cohorts during training takes longer than training.
+    def check_options(cls, config: DetectionConfig, cohort: Cohort, channels: tuple[str, ...]) -> None:
+        """Check that the channel of the candidates exists.
 
         Raises:
-            CohortError: if no training case has a lesion, or ``synthetic`` has other lesion classes.
-            ConfigError: if ``share`` is not between 0 and 1, the channel of the candidates does not exist, or
-                ``pretrained`` has another network, other channels or other classes.
-            OutputError: if ``out`` is not empty and ``resume`` is off.
+            ConfigError: if it does not.
         """
-        check_share(share)
         if config.channel is not None and config.channel not in channels:
             raise ConfigError("channel", f"{config.channel!r} is not among the channels", choose_from(channels))
-        claim_run(out, resume=resume)
-        cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
-        if pretrained is not None:
-            preprocessing, config = pretrained.continued(config, cases)
-        dims, intensity = config.spatial_dims, config.intensity
-        preprocessing = given_or_fitted(preprocessing, facts, spatial_dims=dims, intensity=intensity)
-        data = task_data(
-            cases,
-            facts,
-            preprocessing,
-            real=cohort,
-            synthetic=synthetic,
-            share=share,
-            lesion_share=config.lesion_share,
-            on_problem=on_problem,
-        )
+
+    @classmethod
+    def training_items(
+        cls, data: TaskData, config: DetectionConfig, seed: int
+    ) -> tuple[DetectionConfig, PatchSet, dict[str, Any]]:
+        """Return the options with the threshold for candidates, their patches, and ``candidates.json``.
+
+        That file says how many candidates there are, and how many of the lesions are among them.
+
+        Raises:
+            CohortError: if no training case has a lesion.
+        """
         config = config.model_copy(update={"roi_size": config.patch_size(data.own.samples[0].spacing)})
         config, found = candidates_of(data, config)
-        training = training.or_batch_size(facts.batch_size(config.patch_size(())))
-        about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
-        about |= data.about(pretrained.digest if pretrained else None)
-        info = describe(cls.method, config, preprocessing, data.parents, training=about)
-        network = cls.first_network(config, info, training.seed, pretrained)
-        if pretrained is not None:
-            info = info.descending_from(pretrained.info)
-        rate, steps = config.learning_rate, training.steps
-        recipe = Recipe(
-            module=DetectionModule(network, learning_rate=rate, steps=steps, seed=training.seed),
-            items=PatchSet(
-                data.sources,
-                found,
-                roi_size=config.patch_size(()),
-                augment=patch_augmentation(dims) if config.augment == "classical" else None,
-                output=preprocessing.output,
-                seed=training.seed,
-            ),
+        items = PatchSet(
+            data.sources,
+            found,
+            roi_size=config.patch_size(()),
+            augment=patch_augmentation(config.spatial_dims) if config.augment == "classical" else None,
+            output=data.preprocessing.output,
+            seed=seed,
         )
-        info = train(recipe, info, training=training, out=out, resume=resume)
-        write_json(out / "candidates.json", about_candidates(config, found))
-        save_model(out, info, dict(network.state_dict()))
-        return cls(info=info, network=network.eval())
+        return config, items, {"candidates.json": about_candidates(config, found)}
+
+    @classmethod
+    def module(
+        cls, network: nn.Module, config: DetectionConfig, info: ModelInfo, training: TrainingConfig
+    ) -> DetectionModule:
+        """Return the Lightning module that trains the classifier."""
+        rate, steps = config.learning_rate, training.steps
+        return DetectionModule(network, learning_rate=rate, steps=steps, seed=training.seed)
 
     @classmethod
     def make_network(cls, config: DetectionConfig, info: ModelInfo) -> nn.Module:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from monai.transforms import Compose
 from torch import nn
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.layouts.labels import OnProblem, fail
+from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, read_label, save_label
-from lesionforge.files import one_at_a_time
 from lesionforge.networks.segmentation.vgg_weights import load_vgg16
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.scores.predictions.case_scores import prediction_file, score_case
@@ -27,13 +27,12 @@ from lesionforge.tasks.segmentation.learning_curve import DiceCurve
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import augmentation, check_mirroring, large_enough, make_training_set
+from lesionforge.tasks.segmentation.training_set import TrainingSet
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
-from lesionforge.tasks.training_data import annotated_cases, check_share, task_data
-from lesionforge.training.fitting import Recipe, given_or_fitted, train
-from lesionforge.training.items.samples import measured_cases, training_size
-from lesionforge.training.items.source import Source
-from lesionforge.training.loop import TrainingConfig, claim_run
-from lesionforge.training.model_folder import ModelInfo, describe, save_model
+from lesionforge.tasks.training_data import TaskData
+from lesionforge.training.items.samples import training_size
+from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.model_folder import ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,91 +59,26 @@ class SegmentationTask(NetworkTask):
     )
 
     @classmethod
-    @one_at_a_time
-    def fit(
-        cls,
-        cohort: Cohort,
-        *,
-        channels: tuple[str, ...],
-        config: SegmentationConfig,
-        training: TrainingConfig,
-        out: Path,
-        synthetic: Cohort | Source | None = None,
-        share: float = 0.5,
-        preprocessing: Preprocessing | None = None,
-        pretrained: SegmentationTask | None = None,
-        watched: Mapping[str, Cohort] | None = None,
-        watch_every: int = 100,
-        resume: bool = False,
-        on_problem: OnProblem = fail,
-    ) -> Self:
-        """Train on the annotated cases of ``cohort`` and return the task with the weights of the last step.
-
-        Args:
-            cohort: training cases; the preprocessing is fitted on them.
-            channels: image channels to use.
-            config: network and augmentation.
-            training: number of steps, batch size, seed and device.
-            out: the model folder.
-            synthetic: synthetic cases to mix in, whose parents are added to the training subjects; or a source that
-                draws lesions into the cohort's own samples on the fly.
-            share: share of every batch that is synthetic; 1 trains on synthetic cases only.
-            preprocessing: preprocessing to share with a synthesizer; fitted on ``cohort`` unless given.
-            pretrained: a task with the same network. Training starts from its weights and keeps its preprocessing and
-                window size; its training subjects are added to those of the new model.
-            watched: name → cases whose mean Dice is logged during training, without effect on the weights; see
-                :class:`~lesionforge.tasks.segmentation.learning_curve.DiceCurve`.
-            watch_every: steps between two such scorings.
-            resume: continue the run in ``out``.
-            on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
-
-        Raises:
-            CohortError: if there is no annotated case with these channels, or ``synthetic`` has other lesion classes.
-            ConfigError: if ``share`` is not between 0 and 1, classes with a side would be mirrored, or ``pretrained``
-                has another network, other channels or other classes.
-            ModelError: if the weights file does not fit the network.
-            OutputError: if ``out`` is not empty and ``resume`` is off.
-        """
-        check_share(share)
+    def check_options(cls, config: SegmentationConfig, cohort: Cohort, channels: tuple[str, ...]) -> None:
+        """Check that no class that has a side is mirrored; see :func:`check_mirroring`."""
         check_mirroring(cohort.labels, config)
-        claim_run(out, resume=resume)
-        cases, facts = measured_cases(annotated_cases(cohort, channels), channels, on_problem=on_problem)
-        cases = large_enough(cases, facts, config.min_lesion_voxels)
-        if pretrained is not None:
-            preprocessing, config = pretrained.continued(config, cases)
-        dims, intensity = config.spatial_dims, config.intensity
-        preprocessing = given_or_fitted(preprocessing, facts, spatial_dims=dims, intensity=intensity)
-        data = task_data(
-            cases,
-            facts,
-            preprocessing,
-            real=cohort,
-            synthetic=synthetic,
-            share=share,
-            lesion_share=config.lesion_share,
-            on_problem=on_problem,
-        )
-        roi_size = training_size(facts, data.own.samples, config)
-        config = config.model_copy(update={"roi_size": roi_size})
-        training = training.or_batch_size(facts.batch_size(roi_size))
-        about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
-        about |= data.about(pretrained.digest if pretrained else None)
-        info = describe(cls.method, config, preprocessing, data.parents, training=about)
-        network = cls.first_network(config, info, training.seed, pretrained)
-        if pretrained is not None:
-            info = info.descending_from(pretrained.info)
-        curves: tuple[DiceCurve, ...] = ()
-        if watched:
-            predict = cls(info=info, network=network).predict
-            curves = (DiceCurve(network, predict, watched, every=watch_every, steps=training.steps),)
-        recipe = Recipe(
-            module=cls.module(network, config, info, training),
-            items=make_training_set(data.sources, config, preprocessing, seed=training.seed),
-            callbacks=curves,
-        )
-        info = train(recipe, info, training=training, out=out, resume=resume)
-        save_model(out, info, dict(network.state_dict()))
-        return cls(info=info, network=network.eval())
+
+    @classmethod
+    def usable(cls, cases: Cohort, facts: Fingerprint, config: SegmentationConfig) -> Cohort:
+        """Return the lesion-free cases and those with lesions that are large enough; see :func:`large_enough`."""
+        return large_enough(cases, facts, config.min_lesion_voxels)
+
+    @classmethod
+    def training_items(
+        cls, data: TaskData, config: SegmentationConfig, seed: int
+    ) -> tuple[SegmentationConfig, TrainingSet, dict[str, Any]]:
+        """Return the options with the size of training items, and the items."""
+        config = config.model_copy(update={"roi_size": training_size(data.facts, data.own.samples, config)})
+        return config, make_training_set(data.sources, config, data.preprocessing, seed=seed), {}
+
+    def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
+        """Return the curve of the mean Dice of ``watched``; see :class:`DiceCurve`."""
+        return (DiceCurve(self.network, self.predict, watched, every=every, steps=steps),) if watched else ()
 
     @classmethod
     def module(
