@@ -1,6 +1,7 @@
 """Classical augmentation: the default transforms of nnU-Net v2.
 
-Probabilities and ranges are those that nnU-Net's trainer applies (batchgeneratorsv2); the transforms are MONAI's.
+Probabilities and ranges are those that nnU-Net's trainer applies (batchgeneratorsv2); the transforms of intensities are
+MONAI's.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from monai.transforms import (
-    Affined,
     Compose,
     MapTransform,
     RandAdjustContrast,
-    RandFlipd,
     RandGaussianNoised,
     RandGaussianSmooth,
     Randomizable,
@@ -26,6 +25,8 @@ from monai.transforms import (
     Transform,
 )
 from torch import Tensor
+
+from lesionforge.augmentation.moves import RandMirrord, affine_matrix, moved
 
 BOTH = ("image", "label")
 IMAGE = ("image",)
@@ -42,7 +43,8 @@ def classical_augmentation(spatial_dims: int, *, background: float, mirror: bool
             them, so that gamma and brightness act on intensities that start at 0.
         mirror: whether to flip along each axis; classes such as the left and the right thalamus must not be mirrored.
     """
-    steps = [RandTurnedScaledd(BOTH), *intensity_transforms(), *(mirroring(spatial_dims) if mirror else ())]
+    mirroring = [RandMirrord(BOTH, range(spatial_dims))] if mirror else []
+    steps = [RandTurnedScaledd(BOTH), *intensity_transforms(), *mirroring]
     return Compose([Shift(-background), *steps, Shift(background)])
 
 
@@ -64,11 +66,6 @@ def intensity_transforms() -> list[Transform]:
         RandChannelsd(IMAGE, RandGamma(**gamma, invert_image=True), prob=0.1),
         RandChannelsd(IMAGE, RandGamma(**gamma), prob=0.3),
     ]
-
-
-def mirroring(spatial_dims: int, *, keys: Sequence[str] = BOTH) -> list[Transform]:
-    """Return a flip along each axis, each with probability 0.5."""
-    return [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)]
 
 
 def is_thin(shape: Sequence[int]) -> bool:
@@ -103,9 +100,7 @@ class RandTurnedScaledd(Randomizable, MapTransform):
         angles = [float(self.R.uniform(-angle, angle)) for angle in largest]
         scale = float(self.R.uniform(0.7, 1.4)) if scaled else 1.0
         scales = (scale, scale, 1.0) if is_thin(shape) else (scale,) * len(shape)
-        modes = ["bilinear", *["nearest"] * (len(self.keys) - 1)]
-        move = Affined(self.keys, rotate_params=angles, scale_params=scales, mode=modes, padding_mode="zeros")
-        return dict(move(data))
+        return moved(data, self.keys, affine_matrix(len(shape), rotate=angles, scale=scales))
 
 
 def _largest_turns(shape: Sequence[int]) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Augmentation of head CT: as published with a lesion-conditional GAN, or combined with nnU-Net's transforms.
 
 Source: the paper on haemorrhage CT (LcGAN), section 4.3. The paper does not say how much is cropped, or to how many
-rows a shear in pixels refers. The transforms are MONAI's.
+rows a shear in pixels refers.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import Affined, Compose, MapTransform, RandGaussianSmoothd, Randomizable, RandScaleIntensityd
+from monai.transforms import Compose, MapTransform, RandGaussianSmoothd, Randomizable, RandScaleIntensityd
 
-from lesionforge.augmentation.classical import BOTH, IMAGE, Shift, intensity_transforms, mirroring
+from lesionforge.augmentation.classical import BOTH, IMAGE, Shift, intensity_transforms
+from lesionforge.augmentation.moves import RandMirrord, affine_matrix, moved
 
 ROTATION_DEG, SCALE, SHEAR = 25.0, 0.15, 10 / 256
 BLUR_MM, CONTRAST, PROBABILITY = 2.0, 0.5, 0.5
@@ -24,7 +25,7 @@ def ct_augmentation(spatial_dims: int, *, background: float, spacing: Sequence[f
     See :func:`published_ct_augmentation` and :func:`~lesionforge.augmentation.classical.classical_augmentation`.
     """
     published = published_ct_augmentation(spatial_dims, background=background, spacing=spacing)
-    steps = [*intensity_transforms(), *mirroring(spatial_dims)]
+    steps = [*intensity_transforms(), RandMirrord(BOTH, range(spatial_dims))]
     return Compose([published, Shift(-background), *steps, Shift(background)])
 
 
@@ -72,18 +73,9 @@ class RandHeadd(Randomizable, MapTransform):
         shear = self.R.uniform(-SHEAR, SHEAR)
         spare = max(0.0, 1 - scale) / 2
         shift = [self.R.uniform(-spare, spare) * n for n in sides[:2]]
-        moves: dict[str, Any] = {
-            "rotate_params": turn,
-            "shear_params": (0, shear),
-            "translate_params": shift,
-            "scale_params": (scale, scale),
-        }
-        if len(sides) == 3:
-            moves = {
-                "rotate_params": (0, 0, turn),
-                "shear_params": (0, 0, shear, 0, 0, 0),
-                "translate_params": (*shift, 0),
-                "scale_params": (scale, scale, 1),
-            }
-        modes = ["bilinear", *["nearest"] * (len(self.keys) - 1)]
-        return dict(Affined(self.keys, **moves, mode=modes, padding_mode="zeros")(data))
+        if len(sides) == 2:
+            matrix = affine_matrix(2, rotate=(turn,), shear=(0, shear), translate=shift, scale=(scale, scale))
+        else:
+            turns, shears, scales = (0, 0, turn), (0, 0, shear, 0, 0, 0), (scale, scale, 1)
+            matrix = affine_matrix(3, rotate=turns, shear=shears, translate=(*shift, 0), scale=scales)
+        return moved(data, self.keys, matrix)

@@ -7,7 +7,9 @@ scaling and shifting of intensities. It gives no ranges; those here are ours.
 from __future__ import annotations
 
 import numpy as np
-from monai.transforms import Compose, RandAffined, RandFlipd, RandScaleIntensityd, RandShiftIntensityd
+from monai.transforms import Compose, RandScaleIntensityd, RandShiftIntensityd
+
+from lesionforge.augmentation.moves import RandMirrord, RandMoved
 
 IMAGE, BOTH = ("image",), ("image", "label")
 ROTATION, SHEAR, SCALE = np.pi, 0.1, 0.15
@@ -29,17 +31,8 @@ def patch_augmentation(spatial_dims: int) -> Compose:
     shear = [SHEAR, SHEAR] if spatial_dims == 2 else [SHEAR, 0.0, SHEAR, 0.0, 0.0, 0.0]
     return Compose(
         [
-            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in (0, 1)),
-            RandAffined(
-                BOTH,
-                prob=0.75,
-                rotate_range=rotate,
-                shear_range=shear,
-                scale_range=[SCALE] * spatial_dims,
-                mode=("bilinear", "nearest"),
-                padding_mode="border",
-                allow_missing_keys=True,
-            ),
+            RandMirrord(BOTH, (0, 1)),
+            RandMoved(BOTH, prob=0.75, rotate=rotate, shear=shear, scale=[SCALE] * spatial_dims),
             RandScaleIntensityd(IMAGE, factors=FACTOR, prob=0.75),
             RandShiftIntensityd(IMAGE, offsets=OFFSET, prob=0.75),
         ]

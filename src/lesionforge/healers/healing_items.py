@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RandAffined, RandFlipd
+from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lesionforge.augmentation.moves import RandMirrord, RandMoved
 from lesionforge.augmentation.seeded import apply_seeded
 from lesionforge.cohort.inspection.levels import central_slices, level_auc, match_levels, slice_heights
 from lesionforge.cohort.inspection.measure import foreground
@@ -303,14 +304,7 @@ def light_augmentation(spatial_dims: int) -> Compose:
     turn = (radians(5),) if spatial_dims == 2 else (0.0, 0.0, radians(5))
     return Compose(
         [
-            RandFlipd(keys, prob=0.5, spatial_axis=0, allow_missing_keys=True),
-            RandAffined(
-                keys,
-                prob=0.5,
-                rotate_range=turn,
-                mode=["bilinear", "nearest"],
-                padding_mode="border",
-                allow_missing_keys=True,
-            ),
+            RandMirrord(keys, (0,)),
+            RandMoved(keys, prob=0.5, rotate=turn),
         ]
     )

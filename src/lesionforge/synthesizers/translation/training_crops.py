@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RandAffined, RandFlipd, RandSpatialCropd, Resized, ScaleIntensityRanged, Transform
+from monai.transforms import Compose, RandSpatialCropd, Resized, ScaleIntensityRanged, Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lesionforge.augmentation.affine import affine_augmentation
 from lesionforge.augmentation.head_ct import published_ct_augmentation
+from lesionforge.augmentation.moves import RandMirrord, RandMoved
 from lesionforge.augmentation.seeded import apply_seeded
 from lesionforge.cohort.scan import FloatArray
 from lesionforge.preprocessing.crops import Crop
@@ -142,7 +143,7 @@ def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | N
     elif config.augment:
         steps += _flipped_turned_scaled(config.spatial_dims)
     if config.mirror:
-        steps.append(RandFlipd(KEYS, prob=0.5, spatial_axis=0))
+        steps.append(RandMirrord(KEYS, (0,)))
     if config.jitter:
         assert config.roi_size is not None
         steps += _enlarged_and_cut(config.roi_size)
@@ -152,15 +153,8 @@ def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | N
 def _flipped_turned_scaled(spatial_dims: int) -> list[Transform]:
     """Return random flips, in-plane rotations and scalings."""
     return [
-        *(RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in range(2)),
-        RandAffined(
-            KEYS,
-            prob=0.7,
-            rotate_range=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5),
-            scale_range=(0.2,) * spatial_dims,
-            mode=["bilinear", "nearest", "nearest"],
-            padding_mode="border",
-        ),
+        RandMirrord(KEYS, (0, 1)),
+        RandMoved(KEYS, prob=0.7, rotate=(0.5,) if spatial_dims == 2 else (0.0, 0.0, 0.5), scale=(0.2,) * spatial_dims),
     ]
 
 
