@@ -137,7 +137,8 @@ class NamedEdits(MaskSource):
 
     def __init__(self, config: EditConfig, donors: Sequence[Donor] = ()) -> None:
         if config.edit is None or config.edit == "any":
-            raise ConfigError("edit", f"is {config.edit}, no single edit", f"choose from {', '.join(EDITS)}")
+            what = "is missing" if config.edit is None else f"{config.edit!r} is no single edit"
+            raise ConfigError("edit", what, f"choose from {', '.join(EDITS)}")
         if config.edit == "transplant" and not donors:
             raise ConfigError("transplant", "no case has a lesion to transplant", "name a cohort with lesion labels")
         self.config, self.edit, self.donors = config, config.edit, tuple(donors)
