@@ -66,7 +66,7 @@ def test_it_is_asked_for_by_name_and_keeps_the_options():
 
 
 def test_it_is_no_single_edit():
-    with pytest.raises(ConfigError, match="is any, no single edit"):
+    with pytest.raises(ConfigError, match="'any' is no single edit"):
         NamedEdits(parse_options(EditConfig, {"edit": "any"}))
     with pytest.raises(ConfigError, match="factor has no effect on any"):
         any_edit(factor=(1.0, 1.1))
