@@ -12,6 +12,8 @@ SHOWN = (
     "cohort.splits.split_by_subject",
     "cohort.splits.take_subjects",
     "cohort.leaks.check_no_leak",
+    "cohort.export.export_cohorts.export_cohorts",
+    "cohort.export.base.safe_names",
     "cohort.scan.load_scan",
     "cohort.inspection.checks.check_cohort",
     "seeding.generator",

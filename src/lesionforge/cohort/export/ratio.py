@@ -39,8 +39,8 @@ def take_ratio(real: int, drawn: Sequence[Case], ratio: float, where: str) -> Se
     if asked > len(drawn):
         most = int(100 * len(drawn) / real) / 100 if real else 0
         what = f"1:{ratio:g} asks for {asked} synthetic cases beside {real} real ones, but {where} may use {len(drawn)}"
-        remedy = f"ask for `ratio=1:{most:g}` at most, or draw more" if drawn else "add some that lead to nobody it validates on"
-        raise ConfigError("`ratio`", what, remedy)
+        fewer = f"ask for `ratio=1:{most:g}` at most, or draw more"
+        raise ConfigError("`ratio`", what, fewer if drawn else "add some that lead to nobody whom it validates on")
     return drawn[:asked]
 
 
