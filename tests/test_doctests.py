@@ -14,6 +14,7 @@ SHOWN = (
     "cohort.leaks.check_no_leak",
     "cohort.export.export_cohorts.export_cohorts",
     "cohort.export.base.safe_names",
+    "production.bundle.write_bundle",
     "cohort.scan.load_scan",
     "cohort.inspection.checks.check_cohort",
     "seeding.generator",

@@ -54,6 +54,7 @@ _HOMES = {
     "synthesize_cohort": "production.synthesize",
     "take_subjects": "cohort.splits",
     "write_audit": "audit.audit_folder",
+    "write_bundle": "production.bundle",
     "write_nnunet": "cohort.layouts",
     "write_splits_final": "cohort.splits",
 }

@@ -29,6 +29,7 @@ COMMANDS = [
     ["audit"],
     ["heal"],
     ["export"],
+    ["bundle"],
     ["segment", "train"],
     ["segment", "predict"],
     ["detect", "train"],

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies, tasks
 from lesionforge.cli.audit_command import audit
+from lesionforge.cli.bundle_command import bundle
 from lesionforge.cli.edit_command import edit
 from lesionforge.cli.export_command import export
 from lesionforge.cli.heal_command import heal
@@ -135,6 +136,7 @@ app.command("synthesize")(models.synthesize)
 app.command("edit")(edit)
 app.command("heal")(heal)
 app.command("export")(export)
+app.command("bundle")(bundle)
 app.add_typer(segment, name="segment")
 segment.command("train")(tasks.segment_train)
 segment.command("predict")(tasks.segment_predict)
