@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,7 @@ from monai.transforms import LoadImage
 from lesionforge.cohort.export.export_cohorts import export_cohorts
 from lesionforge.cohort.export.msd import write_stack
 from lesionforge.cohort.layouts import read_cohort, read_folders
+from lesionforge.cohort.layouts.cases_csv import write_cases_csv
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, ConfigError
 from tests.cohort.export.cohorts import drawn_cohort, real_cohort, splits_of
@@ -223,6 +225,17 @@ def test_the_bids_validator_accepts_it(bids):
     issues = json.loads(done.stdout)["issues"]["issues"]
     assert {issue["code"] for issue in issues if issue["severity"] == "error"} == set()
     assert done.returncode == 0
+
+
+def test_bids_tables_hold_the_columns_that_are_kept(tmp_path):
+    real = real_cohort(tmp_path / "real", spatial_dims=3, n_subjects=3)
+    cases = [replace(case, extra={"age": f"{40 + number}\t", "name": "SECRET"}) for number, case in enumerate(real)]
+    write_cases_csv(tmp_path / "real", cases, channels=real.channels)
+    made = export_cohorts([tmp_path / "real"], tmp_path / "out", method="bids", folds=3, columns=["age"])
+    assert made.written.dropped_columns == ("name",)
+    table = pd.read_csv(tmp_path / "out" / "sub-01" / "sub-01_sessions.tsv", sep="\t")
+    assert table[["session_id", "case_id", "age"]].to_numpy().tolist() == [["ses-01", "case_001", 41]]
+    assert set(json.loads((tmp_path / "out" / "sessions.json").read_text())) == set(table.columns)
 
 
 def test_two_subjects_stay_two_where_bids_cannot_write_their_names(tmp_path):

@@ -40,6 +40,7 @@ COLUMNS = {
     "session_id": "The session; every case is one.",
     "case_id": "The case, as splits_final.json names it.",
     "annotation": "lesion: has a lesion; lesion_free: has none; unknown: nobody has said.",
+    "missing_channels": "Channels that were not measured; their images are 0 everywhere.",
     "origin": "real: measured; simulated: computed from a model of the head; synthetic: a lesion was drawn into it.",
     "source_case": "The case into whose scan a lesion was drawn.",
     "mask_id": "The mask of the drawn lesion.",
@@ -196,13 +197,16 @@ def _write_tables(folder: Path, sessions: Sequence[Session], cohort: Cohort) -> 
     people = [{"participant_id": f"sub-{label}", "subject_id": subject} for label, subject in subjects.items()]
     write_tsv(folder / "participants.tsv", people)
     _write_meaning(folder / "participants.json", PEOPLE)
+    further = dict.fromkeys(name for session in sessions for name in session.case.extra)
+    columns = {**dict.fromkeys(further, "A further column of the table of the sources."), **COLUMNS}
+    names = [*COLUMNS, *(name for name in further if name not in COLUMNS)]
     for label in subjects:
         rows = []
         for session in (session for session in sessions if session.subject == label):
             row = row_from_case(session.case, cohort.channels) | {"session_id": f"ses-{session.number:02d}"}
-            rows.append({name: row[name] for name in COLUMNS})
+            rows.append({name: row.get(name, "") for name in names})
         write_tsv(folder / f"sub-{label}" / f"sub-{label}_sessions.tsv", rows)
-    _write_meaning(folder / "sessions.json", COLUMNS)
+    _write_meaning(folder / "sessions.json", columns)
 
 
 def _write_meaning(path: Path, columns: Mapping[str, str]) -> None:
@@ -225,5 +229,5 @@ def _write_description(folder: Path, name: str, unknown: Iterable[Place]) -> Non
 
 def write_tsv(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write rows with the same columns, separated by tabs; an empty cell is ``n/a``, as BIDS wants it."""
-    lines = [list(rows[0]), *([value or "n/a" for value in row.values()] for row in rows)]
+    lines = [rows[0].keys(), *([" ".join(value.split()) or "n/a" for value in row.values()] for row in rows)]
     write_text(path, "".join("\t".join(line) + "\n" for line in lines))
