@@ -63,9 +63,6 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path):
     splits.write_text(json.dumps([{"train": ["case_000_s00"], "val": ["case_000"]}]))
     end = ["--out", tmp_path / "out"]
     assert "test subject sub_00" in error("export", *folders, "--as", "folders", *end, "--splits", splits)
-    assert "choose from nnunet" in error("export", *folders, "--as", "nrrd", *end)
     assert "--skull-stripped: does not apply" in error("export", *folders, "--as", "folders", *end, "--skull-stripped")
     assert "--ratio: 1:9 asks for" in error("export", *folders, "--as", "folders", *end, "--folds", 2, "--ratio", "1:9")
-    assert "has no dataset.json" in error("export", folders[0], tmp_path, "--as", "folders", *end)
-    assert "there is no such file" in error("export", *folders, "--as", "folders", *end, "--splits", tmp_path / "x")
     assert list(tmp_path.iterdir()) == [splits]

@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 
 from lesionforge.cohort.export.export_cohorts import export_cohorts
+from lesionforge.cohort.export.folds import export_folds
+from lesionforge.cohort.export.gather import gather_folders
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.splits import read_splits_final
 from lesionforge.errors import ConfigError, LeakError
@@ -27,47 +29,41 @@ def export(folders, out, **options):
     return export_cohorts(folders, out, method="nnunet", **options)
 
 
-def leaks(folder):
-    """Return the drawn cases of each fold that lead to a subject it is validated on."""
-    cohort = read_cohort(folder)
-    found = []
-    for fold in splits_of(folder):
-        validated = {cohort[case_id].subject_id for case_id in fold["val"]}
-        found += [case_id for case_id in fold["train"] if cohort[case_id].ancestry & validated]
-    return found
+def parts(folders):
+    """Return the real and the drawn cases of folders."""
+    cohort = gather_folders(folders).cohort
+    return [cohort.with_cases([case for case in cohort if case.derived is derived]) for derived in (False, True)]
 
 
-def test_folds_are_of_subjects_and_validation_cases_are_real(folders, tmp_path):
-    export(folders, tmp_path / OUT, folds=3)
-    cohort, folds = read_cohort(tmp_path / OUT), splits_of(tmp_path / OUT)
+def folds_of(folders, **options):
+    """Return training and validation cases of each fold, as an export makes them."""
+    return export_folds(*parts(folders), **{"folds": 3, "given": None, "ratio": None, "seed": 0, **options})
+
+
+def drawn_in(train):
+    return [case for case in train if case.derived]
+
+
+def test_folds_are_of_subjects_and_validation_cases_are_real(folders):
+    (real, drawn), folds = parts(folders), folds_of(folders)
     assert len(folds) == 3
-    assert leaks(tmp_path / OUT) == []
-    assert not any(cohort[case_id].derived for fold in folds for case_id in fold["val"])
-    real = {case.case_id for case in cohort if not case.derived}
-    assert Counter(case_id for fold in folds for case_id in fold["val"]) == dict.fromkeys(real, 1)
-    for fold in folds:
-        held_out = {cohort[case_id].subject_id for case_id in fold["val"]}
-        fitting = {case.case_id for case in cohort if not case.ancestry & held_out}
-        assert set(fold["train"]) == fitting
-    read_splits_final(tmp_path / OUT / "splits_final.json", cohort)
+    assert Counter(case.case_id for _, val in folds for case in val) == {case.case_id: 1 for case in real}
+    for train, val in folds:
+        fitting = [case for case in (*real, *drawn) if not case.ancestry & set(val.subjects)]
+        assert {case.case_id for case in train} == {case.case_id for case in fitting}
 
 
-def test_the_folds_of_real_cases_do_not_depend_on_the_drawn_ones(folders, tmp_path):
-    export(folders, tmp_path / OUT, folds=3, seed=5)
-    export(folders[:1], tmp_path / "Dataset202_Real", folds=3, seed=5)
-    mixed, alone = splits_of(tmp_path / OUT), splits_of(tmp_path / "Dataset202_Real")
-    assert [fold["val"] for fold in mixed] == [fold["val"] for fold in alone]
+def test_the_folds_of_real_cases_do_not_depend_on_the_drawn_ones(folders):
+    mixed, alone = folds_of(folders, seed=5), folds_of(folders[:1], seed=5)
+    assert [val for _, val in mixed] == [val for _, val in alone]
+    assert mixed != folds_of(folders, seed=6)
 
 
 def test_a_mask_counts_for_the_subject_that_its_name_leads_to(tmp_path):
     real = real_cohort(tmp_path / "real", n_subjects=4)
     drawn_cohort(tmp_path / "drawn", real.of_subjects(["sub_00"]), per_case=3, mask_of=lambda case: "sub_01_mask")
-    export([tmp_path / "real", tmp_path / "drawn"], tmp_path / OUT, folds=4)
-    cohort = read_cohort(tmp_path / OUT)
-    for fold in splits_of(tmp_path / OUT):
-        held_out = {cohort[case_id].subject_id for case_id in fold["val"]}
-        drawn = [case_id for case_id in fold["train"] if cohort[case_id].derived]
-        assert bool(drawn) is not bool(held_out & {"sub_00", "sub_01"})
+    for train, val in folds_of([tmp_path / "real", tmp_path / "drawn"], folds=4):
+        assert len(drawn_in(train)) == (0 if set(val.subjects) & {"sub_00", "sub_01"} else 3)
 
 
 def test_cases_of_a_model_that_saw_everybody_are_in_no_training_set(tmp_path):
@@ -79,58 +75,64 @@ def test_cases_of_a_model_that_saw_everybody_are_in_no_training_set(tmp_path):
 
 
 def test_one_fold_validates_on_those_that_no_drawn_case_leads_to(folders, tmp_path):
-    export(folders, tmp_path / OUT, folds=1, ratio=1.0)
-    (fold,), cohort = splits_of(tmp_path / OUT), read_cohort(tmp_path / OUT)
-    assert {cohort[case_id].subject_id for case_id in fold["val"]} == {"sub_04", "sub_05"}
-    assert sum(cohort[case_id].derived for case_id in fold["train"]) == 8
+    ((train, val),) = folds_of(folders, folds=1, ratio=1.0)
+    assert val.subjects == ("sub_04", "sub_05")
+    assert len(drawn_in(train)) == 8
     with pytest.raises(ConfigError, match="2 folds or more"):
-        export(folders[:1], tmp_path / "Dataset202_Real", folds=1)
+        folds_of(folders[:1], folds=1)
     drawn_cohort(tmp_path / "all", read_cohort(folders[0]))
     with pytest.raises(ConfigError, match="fewer subjects"):
-        export([folders[0], tmp_path / "all"], tmp_path / "Dataset203_All", folds=1)
+        folds_of([folders[0], tmp_path / "all"], folds=1)
+
+
+def test_cases_of_a_model_per_fold_are_trained_on_in_that_fold_alone(folders, tmp_path):
+    real = read_cohort(folders[0])
+    names = [f"fold_{number}" for number in range(3)]
+    for name, (train, _) in zip(names, folds_of(folders[:1]), strict=True):
+        drawn_cohort(tmp_path / name, real.of_subjects(train.subjects[:2]), parents=train.subjects)
+    cohorts = [folders[0], *(tmp_path / name for name in names)]
+    for number, (train, val) in enumerate(folds_of(cohorts, ratio=0.5)):
+        assert val == folds_of(folders[:1])[number][1]
+        assert {case.images["FLAIR"].parts[-3] for case in drawn_in(train)} == {names[number]}
+        assert len(drawn_in(train)) == 4
 
 
 def test_without_folds_everything_is_trained_on(folders, tmp_path):
-    made = export(folders, tmp_path / OUT, folds=0)
+    made = export(folders, tmp_path / OUT, folds=0, ratio=0.25)
     assert (made.folds, made.lists) == ((), ())
     assert not {"splits_final.json", "dataset_0.json"} & {path.name for path in (tmp_path / OUT).iterdir()}
-    assert len(made.written.cohort) == 12 + 32
+    assert len(made.written.cohort) == 12 + 3
 
 
 @pytest.mark.parametrize(("ratio", "each"), [(0.5, 4), (1.0, 8), (0.0, 0)])
-def test_a_ratio_holds_in_every_training_set(folders, tmp_path, ratio, each):
-    made = export(folders, tmp_path / OUT, folds=3, ratio=ratio)
-    cohort, used = read_cohort(tmp_path / OUT), set()
-    for fold in splits_of(tmp_path / OUT):
-        drawn = {case_id for case_id in fold["train"] if cohort[case_id].derived}
-        assert (len(drawn), len(fold["train"])) == (each, 8 + each)
-        used |= drawn
-    assert used == {case.case_id for case in cohort if case.derived}
+def test_a_ratio_holds_in_every_training_set(folders, ratio, each):
+    for train, _ in folds_of(folders, ratio=ratio):
+        assert (len(drawn_in(train)), len(train)) == (each, 8 + each)
+
+
+def test_cases_that_a_ratio_leaves_out_are_not_written(folders, tmp_path):
+    made = export(folders, tmp_path / OUT, folds=2, ratio=0.2)
+    used = {case_id for fold in splits_of(tmp_path / OUT) for case_id in fold["train"]}
+    assert {case.case_id for case in read_cohort(tmp_path / OUT) if case.derived} <= used
     assert made.unused == ()
 
 
-def test_a_ratio_is_balanced_over_scans_then_masks_and_larger_ones_hold_smaller_ones(folders, tmp_path):
+def test_a_ratio_is_balanced_over_scans_then_masks_and_larger_ones_hold_smaller_ones(folders):
     chosen = []
-    for number, ratio in enumerate((1 / 3, 2 / 3), start=201):
-        out = tmp_path / f"Dataset{number}_Ratio"
-        export(folders, out, folds=0, ratio=ratio, seed=3)
-        drawn = [case for case in read_cohort(out) if case.derived]
+    for ratio in (1 / 3, 2 / 3):
+        ((train, _),) = folds_of(folders, folds=0, ratio=ratio, seed=3)
         for of in ("subject_id", "mask_id"):
-            counts = Counter(getattr(case, of) for case in drawn)
+            counts = Counter(getattr(case, of) for case in drawn_in(train))
             assert max(counts.values()) - min(counts.values()) <= 1
-        chosen.append({case.case_id for case in drawn})
+        chosen.append({case.case_id for case in drawn_in(train)})
     assert [len(ids) for ids in chosen] == [4, 8]
     assert chosen[0] < chosen[1]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(folders, tmp_path):
-    made = []
-    for number, seed in enumerate((0, 0, 1)):
-        out = tmp_path / str(number) / OUT
-        export(folders, out, folds=3, ratio=0.5, seed=seed)
-        made.append(content(out))
-    assert made[0] == made[1]
-    assert made[0].keys() != made[2].keys()
+def test_the_same_seed_gives_the_same_bytes(folders, tmp_path):
+    for name in "ab":
+        export(folders, tmp_path / name / OUT, folds=2, ratio=0.2)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
 def test_a_ratio_that_cannot_be_had_names_the_one_that_can(folders, tmp_path):
@@ -169,10 +171,10 @@ def test_a_given_split_is_taken_as_it_is(folders, tmp_path):
 
 def test_drawn_cases_are_added_to_a_given_split_of_real_ones(folders, tmp_path):
     splits = write_splits(tmp_path / "splits.json", (["case_002", "case_004"], ["case_000", "case_001"]))
-    export(folders, tmp_path / OUT, splits=splits, ratio=2.0)
-    (fold,) = splits_of(tmp_path / OUT)
-    assert len(fold["train"]) == 2 + 4
-    assert leaks(tmp_path / OUT) == []
+    given = read_splits_final(splits, gather_folders(folders).cohort)
+    ((train, val),) = folds_of(folders, given=given, ratio=2.0)
+    assert len(train) == 2 + 4
+    assert not any(case.ancestry & set(val.subjects) for case in train)
 
 
 def test_the_same_image_under_two_subjects_is_refused(tmp_path):
@@ -181,4 +183,4 @@ def test_the_same_image_under_two_subjects_is_refused(tmp_path):
     table = (tmp_path / "b" / "cases.csv").read_text()
     (tmp_path / "b" / "cases.csv").write_text(table.replace("sub_", "other_"))
     with pytest.raises(LeakError, match="the same image"):
-        export([tmp_path / "a", tmp_path / "b"], tmp_path / OUT, folds=4)
+        folds_of([tmp_path / "a", tmp_path / "b"], folds=4)
