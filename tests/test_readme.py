@@ -1,5 +1,6 @@
 """What the README and the docs show works: the Python runs, commands, plans and links exist."""
 
+import json
 import re
 import runpy
 import shlex
@@ -39,7 +40,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(compile(script, "README.md", "exec"), space)
     assert 0 <= float(capsys.readouterr().out.split()[-1]) <= 1
     assert len(list((tmp_path / "Dataset101_WMHSynthetic" / "imagesTr").iterdir())) == 2
-    assert len(list((tmp_path / "nnUNet_raw" / "Dataset201_WMHMixed" / "labelsTr").iterdir())) == 4 + 2
+    assert len(list((tmp_path / "nnUNet_raw" / "Dataset201_WMHMixed" / "labelsTr").iterdir())) == 6 + 2
+    (fold,) = json.loads((tmp_path / "nnUNet_raw" / "Dataset201_WMHMixed" / "splits_final.json").read_text())
+    assert (len(fold["train"]), len(fold["val"])) == (4 + 2, 2)
     item = space["dataset"][0]
     assert set(item) == {"image", "label"}
     assert item["image"].shape == item["label"].shape == (1, 32, 32, 16)

@@ -35,6 +35,7 @@ _HOMES = {
     "contact_sheet": "cohort.inspection.contact_sheet",
     "edit_cohort": "production.edit",
     "evaluate": "scores.predictions.case_scores",
+    "export_cohorts": "cohort.export.export_cohorts",
     "heal_cohort": "production.heal",
     "judge_realism": "scores.drawn_images.realism",
     "load_healer": "healers.registry",
@@ -53,6 +54,7 @@ _HOMES = {
     "synthesize_cohort": "production.synthesize",
     "take_subjects": "cohort.splits",
     "write_audit": "audit.audit_folder",
+    "write_bundle": "production.bundle",
     "write_nnunet": "cohort.layouts",
     "write_splits_final": "cohort.splits",
 }

@@ -28,6 +28,8 @@ COMMANDS = [
     ["edit"],
     ["audit"],
     ["heal"],
+    ["export"],
+    ["bundle"],
     ["segment", "train"],
     ["segment", "predict"],
     ["detect", "train"],
@@ -230,7 +232,7 @@ def test_exit_codes_reach_the_shell(tmp_path):
 
 
 def test_every_path_to_read_is_looked_at_before_a_command_begins():
-    needs_no_torch = {"import", "simulate", "anatomy", "evaluate", "status"}
+    needs_no_torch = {"import", "simulate", "anatomy", "evaluate", "export", "status"}
     for command in (*app.registered_commands, *segment.registered_commands):
         for name, hint in get_type_hints(command.callback, include_extras=True).items():
             kind, *more = get_args(hint) or (None,)

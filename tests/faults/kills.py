@@ -39,6 +39,7 @@ PATIENCE_S = 300.0
 Command = Callable[[Path, Path], Sequence[str | Path]]
 COMMANDS: dict[str, Command] = {
     "import": lambda data, out: ["import", data / "folders", out, *IMPORT],
+    "export": lambda data, out: ["export", data / "slices", "--as", "folders", "--folds", "2", "--out", out],
     "match": lambda data, out: ["match", data / "Healthy", out, "--to", data / "Bleeds"],
     "train": lambda data, out: ["train", "pix2pix", data / "slices", "--out", out, "--steps", "8", *sets(GAN)],
     "segment train": lambda data, out: ["segment", "train", data / "slices", "--out", out, "--steps", "8", *sets(UNET)],

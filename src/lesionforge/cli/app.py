@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 
 from lesionforge.cli import cohorts, models, studies, tasks
 from lesionforge.cli.audit_command import audit
+from lesionforge.cli.bundle_command import bundle
 from lesionforge.cli.edit_command import edit
+from lesionforge.cli.export_command import export
 from lesionforge.cli.heal_command import heal
 from lesionforge.cli.match_command import match
 from lesionforge.cli.select_command import select
@@ -133,6 +135,8 @@ app.command("select")(select)
 app.command("synthesize")(models.synthesize)
 app.command("edit")(edit)
 app.command("heal")(heal)
+app.command("export")(export)
+app.command("bundle")(bundle)
 app.add_typer(segment, name="segment")
 segment.command("train")(tasks.segment_train)
 segment.command("predict")(tasks.segment_predict)

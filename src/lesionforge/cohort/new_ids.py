@@ -68,7 +68,12 @@ class NewIds:
     @property
     def subjects(self) -> dict[str, str]:
         """Old id → new id of each subject."""
-        return {old: new for (kind, old), new in self._new.items() if kind == SUBJECT}
+        return self._of(SUBJECT)
+
+    @property
+    def cases(self) -> dict[str, str]:
+        """Old id → new id of each case."""
+        return self._of(CASE)
 
     def cohort(self, cohort: Cohort) -> Cohort:
         """Return a cohort with new ids in the order of these ids; ids without a new one get one.
@@ -77,6 +82,9 @@ class NewIds:
         """
         cases = sorted((self._case(case) for case in cohort), key=lambda case: case.case_id)
         return cohort.with_cases(cases)
+
+    def _of(self, wanted: str) -> dict[str, str]:
+        return {old: new for (kind, old), new in self._new.items() if kind == wanted}
 
     def _case(self, case: Case) -> Case:
         return replace(

@@ -1,0 +1,1 @@
+"""Cohorts in the formats of other tools: one module per format; :data:`~.registry.EXPORTERS` names them."""
