@@ -29,6 +29,11 @@ class Description:
     file_ending: str
 
 
+def is_version_1(content: Any) -> bool:
+    """Return whether the content of a ``dataset.json`` is of the Decathlon or nnU-Net v1, which name modalities."""
+    return isinstance(content, dict) and "modality" in content and "channel_names" not in content
+
+
 def read_dataset_json(folder: Path) -> Description:
     """Read and check ``dataset.json``.
 
@@ -40,10 +45,9 @@ def read_dataset_json(folder: Path) -> Description:
     if not path.is_file():
         raise CohortError(folder, "has no dataset.json", "name a cohort folder, or make one with lesionforge import")
     content = read_json(path, remedy="give it channel_names, labels and file_ending")
-    if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
+    if is_version_1(content):
         what = "belongs to the Medical Segmentation Decathlon or nnU-Net v1"
-        remedy = "convert it with nnUNetv2_convert_MSD_dataset or nnUNetv2_convert_old_nnUNet_dataset"
-        raise CohortError(path, what, remedy)
+        raise CohortError(path, what, f"import it: lesionforge import {folder} COHORT")
     try:
         channel_names = {int(number): str(name) for number, name in content["channel_names"].items()}
         labels, file_ending = content["labels"], str(content["file_ending"])

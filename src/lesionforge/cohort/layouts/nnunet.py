@@ -25,6 +25,7 @@ from lesionforge.cohort.layouts.cases_csv import (
 from lesionforge.cohort.layouts.dataset_json import (
     Description,
     check_names,
+    is_version_1,
     read_dataset_json,
     write_dataset_json,
 )
@@ -32,11 +33,11 @@ from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.provenance import check_made, check_record
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_copy, save_image, save_label
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_copy, save_image, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
-from lesionforge.reading import Row
+from lesionforge.reading import Row, read_json
 
 Missing = Literal["leave_out", "zero_fill"]
 
@@ -101,7 +102,18 @@ class NnUNet(Layout):
     """The raw layout of nnU-Net."""
 
     method = "nnunet"
+    sought = "dataset.json with channel_names"
     read = staticmethod(read_cohort)
+
+    @classmethod
+    def recognise(cls, source: Path) -> str:
+        """Return whether there is a ``dataset.json`` of any version but 1, readable or not."""
+        path = source / "dataset.json"
+        try:
+            known = path.is_file() and not is_version_1(read_json(path))
+        except CohortError:
+            known = True
+        return "it holds a dataset.json of nnU-Net v2" if known else ""
 
 
 def case_files(
@@ -163,10 +175,10 @@ def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool
 
 @dataclass(frozen=True, kw_only=True)
 class WriteReport:
-    """The result of writing a cohort.
+    """The result of writing a cohort, or what :func:`preview_nnunet` expects of it.
 
     Attributes:
-        cohort: the written cases, as read back.
+        cohort: the written cases, as read back; of a preview, the cases of the source.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
         converted: cases whose ADC map was converted to 10⁻³ mm²/s.
@@ -230,8 +242,7 @@ def write_nnunet(
     _check_request(cohort, folder, problems, columns, window)
     file_ending = _file_ending(cohort)
     claim_output(folder)
-    incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
-    kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    incomplete, kept = _sorted_out(cohort, missing)
     written, converted, found = [], [], list(problems)
     how: Any = {"binary_masks": binary_masks, "anatomy": anatomy, "window": window}
     for case in kept:
@@ -245,12 +256,10 @@ def write_nnunet(
             _remove(case, folder, len(cohort.channels), file_ending)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
-        remedy = "correct these" if found else "add `missing=zero_fill`, or add the missing channels"
-        raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
+        raise _nothing_written(folder, found)
     if structures is not None:
         write_structures(folder, structures)
     wanted, labels = {*columns, *SYNTHETIC_COLUMNS}, consecutive(cohort.labels)
-    dropped = dict.fromkeys(name for case in written for name in case.extra if name not in wanted)
     result = cohort.with_cases([_with_columns(case, wanted) for case in written])
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
@@ -260,14 +269,78 @@ def write_nnunet(
         num_training=len(result.annotated()),
         file_ending=file_ending,
     )
+    report = _report(cohort, read_cohort(folder), written, incomplete, found, missing, columns)
+    return replace(report, converted=tuple(converted))
+
+
+def preview_nnunet(
+    cohort: Cohort,
+    *,
+    missing: Missing = "leave_out",
+    binary_masks: bool = False,
+    problems: Collection[CohortError] = (),
+    window: Window | None = None,
+    columns: Collection[str] = (),
+) -> WriteReport:
+    """Return what :func:`write_nnunet` would write and leave out; every case is read and checked, nothing is written.
+
+    The units of ADC maps are not looked at.
+
+    Args:
+        cohort: the cohort.
+        missing: see :func:`write_nnunet`, as the other arguments.
+        binary_masks: any value of a mask except 0 is class 1.
+        problems: errors of cases that the reader left out.
+        window: window in Hounsfield units.
+        columns: further columns of ``cases.csv``.
+
+    Raises:
+        CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
+    """
+    _check_request(cohort, Path(cohort.name), problems, columns, window)
+    _file_ending(cohort)
+    incomplete, kept = _sorted_out(cohort, missing)
+    good, found = [], list(problems)
+    for case in kept:
+        try:
+            _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
+            good.append(case)
+        except CohortError as problem:
+            found.append(problem)
+    if not good:
+        raise _nothing_written(Path(cohort.name), found)
+    return _report(cohort, cohort.with_cases(good), good, incomplete, found, missing, columns)
+
+
+def _sorted_out(cohort: Cohort, missing: Missing) -> tuple[dict[str, Case], list[Case]]:
+    """Return the cases that lack a channel, by id, and the cases to write."""
+    incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
+    kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    return incomplete, kept
+
+
+def _nothing_written(where: Path, problems: Sequence[CohortError]) -> CohortError:
+    remedy = "correct these" if problems else "add `missing=zero_fill`, or add the missing channels"
+    return CohortError(where, f"no case could be written{': ' if problems else ''}{causes(problems)}", remedy)
+
+
+def _report(
+    source: Cohort,
+    result: Cohort,
+    written: Sequence[Case],
+    incomplete: Collection[str],
+    problems: Sequence[CohortError],
+    missing: Missing,
+    columns: Collection[str],
+) -> WriteReport:
+    labels, wanted = consecutive(source.labels), {*columns, *SYNTHETIC_COLUMNS}
     return WriteReport(
-        cohort=read_cohort(folder),
+        cohort=result,
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
-        converted=tuple(converted),
-        renumbered={name: value for name, value in cohort.labels.items() if labels[name] != value},
-        dropped_columns=tuple(dropped),
-        problems=tuple(found),
+        renumbered={name: value for name, value in source.labels.items() if labels[name] != value},
+        dropped_columns=tuple(dict.fromkeys(name for case in written for name in case.extra if name not in wanted)),
+        problems=tuple(problems),
     )
 
 
@@ -316,13 +389,8 @@ def _write_case(
     window: Window | None,
 ) -> Case:
     """Check a case, write its files, and return it with the new paths."""
-    channels = [channel for channel in cohort.channels if channel in case.images]
-    scan = load_scan(case, channels, binary_masks=binary_masks)
-    _check_annotation(case, scan, consecutive(cohort.labels) if binary_masks else cohort.labels)
+    scan, clipped = _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
     made = None if anatomy is None else anatomy(scan)
-    clipped = None
-    if window is not None and "CT" in case.images:
-        clipped = in_window(scan.image[scan.channels.index("CT")], window, case.images["CT"])
     images_folder = "imagesTr" if case.outlined else "imagesTs"
     files, label = case_files(folder, case.case_id, len(cohort.channels), file_ending, images=images_folder)
     images = dict(zip(cohort.channels, files, strict=True))
@@ -344,6 +412,18 @@ def _write_case(
         label=label if case.outlined else None,
         anatomy=anatomy_file if anatomy_map is not None else None,
     )
+
+
+def _checked_scan(
+    case: Case, cohort: Cohort, *, binary_masks: bool, window: Window | None
+) -> tuple[Scan, FloatArray | None]:
+    """Read and check a case; return it with its CT, clipped to the window, if there is a window."""
+    channels = [channel for channel in cohort.channels if channel in case.images]
+    scan = load_scan(case, channels, binary_masks=binary_masks)
+    _check_annotation(case, scan, consecutive(cohort.labels) if binary_masks else cohort.labels)
+    if window is None or "CT" not in case.images:
+        return scan, None
+    return scan, in_window(scan.image[scan.channels.index("CT")], window, case.images["CT"])
 
 
 def _remove(case: Case, folder: Path, n_channels: int, file_ending: str) -> None:
