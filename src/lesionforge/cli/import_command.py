@@ -109,7 +109,7 @@ def import_cohort(
         options["on_note"] = notes.append
     found = chosen.read(src, on_problem=problems.append, **options)
     for note in notes:
-        console.print(note)
+        console.print(spoken(note))
     how: dict[str, Any] = {
         "missing": missing.value,
         "binary_masks": binary_masks,

@@ -17,6 +17,13 @@ OnProblem = Callable[[CohortError], None]
 
 SMOOTHED = f"save it without anti-aliasing; `binary_masks` takes {ALL_BUT_0}"
 
+OnNote = Callable[[str], None]
+"""Called with a line about a rule that a reader applied."""
+
+
+def keep_silent(note: str) -> None:
+    """Drop the note; the default of every reader."""
+
 
 def fail(problem: CohortError) -> NoReturn:
     """Raise the problem; the default of every reader, which then stops at the first bad case."""

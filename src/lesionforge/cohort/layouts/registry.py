@@ -13,6 +13,7 @@ LAYOUTS: Registry[Layout] = Registry(
     "a layout",
     {
         "nnunet": "lesionforge.cohort.layouts.nnunet:NnUNet",
+        "bids": "lesionforge.cohort.layouts.bids:Bids",
         "slices": "lesionforge.cohort.layouts.slice_table:SliceTable",
         "folders": "lesionforge.cohort.layouts.folders:Folders",
     },
