@@ -279,7 +279,7 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     with pytest.raises(CohortError, match="no cases"):
         write_nnunet(flat.with_cases([]), tmp_path / "c")
     mixed = flat.with_cases([*flat.cases, replace(deep.cases[0], case_id="other")])
-    with pytest.raises(CohortError, match="mixes PNG"):
+    with pytest.raises(CohortError, match="mixes slices and volumes"):
         write_nnunet(mixed, tmp_path / "c")
     flat.cases[0].images["FLAIR"].unlink()
     with pytest.raises(CohortError, match="no case could be written"):

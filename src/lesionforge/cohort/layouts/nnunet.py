@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
+from lesionforge.cohort.image_file import is_slice
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import (
@@ -372,10 +373,10 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def _file_ending(cohort: Cohort) -> str:
-    png = {ending_of(path) == ".png" for case in cohort for path in case.images.values() if ending_of(path)}
-    if len(png) > 1:
-        raise CohortError(cohort.name, "mixes PNG slices and NIfTI volumes", "make a cohort of each")
-    return ".png" if png == {True} else ".nii.gz"
+    flat = {is_slice(path) for case in cohort for path in case.images.values() if ending_of(path)}
+    if len(flat) > 1:
+        raise CohortError(cohort.name, "mixes slices and volumes", "make a cohort of each")
+    return ".png" if flat == {True} else ".nii.gz"
 
 
 def _write_case(
