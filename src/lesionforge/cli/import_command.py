@@ -170,7 +170,7 @@ def _tell_preview(found: Cohort, report: WriteReport) -> None:
         console.print(f"left out: {case_id}: lacks {lacking}; see --missing")
     for problem in report.problems:
         console.print(f"left out: {spoken(str(problem))}")
-    classes = ", ".join(f"{value} {name}" for name, value in found.labels.items())
+    classes = ", ".join(f"{value} {name}" for name, value in report.cohort.labels.items())
     console.print(f"channels: {', '.join(found.channels)}; classes: {classes}")
     _tell_changes(report)
     left = len(report.left_out) + len(report.problems)

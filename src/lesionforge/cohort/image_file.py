@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -126,8 +127,11 @@ def read_header(path: Path) -> Header | None:
     if FORMATS.get(ending_of(path), "NIfTI") != "NIfTI":
         return read_stored(path).header
     file, _ = _located(path)
-    with _opened(file) as stream:
-        return _read_header(file, stream)
+    try:
+        with _opened(file) as stream:
+            return _read_header(file, stream)
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise CohortError(path, f"cannot be read ({error})", "copy or export it again") from error
 
 
 def write_stored(

@@ -209,8 +209,9 @@ def _sorted_out(
 ) -> _Parts:
     """Return which files are images, lesion masks and anatomy maps, by the user's patterns or by their names."""
     lesions = [file for file in files if file.shows_lesions] if mask is None else _matching(folder, files, mask)
-    maps = [] if anatomy is None else _matching(folder, files, anatomy)
-    others = [file for file in files if file not in lesions and file not in maps]
+    others = [file for file in files if file not in lesions]
+    maps = [] if anatomy is None else _matching(folder, others, anatomy)
+    others = [file for file in others if file not in maps]
     images = {name: _matching(folder, others, pattern) for name, pattern in channels.items()}
     if not channels:
         shown = [file for file in others if file.suffix not in MASKS and not _is_series(file.path)]

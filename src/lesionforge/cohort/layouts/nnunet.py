@@ -179,7 +179,7 @@ class WriteReport:
     """The result of writing a cohort, or what :func:`preview_nnunet` expects of it.
 
     Attributes:
-        cohort: the written cases, as read back; of a preview, the cases of the source.
+        cohort: the written cases, as read back; of a preview, with the files of the source.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
         converted: cases whose ADC map was converted to 10⁻³ mm²/s.
@@ -310,7 +310,8 @@ def preview_nnunet(
             found.append(problem)
     if not good:
         raise _nothing_written(Path(cohort.name), found)
-    return _report(cohort, cohort.with_cases(good), good, incomplete, found, missing, columns)
+    result = replace(cohort, labels=consecutive(cohort.labels), cases=tuple(good))
+    return _report(cohort, result, good, incomplete, found, missing, columns)
 
 
 def _sorted_out(cohort: Cohort, missing: Missing) -> tuple[dict[str, Case], list[Case]]:

@@ -14,6 +14,8 @@ LAYOUTS: Registry[Layout] = Registry(
     {
         "nnunet": "lesionforge.cohort.layouts.nnunet:NnUNet",
         "bids": "lesionforge.cohort.layouts.bids:Bids",
+        "msd": "lesionforge.cohort.layouts.decathlon:Decathlon",
+        "brats": "lesionforge.cohort.layouts.brats:Brats",
         "slices": "lesionforge.cohort.layouts.slice_table:SliceTable",
         "folders": "lesionforge.cohort.layouts.folders:Folders",
     },
