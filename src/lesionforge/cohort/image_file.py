@@ -93,6 +93,7 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         if kind in SLICES:
             return read_slice(path, kind, label=label)
         if kind in ITK_READERS:
+            _check_marked(path, start, kind)
             return read_with_itk(path, kind)
         if kind in ("MGH", "Analyze"):
             return read_mgh(path) if kind == "MGH" else read_pair(path)
@@ -204,6 +205,12 @@ def _checked_format(path: Path, start: bytes) -> str:
         raise CohortError(path, f"is a file of the format {found}", f"rename it so that it ends with {right}")
     remedy = _REMEDIES.get(found, "convert it to .nii.gz, or slices to .png")
     raise CohortError(path, f"is a file of the format {found}, but {READ_FORMATS}", remedy)
+
+
+def _check_marked(path: Path, start: bytes, kind: str) -> None:
+    """Raise for a file without the mark of its format, before a library prints what it thinks of it."""
+    if not any(mark in start for mark, name in _SIGNATURES.items() if name == kind):
+        raise CohortError(path, f"cannot be read as {kind}", "copy or export it again")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A folder per patient, with a file-name pattern for each channel and mask."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -111,13 +112,16 @@ class Folders(Layout):
 
     @classmethod
     def recognise(cls, source: Path) -> str:
-        """Return whether the first folders hold equally named images, or the folder holds those of one patient."""
-        names = [{path.name for path in images_in(folder)} for folder in folders_in(source)[:FEW]]
-        common = set.intersection(*filter(None, names)) if any(names) else set()
+        """Return whether most of the first folders hold equally named images, or the folder those of one patient."""
+        patients = [
+            [path.name for path in files] for folder in folders_in(source)[:FEW] if (files := images_in(folder))
+        ]
+        counts = Counter(name for names in patients for name in names)
+        common = sorted(name for name, number in counts.items() if number > len(patients) / 2)
         if common:
-            return f"its folders hold {', '.join(sorted(common))}"
+            return f"its folders hold {', '.join(common)}"
         here = [path.name for path in images_in(source)]
-        return f"it holds {', '.join(here)}" if 0 < len(here) <= FEW and not any(names) else ""
+        return f"it holds {', '.join(here)}" if 0 < len(here) <= FEW and not patients else ""
 
 
 def _check_patterns(folder: Path, channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,10 +32,28 @@ from lesionforge.cohort.layouts.dataset_json import (
     write_dataset_json,
 )
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
-from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
+from lesionforge.cohort.layouts.labels import (
+    OnNote,
+    OnProblem,
+    check_classes,
+    consecutive,
+    derive_annotation,
+    fail,
+    keep_silent,
+    renumber,
+)
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.provenance import check_made, check_record
-from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, save_copy, save_image, save_label
+from lesionforge.cohort.scan import (
+    FloatArray,
+    LabelArray,
+    Scan,
+    load_scan,
+    read_label,
+    save_copy,
+    save_image,
+    save_label,
+)
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
@@ -71,7 +90,57 @@ def read_cohort(
         >>> cohort.channels, cohort.subjects
         (('FLAIR',), ('sub_00', 'sub_01'))
     """
-    description = read_dataset_json(folder)
+    return _read_described(
+        folder,
+        read_dataset_json(folder),
+        binary_masks=binary_masks,
+        subject_pattern=subject_pattern,
+        on_problem=on_problem,
+    )
+
+
+def read_any_nnunet(
+    folder: Path,
+    *,
+    binary_masks: bool = False,
+    subject_pattern: str | None = None,
+    on_problem: OnProblem = fail,
+    on_note: OnNote = keep_silent,
+) -> Cohort:
+    """Read any dataset of nnU-Net v2 to import it: with regions, the ignore label, or another file ending.
+
+    Regions become classes, see :func:`~lesionforge.cohort.layouts.dataset_json.classes_of_regions`. A case with voxels
+    of the ignore label is unknown, since nobody said whether they are a lesion.
+
+    Args:
+        folder: the dataset, see :func:`read_cohort` for this and the other arguments.
+        binary_masks: any non-zero mask value is the lesion.
+        subject_pattern: a regular expression for the subject's id.
+        on_problem: called with the error of each case that is left out.
+        on_note: called with a line for each rule that was applied.
+
+    Raises:
+        ConfigError: see :func:`read_cohort`.
+        CohortError: see :func:`read_cohort`.
+    """
+    description = read_dataset_json(folder, importing=True)
+    for note in description.notes:
+        on_note(note)
+    cohort = _read_described(
+        folder, description, binary_masks=binary_masks, subject_pattern=subject_pattern, on_problem=on_problem
+    )
+    if description.ignored is not None:
+        unknown = [case for case in cohort if case.annotation is Annotation.UNKNOWN]
+        labels = [case_files(folder, case.case_id, 0, description.file_ending)[1] for case in unknown]
+        count = sum(label.is_file() for label in labels)
+        told = f"{count} cases hold voxels of the ignore label ({description.ignored}), so their lesions are unknown"
+        on_note(f"{told}; set these voxels to 0 where you know that there is no lesion")
+    return cohort
+
+
+def _read_described(
+    folder: Path, description: Description, *, binary_masks: bool, subject_pattern: str | None, on_problem: OnProblem
+) -> Cohort:
     table = folder / "cases.csv"
     if not table.is_file():
         check_made(folder)
@@ -104,7 +173,7 @@ class NnUNet(Layout):
 
     method = "nnunet"
     sought = "dataset.json with channel_names"
-    read = staticmethod(read_cohort)
+    read = staticmethod(read_any_nnunet)
 
     @classmethod
     def recognise(cls, source: Path) -> str:
@@ -156,7 +225,7 @@ def _read_case(
         files, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
     elif row.get("annotation") == Annotation.LESION and not there:
         raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
-    annotation = _annotation(row, label, description.labels, there=there, binary_masks=binary_masks)
+    annotation = _annotation(row, label, description, there=there, binary_masks=binary_masks)
     anatomy = folder / "anatomyTr" / label.name
     return case_from_row(
         row,
@@ -167,10 +236,12 @@ def _read_case(
     )
 
 
-def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool, binary_masks: bool) -> Annotation:
-    stated = row.get("annotation", "")
+def _annotation(row: Row, label: Path, description: Description, *, there: bool, binary_masks: bool) -> Annotation:
+    ignored, stated = description.ignored, row.get("annotation", "")
+    if there and ignored is not None and (read_label(label)[0] == ignored).any():
+        return Annotation.UNKNOWN
     if not stated:
-        return derive_annotation(label, labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
+        return derive_annotation(label, description.labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
     return Annotation(stated)
 
 
@@ -374,7 +445,10 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def _file_ending(cohort: Cohort) -> str:
-    flat = {is_slice(path) for case in cohort for path in case.images.values() if ending_of(path)}
+    flat = set()
+    for path in (path for case in cohort for path in case.images.values() if ending_of(path)):
+        with suppress(CohortError):  # of a damaged TIFF, told when its case is read
+            flat.add(is_slice(path))
     if len(flat) > 1:
         raise CohortError(cohort.name, "mixes slices and volumes", "make a cohort of each")
     return ".png" if flat == {True} else ".nii.gz"
