@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"
+NAMED = 3
+"""Greatest number of cases that a line names."""
 
 
 class NoMask(StrEnum):
@@ -234,7 +236,10 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
 
 
 def _tell_changes(report: WriteReport) -> None:
-    """Print which label values get other numbers, and which columns are left out."""
+    """Print by which rules headers were read, which label values get other numbers, and which columns are left out."""
+    for rule, cases in report.settled.items():
+        named = ", ".join(cases[:NAMED]) + (", …" if len(cases) > NAMED else "")
+        console.print(f"geometry of {len(cases)} cases ({named}): {rule}")
     if report.renumbered:
         told = (f"{name} {value} → {report.cohort.labels[name]}" for name, value in report.renumbered.items())
         console.print(f"label values were renumbered: {', '.join(told)}")

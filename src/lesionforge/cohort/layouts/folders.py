@@ -136,7 +136,8 @@ def _likely_options(folder: Path) -> str:
     """Return the options that the file names of the first patient suggest."""
     files = images_in(next(filter(images_in, folders_in(folder)), folder))
     masks = [path for path in files if any(word in path.name.lower() for word in MASK_WORDS)]
-    options = [f"`channel={stem_of(path).upper()}={path.name}`" for path in files if path not in masks]
+    channels = {stem_of(path).upper(): path.name for path in files if path not in masks}
+    options = [f"`channel={channel}={name}`" for channel, name in channels.items()]
     options += [f"`mask={path.name}`" for path in masks[:1]]
     return " ".join(options) or "one, as FLAIR=flair.nii.gz"
 

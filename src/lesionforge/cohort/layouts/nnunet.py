@@ -54,6 +54,7 @@ from lesionforge.cohort.scan import (
     save_image,
     save_label,
 )
+from lesionforge.cohort.settled_geometry import rules_by_case
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
@@ -256,6 +257,7 @@ class WriteReport:
         converted: cases whose ADC map was converted to 10⁻³ mm²/s.
         renumbered: lesion class → its value in the source, for the classes with a new value.
         dropped_columns: further columns of ``cases.csv`` that were left out.
+        settled: rule by which the geometry was settled → cases whose headers disagree or say nothing.
         problems: errors of the cases that were left out.
     """
 
@@ -265,6 +267,7 @@ class WriteReport:
     converted: tuple[str, ...] = ()
     renumbered: Mapping[str, int] = field(default_factory=dict)
     dropped_columns: tuple[str, ...] = ()
+    settled: Mapping[str, Sequence[str]] = field(default_factory=dict)
     problems: tuple[CohortError, ...] = ()
 
 
@@ -413,6 +416,7 @@ def _report(
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
         renumbered={name: value for name, value in source.labels.items() if labels[name] != value},
         dropped_columns=tuple(dict.fromkeys(name for case in written for name in case.extra if name not in wanted)),
+        settled=rules_by_case(source[case.case_id] for case in written),
         problems=tuple(problems),
     )
 
