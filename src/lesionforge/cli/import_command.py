@@ -52,16 +52,16 @@ def import_cohort(
     ] = False,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="folders: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
+        typer.Option(help="folders, bids: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
     ] = None,
-    mask: Annotated[str | None, typer.Option(help="folders: pattern for the lesion mask.")] = None,
-    anatomy: Annotated[str | None, typer.Option(help="folders: pattern for an anatomy label map.")] = None,
+    mask: Annotated[str | None, typer.Option(help="folders, bids: pattern for the lesion mask.")] = None,
+    anatomy: Annotated[str | None, typer.Option(help="folders, bids: pattern for an anatomy label map.")] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE for each lesion class; other values than 1, 2, … are renumbered."),
     ] = None,
     no_mask: Annotated[
-        NoMask, typer.Option(help="folders, slices: the annotation of a case without a mask.")
+        NoMask, typer.Option(help="folders, bids, slices: the annotation of a case without a mask.")
     ] = NoMask.UNKNOWN,
     binary_masks: Annotated[
         bool, typer.Option(help="Treat every mask value except 0 as lesion; for soft masks and for 0/255.")
@@ -69,7 +69,9 @@ def import_cohort(
     missing: Annotated[Missing, typer.Option(help="What to do with cases that lack a channel.")] = Missing.LEAVE_OUT,
     subject_pattern: Annotated[
         str | None,
-        typer.Option(help="folders, nnunet: regular expression for the subject's id in a case id, such as 'p\\d+'."),
+        typer.Option(
+            help="all but bids and slices: regular expression for the subject's id in a case id, such as 'p\\d+'."
+        ),
     ] = None,
     window: Annotated[
         str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
@@ -86,7 +88,7 @@ def import_cohort(
 ) -> None:
     """Import scans into a cohort folder that nnU-Net can read; only voxels, geometry, ids and named columns are kept.
 
-    Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
+    Example: lesionforge import scans/ Dataset001_WMH --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
     """
     from lesionforge.cohort.layouts import preview_nnunet
     from lesionforge.cohort.new_ids import check_private
