@@ -113,8 +113,8 @@ FAULTS_OF_ALL = {
 FAULTS = {
     2: FAULTS_OF_ALL
     | {
-        "16-bit": lambda image, label: Image.fromarray(np.full((64, 64), 999, np.uint16)).save(image),
-        "a colour (RGB) PNG": lambda image, label: Image.open(image).convert("RGB").save(image),
+        "is transparent": lambda image, label: Image.new("LA", (64, 64), (9, 99)).save(image),
+        "a colour (RGB) PNG": lambda image, label: Image.new("RGB", (64, 64), "red").save(image),
     },
     3: FAULTS_OF_ALL
     | {

@@ -111,7 +111,7 @@ def test_when_no_case_can_be_used_the_causes_are_told_with_their_number(tmp_path
     for number in range(4):
         (tmp_path / "scans" / f"p{number}" / "scan.dcm").write_bytes(bytes(128) + b"DICM")
     message = error("import", tmp_path / "scans", tmp_path / "out2", *other)
-    assert "4 × is a file of the format DICOM, but only .nii.gz, .nii and .png are read" in message
+    assert "4 × is a file of the format DICOM, but only NIfTI, PNG, NRRD" in message
 
 
 @pytest.mark.parametrize("folder", ["", "i/"])
@@ -132,17 +132,23 @@ def test_a_comma_at_the_end_of_rows_does_not_make_masks_images(tmp_path, folder)
 def test_slices_of_kinds_that_are_not_read_do_not_stop_the_others(tmp_path):
     image, mask = np.arange(64, dtype=np.uint8).reshape(8, 8), np.eye(8, dtype=np.uint8)
     Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(mask).save(tmp_path / "mask.jpg")
     Image.fromarray(image).save(tmp_path / "upper.PNG")
     Image.fromarray(image).save(tmp_path / "a.jpg")
-    Image.fromarray(image).convert("RGB").save(tmp_path / "colour.png")
-    Image.fromarray(image.astype(np.uint16)).save(tmp_path / "wide.png")
-    names = ("upper.PNG", "a.jpg", "colour.png", "wide.png")
-    rows = ["slice_id,subject_id,image,mask", *(f"s{n},s{n},{name},mask.png" for n, name in enumerate(names))]
+    Image.fromarray(image.astype(np.uint16) * 300).save(tmp_path / "wide.png")
+    Image.fromarray(np.dstack([image, image, mask])).save(tmp_path / "colour.png")
+    Image.fromarray(image.astype(np.float32)).save(tmp_path / "real.tif")
+    names = ("upper.PNG", "a.jpg", "wide.png", "colour.png", "real.tif", "upper.PNG")
+    masks = ["mask.png"] * 5 + ["mask.jpg"]
+    pairs = enumerate(zip(names, masks, strict=True))
+    rows = ["slice_id,subject_id,image,mask", *(f"s{n},s{n},{name},{of}" for n, (name, of) in pairs)]
     (tmp_path / "slices.csv").write_text("\n".join(rows))
     result = typed("import", tmp_path / "slices.csv", tmp_path / "out", "--layout", "slices", code=1)
-    assert [case.case_id for case in read_cohort(tmp_path / "out")] == ["s0"]
-    assert [path.name for path in (tmp_path / "out" / "imagesTr").iterdir()] == ["s0_0000.png"]
-    assert all(told in result.output for told in ("JPEG", "colour (RGB)", "16-bit"))
+    made = read_cohort(tmp_path / "out")
+    assert [case.case_id for case in made] == ["s0", "s1", "s2"]
+    assert {path.suffix for path in (tmp_path / "out" / "imagesTr").iterdir()} == {".png"}
+    np.testing.assert_array_equal(load_scan(made["s2"], ["CT"]).image[0], image.astype(int) * 300)
+    assert all(told in result.output for told in ("colour (RGB)", "float32", "JPEG, which blurs"))
 
 
 def test_a_dataset_of_the_decathlon_is_called_so(tmp_path):
@@ -150,7 +156,7 @@ def test_a_dataset_of_the_decathlon_is_called_so(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     message = error("import", tmp_path, tmp_path / "out", "--layout", "nnunet")
     assert "Medical Segmentation Decathlon" in message
-    assert "nnUNetv2_convert_MSD_dataset" in message
+    assert "lesionforge import FOLDER COHORT" in message
 
 
 def test_structures_and_roles_of_the_cases_go_along(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lesionforge.cohort import image_file
+from lesionforge.cohort import image_file, stored
 from lesionforge.cohort.case import ending_of, stem_of
 from lesionforge.cohort.image_file import read_stored, write_stored
 from lesionforge.cohort.scan import read_image, read_label, save_copy, save_edited, save_image, save_label
@@ -38,9 +38,9 @@ def refused(path, message, *, label=False):
 def test_a_nifti_is_read_whatever_its_name_says(tmp_path, name, packed):
     content = nifti().to_bytes()
     (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
-    stored = read_stored(tmp_path / name)
-    np.testing.assert_array_equal(stored.array, VOXELS)
-    np.testing.assert_array_equal(stored.affine, AFFINE)
+    held = read_stored(tmp_path / name)
+    np.testing.assert_array_equal(held.array, VOXELS)
+    np.testing.assert_array_equal(held.affine, AFFINE)
     save_copy(tmp_path / name, tmp_path / "copy.nii.gz")
     assert (tmp_path / "copy.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "copy.nii.gz").dataobj), VOXELS)
@@ -62,18 +62,30 @@ def test_endings_are_those_that_are_read_in_any_case(tmp_path):
     [
         ("a.dcm", bytes(128) + b"DICM" + bytes(99), "DICOM.*dcm2niix"),
         ("a.nii.gz", bytes(128) + b"DICM" + bytes(99), "DICOM"),
-        ("a.nrrd", b"NRRD0004\ntype: short\n", "NRRD"),
-        ("a.mha", b"ObjectType = Image\nNDims = 3\n", "MetaImage"),
-        ("a.png", b"\xff\xd8\xff\xe0" + bytes(99), "JPEG"),
-        ("a.tif", b"II*\0" + bytes(99), "TIFF"),
-        ("a.nii.gz", b"\x89PNG\r\n\x1a\n" + bytes(99), "PNG"),
-        ("a.mgz", b"\0\0\0\1" + bytes(400), r"\.mgz"),
+        ("a.mnc", b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 or MINC"),
+        ("a.zip", b"PK\x03\x04" + bytes(99), "ZIP.*unpack"),
+        ("a.par", b"# === DATA DESCRIPTION FILE ===", r"\.par"),
     ],
 )
 def test_another_format_is_named_with_those_that_are_read(tmp_path, name, content, found):
     (tmp_path / name).write_bytes(content)
     error = refused(tmp_path / name, f"of the format {found}")
-    assert ".nii.gz, .nii and .png are read" in error.what
+    assert "only NIfTI, PNG, NRRD, MetaImage, MGH, Analyze, TIFF, JPEG, BMP are read" in error.what
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found", "ending"),
+    [
+        ("a.png", b"\xff\xd8\xff\xe0" + bytes(99), "JPEG", ".jpg"),
+        ("a.nii.gz", b"\x89PNG\r\n\x1a\n" + bytes(99), "PNG", ".png"),
+        ("a.mha", b"NRRD0004\ntype: short\n", "NRRD", ".nrrd"),
+        ("a.nii", b"ObjectType = Image\nNDims = 3\n", "MetaImage", ".mha"),
+        ("a.jpg", b"II*\0" + bytes(99), "TIFF", ".tif"),
+    ],
+)
+def test_a_file_with_the_ending_of_another_format_is_told_its_own(tmp_path, name, content, found, ending):
+    (tmp_path / name).write_bytes(content)
+    assert refused(tmp_path / name, f"of the format {found}").remedy.endswith(ending)
 
 
 def test_trailing_axes_of_one_are_dropped(tmp_path):
@@ -115,7 +127,7 @@ def test_a_header_that_claims_more_than_its_file_can_hold_is_refused_before_memo
 
 
 def test_a_file_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_file, "_memory", lambda: 10_000_000)
+    monkeypatch.setattr(stored, "_memory", lambda: 10_000_000)
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(claiming((200, 200, 100)) + bytes(16_000_000)))
     refused(path, "claims 4000000 voxels, which this machine's memory does not hold")
@@ -168,7 +180,7 @@ def test_labels_with_a_palette_keep_its_indices_and_16_bit_its_values(tmp_path):
     Image.fromarray(classes.astype(np.uint16) * 300).save(tmp_path / "w.png")
     np.testing.assert_array_equal(read_label(tmp_path / "p.png")[0], classes)
     np.testing.assert_array_equal(read_label(tmp_path / "w.png")[0], classes.astype(int) * 300)
-    Image.fromarray(classes).convert("RGB").save(tmp_path / "c.png")
+    Image.fromarray(np.stack([classes * 100, classes, classes], -1)).save(tmp_path / "c.png")
     assert "classes" in refused(tmp_path / "c.png", r"colour \(RGB\)", label=True).remedy
 
 
@@ -244,17 +256,17 @@ def marked_png(path):
 @pytest.mark.parametrize("ending", [".nii.gz", ".png"])
 def test_nothing_that_a_header_says_of_a_person_is_written(tmp_path, how, ending):
     source = marked_png(tmp_path / "a.png") if ending == ".png" else marked_nifti(tmp_path / "a.nii.gz")
-    stored = read_stored(source)
+    held = read_stored(source)
     target = tmp_path / f"b{ending}"
-    label = (stored.array > 9).astype(np.int16)
+    label = (held.array > 9).astype(np.int16)
     if how == "copy":
         save_copy(source, target)
     elif how == "edited":
-        save_edited(source, target, stored.array * stored.slope, label > 0)
+        save_edited(source, target, held.array * held.slope, label > 0)
     elif how == "label":
         save_label(target, label, source)
     elif ending == ".nii.gz":
-        save_image(target, stored.array, source)
+        save_image(target, held.array, source)
     else:
         return
     content = target.read_bytes()
@@ -262,8 +274,8 @@ def test_nothing_that_a_header_says_of_a_person_is_written(tmp_path, how, ending
     assert all(part.encode() not in content for part in (SECRET[:8], "Doe", "1970"))
     if how == "copy":
         again = read_stored(target)
-        np.testing.assert_array_equal(again.array, stored.array)
-        assert (again.slope, again.inter) == (stored.slope, stored.inter)
+        np.testing.assert_array_equal(again.array, held.array)
+        assert (again.slope, again.inter) == (held.slope, held.inter)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".png"])
@@ -280,13 +292,13 @@ def test_the_mark_of_a_simulated_scan_goes_along(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".png"])
 def test_what_was_not_written_as_it_should_be_is_an_error_and_leaves_no_file(tmp_path, monkeypatch, ending):
-    name = "_write_png" if ending == ".png" else "_write_nifti"
+    name = "write_png" if ending == ".png" else "_write_nifti"
     write = getattr(image_file, name)
 
-    def wrong(path, stored):
-        stored.array.flat[0] += 1
-        write(path, stored)
-        stored.array.flat[0] -= 1
+    def wrong(path, held):
+        held.array.flat[0] += 1
+        write(path, held)
+        held.array.flat[0] -= 1
 
     monkeypatch.setattr(image_file, name, wrong)
     array = VOXELS[0].astype(np.uint8) if ending == ".png" else VOXELS.copy()

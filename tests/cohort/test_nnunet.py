@@ -279,7 +279,7 @@ def test_writing_refuses_what_cannot_become_a_cohort(tmp_path):
     with pytest.raises(CohortError, match="no cases"):
         write_nnunet(flat.with_cases([]), tmp_path / "c")
     mixed = flat.with_cases([*flat.cases, replace(deep.cases[0], case_id="other")])
-    with pytest.raises(CohortError, match="mixes PNG"):
+    with pytest.raises(CohortError, match="mixes slices and volumes"):
         write_nnunet(mixed, tmp_path / "c")
     flat.cases[0].images["FLAIR"].unlink()
     with pytest.raises(CohortError, match="no case could be written"):
@@ -325,11 +325,13 @@ def test_channels_may_have_spaces_in_their_names(spatial_dims, missing, tmp_path
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "has an ignore label (2)"),
+        (
+            {"labels": {"background": 0, "lesion": 1, "ignore": 2}},
+            "an ignore label (2), which is no lesion class; make a cohort of it: lesionforge",
+        ),
         (
             {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}},
-            "regions (whole, core), which are not supported; write the classes that the files hold: "
-            '{"background": 0, "class_1": 1, "class_2": 2, "enhancing": 3}',
+            "labels are regions (whole, core); make a cohort of it: lesionforge import",
         ),
         ({"channel_names": {"0": "T1", "1": "T1"}}, "two channels are named T1; give every channel its own name"),
         ({"channel_names": {"0": ""}}, "'' cannot be a channel name"),

@@ -194,15 +194,23 @@ def test_a_4d_file(case):
     assert load_scan(case, ["FLAIR"]).image.shape == (1, 32, 32, 16)
 
 
-@pytest.mark.parametrize(
-    ("mode", "message"), [("I;16", "16-bit"), ("RGB", "colour"), ("RGBA", "colour"), ("LA", "colour"), ("P", "colour")]
-)
-def test_images_that_are_not_8_bit_grey(png, mode, message):
+GREY = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16"])
+def test_slices_of_grey_are_read_however_their_file_keeps_it(png, mode):
+    values = GREY if mode == "I;16" else (GREY // 16).astype(np.uint8)
+    image = Image.fromarray(values)
+    (image if mode == "I;16" else image.convert(mode)).save(png.images["FLAIR"])
+    scan = load_scan(png, ["FLAIR"])
+    np.testing.assert_array_equal(scan.image[0], values)
+
+
+@pytest.mark.parametrize(("mode", "message"), [("RGB", "colour"), ("RGBA", "transparent"), ("P", "colour")])
+def test_slices_in_colour_are_refused(png, mode, message):
     path = png.images["FLAIR"]
-    if mode == "I;16":
-        Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(path)
-    else:
-        Image.new(mode, (64, 64)).save(path)
+    pixels = np.dstack([GREY // 16, GREY % 256, GREY * 0, GREY % 256]).astype(np.uint8)
+    Image.fromarray(pixels[..., :4] if mode == "RGBA" else pixels[..., :3]).convert(mode).save(path)
     assert refused(png, message).where == str(path)
 
 

@@ -200,7 +200,7 @@ def _slices() -> Iterator[Bad]:
         "a bare signature": b"\x89PNG\r\n\x1a\n",
         "a decompression bomb": _bomb(),
         "a JPEG under another ending": jpeg.getvalue(),
-        "in colours": _png(np.zeros((64, 64, 3), np.uint8) + np.arange(64, dtype=np.uint8)[:, None, None]),
+        "in colours": _png(np.zeros((64, 64, 3), np.uint8) + np.arange(3, dtype=np.uint8)),
         "of another size": _png(np.ones((32, 64), np.uint8)),
     }
     for what, content in files.items():

@@ -19,6 +19,7 @@ from lesionforge.cli.bundle_command import bundle
 from lesionforge.cli.edit_command import edit
 from lesionforge.cli.export_command import export
 from lesionforge.cli.heal_command import heal
+from lesionforge.cli.import_command import import_cohort
 from lesionforge.cli.match_command import match
 from lesionforge.cli.select_command import select
 from lesionforge.cli.simulate_command import simulate
@@ -123,7 +124,7 @@ segment = typer.Typer(help="Train and apply a segmentation network.", no_args_is
 detect = typer.Typer(help="Train and apply the detection of small lesions.", no_args_is_help=True)
 
 app.command("demo")(studies.demo)
-app.command("import")(cohorts.import_cohort)
+app.command("import")(import_cohort)
 app.command("simulate")(simulate)
 app.command("anatomy")(cohorts.anatomy)
 app.command("align")(cohorts.align)

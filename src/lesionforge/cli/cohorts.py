@@ -1,13 +1,12 @@
-"""Commands about cohorts: import, anatomy, align, check, show."""
+"""Commands about cohorts: anatomy, align, check, show."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,27 +17,16 @@ from lesionforge.cli.common import (
     a_model,
     console,
     finish,
-    key_value,
     progress_bar,
     tell_dropped,
+    whole,
 )
 from lesionforge.cli.spoken import spoken
-from lesionforge.cohort.layouts.registry import LAYOUTS
-from lesionforge.errors import CohortError, ConfigError, one_of
+from lesionforge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lesionforge.cohort.case import Cohort
-    from lesionforge.cohort.layouts import WriteReport
-    from lesionforge.cohort.layouts.base import Layout
     from lesionforge.cohort.scan import LabelArray, Scan
     from lesionforge.cohort.structures import Structures
-
-
-class NoMask(StrEnum):
-    """The annotation of a case without a mask file."""
-
-    UNKNOWN = "unknown"
-    LESION_FREE = "lesion_free"
 
 
 class Group(StrEnum):
@@ -60,170 +48,6 @@ class Registration(StrEnum):
 
     MOMENTS = "moments"
     ANTS = "ants"
-
-
-class Missing(StrEnum):
-    """What to do with a case that lacks a channel."""
-
-    LEAVE_OUT = "leave_out"
-    ZERO_FILL = "zero_fill"
-
-
-def import_cohort(
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="The folder of scans, or the CSV of a set of slices.")],
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort folder to write.")],
-    layout: Annotated[str, typer.Option(help=f"The layout of SRC: {one_of(LAYOUTS)}.")],
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(help="folders: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
-    ] = None,
-    mask: Annotated[str | None, typer.Option(help="folders: pattern for the lesion mask.")] = None,
-    anatomy: Annotated[str | None, typer.Option(help="folders: pattern for an anatomy label map.")] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE for each lesion class; other values than 1, 2, … are renumbered."),
-    ] = None,
-    no_mask: Annotated[
-        NoMask, typer.Option(help="folders, slices: the annotation of a case without a mask.")
-    ] = NoMask.UNKNOWN,
-    binary_masks: Annotated[
-        bool, typer.Option(help="Treat every mask value except 0 as lesion; for soft masks and for 0/255.")
-    ] = False,
-    missing: Annotated[Missing, typer.Option(help="What to do with cases that lack a channel.")] = Missing.LEAVE_OUT,
-    subject_pattern: Annotated[
-        str | None,
-        typer.Option(help="folders, nnunet: regular expression for the subject's id in a case id, such as 'p\\d+'."),
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option(help="Clip the channel CT to a window in Hounsfield units, such as 0,80.")
-    ] = None,
-    keep_column: Columns = None,
-    new_ids: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE",
-            help="Give cases and subjects random new ids; TABLE, a private CSV outside COHORT, leads to the old ones, "
-            "and is extended if it is there.",
-        ),
-    ] = None,
-) -> None:
-    """Import scans into a cohort folder that nnU-Net can read; only voxels, geometry, ids and named columns are kept.
-
-    Example: lesionforge import scans/ Dataset001_WMH --layout folders --channel FLAIR=flair.nii.gz --mask lesion.nii.gz
-    """
-    from lesionforge.cohort.layouts import read_cohort, write_nnunet
-    from lesionforge.cohort.new_ids import NewIds, check_private
-    from lesionforge.cohort.splits import copy_roles
-    from lesionforge.cohort.structures import read_structures
-    from lesionforge.files import building
-
-    ids = NewIds()
-    if new_ids is not None:
-        check_private(new_ids, cohort)
-        ids = NewIds.read(new_ids)
-    problems: list[CohortError] = []
-    given = {
-        "channels": channel,
-        "mask": mask,
-        "anatomy": anatomy,
-        "labels": label,
-        "no_mask": None if no_mask is NoMask.UNKNOWN else no_mask.value,
-        "subject_pattern": subject_pattern,
-        "binary_masks": binary_masks,
-    }
-    chosen = LAYOUTS[layout]
-    found = chosen.read(src, on_problem=problems.append, **_layout_options(chosen, given))
-    ends = None if window is None else _window(window)
-    listed = cohort / "problems.csv"
-    with building(cohort) as unfinished:
-        if new_ids is not None:
-            found = ids.cohort(found)
-            ids.write(new_ids)
-        report = write_nnunet(
-            found,
-            unfinished,
-            missing="zero_fill" if missing is Missing.ZERO_FILL else "leave_out",
-            binary_masks=binary_masks,
-            problems=problems,
-            structures=read_structures(src),
-            window=ends,
-            columns=keep_column or (),
-        )
-        copy_roles(src, unfinished, report.cohort.subjects, renamed=ids.subjects)
-        if new_ids is not None and report.problems:  # they name the old ids
-            listed = new_ids.with_name(f"{new_ids.stem}_problems.csv")
-            shutil.move(unfinished / "problems.csv", listed)
-    _tell_imported(cohort, read_cohort(cohort), report)
-    finish(report.problems, listed)
-
-
-def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that the user gave, as the layout takes them.
-
-    Raises:
-        ConfigError: if the layout has no such option, or a value is wrong.
-    """
-    known, options = layout.options(), {}
-    for name, value in given.items():
-        if not value:
-            continue
-        flag = {"channels": "--channel", "labels": "--label"}.get(name, f"--{name.replace('_', '-')}")
-        if name == "channels" and "channel" in known:
-            if len(value) > 1:
-                raise ConfigError(flag, f"{layout.method} have one channel", "name it once")
-            options["channel"] = value[0]
-        elif name not in known:
-            raise ConfigError(flag, f"does not apply to the layout {layout.method}", "leave it out")
-        elif name == "labels":
-            values = {key: _whole(number, flag) for key, number in key_value(value, flag).items()}
-            options[name] = {"background": 0, **values}
-        else:
-            options[name] = key_value(value, flag) if name == "channels" else value
-    return options
-
-
-def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
-    """Print what was imported, and what looks doubtful."""
-    from lesionforge.cohort.inspection.doubts import intensity_doubts, look_at, name_doubts
-    from lesionforge.cohort.scan import load_scan
-
-    console.print(f"{folder}: {len(made)} cases of {len(made.subjects)} subjects")
-    if all(case.annotation.value == NoMask.UNKNOWN.value for case in made):
-        console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
-    look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
-    for doubt in (*name_doubts(made), *intensity_doubts(made, [look])):
-        console.print(f"warning: {spoken(str(doubt))}")
-    if report.left_out or report.filled:
-        done = "left out" if report.left_out else "filled with zeros"
-        count = len(report.left_out) + len(report.filled)
-        console.print(f"{count} cases lack a channel and were {done}: see {folder / 'missing.csv'}")
-    if report.converted:
-        console.print(
-            f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
-        )
-    if report.renumbered:
-        told = (f"{name} {value} → {report.cohort.labels[name]}" for name, value in report.renumbered.items())
-        console.print(f"label values were renumbered: {', '.join(told)}")
-    tell_dropped(report.dropped_columns)
-
-
-def _window(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError("--window", f"{text!r} is not a window", "write, for example, --window 0,80") from error
-    if low >= high:
-        raise ConfigError(
-            "--window", f"the upper end of {text!r} is not above the lower end", "write the lower end first"
-        )
-    return low, high
-
-
-def _whole(text: str, option: str) -> int:
-    if not text.isdecimal():
-        example = {"--label": "oedema=2", "--parenchyma": "1,2,3", "--size": "128,128,40"}[option]
-        raise ConfigError(option, f"{text!r} is not a whole number", f"write, for example, {option} {example}")
-    return int(text)
 
 
 def anatomy(
@@ -307,7 +131,7 @@ def _with_parenchyma(structures: Structures | None, parenchyma: str) -> Structur
     """
     from lesionforge.cohort.structures import Structures
 
-    values = tuple(_whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
+    values = tuple(whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
     names = {f"structure {value}": value for value in values} if structures is None else structures.names
     if not set(values) <= set(names.values()):
         known = ", ".join(f"{value} {name}" for name, value in names.items())
@@ -339,7 +163,7 @@ def align(
         report = align_cohort(
             cohort,
             unfinished,
-            size=[_whole(part.strip(), "--size") for part in size.split(",")],
+            size=[whole(part.strip(), "--size") for part in size.split(",")],
             drop=drop,
             background=_background(background),
             registration=registration.value,

@@ -237,6 +237,18 @@ def key_value(options: Sequence[str] | None, name: str) -> dict[str, str]:
     return found
 
 
+def whole(text: str, option: str) -> int:
+    """Return the whole number in the value of an option.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if not text.isdecimal():
+        example = {"--label": "oedema=2", "--parenchyma": "1,2,3", "--size": "128,128,40"}[option]
+        raise ConfigError(option, f"{text!r} is not a whole number", f"write, for example, {option} {example}")
+    return int(text)
+
+
 def tell_dropped(columns: Sequence[str]) -> None:
     """Print which columns of the table were left out, if any."""
     if columns:

@@ -16,12 +16,31 @@ EDIT = "edit"
 """The synthesizer of a case whose label was edited and whose image still is the scan."""
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".png")
+"""Of the files of a cohort."""
+FORMATS = {
+    ".nii.gz": "NIfTI",
+    ".nii": "NIfTI",
+    ".png": "PNG",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+    ".mgz": "MGH",
+    ".mgh": "MGH",
+    ".hdr": "Analyze",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+}
+"""Ending → format of the image files that are read."""
 
 
 def ending_of(file: str | Path) -> str:
-    """Return ``.nii.gz``, ``.nii`` or ``.png``, whatever its case in the file name; ``""`` for any other file."""
+    """Return the ending of an image file in small letters, such as ``.nii.gz``; ``""`` for any other file."""
     name = str(file).lower()
-    return next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), "")
+    return next((ending for ending in FORMATS if name.endswith(ending)), "")
 
 
 def stem_of(file: Path) -> str:

@@ -26,6 +26,10 @@ LONGEST = 32767
 """Greatest number of voxels along an axis in NIfTI-1."""
 LEAST_VOLUME = 1e-3
 """Of a voxel, as a share of the block with the same edges; below it, two axes are nearly parallel."""
+FORMS_APART = 0.5
+"""In mm: greatest distance between the places by sform and qform that comes from rounding."""
+SHEAR = 1e-3
+"""Greatest cosine of the angle between two axes that comes from rounding."""
 GRID_TOLERANCE = 0.1
 """In voxels: greatest distance between the corners of two grids that count as one."""
 
@@ -96,8 +100,19 @@ def forms_apart(header: Header) -> float:
 
 def same_grid(shape: tuple[int, ...], affine: Affine, other: Affine) -> bool:
     """Return whether two affines agree on the corners of a grid within a tenth of a voxel."""
-    apart = np.linalg.norm((_corners(shape) @ (affine - other).T)[:, :3], axis=1).max()
+    apart = corners_apart(shape, affine, other)
     return bool(apart <= GRID_TOLERANCE * np.linalg.norm(affine[:3, : len(shape)], axis=0).min())
+
+
+def corners_apart(shape: tuple[int, ...], affine: Affine, other: Affine) -> float:
+    """Return the largest distance in mm between the corners of a grid by two affines."""
+    return float(np.linalg.norm((_corners(shape) @ (affine - other).T)[:, :3], axis=1).max())
+
+
+def is_sheared(affine: Affine) -> bool:
+    """Return whether the axes of a grid are not at right angles, which a qform cannot express."""
+    axes = affine[:3, :3] / np.maximum(np.linalg.norm(affine[:3, :3], axis=0), np.finfo(float).tiny)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR)
 
 
 def _corners(shape: tuple[int, ...]) -> Affine:

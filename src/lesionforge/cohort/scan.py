@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Case, ending_of
 from lesionforge.cohort.grid import Affine, same_grid
-from lesionforge.cohort.image_file import Stored, read_stored, write_stored
+from lesionforge.cohort.image_file import read_stored, write_stored
+from lesionforge.cohort.stored import Stored
 from lesionforge.errors import CohortError
 
 FloatArray = NDArray[np.float32]

@@ -55,8 +55,7 @@ FAULTS = {
     "zero": (3, IMAGE, lambda p: change(p, lambda v: v * 0), "zero everywhere", "export"),
     "zero_slice": (2, IMAGE, lambda p: change(p, lambda v: v * 0), "zero everywhere", "export"),
     "four_axes": (3, IMAGE, lambda p: change(p, lambda v: np.stack([v, v], -1)), "4 dimensions", "3D file"),
-    "sixteen_bit": (2, IMAGE, lambda p: change(p, lambda v: v.astype(np.uint16)), "16-bit", "8-bit"),
-    "colour": (2, IMAGE, lambda p: change(p, lambda v: np.stack([v] * 3, -1)), "colour", "8-bit grey"),
+    "colour": (2, IMAGE, lambda p: change(p, lambda v: np.stack([v, v, v // 2], -1)), "colour", "grey of 8 or 16 bits"),
     "lesion_but_empty": (3, LABEL, lambda p: change(p, lambda v: v * 0), "is empty", "lesion_free"),
     "lesion_but_empty_slice": (2, LABEL, lambda p: change(p, lambda v: v * 0), "is empty", "lesion_free"),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
-from lesionforge.cohort.grid import forms_apart
+from lesionforge.cohort.grid import FORMS_APART, forms_apart
 from lesionforge.cohort.image_file import read_header
 from lesionforge.cohort.people import alike, hash_voxels, visits
 from lesionforge.cohort.scan import FloatArray, Scan
@@ -18,8 +18,6 @@ HOUNSFIELD_AIR = -200.0
 HOUNSFIELD_BONE = 300.0
 NEAR_0 = 0.1
 BELOW_0 = 0.05
-FORMS_APART = 0.5
-"""In mm; a qform is rounded differently from an sform."""
 NAMED = 3
 
 

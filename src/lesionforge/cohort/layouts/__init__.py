@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lesionforge.cohort.layouts.base import Layout
     from lesionforge.cohort.layouts.folders import read_folders
     from lesionforge.cohort.layouts.mask_folder import read_masks
-    from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, read_cohort, write_nnunet
+    from lesionforge.cohort.layouts.nnunet import WriteReport, case_files, preview_nnunet, read_cohort, write_nnunet
     from lesionforge.cohort.layouts.registry import LAYOUTS
     from lesionforge.cohort.layouts.slice_table import read_slices
 
@@ -20,6 +20,7 @@ _HOMES = {
     "Layout": "cohort.layouts.base",
     "WriteReport": "cohort.layouts.nnunet",
     "case_files": "cohort.layouts.nnunet",
+    "preview_nnunet": "cohort.layouts.nnunet",
     "read_cohort": "cohort.layouts.nnunet",
     "read_folders": "cohort.layouts.folders",
     "read_masks": "cohort.layouts.mask_folder",
@@ -32,6 +33,7 @@ __all__ = [
     "Layout",
     "WriteReport",
     "case_files",
+    "preview_nnunet",
     "read_cohort",
     "read_folders",
     "read_masks",

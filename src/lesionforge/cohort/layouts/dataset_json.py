@@ -1,15 +1,19 @@
 """The file ``dataset.json`` of nnU-Net v2: channels, lesion classes and file ending of a cohort."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lesionforge.cohort.case import FORMATS, IMAGE_ENDINGS
 from lesionforge.errors import CohortError
 from lesionforge.files import write_json
 from lesionforge.reading import read_json
+
+IGNORE = "ignore"
+"""The name of nnU-Net's ignore label, in any case."""
+IMPORT = "make a cohort of it: lesionforge import FOLDER COHORT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +24,30 @@ class Description:
         name: see :func:`cohort_name`.
         channels: names in the order of the suffixes ``_0000``, ``_0001``, …
         labels: class name → integer, consecutive from ``background`` = 0.
-        file_ending: ``.nii.gz``, ``.nii`` or ``.png``.
+        file_ending: ``.nii.gz``, ``.nii`` or ``.png``; of a dataset that is imported, any that is read.
+        ignored: the value of nnU-Net's ignore label, of a dataset that is imported.
+        notes: a line for each rule that was applied to the labels.
     """
 
     name: str
     channels: tuple[str, ...]
     labels: Mapping[str, int]
     file_ending: str
+    ignored: int | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_dataset_json(folder: Path) -> Description:
+def is_version_1(content: Any) -> bool:
+    """Return whether the content of a ``dataset.json`` is of the Decathlon or nnU-Net v1, which name modalities."""
+    return isinstance(content, dict) and "modality" in content and "channel_names" not in content
+
+
+def read_dataset_json(folder: Path, *, importing: bool = False) -> Description:
     """Read and check ``dataset.json``.
+
+    Args:
+        folder: the cohort folder, or another dataset of nnU-Net v2.
+        importing: take regions, the ignore label and every file ending that is read, see :func:`classes_of_regions`.
 
     Raises:
         CohortError: if the file is missing, is not JSON, lacks channels, labels or the file ending, or if these are
@@ -40,10 +57,9 @@ def read_dataset_json(folder: Path) -> Description:
     if not path.is_file():
         raise CohortError(folder, "has no dataset.json", "name a cohort folder, or make one with lesionforge import")
     content = read_json(path, remedy="give it channel_names, labels and file_ending")
-    if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
+    if is_version_1(content):
         what = "belongs to the Medical Segmentation Decathlon or nnU-Net v1"
-        remedy = "convert it with nnUNetv2_convert_MSD_dataset or nnUNetv2_convert_old_nnUNet_dataset"
-        raise CohortError(path, what, remedy)
+        raise CohortError(path, what, IMPORT)
     try:
         channel_names = {int(number): str(name) for number, name in content["channel_names"].items()}
         labels, file_ending = content["labels"], str(content["file_ending"])
@@ -52,15 +68,65 @@ def read_dataset_json(folder: Path) -> Description:
         raise CohortError(path, what, "give it channel_names, labels and file_ending") from error
     if sorted(channel_names) != list(range(len(channel_names))) or not channel_names:
         raise CohortError(path, f"the channel numbers are {sorted(channel_names)}", "number them 0, 1, 2, …")
-    if file_ending not in (".nii.gz", ".nii", ".png"):
-        raise CohortError(path, f"the file ending {file_ending!r} is unknown", "use .nii.gz (3D) or .png (2D)")
+    if file_ending not in (FORMATS if importing else IMAGE_ENDINGS):
+        what = f"the file ending {file_ending!r} is {'not that of a cohort' if file_ending in FORMATS else 'unknown'}"
+        raise CohortError(path, what, IMPORT if file_ending in FORMATS else f"use one of {', '.join(FORMATS)}")
+    ignored, notes = None, list[str]()
+    if importing and isinstance(labels, Mapping):
+        labels, ignored = _without_ignored(labels)
+        if any(isinstance(value, list) for value in labels.values()):
+            labels = classes_of_regions(labels, path)
+            named = ", ".join(f"{value} {name}" for name, value in labels.items() if value)
+            notes.append(f"labels are regions; a value is the class of its smallest region: {named}")
     check_names(tuple(channel_names.values()), labels, path)
     return Description(
         name=cohort_name(folder),
         channels=tuple(channel_names[number] for number in sorted(channel_names)),
         labels=_checked_labels(labels, path),
         file_ending=file_ending,
+        ignored=ignored,
+        notes=tuple(notes),
     )
+
+
+def classes_of_regions(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
+    """Return exclusive classes for nnU-Net's region-based labels.
+
+    A value is the class of the smallest region that holds it. If the region holds other values too, the class is called
+    ``REGION_rest``, or ``REGION_VALUE`` where several values have the same smallest region.
+
+    Args:
+        labels: region → its values, or a single value.
+        path: the file that the error names.
+
+    Raises:
+        CohortError: if a region is not a list of whole numbers.
+
+    Example:
+        >>> classes_of_regions({"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}, Path())
+        {'background': 0, 'whole_rest': 1, 'core_rest': 2, 'enhancing': 3}
+    """
+    regions = {str(name): value if isinstance(value, list) else [value] for name, value in labels.items()}
+    if not all(type(value) is int for values in regions.values() for value in values):
+        raise CohortError(path, "has a region that is not a list of whole numbers", "write, as nnU-Net does, [1, 2, 3]")
+    values = sorted({value for region in regions.values() for value in region} - {0})
+    sizes = {name: len(set(region)) for name, region in regions.items()}
+    holding = {value: [name for name in regions if value in regions[name]] for value in values}
+    smallest = {value: min(names, key=sizes.__getitem__) for value, names in holding.items()}
+    classes = {"background": 0}
+    for value, name in smallest.items():
+        shared = list(smallest.values()).count(name) > 1
+        part = "" if sizes[name] == 1 else f"_{value}" if shared else "_rest"
+        classes[f"{name}{part}"] = value
+    return classes
+
+
+def _without_ignored(labels: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Return the labels without nnU-Net's ignore label, and its value."""
+    ignored = next((name for name in labels if str(name).casefold() == IGNORE), None)
+    kept = {str(name): value for name, value in labels.items() if name != ignored}
+    value = None if ignored is None else labels[ignored]
+    return (kept, value) if type(value) is int else (dict(labels), None)
 
 
 def cohort_name(folder: Path) -> str:
@@ -111,27 +177,13 @@ def check_names(channels: Sequence[str], labels: Any, where: Path) -> dict[str, 
 
 def _checked_labels(labels: Any, path: Path) -> dict[str, int]:
     if isinstance(labels, Mapping):
-        _refuse_regions(labels, path)
-        ignored = [name for name in labels if str(name).casefold() == "ignore"]
+        regions = [str(name) for name, value in labels.items() if isinstance(value, list | tuple)]
+        ignored = [name for name in labels if str(name).casefold() == IGNORE]
+        if regions:
+            raise CohortError(path, f"labels are regions ({', '.join(regions)})", IMPORT)
         if ignored:
-            what = f"has an ignore label ({labels[ignored[0]]}), which is not a lesion class and is not supported"
-            remedy = "set these voxels to 0 in the label files, or leave their cases out, and remove it from labels"
-            raise CohortError(path, what, remedy)
+            raise CohortError(path, f"has an ignore label ({labels[ignored[0]]}), which is no lesion class", IMPORT)
     whole = isinstance(labels, Mapping) and all(type(value) is int for value in labels.values())
     if not whole or sorted(labels.values()) != list(range(len(labels))) or labels.get("background") != 0:
         raise CohortError(path, "labels are not consecutive integers", 'use {"background": 0, "lesion": 1, …}')
     return {str(name): value for name, value in sorted(labels.items(), key=lambda item: item[1])}
-
-
-def _refuse_regions(labels: Mapping[Any, Any], path: Path) -> None:
-    """Raise ``CohortError`` for nnU-Net's region-based labels, with the labels to write instead."""
-    regions = {name: value for name, value in labels.items() if isinstance(value, list | tuple)}
-    if not regions:
-        return
-    listed = {value for region in regions.values() for value in region if type(value) is int}
-    single = {value: str(name) for name, value in labels.items() if type(value) is int and name != "ignore"}
-    values = sorted((listed | set(single)) - {0})
-    instead = {"background": 0, **{single.get(value, f"class_{value}"): value for value in values}}
-    what = f"labels are regions ({', '.join(map(str, regions))}), which are not supported"
-    remedy = f"write the classes that the files hold: {json.dumps(instead, ensure_ascii=False)}, without "
-    raise CohortError(path, what, remedy + "regions_class_order, with your own names")

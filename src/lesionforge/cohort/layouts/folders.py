@@ -1,18 +1,22 @@
 """A folder per patient, with a file-name pattern for each channel and mask."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort, stem_of
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
+from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
 
 BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
 """Folders of a BIDS folder that are not patients."""
+MASK_WORDS = ("lesion", "mask", "seg", "label", "roi")
+"""In the names of files that probably are masks."""
 NO_CHANNELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -55,7 +59,7 @@ def read_folders(
         CohortError: if no patient is found.
         ConfigError: if no channel is named, a pattern is not a relative path, or a pattern matches nobody's file.
     """
-    _check_patterns(channels, mask, anatomy)
+    _check_patterns(folder, channels, mask, anatomy)
     patients, subject = _patients(folder, channels), subject_finder(subject_pattern)
     masks: dict[str, Path] = {}
     found: dict[str, tuple[dict[str, Path], Path | None]] = {}
@@ -102,15 +106,40 @@ class Folders(Layout):
     """One folder per patient."""
 
     method = "folders"
+    sought = "a folder for each patient, with equal file names in all of them, or the scans of one patient"
+    general = True
     read = staticmethod(read_folders)
 
+    @classmethod
+    def recognise(cls, source: Path) -> str:
+        """Return whether most of the first folders hold equally named images, or the folder those of one patient."""
+        patients = [
+            [path.name for path in files] for folder in folders_in(source)[:FEW] if (files := images_in(folder))
+        ]
+        counts = Counter(name for names in patients for name in names)
+        common = sorted(name for name, number in counts.items() if number > len(patients) / 2)
+        if common:
+            return f"its folders hold {', '.join(common)}"
+        here = [path.name for path in images_in(source)]
+        return f"it holds {', '.join(here)}" if 0 < len(here) <= FEW and not patients else ""
 
-def _check_patterns(channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:
+
+def _check_patterns(folder: Path, channels: Mapping[str, str], mask: str | None, anatomy: str | None) -> None:
     if not channels:
-        raise ConfigError("`channel`", "no channel is named", "give one, as FLAIR=flair.nii.gz")
+        raise ConfigError("`channel`", "no channel is named", f"give {_likely_options(folder)}")
     for pattern in (*channels.values(), mask, anatomy):
         if pattern is not None and (not pattern or Path(pattern).is_absolute()):
             raise ConfigError(repr(pattern), "is not a pattern inside a patient's folder", "give one, as flair.nii.gz")
+
+
+def _likely_options(folder: Path) -> str:
+    """Return the options that the file names of the first patient suggest."""
+    files = images_in(next(filter(images_in, folders_in(folder)), folder))
+    masks = [path for path in files if any(word in path.name.lower() for word in MASK_WORDS)]
+    channels = {stem_of(path).upper(): path.name for path in files if path not in masks}
+    options = [f"`channel={channel}={name}`" for channel, name in channels.items()]
+    options += [f"`mask={path.name}`" for path in masks[:1]]
+    return " ".join(options) or "one, as FLAIR=flair.nii.gz"
 
 
 def _check_matched(folder: Path, pattern: str | None, files: Sequence[Path | None]) -> None:

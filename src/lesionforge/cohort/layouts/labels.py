@@ -17,6 +17,13 @@ OnProblem = Callable[[CohortError], None]
 
 SMOOTHED = f"save it without anti-aliasing; `binary_masks` takes {ALL_BUT_0}"
 
+OnNote = Callable[[str], None]
+"""Called with a line about a rule that a reader applied."""
+
+
+def keep_silent(note: str) -> None:
+    """Drop the note; the default of every reader."""
+
 
 def fail(problem: CohortError) -> NoReturn:
     """Raise the problem; the default of every reader, which then stops at the first bad case."""
@@ -99,17 +106,27 @@ def annotate(
     Raises:
         CohortError: if ``labels`` is ``None`` and the values are not 1 … k.
     """
-    annotations: dict[str, Annotation] = {}
-    values: set[int] = set()
+    found = mask_values(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
+    values = set[int]().union(*found.values())
+    return annotations_of(found), dict(labels) if labels is not None else _name_classes(values, masks)
+
+
+def mask_values(
+    masks: Mapping[str, Path], labels: Mapping[str, int] | None, *, binary_masks: bool, on_problem: OnProblem
+) -> dict[str, set[int]]:
+    """Return the values except 0 of each mask that can be used; the arguments are those of :func:`annotate`."""
+    found = {}
     for case_id, path in masks.items():
         try:
-            found = _values(path, labels, binary_masks=binary_masks)
+            found[case_id] = _values(path, labels, binary_masks=binary_masks)
         except CohortError as problem:
             on_problem(problem)
-            continue
-        annotations[case_id] = Annotation.LESION if found else Annotation.LESION_FREE
-        values |= found
-    return annotations, dict(labels) if labels is not None else _name_classes(values, masks)
+    return found
+
+
+def annotations_of(values: Mapping[str, set[int]]) -> dict[str, Annotation]:
+    """Return the annotations of cases by the values of their masks: *lesion* if there are any but 0."""
+    return {case_id: Annotation.LESION if found else Annotation.LESION_FREE for case_id, found in values.items()}
 
 
 def _values(path: Path, labels: Mapping[str, int] | None, *, binary_masks: bool) -> set[int]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
+from lesionforge.cohort.image_file import is_slice
 from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import (
@@ -25,18 +27,38 @@ from lesionforge.cohort.layouts.cases_csv import (
 from lesionforge.cohort.layouts.dataset_json import (
     Description,
     check_names,
+    is_version_1,
     read_dataset_json,
     write_dataset_json,
 )
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
-from lesionforge.cohort.layouts.labels import OnProblem, check_classes, consecutive, derive_annotation, fail, renumber
+from lesionforge.cohort.layouts.labels import (
+    OnNote,
+    OnProblem,
+    check_classes,
+    consecutive,
+    derive_annotation,
+    fail,
+    keep_silent,
+    renumber,
+)
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.provenance import check_made, check_record
-from lesionforge.cohort.scan import LabelArray, Scan, load_scan, save_copy, save_image, save_label
+from lesionforge.cohort.scan import (
+    FloatArray,
+    LabelArray,
+    Scan,
+    load_scan,
+    read_label,
+    save_copy,
+    save_image,
+    save_label,
+)
+from lesionforge.cohort.settled_geometry import rules_by_case
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.files import claim_output
-from lesionforge.reading import Row
+from lesionforge.reading import Row, read_json
 
 Missing = Literal["leave_out", "zero_fill"]
 
@@ -69,7 +91,57 @@ def read_cohort(
         >>> cohort.channels, cohort.subjects
         (('FLAIR',), ('sub_00', 'sub_01'))
     """
-    description = read_dataset_json(folder)
+    return _read_described(
+        folder,
+        read_dataset_json(folder),
+        binary_masks=binary_masks,
+        subject_pattern=subject_pattern,
+        on_problem=on_problem,
+    )
+
+
+def read_any_nnunet(
+    folder: Path,
+    *,
+    binary_masks: bool = False,
+    subject_pattern: str | None = None,
+    on_problem: OnProblem = fail,
+    on_note: OnNote = keep_silent,
+) -> Cohort:
+    """Read any dataset of nnU-Net v2 to import it: with regions, the ignore label, or another file ending.
+
+    Regions become classes, see :func:`~lesionforge.cohort.layouts.dataset_json.classes_of_regions`. A case with voxels
+    of the ignore label is unknown, since nobody said whether they are a lesion.
+
+    Args:
+        folder: the dataset, see :func:`read_cohort` for this and the other arguments.
+        binary_masks: any non-zero mask value is the lesion.
+        subject_pattern: a regular expression for the subject's id.
+        on_problem: called with the error of each case that is left out.
+        on_note: called with a line for each rule that was applied.
+
+    Raises:
+        ConfigError: see :func:`read_cohort`.
+        CohortError: see :func:`read_cohort`.
+    """
+    description = read_dataset_json(folder, importing=True)
+    for note in description.notes:
+        on_note(note)
+    cohort = _read_described(
+        folder, description, binary_masks=binary_masks, subject_pattern=subject_pattern, on_problem=on_problem
+    )
+    if description.ignored is not None:
+        unknown = [case for case in cohort if case.annotation is Annotation.UNKNOWN]
+        labels = [case_files(folder, case.case_id, 0, description.file_ending)[1] for case in unknown]
+        count = sum(label.is_file() for label in labels)
+        told = f"{count} cases hold voxels of the ignore label ({description.ignored}), so their lesions are unknown"
+        on_note(f"{told}; set these voxels to 0 where you know that there is no lesion")
+    return cohort
+
+
+def _read_described(
+    folder: Path, description: Description, *, binary_masks: bool, subject_pattern: str | None, on_problem: OnProblem
+) -> Cohort:
     table = folder / "cases.csv"
     if not table.is_file():
         check_made(folder)
@@ -101,7 +173,18 @@ class NnUNet(Layout):
     """The raw layout of nnU-Net."""
 
     method = "nnunet"
-    read = staticmethod(read_cohort)
+    sought = "dataset.json with channel_names"
+    read = staticmethod(read_any_nnunet)
+
+    @classmethod
+    def recognise(cls, source: Path) -> str:
+        """Return whether there is a ``dataset.json`` of any version but 1, readable or not."""
+        path = source / "dataset.json"
+        try:
+            known = path.is_file() and not is_version_1(read_json(path))
+        except CohortError:
+            known = True
+        return "it holds a dataset.json of nnU-Net v2" if known else ""
 
 
 def case_files(
@@ -143,7 +226,7 @@ def _read_case(
         files, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
     elif row.get("annotation") == Annotation.LESION and not there:
         raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
-    annotation = _annotation(row, label, description.labels, there=there, binary_masks=binary_masks)
+    annotation = _annotation(row, label, description, there=there, binary_masks=binary_masks)
     anatomy = folder / "anatomyTr" / label.name
     return case_from_row(
         row,
@@ -154,24 +237,27 @@ def _read_case(
     )
 
 
-def _annotation(row: Row, label: Path, labels: Mapping[str, int], *, there: bool, binary_masks: bool) -> Annotation:
-    stated = row.get("annotation", "")
+def _annotation(row: Row, label: Path, description: Description, *, there: bool, binary_masks: bool) -> Annotation:
+    ignored, stated = description.ignored, row.get("annotation", "")
+    if there and ignored is not None and (read_label(label)[0] == ignored).any():
+        return Annotation.UNKNOWN
     if not stated:
-        return derive_annotation(label, labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
+        return derive_annotation(label, description.labels, binary_masks=binary_masks) if there else Annotation.UNKNOWN
     return Annotation(stated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteReport:
-    """The result of writing a cohort.
+    """The result of writing a cohort, or what :func:`preview_nnunet` expects of it.
 
     Attributes:
-        cohort: the written cases, as read back.
+        cohort: the written cases, as read back; of a preview, with the files of the source.
         left_out: cases left out because a channel is missing.
         filled: cases whose missing channels were filled with zeros.
         converted: cases whose ADC map was converted to 10⁻³ mm²/s.
         renumbered: lesion class → its value in the source, for the classes with a new value.
         dropped_columns: further columns of ``cases.csv`` that were left out.
+        settled: rule by which the geometry was settled → cases whose headers disagree or say nothing.
         problems: errors of the cases that were left out.
     """
 
@@ -181,6 +267,7 @@ class WriteReport:
     converted: tuple[str, ...] = ()
     renumbered: Mapping[str, int] = field(default_factory=dict)
     dropped_columns: tuple[str, ...] = ()
+    settled: Mapping[str, Sequence[str]] = field(default_factory=dict)
     problems: tuple[CohortError, ...] = ()
 
 
@@ -230,8 +317,7 @@ def write_nnunet(
     _check_request(cohort, folder, problems, columns, window)
     file_ending = _file_ending(cohort)
     claim_output(folder)
-    incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
-    kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    incomplete, kept = _sorted_out(cohort, missing)
     written, converted, found = [], [], list(problems)
     how: Any = {"binary_masks": binary_masks, "anatomy": anatomy, "window": window}
     for case in kept:
@@ -245,12 +331,10 @@ def write_nnunet(
             _remove(case, folder, len(cohort.channels), file_ending)
     _write_lists(folder, incomplete.values(), cohort.channels, missing, found)
     if not written:
-        remedy = "correct these" if found else "add `missing=zero_fill`, or add the missing channels"
-        raise CohortError(folder, f"no case could be written{': ' if found else ''}{causes(found)}", remedy)
+        raise _nothing_written(folder, found)
     if structures is not None:
         write_structures(folder, structures)
     wanted, labels = {*columns, *SYNTHETIC_COLUMNS}, consecutive(cohort.labels)
-    dropped = dict.fromkeys(name for case in written for name in case.extra if name not in wanted)
     result = cohort.with_cases([_with_columns(case, wanted) for case in written])
     write_cases_csv(folder, result, channels=cohort.channels)
     write_dataset_json(
@@ -260,14 +344,80 @@ def write_nnunet(
         num_training=len(result.annotated()),
         file_ending=file_ending,
     )
+    report = _report(cohort, read_cohort(folder), written, incomplete, found, missing, columns)
+    return replace(report, converted=tuple(converted))
+
+
+def preview_nnunet(
+    cohort: Cohort,
+    *,
+    missing: Missing = "leave_out",
+    binary_masks: bool = False,
+    problems: Collection[CohortError] = (),
+    window: Window | None = None,
+    columns: Collection[str] = (),
+) -> WriteReport:
+    """Return what :func:`write_nnunet` would write and leave out; every case is read and checked, nothing is written.
+
+    The units of ADC maps are not looked at.
+
+    Args:
+        cohort: the cohort.
+        missing: see :func:`write_nnunet`, as the other arguments.
+        binary_masks: any value of a mask except 0 is class 1.
+        problems: errors of cases that the reader left out.
+        window: window in Hounsfield units.
+        columns: further columns of ``cases.csv``.
+
+    Raises:
+        CohortError: if the cohort is empty, mixes PNG and NIfTI, or no case could be written.
+    """
+    _check_request(cohort, Path(cohort.name), problems, columns, window)
+    _file_ending(cohort)
+    incomplete, kept = _sorted_out(cohort, missing)
+    good, found = [], list(problems)
+    for case in kept:
+        try:
+            _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
+            good.append(case)
+        except CohortError as problem:
+            found.append(problem)
+    if not good:
+        raise _nothing_written(Path(cohort.name), found)
+    result = replace(cohort, labels=consecutive(cohort.labels), cases=tuple(good))
+    return _report(cohort, result, good, incomplete, found, missing, columns)
+
+
+def _sorted_out(cohort: Cohort, missing: Missing) -> tuple[dict[str, Case], list[Case]]:
+    """Return the cases that lack a channel, by id, and the cases to write."""
+    incomplete = {case.case_id: case for case in cohort if not case.has_channels(cohort.channels)}
+    kept = [replace(case, classes={}) for case in cohort if missing == "zero_fill" or case.case_id not in incomplete]
+    return incomplete, kept
+
+
+def _nothing_written(where: Path, problems: Sequence[CohortError]) -> CohortError:
+    remedy = "correct these" if problems else "add `missing=zero_fill`, or add the missing channels"
+    return CohortError(where, f"no case could be written{': ' if problems else ''}{causes(problems)}", remedy)
+
+
+def _report(
+    source: Cohort,
+    result: Cohort,
+    written: Sequence[Case],
+    incomplete: Collection[str],
+    problems: Sequence[CohortError],
+    missing: Missing,
+    columns: Collection[str],
+) -> WriteReport:
+    labels, wanted = consecutive(source.labels), {*columns, *SYNTHETIC_COLUMNS}
     return WriteReport(
-        cohort=read_cohort(folder),
+        cohort=result,
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
-        converted=tuple(converted),
-        renumbered={name: value for name, value in cohort.labels.items() if labels[name] != value},
-        dropped_columns=tuple(dropped),
-        problems=tuple(found),
+        renumbered={name: value for name, value in source.labels.items() if labels[name] != value},
+        dropped_columns=tuple(dict.fromkeys(name for case in written for name in case.extra if name not in wanted)),
+        settled=rules_by_case(source[case.case_id] for case in written),
+        problems=tuple(problems),
     )
 
 
@@ -299,10 +449,13 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def _file_ending(cohort: Cohort) -> str:
-    png = {ending_of(path) == ".png" for case in cohort for path in case.images.values() if ending_of(path)}
-    if len(png) > 1:
-        raise CohortError(cohort.name, "mixes PNG slices and NIfTI volumes", "make a cohort of each")
-    return ".png" if png == {True} else ".nii.gz"
+    flat = set()
+    for path in (path for case in cohort for path in case.images.values() if ending_of(path)):
+        with suppress(CohortError):  # of a damaged TIFF, told when its case is read
+            flat.add(is_slice(path))
+    if len(flat) > 1:
+        raise CohortError(cohort.name, "mixes slices and volumes", "make a cohort of each")
+    return ".png" if flat == {True} else ".nii.gz"
 
 
 def _write_case(
@@ -316,13 +469,8 @@ def _write_case(
     window: Window | None,
 ) -> Case:
     """Check a case, write its files, and return it with the new paths."""
-    channels = [channel for channel in cohort.channels if channel in case.images]
-    scan = load_scan(case, channels, binary_masks=binary_masks)
-    _check_annotation(case, scan, consecutive(cohort.labels) if binary_masks else cohort.labels)
+    scan, clipped = _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
     made = None if anatomy is None else anatomy(scan)
-    clipped = None
-    if window is not None and "CT" in case.images:
-        clipped = in_window(scan.image[scan.channels.index("CT")], window, case.images["CT"])
     images_folder = "imagesTr" if case.outlined else "imagesTs"
     files, label = case_files(folder, case.case_id, len(cohort.channels), file_ending, images=images_folder)
     images = dict(zip(cohort.channels, files, strict=True))
@@ -344,6 +492,18 @@ def _write_case(
         label=label if case.outlined else None,
         anatomy=anatomy_file if anatomy_map is not None else None,
     )
+
+
+def _checked_scan(
+    case: Case, cohort: Cohort, *, binary_masks: bool, window: Window | None
+) -> tuple[Scan, FloatArray | None]:
+    """Read and check a case; return it with its CT, clipped to the window, if there is a window."""
+    channels = [channel for channel in cohort.channels if channel in case.images]
+    scan = load_scan(case, channels, binary_masks=binary_masks)
+    _check_annotation(case, scan, consecutive(cohort.labels) if binary_masks else cohort.labels)
+    if window is None or "CT" not in case.images:
+        return scan, None
+    return scan, in_window(scan.image[scan.channels.index("CT")], window, case.images["CT"])
 
 
 def _remove(case: Case, folder: Path, n_channels: int, file_ending: str) -> None:

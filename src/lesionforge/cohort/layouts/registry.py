@@ -13,6 +13,9 @@ LAYOUTS: Registry[Layout] = Registry(
     "a layout",
     {
         "nnunet": "lesionforge.cohort.layouts.nnunet:NnUNet",
+        "bids": "lesionforge.cohort.layouts.bids:Bids",
+        "msd": "lesionforge.cohort.layouts.decathlon:Decathlon",
+        "brats": "lesionforge.cohort.layouts.brats:Brats",
         "slices": "lesionforge.cohort.layouts.slice_table:SliceTable",
         "folders": "lesionforge.cohort.layouts.folders:Folders",
     },

@@ -67,7 +67,15 @@ class SliceTable(Layout):
     """Slices that a table lists."""
 
     method = "slices"
+    sought = "slices.csv, or a table that ends with .csv"
     read = staticmethod(read_slices)
+
+    @classmethod
+    def recognise(cls, source: Path) -> str:
+        """Return whether the source is a table, or holds ``slices.csv``."""
+        if source.is_file() and source.suffix.lower() == ".csv":
+            return "it is a table"
+        return "it holds slices.csv" if (source / "slices.csv").is_file() else ""
 
 
 def _case_row(row: Row) -> Row:

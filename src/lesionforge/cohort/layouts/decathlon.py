@@ -1,0 +1,154 @@
+"""The Medical Segmentation Decathlon, and nnU-Net v1: ``dataset.json`` of version 1 lists images and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
+from lesionforge.cohort.image_file import read_header, volume_in
+from lesionforge.cohort.layouts.base import Layout
+from lesionforge.cohort.layouts.cases_csv import check_ids
+from lesionforge.cohort.layouts.dataset_json import is_version_1
+from lesionforge.cohort.layouts.labels import OnNote, OnProblem, annotate, fail, keep_silent
+from lesionforge.cohort.layouts.subjects import subject_finder
+from lesionforge.errors import CohortError
+from lesionforge.reading import read_json
+
+REMEDY = 'give it modality, labels and training, a list of {"image": …, "label": …}'
+
+
+def read_decathlon(
+    folder: Path,
+    *,
+    name: str | None = None,
+    labels: Mapping[str, int] | None = None,
+    binary_masks: bool = False,
+    subject_pattern: str | None = None,
+    on_problem: OnProblem = fail,
+    on_note: OnNote = keep_silent,
+) -> Cohort:
+    """Read a dataset of the Decathlon: the volumes of a 4D image are its channels, in the order of ``modality``.
+
+    An image that lies there as ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … is read from these files, as nnU-Net v1
+    keeps it. Images under ``test`` have no labels and are not read.
+
+    Args:
+        folder: holds ``dataset.json``.
+        name: name of the cohort; the folder's name by default.
+        labels: lesion classes in place of those of ``dataset.json``.
+        binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
+        subject_pattern: a regular expression that finds the subject's id at the beginning of the case id; by default
+            each case is its own subject.
+        on_problem: called with the error of each case that is left out; raises by default.
+        on_note: called with a line about what is not read.
+
+    Raises:
+        CohortError: if ``dataset.json`` is missing, of another version, or lists no case.
+    """
+    path = folder / "dataset.json"
+    content = read_json(path, remedy=REMEDY)
+    channels, classes, training = _checked(content, path)
+    subject = subject_finder(subject_pattern)
+    images: dict[str, dict[str, Path]] = {}
+    subjects: dict[str, str] = {}
+    masks: dict[str, Path] = {}
+    for entry in training:
+        image, label = _file(folder, entry["image"], path), _file(folder, entry["label"], path)
+        case_id = stem_of(image)
+        try:
+            subjects[case_id] = subject(case_id)
+            images[case_id] = _channels(image, channels)
+            masks[case_id] = label
+        except CohortError as problem:
+            on_problem(problem)
+    check_ids(({"case_id": case_id, "subject_id": subjects[case_id]} for case_id in images), path)
+    if content.get("test"):
+        on_note(f"{len(content['test'])} images under test have no labels and are not read")
+    known = {"background": 0, "lesion": 1} if binary_masks else labels or classes
+    annotations, _ = annotate(masks, known, binary_masks=binary_masks, on_problem=on_problem)
+    cases = [
+        Case(
+            case_id=case_id,
+            subject_id=subjects[case_id],
+            images=images[case_id],
+            annotation=Annotation(annotation),
+            label=masks[case_id],
+        )
+        for case_id, annotation in annotations.items()
+    ]
+    return Cohort(name=name or folder.resolve().name, channels=channels, labels=known, cases=tuple(cases))
+
+
+class Decathlon(Layout):
+    """The Medical Segmentation Decathlon, and nnU-Net v1."""
+
+    method = "msd"
+    sought = "dataset.json with modality"
+    read = staticmethod(read_decathlon)
+
+    @classmethod
+    def recognise(cls, source: Path) -> str:
+        """Return whether there is a ``dataset.json`` of version 1."""
+        path = source / "dataset.json"
+        try:
+            known = path.is_file() and is_version_1(read_json(path))
+        except CohortError:
+            known = False
+        return "it holds a dataset.json of the Decathlon or of nnU-Net v1" if known else ""
+
+
+def _checked(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, int], list[dict[str, str]]]:
+    """Return channels, classes and the list of cases of a ``dataset.json``.
+
+    Raises:
+        CohortError: if it is of another version, or a part has another form.
+    """
+    if not is_version_1(content):
+        raise CohortError(path, "is not of the Decathlon or nnU-Net v1", "import it with `layout=nnunet`")
+    try:
+        modalities = {int(number): str(name) for number, name in content["modality"].items()}
+        classes = {str(name): int(number) for number, name in content["labels"].items()}
+        training = [{key: entry[key] for key in ("image", "label")} for entry in content["training"]]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise CohortError(path, f"does not describe a dataset of the Decathlon ({error!r})", REMEDY) from error
+    texts = all(isinstance(value, str) for entry in training for value in entry.values())
+    if not texts or sorted(modalities) != list(range(len(modalities))) or not modalities:
+        raise CohortError(path, "does not describe a dataset of the Decathlon", REMEDY)
+    if len(classes) < len(content["labels"]) or 0 not in classes.values():
+        raise CohortError(path, "two classes have one name, or none has the number 0", "give each its own name")
+    if not training:
+        raise CohortError(path, "lists no case under training", "add the images and their labels")
+    named = {name: number for name, number in classes.items() if number}
+    return tuple(modalities[number] for number in sorted(modalities)), {"background": 0, **named}, training
+
+
+def _file(folder: Path, listed: str, path: Path) -> Path:
+    """Return a listed file, which must be an image inside the folder."""
+    file = folder / listed
+    if not file.resolve().is_relative_to(folder.resolve()) or not ending_of(file):
+        raise CohortError(path, f"lists {listed!r}, which is no image in its folder", "list paths such as ./imagesTr/…")
+    return file
+
+
+def _channels(image: Path, channels: tuple[str, ...]) -> dict[str, Path]:
+    """Return channel → its file, or its volume in a 4D file; a channel without a file is missing.
+
+    Raises:
+        CohortError: if a file does not hold as many volumes as there are channels.
+    """
+    if not image.is_file():
+        stem, ending = stem_of(image), image.name[len(stem_of(image)) :]
+        files = [image.with_name(f"{stem}_{number:04d}{ending}") for number in range(len(channels))]
+        found = {channel: file for channel, file in zip(channels, files, strict=True) if file.is_file()}
+        return found or {channels[0]: image}
+    header = read_header(image)
+    shape: tuple[int, ...] = () if header is None else header.get_data_shape()
+    volumes = shape[3] if len(shape) > 3 else 1
+    if volumes != len(channels):
+        what = f"holds {volumes} volumes, but dataset.json names {len(channels)} modalities"
+        raise CohortError(image, what, "correct modality, or export the image again")
+    if len(channels) == 1:
+        return {channels[0]: image}
+    return {channel: volume_in(image, number) for number, channel in enumerate(channels)}

@@ -1,0 +1,198 @@
+"""Volumes in other formats than NIfTI: NRRD and MetaImage by SimpleITK, MGH and Analyze by nibabel, stacks of TIFF."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionforge.cohort.case import ending_of
+from lesionforge.cohort.grid import Affine, affine_of, bare_header, made_header
+from lesionforge.cohort.stored import Stored, check_claim
+from lesionforge.errors import CohortError
+from lesionforge.reading import read_json
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+DETACHED = (".nhdr", ".mhd")
+"""Endings of headers whose data lie in other files."""
+MGH_DATA = 284
+"""Offset of the voxels in an MGH file, in bytes."""
+SAMPLES = ("S", "C")
+"""Axes of a TIFF that are colours or channels."""
+ONE_NUMBER = "store one number for each voxel, each channel in a file of its own"
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it tells of damaged files on its own
+
+
+def read_with_itk(path: Path, kind: str) -> Stored:
+    """Read a volume of NRRD or MetaImage, with or without a data file of its own; a slice becomes a volume of one.
+
+    Raises:
+        CohortError: if it has more than 3 dimensions or several numbers for each voxel, or claims more than there is.
+    """
+    try:
+        return _read_with_itk(path, ITK_READERS[kind])
+    except RuntimeError as error:
+        (*_, reason) = str(error).strip().splitlines()
+        raise CohortError(path, f"cannot be read ({reason.strip()})", "copy or export it again") from error
+
+
+def _read_with_itk(path: Path, name: str) -> Stored:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(name)
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size, components = [int(length) for length in reader.GetSize()], reader.GetNumberOfComponents()
+    if components > 1:
+        raise CohortError(path, f"holds {components} numbers in each voxel", ONE_NUMBER)
+    files = path.parent.iterdir() if ending_of(path) in DETACHED else [path]
+    held = sum(file.stat().st_size for file in files if file.is_file())
+    check_claim(path, prod(size), voxels=prod(size), packed=True, held=held)
+    image = reader.Execute()
+    array = SimpleITK.GetArrayFromImage(image).T
+    if array.dtype.kind not in "iuf":
+        raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
+    return _placed(path, array, _itk_affine(image))
+
+
+def read_mgh(path: Path) -> Stored:
+    """Read a volume of FreeSurfer, ``.mgh`` or ``.mgz``.
+
+    Raises:
+        CohortError: if it has several frames, or claims more than there is.
+    """
+    packed = path.open("rb").read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        header = nib.freesurfer.mghformat.MGHHeader.from_fileobj(stream)
+        shape, dtype = tuple(int(size) for size in header.get_data_shape()), header.get_data_dtype()
+        size = prod(shape) * dtype.itemsize
+        check_claim(path, MGH_DATA + size, voxels=prod(shape), packed=packed)
+        stream.seek(MGH_DATA)
+        content = stream.read(size)
+        if len(content) != size:
+            raise ValueError(f"expected {size} bytes, got {len(content)}")
+    array = np.frombuffer(content, dtype).reshape(shape, order="F").astype(dtype.newbyteorder("="))
+    return _placed(path, array, header.get_affine())
+
+
+def read_pair(path: Path) -> Stored:
+    """Read a header ``.hdr`` with its ``.img``: NIfTI, or Analyze, whose first axis runs from right to left.
+
+    Raises:
+        CohortError: if it has more than 3 dimensions, or claims more than there is.
+    """
+    image: Any = nib.load(path)
+    data = Path(image.file_map["image"].filename)
+    shape = tuple(int(size) for size in image.shape)
+    size = prod(shape) * image.get_data_dtype().itemsize
+    check_claim(path, size, voxels=prod(shape), packed=data.suffix == ".gz", held=data.stat().st_size)
+    array = np.asarray(image.dataobj.get_unscaled())
+    if array.dtype.kind not in "iuf":
+        raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
+    slope, inter = (float(value) for value in (image.dataobj.slope, image.dataobj.inter))
+    if isinstance(image, nib.Nifti1Pair):
+        array = _three_axes(path, array)
+        header = image.header
+        return Stored(array=array, affine=affine_of(header), header=bare_header(header), slope=slope, inter=inter)
+    stored = _placed(path, array.astype(array.dtype.newbyteorder("=")), image.affine)
+    return Stored(array=stored.array, affine=stored.affine, header=stored.header, slope=slope, inter=inter)
+
+
+def is_stack(path: Path) -> bool:
+    """Return whether a TIFF has several pages.
+
+    Raises:
+        CohortError: if it cannot be read.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return len(file.pages) > 1
+    except (tifffile.TiffFileError, OSError, ValueError) as error:
+        raise CohortError(path, f"cannot be read ({error})", "copy or export it again") from error
+
+
+def read_tiff(path: Path, *, label: bool = False) -> Stored:
+    """Read a TIFF: one page as a slice, several as a volume ``(column, row, page)``.
+
+    The spacing of a volume is in ``CASE.json`` beside ``CASE.tif`` or ``CASE_0000.tif``, as nnU-Net keeps it
+    (``{"spacing": [page, row, column]}``), else 1 mm; columns run to the left, rows to the back, as in ITK.
+
+    Raises:
+        CohortError: if it is in colour, its pages differ in size, or it claims more than there is.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if not file.series:
+            raise CohortError(path, "cannot be read (it holds no page)", "copy or export it again")
+        if len(file.series) > 1:
+            raise CohortError(path, f"holds {len(file.series)} images of different kinds", "store each in its own file")
+        series, page = file.series[0], file.pages.first
+        check_claim(path, series.nbytes, voxels=series.size, packed=page.compression != 1)
+        palette = not label and page.photometric.name == "PALETTE"
+        if palette or any(axis in SAMPLES for axis in series.axes):
+            raise CohortError(path, "is a colour TIFF", "convert it to grey")
+        array = series.asarray()
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.ndim > 2:
+        spacing = _tiff_spacing(path)
+        return _placed(path, array.T, LPS_TO_RAS @ np.diag([*reversed(spacing), 1.0]))
+    if array.dtype not in (np.uint8, np.uint16):
+        raise CohortError(path, f"is a slice of the type {array.dtype}", "save it as 8- or 16-bit grey, or as .nii.gz")
+    return Stored(array=array, affine=np.eye(4))
+
+
+def _tiff_spacing(path: Path) -> list[float]:
+    for name in (path.stem, path.stem[:-5]):
+        beside = path.with_name(f"{name}.json")
+        if name and beside.is_file():
+            content = read_json(beside)
+            spacing = content.get("spacing") if isinstance(content, dict) else None
+            if not isinstance(spacing, list) or len(spacing) != 3 or not all(_is_length(step) for step in spacing):
+                raise CohortError(beside, "gives no spacing", 'write {"spacing": [page, row, column]} in mm')
+            return [float(step) for step in spacing]
+    return [1.0, 1.0, 1.0]
+
+
+def _is_length(step: object) -> bool:
+    return isinstance(step, int | float) and not isinstance(step, bool) and 0 < step < float("inf")
+
+
+def _itk_affine(image: Any) -> Affine:
+    """Return the affine of an image of ITK, which counts to the left, to the back and up."""
+    dims = image.GetDimension()
+    affine, used = np.eye(4), min(dims, 3)
+    directions = np.array(image.GetDirection()).reshape(dims, dims)
+    affine[:used, :used] = (directions @ np.diag(image.GetSpacing()))[:used, :used]
+    affine[:used, 3] = image.GetOrigin()[:used]
+    return np.asarray(LPS_TO_RAS @ affine)
+
+
+def _placed(path: Path, array: NDArray[Any], affine: Affine) -> Stored:
+    """Return a volume with the header of a NIfTI file at the same place."""
+    header = made_header(np.asarray(affine, np.float64))
+    return Stored(array=_three_axes(path, array), affine=affine_of(header), header=bare_header(header))
+
+
+def _three_axes(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array without trailing axes of 1, or with one for a slice.
+
+    Raises:
+        CohortError: if it has more than three axes.
+    """
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim > 3:
+        raise CohortError(path, f"has {array.ndim} dimensions, expected 3", "store each channel in its own 3D file")
+    return array[..., np.newaxis] if array.ndim == 2 else array

@@ -1,0 +1,94 @@
+"""Datasets of nnU-Net that are no cohorts yet: regions, the ignore label, and every file ending that nnU-Net knows."""
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from lesionforge.cohort.layouts import read_cohort, write_nnunet
+from lesionforge.cohort.layouts.nnunet import read_any_nnunet
+from lesionforge.cohort.scan import load_scan, read_label, save_label
+from lesionforge.errors import CohortError
+from tests.cohort.test_nnunet import edit_json
+from tests.helpers import NESTED, tiny_cohort
+
+
+@pytest.mark.parametrize(
+    ("regions", "classes"),
+    [
+        ({"whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}, {"whole_rest": 1, "core_rest": 2, "enhancing": 3}),
+        ({"whole": [1, 2, 3], "core": [2, 3]}, {"whole_rest": 1, "core_2": 2, "core_3": 3}),
+        ({"left": [2], "right": [1], "both": [1, 2]}, {"right": 1, "left": 2}),
+    ],
+)
+def test_regions_become_the_exclusive_classes_that_the_files_hold(tmp_path, regions, classes):
+    tiny_cohort(tmp_path / "a", spatial_dims=2, n_subjects=2, labels=NESTED)
+    edit_json(tmp_path / "a", labels={"background": 0, **regions}, regions_class_order=[1, 2, 3])
+    notes = []
+    cohort = read_any_nnunet(tmp_path / "a", on_note=notes.append)
+    assert cohort.labels == {"background": 0, **classes}
+    assert "labels are regions" in notes[0]
+    assert write_nnunet(cohort, tmp_path / "b").cohort.labels == cohort.labels
+
+
+@pytest.mark.parametrize("regions", [{"whole": [1, "2"]}, {"whole": [1, 3]}, {"whole": [[1]]}, {"whole": [True]}])
+def test_regions_that_name_no_classes_are_refused(tmp_path, regions):
+    tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1)
+    edit_json(tmp_path, labels={"background": 0, **regions})
+    with pytest.raises(CohortError, match=r"whole numbers|consecutive"):
+        read_any_nnunet(tmp_path)
+
+
+@pytest.mark.parametrize("binary_masks", [False, True])
+def test_a_case_with_ignored_voxels_is_unknown_whatever_its_table_says(tmp_path, binary_masks):
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=2, n_subjects=3)
+    edit_json(tmp_path / "a", labels={"background": 0, "lesion": 1, "ignore": 2})
+    label, _ = read_label(cohort.cases[0].label)
+    label[0, 0] = 2
+    save_label(cohort.cases[0].label, label, cohort.cases[0].images["FLAIR"])
+    notes = []
+    read = read_any_nnunet(tmp_path / "a", binary_masks=binary_masks, on_note=notes.append)
+    assert [case.annotation for case in read] == ["unknown", *(case.annotation for case in cohort.cases[1:])]
+    assert "1 cases hold voxels of the ignore label (2)" in notes[0]
+    again = write_nnunet(read, tmp_path / "b", binary_masks=binary_masks).cohort
+    assert again.labels == {"background": 0, "lesion": 1}
+    assert again.cases[0].label is None
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii", ".tif"])
+def test_volumes_with_every_ending_of_nnunet_become_nifti(tmp_path, ending):
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=3, n_subjects=2)
+    for path in (path for folder in ("imagesTr", "labelsTr") for path in (tmp_path / "a" / folder).iterdir()):
+        image = SimpleITK.ReadImage(str(path))
+        path.unlink()
+        SimpleITK.WriteImage(image, str(path).replace(".nii.gz", ending))
+    edit_json(tmp_path / "a", file_ending=ending)
+    if ending != ".nii":
+        with pytest.raises(CohortError, match="not that of a cohort; make a cohort of it"):
+            read_cohort(tmp_path / "a")
+    written = write_nnunet(read_any_nnunet(tmp_path / "a"), tmp_path / "b").cohort
+    original = tiny_cohort(tmp_path / "c", spatial_dims=3, n_subjects=2)
+    for case in cohort:
+        one, other = (load_scan(of[case.case_id], ["FLAIR"]) for of in (written, original))
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.label, other.label)
+        if ending != ".tif":
+            np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".tif", ".png"])
+def test_slices_with_every_ending_of_nnunet_become_png(tmp_path, ending):
+    tiny_cohort(tmp_path / "a", spatial_dims=2, n_subjects=2)
+    original = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2)
+    for path in (path for folder in ("imagesTr", "labelsTr") for path in (tmp_path / "a" / folder).iterdir()):
+        image = Image.open(path)
+        image.load()
+        path.unlink()
+        image.save(path.with_suffix(ending))
+    edit_json(tmp_path / "a", file_ending=ending)
+    written = write_nnunet(read_any_nnunet(tmp_path / "a"), tmp_path / "b").cohort
+    assert {path.suffix for path in (tmp_path / "b" / "imagesTr").iterdir()} == {".png"}
+    for case in original:
+        one, other = (load_scan(of[case.case_id], ["FLAIR"]) for of in (written, original))
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.label, other.label)
