@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionforge.cli.cohorts import Missing
 from lesionforge.cli.common import Channels, Columns, Out, a_cohort, console, finish, tell_dropped
+from lesionforge.cli.import_command import Missing
 from lesionforge.cohort.export.registry import EXPORTERS
 from lesionforge.errors import ConfigError, one_of
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.export.base import CaseFiles, Exporter, written_files
-from lesionforge.cohort.image_file import SIMULATED, Stored, read_stored
+from lesionforge.cohort.image_file import read_stored
 from lesionforge.cohort.layouts.labels import consecutive
+from lesionforge.cohort.stored import SIMULATED, Stored
 from lesionforge.cohort.structures import FILE as STRUCTURES
 from lesionforge.errors import OutputError
 from lesionforge.files import atomic, clear, write_json
