@@ -77,3 +77,10 @@ def test_a_contrast_scan_alone_with_its_target_volume(tmp_path):
         {"background": 0, "GTV": 1},
         ("BraTS-MEN-RT-0001",),
     )
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    for grade in ("HGG", "LGG"):
+        put(tmp_path / grade / "BraTS19_2013_0_1", OLD, (1,))
+    with pytest.raises(CohortError, match="second case of this name"):
+        read_brats(tmp_path)

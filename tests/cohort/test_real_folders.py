@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lesionforge.cohort.layouts import read_cohort, read_folders, read_slices
+from lesionforge.cohort.layouts.recognition import recognised
 from lesionforge.cohort.scan import load_scan
 from lesionforge.cohort.splits import of_role, read_roles
 
@@ -61,3 +62,17 @@ def test_folders_of_patients(name, channels, mask, expected):
     assert len(cohort.having(cohort.channels)) == len(cohort)
     scan = load_scan(cohort.cases[0], cohort.channels)
     assert scan.image.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "shape"),
+    [("isles-dwi", ("ADC", "DWI"), (112, 112)), ("atlas-t1-bids", ("T1w",), None)],
+)
+def test_bids_folders_are_recognised_without_patterns(name, channels, shape):
+    layout, _ = recognised(DATA / name)
+    cohort = layout.read(DATA / name)
+    assert (layout.method, cohort.channels, annotations(cohort)) == ("bids", channels, {"lesion": 2})
+    assert all(case.case_id.startswith(f"{case.subject_id}_ses-") for case in cohort)
+    scan = load_scan(cohort.cases[0], channels)
+    assert scan.label.any()
+    assert shape is None or scan.spatial_shape[:2] == shape

@@ -154,6 +154,19 @@ def test_damaged_files_and_claims_beyond_the_file_are_told_in_one_line(tmp_path,
     refused(tmp_path / name, message)
 
 
+@pytest.mark.parametrize("elsewhere", ["../secret.raw", "/etc/passwd", "LIST", "a%d.raw 1 4 1 LIST"])
+@pytest.mark.parametrize("name", ["a.mhd", "a.mha", "a.nhdr"])
+def test_no_file_but_the_one_beside_a_header_is_read(tmp_path, name, elsewhere):
+    (tmp_path / "secret.raw").write_bytes(bytes(range(64)))
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    size = "4 4 4\n"
+    meta = f"ObjectType = Image\nNDims = 3\nDimSize = {size}ElementType = MET_UCHAR\nElementDataFile = {elsewhere}\n"
+    teem = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: {size}encoding: raw\ndata file: {elsewhere}\n"
+    (folder / name).write_text(teem if name == "a.nhdr" else meta)
+    refused(folder / name, "not in one file beside it")
+
+
 def test_several_numbers_in_a_voxel_are_refused(tmp_path):
     colours = SimpleITK.GetImageFromArray(np.zeros((4, 3, 2, 3), np.uint8), isVector=True)
     refused(write(colours, tmp_path / "a.nrrd"), "3 numbers in each voxel")

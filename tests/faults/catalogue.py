@@ -51,6 +51,7 @@ class Bad:
 
 
 CHECK = ("check", "DATA")
+IMPORT = ("import", "DATA", "OUT")
 FIT = ("train", "copy_paste", "DATA", "--out", "OUT")
 DRAW = ("synthesize", "MODEL", "DATA", "--out", "OUT", "--masks", "bank", "--masks-from", "DATA", "--min-volume", "1")
 RUN = ("benchmark", "PLAN", "--data", "DATA", "--out", "OUT")
@@ -62,6 +63,7 @@ def bad_inputs() -> Iterator[Bad]:
     yield from _slices()
     yield from _tables()
     yield from _descriptions()
+    yield from _imports()
     yield from _plans()
     yield from _models()
     yield from _options()
@@ -285,6 +287,37 @@ def _descriptions() -> Iterator[Bad]:
         change = _write("dataset.json", content)
         name = f"dataset.json: {what}"
         yield Bad(name=name, start="slices", change=change, command=CHECK, ends=WHOLE, named="dataset.json")
+
+
+def _imports() -> Iterator[Bad]:
+    """Yield datasets of other layouts that cannot be imported."""
+    entry = {"image": "./imagesTr/case_000_0000.png", "label": "./labelsTr/case_000.png"}
+    decathlon = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "lesion"}, "training": [entry]}
+    changed: dict[str, dict[str, Any]] = {
+        "no case": {"training": []},
+        "a case without a label": {"training": [{"image": entry["image"]}]},
+        "a list that is a text": {"training": "imagesTr"},
+        "an image outside": {"training": [{**entry, "image": "../../secret.png"}]},
+        "an image of the system": {"training": [{**entry, "image": "/etc/passwd"}]},
+        "an image that is missing": {"training": [{**entry, "image": "./imagesTr/nothing.png"}]},
+        "two modalities in one file": {"modality": {"0": "CT", "1": "MR"}},
+        "modalities with a gap": {"modality": {"0": "CT", "2": "MR"}},
+        "two classes of one name": {"labels": {"0": "background", "1": "a", "2": "a"}},
+        "one case twice": {"training": [entry, entry]},
+    }
+    for what, change in changed.items():
+        write = _write("dataset.json", json.dumps({**decathlon, **change}))
+        yield Bad(name=f"msd: {what}", start="slices", change=write, command=IMPORT, ends=WHOLE, named="error: ")
+    plain = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}
+    described: dict[str, dict[str, Any]] = {
+        "a region of texts": {"labels": {"background": 0, "whole": ["1", "2"]}},
+        "regions with a gap": {"labels": {"background": 0, "whole": [1, 3]}},
+        "an ignore label that is none": {"labels": {"background": 0, "lesion": 1, "ignore": "2"}},
+        "no file with its ending": {"file_ending": ".nrrd"},
+    }
+    for what, change in described.items():
+        write = _write("dataset.json", json.dumps({**plain, **change}))
+        yield Bad(name=f"import: {what}", start="slices", change=write, command=IMPORT, ends=WHOLE, named="error: ")
 
 
 def _growing() -> str:

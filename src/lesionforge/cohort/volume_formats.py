@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 DETACHED = (".nhdr", ".mhd")
 """Endings of headers whose data lie in other files."""
+DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+HEADER = 1 << 16
+"""Bytes at the beginning of a file in which its header lies."""
 MGH_DATA = 284
 """Offset of the voxels in an MGH file, in bytes."""
 SAMPLES = ("S", "C")
@@ -46,6 +50,7 @@ def read_with_itk(path: Path, kind: str) -> Stored:
 def _read_with_itk(path: Path, name: str) -> Stored:
     import SimpleITK
 
+    _check_data_file(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(name)
     reader.SetFileName(str(path))
@@ -61,6 +66,16 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     if array.dtype.kind not in "iuf":
         raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
     return placed(path, array, _itk_affine(image))
+
+
+def _check_data_file(path: Path) -> None:
+    """Raise for a header that names a data file outside its folder, or a list of files."""
+    with path.open("rb") as stream:
+        match = DATA_FILE.search(stream.read(HEADER))
+    named = match[1].decode("utf-8", "replace").strip() if match else "LOCAL"
+    if named.upper().startswith("LIST") or "%" in named or Path(named).name != named:
+        what = f"keeps its data in {named!r}, not in one file beside it"
+        raise CohortError(path, what, "save it as one .nrrd or .mha file")
 
 
 def read_mgh(path: Path) -> Stored:

@@ -74,7 +74,11 @@ def read_brats(
     Raises:
         CohortError: if there is no case, or the values of the masks can mean several things.
     """
-    found = {case.name: case for case in _case_folders(folder)}
+    found: dict[str, Path] = {}
+    for case in _case_folders(folder):
+        if case.name in found:
+            raise CohortError(case, f"is a second case of this name, beside {found[case.name]}", "rename one of them")
+        found[case.name] = case
     if not found:
         raise CohortError(folder, "holds no case of BraTS", "name the folder that holds the cases' folders")
     subject, images, subjects = subject_finder(subject_pattern), dict[str, dict[str, Path]](), dict[str, str]()

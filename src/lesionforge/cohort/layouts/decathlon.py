@@ -57,6 +57,8 @@ def read_decathlon(
     for entry in training:
         image, label = _file(folder, entry["image"], path), _file(folder, entry["label"], path)
         case_id = stem_of(image)
+        if case_id in subjects:
+            raise CohortError(path, f"lists the case {case_id} twice", "list each image once, with its own name")
         try:
             subjects[case_id] = subject(case_id)
             images[case_id] = _channels(image, channels)
