@@ -235,7 +235,7 @@ def _frames(content: Any) -> tuple[tuple[Plane, ...], tuple[tuple[float, float],
     if groups is None:
         single = int(content.get("NumberOfFrames") or 1) == 1
         plane = _plane(content, content, content) if single else None
-        return ((plane,), (_scaling(content),)) if plane is not None else ((), ())
+        return ((plane,), (scaling_of(content),)) if plane is not None else ((), ())
     found = [frame_plane(content, frame) for frame in groups]
     planes = tuple(plane for plane in found if plane is not None)
     return (
@@ -277,12 +277,20 @@ def _plane(position: Any, orientation: Any, measures: Any) -> Plane | None:
 
 def _frame_scaling(content: Any, frame: Any) -> tuple[float, float]:
     transformation = group(content, frame, "PixelValueTransformationSequence")
-    return _scaling(content if transformation is None else transformation)
+    return scaling_of(content if transformation is None else transformation)
 
 
-def _scaling(content: Any) -> tuple[float, float]:
+def scaling_of(content: Any) -> tuple[float, float]:
+    """Return slope and intercept.
+
+    Raises:
+        ValueError: if they are impossible.
+    """
     slope, inter = content.get("RescaleSlope"), content.get("RescaleIntercept")
-    return 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
+    scaling = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
+    if scaling[0] == 0 or not np.isfinite(scaling).all():
+        raise ValueError(f"the slope {scaling[0]:g} or intercept {scaling[1]:g} is impossible")
+    return scaling
 
 
 def _thickness(content: Any) -> float:

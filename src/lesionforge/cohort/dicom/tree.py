@@ -60,7 +60,7 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
         on_problem: called with the error of each file that cannot be read; those that are no DICOM, once for a folder.
         on_note: called with a line about each series that is no volume, and about other files that are not used.
     """
-    groups, masks, seen = dict[str, list[Header]](), list[Header](), dict[str, Header]()
+    groups, masks, seen = dict[str, list[Header]](), list[Header](), set[object]()
     others, misnamed, copies, kinds = list[Path](), dict[Path, list[Path]](), list[Path](), list[Path]()
     for path in files_below(folder):
         try:
@@ -77,7 +77,7 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
         except CohortError as problem:
             on_problem(problem)
             continue
-        if header.uid and header.uid in seen:
+        if (header.uid, header.frames) in seen:
             copies.append(path)
         elif header.is_mask:
             masks.append(header)
@@ -85,7 +85,7 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
             kinds.append(path)
         else:
             groups.setdefault(header.series, []).append(header)
-        seen[header.uid] = header
+        seen.add((header.uid, header.frames))
     for place, paths in misnamed.items():
         on_problem(_misnamed(place, paths))
     _tell(folder, "not used, no DICOM", others, on_note)

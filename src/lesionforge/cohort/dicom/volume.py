@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.dicom.headers import Header, Plane, load_pydicom, opening
+from lesionforge.cohort.dicom.headers import Header, Plane, load_pydicom, opening, scaling_of
 from lesionforge.cohort.grid import GRID_TOLERANCE, Affine, is_sheared
 from lesionforge.cohort.stored import Stored, check_claim
 from lesionforge.cohort.volume_formats import LPS_TO_RAS, placed
@@ -131,7 +131,7 @@ def _check_distances(slices: Sequence[Slice], heights: NDArray[np.float64]) -> N
         what = f"lies at the position of {a}; {len(doubled)} of {len(slices)} slices are doubled"
         remedy = "leave one of each out; split a series of echoes, b-values or phases"
         raise CohortError(slices[doubled[0] + 1].file, f"{b} {what}", remedy)
-    step = float(np.median(gaps))
+    step = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     whole = np.rint(gaps / step)
     for number in np.flatnonzero(np.abs(gaps / step - 1) > GRID_TOLERANCE).tolist():
         if whole[number] < 2 or abs(gaps[number] / step - whole[number]) > GRID_TOLERANCE:
@@ -206,10 +206,7 @@ def decoded(path: Path, content: Any) -> NDArray[Any]:
     """
     import pydicom.pixels
 
-    syntax, scaling = (
-        content.file_meta.TransferSyntaxUID,
-        (content.get("RescaleSlope"), content.get("RescaleIntercept")),
-    )
+    syntax = content.file_meta.TransferSyntaxUID
     if syntax in UNCOMPRESSED or pydicom.pixels.get_decoder(syntax).is_available:
         array: NDArray[Any] = content.pixel_array
         return array
@@ -219,5 +216,5 @@ def decoded(path: Path, content: Any) -> NDArray[Any]:
     import SimpleITK
 
     values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
-    slope, inter = (default if value is None else float(value) for value, default in zip(scaling, (1, 0), strict=True))
-    return np.rint((values - inter) / slope).astype(np.int32)
+    (slope, inter), kind = scaling_of(content), "i" if content.PixelRepresentation else "u"
+    return np.rint((values - inter) / slope).astype(f"{kind}{content.BitsAllocated // 8}")

@@ -321,7 +321,7 @@ def _classes(
     Raises:
         ConfigError: if there are masks, and the pattern or a class matches none of their names.
     """
-    names = sorted({name for scan in scans for header in scan.masks for name in header.names})
+    names = _names(header for scan in scans for header in scan.masks)
     wanted = [name for name in names if mask is None or _matches(name, mask)]
     if names and not wanted:
         raise ConfigError(
@@ -350,6 +350,15 @@ def _classes(
     if unread:
         on_note(f"not used, segments and contours that are no class: {', '.join(unread)}")
     return classes, values
+
+
+def _names(masks: Iterable[Header]) -> list[str]:
+    """Return the names of segments and contours, ordered by the lowest number that they have in a file."""
+    numbers: dict[str, int] = {}
+    for mask in masks:
+        for number, name in enumerate(mask.names):
+            numbers[name] = min(number, numbers.get(name, number))
+    return sorted(numbers, key=lambda name: (numbers[name], name))
 
 
 def _composed(scan: _Scan, values: Mapping[str, int], *, binary: bool) -> Path | None:
