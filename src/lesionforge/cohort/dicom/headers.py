@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import numpy as np
 
 from lesionforge.errors import CohortError, ConfigError
 
+for library in ("pydicom", "highdicom"):
+    logging.getLogger(library).addHandler(logging.NullHandler())  # they tell of doubts on their own
 PREAMBLE = 128
 MARK = b"DICM"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -130,16 +133,24 @@ class Header:
 
 
 def load_pydicom() -> ModuleType:
-    """Return the package ``pydicom``.
+    """Return the package ``pydicom``; see :func:`load_package`."""
+    return load_package("pydicom", "`layout=dicom`")
+
+
+def load_package(name: str, option: str) -> ModuleType:
+    """Return a package of the extra ``dicom``.
+
+    Args:
+        name: of the package.
+        option: the option that needs it; an error names it.
 
     Raises:
         ConfigError: if it is not installed.
     """
     try:
-        return import_module("pydicom")
+        return import_module(name)
     except ImportError as error:
-        what = f"needs the package pydicom ({error})"
-        raise ConfigError("`layout=dicom`", what, "pip install 'lesionforge[dicom]'") from error
+        raise ConfigError(option, f"needs the package {name} ({error})", "pip install 'lesionforge[dicom]'") from error
 
 
 def is_dicom(path: Path) -> bool:

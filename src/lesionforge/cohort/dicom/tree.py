@@ -13,6 +13,8 @@ from lesionforge.errors import CohortError
 
 ENDINGS = (".dcm", ".dicom", ".ima")
 """Of files that say that they are DICOM."""
+LISTS = (".csv", ".json")
+"""Endings of what an export writes beside the cases."""
 SIGNATURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"": "empty"}
 
 
@@ -67,7 +69,7 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
             if not is_dicom(path):
                 if path.suffix.lower() in ENDINGS:
                     misnamed.setdefault(path.parent, []).append(path)
-                else:
+                elif path.parent != folder or path.suffix not in LISTS:
                     others.append(path)
                 continue
             header = read_header(path)
