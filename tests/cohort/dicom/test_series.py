@@ -8,6 +8,7 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from lesionforge.cohort.grid import is_sheared
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.layouts.dicom import Dicom, read_dicom
 from lesionforge.cohort.layouts.recognition import recognised
@@ -25,6 +26,7 @@ from tests.cohort.dicom.files import (
     save,
     uid,
     write_enhanced,
+    write_seg,
     write_series,
 )
 
@@ -161,10 +163,7 @@ def test_two_series_for_one_channel_leave_their_study_out(tmp_path):
 
 
 def shifted(content, number):
-    content.ImagePositionPatient = [
-        content.ImagePositionPatient[0] + number,
-        *content.ImagePositionPatient[1:],
-    ]
+    content.ImagePositionPatient = [content.ImagePositionPatient[0] + 4 * number, *content.ImagePositionPatient[1:]]
 
 
 def higher(content, number):
@@ -194,7 +193,7 @@ def turned(content, number):
         (None, [0, 1, 2, 5, 6], "2 slices of its series are missing between"),
         (higher, None, "slices that are 3 to 4.5 mm apart"),
         (doubled, None, "lies at the position of .*1 of 4 slices are doubled"),
-        (shifted, None, "a gantry tilt of 18.4°"),
+        (shifted, None, "shifted against each other by 53.1°"),
         (wider, None, "is 6 × 6 pixels large, and IM0897 of the same series 8 × 6"),
         (turned, None, "has another orientation than"),
     ],
@@ -210,6 +209,31 @@ def test_a_series_that_is_no_volume_is_named_and_the_others_go_on(tmp_path, edit
     assert problem.where.startswith(str(tmp_path / "bad"))
     with pytest.raises(CohortError, match=told):
         raise problem
+
+
+@pytest.mark.parametrize("lean", [(1.0, 0.0), (-0.7, 0.4), (0.3, -1.2)])
+def test_a_tilted_gantry_is_straightened_with_its_mask(tmp_path, lean):
+    place = PLACE.copy()
+    place[:3, 2] += np.array(lean) @ PLACE[:3, :2].T
+    mm = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1) @ place[:3, :3].T + place[:3, 3]
+    pixels = np.rint(mm @ [300, -200, 100] + 9000).astype(np.int16)
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[2:5, 2:4, 1:3] = 1
+    write_seg(tmp_path / "seg.dcm", write_series(tmp_path / "scan", pixels, place=place), inside, ["lesion"])
+    notes = []
+    scan = scan_of(read_dicom(tmp_path, on_note=notes.append))
+    assert "straightened" in notes[0]
+    assert not is_sheared(scan.affine)
+    indices = np.stack(np.meshgrid(*map(np.arange, scan.spatial_shape), indexing="ij"), axis=-1)
+    there = (indices @ scan.affine[:3, :3].T + scan.affine[:3, 3]) * [-1, -1, 1]
+    source = (there - place[:3, 3]) @ np.linalg.inv(place[:3, :3]).T
+    within = ((source >= 0) & (source <= np.array(SHAPE) - 1)).all(axis=-1)
+    np.testing.assert_allclose(scan.image[0][within], (there @ [300, -200, 100] + 9000)[within], atol=2)
+    assert (scan.image[0][~within] <= pixels.max()).all()
+    assert within.sum() >= 0.6 * pixels.size
+    assert scan.label.sum() == inside.sum()
+    lesion = source[scan.label > 0]
+    assert (np.abs(lesion - np.clip(lesion, [2, 2, 1], [4, 3, 2])) <= 0.51).all()
 
 
 def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_used(tmp_path):

@@ -1,4 +1,4 @@
-"""Cases as DICOM: viewers' libraries read them as they were, and so does the layout; nothing of the sources is there."""
+"""Cases as DICOM: the libraries of viewers and the layout read them as they were, and they name nobody."""
 
 import json
 
@@ -69,7 +69,9 @@ def test_the_libraries_of_viewers_read_it(tmp_path):
     for index in np.argwhere(scan.label)[:5].tolist():
         mm = np.diag([-1, -1, 1, 1]) @ scan.affine @ [*index, 1]
         np.testing.assert_allclose(image.TransformIndexToPhysicalPoint(index), mm[:3], atol=1e-4)
-        assert image[index] == pytest.approx(float(scan.image[0][tuple(index)]), abs=np.ptp(scan.image[0]) / 65535)
+        assert image[index] == pytest.approx(
+            float(scan.image[0][tuple(index)]), abs=float(np.ptp(scan.image[0])) / 65535
+        )
     segments = highdicom.seg.segread(case.label)
     assert [segment.segment_label for segment in segments.SegmentSequence] == [name for name in NESTED if NESTED[name]]
     uids = [dcmread(path).SOPInstanceUID for path in sorted(case.images["FLAIR"].iterdir())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
 DIRECTORY = "1.2.840.10008.1.3.10"
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """SOP classes; those of secondary captures begin so."""
+LOCALISER = re.compile("locali[sz]er|scout|topogram|surview", re.IGNORECASE)
+"""What the description of a series of planning images says."""
 OURS = "lesionforge"
 """The manufacturer of the objects that an export writes."""
 TAGS = (
@@ -230,7 +233,7 @@ def _unfit(content: Any, sop_class: str, planes: Sequence[Plane]) -> str:
     """Return why an object is no slice of a volume, or ``""``."""
     if not content.get("Rows") or not content.get("Columns"):
         return "no image"
-    if "LOCALIZER" in (content.get("ImageType") or ()):
+    if "LOCALIZER" in (content.get("ImageType") or ()) or LOCALISER.search(_text(content, "SeriesDescription")):
         return "a localiser"
     if int(content.get("SamplesPerPixel") or 1) > 1 or "COLOR" in _text(content, "PhotometricInterpretation"):
         return "in colour"

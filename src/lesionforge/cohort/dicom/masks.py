@@ -14,7 +14,6 @@ from lesionforge.cohort.dicom.headers import CONTOURS, Header, frame_plane, grou
 from lesionforge.cohort.dicom.volume import Volume, read_frames
 from lesionforge.cohort.grid import GRID_TOLERANCE
 from lesionforge.cohort.stored import Stored
-from lesionforge.cohort.volume_formats import LPS_TO_RAS, placed
 from lesionforge.errors import CohortError
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -22,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 def read_masks(headers: Sequence[Header], volume: Volume, classes: Mapping[str, int], *, binary: bool) -> Stored:
-    """Return the label map that segments and contours make on the grid of a volume.
+    """Return the label map that segments and contours make on the grid of a volume, straightened like it.
 
     Where segments overlap, the one with the higher class counts.
 
@@ -46,8 +45,7 @@ def read_masks(headers: Sequence[Header], volume: Volume, classes: Mapping[str, 
         for value, number, mask in read:
             plane = label[:, :, number]
             plane[mask] = np.maximum(plane[mask], value)
-    file = headers[0].file
-    return placed(file, label, LPS_TO_RAS @ volume.place)
+    return volume.stored(label, file=headers[0].file, label=True)
 
 
 def _segments(

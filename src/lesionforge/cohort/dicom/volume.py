@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionforge.cohort.dicom.headers import Header, Plane, load_pydicom, opening, scaling_of
+from lesionforge.cohort.dicom.tilt import straightened, tilt_of
 from lesionforge.cohort.grid import GRID_TOLERANCE, Affine, is_sheared
 from lesionforge.cohort.stored import Stored, check_claim
 from lesionforge.cohort.volume_formats import LPS_TO_RAS, placed
@@ -19,6 +20,8 @@ from lesionforge.errors import CohortError
 
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Transfer syntaxes whose pixels take as many bytes as the header says."""
+MOST_TILT = 35.0
+"""Of a gantry, in degrees."""
 TOLERANCE = 1e-3
 """Greatest difference between two directions or, in mm, two spacings that comes from rounding."""
 
@@ -47,7 +50,7 @@ class Volume:
     Attributes:
         slices: in the order of their positions.
         shape: columns, rows and slices.
-        place: 4×4, voxel indices to mm, LPS.
+        place: 4×4, voxel indices to mm, LPS; if the gantry was tilted, the slices are shifted against each other.
         frame_of_reference: uid of the coordinates.
     """
 
@@ -61,6 +64,25 @@ class Volume:
         """The file of the first slice, by which the volume is known."""
         return self.slices[0].file
 
+    @property
+    def is_tilted(self) -> bool:
+        """Whether its slices do not lie straight above each other."""
+        return is_sheared(self.place)
+
+    def stored(self, array: NDArray[Any], *, file: Path, label: bool = False) -> Stored:
+        """Return an image or label map ``(column, row, slice)`` of the volume, straightened if it is tilted.
+
+        Args:
+            array: the voxels.
+            file: the file that errors name.
+            label: whether they are classes.
+        """
+        if not self.is_tilted:
+            return placed(file, array, LPS_TO_RAS @ self.place)
+        fill = 0.0 if label else float(array.min())
+        straight, place = straightened(array, self.place, order=0 if label else 1, fill=fill)
+        return placed(file, straight, LPS_TO_RAS @ place)
+
 
 def make_volume(headers: Sequence[Header]) -> Volume:
     """Return the volume that the objects of a series make.
@@ -69,7 +91,7 @@ def make_volume(headers: Sequence[Header]) -> Volume:
         headers: at least one, each with the place of its frames.
 
     Raises:
-        CohortError: if sizes, spacings or orientations differ, slices are missing or doubled, or the gantry was tilted.
+        CohortError: if sizes, spacings or orientations differ, or slices are missing, doubled or too far shifted.
     """
     first = headers[0].file
     slices = [
@@ -87,10 +109,9 @@ def make_volume(headers: Sequence[Header]) -> Volume:
     step = normal * headers[0].thickness if len(slices) == 1 else (positions[-1] - positions[0]) / (len(slices) - 1)
     place, (between_rows, between_columns) = np.eye(4), slices[0].plane.spacing
     place[:3] = np.column_stack((columns * between_columns, rows * between_rows, step, positions[0]))
-    if is_sheared(place):
-        angle = np.degrees(np.arccos(min(1.0, float(normal @ step / np.linalg.norm(step)))))
-        what = f"the slices of its series are shifted against each other: a gantry tilt of {angle:.1f}°"
-        raise CohortError(first, what, "straighten the series with dcm2niix, and import that")
+    if tilt_of(place) > MOST_TILT:
+        what = f"its series has slices that are shifted against each other by {tilt_of(place):.1f}°"
+        raise CohortError(first, what, "leave it out, or resample it")
     return Volume(
         slices=tuple(slices),
         shape=(headers[0].size[1], headers[0].size[0], len(slices)),
@@ -169,7 +190,7 @@ def read_volume(volume: Volume) -> Stored:
         stack = [(frame * one.scaling[0] + one.scaling[1]).astype(np.float32) for frame, one in pairs]
         slope, inter = 1.0, 0.0
     array = np.stack(stack, axis=-1).transpose(1, 0, 2)
-    stored = placed(volume.file, array, LPS_TO_RAS @ volume.place)
+    stored = volume.stored(array, file=volume.file)
     return Stored(array=stored.array, affine=stored.affine, header=stored.header, slope=slope, inter=inter)
 
 

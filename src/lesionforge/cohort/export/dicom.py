@@ -92,11 +92,10 @@ class DicomExporter(Exporter):
             place, files = folder / "cases" / case.case_id, written_files(case, cohort, folder)
             study = made_uid("study", case.case_id, *map(sha256_of, files.images))
             folders = tuple(place / names[channel] for channel in cohort.channels)
+            parts = enumerate(zip(folders, files.images, cohort.channels, strict=True))
             made = [
                 write_series(target, file, case, study=study, channel=channel, number=number)
-                for number, (target, file, channel) in enumerate(
-                    zip(folders, files.images, cohort.channels, strict=True)
-                )
+                for number, (target, file, channel) in parts
             ]
             label = None if files.label is None else place / "lesion.dcm"
             if label is not None and files.label is not None:

@@ -15,6 +15,7 @@ from lesionforge.cohort.case import Annotation, Cohort, ending_of
 from lesionforge.cohort.dicom.headers import Header, is_dicom, load_pydicom
 from lesionforge.cohort.dicom.made_up_ids import made_up_id
 from lesionforge.cohort.dicom.masks import read_masks
+from lesionforge.cohort.dicom.tilt import tilt_of
 from lesionforge.cohort.dicom.tree import Series, Tree, files_below, read_tree
 from lesionforge.cohort.dicom.volume import Volume, make_volume, read_volume
 from lesionforge.cohort.image_file import compose
@@ -87,6 +88,7 @@ def read_dicom(
     studies = _by_pattern(folder, tree, channels, on_note) if table is None else _by_table(table, tree, tell)
     rows = _rows(folder / "cases.csv") if table is not None else {}
     scans = list(_scans(tree, studies, rows, tell))
+    _tell_tilt(folder, scans, on_note)
     _tell_masks_of_nobody(tree, scans, tell, on_note)
     classes, values = _classes(folder, scans, mask, labels, binary=binary_masks, on_note=on_note)
     masks = {scan.case_id: file for scan in scans if (file := _composed(scan, values, binary=binary_masks)) is not None}
@@ -274,6 +276,12 @@ def _scan(tree: Tree, study: _Study, rows: Collection[str]) -> _Scan:
             raise _lost(mask)
     volumes = {channel: make_volume(one.headers) for channel, (one,) in study.channels.items()}
     return _Scan(study=study, volumes=volumes, masks=tuple(masks))
+
+
+def _tell_tilt(folder: Path, scans: Iterable[_Scan], on_note: OnNote) -> None:
+    for volume in (volume for scan in scans for volume in scan.volumes.values() if volume.is_tilted):
+        told = f"a gantry tilt of {tilt_of(volume.place):.1f}° was straightened"
+        on_note(f"{told}, with linear interpolation within slices: series of {volume.file.relative_to(folder)}")
 
 
 def _masks_of(tree: Tree, series: Sequence[Series]) -> list[Header]:
