@@ -110,7 +110,7 @@ def write_enhanced(path, pixels=PIXELS, *, place=PLACE, frames=None, **ids):
     return save(content, path)
 
 
-def write_seg(path, sources, label, names, *, fractional=False, edit=None):
+def write_seg(path, sources, label, names, *, kind="BINARY", edit=None):
     """Write a label map ``(column, row, slice)`` as SEG by highdicom; the segments 1, 2, … have these names."""
     import highdicom
     from pydicom.sr.codedict import codes
@@ -128,7 +128,7 @@ def write_seg(path, sources, label, names, *, fractional=False, edit=None):
     content = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=label.transpose(2, 1, 0),
-        segmentation_type="FRACTIONAL" if fractional else "BINARY",
+        segmentation_type=kind,
         segment_descriptions=described,
         series_instance_uid=uid(77, len(path.stem) + sum(map(ord, path.stem))),
         series_number=9,

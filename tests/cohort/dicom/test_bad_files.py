@@ -24,6 +24,13 @@ def cut_header(folder):
     return path
 
 
+def cut_before_the_image(folder):
+    path = sorted(write_series(folder) and folder.iterdir())[0]
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\x28\x00\x02\x00US")])
+    return path
+
+
 def claims(folder):
     path = write_enhanced(folder / "one.dcm", frames=4)
     content = dcmread(path)
@@ -84,6 +91,7 @@ def strange(folder):
     [
         (cut_pixels, "cannot be read as DICOM"),
         (cut_header, "copy or export it again"),
+        (cut_before_the_image, "its header ends before the image"),
         (claims, "its header claims 7200000000 bytes"),
         (claims_frames, "claims 30000 frames, and says of 4 where they lie"),
         (claims_slices, "its header claims 1800000000 bytes"),

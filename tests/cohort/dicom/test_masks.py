@@ -23,8 +23,9 @@ def labelled(folder, **options):
     return read_label(cohort.cases[0].label)[0], cohort
 
 
-def test_segments_are_classes_at_the_place_of_their_frames(tmp_path):
-    write_seg(tmp_path / "in" / "seg.dcm", write_series(tmp_path / "in" / "scan"), LABEL, NAMES)
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_segments_are_classes_at_the_place_of_their_frames(tmp_path, kind):
+    write_seg(tmp_path / "in" / "seg.dcm", write_series(tmp_path / "in" / "scan"), LABEL, NAMES, kind=kind)
     cohort = write_nnunet(read_dicom(tmp_path / "in"), tmp_path / "out").cohort
     assert cohort.labels == {"background": 0, "oedema": 1, "core": 2}
     np.testing.assert_array_equal(load_scan(cohort.cases[0], cohort.channels).label, LABEL)
@@ -64,7 +65,7 @@ def test_several_files_make_one_map_and_the_higher_class_counts(tmp_path):
 
 def test_a_fractional_segmentation_is_a_lesion_only_if_asked(tmp_path):
     soft = np.where(LABEL > 0, 0.4, 0.0).astype(np.float32)
-    write_seg(tmp_path / "seg.dcm", write_series(tmp_path / "scan"), soft, ["core"], fractional=True)
+    write_seg(tmp_path / "seg.dcm", write_series(tmp_path / "scan"), soft, ["core"], kind="FRACTIONAL")
     np.testing.assert_array_equal(labelled(tmp_path, binary_masks=True)[0], LABEL > 0)
     with pytest.raises(CohortError, match=r"seg.dcm: holds a fractional segmentation; .*binary_masks"):
         read_dicom(tmp_path)

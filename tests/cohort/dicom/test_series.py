@@ -240,6 +240,9 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     def localiser(content, _):
         content.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
+    def mosaic(content, _):
+        content.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+
     def capture(content, _):
         del content.ImagePositionPatient
         content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
@@ -252,6 +255,7 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     write_series(tmp_path / "loc", series=2, SeriesDescription="3 plane", edit=localiser)
     write_series(tmp_path / "cap", series=3, edit=capture, order=[0])
     write_series(tmp_path / "rgb", series=4, edit=colour, order=[0])
+    write_series(tmp_path / "mos", series=6, edit=mosaic, order=[0])
     save(blank("1.2.840.10008.5.1.4.1.1.88.11", 1, series=5), tmp_path / "report")
     (tmp_path / "notes.txt").write_text("x")
     notes = []
@@ -261,6 +265,7 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
         "not used, a localiser: series '3 plane', 4 of 4 files, such as loc/IM0897",
         "not used, a secondary capture without a place: series 'FLAIR', 1 of 1 files, such as cap/IM0900",
         "not used, in colour: series 'FLAIR', 1 of 1 files, such as rgb/IM0900",
+        "not used, mosaics of slices, which dcm2niix converts: series 'FLAIR', 1 of 1 files, such as mos/IM0900",
         "not used, neither images nor masks: 1 files, such as report",
         "not used, no DICOM: 1 files, such as notes.txt",
         "not used, second copies of an object: 1 files, such as scan/IM0899",

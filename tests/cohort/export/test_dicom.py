@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from lesionforge.cohort.export.dicom import in_16_bits
 from lesionforge.cohort.export.export_cohorts import export_cohorts
+from lesionforge.cohort.image_file import read_stored
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.layouts.dicom import read_dicom
 from lesionforge.cohort.scan import load_scan
@@ -48,6 +49,8 @@ def test_what_is_exported_is_imported_as_it_was(tmp_path, affine):
         old, scan = load_scan(before[case.case_id], cohort.channels), load_scan(case, cohort.channels)
         for name in ("subject_id", "origin", "annotation", "parents", "source_case", "synthesizer"):
             assert getattr(case, name) == getattr(before[case.case_id], name)
+        for channel, file in case.images.items():
+            assert read_stored(file).simulated == read_stored(before[case.case_id].images[channel]).simulated
         for was, now in zip(old.image, scan.image, strict=True):
             (values, place), (back, there) = in_place(was, old.affine), in_place(now, scan.affine)
             np.testing.assert_allclose(back, values, atol=np.ptp(values) / 65535 * 0.51)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lesionforge.cohort.case import SIMULATED
 from lesionforge.errors import CohortError, ConfigError
 
 for library in ("pydicom", "highdicom"):
@@ -26,6 +27,7 @@ CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
 DIRECTORY = "1.2.840.10008.1.3.10"
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """SOP classes; those of secondary captures begin so."""
+NO_IMAGE = "no image"
 LOCALISER = re.compile("locali[sz]er|scout|topogram|surview", re.IGNORECASE)
 """What the description of a series of planning images says."""
 OURS = "lesionforge"
@@ -105,7 +107,7 @@ class Header:
         unfit: why it is no slice of a volume; empty if it is one.
         names: of the segments or contours of a mask.
         refers_to: uid of the series that a mask was drawn on; empty if it does not say.
-        drawn: whether an export wrote it from a case that a synthesizer drew.
+        derivation: what an export said of the origin of the scan; empty for all other files.
     """
 
     file: Path
@@ -127,7 +129,17 @@ class Header:
     unfit: str
     names: tuple[str, ...]
     refers_to: str
-    drawn: bool
+    derivation: str
+
+    @property
+    def drawn(self) -> bool:
+        """Whether an export wrote it from a case that a synthesizer drew."""
+        return "synthetic" in self.derivation
+
+    @property
+    def simulated(self) -> bool:
+        """Whether an export wrote it from a scan of the built-in cohort."""
+        return SIMULATED in self.derivation
 
     @property
     def is_mask(self) -> bool:
@@ -221,7 +233,7 @@ def _header(path: Path, content: Any, sop_class: str) -> Header:
         unfit=_unfit(content, sop_class, planes),
         names=_names(content),
         refers_to=_refers_to(content),
-        drawn=_text(content, "Manufacturer") == OURS and "synthetic" in _text(content, "DerivationDescription"),
+        derivation=_text(content, "DerivationDescription") if _text(content, "Manufacturer") == OURS else "",
     )
 
 
@@ -232,7 +244,11 @@ def _text(content: Any, name: str) -> str:
 def _unfit(content: Any, sop_class: str, planes: Sequence[Plane]) -> str:
     """Return why an object is no slice of a volume, or ``""``."""
     if not content.get("Rows") or not content.get("Columns"):
-        return "no image"
+        if content.SOPClassUID.name.endswith("Image Storage"):
+            raise ValueError("its header ends before the image")
+        return NO_IMAGE
+    if "MOSAIC" in (content.get("ImageType") or ()):
+        return "mosaics of slices, which dcm2niix converts"
     if "LOCALIZER" in (content.get("ImageType") or ()) or LOCALISER.search(_text(content, "SeriesDescription")):
         return "a localiser"
     if int(content.get("SamplesPerPixel") or 1) > 1 or "COLOR" in _text(content, "PhotometricInterpretation"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionforge.cohort.dicom.headers import Header, is_dicom, read_header
+from lesionforge.cohort.dicom.headers import NO_IMAGE, Header, is_dicom, read_header
 from lesionforge.cohort.layouts.labels import OnNote, OnProblem
 from lesionforge.errors import CohortError
 
@@ -83,7 +83,7 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
             copies.append(path)
         elif header.is_mask:
             masks.append(header)
-        elif header.unfit == "no image":
+        elif header.unfit == NO_IMAGE:
             kinds.append(path)
         else:
             groups.setdefault(header.series, []).append(header)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,14 @@ class Volume:
         shape: columns, rows and slices.
         place: 4×4, voxel indices to mm, LPS; if the gantry was tilted, the slices are shifted against each other.
         frame_of_reference: uid of the coordinates.
+        simulated: whether it is a scan of the built-in cohort.
     """
 
     slices: tuple[Slice, ...]
     shape: tuple[int, int, int]
     place: Affine
     frame_of_reference: str
+    simulated: bool
 
     @property
     def file(self) -> Path:
@@ -117,6 +119,7 @@ def make_volume(headers: Sequence[Header]) -> Volume:
         shape=(headers[0].size[1], headers[0].size[0], len(slices)),
         place=place,
         frame_of_reference=headers[0].frame_of_reference,
+        simulated=headers[0].simulated,
     )
 
 
@@ -191,7 +194,7 @@ def read_volume(volume: Volume) -> Stored:
         slope, inter = 1.0, 0.0
     array = np.stack(stack, axis=-1).transpose(1, 0, 2)
     stored = volume.stored(array, file=volume.file)
-    return Stored(array=stored.array, affine=stored.affine, header=stored.header, slope=slope, inter=inter)
+    return replace(stored, slope=slope, inter=inter, simulated=volume.simulated)
 
 
 def read_frames(path: Path, size: tuple[int, int], *, voxels: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.case import SIMULATED, Case, Cohort
 from lesionforge.cohort.dicom.headers import OURS, load_package
 from lesionforge.cohort.dicom.made_up_ids import made_up_id
 from lesionforge.cohort.export.base import LAYOUT, CaseFiles, Exporter, safe_names, written_files
@@ -154,7 +154,7 @@ def write_series(folder: Path, image: Path, case: Case, *, study: str, channel: 
     pixels, slope, inter = in_16_bits(stored.array * np.float64(stored.slope) + np.float64(stored.inter))
     window = np.percentile(pixels, [1, 99]) * float(slope) + float(inter)
     place = LPS_TO_RAS @ stored.affine
-    common = _common(case, study) | (OF_CT if channel == "CT" else OF_MR)
+    common = _common(case, study, simulated=stored.simulated) | (OF_CT if channel == "CT" else OF_MR)
     common |= {
         "SeriesInstanceUID": made_uid("series", study, channel, sha256_of(image)),
         "SeriesDescription": channel,
@@ -173,8 +173,9 @@ def write_series(folder: Path, image: Path, case: Case, *, study: str, channel: 
     ]
 
 
-def _common(case: Case, study: str) -> dict[str, Any]:
-    """Return what all objects of a case say."""
+def _common(case: Case, study: str, *, simulated: bool) -> dict[str, Any]:
+    """Return what all objects of a case say; a scan that was drawn into may be simulated, too."""
+    origin = f"{case.origin} scan" + (" of a simulated subject" if simulated and case.origin != SIMULATED else "")
     return {
         "SpecificCharacterSet": UNICODE,
         **dict.fromkeys(EMPTY, ""),
@@ -183,7 +184,7 @@ def _common(case: Case, study: str) -> dict[str, Any]:
         "FrameOfReferenceUID": made_uid("frame of reference", study),
         "Manufacturer": OURS,
         "SoftwareVersions": version("lesionforge"),
-        "DerivationDescription": f"{case.origin} scan, written by lesionforge; not for diagnosis",
+        "DerivationDescription": f"{origin}, written by lesionforge; not for diagnosis",
     }
 
 

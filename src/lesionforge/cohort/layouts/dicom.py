@@ -361,11 +361,12 @@ def _classes(
 
 
 def _names(masks: Iterable[Header]) -> list[str]:
-    """Return the names of segments and contours, ordered by the lowest number that they have in a file."""
+    """Return the names of segments and contours but the background, ordered by their lowest number in a file."""
     numbers: dict[str, int] = {}
     for mask in masks:
         for number, name in enumerate(mask.names):
             numbers[name] = min(number, numbers.get(name, number))
+    numbers = {name: number for name, number in numbers.items() if name.casefold() != "background"}
     return sorted(numbers, key=lambda name: (numbers[name], name))
 
 
