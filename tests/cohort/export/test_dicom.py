@@ -20,8 +20,8 @@ from tests.cohort.export.cohorts import content, drawn_cohort, real_cohort
 from tests.helpers import NESTED
 
 TURNED = np.array([[0, -1.5, 0, 20], [2, 0, 0, -7], [0, 0, 3, 5], [0, 0, 0, 1.0]])
-TILTED = TURNED.copy()
-TILTED[:3, :3] = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, -1]]) @ np.diag([0.9, 1.1, 4])
+LEFT_HANDED = TURNED.copy()
+LEFT_HANDED[:3, :3] = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, -1]]) @ np.diag([0.9, 1.1, 4])
 
 
 def sources(folder, affine=TURNED, **options):
@@ -37,9 +37,8 @@ def in_place(array, affine):
     return image.get_fdata(), image.affine
 
 
-@pytest.mark.parametrize("affine", [TURNED, TILTED], ids=["turned", "oblique and left-handed"])
-def test_what_is_exported_is_imported_as_it_was(tmp_path, affine):
-    folders = sources(tmp_path, affine)
+def test_what_is_exported_is_imported_as_it_was(tmp_path):
+    folders = sources(tmp_path, LEFT_HANDED)
     export_cohorts(folders, tmp_path / "out", method="dicom", folds=2)
     cohort = write_nnunet(read_dicom(tmp_path / "out"), tmp_path / "back").cohort
     before = {case.case_id: case for folder in folders for case in read_cohort(folder)}

@@ -51,7 +51,8 @@ def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a tree in order of their paths, without hidden ones."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())
 
 
 def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:

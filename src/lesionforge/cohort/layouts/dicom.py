@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,14 +11,14 @@ from types import MappingProxyType
 
 from lesionforge.cohort.case import Annotation, Cohort, ending_of
 from lesionforge.cohort.dicom.headers import Header, is_dicom, load_pydicom
-from lesionforge.cohort.dicom.made_up_ids import made_up_id
 from lesionforge.cohort.dicom.masks import read_masks
+from lesionforge.cohort.dicom.studies import Study, by_pattern, by_table, listed, matches
 from lesionforge.cohort.dicom.tilt import tilt_of
 from lesionforge.cohort.dicom.tree import Series, Tree, files_below, read_tree
 from lesionforge.cohort.dicom.volume import Volume, make_volume, read_volume
 from lesionforge.cohort.image_file import compose
 from lesionforge.cohort.layouts.base import Layout
-from lesionforge.cohort.layouts.cases_csv import case_from_row, check_ids, read_cases_csv, read_table
+from lesionforge.cohort.layouts.cases_csv import case_from_row, read_cases_csv
 from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.reading import Row
@@ -30,10 +28,6 @@ TABLE = "series.csv"
 NO_PATTERNS: Mapping[str, str] = MappingProxyType({})
 SEVERAL = 50
 """Number of files that are looked at to recognise the layout."""
-NAMED = 8
-"""Greatest number of descriptions that a message lists."""
-ALIKE = 3
-"""Least number of studies of one patient at which a cohort without other patients is doubtful."""
 
 
 def read_dicom(
@@ -85,7 +79,7 @@ def read_dicom(
         told = f": {causes(problems)}" if problems else ""
         raise CohortError(folder, f"holds no DICOM series that is a volume{told}", "name the folder of the series")
     table = series if series is not None or channels or not (folder / TABLE).is_file() else folder / TABLE
-    studies = _by_pattern(folder, tree, channels, on_note) if table is None else _by_table(table, tree, tell)
+    studies = by_pattern(folder, tree, channels, on_note) if table is None else by_table(table, tree, tell)
     rows = _rows(folder / "cases.csv") if table is not None else {}
     scans = list(_scans(tree, studies, rows, tell))
     _tell_tilt(folder, scans, on_note)
@@ -119,26 +113,24 @@ class Dicom(Layout):
     def recognise(cls, source: Path) -> str:
         """Return whether most images among the first files of the tree are DICOM."""
         files = list(islice(files_below(source), SEVERAL)) if source.is_dir() else []
-        found = [path for path in files if is_dicom(path)]
+        found = [path for path in files if _shows_dicom(path)]
         if 2 * len(found) <= len(found) + sum(bool(ending_of(path)) for path in files):
             return ""
         return f"it holds DICOM files such as {found[0].relative_to(source)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Study:
-    """The series of each channel of a case, one unless the user was not clear."""
-
-    case_id: str
-    subject_id: str
-    channels: Mapping[str, tuple[Series, ...]]
+def _shows_dicom(path: Path) -> bool:
+    try:
+        return is_dicom(path)
+    except OSError:  # of a file without rights, told when the tree is read
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Scan:
     """A study whose series are volumes, with its masks."""
 
-    study: _Study
+    study: Study
     volumes: Mapping[str, Volume]
     masks: tuple[Header, ...]
 
@@ -151,84 +143,6 @@ class _Scan:
         return next(iter(self.volumes.values()))
 
 
-def _by_pattern(folder: Path, tree: Tree, channels: Mapping[str, str], on_note: OnNote) -> list[_Study]:
-    """Return the studies with the series that the patterns name; without patterns, with their only series.
-
-    Raises:
-        CohortError: if there is no pattern, and a study has several series, or their modalities differ.
-        ConfigError: if a pattern matches nothing.
-    """
-    series = list(tree.series.values())
-    told = _listed(one.first.description for one in series)
-    if not channels:
-        modalities = {one.first.modality for one in series}
-        if len(modalities) > 1 or len({one.first.study for one in series}) < len(series):
-            what = f"does not say which series are the channels; their descriptions are {told}"
-            raise CohortError(folder, what, "name each, `channel=FLAIR=*flair*`, or list them in a table, `series=CSV`")
-        channels = {modalities.pop() or "image": "*"}
-    for pattern in channels.values():
-        if not any(_matches(one.first.description, pattern) for one in series):
-            raise ConfigError(repr(pattern), "no series has such a description", f"they are {told}")
-    studies = []
-    for uid, (case_id, subject_id) in _ids(series, on_note).items():
-        of_study = [one for one in series if one.first.study == uid]
-        found = {
-            channel: [one for one in of_study if _matches(one.first.description, pattern)]
-            for channel, pattern in channels.items()
-        }
-        chosen = {channel: tuple(matches) for channel, matches in found.items() if matches}
-        if chosen:
-            studies.append(_Study(case_id=case_id, subject_id=subject_id, channels=chosen))
-        else:
-            on_note(f"not used, no series is a channel: study of {of_study[0].first.file.relative_to(folder)}")
-    return studies
-
-
-def _by_table(table: Path, tree: Tree, on_problem: OnProblem) -> list[_Study]:
-    """Return the studies with the series that a table names."""
-    studies, ids = dict[str, _Study](), _ids(list(tree.series.values()), keep_silent)
-    for row in read_table(table, ["series", "channel"]):
-        if row["series"] not in tree.series:
-            what = f"lists the series {row['series']!r}, which is no volume in the folder"
-            on_problem(CohortError(table, what, "correct it, or delete the row"))
-            continue
-        one = tree.series[row["series"]]
-        case_id, subject_id = ids[one.first.study]
-        case_id, subject_id = row.get("case_id") or case_id, row.get("subject_id") or subject_id
-        study = studies.setdefault(case_id, _Study(case_id=case_id, subject_id=subject_id, channels={}))
-        there = study.channels.get(row["channel"], ())
-        studies[case_id] = replace(study, channels={**study.channels, row["channel"]: (*there, one)})
-    check_ids(({"case_id": study.case_id, "subject_id": study.subject_id} for study in studies.values()), table)
-    return list(studies.values())
-
-
-def _ids(series: Sequence[Series], on_note: OnNote) -> dict[str, tuple[str, str]]:
-    """Return uid → ids of case and subject of each study; the studies of a patient are numbered by their time."""
-    firsts = {one.first.study: one.first for one in series}
-    subjects = {uid: made_up_id(first.patient or uid) for uid, first in firsts.items()}
-    nameless = sum(not first.patient for first in firsts.values())
-    if nameless:
-        on_note(f"{nameless} studies have no patient id, and each counts as a subject; a table can name subjects")
-    if len(firsts) >= ALIKE and len({first.patient for first in firsts.values()}) == 1 and not nameless:
-        on_note(f"all {len(firsts)} studies have one patient id, and count as one subject; a table can name subjects")
-    order, numbers, ids = sorted(firsts, key=lambda uid: (subjects[uid], firsts[uid].time, uid)), Counter[str](), {}
-    for uid in order:
-        numbers[subjects[uid]] += 1
-        ids[uid] = f"{subjects[uid]}_ses-{numbers[subjects[uid]]}", subjects[uid]
-    return ids
-
-
-def _matches(description: str, pattern: str) -> bool:
-    return fnmatchcase(description.casefold(), pattern.casefold())
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Return names with their numbers, the most frequent ones."""
-    counts = Counter(names).most_common()
-    told = ", ".join(f"{name!r} ({count})" for name, count in counts[:NAMED])
-    return told + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
-
-
 def _rows(table: Path) -> dict[str, Row]:
     """Return the rows of ``cases.csv`` by their ids, if the file is there."""
     return {row["case_id"]: row for row in read_cases_csv(table)} if table.is_file() else {}
@@ -238,7 +152,7 @@ def _stated(rows: Mapping[str, Row], case_id: str) -> str:
     return rows.get(case_id, {}).get("annotation", "")
 
 
-def _scans(tree: Tree, studies: Iterable[_Study], rows: Collection[str], on_problem: OnProblem) -> Iterator[_Scan]:
+def _scans(tree: Tree, studies: Iterable[Study], rows: Collection[str], on_problem: OnProblem) -> Iterator[_Scan]:
     """Yield the studies whose series are volumes, and let this process read them by the files of their first slices."""
     for study in studies:
         try:
@@ -251,7 +165,7 @@ def _scans(tree: Tree, studies: Iterable[_Study], rows: Collection[str], on_prob
         yield scan
 
 
-def _scan(tree: Tree, study: _Study, rows: Collection[str]) -> _Scan:
+def _scan(tree: Tree, study: Study, rows: Collection[str]) -> _Scan:
     """Return a study with its volumes and masks.
 
     Raises:
@@ -260,7 +174,7 @@ def _scan(tree: Tree, study: _Study, rows: Collection[str]) -> _Scan:
     """
     for channel, (first, *others) in study.channels.items():
         if others:
-            told = _listed(one.first.description for one in study.channels[channel])
+            told = listed(one.first.description for one in study.channels[channel])
             remedy = "write a narrower pattern, or list the series in a table, `series=CSV`"
             raise CohortError(
                 first.first.file, f"its study has several series for the channel {channel}: {told}", remedy
@@ -330,7 +244,7 @@ def _classes(
         ConfigError: if there are masks, and the pattern or a class matches none of their names.
     """
     names = _names(header for scan in scans for header in scan.masks)
-    wanted = [name for name in names if mask is None or _matches(name, mask)]
+    wanted = [name for name in names if mask is None or matches(name, mask)]
     if names and not wanted:
         raise ConfigError(
             repr(mask), f"no segment or contour in {folder} has such a name", f"they are {', '.join(names)}"
