@@ -10,6 +10,7 @@ import SimpleITK
 from lesionforge.cohort.layouts import LAYOUTS, Layout, read_cohort
 from lesionforge.cohort.scan import load_scan
 from tests.cli.commands import content, error, typed
+from tests.cohort.dicom.files import to_mm, write_contours, write_series
 from tests.helpers import tiny_cohort, write_array
 
 IMAGE = np.arange(1, 61, dtype=np.int16).reshape(3, 4, 5)
@@ -56,6 +57,13 @@ def bids(folder):
         write_array(folder / "derivatives" / "lesions" / "sub-01" / f"{name}_label-lesion_mask.nii.gz", LESION)
 
 
+def dicom(folder):
+    for study, patient in ((1, "anna"), (2, "bert")):
+        sources = write_series(folder / patient / "scan", study=study, patient=patient)
+        square = to_mm([(1.5, 1.5, 1), (4.5, 1.5, 1), (4.5, 4.5, 1), (1.5, 4.5, 1)])
+        write_contours(folder / patient / f"{patient}.dcm", sources[0], {"haematoma": [square]})
+
+
 def slices(folder):
     rows = ["slice_id,subject_id,image,mask"]
     for name in ("p1_s1", "p1_s2"):
@@ -78,6 +86,7 @@ KNOWN = [
     (msd, "msd", (), ("FLAIR", "T1w"), {"edema": 1}, 2),
     (brats, "brats", (), ("T1", "T1Gd", "T2", "FLAIR"), {"NCR": 1, "ED": 2, "ET": 3}, 1),
     (bids, "bids", (), ("FLAIR",), {"lesion": 1}, 1),
+    (dicom, "dicom", (), ("MR",), {"haematoma": 1}, 2),
     (slices, "slices", (), ("CT",), {"lesion": 1}, 1),
     (folders, "folders", PATTERNS, ("FLAIR",), {"lesion": 1}, 2),
 ]

@@ -52,16 +52,28 @@ def import_cohort(
     ] = False,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="folders, bids: NAME=PATTERN for the file of each channel; slices: the name of the channel."),
+        typer.Option(
+            help="folders, bids: NAME=PATTERN for the file of each channel, dicom: for its SeriesDescription; "
+            "slices: the name of the channel."
+        ),
     ] = None,
-    mask: Annotated[str | None, typer.Option(help="folders, bids: pattern for the lesion mask.")] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(help="dicom: a CSV with the columns series and channel, optionally case_id and subject_id."),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="folders, bids: pattern for the lesion mask; dicom: for the segments and contours that are lesions."
+        ),
+    ] = None,
     anatomy: Annotated[str | None, typer.Option(help="folders, bids: pattern for an anatomy label map.")] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE for each lesion class; other values than 1, 2, … are renumbered."),
     ] = None,
     no_mask: Annotated[
-        NoMask, typer.Option(help="folders, bids, slices: the annotation of a case without a mask.")
+        NoMask, typer.Option(help="folders, bids, slices, dicom: the annotation of a case without a mask.")
     ] = NoMask.UNKNOWN,
     binary_masks: Annotated[
         bool, typer.Option(help="Treat every mask value except 0 as lesion; for soft masks and for 0/255.")
@@ -70,7 +82,7 @@ def import_cohort(
     subject_pattern: Annotated[
         str | None,
         typer.Option(
-            help="all but bids and slices: regular expression for the subject's id in a case id, such as 'p\\d+'."
+            help="nnunet, msd, brats, folders: regular expression for the subject's id in a case id, such as 'p\\d+'."
         ),
     ] = None,
     window: Annotated[
@@ -100,6 +112,7 @@ def import_cohort(
     problems, notes = list[CohortError](), list[str]()
     given = {
         "channels": channel,
+        "series": series,
         "mask": mask,
         "anatomy": anatomy,
         "labels": label,

@@ -6,7 +6,7 @@ import gzip
 import logging
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -43,7 +43,7 @@ _SIGNATURES = {
     b"PK\x03\x04": "ZIP",
     b"BM": "BMP",
 }
-_REMEDIES = {"DICOM": "convert it with dcm2niix", "ZIP": "unpack it"}
+_REMEDIES = {"DICOM": "import its folder with `layout=dicom`, or convert it with dcm2niix", "ZIP": "unpack it"}
 _GZIP = b"\x1f\x8b"
 _MARKS = {
     size.to_bytes(4, order): kind
@@ -55,6 +55,17 @@ _CHUNK = 1 << 20
 _quiet = logging.Logger("nibabel's repairs")
 """Takes the messages of nibabel when it repairs a header, such as a spacing of 0, which becomes 1."""
 _quiet.addHandler(logging.NullHandler())
+_composed: dict[Path, Callable[[], Stored]] = {}
+
+
+def compose(path: Path, read: Callable[[], Stored]) -> None:
+    """Let this process read a path by a function, since several files make its image, such as the slices of a series.
+
+    Args:
+        path: the file by which the image is known.
+        read: returns the image, or raises ``CohortError``.
+    """
+    _composed[path] = read
 
 
 def volume_in(path: Path, number: int) -> Path:
@@ -83,6 +94,8 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         CohortError: if the file is missing, damaged or in another format; if its header claims more data than the file
             or the memory holds; if it is in colour or complex; if it is not 3D; if its affine is singular.
     """
+    if path in _composed:
+        return _composed[path]()
     file, volume = _located(path)
     if not file.is_file():
         raise CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
@@ -125,7 +138,7 @@ def read_header(path: Path) -> Header | None:
     """
     if is_slice(path):
         return None
-    if FORMATS.get(ending_of(path), "NIfTI") != "NIfTI":
+    if path in _composed or FORMATS.get(ending_of(path), "NIfTI") != "NIfTI":
         return read_stored(path).header
     file, _ = _located(path)
     try:

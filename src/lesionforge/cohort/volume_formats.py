@@ -65,7 +65,7 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     array = SimpleITK.GetArrayFromImage(image).T
     if array.dtype.kind not in "iuf":
         raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
-    return _placed(path, array, _itk_affine(image))
+    return placed(path, array, _itk_affine(image))
 
 
 def _check_data_file(path: Path) -> None:
@@ -95,7 +95,7 @@ def read_mgh(path: Path) -> Stored:
         if len(content) != size:
             raise ValueError(f"expected {size} bytes, got {len(content)}")
     array = np.frombuffer(content, dtype).reshape(shape, order="F").astype(dtype.newbyteorder("="))
-    return _placed(path, array, header.get_affine())
+    return placed(path, array, header.get_affine())
 
 
 def read_pair(path: Path) -> Stored:
@@ -117,7 +117,7 @@ def read_pair(path: Path) -> Stored:
         array = _three_axes(path, array)
         header = image.header
         return Stored(array=array, affine=affine_of(header), header=bare_header(header), slope=slope, inter=inter)
-    stored = _placed(path, array.astype(array.dtype.newbyteorder("=")), image.affine)
+    stored = placed(path, array.astype(array.dtype.newbyteorder("=")), image.affine)
     return Stored(array=stored.array, affine=stored.affine, header=stored.header, slope=slope, inter=inter)
 
 
@@ -162,7 +162,7 @@ def read_tiff(path: Path, *, label: bool = False) -> Stored:
         array = array.astype(np.uint8)
     if array.ndim > 2:
         spacing = _tiff_spacing(path)
-        return _placed(path, array.T, LPS_TO_RAS @ np.diag([*reversed(spacing), 1.0]))
+        return placed(path, array.T, LPS_TO_RAS @ np.diag([*reversed(spacing), 1.0]))
     if array.dtype not in (np.uint8, np.uint16):
         raise CohortError(path, f"is a slice of the type {array.dtype}", "save it as 8- or 16-bit grey, or as .nii.gz")
     return Stored(array=array, affine=np.eye(4))
@@ -194,7 +194,7 @@ def _itk_affine(image: Any) -> Affine:
     return np.asarray(LPS_TO_RAS @ affine)
 
 
-def _placed(path: Path, array: NDArray[Any], affine: Affine) -> Stored:
+def placed(path: Path, array: NDArray[Any], affine: Affine) -> Stored:
     """Return a volume with the header of a NIfTI file at the same place."""
     header = made_header(np.asarray(affine, np.float64))
     return Stored(array=_three_axes(path, array), affine=affine_of(header), header=bare_header(header))

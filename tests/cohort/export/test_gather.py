@@ -113,7 +113,7 @@ def test_a_case_that_cannot_be_read_is_listed_and_the_others_go_on(tmp_path, met
     for fold in splits_of(tmp_path / OUT):
         assert {*fold["train"], *fold["val"]} <= left
     for file in json.loads((tmp_path / OUT / "dataset_0.json").read_text())["training"]:
-        assert (tmp_path / OUT / file["image"]).is_file()
+        assert (tmp_path / OUT / file["image"]).exists()
 
 
 def test_a_given_split_may_name_a_case_that_cannot_be_read(tmp_path):

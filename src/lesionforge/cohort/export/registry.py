@@ -15,6 +15,7 @@ EXPORTERS: Registry[Exporter] = Registry(
         "nnunet": "lesionforge.cohort.export.nnunet:NnUNetExporter",
         "msd": "lesionforge.cohort.export.msd:MSDExporter",
         "bids": "lesionforge.cohort.export.bids:BIDSExporter",
+        "dicom": "lesionforge.cohort.export.dicom:DicomExporter",
         "folders": "lesionforge.cohort.export.folders:FoldersExporter",
     },
     group="lesionforge.exporters",

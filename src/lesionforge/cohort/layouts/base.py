@@ -19,10 +19,11 @@ class Layout:
         general: whether a more special layout wins where both are recognised.
         read: static method from a folder or table, and keyword options, to a cohort. ``lesionforge import`` passes the
             options that it names as parameters: ``channels`` (channel name → pattern), ``channel`` (the name of the
-            only channel), ``mask`` and ``anatomy`` (patterns), ``labels`` (class name → integer), ``no_mask``,
-            ``binary_masks``, ``subject_pattern``, ``on_problem`` and ``on_note``. It raises ``CohortError`` if the
-            source does not have this layout, ``ConfigError`` if an option is wrong, passes the errors of single cases
-            to ``on_problem``, and each rule that it applied, as a line for the user, to ``on_note``.
+            only channel), ``series`` (a table), ``mask`` and ``anatomy`` (patterns), ``labels`` (class name →
+            integer), ``no_mask``, ``binary_masks``, ``subject_pattern``, ``on_problem`` and ``on_note``. It raises
+            ``CohortError`` if the source does not have this layout, ``ConfigError`` if an option is wrong, passes the
+            errors of single cases to ``on_problem``, and each rule that it applied, as a line for the user, to
+            ``on_note``.
     """
 
     method: ClassVar[str]

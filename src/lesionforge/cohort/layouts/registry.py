@@ -16,6 +16,7 @@ LAYOUTS: Registry[Layout] = Registry(
         "bids": "lesionforge.cohort.layouts.bids:Bids",
         "msd": "lesionforge.cohort.layouts.decathlon:Decathlon",
         "brats": "lesionforge.cohort.layouts.brats:Brats",
+        "dicom": "lesionforge.cohort.layouts.dicom:Dicom",
         "slices": "lesionforge.cohort.layouts.slice_table:SliceTable",
         "folders": "lesionforge.cohort.layouts.folders:Folders",
     },

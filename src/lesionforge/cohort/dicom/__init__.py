@@ -1,0 +1,1 @@
+"""DICOM: files and their headers, series as volumes, and masks from SEG and RTSTRUCT."""
