@@ -11,6 +11,7 @@ from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.curves import LOSS
+from lesionforge.benchmark.report.figures.drawn import _shown_side_by_side
 from lesionforge.benchmark.report.figures.gallery import arm_log, examples, gallery
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
@@ -189,7 +190,15 @@ def test_of_several_classes_each_is_shown_by_the_case_with_most_of_it(tmp_path):
     notes = [panel.texts[0].get_text() for panel in figure.axes if panel.texts]
     labels = {case.case_id: load_scan(case, arms.channels).label for case in arms.train[3, 5]}
     largest = {name: max(labels, key=lambda case: (labels[case] == NESTED[name]).sum()) for name in ("oedema", "core")}
-    assert notes == [f"{case_id}, {name}" for name, case_id in largest.items()]
+    shown: dict[str, list[str]] = {}
+    for name, case_id in largest.items():
+        shown.setdefault(case_id, []).append(name)
+    assert notes == [f"{case_id}, {' and '.join(shown[case_id])}" for case_id in labels if case_id in shown]
+
+
+def test_a_case_with_most_of_several_classes_is_shown_once(tmp_path):
+    cases = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=1, labels=NESTED)
+    assert [(case.case_id, names) for case, names in _shown_side_by_side(cases)] == [("case_000", "oedema and core")]
 
 
 def test_a_scan_without_a_place_for_the_mask_is_told(finished):

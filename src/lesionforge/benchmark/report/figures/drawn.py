@@ -112,7 +112,10 @@ def side_by_side(run: FinishedRun, on_problem: Callable[[LesionforgeError], None
 
 
 def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
-    """Return a few evenly chosen cases; with several lesion classes, the case with most of each class and its name."""
+    """Return a few evenly chosen cases; with several lesion classes, the case with most of each class and its name.
+
+    A case with most of several classes is shown once, with all of their names.
+    """
     names = {value: name for name, value in cases.labels.items() if value}
     if len(names) == 1:
         return [(case, "") for case in pick_evenly(cases, SIDE_BY_SIDE_CASES)]
@@ -121,8 +124,12 @@ def _shown_side_by_side(cases: Cohort) -> list[tuple[Case, str]]:
         assert case.label is not None
         label, _ = read_label(case.label)
         sizes[case.case_id] = np.bincount(label.ravel(), minlength=max(names) + 1)
-    largest = {value: max(cases, key=lambda case: int(sizes[case.case_id][value])) for value in names}
-    return [(case, names[value]) for value, case in largest.items() if sizes[case.case_id][value]]
+    largest: dict[str, list[str]] = {}
+    for value, name in names.items():
+        case_id = max(sizes, key=lambda one: int(sizes[one][value]))
+        if sizes[case_id][value]:
+            largest.setdefault(case_id, []).append(name)
+    return [(case, " and ".join(largest[case.case_id])) for case in cases if case.case_id in largest]
 
 
 def _drawn_by_all(
