@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,18 +59,18 @@ class DrawLesions(BasicTransform):
 
     Args:
         transform: draws into an item of the synthesizer's space.
-        cut: returns the space of the case from which the patch was cut.
+        cases: the cases from which patches are cut.
         prob: probability of a lesion for each patch.
     """
 
-    def __init__(self, transform: MapTransform, cut: Callable[[], CaseSpace | None], *, prob: float) -> None:
+    def __init__(self, transform: MapTransform, cases: PlacedCases, *, prob: float) -> None:
         super().__init__()
-        self.transform, self.cut, self.prob = transform, cut, prob
+        self.transform, self.cases, self.prob = transform, cases, prob
 
     def __call__(self, **patch: Any) -> dict[str, Any]:
         """Return the patch without the map, with a lesion or as it is; it stays as it is if no mask fits."""
         seg, place = patch["segmentation"].numpy()
-        image, space = patch["image"].numpy(), self.cut()
+        image, space = patch["image"].numpy(), self.cases.cut
         if np.random.random() < self.prob and space is not None:  # noqa: NPY002
             before = space.sample(image, seg, place)
             item = apply_seeded(self.transform, before.as_item(), int(np.random.randint(2**31)))  # noqa: NPY002

@@ -51,9 +51,8 @@ class nnUNetTrainerLesionforge(nnUNetTrainer):
         if self.fold != "all":
             fitted = {"the model": model.info.training_subjects}
             check_no_leak(train, cohort.subset(held_out.identifiers), models=fitted)
-        placed = PlacedCases(cases, case_spaces(cases, train, model, Plans.of(self)))
-        draw = DrawLesions(drawing_transform(model, train), lambda: placed.cut, prob=prob)
-        self.placed = placed
+        self.placed = PlacedCases(cases, case_spaces(cases, train, model, Plans.of(self)))
+        draw = DrawLesions(drawing_transform(model, train), self.placed, prob=prob)
         self.print_to_log_file(f"lesions of {model_folder()} are drawn with probability {prob}")
         return ComposeTransforms([draw, own])
 
