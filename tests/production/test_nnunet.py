@@ -20,7 +20,7 @@ from lesionforge.production.nnunet.intensities import normalisation
 from lesionforge.synthesizers.registry import load_synthesizer
 from tests.cli.commands import typed
 from tests.helpers import tiny_cohort
-from tests.synthesizers.models import fit_library
+from tests.synthesizers.models import fit_library, train_pix2pix
 
 NAME = "Dataset201_Mixed"
 REGION = 1
@@ -168,6 +168,29 @@ def test_lesions_are_drawn_with_the_probability_and_where_they_may_lie(prepared,
         assert np.abs(new[:, changed]).max(initial=0) < 10
     assert possible > 40
     assert 0.3 < drawn / len(watched.seen) < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["carvemix", "pix2pix"])
+def test_every_kind_of_method_draws(method, prepared, monkeypatch, tmp_path):
+    """One that brings its own label, and a network, which also sees patches of odd sizes."""
+    train, dims = prepared.cohort.subset(prepared.fold["train"]), len(PATCHES[prepared.configuration])
+    if method == "carvemix":
+        fit_library(method, train, tmp_path / "model", spatial_dims=dims)
+    else:
+        train_pix2pix(train, tmp_path / "model", spatial_dims=dims)
+    monkeypatch.setenv(MODEL, str(tmp_path / "model"))
+    monkeypatch.setenv(PROB, "1")
+    dealt = loader(prepared.trainer())
+    watched = Watched(dealt.transforms.transforms[0])
+    dealt.transforms = watched
+    for _ in range(10):
+        next(dealt)
+    assert sum((classes != seg).any() for _, seg, _, _, classes in watched.seen) >= 5
+    for image, seg, _, new, classes in watched.seen:
+        assert np.isfinite(new).all()
+        assert (new[:, seg < 0] == image[:, seg < 0]).all()
+        assert set(np.unique(classes)) <= {-1, 0, 1}
 
 
 @pytest.mark.slow
@@ -355,15 +378,13 @@ def failure(*arguments):
 def test_patches_turn_and_turn_back(patch, transpose, turned):
     scan, dims = load_scan(turned.cases[0], ["FLAIR"]), len(patch)
     order = tuple(transpose.index(axis) for axis in (2, 1, 0))
-    model = Preprocessing(spatial_dims=dims, channels=("FLAIR",))
-    spacing = to_nnunet(np.empty((1, 1, 1)), order).ndim * (2.0,)
-    axes = replace(axes_of(scan, Preprocessing(spatial_dims=3, channels=("FLAIR",)), order, spacing, dims=3), dims=dims)
+    model = Preprocessing(spatial_dims=3, channels=("FLAIR",))
+    axes = replace(axes_of(scan, model, order, (2.0, 2.0, 2.0), dims=3), dims=dims)
     values = np.arange(2 * np.prod(patch)).reshape(2, *patch)
     there = axes.to_model(values)
     assert there.ndim == dims + 1
     assert (axes.to_patch(there, patch) == values).all()
     assert (axes.to_model(values[0]) == there[0]).all()
-    assert model.channels == ("FLAIR",)
 
 
 def test_whole_scans_turn_as_the_models_preprocessing_turns_them(turned):

@@ -24,7 +24,7 @@ def nnunet_train(
     model: Annotated[Path, typer.Option(callback=a_model, help="The model folder of the synthesizer that draws.")],
     prob: Annotated[float, typer.Option(min=0, max=1, help="Probability of a lesion for each patch.")] = 0.5,
 ) -> None:
-    """Train nnU-Net with lesions that a model draws into its patches; further options are nnUNetv2_train's own.
+    """Train nnU-Net with lesions that a model draws into its patches; further options are nnUNetv2_train's.
 
     Example: lesionforge nnunet train 201 2d 0 --model model --prob 0.5 -device cpu
     """
@@ -33,7 +33,7 @@ def nnunet_train(
 
 
 def nnunet_predict(context: typer.Context) -> None:
-    """Apply a network that nnunet train has trained; all options are nnUNetv2_predict's own.
+    """Apply a network that nnunet train has trained; all options are nnUNetv2_predict's own (see its -h).
 
     Example: lesionforge nnunet predict -i imagesTs -o predictions -d 201 -c 2d -f 0
     """
@@ -42,9 +42,9 @@ def nnunet_predict(context: typer.Context) -> None:
 
 
 def nnunet_path() -> None:
-    """Print the folder of the trainer, for nnU-Net's own commands.
+    """Print the folder of the trainer, which nnU-Net's own commands take from the environment.
 
-    Example: export nnUNet_extTrainer="$(lesionforge nnunet path)"
+    Example: lesionforge nnunet path
     """
     console.print(str(TRAINERS))
 
