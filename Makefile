@@ -57,7 +57,7 @@ test-extra-%:
 	"$(PYTHON)" -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c $(call pins,$*) -e ".[dev,$*]"
 	.venv-$*/bin/pytest -m "not slow" tests/test_extras.py tests/preprocessing/alignment/test_with_ants.py tests/training/test_loop.py
-	.venv-$*/bin/pytest tests/production/test_nnunet.py
+	.venv-$*/bin/pytest tests/production/test_nnunet.py tests/tasks/test_nnunet.py
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

@@ -95,7 +95,7 @@ REQUIRED = {
 """What a class needs beside the group that is looked at."""
 
 
-NEED_AN_EXTRA = "lesionforge.production.nnunet."
+NEED_AN_EXTRA = ("lesionforge.production.nnunet.", "lesionforge.tasks.nnunet.run")
 
 
 def places():

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lesionforge.errors import ConfigError
-
-AXES_READ = {"SimpleITKIO": (2, 1, 0), "NibabelIO": (2, 1, 0), "NaturalImage2DIO": (1, 2, 0)}
-"""nnU-Net's class that reads files → for each axis of a file, the axis of the array; a slice has a third axis of 1."""
+from lesionforge.tasks.nnunet.reading import AXES_READ
 
 
 @dataclass(frozen=True, kw_only=True)
