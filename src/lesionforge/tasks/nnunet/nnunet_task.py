@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from monai.transforms import Compose
@@ -21,7 +21,9 @@ from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.reading import read_json
 from lesionforge.tasks.nnunet.nnunet_config import NnUNetConfig
 from lesionforge.tasks.nnunet.reading import AXES_READ, as_file, as_read
+from lesionforge.tasks.segmentation.segmentation_config import Augment
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
+from lesionforge.tasks.segmentation.training_cases import augmentation
 from lesionforge.tasks.training_data import annotated_cases, check_share, synthetic_cases
 from lesionforge.training.fitting import given_or_fitted
 from lesionforge.training.items.samples import measured_cases
@@ -142,16 +144,17 @@ class NnUNetTask(SegmentationTask):
     def augmentation(
         cls, config: Any, kind: str, preprocessing: Preprocessing, spacing: Sequence[float], *, spatial_dims: int
     ) -> Compose | None:
-        """Return ``None``: nnU-Net augments its patches itself."""
-        return None
+        """Return our version of nnU-Net's list, to show it in figures; nnU-Net augments its patches itself."""
+        background = preprocessing.output[0]
+        return augmentation(cast("Augment", kind), spatial_dims, background=background, spacing=spacing)
 
 
 def _check_sources(synthetic: Any, pretrained: Any) -> None:
     if synthetic is not None and not isinstance(synthetic, Cohort):
-        remedy = "set `use` to offline, or train with nnUNetTrainerLesionforge"
+        remedy = "draw offline, or train with nnUNetTrainerLesionforge"
         raise ConfigError("nnunet", "cannot draw on the fly in a benchmark", remedy)
     if pretrained is not None:
-        raise ConfigError("nnunet", "cannot start from another network", "leave out `finetune`, or take segmentation")
+        raise ConfigError("nnunet", "cannot start from another network", "train it from scratch, or take segmentation")
 
 
 def _shares(cases: Cohort, drawn: Cohort | None, share: float) -> dict[str, float]:
