@@ -49,7 +49,6 @@ test-all: lint
 	$(PYTEST)
 
 EXTRAS := registration tensorboard nnunet
-FITS := import importlib.util as u; u.find_spec('torchvision') and __import__('torchvision')
 pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
 test-extras: $(EXTRAS:%=test-extra-%)
@@ -57,10 +56,8 @@ test-extras: $(EXTRAS:%=test-extra-%)
 test-extra-%:
 	"$(PYTHON)" -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c $(call pins,$*) -e ".[dev,$*]"
-	@.venv-$*/bin/python -c "$(FITS)" 2>/dev/null || { \
-		echo "torchvision is not of the same build as torch: tested without it"; \
-		.venv-$*/bin/python -m pip uninstall --quiet --yes torchvision; }
 	.venv-$*/bin/pytest -m "not slow" tests/test_extras.py tests/preprocessing/alignment/test_with_ants.py tests/training/test_loop.py
+	.venv-$*/bin/pytest tests/production/test_nnunet.py tests/tasks/test_nnunet.py
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

@@ -95,10 +95,14 @@ REQUIRED = {
 """What a class needs beside the group that is looked at."""
 
 
+NEED_AN_EXTRA = ("lesionforge.production.nnunet.", "lesionforge.tasks.nnunet.run")
+
+
 def places():
     """Every place of the package where a group of options has a default: class and field."""
     for module in pkgutil.walk_packages(lesionforge.__path__, "lesionforge."):
-        importlib.import_module(module.name)
+        if not module.name.startswith(NEED_AN_EXTRA):
+            importlib.import_module(module.name)
     classes = [BaseModel]
     for one in classes:
         classes += [sub for sub in one.__subclasses__() if sub not in classes]

@@ -1,12 +1,16 @@
 """The optional extras, each tested in an environment of its own: ``make test-extras``."""
 
+import importlib.metadata
+import subprocess
 import sys
 import types
 
 import pytest
+from packaging.requirements import Requirement
 
 from lesionforge.errors import ConfigError
 from lesionforge.simulation.simulated_cohort import make_template_cohort
+from lesionforge.torchvision_operators import DeclaresOperators
 from lesionforge.training.loop import fit
 from tests.cli.commands import error
 from tests.helpers import tiny_cohort
@@ -39,6 +43,34 @@ def test_nnunet_takes_a_cohort_as_it_is(tmp_path, monkeypatch):
 
     make_template_cohort(tmp_path / "Dataset001_Simulated", n_subjects=2, spacing=6.0)
     verify_dataset_integrity(str(tmp_path / "Dataset001_Simulated"), num_processes=1)
+
+
+def test_lightning_is_imported_beside_the_torchvision_that_nnunet_brings():
+    """Beside a torch for CPUs the compiled part of PyPI's torchvision does not load; no import may fail of that."""
+    pytest.importorskip("nnunetv2")
+    said = "import lesionforge, lightning, monai, timm, torchvision; print(torchvision.extension._has_ops())"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("True", "False")
+
+
+def test_the_release_of_torchvision_is_the_one_for_torch():
+    pytest.importorskip("nnunetv2")
+    needs = {need.name: need.specifier for need in map(Requirement, importlib.metadata.requires("torchvision"))}
+    assert needs["torch"].contains(importlib.metadata.version("torch"))
+    assert not needs["torch"].contains("2.0.0")
+
+
+def test_operators_that_did_not_load_are_declared_before_they_are_described(monkeypatch):
+    declared = []
+    for loaded, wanted in ((True, []), (False, ["torchvision::nms", "torchvision::qnms"])):
+        extension = types.SimpleNamespace(_has_ops=lambda loaded=loaded: loaded)
+        monkeypatch.setitem(sys.modules, "torchvision.extension", extension)
+        monkeypatch.setattr("torch.library.define", lambda name, signature: declared.append(name))
+        finder = DeclaresOperators()
+        assert finder.find_spec("torchvision._meta_registrations", None) is None
+        assert declared == wanted
+        assert finder.find_spec("torchvision.ops", None) is None
+        assert declared == wanted
 
 
 def test_a_torchvision_that_does_not_fit_is_one_line(tmp_path, monkeypatch):

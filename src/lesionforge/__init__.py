@@ -6,8 +6,10 @@ The public names are loaded when they are first used, so importing the package i
 from importlib.metadata import version
 
 from lesionforge.lazy import load_when_used
+from lesionforge.torchvision_operators import declare_missing_operators
 
 __version__ = version("lesionforge")
+declare_missing_operators()
 
 _HOMES = {
     "Annotation": "cohort.case",

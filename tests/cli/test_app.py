@@ -34,6 +34,9 @@ COMMANDS = [
     ["segment", "predict"],
     ["detect", "train"],
     ["detect", "predict"],
+    ["nnunet", "train"],
+    ["nnunet", "predict"],
+    ["nnunet", "path"],
     ["evaluate"],
     ["score"],
     ["benchmark"],
@@ -56,7 +59,7 @@ def test_every_command_is_tested_here():
     assert sorted(found) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("command", [[], ["segment"]])
+@pytest.mark.parametrize("command", [[], ["segment"], ["nnunet"]])
 def test_without_arguments_the_commands_are_listed(command):
     result = CliRunner().invoke(app, command)
     assert "Usage" in result.output

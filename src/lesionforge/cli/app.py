@@ -21,6 +21,7 @@ from lesionforge.cli.export_command import export
 from lesionforge.cli.heal_command import heal
 from lesionforge.cli.import_command import import_cohort
 from lesionforge.cli.match_command import match
+from lesionforge.cli.nnunet_command import PASSED_ON, nnunet_path, nnunet_predict, nnunet_train
 from lesionforge.cli.select_command import select
 from lesionforge.cli.simulate_command import simulate
 from lesionforge.cli.spoken import spoken
@@ -122,6 +123,7 @@ app = typer.Typer(
 )
 segment = typer.Typer(help="Train and apply a segmentation network.", no_args_is_help=True)
 detect = typer.Typer(help="Train and apply the detection of small lesions.", no_args_is_help=True)
+nnunet = typer.Typer(help="Train nnU-Net with lesions drawn on the fly.", no_args_is_help=True)
 
 app.command("demo")(studies.demo)
 app.command("import")(import_cohort)
@@ -144,6 +146,10 @@ segment.command("predict")(tasks.segment_predict)
 app.add_typer(detect, name="detect")
 detect.command("train")(tasks.detect_train)
 detect.command("predict")(tasks.detect_predict)
+app.add_typer(nnunet, name="nnunet")
+nnunet.command("train", context_settings=PASSED_ON)(nnunet_train)
+nnunet.command("predict", context_settings=PASSED_ON)(nnunet_predict)
+nnunet.command("path")(nnunet_path)
 app.command("evaluate")(studies.evaluate)
 app.command("score")(studies.score)
 app.command("audit")(audit)

@@ -6,6 +6,7 @@ The bundle is a configuration that calls this package: it draws the same bytes a
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +57,6 @@ INFERENCE: dict[str, Any] = {
     "run": ["$@evaluator"],
 }
 """The content of ``configs/inference.json``; the options have the defaults of ``lesionforge synthesize``."""
-USAGE = """
-## Use
-
-This folder is a MONAI bundle. It needs `pip install lesionforge=={lesionforge} fire`.
-It draws lesions into the scans of a cohort folder (nnU-Net's raw layout, see `lesionforge import`):
-
-```sh
-cd {name}
-python -m monai.bundle run --config_file configs/inference.json --dataset_dir COHORT --output_dir OUT --seed 0
-```
-
-`--masks`, `--n`, `--blend` and `--min_volume` are those of `lesionforge synthesize`.
-It writes the same files for the same seed: `lesionforge synthesize {name}/models COHORT --out OUT --seed 0`.
-"""
 
 
 def write_bundle(model: Path, out: Path, *, candidate: str | None = None) -> None:
@@ -97,15 +84,16 @@ def write_bundle(model: Path, out: Path, *, candidate: str | None = None) -> Non
         >>> sorted(path.name for path in Path("bundle").iterdir())
         ['configs', 'docs', 'models']
     """
-    synthesizer = load_synthesizer(model, candidate=candidate)
+    synthesizer = load_synthesizer(model, candidate=candidate, device="cpu")
     written = model / "model_card.md"
     card = written.read_text(encoding="utf-8") if written.is_file() else model_card(synthesizer.info)
-    usage = USAGE.format(name=out.resolve().name, lesionforge=version("lesionforge"))
+    template = files("lesionforge.production").joinpath("bundle_usage.md").read_text(encoding="utf-8")
+    usage = template.format(name=out.resolve().name, lesionforge=version("lesionforge"))
     with building(out) as unfinished:
         synthesizer.save(unfinished / "models")
         write_json(unfinished / "configs" / "inference.json", INFERENCE)
         write_json(unfinished / "configs" / "metadata.json", _metadata(synthesizer))
-        write_text(unfinished / "docs" / "README.md", card + usage)
+        write_text(unfinished / "docs" / "README.md", f"{card}\n{usage}")
 
 
 def _metadata(synthesizer: Synthesizer) -> dict[str, Any]:

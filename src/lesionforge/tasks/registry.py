@@ -14,6 +14,7 @@ TASKS: Registry[Task] = Registry(
     {
         "segmentation": "lesionforge.tasks.segmentation.segmentation_task:SegmentationTask",
         "pix2pix_segmentation": "lesionforge.tasks.segmentation.pix2pix_segmentation:Pix2PixSegmentation",
+        "nnunet": "lesionforge.tasks.nnunet.nnunet_task:NnUNetTask",
         "detection": "lesionforge.tasks.detection.detection_task:DetectionTask",
     },
     group="lesionforge.tasks",
