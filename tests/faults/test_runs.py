@@ -321,7 +321,7 @@ def test_the_good_cases_train_and_the_bad_ones_are_told(method, spatial_dims, tm
             read = samples.measured_cases
             for module in (
                 "lesionforge.training.fitted_model",
-                "lesionforge.tasks.segmentation.segmentation_task",
+                "lesionforge.tasks.network_task",
             ):
                 patch.setattr(f"{module}.measured_cases", told)
             return FITS[method](cases, out, spatial_dims, steps=1)

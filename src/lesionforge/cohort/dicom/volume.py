@@ -236,7 +236,7 @@ def decoded(path: Path, content: Any) -> NDArray[Any]:
         return array
     if int(content.get("NumberOfFrames") or 1) > 1:
         what = f"is compressed as {syntax.name}, for which no decoder is installed"
-        raise CohortError(path, what, "pip install pylibjpeg[all], or decompress it with gdcmconv --raw")
+        raise CohortError(path, what, "pip install pylibjpeg[all], or decompress it with gdcmconv")
     import SimpleITK
 
     values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
