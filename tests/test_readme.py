@@ -61,8 +61,9 @@ def test_every_command_and_option_exists(page, monkeypatch):
     monkeypatch.setattr("lesionforge.training.model_file.model_file", lambda folder: None)
     monkeypatch.setattr("lesionforge.cli.common.read_text", lambda file, **_: "")
     monkeypatch.setattr("pathlib.Path.is_dir", lambda folder: True)
+    root = typer.main.get_command(app)
     for words in commands(page):
-        command = typer.main.get_command(app)
+        command = root
         while hasattr(command, "commands") and words != ["--help"]:
             assert words[0] in command.commands, words
             command = command.commands[words.pop(0)]

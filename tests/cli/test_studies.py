@@ -294,6 +294,7 @@ def test_a_scheduler_is_dasks(slices, plan, tmp_path):
     assert "add --engine dask" in said
 
 
+@pytest.mark.slow
 def test_single_jobs_and_then_the_benchmark_give_what_the_benchmark_alone_gives(slices, plan, tmp_path):
     start = ["benchmark", plan, "--data", slices]
     one, whole = tmp_path / "one", tmp_path / "whole"

@@ -357,6 +357,7 @@ def test_the_reference_is_the_baseline_trained_on_everyone_of_the_pool(study, co
     assert set(info.training_subjects) == set(arms.pool.subjects)
 
 
+@pytest.mark.slow
 def test_what_search_and_control_found_is_what_is_trained(cohort, tmp_path):
     arms = {name: PLAN.arms[name].model_dump() for name in ("real", "classical")}
     tune = {"augment": [], "learning_rate": [0.5], "batch_size": [2.0]}

@@ -90,7 +90,7 @@ def test_an_easy_cohort_is_learnt(tmp_path, spatial_dims, of_cohort, channels, l
     assert np.array_equal(loaded.predict(scan), task.predict(scan))
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("affine", [pytest.param(LIA, marks=pytest.mark.slow), OBLIQUE], ids=["LIA", "oblique"])
 def test_a_prediction_lies_on_the_grid_of_its_scan(tmp_path, spatial_dims, affine):
     """The lesion is bright: the found voxels must be bright in the file's own grid."""

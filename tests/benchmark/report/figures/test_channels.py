@@ -40,7 +40,7 @@ def tear(cases):
         write_array(case.images[cases.channels[1]], np.flip(other, 0), scan.affine)
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_cases_whose_channels_are_of_different_people_lie_far_from_real_ones(spatial_dims, tmp_path):
     run = finished(tmp_path, spatial_dims, ("FLAIR", "T1"))
     tear(read_cohort(run.cohorts["torn"]))
