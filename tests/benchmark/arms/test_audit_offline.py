@@ -9,7 +9,7 @@ from lesionforge.audit.membership import COLUMNS
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.arm_study import ArmStudy
-from lesionforge.benchmark.arms.audit_offline import audit_offline, audit_over_folds
+from lesionforge.benchmark.arms.audit_offline import _attacked, audit_offline, audit_over_folds
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.plan import Plan
@@ -91,6 +91,17 @@ def test_a_generator_with_its_critic_is_attacked_from_within(cohort, tmp_path):
     repeat, _ = audited(plan(drawn={**GAN, **short}), cohort, tmp_path / "out")
     attacks = pd.read_csv(repeat.audit_folder("drawn") / "attacks.csv")
     assert {"critic score", "reconstruction error"} <= set(attacks["attack"])
+
+
+def test_the_critic_of_the_last_step_does_not_judge_a_selected_candidate(cohort, tmp_path):
+    options = {**GAN["options"], "candidates": [1, 2]}
+    short = {"training": {"steps": 1, "batch_size": 2, "device": "cpu"}}
+    selected = plan(drawn={**GAN, **short, "options": options, "selection": {}})
+    repeat = make_arms(selected, cohort, {}, tmp_path / "out").shown
+    assert _attacked(repeat, "drawn") is None
+    repeat = make_arms(plan(drawn={**GAN, **short}), cohort, {}, tmp_path / "out").shown
+    fit_synthesizer(repeat, "drawn")
+    assert _attacked(repeat, "drawn") == repeat.model_folder("drawn")
 
 
 def test_cases_that_allow_no_audit_stop_nothing(cohort, tmp_path):

@@ -22,7 +22,6 @@ def audit_offline(repeat: Repeat, name: str) -> str:
     An audit that the cases do not allow, such as one of too few, says so in its findings and stops no other job.
     """
     plan, study = repeat.plan.synthesizers[name], repeat.study
-    model = repeat.model_folder(name)
     with building(repeat.audit_folder(name)) as unfinished:
         try:
             audit = audit_cohort(
@@ -31,7 +30,7 @@ def audit_offline(repeat: Repeat, name: str) -> str:
                 study.test.with_cases([*study.development, *study.test]),
                 channels=study.channels,
                 config=plan.audit,
-                model=model if has_white_box(model) else None,
+                model=_attacked(repeat, name),
                 seed=repeat.seed,
                 device=repeat.plan.training.device,
             )
@@ -39,8 +38,19 @@ def audit_offline(repeat: Repeat, name: str) -> str:
             write_json(unfinished / SUMMARY, {"copies_found": None, "sections": as_json([not_audited(error)])})
             return f"{name}, {repeat}: not audited: {error}"
         write_audit(audit, out=unfinished, config=plan.audit)
-    write_card(audit, model)
+    write_card(audit, repeat.model_folder(name))
     return f"{name}, {repeat}: {audit.copies_found} copies among {len(audit.synthetic)} synthetic cases"
+
+
+def _attacked(repeat: Repeat, name: str) -> Path | None:
+    """Return the model folder for white-box attacks; ``None`` if there is none on its method.
+
+    There is none either if a candidate was selected: the folder's critic is that of the last training step.
+    """
+    if repeat.plan.synthesizers[name].selection is not None:
+        return None
+    model = repeat.model_folder(name)
+    return model if has_white_box(model) else None
 
 
 def audit_over_folds(audits: Iterable[Path], out: Path) -> None:
