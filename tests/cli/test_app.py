@@ -1,7 +1,10 @@
 import errno
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -10,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from lesionforge.cli import app, main
-from lesionforge.cli.app import segment
+from lesionforge.cli.app import _stop, segment
 from tests.cli.commands import error, typed
 
 COMMANDS = [
@@ -265,3 +268,12 @@ def test_what_is_not_there_is_told_before_torch_is_imported(command, slices):
     assert result.returncode == 2
     assert "nowhere" in result.stderr
     assert result.stdout.strip() == "False"
+
+
+def test_sigterm_ends_the_worker_processes_that_a_terminal_would_have_interrupted():
+    worker = get_context("spawn").Process(target=time.sleep, args=(600,))
+    worker.start()
+    with pytest.raises(KeyboardInterrupt):
+        _stop()
+    worker.join(20)
+    assert worker.exitcode == -signal.SIGTERM

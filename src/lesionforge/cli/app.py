@@ -7,6 +7,8 @@ import sys
 import traceback
 import warnings
 from itertools import pairwise
+from multiprocessing import active_children
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import typer
@@ -173,5 +175,11 @@ def main() -> None:
 
 
 def _stop(*signal: object) -> None:
-    """Stop as Ctrl-C does, so that half-written files are removed."""
+    """Stop as Ctrl-C does, so that half-written files are removed.
+
+    A terminal interrupts worker processes, too; SIGTERM reaches this process alone, which would wait for their jobs.
+    """
+    for process in active_children():
+        if isinstance(process, SpawnProcess):
+            process.terminate()
     raise KeyboardInterrupt
