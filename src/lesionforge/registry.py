@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, cast
 
@@ -37,12 +36,12 @@ class Registry(Mapping[str, type[Kind]]):
         return {**{point.name: point for point in entry_points(group=self.group)}, **self.own}
 
     def __getitem__(self, name: str) -> type[Kind]:
+        if name in self.own:
+            return cast("type[Kind]", self.own[name].load())
         known = self.known
         if name not in known:
             raise ConfigError(name, f"is not {self.kind}", choose_from(known))
         point = known[name]
-        if name in self.own:
-            return cast("type[Kind]", getattr(import_module(point.module), point.attr))
         remedy = "repair or uninstall the package that names it"
         try:
             found = point.load()
@@ -55,7 +54,7 @@ class Registry(Mapping[str, type[Kind]]):
         return cast("type[Kind]", found)
 
     def __contains__(self, name: Any) -> bool:
-        return name in self.known
+        return name in self.own or name in self.known
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.known)

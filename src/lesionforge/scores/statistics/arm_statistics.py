@@ -105,8 +105,7 @@ def seed_differences(results: pd.DataFrame, metric: Metric, *, baseline: str) ->
     """Return arm minus baseline per (arm, train_size, seed), for the seeds that both have."""
     if (score := _of_set(metric)) is not None:
         return _set_seed_differences(results, score, baseline)
-    pairs = paired_differences(results, _column(metric), baseline=baseline)
-    return pairs.groupby(["arm", "train_size", "seed"], sort=False)["difference"].mean()
+    return _mean_per_seed(paired_differences(results, _column(metric), baseline=baseline))
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:
@@ -208,7 +207,7 @@ class _CaseStatistics:
         keys = ["arm", "train_size", "training", "subject_id"]
         self.metric, self.values = metric, results.groupby(keys, sort=False)[metric].mean().reset_index()
         self.pairs = paired_differences(results, metric, baseline=baseline)
-        self.per_seed = seed_differences(results, metric, baseline=baseline)
+        self.per_seed = _mean_per_seed(self.pairs)
 
     def mean(self, arm: str, train_size: float) -> Interval:
         return mean_interval(_table(self.values, self.metric, arm, train_size))
@@ -218,6 +217,10 @@ class _CaseStatistics:
 
     def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
         return _part(self.per_seed, arm, train_size)
+
+
+def _mean_per_seed(pairs: pd.DataFrame) -> pd.Series[float]:
+    return pairs.groupby(["arm", "train_size", "seed"], sort=False)["difference"].mean()
 
 
 def _set_seed_differences(results: pd.DataFrame, score: OfSet, baseline: str) -> pd.Series[float]:
