@@ -246,10 +246,8 @@ def synthesize(
 
     Example: lesionforge synthesize model Dataset001_WMH --out Dataset101_Synthetic --n 100 --masks edited
     """
-    from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.healers.registry import load_healer
     from lesionforge.masks import make_mask_source
-    from lesionforge.production.in_fluid import describe_in_fluid
     from lesionforge.production.keep_best import KeepBest, synthesize_best
     from lesionforge.production.synthesize import synthesize_cohort
     from lesionforge.synthesizers.registry import load_synthesizer
@@ -261,11 +259,7 @@ def synthesize(
         raise ConfigError(
             "--masks-role", "needs --masks-from, whose subjects it chooses from", "name that cohort, or use --role"
         )
-    elsewhere = workers > 1 or engine is not EngineChoice.LOCAL
-    if device is Device.CUDA and elsewhere:
-        what = "other processes cannot use the CUDA device of this one"
-        raise ConfigError("--workers, --engine", what, "leave them out, or use --device cpu")
-    computes_on = Device.CPU if elsewhere else device
+    computes_on = _drawing_device(device, workers, engine)
     where = make_engine(engine, scheduler, workers, computes_on.value)
     drawer = load_synthesizer(model, candidate=candidate, device=computes_on.value)
     healer = None if heal is None else load_healer(heal, device=computes_on.value)
@@ -297,12 +291,30 @@ def synthesize(
             problems=skipped,
             progress=progress,
         )
+    _tell(result, out, drawer.method, blend)
+    finish(result.problems, out / "problems.csv")
+
+
+def _drawing_device(device: Device, workers: int, engine: EngineChoice) -> Device:
+    """Return the device that draws; other processes draw on the CPU."""
+    if workers == 1 and engine is EngineChoice.LOCAL:
+        return device
+    if device is Device.CUDA:
+        what = "other processes cannot use the CUDA device of this one"
+        raise ConfigError("--workers, --engine", what, "leave them out, or use --device cpu")
+    return Device.CPU
+
+
+def _tell(result: Synthesis, out: Path, method: str, blend: BlendChoice) -> None:
+    """Print what was drawn, and write its contact sheet."""
+    from lesionforge.cohort.inspection.contact_sheet import contact_sheet
+    from lesionforge.production.in_fluid import describe_in_fluid
+
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
     if result.changed_outside is not None:
         then = "it stays in the cases" if blend is BlendChoice.FULL else "blending took it back"
         share = f"{100 * result.changed_outside:.2g} % of the intensity range on average (goal: below 1 %)"
-        console.print(f"outside the masks {drawer.method} changed the heads by {share}; {then}")
+        console.print(f"outside the masks {method} changed the heads by {share}; {then}")
     if len(result.cohort):
         console.print(describe_in_fluid(out, result.cohort))
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")
-    finish(result.problems, out / "problems.csv")

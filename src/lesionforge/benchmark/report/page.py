@@ -118,18 +118,12 @@ def write_report(
     Raises:
         ConfigError: if ``results.csv`` cannot be used, or lacks the arm or the primary score.
     """
-    results = read_results(folder / "results.csv")
-    if arm is not None and arm not in set(results["arm"]):
-        raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
-    if primary not in scores_in(results):
-        raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
+    results = _results_with(folder, primary, arm)
     summary = summarize(results, baseline=baseline)
-    with atomic(folder / "summary.csv") as temporary:
-        summary.to_csv(temporary, index=False)
+    write_text(folder / "summary.csv", summary.to_csv(index=False))
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
-    gains, reference = None, None
-    if (folder / REFERENCE).is_file():
-        reference = read_results(folder / REFERENCE)
+    reference = read_results(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
+    gains = None
     if reference is not None:
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
@@ -167,6 +161,16 @@ def write_report(
     )
     write_text(folder / "report.html", page)
     return "\n".join(lines)
+
+
+def _results_with(folder: Path, primary: str, arm: str | None) -> pd.DataFrame:
+    """Return a benchmark's results, which hold the primary score and the primary arm."""
+    results = read_results(folder / "results.csv")
+    if arm is not None and arm not in set(results["arm"]):
+        raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
+    if primary not in scores_in(results):
+        raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
+    return results
 
 
 def _besides(lines: Sequence[str], further: Iterable[str]) -> list[str]:
