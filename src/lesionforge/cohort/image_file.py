@@ -20,7 +20,7 @@ from PIL import Image
 from lesionforge.cohort.case import FORMATS, ending_of
 from lesionforge.cohort.grid import Affine, Header, affine_of, bare_header, made_header
 from lesionforge.cohort.slice_file import is_marked, read_slice, slice_type, write_png
-from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim
+from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim, missing_file
 from lesionforge.cohort.volume_formats import ITK_READERS, is_stack, read_mgh, read_pair, read_tiff, read_with_itk
 from lesionforge.errors import CohortError, OutputError
 from lesionforge.files import atomic
@@ -98,7 +98,7 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         return _composed[path]()
     file, volume = _located(path)
     if not file.is_file():
-        raise CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
+        raise missing_file(path)
     try:
         with file.open("rb") as stream:
             start = stream.read(132)
@@ -141,6 +141,8 @@ def read_header(path: Path) -> Header | None:
     if path in _composed or FORMATS.get(ending_of(path), "NIfTI") != "NIfTI":
         return read_stored(path).header
     file, _ = _located(path)
+    if not file.is_file():
+        raise missing_file(path)
     try:
         with _opened(file) as stream:
             return _read_header(file, stream)

@@ -186,6 +186,8 @@ def _scan(tree: Tree, study: Study, rows: Collection[str]) -> _Scan:
     series = [one for (one,) in study.channels.values()]
     masks = _masks_of(tree, series)
     for mask in masks:
+        if not mask.names:
+            raise CohortError(mask.file, "names no segment or contour", "export it again, or move it away")
         if mask.refers_to and mask.refers_to not in tree.series:
             raise _lost(mask)
     volumes = {channel: make_volume(one.headers) for channel, (one,) in study.channels.items()}

@@ -449,13 +449,14 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def _file_ending(cohort: Cohort) -> str:
-    flat = set()
+    flat = dict[bool, Path]()
     for path in (path for case in cohort for path in case.images.values() if ending_of(path)):
         with suppress(CohortError):  # of a damaged TIFF, told when its case is read
-            flat.add(is_slice(path))
+            flat.setdefault(is_slice(path), path)
     if len(flat) > 1:
-        raise CohortError(cohort.name, "mixes slices and volumes", "make a cohort of each")
-    return ".png" if flat == {True} else ".nii.gz"
+        what = f"mixes slices and volumes, such as {flat[True]} and {flat[False]}"
+        raise CohortError(cohort.name, what, "make a cohort of each")
+    return ".png" if True in flat else ".nii.gz"
 
 
 def _write_case(
