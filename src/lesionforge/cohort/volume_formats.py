@@ -25,7 +25,9 @@ ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 DETACHED = (".nhdr", ".mhd")
 """Endings of headers whose data lie in other files."""
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
-PACKED = re.compile(rb"^CompressedData\s*=\s*(?:T|1)", re.IGNORECASE | re.MULTILINE)
+PACKED = re.compile(rb"^(?:CompressedData\s*=\s*(?:T|1)|encoding:\s*gz)", re.IGNORECASE | re.MULTILINE)
+ENDS = (re.compile(rb"^ElementDataFile[^\n]*\n", re.IGNORECASE | re.MULTILINE), re.compile(rb"\n\r?\n"))
+"""Of a header whose data follow it: MetaImage's and NRRD's."""
 LOCAL = "LOCAL"
 """Says that the data follow the header."""
 ZLIB_OR_GZIP = 47
@@ -68,8 +70,7 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     files = path.parent.iterdir() if ending_of(path) in DETACHED else [path]
     held = sum(file.stat().st_size for file in files if file.is_file())
     check_claim(path, prod(size), voxels=prod(size), packed=True, held=held)
-    if name == ITK_READERS["MetaImage"]:
-        _check_unpacks(path)
+    _check_unpacks(path)
     image = reader.Execute()
     array = SimpleITK.GetArrayFromImage(image).T
     if array.dtype.kind not in "iuf":
@@ -78,7 +79,7 @@ def _read_with_itk(path: Path, name: str) -> Stored:
 
 
 def _check_unpacks(path: Path) -> None:
-    """Raise for a MetaImage whose compressed data are damaged, since ITK reads these as far as it can.
+    """Raise if the compressed data of NRRD or MetaImage are damaged, since ITK reads these as far as it can.
 
     Raises:
         zlib.error: if the data are damaged.
@@ -86,14 +87,13 @@ def _check_unpacks(path: Path) -> None:
     """
     with path.open("rb") as stream:
         header = stream.read(HEADER)
-        place = DATA_FILE.search(header)
-        if place is None or PACKED.search(header) is None:
+        if PACKED.search(header) is None:
             return
         named = _data_file(header)
-        stream.seek(header.index(b"\n", place.start()) + 1)
-        with stream if named.upper() == LOCAL else path.with_name(named).open("rb") as packed:
+        stream.seek(next((end.end() for pattern in ENDS if (end := pattern.search(header))), 0))
+        with stream if named.upper() == LOCAL else path.with_name(named).open("rb") as data:
             unpacking = zlib.decompressobj(wbits=ZLIB_OR_GZIP)
-            while chunk := packed.read(CHUNK):
+            while not unpacking.eof and (chunk := data.read(CHUNK)):
                 unpacking.decompress(chunk)
     if not unpacking.eof:
         raise ValueError("its compressed data end too early")
