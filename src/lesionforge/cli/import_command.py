@@ -235,7 +235,7 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
 
     console.print(f"{folder}: {len(made)} cases of {len(made.subjects)} subjects")
     if all(case.annotation.value == NoMask.UNKNOWN.value for case in made):
-        console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
+        console.print(f"warning: the lesions of all {len(made)} cases are unknown, so nothing can be trained on them")
     look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
     for doubt in (*name_doubts(made), *intensity_doubts(made, [look])):
         console.print(f"warning: {spoken(str(doubt))}")

@@ -134,8 +134,10 @@ def read_any_nnunet(
         unknown = [case for case in cohort if case.annotation is Annotation.UNKNOWN]
         labels = [case_files(folder, case.case_id, 0, description.file_ending)[1] for case in unknown]
         count = sum(label.is_file() for label in labels)
-        told = f"{count} cases hold voxels of the ignore label ({description.ignored}), so their lesions are unknown"
-        on_note(f"{told}; set these voxels to 0 where you know that there is no lesion")
+        held = f"hold voxels of the ignore label ({description.ignored})"
+        remedy = "set these voxels to 0 where you know that there is no lesion"
+        known = f"{count} of {len(cohort)} cases {held}, so their lesions are unknown; {remedy}"
+        on_note(known if count else f"no cases {held}")
     return cohort
 
 
