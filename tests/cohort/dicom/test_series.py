@@ -8,6 +8,7 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from lesionforge.cohort.dicom.headers import DIRECTORY
 from lesionforge.cohort.grid import is_sheared
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.layouts.dicom import Dicom, read_dicom
@@ -221,6 +222,9 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     def colour(content, _):
         content.SamplesPerPixel, content.PhotometricInterpretation = 3, "RGB"
 
+    def flat(content, _):
+        del content.PixelSpacing
+
     write_series(tmp_path / "scan")
     write_series(tmp_path / "copy", order=[1])
     write_series(tmp_path / "loc", series=2, SeriesDescription="3 plane", edit=localiser)
@@ -228,6 +232,10 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     write_series(tmp_path / "rgb", series=4, edit=colour, order=[0])
     write_series(tmp_path / "mos", series=6, edit=mosaic, order=[0])
     save(blank("1.2.840.10008.5.1.4.1.1.88.11", 1, series=5), tmp_path / "report")
+    write_series(tmp_path / "xray", study=8, order=[0], edit=flat, Modality="CR", SeriesDescription="chest")
+    index = blank(DIRECTORY, 1)
+    del index.SOPClassUID, index.SeriesInstanceUID, index.StudyInstanceUID
+    save(index, tmp_path / "DICOMDIR")
     (tmp_path / "notes.txt").write_text("x")
     notes = []
     cohort = read_dicom(tmp_path, on_note=notes.append)
@@ -237,9 +245,10 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
         "not used, a secondary capture without a place: series 'FLAIR', 1 of 1 files, such as cap/IM0900",
         "not used, in colour: series 'FLAIR', 1 of 1 files, such as rgb/IM0900",
         "not used, mosaics of slices, which dcm2niix converts: series 'FLAIR', 1 of 1 files, such as mos/IM0900",
-        "not used, neither images nor masks: 1 files, such as report",
+        "not used, neither images nor masks: 2 files, such as DICOMDIR",
         "not used, no DICOM: 1 files, such as notes.txt",
         "not used, second copies of an object: 1 files, such as scan/IM0899",
+        "not used, without PixelSpacing: series 'chest', 1 of 1 files, such as xray/IM0900",
     ]
 
 

@@ -29,6 +29,8 @@ CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """SOP classes; those of secondary captures begin so."""
 NO_IMAGE = "no image"
 LOCALISER_IMAGE = "a localiser"
+TOMOGRAPHIC = ("CT", "MR", "PT")
+"""Modalities whose images are slices of volumes."""
 WITHOUT = "without "
 """Begins why an image that may be a slice is none: the attributes that it lacks."""
 LOCALISER = re.compile("locali[sz]er|scout|topogram|surview", re.IGNORECASE)
@@ -249,7 +251,7 @@ def _text(content: Any, name: str) -> str:
 def _unfit(content: Any, sop_class: str) -> str:
     """Return why an object is no slice of a volume, or ``""``."""
     if not content.get("Rows") or not content.get("Columns"):
-        if content.SOPClassUID.name.endswith("Image Storage"):
+        if import_module("pydicom.uid").UID(sop_class).name.endswith("Image Storage"):
             raise ValueError("its header ends before the image")
         return NO_IMAGE
     if "MOSAIC" in (content.get("ImageType") or ()):

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionforge.cohort.dicom.headers import LOCALISER_IMAGE, NO_IMAGE, WITHOUT, Header, is_dicom, read_header
+from lesionforge.cohort.dicom.headers import (
+    CAPTURES,
+    LOCALISER_IMAGE,
+    NO_IMAGE,
+    TOMOGRAPHIC,
+    WITHOUT,
+    Header,
+    is_dicom,
+    read_header,
+)
 from lesionforge.cohort.layouts.labels import OnNote, OnProblem
 from lesionforge.cohort.layouts.listing import is_listed
 from lesionforge.cohort.stored import missing_file
@@ -34,6 +43,11 @@ class Series:
     def first(self) -> Header:
         """The first header; all have its series, study, patient and description."""
         return self.headers[0]
+
+    @property
+    def is_tomography(self) -> bool:
+        """Whether its images are slices by their modality, or captures of such; X-rays and ultrasound are not."""
+        return self.first.modality in TOMOGRAPHIC or self.first.sop_class.startswith(CAPTURES)
 
     @property
     def reasons(self) -> str:
@@ -113,8 +127,8 @@ def read_tree(folder: Path, on_problem: OnProblem, on_note: OnNote) -> Tree:
 def _volumes(folder: Path, series: dict[str, Series], on_problem: OnProblem, on_note: OnNote) -> dict[str, Series]:
     """Return the series that may be volumes, without images that are no slices; what is left out is told in a line.
 
-    It is a problem if slices of a series do not say where they lie, or if a study has no volume for another reason than
-    that its images are localisers.
+    It is a problem if some slices of a series do not say where they lie, and if a study of CT, MR, PET or captures has
+    no volume for another reason than that its images are localisers.
     """
     volumes, unfit = {}, list[Series]()
     for uid, one in series.items():
@@ -128,7 +142,7 @@ def _volumes(folder: Path, series: dict[str, Series], on_problem: OnProblem, on_
             unfit.append(others)
     studies = {one.first.study for one in volumes.values()}
     for others in unfit:
-        if others.first.study in studies or others.reasons == LOCALISER_IMAGE:
+        if others.first.study in studies or others.reasons == LOCALISER_IMAGE or not others.is_tomography:
             count, such = len(series[others.first.series].headers), others.first.file.relative_to(folder)
             where = f"{len(others.headers)} of {count} files, such as {such}"
             on_note(f"not used, {others.reasons}: series {others.first.description!r}, {where}")
