@@ -52,6 +52,24 @@ def test_an_empty_segmentation_says_that_there_is_no_lesion_and_none_that_nobody
     assert {case.annotation.value for case in read_dicom(tmp_path)} == {"lesion_free", "unknown"}
 
 
+def test_nobody_becomes_lesion_free_beside_a_file_that_cannot_be_read_and_may_be_the_mask(tmp_path):
+    write_seg(tmp_path / "a" / "seg.dcm", write_series(tmp_path / "a" / "scan"), LABEL, NAMES)
+    write_series(tmp_path / "b", study=2, patient="bert")
+    seg, problems = tmp_path / "a" / "seg.dcm", []
+    seg.write_bytes(seg.read_bytes()[:300])
+
+    def annotations():
+        found = read_dicom(tmp_path, no_mask="lesion_free", on_problem=problems.append)
+        return {case.images["MR"].relative_to(tmp_path).parts[0]: case.annotation.value for case in found}
+
+    assert annotations() == {"a": "unknown", "b": "lesion_free"}
+    assert [problem.where for problem in problems] == [str(seg)]
+    (tmp_path / "other.dcm").write_bytes(seg.read_bytes())
+    seg.rename(tmp_path / "seg.dcm")
+    assert set(annotations().values()) == {"unknown"}
+    assert problems[-1].where == str(tmp_path)
+
+
 def test_several_files_make_one_map_and_the_higher_class_counts(tmp_path):
     sources = write_series(tmp_path / "scan")
     write_seg(tmp_path / "a.dcm", sources, LABEL, NAMES)
