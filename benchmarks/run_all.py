@@ -11,6 +11,7 @@ from rich.console import Console
 BENCHMARKS = {
     "training_step": "A training step of pix2pix through our loop and through a bare one",
     "loading": "Loading training crops",
+    "volumes_4d": "Volumes of a 4D file",
     "augmentation": "Augmentation of training items",
     "carvemix": "CarveMix on 182 × 218 × 182 voxels",
     "on_the_fly": "Synthesis on the fly, 16 slices of 128 × 128, half of them with a new lesion",

@@ -25,6 +25,8 @@ SOUND = {
     "arm": "mixed",
 }
 
+NNUNET = {"method": "nnunet"}
+
 
 def write(tmp_path, content):
     path = tmp_path / "plan.yaml"
@@ -131,6 +133,11 @@ def test_an_arm_can_have_a_network_of_its_own(tmp_path):
                 "arms": {"real": {}, "mixed": {"synthesizer": "mix", "use": "on_the_fly"}},
             },
             "arm 'mixed' copies on the fly: use offline, or augment: ct",
+        ),
+        ({"task": NNUNET}, "arm 'mixed' draws on the fly, which nnunet cannot: use offline"),
+        (
+            {"task": NNUNET, "arms": {"real": {}, "mixed": {"synthesizer": "mix", "finetune": 0.5}}},
+            "arm 'mixed' trains on synthetic cases first, which nnunet cannot continue from: leave finetune out",
         ),
         ({"seeds": [0, 1, 0]}, "seeds are (0, 1, 0): name each only once"),
         ({"subjects": {"numbers": [4, 8, 4]}}, "subjects.numbers are (4, 8, 4): name each only once"),

@@ -53,6 +53,12 @@ def test_help_has_an_example(command):
     assert f"Example: lesionforge {' '.join(command)}" in shown
 
 
+def test_the_package_is_a_command():
+    command = [sys.executable, "-m", "lesionforge", "import", "nowhere", "--dry-run"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr[:15]) == (2, "error: nowhere:")
+
+
 def test_every_command_is_tested_here():
     group = get_command(app)
     found = []

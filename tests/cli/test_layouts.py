@@ -121,6 +121,14 @@ def test_every_layout_says_what_it_looks_for_and_is_tried_here(tmp_path):
     assert "there is no such folder" in error("import", tmp_path / "nowhere", tmp_path / "out")
 
 
+@pytest.mark.parametrize("write", [nnunet_in_nrrd, msd, brats, bids])
+def test_a_part_of_a_dataset_leads_to_the_whole(tmp_path, write):
+    write(tmp_path / "src")
+    parts = [path for path in (tmp_path / "src").iterdir() if path.is_dir() and path.name != "derivatives"]
+    message = error("import", parts[0], "--dry-run")
+    assert f"is a part of a dataset of the layout {write.__name__.partition('_')[0]}; name the whole" in message
+
+
 def test_signs_of_two_layouts_are_told_and_the_user_chooses(tmp_path):
     bids(tmp_path / "src")
     (tmp_path / "src" / "slices.csv").write_text("slice_id,subject_id,image\n")

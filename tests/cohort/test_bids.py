@@ -4,7 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from lesionforge.cohort.layouts import write_nnunet
 from lesionforge.cohort.layouts.bids import parse_name, read_bids
+from lesionforge.cohort.scan import read_label
 from lesionforge.errors import CohortError, ConfigError
 from tests.helpers import write_array
 
@@ -97,6 +99,38 @@ def test_two_files_that_both_fit_are_told_and_the_other_subjects_go_on(tmp_path)
     assert [case.case_id for case in read(tmp_path, on_problem=problems.append)[0]] == ["sub-2"]
     assert "sub-1_acq-a_T1w.nii.gz, sub-1_acq-b_T1w.nii.gz" in str(problems[0])
     assert len(read(tmp_path, channels={"T1": "*_acq-a_T1w.nii.gz"})[0]) == 2
+
+
+def put_mask(folder, name, lesion):
+    write_array(folder / "derivatives" / "lesions" / "sub-1" / "anat" / f"sub-1_{name}_mask.nii.gz", lesion)
+
+
+@pytest.mark.parametrize(
+    "names", [("label-lesion_desc-a", "label-lesion_desc-b"), ("run-1_desc-lesion", "run-2_desc-lesion")]
+)
+def test_several_masks_of_a_scan_are_refused_or_merged_where_a_pattern_matches_them(tmp_path, names):
+    put(tmp_path, "sub-1_T1w", "sub-2_T1w", "derivatives/lesions:sub-2_label-lesion_mask")
+    for name, lesion in zip(names, (IMAGE > 50, IMAGE < 3), strict=True):
+        put_mask(tmp_path, name, lesion.astype(np.uint8))
+    problems = []
+    assert [case.case_id for case in read(tmp_path, on_problem=problems.append)[0]] == ["sub-2"]
+    assert f"sub-1: has several lesion masks (sub-1_{names[0]}_mask.nii.gz, sub-1_{names[1]}_mask" in str(problems[0])
+    cohort, notes = read(tmp_path, mask="*_mask.nii.gz")
+    assert "1 sessions have several masks, which were merged" in notes
+    written = write_nnunet(cohort, tmp_path / "out").cohort
+    np.testing.assert_array_equal(read_label(written["sub-1"].label)[0], (IMAGE > 50) | (IMAGE < 3))
+    assert written.labels == {"background": 0, "lesion": 1}
+    assert len(read(tmp_path, mask=f"*_{names[1]}_mask.nii.gz")[0].with_lesions()) == 1
+
+
+def test_masks_on_two_grids_are_not_merged(tmp_path):
+    put(tmp_path, "sub-1_T1w")
+    put_mask(tmp_path, "label-lesion", LESION)
+    put_mask(tmp_path, "label-lesion_desc-core", LESION[:-1])
+    with pytest.raises(
+        CohortError, match=r"lesion_mask.nii.gz: lies on another grid than sub-1_label-lesion_desc-core_mask"
+    ):
+        read(tmp_path, mask="*_mask.nii.gz")
 
 
 def test_time_series_are_no_channels(tmp_path):

@@ -1,5 +1,7 @@
 """Datasets of nnU-Net that are no cohorts yet: regions, the ignore label, and every file ending that nnU-Net knows."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -9,6 +11,7 @@ from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.layouts.nnunet import read_any_nnunet
 from lesionforge.cohort.scan import load_scan, read_label, save_label
 from lesionforge.errors import CohortError
+from tests.cli.commands import error, typed
 from tests.cohort.test_nnunet import edit_json
 from tests.helpers import NESTED, tiny_cohort
 
@@ -49,10 +52,38 @@ def test_a_case_with_ignored_voxels_is_unknown_whatever_its_table_says(tmp_path,
     notes = []
     read = read_any_nnunet(tmp_path / "a", binary_masks=binary_masks, on_note=notes.append)
     assert [case.annotation for case in read] == ["unknown", *(case.annotation for case in cohort.cases[1:])]
-    assert "1 cases hold voxels of the ignore label (2)" in notes[0]
+    assert "1 of 3 cases hold voxels of the ignore label (2)" in notes[0]
     again = write_nnunet(read, tmp_path / "b", binary_masks=binary_masks).cohort
     assert again.labels == {"background": 0, "lesion": 1}
     assert again.cases[0].label is None
+
+
+@pytest.mark.parametrize(("ignored", "spatial_dims"), [(0, 2), (1, 3), (3, 2)])
+def test_ignored_voxels_are_in_no_training_score_or_export(tmp_path, ignored, spatial_dims):
+    cohort = tiny_cohort(tmp_path / "a", spatial_dims=spatial_dims, n_subjects=3)
+    (tmp_path / "a" / "cases.csv").unlink()
+    edit_json(tmp_path / "a", labels={"background": 0, "lesion": 1, "ignore": 2})
+    for case in cohort.cases[:ignored]:
+        label, _ = read_label(case.label)
+        label[0, 0] = 2
+        save_label(case.label, label, case.images["FLAIR"])
+    said = typed("import", tmp_path / "a", tmp_path / "b").stdout.replace("\n", " ")
+    assert (f"{ignored} of 3 cases hold" if ignored else "no cases hold voxels of the ignore label") in said
+    assert ("nothing can be trained on" in said) is (ignored == 3)
+    read = read_cohort(tmp_path / "b")
+    assert [case.annotation == "unknown" for case in read] == [number < ignored for number in range(3)]
+    for method, out in (("nnunet", "Dataset002_B"), ("folders", "Dataset003_B")):
+        typed("export", tmp_path / "b", "--as", method, "--folds", "0", "--out", tmp_path / out)
+    assert len([*(tmp_path / "Dataset002_B" / "labelsTr").glob("*")]) == 3 - ignored
+    assert len([*(tmp_path / "Dataset003_B").rglob("lesion.*")]) == 3 - ignored
+    assert "ignore" not in json.loads((tmp_path / "Dataset002_B" / "dataset.json").read_text())["labels"]
+    if ignored == 3:
+        assert "no case is annotated" in error("evaluate", tmp_path / "a" / "labelsTr", tmp_path / "b")
+        assert "no annotated case" in error("segment", "train", tmp_path / "b", "--out", tmp_path / "m")
+        assert "make no folds, --folds 0" in error("export", tmp_path / "b", "--as", "folders", "--out", tmp_path / "c")
+    else:
+        said = typed("evaluate", tmp_path / "a" / "labelsTr", tmp_path / "b").stdout
+        assert f"{3 - ignored} of {3 - ignored} cases scored" in said
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii", ".tif"])

@@ -43,6 +43,13 @@ def test_slices_become_a_cohort(tmp_path):
     np.testing.assert_array_equal(load_scan(cohort["s0"], ["CT"]).label, mask_of(1, 2))
 
 
+def test_a_table_of_windows_leads_to_the_same_files(tmp_path):
+    table = write_slices(tmp_path, [mask_of(1)]) / "slices.csv"
+    cohort = read_slices(table)
+    table.write_text(table.read_text().replace("/", "\\"))
+    assert read_slices(table) == cohort
+
+
 def test_slices_survive_the_import(tmp_path):
     cohort = read_slices(write_slices(tmp_path / "ct", [mask_of(1, 2), mask_of(), None], px=["2", "0", "9"]))
     write_nnunet(cohort, tmp_path / "out", columns=["px"])

@@ -1,5 +1,6 @@
 """Scans of other formats than NIfTI and PNG have the same voxels at the same place, and are written as those two."""
 
+import gzip
 import json
 
 import nibabel as nib
@@ -9,6 +10,7 @@ import SimpleITK
 import tifffile
 from PIL import Image
 
+from lesionforge.cohort import image_file
 from lesionforge.cohort.image_file import is_slice, read_header, read_stored, volume_in
 from lesionforge.cohort.scan import read_image, read_label, save_copy, save_edited, save_label
 from lesionforge.errors import CohortError
@@ -195,3 +197,37 @@ def test_the_volumes_of_a_4d_file_are_read_like_files_of_a_folder(tmp_path, pack
         with pytest.raises(CohortError, match="4 dimensions, expected 3"):
             read_stored(volume_in(path, number))
     refused(path, "4 dimensions, expected 3")
+
+
+def test_a_compressed_4d_file_is_unpacked_once_for_all_its_volumes_until_it_changes(tmp_path, monkeypatch):
+    path, unpacked, read = tmp_path / "a.nii.gz", [], image_file._read_to_end
+
+    def counted(stream, size):
+        unpacked.append(size)
+        return read(stream, size)
+
+    monkeypatch.setattr(image_file, "_read_to_end", counted)
+    for factor in (1, 3):
+        volumes = np.stack([VOXELS, VOXELS + 1, VOXELS * 2], -1) * VOXELS.dtype.type(factor)
+        path.write_bytes(gzip.compress(nib.Nifti1Image(volumes, AFFINE).to_bytes()))
+        for number in (0, 1, 2, 1):
+            np.testing.assert_array_equal(read_stored(volume_in(path, number)).array, volumes[..., number])
+    assert unpacked == [3 * VOXELS.nbytes] * 2
+    path.write_bytes(path.read_bytes()[:-20])
+    refused(volume_in(path, 0), "cannot be read")
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.mgz", "a.nii.gz"])
+def test_a_changed_bit_of_compressed_voxels_is_noticed(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 1000, (9, 8, 7)).astype(np.int16)
+    path = tmp_path / name
+    if name.endswith("z"):
+        nib.save((nib.MGHImage if name == "a.mgz" else nib.Nifti1Image)(noise, AFFINE), path)
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise.T), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_stored(path).array, noise)
+    (data,) = [file for file in tmp_path.iterdir() if file.suffix in (".gz", ".zraw", ".nrrd", ".mha", ".mgz")]
+    content = bytearray(data.read_bytes())
+    content[-300] ^= 1
+    data.write_bytes(content)
+    refused(path, "cannot be read")

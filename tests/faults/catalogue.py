@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from tests.cohort.dicom.files import write_series
+from tests.faults.changes import Change, array, at, cut, header, nifti, png, shifted, with_nan, write
+from tests.faults.wrong_files import LESION, save_nifti
+
 CASE, WHOLE = 1, 2
-Change = Callable[[Path], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Bad:
 
     Attributes:
         name: says what is wrong.
-        start: the good input that is changed: ``volumes``, ``slices``, ``model`` or ``plan``.
+        start: the good input that is changed: ``volumes``, ``slices``, ``model``, ``plan``, or an archive of ``dicom``,
+            ``bids`` or ``brats``.
         change: changes a copy of it.
         command: what is typed; ``DATA``, ``MODEL``, ``PLAN`` and ``OUT`` stand for paths.
         ends: exit code.
@@ -64,133 +68,68 @@ def bad_inputs() -> Iterator[Bad]:
     yield from _tables()
     yield from _descriptions()
     yield from _imports()
+    yield from _archives()
     yield from _plans()
     yield from _models()
     yield from _options()
-
-
-def _write(path: str, content: bytes | str) -> Change:
-    data = content.encode() if isinstance(content, str) else content
-    return lambda folder: (folder / path).write_bytes(data)
-
-
-def _nifti(path: str, change: Callable[[nib.Nifti1Image], nib.Nifti1Image]) -> Change:
-    def apply(folder: Path) -> None:
-        image = nib.load(folder / path)
-        made = change(nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header))
-        (folder / path).write_bytes(gzip.compress(made.to_bytes()))
-
-    return apply
-
-
-def _array(change: Callable[[Any], Any]) -> Callable[[nib.Nifti1Image], nib.Nifti1Image]:
-    return lambda image: nib.Nifti1Image(change(np.asanyarray(image.dataobj)), image.affine)
-
-
-def _header(path: str, offset: int, content: bytes) -> Change:
-    """Return a change of the bytes of a NIfTI header."""
-
-    def apply(folder: Path) -> None:
-        data = bytearray(gzip.decompress((folder / path).read_bytes()))
-        data[offset : offset + len(content)] = content
-        (folder / path).write_bytes(gzip.compress(bytes(data)))
-
-    return apply
-
-
-def _cut(path: str, keep: float) -> Change:
-    def apply(folder: Path) -> None:
-        data = (folder / path).read_bytes()
-        (folder / path).write_bytes(data[: int(len(data) * keep)])
-
-    return apply
-
-
-def _with_nan(array: Any, value: float = np.nan) -> Any:
-    array = array.astype(np.float32)
-    array[0, 0, 0] = value
-    return array
-
-
-def _shifted(image: nib.Nifti1Image) -> nib.Nifti1Image:
-    affine = image.affine.copy()
-    affine[0, 3] += 9
-    return nib.Nifti1Image(np.asanyarray(image.dataobj), affine)
 
 
 def _volumes() -> Iterator[Bad]:
     image, label = "imagesTr/case_001_0000.nii.gz", "labelsTr/case_001.nii.gz"
     rgb = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     files: dict[str, Change] = {
-        "empty": _write("FILE.nii.gz", b""),
-        "text": _write("FILE.nii.gz", "no image"),
-        "zeros": _write("FILE.nii.gz", bytes(4000)),
-        "a PNG under another ending": _write("FILE.nii.gz", _png(np.zeros((8, 8), np.uint8))),
-        "gzip of text": _write("FILE.nii.gz", gzip.compress(b"no image" * 100)),
-        "gzip of nothing": _write("FILE.nii.gz", gzip.compress(b"")),
-        "cut to a tenth": _cut("FILE.nii.gz", 0.1),
-        "cut in the middle": _cut("FILE.nii.gz", 0.5),
-        "cut before its end": _cut("FILE.nii.gz", 0.98),
-        "of another magic": _header("FILE.nii.gz", 344, b"abc\0"),
-        "of negative size": _header("FILE.nii.gz", 42, struct.pack("<h", -5)),
-        "of a size beyond memory": _header("FILE.nii.gz", 42, struct.pack("<3h", 32767, 32767, 32767)),
-        "of an unknown type": _header("FILE.nii.gz", 70, struct.pack("<h", 9999)),
-        "with its data beyond the end": _header("FILE.nii.gz", 108, struct.pack("<f", 1e9)),
-        "with a singular sform": _header("FILE.nii.gz", 280, bytes(48)),
-        "with an infinite sform": _header("FILE.nii.gz", 280, struct.pack("<f", np.inf) * 12),
-        "complex": _nifti("FILE.nii.gz", _array(lambda a: a.astype(np.complex64) * 1j)),
-        "in colours": _nifti("FILE.nii.gz", _array(lambda a: np.zeros(a.shape, rgb))),
-        "of two volumes": _nifti("FILE.nii.gz", _array(lambda a: np.stack([a, a], -1))),
-        "of another size": _nifti("FILE.nii.gz", _array(lambda a: a[:-2])),
-        "shifted": _nifti("FILE.nii.gz", _shifted),
-        "with NaN": _nifti("FILE.nii.gz", _array(_with_nan)),
-        "with infinity": _nifti("FILE.nii.gz", _array(lambda a: _with_nan(a, np.inf))),
+        "empty": write("FILE.nii.gz", b""),
+        "text": write("FILE.nii.gz", "no image"),
+        "zeros": write("FILE.nii.gz", bytes(4000)),
+        "a PNG under another ending": write("FILE.nii.gz", png(np.zeros((8, 8), np.uint8))),
+        "gzip of text": write("FILE.nii.gz", gzip.compress(b"no image" * 100)),
+        "gzip of nothing": write("FILE.nii.gz", gzip.compress(b"")),
+        "cut to a tenth": cut("FILE.nii.gz", 0.1),
+        "cut in the middle": cut("FILE.nii.gz", 0.5),
+        "cut before its end": cut("FILE.nii.gz", 0.98),
+        "of another magic": header("FILE.nii.gz", 344, b"abc\0"),
+        "of negative size": header("FILE.nii.gz", 42, struct.pack("<h", -5)),
+        "of a size beyond memory": header("FILE.nii.gz", 42, struct.pack("<3h", 32767, 32767, 32767)),
+        "of an unknown type": header("FILE.nii.gz", 70, struct.pack("<h", 9999)),
+        "with its data beyond the end": header("FILE.nii.gz", 108, struct.pack("<f", 1e9)),
+        "with a singular sform": header("FILE.nii.gz", 280, bytes(48)),
+        "with an infinite sform": header("FILE.nii.gz", 280, struct.pack("<f", np.inf) * 12),
+        "complex": nifti("FILE.nii.gz", array(lambda a: a.astype(np.complex64) * 1j)),
+        "in colours": nifti("FILE.nii.gz", array(lambda a: np.zeros(a.shape, rgb))),
+        "of two volumes": nifti("FILE.nii.gz", array(lambda a: np.stack([a, a], -1))),
+        "of another size": nifti("FILE.nii.gz", array(lambda a: a[:-2])),
+        "shifted": nifti("FILE.nii.gz", shifted),
+        "with NaN": nifti("FILE.nii.gz", array(with_nan)),
+        "with infinity": nifti("FILE.nii.gz", array(lambda a: with_nan(a, np.inf))),
     }
     for what, change in files.items():
         for kind, path in (("an image", image), ("a label", label)):
-            at = _at(change, path)
-            yield Bad(name=f"{kind} {what}", start="volumes", change=at, command=CHECK, ends=CASE, named="case_001")
+            placed = at(change, path)
+            yield Bad(name=f"{kind} {what}", start="volumes", change=placed, command=CHECK, ends=CASE, named="case_001")
             if kind == "an image":
                 named = f"{kind} {what}, in training"
-                yield Bad(name=named, start="volumes", change=at, command=FIT, ends=CASE, named="case_001")
+                yield Bad(name=named, start="volumes", change=placed, command=FIT, ends=CASE, named="case_001")
     images: dict[str, Change] = {
-        "zero everywhere": _nifti(image, _array(lambda a: 0 * a)),
-        "beyond float32": _nifti(image, _array(lambda a: a.astype(np.float64) * 1e300)),
+        "zero everywhere": nifti(image, array(lambda a: 0 * a)),
+        "beyond float32": nifti(image, array(lambda a: a.astype(np.float64) * 1e300)),
     }
     labels: dict[str, Change] = {
-        "of halves": _nifti(label, _array(lambda a: a * 0.5)),
-        "of −1": _nifti(label, _array(lambda a: -a.astype(np.int16))),
-        "of 0 and 255": _nifti(label, _array(lambda a: (a > 0) * np.uint8(255))),
-        "of 40000": _nifti(label, _array(lambda a: a.astype(np.int32) * 40000)),
-        "of an unknown class": _nifti(label, _array(lambda a: a * np.uint8(7))),
+        "of halves": nifti(label, array(lambda a: a * 0.5)),
+        "of −1": nifti(label, array(lambda a: -a.astype(np.int16))),
+        "of 0 and 255": nifti(label, array(lambda a: (a > 0) * np.uint8(255))),
+        "of 40000": nifti(label, array(lambda a: a.astype(np.int32) * 40000)),
+        "of an unknown class": nifti(label, array(lambda a: a * np.uint8(7))),
     }
     for kind, of_kind in (("an image", images), ("a label", labels)):
         for what, change in of_kind.items():
             yield Bad(name=f"{kind} {what}", start="volumes", change=change, command=CHECK, ends=CASE, named="case_001")
 
 
-def _at(change: Change, path: str) -> Change:
-    """Return a change made for ``FILE.nii.gz`` as one of the file at ``path``."""
-
-    def apply(folder: Path) -> None:
-        (folder / path).rename(folder / "FILE.nii.gz")
-        change(folder)
-        (folder / "FILE.nii.gz").rename(folder / path)
-
-    return apply
-
-
-def _png(array: Any, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(array, **options).save(stream, format="PNG")
-    return stream.getvalue()
-
-
 def _bomb() -> bytes:
     """Return a PNG that claims 60000 × 60000 pixels."""
     content = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     header = struct.pack(">I", 13) + content + struct.pack(">I", zlib.crc32(content))
-    return b"\x89PNG\r\n\x1a\n" + header + _png(np.zeros((4, 4), np.uint8))[33:]
+    return b"\x89PNG\r\n\x1a\n" + header + png(np.zeros((4, 4), np.uint8))[33:]
 
 
 def _slices() -> Iterator[Bad]:
@@ -202,15 +141,15 @@ def _slices() -> Iterator[Bad]:
         "a bare signature": b"\x89PNG\r\n\x1a\n",
         "a decompression bomb": _bomb(),
         "a JPEG under another ending": jpeg.getvalue(),
-        "in colours": _png(np.zeros((64, 64, 3), np.uint8) + np.arange(3, dtype=np.uint8)),
-        "of another size": _png(np.ones((32, 64), np.uint8)),
+        "in colours": png(np.zeros((64, 64, 3), np.uint8) + np.arange(3, dtype=np.uint8)),
+        "of another size": png(np.ones((32, 64), np.uint8)),
     }
     for what, content in files.items():
         for kind, path in (("a slice", "imagesTr/case_001_0000.png"), ("a mask", "labelsTr/case_001.png")):
-            change = _write(path, content)
+            change = write(path, content)
             yield Bad(name=f"{kind} {what}", start="slices", change=change, command=CHECK, ends=CASE, named="case_001")
-    cut = _cut("imagesTr/case_001_0000.png", 0.5)
-    yield Bad(name="a slice cut", start="slices", change=cut, command=CHECK, ends=CASE, named="case_001")
+    half = cut("imagesTr/case_001_0000.png", 0.5)
+    yield Bad(name="a slice cut", start="slices", change=half, command=CHECK, ends=CASE, named="case_001")
 
 
 def _tables() -> Iterator[Bad]:
@@ -230,11 +169,11 @@ def _tables() -> Iterator[Bad]:
         "in Latin-1": (head + "case_000,M\xfcller,lesion\n").encode("latin-1"),
         "with NUL": head + "case_000,su\0b,lesion\n",
         "with semicolons": (head + row).replace(",", ";"),
-        "of a picture": _png(np.zeros((8, 8), np.uint8)),
+        "of a picture": png(np.zeros((8, 8), np.uint8)),
         "with a seed of 5000 digits": f"case_id,seed\ncase_000,{'9' * 5000}\n",
     }
     for what, content in tables.items():
-        change = _write("cases.csv", content)
+        change = write("cases.csv", content)
         yield Bad(name=f"a table {what}", start="slices", change=change, command=CHECK, ends=WHOLE, named="cases.csv")
     roles = {
         "a list": "[]",
@@ -244,7 +183,7 @@ def _tables() -> Iterator[Bad]:
         "deep": '{"pool": ' + "[" * 100_000 + "]" * 100_000 + "}",
     }
     for what, text in roles.items():
-        change = _write("roles.json", text)
+        change = write("roles.json", text)
         command = (*FIT, "--role", "pool")
         yield Bad(name=f"roles: {what}", start="slices", change=change, command=command, ends=WHOLE, named="roles.json")
 
@@ -284,7 +223,7 @@ def _descriptions() -> Iterator[Bad]:
     for name in good:
         texts[f"without {name}"] = json.dumps({key: value for key, value in good.items() if key != name})
     for what, content in texts.items():
-        change = _write("dataset.json", content)
+        change = write("dataset.json", content)
         name = f"dataset.json: {what}"
         yield Bad(name=name, start="slices", change=change, command=CHECK, ends=WHOLE, named="dataset.json")
 
@@ -306,8 +245,8 @@ def _imports() -> Iterator[Bad]:
         "one case twice": {"training": [entry, entry]},
     }
     for what, change in changed.items():
-        write = _write("dataset.json", json.dumps({**decathlon, **change}))
-        yield Bad(name=f"msd: {what}", start="slices", change=write, command=IMPORT, ends=WHOLE, named="error: ")
+        changed_json = write("dataset.json", json.dumps({**decathlon, **change}))
+        yield Bad(name=f"msd: {what}", start="slices", change=changed_json, command=IMPORT, ends=WHOLE, named="error: ")
     plain = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}
     described: dict[str, dict[str, Any]] = {
         "a region of texts": {"labels": {"background": 0, "whole": ["1", "2"]}},
@@ -316,8 +255,54 @@ def _imports() -> Iterator[Bad]:
         "no file with its ending": {"file_ending": ".nrrd"},
     }
     for what, change in described.items():
-        write = _write("dataset.json", json.dumps({**plain, **change}))
-        yield Bad(name=f"import: {what}", start="slices", change=write, command=IMPORT, ends=WHOLE, named="error: ")
+        changed_json = write("dataset.json", json.dumps({**plain, **change}))
+        yield Bad(
+            name=f"import: {what}", start="slices", change=changed_json, command=IMPORT, ends=WHOLE, named="error: "
+        )
+
+
+def _archives() -> Iterator[Bad]:
+    """Yield requests about DICOM, BIDS and BraTS that are refused as a whole."""
+
+    def asked(start: str, name: str, named: str, *options: str, change: Change = lambda folder: None) -> Bad:
+        command = (*IMPORT, "--layout", start, *options)
+        return Bad(name=f"{start}: {name}", start=start, change=change, command=command, ends=WHOLE, named=named)
+
+    def each(change: Callable[[Path], object]) -> Change:
+        return lambda folder: [change(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+    def second(folder: Path) -> None:
+        write_series(folder / "more", series=2, SeriesDescription="T2")
+
+    def spaces(folder: Path) -> None:
+        save_nifti(folder / "derivatives/x/sub-1/anat/sub-1_space-MNI_label-lesion_mask.nii.gz", LESION)
+
+    def tumours(folder: Path) -> None:
+        save_nifti(next(folder.rglob("*_seg.nii.gz")), LESION * np.uint8(7))
+
+    names = "they are core"
+    yield asked("dicom", "a structure that is not there", names, "--mask", "gtv*")
+    yield asked("dicom", "a class that is not there", names, "--label", "necrosis=1")
+    yield asked("dicom", "a description that is not there", "'FLAIR' (2)", "--channel", "T1=t1*")
+    yield asked("dicom", "several series and no pattern", "does not say which series are the channels", change=second)
+    yield asked("dicom", "no DICOM file", "holds no DICOM series", change=each(lambda path: path.write_text("x")))
+    cut_all = each(lambda path: path.write_bytes(path.read_bytes()[:200]))
+    yield asked("dicom", "nothing but cut files", "holds no DICOM series that is a volume: ", change=cut_all)
+    yield asked("dicom", "no table", "nowhere.csv", "--series", "nowhere.csv")
+    yield asked("dicom", "a table without channels", "channel", change=write("series.csv", "series\n1.2\n"))
+    foreign = write("series.csv", "series,channel\n1.2,MR\n")
+    yield asked("dicom", "a table of another archive", "which is no volume in the folder", change=foreign)
+    yield asked("dicom", "a window without CT", "has no channel CT", "--window", "0,80")
+    yield asked("dicom", "an option of another layout", "--subject-pattern", "--subject-pattern", "p\\d")
+    yield asked("bids", "a mask that is not there", "*_roi.nii.gz", "--mask", "*_roi.nii.gz")
+    yield asked("bids", "a channel that is not there", "*_T9.nii.gz", "--channel", "T9=*_T9.nii.gz")
+    yield asked("bids", "masks in two spaces", "several spaces: its own, MNI", change=spaces)
+    gone = each(lambda path: path.unlink() if "FLAIR" in path.name else None)
+    yield asked("bids", "no image", "holds no 3D image with a BIDS name", change=gone)
+    yield asked("brats", "values of no year", "whose meaning differs between the years", change=tumours)
+    again = lambda folder: shutil.copytree(folder / "a", folder / "LGG" / "a")  # noqa: E731
+    yield asked("brats", "two cases of one name", "is a second case of this name", change=again)
+    yield asked("brats", "no case", "holds no case of BraTS", change=lambda folder: shutil.rmtree(folder / "a"))
 
 
 def _growing() -> str:
@@ -357,7 +342,7 @@ def _plans() -> Iterator[Bad]:
     }
     for what, content in texts.items():
         yield Bad(
-            name=f"a plan {what}", start="plan", change=_write("plan.yaml", content), command=RUN, ends=WHOLE, named=""
+            name=f"a plan {what}", start="plan", change=write("plan.yaml", content), command=RUN, ends=WHOLE, named=""
         )
     yield Bad(
         name="a plan that is gone",
@@ -401,8 +386,8 @@ def _models() -> Iterator[Bad]:
     changes: dict[str, Change] = {
         "without model.json": lambda folder: (folder / "model.json").unlink(),
         "without weights": lambda folder: (folder / "model.safetensors").unlink(),
-        "with an empty model.json": _write("model.json", ""),
-        "with a list for a model.json": _write("model.json", "[]"),
+        "with an empty model.json": write("model.json", ""),
+        "with a list for a model.json": write("model.json", "[]"),
         "of another version": edit(schema_version=99),
         "of an unknown method": edit(method="nothing"),
         "of an unknown key": edit(colour="red"),
@@ -413,9 +398,9 @@ def _models() -> Iterator[Bad]:
         ),
         "of four dimensions": edit(preprocessing={**slices, "spatial_dims": 4}),
         "of an unknown option": edit(config={"colour": "red"}),
-        "with empty weights": _write("model.safetensors", b""),
-        "with text for weights": _write("model.safetensors", "no weights" * 10),
-        "with weights cut": _cut("model.safetensors", 0.7),
+        "with empty weights": write("model.safetensors", b""),
+        "with text for weights": write("model.safetensors", "no weights" * 10),
+        "with weights cut": cut("model.safetensors", 0.7),
         "with NaN among its weights": tensors(first(lambda a: a * np.nan)),
         "with infinity among its weights": tensors(first(lambda a: a + np.inf)),
         "with weights of another shape": tensors(first(lambda a: a[0])),

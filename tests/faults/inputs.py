@@ -50,6 +50,8 @@ def write_inputs(folder: Path, commands: Sequence[str], *, run: Callable[[Sequen
         assert case.label is not None
         shutil.copy(case.label, patient / "lesion.nii.gz")
     (folder / "plan.yaml").write_text(PLAN)
+    if "import dicom" in commands:
+        run(["export", folder / "volumes", "--as", "dicom", "--out", folder / "dicom"])
     train = ("train", "--steps", "2", "--out")
     if any(command.startswith("synthesize") for command in commands):
         run([*train, folder / "gan", "pix2pix", slices, *sets(GAN)])

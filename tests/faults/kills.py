@@ -40,6 +40,8 @@ Command = Callable[[Path, Path], Sequence[str | Path]]
 COMMANDS: dict[str, Command] = {
     "import": lambda data, out: ["import", data / "folders", out, *IMPORT],
     "export": lambda data, out: ["export", data / "slices", "--as", "folders", "--folds", "2", "--out", out],
+    "import dicom": lambda data, out: ["import", data / "dicom", out],
+    "export dicom": lambda data, out: ["export", data / "volumes", "--as", "dicom", "--out", out],
     "match": lambda data, out: ["match", data / "Healthy", out, "--to", data / "Bleeds"],
     "train": lambda data, out: ["train", "pix2pix", data / "slices", "--out", out, "--steps", "8", *sets(GAN)],
     "segment train": lambda data, out: ["segment", "train", data / "slices", "--out", out, "--steps", "8", *sets(UNET)],

@@ -7,7 +7,10 @@ from typer.testing import CliRunner
 
 from lesionforge.cli import app
 from tests.cli.commands import content, typed
+from tests.cohort.dicom.files import to_mm, write_contours, write_series
 from tests.faults.catalogue import CASE, PLAN, WHOLE, bad_inputs
+from tests.faults.wrong_dicom import SQUARE
+from tests.faults.wrong_files import IMAGE, LESION, save_nifti
 from tests.helpers import tiny_cohort
 
 BAD = list(bad_inputs())
@@ -20,9 +23,23 @@ def good(tmp_path_factory):
     tiny_cohort(folder / "slices", spatial_dims=2, n_subjects=3)
     tiny_cohort(folder / "volumes", spatial_dims=3, n_subjects=3, shape=(20, 20, 12))
     typed("train", "copy_paste", folder / "slices", "--out", folder / "model")
+    _archives(folder)
     (folder / "plan").mkdir()
     (folder / "plan" / "plan.yaml").write_text(PLAN)
     return folder
+
+
+def _archives(folder):
+    """Write two DICOM studies with a contour, a BIDS session and a case of BraTS."""
+    source = write_series(folder / "dicom" / "a")[0]
+    write_series(folder / "dicom" / "b", study=2)
+    write_contours(folder / "dicom" / "rt", source, {"core": [to_mm(SQUARE)]})
+    for name, image, mask in (
+        ("bids", "sub-1/anat/sub-1_FLAIR", "sub-1/anat/sub-1_label-lesion_mask"),
+        ("brats", "a/a_flair", "a/a_seg"),
+    ):
+        save_nifti(folder / name / f"{image}.nii.gz", IMAGE)
+        save_nifti(folder / name / f"{mask}.nii.gz", LESION)
 
 
 def test_there_are_enough_and_each_once():

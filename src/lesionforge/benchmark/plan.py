@@ -277,6 +277,11 @@ class Plan(Part):
                 raise ValueError(f"synthesizer {name!r} is audited, but no arm uses its cases offline: leave out audit")
         for name, arm in self.arms.items():
             of_arm = self.synthesizers.get(arm.synthesizer or "")
+            if of_arm and arm.use == "on_the_fly" and not self.task_class.draws_on_the_fly:
+                raise ValueError(f"arm {name!r} draws on the fly, which {self.task_class.method} cannot: use offline")
+            if arm.finetune is not None and not self.task_class.continues:
+                what = f"which {self.task_class.method} cannot continue from: leave finetune out"
+                raise ValueError(f"arm {name!r} trains on synthetic cases first, {what}")
             if of_arm and arm.use == "on_the_fly" and not SYNTHESIZERS[of_arm.method].draws_on_the_fly:
                 remedy = "use offline, or augment: ct_published without a synthesizer"
                 raise ValueError(f"arm {name!r} copies on the fly: {remedy}")

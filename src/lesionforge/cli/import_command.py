@@ -135,9 +135,9 @@ def import_cohort(
         "columns": keep_column or (),
     }
     if cohort is None or dry_run:
-        _tell_preview(found, preview_nnunet(found, **how))
+        _tell_preview(found, preview_nnunet(found, **how), chosen)
         return
-    _write(src, cohort, found, how, new_ids)
+    _write(src, cohort, found, how, new_ids, chosen)
 
 
 def _layout(source: Path, name: str) -> type[Layout]:
@@ -151,7 +151,9 @@ def _layout(source: Path, name: str) -> type[Layout]:
     return chosen
 
 
-def _write(source: Path, cohort: Path, found: Cohort, how: dict[str, Any], table: Path | None) -> None:
+def _write(
+    source: Path, cohort: Path, found: Cohort, how: dict[str, Any], table: Path | None, layout: type[Layout]
+) -> None:
     """Write the cohort, with new ids if there is a table of them, and tell what was written."""
     from lesionforge.cohort.layouts import read_cohort, write_nnunet
     from lesionforge.cohort.new_ids import NewIds
@@ -170,10 +172,11 @@ def _write(source: Path, cohort: Path, found: Cohort, how: dict[str, Any], table
             listed = table.with_name(f"{table.stem}_problems.csv")
             shutil.move(unfinished / "problems.csv", listed)
     _tell_imported(cohort, read_cohort(cohort), report)
+    _tell_unknown(report.cohort, layout)
     finish(report.problems, listed)
 
 
-def _tell_preview(found: Cohort, report: WriteReport) -> None:
+def _tell_preview(found: Cohort, report: WriteReport, layout: type[Layout]) -> None:
     """Print a table of the cases that would be imported, then what would be left out and why.
 
     Exits with code 1 if cases would be left out for an error.
@@ -190,6 +193,7 @@ def _tell_preview(found: Cohort, report: WriteReport) -> None:
     classes = ", ".join(f"{value} {name}" for name, value in report.cohort.labels.items())
     console.print(f"channels: {', '.join(found.channels)}; classes: {classes}")
     _tell_changes(report)
+    _tell_unknown(report.cohort, layout)
     left = len(report.left_out) + len(report.problems)
     counts = f"{len(report.cohort)} cases of {len(report.cohort.subjects)} subjects would be imported"
     console.print(f"{counts}, {left} left out; nothing was written")
@@ -234,8 +238,6 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
     from lesionforge.cohort.scan import load_scan
 
     console.print(f"{folder}: {len(made)} cases of {len(made.subjects)} subjects")
-    if all(case.annotation.value == NoMask.UNKNOWN.value for case in made):
-        console.print(f"warning: the lesions of all {len(made)} cases are unknown: no masks were found")
     look = look_at(load_scan(made.cases[0], tuple(made.cases[0].images)))
     for doubt in (*name_doubts(made), *intensity_doubts(made, [look])):
         console.print(f"warning: {spoken(str(doubt))}")
@@ -248,6 +250,15 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
             f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
         )
     _tell_changes(report)
+
+
+def _tell_unknown(made: Cohort, layout: type[Layout]) -> None:
+    """Warn if the lesions of all cases are unknown."""
+    if any(case.annotation.value != NoMask.UNKNOWN.value for case in made):
+        return
+    how = "--no-mask lesion_free" if "no_mask" in layout.options() else "lesion_free in cases.csv"
+    remedy = f"if somebody looked and there are none, say {how}"
+    console.print(f"warning: the lesions of all {len(made)} cases are unknown, so nothing can be trained on; {remedy}")
 
 
 def _tell_changes(report: WriteReport) -> None:

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ from PIL import Image
 from lesionforge.cohort.case import FORMATS, ending_of
 from lesionforge.cohort.grid import Affine, Header, affine_of, bare_header, made_header
 from lesionforge.cohort.slice_file import is_marked, read_slice, slice_type, write_png
-from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim
+from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim, missing_file
 from lesionforge.cohort.volume_formats import ITK_READERS, is_stack, read_mgh, read_pair, read_tiff, read_with_itk
 from lesionforge.errors import CohortError, OutputError
 from lesionforge.files import atomic
@@ -52,6 +53,8 @@ _MARKS = {
 }
 """First bytes of a NIfTI file → class of its header."""
 _CHUNK = 1 << 20
+_KEPT_BYTES = 1 << 30
+"""Most bytes of an unpacked 4D file that are kept for its next volume."""
 _quiet = logging.Logger("nibabel's repairs")
 """Takes the messages of nibabel when it repairs a header, such as a spacing of 0, which becomes 1."""
 _quiet.addHandler(logging.NullHandler())
@@ -98,7 +101,7 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         return _composed[path]()
     file, volume = _located(path)
     if not file.is_file():
-        raise CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
+        raise missing_file(path)
     try:
         with file.open("rb") as stream:
             start = stream.read(132)
@@ -141,6 +144,8 @@ def read_header(path: Path) -> Header | None:
     if path in _composed or FORMATS.get(ending_of(path), "NIfTI") != "NIfTI":
         return read_stored(path).header
     file, _ = _located(path)
+    if not file.is_file():
+        raise missing_file(path)
     try:
         with _opened(file) as stream:
             return _read_header(file, stream)
@@ -268,12 +273,15 @@ def _read_nifti(path: Path, volume: int | None = None) -> Stored:
         offset, size = int(header.get_data_offset()), prod(shape) * dtype.itemsize
         packed = isinstance(stream, gzip.GzipFile)
         check_claim(path, offset + (before + 1) * size, voxels=prod(shape), packed=packed)
-        stream.seek(offset + before * size)
-        content = stream.read(size)
-        if len(content) != size:
-            raise ValueError(f"expected {size} bytes, got {len(content)}")
-        while stream.read(_CHUNK):
-            pass
+        volumes = int(prod(header.get_data_shape()[3:])) if packed and volume is not None else 1
+        if volumes > 1 and volumes * size <= _KEPT_BYTES:
+            check_claim(path, offset + volumes * size, voxels=volumes * prod(shape), packed=packed)
+            state = path.stat()
+            unpacked = _unpacked(path, state.st_mtime_ns, state.st_size, offset, volumes * size)
+            content = memoryview(unpacked)[before * size : (before + 1) * size]
+        else:
+            stream.seek(offset + before * size)
+            content = memoryview(_read_to_end(stream, size))
     slope, inter = _scaling(header)
     return Stored(
         array=np.frombuffer(content, dtype).reshape(shape, order="F"),
@@ -283,6 +291,37 @@ def _read_nifti(path: Path, volume: int | None = None) -> Stored:
         inter=inter,
         simulated=_says_simulated(header),
     )
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, changed: int, held: int, offset: int, size: int) -> bytes:
+    """Return the voxels of a compressed 4D file, of which the last one is kept, since its volumes are read in turn.
+
+    Args:
+        path: the file.
+        changed: its time of change, which tells one content from another, as does ``held``, its size on disk.
+        held: see above.
+        offset: where the voxels begin, in bytes.
+        size: their bytes.
+    """
+    with _opened(path) as stream:
+        stream.seek(offset)
+        return _read_to_end(stream, size)
+
+
+def _read_to_end(stream: BinaryIO, size: int) -> bytes:
+    """Return the next bytes of a stream, and read it to its end, so that a checksum there is verified.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"expected {size} bytes, got {len(content)}")
+    if isinstance(stream, gzip.GzipFile):
+        while stream.read(_CHUNK):
+            pass
+    return content
 
 
 def _one_volume(path: Path, shape: tuple[int, ...], volume: int | None) -> tuple[tuple[int, ...], int]:

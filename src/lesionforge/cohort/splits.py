@@ -176,7 +176,10 @@ def kfold(cohort: Cohort, k: int, seed: int) -> list[Fold]:
     rng = generator(seed, "folds")
     subjects = _by_load(cohort, rng)
     if not 2 <= k <= len(subjects):
-        raise ConfigError("folds", f"{k} folds of {len(subjects)} subjects", "use 2 up to the number of subjects")
+        remedy = (
+            "use 2 up to the number of subjects" if len(subjects) > 1 else "annotate more, or make no folds, `folds=0`"
+        )
+        raise ConfigError("folds", f"{k} folds of {len(subjects)} subjects", remedy)
     fold_of: dict[str, int] = {}
     for start in range(0, len(subjects), k):
         block = subjects[start : start + k]

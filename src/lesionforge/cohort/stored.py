@@ -89,6 +89,13 @@ def check_claim(path: Path, claimed: int, *, voxels: int, packed: bool, held: in
         raise CohortError(path, what, "crop or resample it, or use a machine with more memory")
 
 
+def missing_file(path: Path) -> CohortError:
+    """Return the error of an image or mask that is not there."""
+    if path.is_symlink():
+        return CohortError(path, "is a link to a file that is not there", "fetch it (datalad get, git annex get)")
+    return CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
+
+
 def _memory() -> int:
     """Return the bytes of this machine's memory, or a tebibyte if they are unknown."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 DETACHED = (".nhdr", ".mhd")
 """Endings of headers whose data lie in other files."""
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+PACKED = re.compile(rb"^(?:CompressedData\s*=\s*(?:T|1)|encoding:\s*gz)", re.IGNORECASE | re.MULTILINE)
+ENDS = (re.compile(rb"^ElementDataFile[^\n]*\n", re.IGNORECASE | re.MULTILINE), re.compile(rb"\n\r?\n"))
+"""Of a header whose data follow it: MetaImage's and NRRD's."""
+LOCAL = "LOCAL"
+"""Says that the data follow the header."""
+ZLIB_OR_GZIP = 47
+"""Lets zlib recognise which of the two it is."""
+CHUNK = 1 << 20
 HEADER = 1 << 16
 """Bytes at the beginning of a file in which its header lies."""
 MGH_DATA = 284
@@ -61,6 +70,7 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     files = path.parent.iterdir() if ending_of(path) in DETACHED else [path]
     held = sum(file.stat().st_size for file in files if file.is_file())
     check_claim(path, prod(size), voxels=prod(size), packed=True, held=held)
+    _check_unpacks(path)
     image = reader.Execute()
     array = SimpleITK.GetArrayFromImage(image).T
     if array.dtype.kind not in "iuf":
@@ -68,11 +78,37 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     return placed(path, array, _itk_affine(image))
 
 
+def _check_unpacks(path: Path) -> None:
+    """Raise if the compressed data of NRRD or MetaImage are damaged, since ITK reads these as far as it can.
+
+    Raises:
+        zlib.error: if the data are damaged.
+        ValueError: if they end too early.
+    """
+    with path.open("rb") as stream:
+        header = stream.read(HEADER)
+        if PACKED.search(header) is None:
+            return
+        named = _data_file(header)
+        stream.seek(next((end.end() for pattern in ENDS if (end := pattern.search(header))), 0))
+        with stream if named.upper() == LOCAL else path.with_name(named).open("rb") as data:
+            unpacking = zlib.decompressobj(wbits=ZLIB_OR_GZIP)
+            while not unpacking.eof and (chunk := data.read(CHUNK)):
+                unpacking.decompress(chunk)
+    if not unpacking.eof:
+        raise ValueError("its compressed data end too early")
+
+
+def _data_file(header: bytes) -> str:
+    """Return the name of the file that holds the data, as a header gives it."""
+    match = DATA_FILE.search(header)
+    return match[1].decode("utf-8", "replace").strip() if match else LOCAL
+
+
 def _check_data_file(path: Path) -> None:
     """Raise for a header that names a data file outside its folder, or a list of files."""
     with path.open("rb") as stream:
-        match = DATA_FILE.search(stream.read(HEADER))
-    named = match[1].decode("utf-8", "replace").strip() if match else "LOCAL"
+        named = _data_file(stream.read(HEADER))
     if named.upper().startswith("LIST") or "%" in named or Path(named).name != named:
         what = f"keeps its data in {named!r}, not in one file beside it"
         raise CohortError(path, what, "save it as one .nrrd or .mha file")
@@ -94,6 +130,8 @@ def read_mgh(path: Path) -> Stored:
         content = stream.read(size)
         if len(content) != size:
             raise ValueError(f"expected {size} bytes, got {len(content)}")
+        while stream.read(CHUNK):  # to the checksum
+            pass
     array = np.frombuffer(content, dtype).reshape(shape, order="F").astype(dtype.newbyteorder("="))
     return placed(path, array, header.get_affine())
 
@@ -131,8 +169,12 @@ def is_stack(path: Path) -> bool:
 
     try:
         with tifffile.TiffFile(path) as file:
+            if not file.series:
+                raise CohortError(path, "cannot be read (it holds no page)", "copy or export it again")
             return len(file.pages) > 1
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
+    except CohortError:
+        raise
+    except Exception as error:  # tifffile raises several kinds for damaged files
         raise CohortError(path, f"cannot be read ({error})", "copy or export it again") from error
 
 

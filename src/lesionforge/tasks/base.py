@@ -46,6 +46,8 @@ class Task(ABC):
         watched_score: name of the score that training logs as ``NAME/training`` and ``NAME/test``.
         Config: class of the task's options.
         curves: curves over all cases, which a report shows for every arm.
+        draws_on_the_fly: whether lesions can be drawn into its training items while it trains.
+        continues: whether it can start from the weights of a trained task.
         info: training cases, options and preprocessing of this model.
     """
 
@@ -53,6 +55,8 @@ class Task(ABC):
     watched_score: ClassVar[str]
     Config: ClassVar[type[TaskConfig]]
     curves: ClassVar[tuple[Curve, ...]] = ()
+    draws_on_the_fly: ClassVar[bool] = True
+    continues: ClassVar[bool] = True
     info: ModelInfo
 
     @classmethod

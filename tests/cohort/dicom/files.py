@@ -37,7 +37,7 @@ def blank(sop_class, number, *, study=1, series=1, patient="anna", **more):
     content.FrameOfReferenceUID = uid(study, 0)
     content.PatientID, content.PatientName, content.PatientBirthDate = patient, "Doe^Jane", "19700101"
     content.PatientSex, content.ReferringPhysicianName, content.AccessionNumber = "F", "House", "42"
-    content.StudyDate, content.StudyTime, content.StudyID = f"2020010{study % 10}", "120000", "7"
+    content.StudyDate, content.StudyTime, content.StudyID = f"2020010{study % 10 or 1}", "120000", "7"
     content.SeriesNumber, content.InstanceNumber = series, number
     content.Manufacturer, content.InstitutionName = "ACME", "General Hospital"
     for name, value in more.items():

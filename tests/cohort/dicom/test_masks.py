@@ -7,7 +7,7 @@ from lesionforge.cohort.layouts import write_nnunet
 from lesionforge.cohort.layouts.dicom import read_dicom
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, ConfigError
-from tests.cohort.dicom.files import PIXELS, SHAPE, to_mm, uid, write_contours, write_seg, write_series
+from tests.cohort.dicom.files import PIXELS, SHAPE, to_mm, write_contours, write_seg, write_series
 
 LABEL = np.zeros(SHAPE, np.uint8)
 LABEL[2:4, 1:3, 1:3], LABEL[5, 4, 2] = 1, 2
@@ -52,6 +52,24 @@ def test_an_empty_segmentation_says_that_there_is_no_lesion_and_none_that_nobody
     assert {case.annotation.value for case in read_dicom(tmp_path)} == {"lesion_free", "unknown"}
 
 
+def test_nobody_becomes_lesion_free_beside_a_file_that_cannot_be_read_and_may_be_the_mask(tmp_path):
+    write_seg(tmp_path / "a" / "seg.dcm", write_series(tmp_path / "a" / "scan"), LABEL, NAMES)
+    write_series(tmp_path / "b", study=2, patient="bert")
+    seg, problems = tmp_path / "a" / "seg.dcm", []
+    seg.write_bytes(seg.read_bytes()[:300])
+
+    def annotations():
+        found = read_dicom(tmp_path, no_mask="lesion_free", on_problem=problems.append)
+        return {case.images["MR"].relative_to(tmp_path).parts[0]: case.annotation.value for case in found}
+
+    assert annotations() == {"a": "unknown", "b": "lesion_free"}
+    assert [problem.where for problem in problems] == [str(seg)]
+    (tmp_path / "other.dcm").write_bytes(seg.read_bytes())
+    seg.rename(tmp_path / "seg.dcm")
+    assert set(annotations().values()) == {"unknown"}
+    assert problems[-1].where == str(tmp_path)
+
+
 def test_several_files_make_one_map_and_the_higher_class_counts(tmp_path):
     sources = write_series(tmp_path / "scan")
     write_seg(tmp_path / "a.dcm", sources, LABEL, NAMES)
@@ -86,65 +104,6 @@ def test_masks_go_with_the_series_that_they_refer_to(tmp_path):
     for number, lesions in ((1, "lesion"), (2, "lesion_free")):
         (case,) = read_dicom(tmp_path, channels={"CT": f"ct {number}"})
         assert case.annotation.value == lesions
-
-
-def elsewhere(content):
-    for frame in content.PerFrameFunctionalGroupsSequence:
-        position = frame.PlanePositionSequence[0].ImagePositionPatient
-        position[2] = float(position[2]) + 1.5
-
-
-def nowhere(content):
-    content.ReferencedSeriesSequence[0].SeriesInstanceUID = uid(9, 9)
-
-
-def foreign(content):
-    content.FrameOfReferenceUID = uid(9, 9)
-
-
-def cut(content):
-    content.PixelData = content.PixelData[:2]
-
-
-def vast(content):
-    content.NumberOfFrames, content.Rows, content.Columns = 30000, 30000, 30000
-
-
-@pytest.mark.parametrize(
-    ("edit", "told"),
-    [
-        (elsewhere, r"its frame \d lies on no slice of the series of IM0900; export it on the slices of that series"),
-        (nowhere, "refers to a series that is no volume in the folder; add that series"),
-        (foreign, "lies in another frame of reference than the series of IM0900"),
-        (cut, "cannot be read"),
-        (vast, "its header claims 3375000000000 bytes"),
-    ],
-)
-def test_a_segmentation_that_does_not_fit_leaves_its_study_out(tmp_path, edit, told):
-    write_seg(tmp_path / "seg.dcm", write_series(tmp_path / "scan"), LABEL, NAMES, edit=edit)
-    write_series(tmp_path / "good", study=2, patient="bert")
-    problems = []
-    cohort = read_dicom(tmp_path, on_problem=problems.append, no_mask="lesion_free")
-    assert [case.images["MR"].parent.name for case in cohort] == ["good"]
-    (problem,) = problems
-    assert problem.where == str(tmp_path / "seg.dcm")
-    with pytest.raises(CohortError, match=told):
-        raise problem
-
-
-@pytest.mark.parametrize(
-    ("points", "frame_of_reference", "told"),
-    [
-        (SQUARE, uid(9, 9), "rt.dcm: lies in another frame of reference"),
-        ([(x, y, 1.5) for x, y, _ in SQUARE], None, "rt.dcm: has a contour that lies on no slice"),
-        ([(x, y, 9) for x, y, _ in SQUARE], None, "rt.dcm: has a contour that lies on no slice"),
-    ],
-)
-def test_contours_that_do_not_fit_leave_their_study_out(tmp_path, points, frame_of_reference, told):
-    source = write_series(tmp_path / "scan")[0]
-    write_contours(tmp_path / "rt.dcm", source, {"GTV": [to_mm(points)]}, frame_of_reference=frame_of_reference)
-    with pytest.raises(CohortError, match=told):
-        read_dicom(tmp_path)
 
 
 def test_masks_of_a_study_that_is_not_there_are_told(tmp_path):

@@ -8,6 +8,7 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from lesionforge.cohort.dicom.headers import DIRECTORY
 from lesionforge.cohort.grid import is_sheared
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from lesionforge.cohort.layouts.dicom import Dicom, read_dicom
@@ -22,7 +23,6 @@ from tests.cohort.dicom.files import (
     SHAPE,
     TO_RAS,
     blank,
-    image,
     save,
     uid,
     write_enhanced,
@@ -101,6 +101,27 @@ def test_lossless_jpeg_which_pydicom_does_not_unpack_is_read(tmp_path):
     np.testing.assert_array_equal(scan.image[0], 2.0 * PIXELS[:, :, :1] - 7)
 
 
+@pytest.mark.parametrize(("pixels", "top"), [(PIXELS, -1), ((PIXELS + 50).astype(np.uint16), 65535)])
+def test_where_low_values_are_bright_they_are_counted_from_the_other_end_as_in_itk(tmp_path, pixels, top):
+    def inverted(content, _):
+        content.PhotometricInterpretation = "MONOCHROME1"
+
+    write_series(tmp_path, pixels, edit=inverted)
+    image = scan_of(read_dicom(tmp_path)).image[0]
+    np.testing.assert_array_equal(image, top - pixels.astype(np.float32))
+    reader = SimpleITK.ReadImage(str(tmp_path / "IM0900"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(reader)[0].T, image[:, :, 0])
+
+
+def test_the_top_of_inverted_values_is_that_of_the_bits_that_are_stored(tmp_path):
+    def inverted(content, _):
+        content.PhotometricInterpretation, content.BitsStored, content.HighBit = "MONOCHROME1", 12, 11
+
+    pixels = (PIXELS + 50).astype(np.uint16)
+    write_series(tmp_path, pixels, edit=inverted)
+    np.testing.assert_array_equal(scan_of(read_dicom(tmp_path)).image[0], 4095 - pixels)
+
+
 def test_nothing_of_the_header_is_written_but_geometry(tmp_path):
     write_series(tmp_path / "in", patient="MRN-4711")
     written(read_dicom(tmp_path / "in"), tmp_path / "out")
@@ -162,55 +183,6 @@ def test_two_series_for_one_channel_leave_their_study_out(tmp_path):
     assert "several series for the channel FLAIR: 'FLAIR 1' (1), 'FLAIR 2' (1)" in str(problems[0])
 
 
-def shifted(content, number):
-    content.ImagePositionPatient = [content.ImagePositionPatient[0] + 4 * number, *content.ImagePositionPatient[1:]]
-
-
-def higher(content, number):
-    if number == 3:
-        content.ImagePositionPatient = [*content.ImagePositionPatient[:2], content.ImagePositionPatient[2] + 1.5]
-
-
-def doubled(content, number):
-    if number == 3:
-        content.ImagePositionPatient = [*content.ImagePositionPatient[:2], content.ImagePositionPatient[2] - 3]
-
-
-def wider(content, number):
-    if number == 1:
-        image(content, PIXELS[:6, :, 0].T.copy())
-
-
-def turned(content, number):
-    if number == 1:
-        content.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("edit", "order", "told"),
-    [
-        (None, [0, 2, 3], "1 slice of its series is missing between IM0900 and IM0898"),
-        (None, [0, 1, 2, 5, 6], "2 slices of its series are missing between"),
-        (higher, None, "slices that are 3 to 4.5 mm apart"),
-        (doubled, None, "lies at the position of .*1 of 4 slices are doubled"),
-        (shifted, None, "shifted against each other by 53.1°"),
-        (wider, None, "is 6 × 6 pixels large, and IM0897 of the same series 8 × 6"),
-        (turned, None, "has another orientation than"),
-    ],
-)
-def test_a_series_that_is_no_volume_is_named_and_the_others_go_on(tmp_path, edit, order, told):
-    pixels = np.concatenate([PIXELS, PIXELS], axis=2)
-    write_series(tmp_path / "bad", pixels, edit=edit, order=order or range(4))
-    write_series(tmp_path / "good", study=2, patient="bert")
-    problems = []
-    cohort = read_dicom(tmp_path, on_problem=problems.append)
-    assert [case.images["MR"].parent.name for case in cohort] == ["good"]
-    (problem,) = problems
-    assert problem.where.startswith(str(tmp_path / "bad"))
-    with pytest.raises(CohortError, match=told):
-        raise problem
-
-
 @pytest.mark.parametrize("lean", [(1.0, 0.0), (-0.7, 0.4), (0.3, -1.2)])
 def test_a_tilted_gantry_is_straightened_with_its_mask(tmp_path, lean):
     place = PLACE.copy()
@@ -250,6 +222,9 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     def colour(content, _):
         content.SamplesPerPixel, content.PhotometricInterpretation = 3, "RGB"
 
+    def flat(content, _):
+        del content.PixelSpacing
+
     write_series(tmp_path / "scan")
     write_series(tmp_path / "copy", order=[1])
     write_series(tmp_path / "loc", series=2, SeriesDescription="3 plane", edit=localiser)
@@ -257,6 +232,10 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
     write_series(tmp_path / "rgb", series=4, edit=colour, order=[0])
     write_series(tmp_path / "mos", series=6, edit=mosaic, order=[0])
     save(blank("1.2.840.10008.5.1.4.1.1.88.11", 1, series=5), tmp_path / "report")
+    write_series(tmp_path / "xray", study=8, order=[0], edit=flat, Modality="CR", SeriesDescription="chest")
+    index = blank(DIRECTORY, 1)
+    del index.SOPClassUID, index.SeriesInstanceUID, index.StudyInstanceUID
+    save(index, tmp_path / "DICOMDIR")
     (tmp_path / "notes.txt").write_text("x")
     notes = []
     cohort = read_dicom(tmp_path, on_note=notes.append)
@@ -266,9 +245,10 @@ def test_copies_localisers_captures_reports_and_other_files_are_told_and_not_use
         "not used, a secondary capture without a place: series 'FLAIR', 1 of 1 files, such as cap/IM0900",
         "not used, in colour: series 'FLAIR', 1 of 1 files, such as rgb/IM0900",
         "not used, mosaics of slices, which dcm2niix converts: series 'FLAIR', 1 of 1 files, such as mos/IM0900",
-        "not used, neither images nor masks: 1 files, such as report",
+        "not used, neither images nor masks: 2 files, such as DICOMDIR",
         "not used, no DICOM: 1 files, such as notes.txt",
         "not used, second copies of an object: 1 files, such as scan/IM0899",
+        "not used, without PixelSpacing: series 'chest', 1 of 1 files, such as xray/IM0900",
     ]
 
 

@@ -265,6 +265,13 @@ def hounsfield(values):
     return np.where(values < 20, -1000, np.where(values > 120, 1200, values)).astype(np.int16)
 
 
+def overshoot(values):
+    """Return a scan of large numbers with a few negative ones, as interpolation makes them."""
+    values = values * 1e4
+    values[values == values.max()] = -9000
+    return values
+
+
 DOUBTS = {
     "constant": (lambda v: v * 0 + 7, "T1 is constant (7) in 2 cases (case_001, case_003)"),
     "all below 0": (lambda v: v.astype(np.int16) - 3000, "T1 is nowhere above 0 (-3000 … "),
@@ -291,6 +298,9 @@ def test_ct_without_a_window_is_told_the_option_and_small_undershoot_is_nothing(
         change(case.images["CT"], hounsfield)
     (warning,) = check_folder(tmp_path / "ct").warnings
     assert warning.remedy == "import it through a window, such as `window=0,80`"
+    for case in tiny_cohort(tmp_path / "overshoot", spatial_dims=3):
+        change(case.images["FLAIR"], overshoot, dtype=np.float32)
+    assert check_folder(tmp_path / "overshoot").findings == ()
     ripple = -3 * (np.indices((32, 32, 16)).sum(0) % 2)
     for case in tiny_cohort(tmp_path / "mr", spatial_dims=3):
         change(case.images["FLAIR"], lambda values: np.where(values == 0, ripple, values), dtype=np.int16)

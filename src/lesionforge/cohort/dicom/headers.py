@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,8 +28,15 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """SOP classes; those of secondary captures begin so."""
 NO_IMAGE = "no image"
+LOCALISER_IMAGE = "a localiser"
+TOMOGRAPHIC = ("CT", "MR", "PT")
+"""Modalities whose images are slices of volumes."""
+WITHOUT = "without "
+"""Begins why an image that may be a slice is none: the attributes that it lacks."""
 LOCALISER = re.compile("locali[sz]er|scout|topogram|surview", re.IGNORECASE)
 """What the description of a series of planning images says."""
+PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+"""Attributes that say where a frame lies, and how many numbers each holds."""
 OURS = "lesionforge"
 """The manufacturer of the objects that an export writes."""
 TAGS = (
@@ -230,7 +237,7 @@ def _header(path: Path, content: Any, sop_class: str) -> Header:
         scalings=scalings,
         claimed_frames=int(content.get("NumberOfFrames") or 1),
         thickness=_thickness(content),
-        unfit=_unfit(content, sop_class, planes),
+        unfit=_unfit(content, sop_class),
         names=_names(content),
         refers_to=_refers_to(content),
         derivation=_text(content, "DerivationDescription") if _text(content, "Manufacturer") == OURS else "",
@@ -241,45 +248,54 @@ def _text(content: Any, name: str) -> str:
     return str(content.get(name) or "").strip()
 
 
-def _unfit(content: Any, sop_class: str, planes: Sequence[Plane]) -> str:
+def _unfit(content: Any, sop_class: str) -> str:
     """Return why an object is no slice of a volume, or ``""``."""
     if not content.get("Rows") or not content.get("Columns"):
-        if content.SOPClassUID.name.endswith("Image Storage"):
+        if import_module("pydicom.uid").UID(sop_class).name.endswith("Image Storage"):
             raise ValueError("its header ends before the image")
         return NO_IMAGE
     if "MOSAIC" in (content.get("ImageType") or ()):
         return "mosaics of slices, which dcm2niix converts"
     if "LOCALIZER" in (content.get("ImageType") or ()) or LOCALISER.search(_text(content, "SeriesDescription")):
-        return "a localiser"
+        return LOCALISER_IMAGE
     if int(content.get("SamplesPerPixel") or 1) > 1 or "COLOR" in _text(content, "PhotometricInterpretation"):
         return "in colour"
-    if not planes:
-        captured = sop_class.startswith(CAPTURES)
-        return "a secondary capture without a place" if captured else "without position, orientation or spacing"
-    return ""
+    lacking = _lacking(content)
+    if lacking and sop_class.startswith(CAPTURES):
+        return "a secondary capture without a place"
+    return f"{WITHOUT}{', '.join(lacking)}" if lacking else ""
 
 
 def _frames(content: Any) -> tuple[tuple[Plane, ...], tuple[tuple[float, float], ...]]:
     """Return the planes and scalings of the frames; none if a frame does not say where it lies."""
+    if _lacking(content):
+        return (), ()
     groups = content.get("PerFrameFunctionalGroupsSequence")
     if groups is None:
-        single = int(content.get("NumberOfFrames") or 1) == 1
-        plane = _plane(content, content, content) if single else None
-        return ((plane,), (scaling_of(content),)) if plane is not None else ((), ())
-    found = [frame_plane(content, frame) for frame in groups]
-    planes = tuple(plane for plane in found if plane is not None)
-    return (
-        (planes, tuple(_frame_scaling(content, frame) for frame in groups)) if len(planes) == len(found) else ((), ())
-    )
+        return (_plane(content, content, content),), (scaling_of(content),)
+    planes = [plane for frame in groups if (plane := frame_plane(content, frame)) is not None]
+    return tuple(planes), tuple(_frame_scaling(content, frame) for frame in groups)
+
+
+def _lacking(content: Any) -> list[str]:
+    """Return the attributes without which nobody knows where the frames of an image lie."""
+    groups = content.get("PerFrameFunctionalGroupsSequence")
+    if groups is not None:
+        known = groups and all(frame_plane(content, frame) is not None for frame in groups)
+        return [] if known else ["the places of its frames"]
+    if int(content.get("NumberOfFrames") or 1) != 1:
+        return ["the places of its frames"]
+    return [name for name, size in PLACE.items() if not _numbers(content, name, size)]
 
 
 def frame_plane(content: Any, frame: Any) -> Plane | None:
     """Return where a frame of a multi-frame object lies, by its functional groups or the shared ones."""
-    parts = [
-        group(content, frame, name)
-        for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-    ]
-    return None if any(part is None for part in parts) else _plane(*parts)
+    sequences = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+    parts = [group(content, frame, name) for name in sequences]
+    known = all(
+        part is not None and _numbers(part, name, size) for part, (name, size) in zip(parts, PLACE.items(), strict=True)
+    )
+    return _plane(*parts) if known else None
 
 
 def group(content: Any, frame: Any, name: str) -> Any | None:
@@ -291,18 +307,19 @@ def group(content: Any, frame: Any, name: str) -> Any | None:
     return None
 
 
-def _plane(position: Any, orientation: Any, measures: Any) -> Plane | None:
-    values = (
-        position.get("ImagePositionPatient"),
-        orientation.get("ImageOrientationPatient"),
-        measures.get("PixelSpacing"),
+def _plane(position: Any, orientation: Any, measures: Any) -> Plane:
+    return Plane(
+        position=_numbers(position, "ImagePositionPatient", 3),
+        orientation=_numbers(orientation, "ImageOrientationPatient", 6),
+        spacing=_numbers(measures, "PixelSpacing", 2),
     )
-    if any(value is None for value in values):
-        return None
-    numbers = [tuple(float(number) for number in value) for value in values if value is not None]
-    if [len(part) for part in numbers] != [3, 6, 2] or not np.isfinite(np.concatenate(numbers)).all():
-        return None
-    return Plane(position=numbers[0], orientation=numbers[1], spacing=numbers[2])
+
+
+def _numbers(content: Any, name: str, size: int) -> tuple[float, ...]:
+    """Return the numbers of an attribute; none if they are missing, not finite, or not as many as they must be."""
+    value = content.get(name)
+    numbers = tuple(float(number) for number in value) if isinstance(value, Iterable) else ()
+    return numbers if len(numbers) == size and np.isfinite(numbers).all() else ()
 
 
 def _frame_scaling(content: Any, frame: Any) -> tuple[float, float]:
@@ -311,16 +328,9 @@ def _frame_scaling(content: Any, frame: Any) -> tuple[float, float]:
 
 
 def scaling_of(content: Any) -> tuple[float, float]:
-    """Return slope and intercept.
-
-    Raises:
-        ValueError: if they are impossible.
-    """
+    """Return slope and intercept as the header gives them, 1 and 0 where it does not."""
     slope, inter = content.get("RescaleSlope"), content.get("RescaleIntercept")
-    scaling = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
-    if scaling[0] == 0 or not np.isfinite(scaling).all():
-        raise ValueError(f"the slope {scaling[0]:g} or intercept {scaling[1]:g} is impossible")
-    return scaling
+    return 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
 
 
 def _thickness(content: Any) -> float:

@@ -17,6 +17,9 @@ from lesionforge.cohort.stored import Stored
 from lesionforge.errors import CohortError
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+LEAST_POINTS = 3
+AGAIN = "export it again"
 Mask = NDArray[np.bool_]
 
 
@@ -68,19 +71,28 @@ def _segments(
             what = f"claims {len(pixels)} frames, and says of {len(frames)} where they lie"
             raise CohortError(header.file, what, "export it again")
         for number, (frame, plane) in enumerate(zip(frames, pixels, strict=True), start=1):
-            held = _held(content, frame, plane, value_of)
+            held = _held(header, content, frame, plane, value_of)
             if held:
                 index = _slice_of(header, volume, content, frame, number)
                 yield from ((value, index, mask.T) for value, mask in held.items())
 
 
-def _held(content: Any, frame: Any, plane: NDArray[Any], value_of: Mapping[int, int | None]) -> dict[int, Mask]:
-    """Return class → mask ``(row, column)`` of what a frame holds."""
+def _held(
+    header: Header, content: Any, frame: Any, plane: NDArray[Any], value_of: Mapping[int, int | None]
+) -> dict[int, Mask]:
+    """Return class → mask ``(row, column)`` of what a frame holds.
+
+    Raises:
+        CohortError: if it is of a segment that is not described.
+    """
     if content.SOPClassUID == LABEL_MAP:
         parts = [(number, plane == number) for number in value_of]
     else:
-        identification: Any = group(content, frame, "SegmentIdentificationSequence")
-        parts = [(int(identification.ReferencedSegmentNumber), plane > 0)]
+        identification: Any = group(content, frame, "SegmentIdentificationSequence") or {}
+        segment = identification.get("ReferencedSegmentNumber")
+        if segment not in value_of:
+            raise CohortError(header.file, f"holds a frame of the segment {segment}, which it does not name", AGAIN)
+        parts = [(int(segment), plane > 0)]
     held = dict[int, Mask]()
     for number, mask in parts:
         value = value_of[number]
@@ -121,25 +133,36 @@ def _contours(header: Header, volume: Volume, classes: Mapping[str, int]) -> Ite
         names = dict(zip(about, header.names, strict=True))
         for roi in content.get("ROIContourSequence") or ():
             number = int(roi.ReferencedROINumber)
-            if names.get(number) in classes:
+            if number not in names:
+                raise CohortError(header.file, f"holds contours of the number {number}, which it does not name", AGAIN)
+            if names[number] in classes:
                 _check_frame_of_reference(header, volume, str(about[number].get("ReferencedFrameOfReferenceUID") or ""))
-                for index, mask in _filled(header, volume, roi).items():
+                for index, mask in _filled(header, volume, names[number], roi).items():
                     yield classes[names[number]], index, mask
 
 
-def _filled(header: Header, volume: Volume, roi: Any) -> dict[int, Mask]:
-    """Return slice → what lies inside an odd number of its contours."""
+def _filled(header: Header, volume: Volume, name: str, roi: Any) -> dict[int, Mask]:
+    """Return slice → what lies inside an odd number of its contours.
+
+    Raises:
+        CohortError: if a contour is open, lies on no slice, or none of them holds a pixel.
+    """
     masks = dict[int, Mask]()
     for contour in roi.get("ContourSequence") or ():
-        if contour.ContourGeometricType not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-            continue
         points = voxels_of(volume, np.reshape([float(number) for number in contour.ContourData], (-1, 3)))
-        index = int(np.rint(points[0, 2]))
+        if contour.ContourGeometricType not in CLOSED or len(points) < LEAST_POINTS:
+            kind = f"{contour.ContourGeometricType}, {len(points)} points"
+            what, remedy = f"a contour of {name!r} encloses nothing ({kind})", "close it, or leave it out with `mask`"
+            raise CohortError(header.file, what, remedy)
+        index = int(np.rint(points[0, 2])) if np.isfinite(points).all() else -1
         if not 0 <= index < volume.shape[2] or np.abs(points[:, 2] - index).max() > GRID_TOLERANCE:
             what = f"has a contour that lies on no slice of the series of {volume.file.name}"
             raise CohortError(header.file, what, "export it on the slices of that series")
         inside = polygon2mask(volume.shape[:2], points[:, :2])
         masks[index] = masks.get(index, np.zeros(volume.shape[:2], bool)) ^ inside
+    if masks and not any(mask.any() for mask in masks.values()):
+        what = f"no contour of {name!r} holds the centre of a pixel, so its lesion would be lost"
+        raise CohortError(header.file, what, "export it as a mask, or leave the study out")
     return masks
 
 

@@ -18,6 +18,12 @@ from lesionforge.cohort.stored import Stored, check_claim
 from lesionforge.cohort.volume_formats import LPS_TO_RAS, placed
 from lesionforge.errors import CohortError
 
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+INVERTED = "MONOCHROME1"
+"""The photometric interpretation in which low values are bright."""
+JPEG_START = b"\xff\xd8"
+WITH_UNIT = ("CT", "PT")
+"""Modalities whose numbers are Hounsfield units or activities, which have no other end to count from."""
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Transfer syntaxes whose pixels take as many bytes as the header says."""
 MOST_TILT = 35.0
@@ -135,9 +141,14 @@ def _check_alike(headers: Sequence[Header], slices: Sequence[Slice]) -> None:
             raise CohortError(header.file, what, "leave one of them out")
     first = slices[0].plane
     lengths = np.linalg.norm(np.reshape(first.orientation, (2, 3)), axis=1)
-    if np.abs(lengths - 1).max() > TOLERANCE or min(first.spacing) <= 0:
+    skew = abs(float(np.dot(first.orientation[:3], first.orientation[3:])))
+    if np.abs(lengths - 1).max() > TOLERANCE or skew > TOLERANCE or min(first.spacing) <= 0:
         raise CohortError(slices[0].file, "its orientation or spacing is impossible", "export it again")
     for one in slices:
+        slope, inter = one.scaling
+        if slope == 0 or not np.isfinite(one.scaling).all():
+            what = f"its slope {slope:g} or intercept {inter:g} is impossible"
+            raise CohortError(one.file, what, "export the series again")
         for name in ("orientation", "spacing"):
             if not np.allclose(getattr(one.plane, name), getattr(first, name), rtol=0, atol=TOLERANCE):
                 what = f"has another {name} than {slices[0].file.name} of the same series"
@@ -216,6 +227,8 @@ def read_frames(path: Path, size: tuple[int, int], *, voxels: int) -> NDArray[An
     with opening(path):
         content = pydicom.dcmread(path)
         syntax, frames = content.file_meta.TransferSyntaxUID, int(content.get("NumberOfFrames") or 1)
+        if not any(content.get(name) for name in PIXELS):
+            raise CohortError(path, "holds no PixelData", "copy or export it again")
         claimed = frames * prod(size) * int(content.BitsAllocated) // 8
         check_claim(path, claimed, voxels=max(voxels, frames * prod(size)), packed=syntax not in UNCOMPRESSED)
         pixels = decoded(path, content)
@@ -225,20 +238,45 @@ def read_frames(path: Path, size: tuple[int, int], *, voxels: int) -> NDArray[An
 def decoded(path: Path, content: Any) -> NDArray[Any]:
     """Return the pixels of an opened file, unpacked by pydicom, or by ITK if pydicom cannot.
 
+    Where low values are bright (``MONOCHROME1``), values are counted from the other end of their range, as in ITK.
+
     Raises:
-        CohortError: if neither can.
+        CohortError: if neither can, or if low values are bright and the numbers have a unit.
     """
+    syntax = content.file_meta.TransferSyntaxUID
+    inverted = content.get("PhotometricInterpretation") == INVERTED
+    if inverted and content.get("Modality") in WITH_UNIT:
+        what = f"is {INVERTED}, where low values are bright, but those of {content.Modality} have a unit"
+        raise CohortError(path, what, "export it as MONOCHROME2")
+    if not _unpacked_by_pydicom(syntax):
+        return _unpacked_by_itk(path, content)
+    array: NDArray[Any] = content.pixel_array
+    if not inverted:
+        return array
+    top = -1 if array.dtype.kind == "i" else 2 ** int(content.BitsStored) - 1
+    return np.asarray(top - array.astype(np.int64)).astype(array.dtype)
+
+
+def _unpacked_by_pydicom(syntax: Any) -> bool:
     import pydicom.pixels
 
-    syntax = content.file_meta.TransferSyntaxUID
-    if syntax in UNCOMPRESSED or pydicom.pixels.get_decoder(syntax).is_available:
-        array: NDArray[Any] = content.pixel_array
-        return array
-    if int(content.get("NumberOfFrames") or 1) > 1:
-        what = f"is compressed as {syntax.name}, for which no decoder is installed"
-        raise CohortError(path, what, "pip install pylibjpeg[all], or decompress it with gdcmconv")
+    try:
+        return syntax in UNCOMPRESSED or bool(pydicom.pixels.get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _unpacked_by_itk(path: Path, content: Any) -> NDArray[Any]:
     import SimpleITK
 
-    values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
-    (slope, inter), kind = scaling_of(content), "i" if content.PixelRepresentation else "u"
+    syntax, (slope, inter) = content.file_meta.TransferSyntaxUID, scaling_of(content)
+    what = f"is compressed as {syntax.name}, which cannot be unpacked"
+    refused = CohortError(path, what, "pip install pylibjpeg[all], or decompress it with gdcmconv")
+    if int(content.get("NumberOfFrames") or 1) > 1 or JPEG_START not in content.PixelData[:64]:
+        raise refused
+    try:
+        values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
+    except RuntimeError as error:
+        raise refused from error
+    kind = "i" if content.PixelRepresentation else "u"
     return np.rint((values - inter) / slope).astype(f"{kind}{content.BitsAllocated // 8}")

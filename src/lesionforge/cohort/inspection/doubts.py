@@ -16,6 +16,10 @@ from lesionforge.errors import CohortError
 
 HOUNSFIELD_AIR = -200.0
 HOUNSFIELD_BONE = 300.0
+HOUNSFIELD_ENDS = (-5000.0, 70000.0)
+"""Padding and metal, in files of 16 bits."""
+LEAST_AIR = 0.01
+"""Share of voxels of air, as ``below`` counts them; MRI has negative voxels from interpolation alone."""
 NEAR_0 = 0.1
 BELOW_0 = 0.05
 NAMED = 3
@@ -41,7 +45,9 @@ class Channel:
     @property
     def hounsfield(self) -> bool:
         """Whether it holds air and bone in Hounsfield units."""
-        return self.low <= HOUNSFIELD_AIR and self.high >= HOUNSFIELD_BONE
+        lowest, highest = HOUNSFIELD_ENDS
+        inside = lowest <= self.low <= HOUNSFIELD_AIR and HOUNSFIELD_BONE <= self.high <= highest
+        return inside and self.below >= LEAST_AIR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
 from lesionforge.cohort.image_file import read_header
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
-from lesionforge.cohort.layouts.listing import folders_in
+from lesionforge.cohort.layouts.listing import folders_in, is_listed
+from lesionforge.cohort.layouts.merged_masks import merge_masks
 from lesionforge.errors import CohortError, ConfigError
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+(?:_[A-Za-z]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)")
@@ -105,12 +106,13 @@ def read_bids(
     Files lie in ``sub-LABEL``, or in that folder among the derivatives or those of a pipeline. All images and masks of
     a cohort lie in one ``space``: that of the lesion masks, else the subject's own. Of several files for one channel
     of a session, raw ones come before derivatives, then the run of the mask, the lowest run, and the shortest name.
+    Several masks of one scan are an error, unless a pattern matches them all: then they are merged.
 
     Args:
         folder: the BIDS folder.
         channels: channel name → pattern for paths, such as ``*_T1w.nii.gz``; by default all suffixes are channels.
         mask: pattern for the lesion masks; by default masks that ``label`` or ``desc`` call a lesion, or that have
-            neither.
+            neither. Several of one scan are merged: a voxel is a lesion if it is one in any of them.
         anatomy: pattern for anatomy label maps.
         name: name of the cohort; the folder's name by default.
         labels: lesion classes; by default named after the masks' values.
@@ -125,14 +127,18 @@ def read_bids(
     """
     files = list(_named_files(folder))
     parts = _sorted_out(folder, files, channels, mask, anatomy)
+    merging = mask is not None
     sessions: dict[str, _Session] = {}
     for session in sorted({file.session for group in parts.images.values() for file in group}):
         try:
-            sessions[session] = parts.of(session)
+            sessions[session] = parts.of(session, merging=merging)
         except CohortError as problem:
             on_problem(problem)
     _tell_unused(files, sessions.values(), on_note)
-    masks = {session: found.label.path for session, found in sessions.items() if found.label is not None}
+    masks = {session: found.mask(binary=binary_masks) for session, found in sessions.items() if found.labels}
+    merged = [session for session, found in sessions.items() if len(found.labels) > 1]
+    if merged:
+        on_note(f"{len(merged)} sessions have several masks, which were merged, such as {masks[merged[0]].name}")
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
     cases = [
         Case(
@@ -168,12 +174,17 @@ class _Session:
     """The files of a session."""
 
     images: Mapping[str, Named]
-    label: Named | None
+    labels: Sequence[Named]
     anatomy: Named | None
 
     @property
     def files(self) -> tuple[Named, ...]:
-        return (*self.images.values(), *(file for file in (self.label, self.anatomy) if file is not None))
+        return (*self.images.values(), *self.labels, *((self.anatomy,) if self.anatomy is not None else ()))
+
+    def mask(self, *, binary: bool) -> Path:
+        """Return the path by which the mask is read; several are merged."""
+        paths = [label.path for label in self.labels]
+        return paths[0] if len(paths) == 1 else merge_masks(paths, binary=binary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,24 +195,39 @@ class _Parts:
     lesions: Sequence[Named]
     maps: Sequence[Named]
 
-    def of(self, session: str) -> _Session:
+    def of(self, session: str, *, merging: bool) -> _Session:
         """Return the files of a session.
 
+        Args:
+            session: its name.
+            merging: whether several masks of one scan are merged.
+
         Raises:
-            CohortError: if two files come first, see :func:`_best`.
+            CohortError: if two files come first, see :func:`_best`, or there are several masks that are not merged.
         """
 
         def best(files: Sequence[Named], what: str, option: str, run: int = 0) -> Named | None:
             return _best([file for file in files if file.session == session], what, option, run=run)
 
-        label = best(self.lesions, "the lesion mask", "`mask=PATTERN`")
-        run = 0 if label is None else label.run
+        labels = self._masks_of(session)
+        if len(labels) > 1 and not merging:
+            names = ", ".join(label.path.name for label in labels)
+            remedy = "choose with `mask=PATTERN`; those that match it are merged"
+            raise CohortError(session, f"has several lesion masks ({names})", remedy)
+        run = labels[0].run if labels else 0
         images = {name: best(files, name, f"`channel={name}=PATTERN`", run) for name, files in self.images.items()}
         return _Session(
             images={name: file for name, file in images.items() if file is not None},
-            label=label,
+            labels=labels,
             anatomy=best(self.maps, "the anatomy map", "`anatomy=PATTERN`", run),
         )
+
+    def _masks_of(self, session: str) -> list[Named]:
+        """Return the masks of a session; if each run was scanned, only those of the first run that has one."""
+        masks = [file for file in self.lesions if file.session == session]
+        scanned = {file.run for group in self.images.values() for file in group if file.session == session}
+        runs = {file.run for file in masks}
+        return [file for file in masks if file.run == min(runs)] if runs <= scanned else masks
 
 
 def _sorted_out(
@@ -247,7 +273,7 @@ def _named_files(folder: Path) -> Iterator[Named]:
                 continue
             for path in sorted(subject.rglob("*")):
                 named = parse_name(path, derived=place != folder)
-                if named is not None and path.is_file():
+                if named is not None and is_listed(path):
                     yield named
 
 

@@ -13,6 +13,7 @@ from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.dataset_json import is_version_1
 from lesionforge.cohort.layouts.labels import OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.cohort.layouts.subjects import subject_finder
+from lesionforge.cohort.stored import missing_file
 from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
@@ -144,7 +145,9 @@ def _channels(image: Path, channels: tuple[str, ...]) -> dict[str, Path]:
         stem, ending = stem_of(image), image.name[len(stem_of(image)) :]
         files = [image.with_name(f"{stem}_{number:04d}{ending}") for number in range(len(channels))]
         found = {channel: file for channel, file in zip(channels, files, strict=True) if file.is_file()}
-        return found or {channels[0]: image}
+        if not found:
+            raise missing_file(image)
+        return found
     header = read_header(image)
     shape: tuple[int, ...] = () if header is None else header.get_data_shape()
     volumes = shape[3] if len(shape) > 3 else 1

@@ -58,7 +58,8 @@ def read_dicom(
         mask: pattern for the names of the segments and contours that are lesions; by default all are.
         name: name of the cohort; the folder's name by default.
         labels: lesion classes, named like segments or contours; others are not read. By default, all names.
-        no_mask: annotation of a study without a mask.
+        no_mask: annotation of a study without a mask; *unknown* all the same if a file in the same folder below
+            ``folder`` cannot be read, since it may be the mask.
         binary_masks: any segment or contour is the lesion; write the cohort with the same option.
         on_problem: called with the error of each file or study that is left out; raises by default.
         on_note: called with a line about series and files that are not used.
@@ -75,6 +76,7 @@ def read_dicom(
         on_problem(problem)
 
     tree = read_tree(folder, tell, on_note)
+    unread = {_patient_folder(folder, Path(problem.where)) for problem in problems}
     if not tree.series:
         told = f": {causes(problems)}" if problems else ""
         raise CohortError(folder, f"holds no DICOM series that is a volume{told}", "name the folder of the series")
@@ -91,7 +93,11 @@ def read_dicom(
         case_from_row(
             {**rows.get(scan.case_id, {}), "case_id": scan.case_id, "subject_id": scan.study.subject_id},
             images={channel: volume.file for channel, volume in scan.volumes.items()},
-            annotation=Annotation(annotations.get(scan.case_id) or _stated(rows, scan.case_id) or no_mask),
+            annotation=Annotation(
+                annotations.get(scan.case_id)
+                or _stated(rows, scan.case_id)
+                or _of_no_mask(folder, scan, no_mask, unread)
+            ),
             label=masks.get(scan.case_id),
             anatomy=None,
         )
@@ -152,6 +158,17 @@ def _stated(rows: Mapping[str, Row], case_id: str) -> str:
     return rows.get(case_id, {}).get("annotation", "")
 
 
+def _of_no_mask(folder: Path, scan: _Scan, no_mask: NoMask, unread: set[str]) -> NoMask:
+    """Return the annotation of a scan without a mask: unknown if a file beside it, which may be one, is not read."""
+    return "unknown" if unread & {"", _patient_folder(folder, scan.first.file)} else no_mask
+
+
+def _patient_folder(folder: Path, file: Path) -> str:
+    """Return the name of the folder below the root of the tree in which a file lies; ``""`` for the root itself."""
+    parts = file.relative_to(folder).parts
+    return parts[0] if len(parts) > 1 or (parts and file.is_dir()) else ""
+
+
 def _scans(tree: Tree, studies: Iterable[Study], rows: Collection[str], on_problem: OnProblem) -> Iterator[_Scan]:
     """Yield the studies whose series are volumes, and let this process read them by the files of their first slices."""
     for study in studies:
@@ -186,6 +203,8 @@ def _scan(tree: Tree, study: Study, rows: Collection[str]) -> _Scan:
     series = [one for (one,) in study.channels.values()]
     masks = _masks_of(tree, series)
     for mask in masks:
+        if not mask.names:
+            raise CohortError(mask.file, "names no segment or contour", "export it again, or move it away")
         if mask.refers_to and mask.refers_to not in tree.series:
             raise _lost(mask)
     volumes = {channel: make_volume(one.headers) for channel, (one,) in study.channels.items()}

@@ -9,7 +9,7 @@ from lesionforge.cohort.case import Annotation, Case, Cohort, stem_of
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
-from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in
+from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in, is_listed
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
 
@@ -187,4 +187,4 @@ def _match(patient: Path, pattern: str) -> Path | None:
 
 
 def _glob(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if path.is_file())
+    return sorted(path for path in folder.glob(pattern) if is_listed(path))

@@ -18,7 +18,12 @@ def folders_in(folder: Path) -> list[Path]:
 
 def images_in(folder: Path) -> list[Path]:
     """Return the image files in order of their names, without hidden ones such as the twins that macOS leaves."""
-    return sorted(path for path in _visible(folder) if ending_of(path) and path.is_file())
+    return sorted(path for path in _visible(folder) if ending_of(path) and is_listed(path))
+
+
+def is_listed(path: Path) -> bool:
+    """Return whether there is a file, or a link to one that is not there, which is told when it is read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _visible(folder: Path) -> Iterator[Path]:

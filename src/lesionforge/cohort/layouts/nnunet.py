@@ -134,8 +134,10 @@ def read_any_nnunet(
         unknown = [case for case in cohort if case.annotation is Annotation.UNKNOWN]
         labels = [case_files(folder, case.case_id, 0, description.file_ending)[1] for case in unknown]
         count = sum(label.is_file() for label in labels)
-        told = f"{count} cases hold voxels of the ignore label ({description.ignored}), so their lesions are unknown"
-        on_note(f"{told}; set these voxels to 0 where you know that there is no lesion")
+        held = f"hold voxels of the ignore label ({description.ignored})"
+        remedy = "set these voxels to 0 where you know that there is no lesion"
+        known = f"{count} of {len(cohort)} cases {held}, so their lesions are unknown; {remedy}"
+        on_note(known if count else f"no cases {held}")
     return cohort
 
 
@@ -449,13 +451,14 @@ def _check_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def _file_ending(cohort: Cohort) -> str:
-    flat = set()
+    flat = dict[bool, Path]()
     for path in (path for case in cohort for path in case.images.values() if ending_of(path)):
         with suppress(CohortError):  # of a damaged TIFF, told when its case is read
-            flat.add(is_slice(path))
+            flat.setdefault(is_slice(path), path)
     if len(flat) > 1:
-        raise CohortError(cohort.name, "mixes slices and volumes", "make a cohort of each")
-    return ".png" if flat == {True} else ".nii.gz"
+        what = f"mixes slices and volumes, such as {flat[True]} and {flat[False]}"
+        raise CohortError(cohort.name, what, "make a cohort of each")
+    return ".png" if True in flat else ".nii.gz"
 
 
 def _write_case(

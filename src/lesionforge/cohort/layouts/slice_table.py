@@ -43,7 +43,7 @@ def read_slices(
     check_ids(rows, table, "slice_id")
     for row in rows:
         check_choice(table, row, "annotation", ("", *map(str, Annotation)))
-    masks = {row["slice_id"]: table.parent / row["mask"] for row in rows if row.get("mask")}
+    masks = {row["slice_id"]: _listed(table, row["mask"]) for row in rows if row.get("mask")}
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
     cases = []
     for row in rows:
@@ -54,7 +54,7 @@ def read_slices(
         cases.append(
             case_from_row(
                 _case_row(row),
-                images={channel: table.parent / row["image"]},
+                images={channel: _listed(table, row["image"])},
                 annotation=Annotation(stated),
                 label=masks.get(slice_id),
                 anatomy=None,
@@ -76,6 +76,12 @@ class SliceTable(Layout):
         if source.is_file() and source.suffix.lower() == ".csv":
             return "it is a table"
         return "it holds slices.csv" if (source / "slices.csv").is_file() else ""
+
+
+def _listed(table: Path, cell: str) -> Path:
+    """Return the path in a cell, in which Windows writes a backslash where others write a slash."""
+    path = table.parent / cell
+    return path if path.exists() or "\\" not in cell else table.parent / cell.replace("\\", "/")
 
 
 def _case_row(row: Row) -> Row:

@@ -45,6 +45,8 @@ class NnUNetTask(SegmentationTask):
     method: ClassVar[str] = "nnunet"
     Config: ClassVar[type[Any]] = NnUNetConfig
     command: ClassVar[str] = "benchmark"
+    draws_on_the_fly: ClassVar[bool] = False
+    continues: ClassVar[bool] = False
     planned: dict[str, Any]
 
     @classmethod
