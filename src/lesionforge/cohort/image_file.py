@@ -299,8 +299,8 @@ def _unpacked(path: Path, changed: int, held: int, offset: int, size: int) -> by
 
     Args:
         path: the file.
-        changed: its time of change, which tells one content from another, as does ``held``, its size on disk.
-        held: see above.
+        changed: its time of change in ns; with ``held``, it tells one content from another.
+        held: its size on disk in bytes.
         offset: where the voxels begin, in bytes.
         size: their bytes.
     """
