@@ -79,16 +79,17 @@ def test_the_folder_holds_page_tables_and_picture_and_makes_no_promise(found, tm
         write_audit(found, out=tmp_path / "audit", config=QUICK)
 
 
-def test_the_findings_go_into_the_model_card_once(found, slices, tmp_path):
+def test_the_findings_of_each_audited_cohort_go_into_the_model_card_once(found, slices, tmp_path):
     fit_library("copy_paste", slices[1], tmp_path / "model")
+    other = replace(found, synthetic=replace(found.synthetic, name="also_drawn"))
     before = (tmp_path / "model" / "model_card.md").read_text()
-    write_card(found, tmp_path / "model")
-    write_card(found, tmp_path / "model")
+    for audit in (found, other, found):
+        write_card(audit, tmp_path / "model")
     card = (tmp_path / "model" / "model_card.md").read_text()
     assert card.startswith(before)
-    assert card.count("## Audit of drawn") == 1
-    assert "Copies found" in card
-    assert card.count("What this cannot show") == 4
+    assert card.count("## Audit of drawn\n") == card.count("## Audit of also_drawn\n") == 1
+    assert card.count("Copies found") == 2
+    assert card.count("What this cannot show") == 8
     assert not re.search(r"anonym|privacy", card, re.IGNORECASE)
 
 
