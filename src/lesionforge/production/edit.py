@@ -104,6 +104,7 @@ def edit_cohort(
     structures = _structures(scans.values())
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
     settings = {
+        "channels": list(cohort.channels),
         "edits": {edit: config.model_dump(mode="json") for edit, config in configs.items()},
         "per_case": per_case,
         "min_volume": min_volume,
@@ -225,6 +226,7 @@ def _edit_case(job: _Job, channels: Sequence[str], out: Path, min_volume: float 
 def _write(job: _Job, channels: Sequence[str], out: Path, min_volume: float | None, seed: int) -> dict[str, object]:
     """Edit a label, write the files of the case, and return its record."""
     scan = with_region(load_scan(job.case, channels))
+    fluid, own = fluid_of(scan), scan.label
     placed = job.masks.sample(scan, generator(seed, job.case_id), min_volume=min_volume)
     files, label = case_files(out, job.case_id, len(channels), job.case.file_ending)
     for channel, file in zip(channels, files, strict=True):
@@ -243,5 +245,5 @@ def _write(job: _Job, channels: Sequence[str], out: Path, min_volume: float | No
         "parents": sorted(job.case.ancestry | placed.subjects | job.masks.subjects),
         "method": EDIT,
         "seed": seed,
-        **share_in_fluid(placed.mask > 0, fluid_of(scan)),
+        **share_in_fluid(placed.mask > 0, fluid if fluid is None or own is None else fluid & (own == 0)),
     }
