@@ -94,6 +94,7 @@ def test_edited_labels_are_drawn_whole_and_nothing_is_trained_on_them_before(tmp
     with pytest.raises(CohortError, match="its label was edited"):
         synthesize(untrained_pix2pix(cohort, condition="inpaint"), edited, MaskBank(cohort), tmp_path / "wrong")
     drawn = synthesize(model, edited, OwnMasks(), tmp_path / "drawn", n=None, blend="full").cohort
+    assert [case.mask_id for case in drawn] == [edited[case.source_case].mask_id for case in drawn]
     for case in drawn:
         label = load_scan(case, cohort.channels).label
         assert np.array_equal(label, load_scan(edited[case.source_case], cohort.channels).label)
@@ -214,7 +215,7 @@ def test_the_picture_shows_a_row_for_each_edit(tmp_path, monkeypatch):
     cohort = brains(tmp_path / "in", 2)
     onto = cohort.with_cases([replace(case, origin="simulated") for case in cohort.healthy()])
     rows = pictured(tmp_path, monkeypatch, cohort, onto=onto)
-    assert [row[0].note for row in rows] == ["real", *NAMES[:-1], "on a healthy brain, simulated"]
+    assert [row[0].note for row in rows] == ["real", *NAMES[:-1], "on a simulated brain"]
     assert [panel is not None for panel in rows[0]] == [True, True, True]
     assert [panel is not None for panel in rows[1]] == [True, False, False]
     assert all(row[0].filled.any() for row in rows)

@@ -226,7 +226,6 @@ def _edit_case(job: _Job, channels: Sequence[str], out: Path, min_volume: float 
 def _write(job: _Job, channels: Sequence[str], out: Path, min_volume: float | None, seed: int) -> dict[str, object]:
     """Edit a label, write the files of the case, and return its record."""
     scan = with_region(load_scan(job.case, channels))
-    fluid, own = fluid_of(scan), scan.label
     placed = job.masks.sample(scan, generator(seed, job.case_id), min_volume=min_volume)
     files, label = case_files(out, job.case_id, len(channels), job.case.file_ending)
     for channel, file in zip(channels, files, strict=True):
@@ -245,5 +244,5 @@ def _write(job: _Job, channels: Sequence[str], out: Path, min_volume: float | No
         "parents": sorted(job.case.ancestry | placed.subjects | job.masks.subjects),
         "method": EDIT,
         "seed": seed,
-        **share_in_fluid(placed.mask > 0, fluid if fluid is None or own is None else fluid & (own == 0)),
+        **share_in_fluid(placed.mask > 0, fluid_of(scan)),
     }

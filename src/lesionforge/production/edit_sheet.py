@@ -87,8 +87,8 @@ def edit_sheet(
         rows.append(_drawn("same label", scan, model, seed))
     for edit, case in shown.items():
         other = load_scan(case, channels)
-        mark = f", {SIMULATED}" if edit == "transplant" and case.source_case in simulated else ""
-        row = _Row(name=f"{ROWS[edit]}{mark}", scan=other, image=None)
+        onto_simulated = edit == "transplant" and case.source_case in simulated
+        row = _Row(name="on a simulated brain" if onto_simulated else ROWS[edit], scan=other, image=None)
         rows.append(row if model is None else _drawn(row.name, other, model, seed))
     figure = sheet([_panels(row, channels, first=row is rows[0]) for row in rows])
     class_legend(figure, cohort.labels)
