@@ -10,10 +10,15 @@ from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
 from lesionforge.audit.copies import OWN_MASK, SCAN, SPLIT, WITHIN
 from lesionforge.audit.membership import members_of
-from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL
-from lesionforge.cohort.scan import load_scan, save_edited
+from lesionforge.audit.origin import what_is_real
+from lesionforge.audit.views import Frame, read_views
+from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL, on_origin
+from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.cohort.scan import load_scan, read_label, save_edited
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
+from lesionforge.files import write_json
 from tests.audit.memoriser import people, synthetic_cohort
+from tests.helpers import write_array
 from tests.synthesizers.models import fit_library
 
 QUICK = AuditConfig(encoder={"steps": 2}, halves=20)
@@ -79,16 +84,17 @@ def test_the_folder_holds_page_tables_and_picture_and_makes_no_promise(found, tm
         write_audit(found, out=tmp_path / "audit", config=QUICK)
 
 
-def test_the_findings_go_into_the_model_card_once(found, slices, tmp_path):
+def test_the_findings_of_each_audited_cohort_go_into_the_model_card_once(found, slices, tmp_path):
     fit_library("copy_paste", slices[1], tmp_path / "model")
+    other = replace(found, synthetic=replace(found.synthetic, name="also_drawn"))
     before = (tmp_path / "model" / "model_card.md").read_text()
-    write_card(found, tmp_path / "model")
-    write_card(found, tmp_path / "model")
+    for audit in (found, other, found):
+        write_card(audit, tmp_path / "model")
     card = (tmp_path / "model" / "model_card.md").read_text()
     assert card.startswith(before)
-    assert card.count("## Audit of drawn") == 1
-    assert "Copies found" in card
-    assert card.count("What this cannot show") == 4
+    assert card.count("## Audit of drawn\n") == card.count("## Audit of also_drawn\n") == 1
+    assert card.count("Copies found") == 2
+    assert card.count("What this cannot show") == 8
     assert not re.search(r"anonym|privacy", card, re.IGNORECASE)
 
 
@@ -143,6 +149,37 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
         for end in ("", ", made from other subjects")
     )
     assert own > others
+
+
+def test_a_whole_new_image_keeps_the_lesion_that_lies_where_the_old_one_was(slices, tmp_path):
+    _, training, _ = slices
+    drawn = drawn_into(tmp_path, training, 2)
+    frame = Frame.fit(training, fingerprint(training, training.channels), side=32)
+    larger = []
+    for case in drawn:
+        label, affine = read_label(case.label)
+        path = tmp_path / "drawn" / "labelsTr" / f"{case.case_id}.png"
+        write_array(path, ndimage.binary_dilation(label > 0, iterations=3).astype(np.uint8), affine)
+        larger.append(replace(case, label=path))
+    drawn = drawn.with_cases(larger)
+    sources = {case.case_id: case for case in training}
+    rim, whole = (read_views(drawn, frame, sources=given).views["mask"].images for given in (sources, None))
+    write_json(tmp_path / "drawn" / "synthesis.json", {"blend": "full"})
+    again = read_views(drawn, frame, sources=sources).views["mask"].images
+    assert np.array_equal(again, whole)
+    assert not np.array_equal(again, rim)
+
+
+def test_the_scan_behind_an_edited_label_is_that_of_the_subject(slices, tmp_path):
+    _, training, _ = slices
+    drawn = drawn_into(tmp_path, training, 3)
+    write_json(tmp_path / "drawn" / "synthesis.json", {"blend": "full"})
+    edited = drawn.with_cases([replace(case, source_case=f"{case.source_case}_shift0") for case in drawn])
+    origin = what_is_real(edited, training)
+    assert origin["own_voxels"].between(0.9, 0.99).all()
+    lines = on_origin(origin).lines
+    assert "0 of 3 synthetic cases are drawn into a scan of a real case." in lines
+    assert "3 of 3 synthetic cases are whole new images on the grid of a real case." in lines
 
 
 def test_a_split_that_differs_without_any_generator_is_called_one(slices, tmp_path):

@@ -1,9 +1,13 @@
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from lesionforge.audit import correlation
 from lesionforge.audit.correlation import flips, nearest_by_correlation
+from lesionforge.audit.encoder import nearest_by_encoder
 from lesionforge.audit.views import unit
 
 SHAPES = {2: (16, 20), 3: (12, 8, 10)}
@@ -36,6 +40,23 @@ def test_the_nearest_image_is_that_of_a_loop_over_pairs_flips_and_shifts(dims):
     expected = np.array([[by_loop(query, image, 2) for image in among] for query in queries])
     assert found.similarity == pytest.approx(expected.max(1), abs=1e-5)
     assert found.index.tolist() == expected.argmax(1).tolist()
+
+
+def test_queries_are_searched_in_parts_and_the_result_is_that_of_all_at_once(monkeypatch):
+    queries, among = images(7, 2, seed=0), images(5, 2, seed=1)
+    allowed = np.random.default_rng(0).random((7, 5)) < 0.6
+    allowed[3] = False
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(queries[0].size, 4)).requires_grad_(False)
+    searches = [
+        partial(nearest_by_correlation, queries, among, max_shift=1, candidates=20),
+        partial(nearest_by_encoder, queries, among, network=network),
+    ]
+    whole = [search(allowed=limits) for search in searches for limits in (None, allowed)]
+    monkeypatch.setattr(correlation, "QUERIES_AT_ONCE", 3)
+    parts = [search(allowed=limits) for search in searches for limits in (None, allowed)]
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one.index, other.index)
+        np.testing.assert_allclose(one.similarity, other.similarity, atol=1e-6)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

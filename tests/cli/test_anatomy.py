@@ -88,6 +88,24 @@ def test_maps_by_a_network_that_was_trained_on_structures(tmp_path):
         assert np.array_equal(read_label(case.anatomy)[0], found)
 
 
+def test_maps_are_scored_structure_by_structure(tmp_path):
+    tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3, anatomy=True)
+    start = ("evaluate", tmp_path / "c" / "anatomyTr", tmp_path / "c", "--target", "anatomy")
+    assert "which names the structures" in error(*start)
+    (tmp_path / "c" / "anatomy.json").write_text('{"structures": {"fluid": 1, "tissue": 2}, "parenchyma": [2]}')
+    result = typed(*start, "--out", tmp_path / "scores.csv")
+    assert "Dice of fluid: mean 100.0 points\nDice of tissue: mean 100.0 points" in result.output
+    assert (tmp_path / "scores.csv").read_text().splitlines()[1] == "case_000,sub_00,1.0,1.0,"
+    shutil.copytree(tmp_path / "c" / "anatomyTr", tmp_path / "found")
+    first = tmp_path / "found" / "case_000.png"
+    found, affine = read_label(first)
+    write_array(first, np.where(found == 1, 2, found).astype(np.uint8), affine)
+    (tmp_path / "found" / "case_001.png").unlink()
+    result = typed("evaluate", tmp_path / "found", *start[2:], code=1)
+    assert "Dice of fluid: mean 50.0 points" in result.output
+    assert "there is no prediction of this case" in result.output
+
+
 def test_a_cohort_without_maps_teaches_no_anatomy(tmp_path):
     tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=3)
     train = ("segment", "train", tmp_path / "c", "--target", "anatomy", "--out", tmp_path / "model")

@@ -35,6 +35,17 @@ def test_edits_are_written_drawn_and_shown(tmp_path, cohort):
     assert "case_000_shift0: its label was edited, but its image does not show that" in message
 
 
+def test_scans_keep_the_channels_of_the_model_or_those_that_are_named(tmp_path):
+    both = tiny_cohort(tmp_path / "in", spatial_dims=2, n_subjects=1, channels=("T1", "FLAIR"))
+    model = model_in(tmp_path / "model", both.with_channels(["FLAIR"]), "label")
+    edit = ("edit", tmp_path / "in", tmp_path / "out", "--edit", "shift")
+    assert "has no channel 'T2'" in error(*edit, "--channel", "T2")
+    typed(*edit, "--model", model)
+    assert read_cohort(tmp_path / "out").channels == ("FLAIR",)
+    typed("edit", tmp_path / "in", tmp_path / "named", "--edit", "shift", "--channel", "T1")
+    assert read_cohort(tmp_path / "named").channels == ("T1",)
+
+
 def test_synthesize_makes_one_named_edit_of_each_scans_own_lesion(tmp_path, cohort):
     model = model_in(tmp_path / "model", cohort, "label")
     masks = ["--masks", "edited", "--mask-set", "edit=shift", "--mask-set", "distance_mm=[3,6]"]

@@ -82,6 +82,8 @@ def steps_of(plan: Plan | HealingPlan) -> list[Step]:
     for name, drawer in plan.synthesizers.items():
         if "optimiser" not in SYNTHESIZERS[drawer.method].Config.model_fields:
             continue  # it trains no network
+        if plan.fitted_as(name) != name:
+            continue  # it shares the network of another
         kind = "synthesizer" if drawer.selection is None else "selection"
         found.append(Step(kind, name, drawer, drawer.training))
     return found

@@ -51,6 +51,7 @@ def test_every_edit_of_every_scan_is_a_case_with_a_line_for_each_lesion(tmp_path
         assert not scan.label[(scan.anatomy != 2) & ~before].any()
         assert case.parenchyma == (2,)
         record = json.loads((tmp_path / "out" / "provenance" / f"{case.case_id}.json").read_text())
+        assert record["in_fluid"] == 0
         assert {line["what"] for line in record["edits"]} == {case.case_id.split("_")[-1][:-1]}
         keys = {"what", "from", "lesion", "factor", "shift_mm", "kept", "redraws"}
         assert all(set(line) == keys for line in record["edits"])
@@ -93,6 +94,7 @@ def test_edited_labels_are_drawn_whole_and_nothing_is_trained_on_them_before(tmp
     with pytest.raises(CohortError, match="its label was edited"):
         synthesize(untrained_pix2pix(cohort, condition="inpaint"), edited, MaskBank(cohort), tmp_path / "wrong")
     drawn = synthesize(model, edited, OwnMasks(), tmp_path / "drawn", n=None, blend="full").cohort
+    assert [case.mask_id for case in drawn] == [edited[case.source_case].mask_id for case in drawn]
     for case in drawn:
         label = load_scan(case, cohort.channels).label
         assert np.array_equal(label, load_scan(edited[case.source_case], cohort.channels).label)
@@ -210,8 +212,10 @@ def pictured(tmp_path, monkeypatch, cohort, **how):
 
 
 def test_the_picture_shows_a_row_for_each_edit(tmp_path, monkeypatch):
-    rows = pictured(tmp_path, monkeypatch, brains(tmp_path / "in", 2))
-    assert [row[0].note for row in rows] == ["real", *NAMES]
+    cohort = brains(tmp_path / "in", 2)
+    onto = cohort.with_cases([replace(case, origin="simulated") for case in cohort.healthy()])
+    rows = pictured(tmp_path, monkeypatch, cohort, onto=onto)
+    assert [row[0].note for row in rows] == ["real", *NAMES[:-1], "on a simulated brain"]
     assert [panel is not None for panel in rows[0]] == [True, True, True]
     assert [panel is not None for panel in rows[1]] == [True, False, False]
     assert all(row[0].filled.any() for row in rows)

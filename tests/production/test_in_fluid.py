@@ -46,6 +46,7 @@ def test_the_line_names_the_mean_and_the_greatest(tmp_path, cases):
 def test_cases_whose_fluid_is_unknown_are_counted(tmp_path, cases):
     assert "3 of 4 cases" in describe_in_fluid(tmp_path, cases)
     assert "not known" in describe_in_fluid(tmp_path, cases[3:])
+    assert describe_in_fluid(tmp_path, cases[:1]) == "no new lesion voxel lies in fluid (1 cases)"
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -14,7 +14,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training import model_folder
-from lesionforge.training.model_folder import describe, model_card, read_info, read_tensors, save_model
+from lesionforge.training.model_folder import add_to_card, describe, model_card, read_info, read_tensors, save_model
 from tests.training.runs import fit_pix2pix, fit_segmentation
 
 
@@ -115,6 +115,15 @@ def test_the_card_says_what_it_was_fitted_on(info):
         assert "lesionforge audit" in card
         assert "anonym" not in card
         assert "not for diagnosis" in card
+
+
+def test_sections_are_added_to_the_card_in_one_order_and_replaced_by_their_heading(folder):
+    path = folder / "model_card.md"
+    card = path.read_text()
+    first, second = "## Audit of a\n\n### Copies\n\nnone\n", "## Audit of b\n\nthree\n"
+    for section in (second, "## Audit of a\n\nold\n", first, second):
+        add_to_card(folder, section)
+    assert path.read_text() == f"{card}\n{first}\n{second}"
 
 
 def test_a_cohort_is_simulated_if_every_case_is(cohorts, info):

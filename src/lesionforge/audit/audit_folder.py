@@ -20,7 +20,6 @@ from lesionforge.markup import markdown
 from lesionforge.reading import read_frame
 from lesionforge.training.model_folder import add_to_card
 
-HEADING = "## Audit of"
 PAGE, SUMMARY, ATTACKS, PICTURE = "audit.md", "audit.json", "attacks.csv", "copies.png"
 
 
@@ -59,11 +58,15 @@ def write_audit(audit: Audit, *, out: Path, config: AuditConfig | None = None) -
 
 
 def write_card(audit: Audit, model: Path) -> None:
-    """Add the main findings to a model's ``model_card.md``, in place of those of an earlier audit."""
-    parts = [f"{HEADING} {markdown(audit.synthetic.name)}"]
+    """Add the main findings to a model's ``model_card.md``, in place of those of an earlier audit of the same cohort.
+
+    Raises:
+        OutputError: if another process works in the model's folder.
+    """
+    parts = [f"## Audit of {markdown(audit.synthetic.name)}"]
     for section in audit.sections:
         parts += [f"### {section.title}", _findings(section.main, section.cannot)]
-    add_to_card(model, "\n\n".join(parts) + "\n", heading=HEADING)
+    add_to_card(model, "\n\n".join(parts) + "\n")
 
 
 def as_json(sections: Sequence[Section]) -> list[dict[str, object]]:

@@ -117,7 +117,7 @@ def _exact_duplicates(sets: Sets) -> list[dict[str, object]]:
 
 
 def _same_scan(case: Case, other: Case) -> bool:
-    return bool(case.source_case) and case.source_case == other.source_case
+    return bool(case.source_case and other.source_case) and case.subject_id == other.subject_id
 
 
 def _near(

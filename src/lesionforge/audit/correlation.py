@@ -1,12 +1,13 @@
 """Nearest images by normalised cross-correlation over small shifts and flips.
 
 All pairs are first compared on a coarse grid, by matrix products. The best pairs of each image are then compared on the
-full grid, at all shifts at once by the fast Fourier transform.
+full grid, at all shifts at once by the fast Fourier transform. Some queries are searched at a time, so that memory does
+not grow with the number of pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, combinations, product
@@ -23,6 +24,7 @@ from lesionforge.training.inference import side_by_side
 
 COARSE = {2: 16, 3: 8}
 PAIRS_AT_ONCE = 64
+QUERIES_AT_ONCE = 256
 _Part = tuple[int, tuple[NDArray[np.intp], NDArray[np.intp]]]
 """Number of a flip, and the places of candidates in the table of queries and candidates."""
 
@@ -43,6 +45,12 @@ class Nearest:
     def of_none(cls, n: int) -> Nearest:
         """Return the result of ``n`` queries without an image to compare with."""
         return cls(similarity=np.full(n, np.nan), index=np.full(n, -1))
+
+    @classmethod
+    def where_allowed(cls, similarity: NDArray[np.float64], index: NDArray[np.intp]) -> Nearest:
+        """Return the result of queries, those with a similarity of −inf as without an image to compare with."""
+        none = np.isneginf(similarity)
+        return cls(similarity=np.where(none, np.nan, similarity), index=np.where(none, -1, index))
 
 
 def nearest_by_correlation(
@@ -67,13 +75,34 @@ def nearest_by_correlation(
     if not len(queries) or not len(among):
         return Nearest.of_none(len(queries))
     shifts = [min(max_shift, n // 4) for n in queries.shape[2:]]
-    pairs = _candidates(queries, among, allowed, shifts, candidates, device)
-    found = _exact(torch.from_numpy(queries), torch.from_numpy(among), pairs, shifts, device)
-    best = found.argmax(1)
-    rows = np.arange(len(queries))
-    similarity, index = found[rows, best], pairs.image[rows, best]
-    none = np.isneginf(similarity)
-    return Nearest(similarity=np.where(none, np.nan, similarity), index=np.where(none, -1, index))
+    small = [min(COARSE[len(shifts)], n) for n in queries.shape[2:]]
+    table = _coarse(among, small, device).flatten(1).T
+
+    def search(queries: FloatArray, allowed: BoolArray | None) -> Nearest:
+        pairs = _candidates(queries, table, allowed, shifts, small, candidates)
+        found = _exact(torch.from_numpy(queries), torch.from_numpy(among), pairs, shifts, device)
+        best, rows = found.argmax(1), np.arange(len(queries))
+        return Nearest.where_allowed(found[rows, best], pairs.image[rows, best])
+
+    return in_parts(search, queries, allowed)
+
+
+def in_parts(
+    search: Callable[[FloatArray, BoolArray | None], Nearest], queries: FloatArray, allowed: BoolArray | None
+) -> Nearest:
+    """Search for some queries at a time, which bounds what the comparisons of all pairs take in memory.
+
+    Args:
+        search: takes queries and ``(query, image)`` pairs to compare, or ``None``.
+        queries: ``(query, channel, x, y[, z])``, at least one.
+        allowed: ``(query, image)`` pairs to compare; all by default.
+    """
+    parts = [slice(start, start + QUERIES_AT_ONCE) for start in range(0, len(queries), QUERIES_AT_ONCE)]
+    found = [search(queries[part], None if allowed is None else allowed[part]) for part in parts]
+    return Nearest(
+        similarity=np.concatenate([one.similarity for one in found]),
+        index=np.concatenate([one.index for one in found]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,28 +123,31 @@ def flips(dims: int) -> list[tuple[int, ...]]:
     return list(chain.from_iterable(combinations(range(dims), count) for count in range(dims + 1)))
 
 
+def _coarse(images: FloatArray, shape: Sequence[int], device: str) -> Tensor:
+    """Return images averaged to a coarse grid, of norm 1."""
+    return _unit(torch.from_numpy(resampled(images, shape)).to(device))
+
+
 def _candidates(
     queries: FloatArray,
-    among: FloatArray,
+    table: Tensor,
     allowed: BoolArray | None,
     shifts: Sequence[int],
+    small: Sequence[int],
     count: int,
-    device: str,
 ) -> _Pairs:
-    """Return the best pairs on the coarse grid."""
-    dims = len(shifts)
-    shape = [min(COARSE[dims], n) for n in queries.shape[2:]]
-    reach = [-(-shift * small // n) for shift, small, n in zip(shifts, shape, queries.shape[2:], strict=True)]
-    coarse, others = (_unit(torch.from_numpy(resampled(images, shape)).to(device)) for images in (queries, among))
-    table = others.flatten(1).T
+    """Return the best pairs on the coarse grid; ``table`` has a column for each image."""
+    reach = [-(-shift * few // n) for shift, few, n in zip(shifts, small, queries.shape[2:], strict=True)]
+    coarse = _coarse(queries, small, str(table.device))
     best = torch.stack(
-        side_by_side(lambda axes: _best_over_shifts(_flipped(coarse, axes), table, reach), flips(dims)), 1
+        side_by_side(lambda axes: _best_over_shifts(_flipped(coarse, axes), table, reach), flips(len(shifts))), 1
     )
     if allowed is not None:
-        best[~torch.from_numpy(allowed).to(device)[:, None].expand_as(best)] = -torch.inf
+        best[~torch.from_numpy(allowed).to(table.device)[:, None].expand_as(best)] = -torch.inf
     found = best.flatten(1).topk(min(count, best[0].numel()), dim=1)
     places, scores = found.indices.cpu().numpy(), found.values.cpu().numpy()
-    return _Pairs(image=places % len(among), flip=places // len(among), allowed=~np.isneginf(scores))
+    images = table.shape[1]
+    return _Pairs(image=places % images, flip=places // images, allowed=~np.isneginf(scores))
 
 
 def _best_over_shifts(queries: Tensor, table: Tensor, reach: Sequence[int]) -> Tensor:

@@ -7,6 +7,7 @@ images are compared, since a small network learns to ignore them at the cost of 
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lesionforge.audit.audit_config import EncoderConfig
-from lesionforge.audit.correlation import Nearest, flips, shifted
+from lesionforge.audit.correlation import Nearest, flips, in_parts, shifted
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.seeding import generator
 from lesionforge.training.callbacks.log import is_logged
@@ -136,14 +137,16 @@ def nearest_by_encoder(
     if not len(queries) or not len(among):
         return Nearest.of_none(len(queries))
     table = _embeddings(network, among).T
-    flipped = (np.flip(queries, tuple(axis + 2 for axis in axes)) for axes in flips(queries.ndim - 2))
-    cosines = np.max([_embeddings(network, images) @ table for images in flipped], axis=0)
-    if allowed is not None:
-        cosines = np.where(allowed, cosines, -np.inf)
-    index = cosines.argmax(1)
-    similarity = np.minimum(cosines[np.arange(len(cosines)), index], 1.0)
-    none = np.isneginf(similarity)
-    return Nearest(similarity=np.where(none, np.nan, similarity), index=np.where(none, -1, index))
+
+    def search(queries: FloatArray, allowed: BoolArray | None) -> Nearest:
+        turned = (np.flip(queries, tuple(axis + 2 for axis in axes)) for axes in flips(queries.ndim - 2))
+        cosines = reduce(np.maximum, (_embeddings(network, images) @ table for images in turned))
+        if allowed is not None:
+            cosines = np.where(allowed, cosines, -np.inf)
+        index = cosines.argmax(1)
+        return Nearest.where_allowed(np.minimum(cosines[np.arange(len(cosines)), index], 1.0), index)
+
+    return in_parts(search, queries, allowed)
 
 
 def _embeddings(network: nn.Module, images: FloatArray) -> NDArray[np.float64]:

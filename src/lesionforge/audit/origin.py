@@ -19,7 +19,7 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
-SETTINGS = "synthesis.json"
+SETTINGS, FULL = "synthesis.json", "full"
 CONDITIONS = {
     "label": "a label map: the mask and, where there is one, the anatomy of the scan",
     "scan": "the scan itself, its lesion smoothed away",
@@ -64,6 +64,8 @@ def what_is_real(synthetic: Cohort, real: Cohort) -> pd.DataFrame:
 def own_voxels(case: Case, known: Mapping[str, Case]) -> float:
     """Return the share of voxels within the head that equal those of the scan that a case was drawn into.
 
+    A case that was drawn from an edited label names the edited case; then the scan is the only one of its subject.
+
     Args:
         case: a synthetic case.
         known: case id → real case.
@@ -72,6 +74,9 @@ def own_voxels(case: Case, known: Mapping[str, Case]) -> float:
         0 to 1, over all channels; NaN if the scan is not known, cannot be read, or has another grid.
     """
     source = known.get(case.source_case)
+    of_subject = [other for other in known.values() if other.subject_id == case.subject_id]
+    if source is None and len(of_subject) == 1:
+        (source,) = of_subject
     if source is None:
         return float("nan")
     channels = [name for name in case.images if name in source.images]
@@ -83,6 +88,12 @@ def own_voxels(case: Case, known: Mapping[str, Case]) -> float:
         return float("nan")
     head = foreground(scan.image[0])
     return float(np.mean(drawn.image[:, head] == scan.image[:, head]))
+
+
+def whole_images(cohort: Cohort) -> frozenset[str]:
+    """Return the ids of the cases whose images were drawn whole, which show no lesion of a scan."""
+    whole = {folder for folder in {_folder(case) for case in cohort} if _settings(folder).get("blend") == FULL}
+    return frozenset(case.case_id for case in cohort if _folder(case) in whole)
 
 
 def _folder(case: Case) -> Path:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from lesionforge.audit.audit_config import SIDES
+from lesionforge.audit.origin import whole_images
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.inspection.contact_sheet import pick_evenly
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
@@ -124,13 +125,16 @@ def read_views(
         cohort: the cases.
         frame: the grids.
         sources: case id → real case. Lesions that a synthetic case has in common with the scan it was drawn into are
-            left out of its views.
+            left out of its views, unless the whole image is new.
     """
     kept, problems = list[Case](), list[LesionforgeError]()
     parts: dict[str, list[list[FloatArray]]] = {name: [] for name in VIEWS}
+    whole = whole_images(cohort) if sources else frozenset()
     for case in cohort:
         try:
-            scan = new_lesions_of(load_scan(case, frame.preprocessing.channels), sources or {})
+            scan = load_scan(case, frame.preprocessing.channels)
+            if sources and case.case_id not in whole:
+                scan = new_lesions_of(scan, sources)
             items = _items(frame.preprocessing.forward(scan), frame)
         except CohortError as problem:
             problems.append(problem)

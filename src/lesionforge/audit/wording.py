@@ -13,6 +13,7 @@ import pandas as pd
 from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.copies import SPLIT, WITHIN
 from lesionforge.audit.membership import OTHERS, smallest_rate
+from lesionforge.audit.origin import FULL
 from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION
 from lesionforge.errors import LesionforgeError
 from lesionforge.scores.statistics.intervals import mean_interval
@@ -53,14 +54,17 @@ def not_audited(error: LesionforgeError) -> Section:
 def on_origin(origin: pd.DataFrame) -> Section:
     """Return the section on what is real; see :func:`~lesionforge.audit.origin.what_is_real`."""
     n, share = len(origin), origin["own_voxels"].dropna()
-    drawn_into, with_mask = int((origin["scan_of"] != "").sum()), int((origin["mask_of"] != "").sum())
+    whole, with_mask = (origin["scan_of"] != "") & (origin["blend"] == FULL), int((origin["mask_of"] != "").sum())
+    drawn_into = int((origin["scan_of"] != "").sum() - whole.sum())
     lines = [f"{drawn_into} of {n} synthetic cases are drawn into a scan of a real case."]
+    if whole.any():
+        lines.append(f"{whole.sum()} of {n} synthetic cases are whole new images on the grid of a real case.")
     if len(share):
         lines.append(
             f"In the {len(share)} cases whose scan is at hand, {share.mean():.1%} of the head's voxels are that "
             f"patient's own, unchanged ({share.min():.1%} to {share.max():.1%})."
         )
-    elif drawn_into:
+    elif drawn_into or whole.any():
         lines.append("The scans are not among the cases at hand, so the share of own voxels is not known.")
     lines.append(f"The mask of {with_mask} cases comes from a subject at hand, as it was drawn or edited.")
     lines += [f"The generator was shown {shown}." for shown in sorted(set(origin["shown"]) - {""})]
@@ -128,7 +132,7 @@ def _on_duplicates(duplicates: pd.DataFrame) -> list[str]:
             if not len(here) and (where, kind) != (WITHIN, kind):
                 continue
             known = int((here["known"] != "").sum())
-            lines.append(f"{kind.capitalize()} duplicates {where}: {len(here)} pairs, {known} of the same scan.")
+            lines.append(f"{kind.capitalize()} duplicates {where}: {len(here)} pairs, {known} of the same subject.")
     if (duplicates["where"] == SPLIT).any():
         lines.append(
             "Held-out scans that nearly equal a training scan raise the threshold, so copies may be missed: look at "

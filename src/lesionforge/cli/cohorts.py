@@ -218,6 +218,7 @@ def show(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
     channels: Channels = None,
+    anatomy: Annotated[bool, typer.Option("--anatomy", help="Show the anatomy maps, too.")] = False,
     n: Annotated[int, typer.Option(help="Greatest number of cases, chosen evenly.")] = 24,
 ) -> None:
     """Draw a contact sheet that shows every case with its lesions outlined.
@@ -227,4 +228,4 @@ def show(
     from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.cohort.layouts import read_cohort
 
-    console.print(f"{contact_sheet(read_cohort(cohort), out, channels=channels, n_cases=n)}")
+    console.print(f"{contact_sheet(read_cohort(cohort), out, channels=channels, anatomy=anatomy, n_cases=n)}")

@@ -38,6 +38,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Target(StrEnum):
+    """What a label map shows."""
+
+    LESIONS = "lesions"
+    ANATOMY = "anatomy"
+
+
 def a_cohort(folder: Path | None) -> Path | None:
     """Check that a folder describes a cohort, and return it; called before a command imports slow packages.
 

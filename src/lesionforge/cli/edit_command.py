@@ -59,6 +59,12 @@ def edit(
         Path | None,
         typer.Option(callback=a_model, help="A model that draws from label maps, for the picture of the edits."),
     ] = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--channels", "--channel", help="Image channels to keep; by default those of --model, or all without one."
+        ),
+    ] = None,
     subjects: Subjects = None,
     cases: CaseList = None,
     role: Role = None,
@@ -81,12 +87,15 @@ def edit(
     if drawer is not None:
         check_draws_labels(drawer)
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role, seed=seed)
+    kept = channels or (chosen.channels if drawer is None else drawer.info.preprocessing.channels)
+    chosen = chosen.having(kept).with_channels(kept)
+    healthy = None if onto is None else read_selection(onto)
     with progress_bar("editing") as progress:
         result = edit_cohort(
             chosen,
             out=out,
             edits=edit,
-            onto=None if onto is None else read_selection(onto),
+            onto=healthy,
             options=nested(settings),
             per_case=per_case,
             min_volume=min_volume,
@@ -96,5 +105,5 @@ def edit(
     console.print(f"{out}: {len(result.cohort)} cases with edited labels, to be drawn with --masks own --blend full")
     if len(result.cohort):
         console.print(describe_in_fluid(out, result.cohort))
-        console.print(f"{edit_sheet(chosen, result.cohort, out / 'edits.png', model=drawer, seed=seed)}")
+        console.print(f"{edit_sheet(chosen, result.cohort, out / 'edits.png', onto=healthy, model=drawer, seed=seed)}")
     finish(result.problems, out / "problems.csv")

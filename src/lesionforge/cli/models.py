@@ -312,9 +312,10 @@ def _tell(result: Synthesis, out: Path, method: str, blend: BlendChoice) -> None
 
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
     if result.changed_outside is not None:
-        then = "it stays in the cases" if blend is BlendChoice.FULL else "blending took it back"
-        share = f"{100 * result.changed_outside:.2g} % of the intensity range on average (goal: below 1 %)"
-        console.print(f"outside the masks {method} changed the heads by {share}; {then}")
+        share = f"{100 * result.changed_outside:.2g} % of the intensity range on average"
+        whole = "; the whole image is new, as --blend full asks for"
+        then = whole if blend is BlendChoice.FULL else " (goal: below 1 %); blending took it back"
+        console.print(f"outside the masks {method} changed the heads by {share}{then}")
     if len(result.cohort):
         console.print(describe_in_fluid(out, result.cohort))
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")

@@ -21,6 +21,7 @@ from lesionforge.cli.common import (
     Role,
     Seed,
     Subjects,
+    Target,
     a_cohort,
     command_line,
     console,
@@ -52,6 +53,9 @@ def evaluate(
     ],
     cohort: CohortFolder,
     out: Annotated[Path | None, typer.Option(help="The CSV for the scores of every case.")] = None,
+    target: Annotated[
+        Target, typer.Option(help="What the label maps show; anatomy: Dice of each structure.")
+    ] = Target.LESIONS,
     in_plane: Annotated[bool, typer.Option(help="Compute HD95 within slices; for uncertain slice spacing.")] = False,
     tolerance_mm: Annotated[
         float, typer.Option(min=0, help="Detections: how far from a lesion a hit may lie, in mm.")
@@ -87,6 +91,9 @@ def evaluate(
     if out is not None:
         claim_file(out)
     chosen = read_selection(cohort, subjects=subjects, cases=cases, role=role)
+    if target is Target.ANATOMY:
+        _print_structures(predictions, chosen, cohort, out)
+        return
     if any((predictions / f"{case.case_id}.csv").is_file() for case in chosen):
         print_detections(predictions, chosen, out, tolerance_mm=tolerance_mm, readers=readers, agree=agree.value)
         return
@@ -104,6 +111,22 @@ def evaluate(
     if counted is not None and len(scored):
         precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f} points" for v in precision_recall(scored))
         console.print(f"Precision over all images, noise filtered: {precision}, recall: {recall}")
+    print_problems(table)
+
+
+def _print_structures(predictions: Path, chosen: Cohort, cohort: Path, out: Path | None) -> None:
+    """Score anatomy maps and print the mean Dice of each structure."""
+    from lesionforge.files import write_text
+    from lesionforge.scores.predictions.structure_scores import evaluate_structures, structure_average
+
+    table = evaluate_structures(predictions, chosen, cohort)
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    means = 100 * structure_average(table)
+    for structure, mean in means.items():
+        console.print(f"Dice of {structure}: mean {mean:.1f} points")
+    if len(means):
+        console.print(f"Dice, the mean over structures: {means.mean():.1f} points")
     print_problems(table)
 
 

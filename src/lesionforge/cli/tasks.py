@@ -23,6 +23,7 @@ from lesionforge.cli.common import (
     Settings,
     Steps,
     Subjects,
+    Target,
     TimeBudget,
     a_cohort,
     a_model,
@@ -51,13 +52,6 @@ class SegmentationMethod(StrEnum):
 
     PLAIN = "segmentation"
     PIX2PIX = "pix2pix_segmentation"
-
-
-class Target(StrEnum):
-    """What a segmentation network is trained to find."""
-
-    LESIONS = "lesions"
-    ANATOMY = "anatomy"
 
 
 Pretrained = Annotated[Path | None, typer.Option(callback=a_model, help="Fine-tune the weights of this model.")]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lesionforge.cohort.case import EDIT
 from lesionforge.cohort.scan import Scan
 from lesionforge.errors import ConfigError
 from lesionforge.masks.base import MaskSource
@@ -12,7 +13,8 @@ class OwnMasks(MaskSource):
     """The target scan's own mask, voxel by voxel: one image for each real mask.
 
     Use it only with models that do not see the lesion itself, which draw from label maps or with the lesion erased. The
-    source knows no other lesion, so the parents of a drawn case are the subject of its scan and those of the model.
+    source knows no other lesion, so the parents of a drawn case are the subject of its scan and those of the model. An
+    edited mask keeps its id, which names the case that it comes from.
     """
 
     method = "own"
@@ -30,7 +32,7 @@ class OwnMasks(MaskSource):
             raise ConfigError(scan.case.case_id, "has no lesion of its own to draw", "draw into scans with a mask")
         return DrawnMask(
             mask=scan.label,
-            mask_id=scan.case.case_id,
+            mask_id=scan.case.mask_id if scan.case.synthesizer == EDIT else scan.case.case_id,
             subjects=scan.case.ancestry,
             corner=(0,) * scan.spatial_dims,
             clip=False,

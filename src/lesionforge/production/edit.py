@@ -104,6 +104,7 @@ def edit_cohort(
     structures = _structures(scans.values())
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
     settings = {
+        "channels": list(cohort.channels),
         "edits": {edit: config.model_dump(mode="json") for edit, config in configs.items()},
         "per_case": per_case,
         "min_volume": min_volume,

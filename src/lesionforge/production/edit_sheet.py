@@ -49,13 +49,22 @@ class _Row:
     image: FloatArray | None
 
 
-def edit_sheet(cohort: Cohort, edited: Cohort, out: Path, *, model: Synthesizer | None = None, seed: int = 0) -> Path:
+def edit_sheet(
+    cohort: Cohort,
+    edited: Cohort,
+    out: Path,
+    *,
+    onto: Cohort | None = None,
+    model: Synthesizer | None = None,
+    seed: int = 0,
+) -> Path:
     """Draw one case of a cohort, and its edits, into a PNG.
 
     Args:
         cohort: the cohort that was edited; the first case with most edits is shown.
         edited: the edited cases, see :func:`~lesionforge.production.edit.edit_cohort`.
         out: the PNG file, overwritten if it exists.
+        onto: the lesion-free scans that lesions were transplanted to, if ``cohort`` does not hold them.
         model: draws the labels, if given; it must draw whole images from label maps.
         seed: seed of what is drawn.
 
@@ -71,13 +80,15 @@ def edit_sheet(cohort: Cohort, edited: Cohort, out: Path, *, model: Synthesizer 
     source, shown = _shown(cohort, edited)
     channels = cohort.channels if model is None else model.info.preprocessing.channels
     scan = load_scan(source, channels)
+    simulated = {case.case_id for case in (*cohort, *(onto or ())) if case.origin == SIMULATED}
     origin = SIMULATED if source.origin == SIMULATED else "real"
     rows = [_Row(name=origin, scan=scan, image=scan.image)]
     if model is not None:
         rows.append(_drawn("same label", scan, model, seed))
     for edit, case in shown.items():
         other = load_scan(case, channels)
-        row = _Row(name=ROWS[edit], scan=other, image=None)
+        onto_simulated = edit == "transplant" and case.source_case in simulated
+        row = _Row(name="on a simulated brain" if onto_simulated else ROWS[edit], scan=other, image=None)
         rows.append(row if model is None else _drawn(row.name, other, model, seed))
     figure = sheet([_panels(row, channels, first=row is rows[0]) for row in rows])
     class_legend(figure, cohort.labels)

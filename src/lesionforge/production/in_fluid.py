@@ -38,5 +38,7 @@ def describe_in_fluid(folder: Path, cases: Iterable[Case]) -> str:
     which = (
         f"{len(shares)} cases" if len(shares) == len(records) else f"{len(shares)} of {len(records)} cases that show it"
     )
+    if not shares[worst]:
+        return f"no new lesion voxel lies in fluid ({which})"
     mean = np.mean(list(shares.values()))
     return f"{mean:.1%} of new lesion voxels lie in fluid (mean of {which}; greatest: {worst}, {shares[worst]:.1%})"

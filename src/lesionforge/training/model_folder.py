@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
@@ -20,7 +21,7 @@ from torch import Tensor
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.errors import ModelError
-from lesionforge.files import write_bytes, write_json, write_text
+from lesionforge.files import alone_in, write_bytes, write_json, write_text
 from lesionforge.markup import markdown
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.training.model_file import model_file
@@ -226,18 +227,28 @@ def describe(method: str, config: BaseModel, preprocessing: Preprocessing, cohor
     )
 
 
-def add_to_card(folder: Path, section: str, *, heading: str) -> None:
-    """Add a section to the end of ``model_card.md``, in place of an earlier one.
+def add_to_card(folder: Path, section: str) -> None:
+    """Add a section to the end of ``model_card.md``, in place of an earlier one with the same heading.
+
+    Sections that were added are in the order of their headings, whichever came first.
 
     Args:
-        folder: the model folder.
-        section: Markdown that begins with ``heading``.
-        heading: beginning of the section; an earlier section that begins like this goes, with all that follows it.
+        folder: the model folder, in which no other process may be at work.
+        section: Markdown that begins with a heading of the second level.
+
+    Raises:
+        OutputError: if another process works in the folder.
     """
     path = folder / "model_card.md"
-    card = path.read_text(encoding="utf-8") if path.is_file() else model_card(read_info(folder))
-    before, *_ = card.split(f"\n{heading}")
-    write_text(path, f"{before}\n{section}")
+    with alone_in(folder):
+        card = path.read_text(encoding="utf-8") if path.is_file() else model_card(read_info(folder))
+        before, *added = re.split(r"\n(?=## )", card)
+        sections = {_heading(one): one for one in (*added, section)}
+        write_text(path, "\n".join([before, *(sections[heading] for heading in sorted(sections))]))
+
+
+def _heading(section: str) -> str:
+    return section.partition("\n")[0]
 
 
 def git_revision() -> str:

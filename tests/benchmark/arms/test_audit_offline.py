@@ -82,7 +82,8 @@ def test_held_out_subjects_are_the_control_and_the_report_finds_it(cohort, tmp_p
     (found,) = audits_in(tmp_path / "out")
     assert found["name"] == "drawn"
     assert [part["title"] for part in found["sections"]][1:] == ["Copies", "Membership", "Controls"]
-    assert "## Audit of" in (repeat.model_folder("drawn") / "model_card.md").read_text()
+    assert repeat.model_folder("other") == repeat.model_folder("drawn")
+    assert "## Audit of drawn\n" in (repeat.model_folder("drawn") / "model_card.md").read_text()
 
 
 @pytest.mark.slow

@@ -40,6 +40,18 @@ def test_every_class_has_its_own_outline(tmp_path):
         assert (np.abs(pixels - colour).sum(-1) < 60).any()
 
 
+def test_anatomy_maps_have_a_panel_of_their_own_and_a_case_without_one_says_so(tmp_path):
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2, anatomy=True)
+    mixed = cohort.with_cases([cohort.cases[0], replace(cohort.cases[1], anatomy=None)])
+    sheets = {
+        name: np.asarray(Image.open(contact_sheet(of, tmp_path / f"{name}.png", anatomy=True, dpi=40)).convert("L"))
+        for name, of in (("mapped", cohort), ("mixed", mixed))
+    }
+    differs = np.flatnonzero((sheets["mapped"] != sheets["mixed"]).any(0)) / sheets["mixed"].shape[1]
+    assert len(differs)
+    assert differs.min() > 0.8
+
+
 @both_dims
 def test_sheet_grows_with_cases_up_to_the_limit(spatial_dims, tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=9)

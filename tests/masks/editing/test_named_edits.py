@@ -1,5 +1,6 @@
 """Named edits of lesion labels, in 2D and 3D."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -164,7 +165,10 @@ def healthy_and_donors(folder, spatial_dims, **how):
 
 
 @both
-def test_a_transplant_lies_at_the_same_place_of_a_brain_of_another_size(tmp_path, spatial_dims):
+def test_a_transplant_lies_at_the_same_place_of_a_brain_of_another_size_without_ants(
+    tmp_path, spatial_dims, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ants", None)
     _, cohort = healthy_and_donors(tmp_path, spatial_dims)
     case = cohort.with_lesions().cases[0]
     donor = read_donors(cohort.subset([case.case_id]))

@@ -38,7 +38,7 @@ def audit_offline(repeat: Repeat, name: str) -> str:
             write_json(unfinished / SUMMARY, {"copies_found": None, "sections": as_json([not_audited(error)])})
             return f"{name}, {repeat}: not audited: {error}"
         write_audit(audit, out=unfinished, config=plan.audit)
-    write_card(audit, repeat.model_folder(name))
+        write_card(audit, repeat.model_folder(name))
     return f"{name}, {repeat}: {audit.copies_found} copies among {len(audit.synthetic)} synthetic cases"
 
 

@@ -24,7 +24,13 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 
 
 def contact_sheet(
-    cohort: Cohort, out: Path, *, channels: Sequence[str] | None = None, n_cases: int = 24, dpi: int = 110
+    cohort: Cohort,
+    out: Path,
+    *,
+    channels: Sequence[str] | None = None,
+    anatomy: bool = False,
+    n_cases: int = 24,
+    dpi: int = 110,
 ) -> Path:
     """Draw cases side by side into one PNG: each channel, then the first channel with its lesions outlined.
 
@@ -36,6 +42,7 @@ def contact_sheet(
         cohort: the cohort to show.
         out: the PNG file, overwritten if it exists.
         channels: the channels to show; all by default.
+        anatomy: whether to show the anatomy maps, too, whose values are shades of grey.
         n_cases: greatest number of cases, chosen evenly from the cohort.
         dpi: pixels per inch; a panel is 1.8 inches wide.
 
@@ -49,7 +56,7 @@ def contact_sheet(
     shown = cohort.channels if channels is None else tuple(channels)
     _check_request(cohort, out, shown, n_cases)
     cases = pick_evenly(cohort, n_cases)
-    columns = len(shown) + 1
+    columns = len(shown) + 1 + anatomy
     across = max(1, min(PANELS_ACROSS // columns, len(cases)))
     rows = -(-len(cases) // across)
     figure = Figure(figsize=(across * columns * PANEL_INCHES, rows * PANEL_INCHES * 1.25 + 0.4), layout="constrained")
@@ -59,7 +66,7 @@ def contact_sheet(
         panel.set_axis_off()
     for index, case in enumerate(cases):
         row, block = divmod(index, across)
-        _draw_case(grid[row, block * columns : (block + 1) * columns], case, shown)
+        _draw_case(grid[row, block * columns : (block + 1) * columns], case, shown, anatomy=anatomy)
     class_legend(figure, cohort.labels)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
@@ -85,7 +92,7 @@ def key_slice(scan: Scan) -> tuple[FloatArray, LabelArray | None, float]:
     return np.stack([plane.cut(channel) for channel in scan.image]), label, plane.aspect
 
 
-def _draw_case(panels: NDArray[np.object_], case: Case, channels: Sequence[str]) -> None:
+def _draw_case(panels: NDArray[np.object_], case: Case, channels: Sequence[str], *, anatomy: bool) -> None:
     there = [channel for channel in channels if channel in case.images]
     panels[0].set_title(caption(case), fontsize=6, loc="left", color="black" if case.origin == "real" else "#b00020")
     try:
@@ -101,9 +108,21 @@ def _draw_case(panels: NDArray[np.object_], case: Case, channels: Sequence[str])
             panel.text(0.02, 0.02, channel, fontsize=5, color="white", transform=panel.transAxes)
         else:
             panel.text(0.5, 0.5, f"no {channel}", fontsize=6, ha="center", transform=panel.transAxes)
-    _draw_image(panels[-1], images[0], windows[there[0]], aspect)
+    outlined = panels[len(channels)]
+    _draw_image(outlined, images[0], windows[there[0]], aspect)
     if label is not None:
-        _draw_contours(panels[-1], label)
+        _draw_contours(outlined, label)
+    if anatomy:
+        _draw_anatomy(panels[-1], scan)
+
+
+def _draw_anatomy(panel: Axes, scan: Scan) -> None:
+    if scan.anatomy is None:
+        panel.text(0.5, 0.5, "no anatomy map", fontsize=6, ha="center", transform=panel.transAxes)
+        return
+    plane = key_plane(scan)
+    _draw_image(panel, plane.cut(scan.anatomy).astype(np.float32), np.array([0, scan.anatomy.max()]), plane.aspect)
+    panel.text(0.02, 0.02, "anatomy", fontsize=5, color="white", transform=panel.transAxes)
 
 
 def _draw_image(panel: Axes, image: FloatArray, window: NDArray[np.float64], aspect: float) -> None:

@@ -125,7 +125,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=9)
     if panel.note:
         shade = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
-        axes.text(0.02, 0.03, panel.note, fontsize=7, color="white", transform=axes.transAxes, bbox=shade)
+        note = axes.text(0.02, 0.03, panel.note, fontsize=7, color="white", transform=axes.transAxes, bbox=shade)
+        note.set_in_layout(False)
     if panel.filled is not None:
         colours = ListedColormap(CLASS_COLOURS)
         classes = (panel.filled - 1) % len(CLASS_COLOURS)

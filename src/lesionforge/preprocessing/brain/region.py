@@ -46,11 +46,14 @@ def find_region(scan: Scan) -> BoolArray:
 def fluid_of(scan: Scan) -> BoolArray | None:
     """Return the fluid ``(x, y[, z])`` of a scan: what its anatomy map names as fluid, else the pools that are found.
 
+    Lesions of the scan are never fluid.
+
     Returns:
         bool; ``None`` if the map names no fluid, and no channel tells fluid from tissue.
     """
     if scan.anatomy is not None and scan.case.fluid:
-        return np.isin(scan.anatomy, scan.case.fluid)
+        fluid = np.isin(scan.anatomy, scan.case.fluid)
+        return fluid if scan.label is None else fluid & (scan.label == 0)
     return scan.fluid if scan.fluid is not None else _fluid_in(scan, find_region(scan))
 
 

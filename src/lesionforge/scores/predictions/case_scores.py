@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ def score_case(
     labels: Mapping[str, int],
     *,
     in_plane: bool = False,
+    scores: Collection[str] | None = None,
 ) -> dict[str, float]:
     """Return every score of :data:`~lesionforge.scores.predictions.prediction_scores.PREDICTION_SCORES` for one case.
 
@@ -38,6 +39,7 @@ def score_case(
         spacing: mm along each axis.
         labels: class name → integer, including ``background`` = 0.
         in_plane: measure HD95 within slices, see :func:`lesionforge.scores.predictions.overlap.hd95`.
+        scores: names of the scores to compute; all by default.
 
     Raises:
         CohortError: if the two maps differ in size.
@@ -49,17 +51,23 @@ def score_case(
     case = Prediction(found=prediction, truth=truth, spacing=spacing, in_plane=in_plane)
     values = {name: value for name, value in labels.items() if value > 0}
     classes = {name: case.of_class(value) for name, value in values.items()} if len(values) > 1 else {}
-    scores: dict[str, float] = {}
+    asked = [s for s in PREDICTION_SCORES.values() if scores is None or s.name in scores]
+    found: dict[str, float] = {}
     for level in ("case", "image"):
-        of_level = [s for s in PREDICTION_SCORES.values() if s.level == level and truth.ndim in s.spatial_dims]
-        scores |= {score.name: score(case) for score in of_level}
+        of_level = [score for score in asked if score.level == level and truth.ndim in score.spatial_dims]
+        found |= {score.name: score(case) for score in of_level}
         for lesion_class, part in classes.items():
-            scores |= {f"{score.name}_{lesion_class}": score(part) for score in of_level if score.per_class}
-    return scores
+            found |= {f"{score.name}_{lesion_class}": score(part) for score in of_level if score.per_class}
+    return found
 
 
 def evaluate(
-    predictions: Path, cohort: Cohort, *, in_plane: bool = False, noise_filter: NoiseFilter | None = None
+    predictions: Path,
+    cohort: Cohort,
+    *,
+    in_plane: bool = False,
+    noise_filter: NoiseFilter | None = None,
+    scores: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Score a folder of predicted label maps against the annotations of a cohort.
 
@@ -69,6 +77,7 @@ def evaluate(
         in_plane: measure HD95 within slices.
         noise_filter: also count detections in images, see
             :func:`~lesionforge.scores.predictions.image_scores.image_detections`.
+        scores: names of the scores to compute; all by default.
 
     Returns:
         A row per annotated case: ``case_id``, ``subject_id``, the scores, the counts, and ``problem``, which is empty
@@ -93,7 +102,7 @@ def evaluate(
         row: dict[str, str | float] = {"case_id": case.case_id, "subject_id": case.subject_id}
         try:
             maps = _read_maps(predictions, case, cohort.labels)
-            row |= score_case(*maps, cohort.labels, in_plane=in_plane)
+            row |= score_case(*maps, cohort.labels, in_plane=in_plane, scores=scores)
             if noise_filter is not None:
                 row |= image_detections(*maps, cohort.labels, noise_filter)
             row["problem"] = ""
