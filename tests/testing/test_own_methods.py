@@ -36,10 +36,15 @@ QUICK = (("healing_gan", 2),)
 """Those that train and are tried each time; the others train by the same steps, and an example trains a ``pix2pix``."""
 
 
+ALIKE = (("object_paste", 2), ("selfmix", 2), ("selfmix", 3))
+"""Those that need no training, but share most of their code with ``object_paste`` in 3D."""
+
+
 def each(methods):
     """Methods by dimensions; what trains for long is slow."""
+    late = {(method, dims) for method in SMALL for dims in (2, 3)} - {*QUICK} | {*ALIKE}
     return [
-        pytest.param(method, dims, marks=pytest.mark.slow if method in SMALL and (method, dims) not in QUICK else ())
+        pytest.param(method, dims, marks=pytest.mark.slow if (method, dims) in late else ())
         for method in methods
         for dims in (2, 3)
     ]

@@ -101,6 +101,11 @@ class SynthesizerPlan(Part):
         return self.cases if self.per_case is None else self.per_case * training_cases
 
     @property
+    def needs_lesion(self) -> bool:
+        """Whether a scan needs a lesion of its own to be drawn into."""
+        return self.of_own_lesion or SYNTHESIZERS[self.method].needs_lesion
+
+    @property
     def of_own_lesion(self) -> bool:
         """Whether the masks are made from each scan's own lesion."""
         return self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))
@@ -122,8 +127,9 @@ class SynthesizerPlan(Part):
         if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
             raise ValueError("cases has no effect beside per_case: leave one out")
         self._check_edit()
-        if self.of_own_lesion and (self.targets is not None or self.lesion_free):
-            raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
+        if self.needs_lesion and (self.targets is not None or self.lesion_free):
+            other = "masks" if self.of_own_lesion else "methods"
+            raise ValueError(f"lesion-free scans have no lesion of their own to draw: use other {other}")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self

@@ -26,6 +26,8 @@ SYNTHESIZERS: Registry[Synthesizer] = Registry(
         "cyclegan": "lesionforge.synthesizers.translation.cyclegan:CycleGAN",
         "copy_paste": "lesionforge.synthesizers.training_free.copy_paste:CopyPaste",
         "carvemix": "lesionforge.synthesizers.training_free.carvemix:CarveMix",
+        "object_paste": "lesionforge.synthesizers.training_free.object_paste:ObjectPaste",
+        "selfmix": "lesionforge.synthesizers.training_free.selfmix:SelfMix",
         "transformed_copy": "lesionforge.synthesizers.training_free.transformed_copy:TransformedCopy",
         "injection": "lesionforge.synthesizers.training_free.injection:Injection",
         "pseudo_healthy": "lesionforge.healers.pseudo_healthy:PseudoHealthy",

@@ -176,8 +176,8 @@ def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
     repeat, task, synthesizer = training.repeat, training.task, training.arm.synthesizer
     assert synthesizer is not None
     plan = repeat.plan.synthesizers[synthesizer]
-    prepare = with_region if model.needs_mask else None
-    train = repeat.train.in_order()
+    prepare = with_region if model.needs_mask or model.finds_place else None
+    train = (repeat.train.with_lesions() if model.needs_lesion else repeat.train).in_order()
     samples: Sequence[Sample] = cached_samples(train, repeat.preprocessing, prepare=prepare)
     if not model.needs_mask:
         transform = CarveMixd(model, prob=1.0)

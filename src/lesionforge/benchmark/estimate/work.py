@@ -161,7 +161,7 @@ def cases_drawn(repeat: Repeat, name: str) -> int:
 def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
     if plan.targets is not None or plan.lesion_free:
         return lesion_free_scans(scans)
-    return scans.with_lesions() if plan.of_own_lesion else scans
+    return scans.with_lesions() if plan.needs_lesion else scans
 
 
 def synthesizer_steps(repeat: Repeat, name: str) -> int:
