@@ -23,14 +23,24 @@ from tests.synthesizers.models import fit_library, untrained_pix2pix
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
 LIBRARIES = ("copy_paste", "injection", "carvemix", "object_paste")
 METHODS = (*LIBRARIES, "inpaint", "scan", "label", "pseudo_healthy")
-"""Of the other synthesizers, spade and cyclegan draw as ``label`` does, and mask_cyclegan as pseudo_healthy;
-transformed_copy places no lesion, and selfmix draws only with the lesions of the scan itself, on its own grid."""
+"""Of the other synthesizers, spade and cyclegan draw as ``label`` does, lesion_diffusion as ``inpaint`` and
+mask_cyclegan as pseudo_healthy; transformed_copy places no lesion, and selfmix draws only with the lesions of the scan
+itself, on its own grid."""
 WHOLE = [("scan", "full"), ("label", "full"), ("pseudo_healthy", "full")]
 
 
 def test_every_synthesizer_is_thought_of():
-    others = {"pix2pix", "spade", "cyclegan", "transformed_copy", "selfmix", "pseudo_healthy", "mask_cyclegan"}
-    assert set(SYNTHESIZERS) == {*LIBRARIES, *others}
+    others = {
+        "pix2pix",
+        "spade",
+        "cyclegan",
+        "lesion_diffusion",
+        "transformed_copy",
+        "selfmix",
+        "pseudo_healthy",
+        "mask_cyclegan",
+    }
+    assert set(SYNTHESIZERS) == {*LIBRARIES, *others, "transformed_copy", "selfmix"}
 
 
 def fitted(method, cohort, folder, spacing):

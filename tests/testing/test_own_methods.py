@@ -20,6 +20,7 @@ SMALL = {
     "pix2pix": TRANSLATOR,
     "spade": {**TRANSLATOR, "channels": (8, 4, 4), "latent": 16},
     "cyclegan": TRANSLATOR,
+    "lesion_diffusion": {"channels": (4, 8), "sampling_steps": 2, "ema_decay": 0.5},
     "pseudo_healthy": {**HEALER, "segmentor_channels": (4, 8)},
     "healing_gan": HEALER,
     "healing_cyclegan": HEALER,

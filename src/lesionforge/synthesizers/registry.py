@@ -30,6 +30,7 @@ SYNTHESIZERS: Registry[Synthesizer] = Registry(
         "selfmix": "lesionforge.synthesizers.training_free.selfmix:SelfMix",
         "transformed_copy": "lesionforge.synthesizers.training_free.transformed_copy:TransformedCopy",
         "injection": "lesionforge.synthesizers.training_free.injection:Injection",
+        "lesion_diffusion": "lesionforge.synthesizers.diffusion.lesion_diffusion:LesionDiffusion",
         "pseudo_healthy": "lesionforge.healers.pseudo_healthy:PseudoHealthy",
         "mask_cyclegan": "lesionforge.healers.mask_cyclegan:MaskCycleGAN",
     },
