@@ -14,7 +14,8 @@ from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.healers.pseudo_healthy import PseudoHealthy, PseudoHealthyConfig
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.simulation.simulated_cohort import make_template_cohort
-from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixConfig, condition_of
+from lesionforge.synthesizers.translation.crop_config import condition_of
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixConfig
 from lesionforge.training.model_folder import ModelInfo, describe
 
 

@@ -21,7 +21,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig, Pix2PixModule, condition_of
+from lesionforge.synthesizers.translation.crop_config import condition_of
+from lesionforge.synthesizers.translation.pix2pix import Pix2PixConfig, Pix2PixModule
 from lesionforge.synthesizers.translation.training_crops import TrainingCrops
 from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig, fit

@@ -21,16 +21,26 @@ from tests.synthesizers.healers import untrained_healer
 from tests.synthesizers.models import fit_library, untrained_pix2pix
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
-LIBRARIES = ("copy_paste", "injection", "carvemix")
+LIBRARIES = ("copy_paste", "injection", "carvemix", "object_paste")
 METHODS = (*LIBRARIES, "inpaint", "scan", "label", "pseudo_healthy")
-"""Of the other synthesizers, spade and cyclegan draw as ``label`` does, and mask_cyclegan as pseudo_healthy;
-transformed_copy places no lesion."""
+"""Of the other synthesizers, spade and cyclegan draw as ``label`` does, lesion_diffusion as ``inpaint`` and
+mask_cyclegan as pseudo_healthy; transformed_copy places no lesion, and selfmix draws only with the lesions of the scan
+itself, on its own grid."""
 WHOLE = [("scan", "full"), ("label", "full"), ("pseudo_healthy", "full")]
 
 
 def test_every_synthesizer_is_thought_of():
-    others = {"pix2pix", "spade", "cyclegan", "transformed_copy", "pseudo_healthy", "mask_cyclegan"}
-    assert set(SYNTHESIZERS) == {*LIBRARIES, *others}
+    others = {
+        "pix2pix",
+        "spade",
+        "cyclegan",
+        "lesion_diffusion",
+        "transformed_copy",
+        "selfmix",
+        "pseudo_healthy",
+        "mask_cyclegan",
+    }
+    assert set(SYNTHESIZERS) == {*LIBRARIES, *others, "transformed_copy", "selfmix"}
 
 
 def fitted(method, cohort, folder, spacing):
@@ -161,7 +171,7 @@ def test_small_bright_lesions_are_drawn_as_bright_and_as_varied_as_they_are(meth
         scan = brain_scan(spatial_dims, seed=number)
         write_array(case.images["FLAIR"], scan.image[0], np.diag([1.0, 1.0, 1.0, 1.0]))
         write_array(case.label, scan.label.astype(np.uint8), np.diag([1.0, 1.0, 1.0, 1.0]))
-    model = fit_library(method, cohort, tmp_path / "m")
+    model = fit_library(method, cohort, tmp_path / "m", **({"prob": 0.0} if method == "object_paste" else {}))
     target = brain_scan(spatial_dims, lesion=None, seed=9)
     write_array(tmp_path / "target.nii.gz", target.image[0], target.affine)
     target = replace(target, case=replace(target.case, images={"FLAIR": tmp_path / "target.nii.gz"}))

@@ -226,6 +226,24 @@ def test_an_item_without_a_place_stays_as_it_is(spatial_dims, models, samples):
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize("method", ["object_paste", "selfmix"])
+def test_a_lesion_that_a_method_places_itself_is_drawn_or_the_item_stays(
+    method, spatial_dims, cohorts, samples, tmp_path
+):
+    transform = CarveMixd(fit_library(method, cohorts[spatial_dims], tmp_path / "m"), prob=1.0)
+    sample = samples[spatial_dims][0]
+    drawn = [apply_seeded(Compose([transform]), sample.as_item(), seed) for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0]["image"], drawn[1]["image"])
+    assert not np.array_equal(drawn[0]["image"], drawn[2]["image"])
+    new = drawn[0]["label"][0] != sample.label
+    assert new.any()
+    assert np.array_equal(np.asarray(drawn[0]["image"])[:, ~new], sample.image[:, ~new])
+    item = replace(sample, region=np.zeros_like(sample.region)).as_item()
+    after = transform(item)
+    assert all(after[key] is item[key] for key in item)
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [torch.as_tensor, MetaTensor])
 def test_items_of_other_loaders_keep_their_kind_of_array(make, kind, spatial_dims, models, samples):
@@ -247,7 +265,7 @@ def test_items_of_other_loaders_keep_their_kind_of_array(make, kind, spatial_dim
         assert after[key].shape == item[key].shape
 
 
-@pytest.mark.parametrize("kind", ["pix2pix inpaint", "copy_paste", "carvemix"])
+@pytest.mark.parametrize("kind", ["pix2pix inpaint", "copy_paste", "carvemix", "object_paste", "selfmix"])
 def test_a_task_trains_on_slices_of_volumes_with_lesions_drawn_in(kind, cohorts, tmp_path):
     """A 2D task on volumes: slices go through a 2D method with a bank of slices."""
     cohort = cohorts[3]
@@ -258,7 +276,7 @@ def test_a_task_trains_on_slices_of_volumes_with_lesions_drawn_in(kind, cohorts,
     volumes = read_samples(cohort, model.info.preprocessing)
     transform = (
         CarveMixd(model, prob=1.0)
-        if kind == "carvemix"
+        if not model.needs_mask
         else SynthesizeLesiond(model, SliceBank(volumes), prob=1.0, min_volume=10.0)
     )
 

@@ -6,8 +6,9 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.synthesizers.translation.crop_config import condition_of
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
-from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
 from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import describe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lesionforge.seeding import generator
-from lesionforge.synthesizers.translation import pix2pix
+from lesionforge.synthesizers.translation import pix2pix, translator
 from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
@@ -144,6 +144,6 @@ def test_a_picture_of_training_shows_what_would_be_drawn(decay):
     sample = make_sample((24, 24), label=ball_mask((24, 24), (12, 12), 4))
     modes = []
     module.result.register_forward_hook(lambda network, *_: modes.append(network.training))
-    pix2pix.picture(module, TrainingCrops([sample], config, condition, seed=0))
+    translator.picture(module, TrainingCrops([sample], config, condition, seed=0))
     assert modes == [False]
     assert all(part.training for part in module.result.modules())

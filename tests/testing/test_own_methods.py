@@ -20,6 +20,7 @@ SMALL = {
     "pix2pix": TRANSLATOR,
     "spade": {**TRANSLATOR, "channels": (8, 4, 4), "latent": 16},
     "cyclegan": TRANSLATOR,
+    "lesion_diffusion": {"channels": (4, 8), "sampling_steps": 2, "ema_decay": 0.5},
     "pseudo_healthy": {**HEALER, "segmentor_channels": (4, 8)},
     "healing_gan": HEALER,
     "healing_cyclegan": HEALER,
@@ -36,10 +37,15 @@ QUICK = (("healing_gan", 2),)
 """Those that train and are tried each time; the others train by the same steps, and an example trains a ``pix2pix``."""
 
 
+ALIKE = (("object_paste", 2), ("selfmix", 2), ("selfmix", 3))
+"""Those that need no training, but share most of their code with ``object_paste`` in 3D."""
+
+
 def each(methods):
     """Methods by dimensions; what trains for long is slow."""
+    late = {(method, dims) for method in SMALL for dims in (2, 3)} - {*QUICK} | {*ALIKE}
     return [
-        pytest.param(method, dims, marks=pytest.mark.slow if method in SMALL and (method, dims) not in QUICK else ())
+        pytest.param(method, dims, marks=pytest.mark.slow if (method, dims) in late else ())
         for method in methods
         for dims in (2, 3)
     ]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lesionforge.synthesizers.registry import load_synthesizer
-from lesionforge.synthesizers.translation.pix2pix import INTENSITIES
+from lesionforge.synthesizers.translation.translator import INTENSITIES
 from lesionforge.training import loop
 from lesionforge.training.loop import DrawSampler
 from tests.helpers import tiny_cohort

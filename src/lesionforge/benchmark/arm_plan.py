@@ -101,6 +101,17 @@ class SynthesizerPlan(Part):
         return self.cases if self.per_case is None else self.per_case * training_cases
 
     @property
+    def one_drawing_a_scan(self) -> bool:
+        """Whether there is one offline drawing for each scan, or all drawings in a scan have the same label."""
+        single = self.per_case == 1 or (self.per_case is None and self.cases is None)
+        return single or self.masks == "own"
+
+    @property
+    def needs_lesion(self) -> bool:
+        """Whether a scan needs a lesion of its own to be drawn into."""
+        return self.of_own_lesion or SYNTHESIZERS[self.method].needs_lesion
+
+    @property
     def of_own_lesion(self) -> bool:
         """Whether the masks are made from each scan's own lesion."""
         return self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))
@@ -122,8 +133,9 @@ class SynthesizerPlan(Part):
         if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
             raise ValueError("cases has no effect beside per_case: leave one out")
         self._check_edit()
-        if self.of_own_lesion and (self.targets is not None or self.lesion_free):
-            raise ValueError("lesion-free scans have no lesion of their own to draw: use other masks")
+        if self.needs_lesion and (self.targets is not None or self.lesion_free):
+            other = "masks" if self.of_own_lesion else "methods"
+            raise ValueError(f"lesion-free scans have no lesion of their own to draw: use other {other}")
         if self.selection is not None and not self.options.get("candidates"):
             raise ValueError("selection needs candidates: name epochs, such as `candidates: [10, 50]`, in the options")
         return self
@@ -154,6 +166,10 @@ class Arm(Part):
         finetune: share of the training steps, at the end, that use real cases only, after steps on synthetic cases
             only; ``None`` mixes both from the first step. Arms that differ only in ``real`` share the steps on
             synthetic cases.
+        placebo: what stands in for the drawings, as a control. ``undrawn``: the scans as they were before, with the
+            labels that they had. ``shuffled_labels``: the drawings, each with the label of another drawing in the same
+            scan (offline use only).
+        longer: factor of the training steps, for the control of longer training.
         task: options of the segmentation network that differ from the plan's, for ablations.
     """
 
@@ -164,6 +180,8 @@ class Arm(Part):
     union: bool = False
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
+    placebo: Literal["undrawn", "shuffled_labels"] | None = None
+    longer: float | None = Field(default=None, gt=1)
     task: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
@@ -178,6 +196,10 @@ class Arm(Part):
             raise ValueError("union needs a synthesizer and its offline cases")
         if self.union and (self.share is not None or self.finetune is not None):
             raise ValueError("union fixes the share and the length of training on synthetic cases: leave them out")
+        if self.placebo is not None and self.synthesizer is None:
+            raise ValueError("placebo stands in for drawings: name the synthesizer that makes them")
+        if self.placebo == "shuffled_labels" and self.use == "on_the_fly":
+            raise ValueError("labels are shuffled among drawings on disk: use offline")
         return self
 
     def synthetic_share(self, *, real: int, synthetic: int) -> float:

@@ -292,6 +292,13 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r} {what} on the fly: use offline, or other masks")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
+            if of_arm and arm.placebo == "shuffled_labels" and of_arm.one_drawing_a_scan:
+                remedy = "let it draw different lesions into each scan, with more cases"
+                raise ValueError(f"arm {name!r} shuffles labels, but all drawings in a scan have the same: {remedy}")
+            if arm.longer is not None and self.budget == "paper":
+                raise ValueError(f"arm {name!r} is longer, but the budget of the paper is fixed: leave out longer")
+            if arm.longer is not None and name == self.baseline:
+                raise ValueError("the baseline sets the length of the arms: set training.steps instead of longer")
         return self
 
 

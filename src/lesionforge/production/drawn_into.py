@@ -53,7 +53,8 @@ class Targets:
     """
 
     def __init__(self, model: Synthesizer, healer: Healer | None = None) -> None:
-        self.preprocessing, self.with_region, self.healer = model.info.preprocessing, model.needs_mask, healer
+        self.preprocessing, self.healer = model.info.preprocessing, healer
+        self.with_region = model.needs_mask or model.finds_place
         if healer is not None and healer.info.preprocessing.channels != self.preprocessing.channels:
             names = [", ".join(info.preprocessing.channels) for info in (healer.info, model.info)]
             what = f"the model takes {names[0]}, but the lesions are drawn into {names[1]}"

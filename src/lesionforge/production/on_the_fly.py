@@ -87,14 +87,20 @@ class CarveMixd(RandomizableTransform, MapTransform):
         self.model = model
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item, with a new image and label if a region was mixed in."""
+        """Return the item, with a new image and label if a region was mixed in.
+
+        An item stays as it is if the model finds no place in it.
+        """
         self.randomize(None)
         if not self._do_transform:
             return dict(data)
         rng = np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
         sample = Sample.from_item(data)
         assert sample.label is not None
-        drawn = self.model.synthesize(sample, np.zeros_like(sample.label), rng)
+        try:
+            drawn = self.model.synthesize(sample, np.zeros_like(sample.label), rng)
+        except PlacementError:
+            return dict(data)
         return _replaced(data, drawn.image, drawn)
 
 

@@ -72,7 +72,7 @@ def synthesize_cohort(
     Args:
         model: the synthesizer.
         cohort: target scans; each is used about equally often. Scans of unknown annotation are left out; with masks
-            that are made from each scan's own lesion, scans without a lesion are left out too.
+            or a method that need each scan's own lesion, scans without a lesion are left out too.
         masks: source of the lesion masks; not used by a method that brings its own label.
         out: a new folder, or the folder of the same run.
         n: number of cases; by default one per target scan.
@@ -107,7 +107,7 @@ def synthesize_cohort(
     targets = cohort.having(model.info.preprocessing.channels).annotated().in_order()
     if lesion_free:
         targets = lesion_free_scans(targets)
-    elif masks is not None and masks.of_own_lesion:
+    elif model.needs_lesion or (masks is not None and masks.of_own_lesion):
         targets = targets.with_lesions()
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
     ending = targets.cases[0].file_ending
@@ -157,6 +157,9 @@ def _check_request(
         raise CohortError(targets.name, "has no annotated scan with the model's channels", "check it, or annotate some")
     if model.needs_mask and masks is None:
         raise ConfigError("`masks`", f"{model.method} needs masks", f"name a source: {one_of(MASK_SOURCES)}")
+    if lesion_free and model.needs_lesion:
+        what = f"{model.method} draws with the lesions of each scan, which lesion-free scans lack"
+        raise ConfigError("`lesion_free`", what, "leave it out, or use another method, such as copy_paste")
     if lesion_free and masks is not None and masks.of_own_lesion:
         what = "lesion-free scans have no lesion of their own to draw"
         raise ConfigError("`lesion_free`", what, "use other masks, such as bank")

@@ -20,10 +20,14 @@ class Synthesizer(FittedModel):
     Attributes:
         needs_mask: whether the lesion is drawn at the given mask. Methods such as CarveMix, which bring their own
             label, set it to False. A method that ignores the mask and draws the whole image replaces the scan.
+        finds_place: whether a method that brings its own label chooses a place for it, in the region of the sample.
+        needs_lesion: whether what is drawn is made from lesions of the same scan, so that the scan must have some.
         draws_on_the_fly: whether the method can draw into the training items of a task, instead of copying whole scans.
     """
 
     needs_mask: ClassVar[bool] = True
+    finds_place: ClassVar[bool] = False
+    needs_lesion: ClassVar[bool] = False
     draws_on_the_fly: ClassVar[bool] = True
 
     @classmethod

@@ -11,8 +11,9 @@ from lesionforge.production.blend import blend_lesion
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.synthesizers.translation.conditions import Condition
-from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixModule, anatomy_values
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix, Pix2PixModule
 from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.translator import anatomy_values
 from lesionforge.training import fitting
 from tests.helpers import tiny_cohort
 from tests.synthesizers.models import (

@@ -13,7 +13,9 @@ from monai.transforms import Compose
 from lesionforge.benchmark.arm_plan import Arm
 from lesionforge.benchmark.arms.chosen_generator import load_fitted
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
+from lesionforge.benchmark.arms.placebo import undrawn, with_shuffled_labels
 from lesionforge.benchmark.arms.repeats import ArmTraining, Repeat
+from lesionforge.benchmark.arms.target_scans import target_scans
 from lesionforge.benchmark.plan import Plan
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
@@ -64,10 +66,7 @@ def ingredients(training: ArmTraining) -> Ingredients:
     synthetic: Cohort | Source | None = None
     if arm.synthesizer is not None:
         model = load_fitted(repeat, arm.synthesizer, device=drawing_device(study.plan.training))
-        if arm.use == "offline":
-            synthetic = read_cohort(repeat.cohort_folder(arm.synthesizer))
-        else:
-            synthetic = on_the_fly(training, model)
+        synthetic = offline_cases(training) if arm.use == "offline" else on_the_fly(training, model)
     fitted = _fitted(repeat, arm, model)
     parents = repeat.train
     if isinstance(synthetic, Cohort):
@@ -76,6 +75,20 @@ def ingredients(training: ArmTraining) -> Ingredients:
         check_no_leak(parents, held_out, models=fitted)
     real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
     return Ingredients(train=repeat.train, real=real, synthetic=synthetic)
+
+
+def offline_cases(training: ArmTraining) -> Cohort:
+    """Return the synthetic cohort of an arm, or what stands in for it.
+
+    Raises:
+        ConfigError: if labels are to be shuffled and a scan has a single drawing.
+    """
+    repeat, name = training.repeat, training.arm.synthesizer
+    assert name is not None
+    drawn = read_cohort(repeat.cohort_folder(name))
+    if training.arm.placebo == "undrawn":
+        return undrawn(drawn, target_scans(repeat, name))
+    return drawn if training.arm.placebo is None else with_shuffled_labels(drawn, repeat.seed)
 
 
 def train_arm(training: ArmTraining) -> None:
@@ -135,11 +148,12 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
     Args:
         plan: sets the budget.
         arm: the arm.
-        steps: steps of every arm, unless the plan's budget is ``paper``.
+        steps: steps of every arm that is not ``longer``, unless the plan's budget is ``paper``.
         real: number of real cases in the last phase.
         synthetic: number of cases in the synthetic cohort.
     """
     if plan.budget == "steps":
+        steps = round(steps * (arm.longer or 1))
         last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
         return steps - last, last
     assert plan.training.batch_size is not None
@@ -172,12 +186,15 @@ def drawing_device(training: TrainingConfig) -> Device:
 
 
 def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
-    """Return a source of the real samples with the synthesizer as its transform."""
+    """Return a source of the real samples with the synthesizer as its transform.
+
+    As a placebo, it gives the slices or scans that would be drawn into.
+    """
     repeat, task, synthesizer = training.repeat, training.task, training.arm.synthesizer
     assert synthesizer is not None
     plan = repeat.plan.synthesizers[synthesizer]
-    prepare = with_region if model.needs_mask else None
-    train = repeat.train.in_order()
+    prepare = with_region if model.needs_mask or model.finds_place else None
+    train = (repeat.train.with_lesions() if model.needs_lesion else repeat.train).in_order()
     samples: Sequence[Sample] = cached_samples(train, repeat.preprocessing, prepare=prepare)
     if not model.needs_mask:
         transform = CarveMixd(model, prob=1.0)
@@ -190,4 +207,6 @@ def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
     if plan.lesion_free:
         free = lesion_free_scans(train).cases
         samples = [sample for case, sample in zip(train, samples, strict=True) if case in free]
+    if training.arm.placebo == "undrawn":
+        return Source(samples=samples, lesion_share=0.0)
     return Source(samples=samples, transform=Compose([transform]), lesion_share=task.lesion_share)

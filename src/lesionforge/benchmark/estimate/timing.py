@@ -218,9 +218,9 @@ def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
 
 def _short_arm(arm: Arm) -> Arm:
     """Return an arm that trains at once, without offline cases, since these cost as much as real cases."""
-    changes: dict[str, Any] = {"finetune": None, "real": None}
+    changes: dict[str, Any] = {"finetune": None, "real": None, "longer": None}
     if arm.use == "offline":
-        changes |= {"synthesizer": None, "union": False}
+        changes |= {"synthesizer": None, "union": False, "placebo": None}
     return arm.model_copy(update=changes)
 
 

@@ -134,7 +134,7 @@ def _arm_unit(training: ArmTraining) -> Unit:
     def signature(arm: str) -> tuple[TaskConfig, str | None]:
         own = study.plan.arms[arm]
         task = study.task_of(size, arm).model_copy(update={"learning_rate": 1.0})
-        return task, own.synthesizer if own.use == "on_the_fly" else None
+        return task, own.synthesizer if own.use == "on_the_fly" and own.placebo is None else None
 
     first = next(arm for arm in study.plan.arms if signature(arm) == signature(training.name))
     rate = Choice.of(study.plan).learning_rate
@@ -161,7 +161,7 @@ def cases_drawn(repeat: Repeat, name: str) -> int:
 def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
     if plan.targets is not None or plan.lesion_free:
         return lesion_free_scans(scans)
-    return scans.with_lesions() if plan.of_own_lesion else scans
+    return scans.with_lesions() if plan.needs_lesion else scans
 
 
 def synthesizer_steps(repeat: Repeat, name: str) -> int:

@@ -20,6 +20,8 @@ AUGMENTATIONS = {
     "ct_published": "augmentation of head CT",
 }
 
+PLACEBOS = {"undrawn": "the scans before {}", "shuffled_labels": "{} with labels shuffled among the drawings of a scan"}
+
 
 def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
     """Return row name → text for the table "Data and method".
@@ -33,7 +35,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         "Training subjects": _describe_draws(study),
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(study.channels),
-        "Length of every arm": f"{_describe_length(plan, lengths)}; the last weights are used",
+        "Length of every arm": f"{_describe_length(plan, lengths)}{_longer(plan)}; the last weights are used",
         "Network": plan.task_class.describe(plan.task),
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         **describe_tuning(study),
@@ -71,6 +73,12 @@ def _describe_length(plan: Plan, lengths: Lengths) -> str:
     return f"epochs by what is trained on ({epochs}), {batches}"
 
 
+def _longer(plan: Plan) -> str:
+    """Return which arms are trained for longer, as a control."""
+    factors = {name: arm.longer for name, arm in plan.arms.items() if arm.longer is not None}
+    return "".join(f"; {factor:g} times as long: {name}" for name, factor in factors.items())
+
+
 def _describe_number(synthesizer: SynthesizerPlan) -> str:
     """Return how many synthetic cases are drawn."""
     if synthesizer.per_case is not None:
@@ -80,6 +88,11 @@ def _describe_number(synthesizer: SynthesizerPlan) -> str:
 
 def describe_arm(plan: Plan, name: str) -> str:
     """Return what an arm is trained on, and with which augmentation."""
+    longer = plan.arms[name].longer
+    return _describe_items(plan, name) + ("" if longer is None else f", for {longer:g} times the steps")
+
+
+def _describe_items(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
     inherited = plan.tune is not None and arm.augment == plan.arms[plan.baseline].augment
     augment = "the augmentation that the search chose" if inherited else AUGMENTATIONS[arm.augment]
@@ -90,6 +103,10 @@ def describe_arm(plan: Plan, name: str) -> str:
     synthesizer = plan.synthesizers[arm.synthesizer]
     lesions = plan.task_of(name).lesion_share
     share, drawn = arm.given_share, f"{synthesizer.method} ({_describe_number(synthesizer)} offline)"
+    if arm.placebo is not None:
+        drawn = PLACEBOS[arm.placebo].format(drawn)
+    if arm.use == "on_the_fly" and arm.placebo == "undrawn":
+        return f"{real}, {share:.0%} of the items as {synthesizer.method} would draw into them, undrawn, {augment}"
     if arm.use == "on_the_fly":
         share, drawn = share * lesions, f"{synthesizer.method} (on the fly, into {lesions:.0%} of the items)"
     if arm.union:

@@ -11,44 +11,20 @@ the image is drawn (``inpaint``), both losses are restricted to that part.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from monai.networks.utils import eval_mode
-from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
-from torch.utils.data import Dataset
 
-from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
-from lesionforge.cohort.scan import FloatArray, LabelArray
-from lesionforge.errors import CohortError
 from lesionforge.losses.adversarial import ADVERSARIAL_LOSSES
-from lesionforge.preprocessing.crops import Crop
-from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, surroundings
-from lesionforge.preprocessing.lesions.margin import hole_around
-from lesionforge.preprocessing.lesions.merging import refuse_unseen
-from lesionforge.preprocessing.pipeline import Preprocessing, Sample
-from lesionforge.synthesizers.base import Synthesizer, training_cohort
 from lesionforge.synthesizers.translation.conditions import Condition
-from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig, condition_of
-from lesionforge.synthesizers.translation.training_crops import AIR, TrainingCrops, clipped, epoch_items
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.translator import Translator
 from lesionforge.training.adversarial_step import AdversarialModule, Batch, Logs
-from lesionforge.training.callbacks.candidates import candidate_steps
-from lesionforge.training.callbacks.preview import montage
-from lesionforge.training.fitted_model import TrainedModel
-from lesionforge.training.fitting import Recipe, TrainingData
-from lesionforge.training.inference import in_sub_batches
-from lesionforge.training.items.lesion_planes import Planes
-from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.loop import TrainingConfig
-from lesionforge.training.model_folder import ModelInfo
 from lesionforge.training.rng import torch_seed
-
-INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
 
 
 class Pix2PixModule(AdversarialModule):
@@ -97,58 +73,16 @@ class Pix2PixModule(AdversarialModule):
         return condition[:, : condition.shape[1] - self.condition.noise_channels]
 
 
-class Pix2Pix(TrainedModel, Synthesizer):
-    """A trained pix2pix generator.
-
-    Attributes:
-        generator: network from condition to image.
-        intensities: ``(crop, class, channel)`` relative intensities of training lesions, which new lesions take on.
-    """
-
-    with_gaps = (INTENSITIES,)
+class Pix2Pix(Translator):
+    """A trained pix2pix generator."""
 
     method = "pix2pix"
     Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
-
-    def __init__(self, info: ModelInfo, generator: nn.Module, intensities: Intensities) -> None:
-        super().__init__(info)
-        self.intensities = intensities
-        self.config = self.Config.model_validate(info.config)
-        self.condition = condition_of(self.config, info)
-        self.generator = generator.eval().requires_grad_(False)
-
-    @classmethod
-    def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
-        """Return the cases with lesions and, unless every crop must show a lesion, lesion-free cases."""
-        return training_cohort(cohort, channels, lesion_free=not options.lesions_only)
-
-    @classmethod
-    def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
-        """Return the recipe for training on crops around lesions and, for label maps, also elsewhere.
-
-        The lesions' intensities are kept with the weights.
-        """
-        options = cls.Config.model_validate(info.config)
-        condition = condition_of(options, info)
-        crops = TrainingCrops(data.samples, options, condition, seed=training.seed)
-        module = cls.module(options, condition, training)
-        return Recipe(
-            module=module,
-            items=cls.items(crops),
-            picture=partial(picture, module, crops),
-            candidates=candidate_steps(options.candidates, len(crops), training, unit=options.candidates_in),
-            beside={INTENSITIES: torch.from_numpy(crops.intensities(KNOWN_INTENSITIES))},
-        )
 
     @staticmethod
     def module(config: Any, condition: Condition, training: TrainingConfig) -> AdversarialModule:
         """Return the Lightning module: the networks with their training step."""
         return Pix2PixModule(config, condition, seed=training.seed, accumulate=training.accumulate)
-
-    @staticmethod
-    def items(crops: TrainingCrops) -> Dataset[dict[str, Tensor]]:
-        """Return the training items."""
-        return crops
 
     @classmethod
     def batch_size(cls, facts: Fingerprint, options: Any) -> int:
@@ -158,184 +92,3 @@ class Pix2Pix(TrainedModel, Synthesizer):
         inference.
         """
         return 1 if options.network == "lcgan" else super().batch_size(facts, options)
-
-    @classmethod
-    def anatomy(cls, data: TrainingData, options: Any) -> tuple[int, ...]:
-        """Return the values of the anatomy maps; none unless the condition is ``label``."""
-        return anatomy_values(data.samples) if options.condition == "label" else ()
-
-    @classmethod
-    def training_steps(
-        cls, cohort: Cohort, preprocessing: Preprocessing, options: Any, training: TrainingConfig
-    ) -> int:
-        """Return the number of optimiser steps; with candidates, training ends at the last of them."""
-        items = 0
-        if options.candidates and options.candidates_in == "epochs":
-            cases = cls.training_cases(cohort, preprocessing.channels, options)
-            items = epoch_items(Planes(cached_samples(cases, preprocessing), options.spatial_dims), options)
-        training = training.or_batch_size(1)
-        kept = candidate_steps(options.candidates, items, training, unit=options.candidates_in)
-        return max(kept.values(), default=training.steps)
-
-    def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return the sample with the drawn lesion; see :meth:`Synthesizer.synthesize`.
-
-        Raises:
-            CohortError: if anatomy or lesions have values that the model was not trained on, or there is no anatomy.
-        """
-        lesions = mask if sample.label is None else np.where(mask > 0, mask, sample.label)
-        known = {"structures": self.condition.anatomy, "classes": self.condition.classes}
-        refuse_unseen(sample.case_id, sample.anatomy, lesions, **known)
-        noise = self._noise(sample.image.shape[1:], rng)
-        multiples = draw(self.intensities, mask, self.condition.classes, rng)
-        if self.config.condition == "inpaint":
-            image = self._inpaint(sample, mask, noise, multiples)
-        else:
-            image = self._translate(sample.with_lesion(sample.image, mask), mask, noise, multiples)
-        return sample.with_lesion(image, mask)
-
-    def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return noise for the whole sample; all slices of a volume share it, so that they fit each other."""
-        plane = rng.standard_normal((self.config.noise_channels, *shape[: self.config.spatial_dims]), np.float32)
-        missing = len(shape) - self.config.spatial_dims
-        return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
-
-    def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw each hole in its own crop, in sub-batches of crops of equal size."""
-        image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
-        jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
-        for place in self._planes(mask):
-            hole, weight = hole_around(mask[place], self.config.margin_mm, spacing)
-            holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
-            for index, box in enumerate(ndimage.find_objects(holes), start=1):
-                crop = self._crop_around(box, hole.shape)
-                own = crop.cut(holes) == index
-                shown, wanted = clipped(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
-                others = None if sample.label is None else crop.cut(sample.label[place]) > 0
-                inputs = self.condition.encode(
-                    shown,
-                    wanted,
-                    None,
-                    own,
-                    crop.cut(noise[place]),
-                    self._intensities(shown, wanted, spacing, others, multiples),
-                )
-                jobs.setdefault(crop.size, []).append((place, crop, inputs, crop.cut(weight) * own))
-        for group in jobs.values():
-            drawn = in_sub_batches(self.generator, np.stack([inputs for _, _, inputs, _ in group]))
-            for (place, crop, _, weight), fake in zip(group, drawn, strict=True):
-                target = image[place]
-                before = crop.cut(target, fill=AIR)
-                crop.paste(before + weight * (fake - before), target)
-        return image
-
-    def _translate(self, sample: Sample, new: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw the whole image; a 2D model draws volumes in sub-batches of slices.
-
-        A label map holds the old lesions as well as the new one; a scan shows the old ones itself.
-        """
-        if self.condition.anatomy and sample.anatomy is None:
-            raise CohortError(sample.case_id, "has no anatomy map, which the model needs", "add one to anatomyTr")
-        image, spacing = np.empty_like(sample.image), sample.spacing[: self.config.spatial_dims]
-        mask = sample.label if self.config.condition == "label" and sample.label is not None else new
-        shape = mask.shape[: self.config.spatial_dims]
-        size = tuple(-(-n // by) * by for n, by in zip(shape, self.config.divisors, strict=True))
-        crop = Crop(tuple(0 for _ in shape), size)
-        planes, inputs = self._planes(np.ones_like(mask)), []
-        for place in planes:
-            plane = clipped(sample.image[place])
-            others = None if sample.label is None else sample.label[place] > 0
-            inputs.append(
-                self.condition.encode(
-                    crop.cut(plane, fill=AIR),
-                    crop.cut(mask[place]),
-                    None if sample.anatomy is None else crop.cut(sample.anatomy[place]),
-                    np.ones(crop.size, bool),
-                    crop.cut(noise[place]),
-                    self._intensities(plane, new[place], spacing, others, multiples),
-                )
-            )
-        for place, drawn in zip(planes, in_sub_batches(self.generator, np.stack(inputs)), strict=True):
-            crop.paste(drawn, image[place])
-        return image
-
-    def _intensities(
-        self, image: FloatArray, mask: LabelArray, spacing: tuple[float, ...], others: Any, multiples: Intensities
-    ) -> Intensities | None:
-        """Return the intensities for the lesion of a crop, from its surroundings without ``others``."""
-        if not self.condition.lesion_intensity:
-            return None
-        around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm, leave_out=others)
-        return absolute(multiples, around)
-
-    def _planes(self, mask: LabelArray) -> list[tuple[Any, ...]]:
-        """Return the indices of the parts of the sample (slices or all of it) that the mask touches."""
-        if mask.ndim == self.config.spatial_dims:
-            return [(Ellipsis,)] if mask.any() else []
-        return [(Ellipsis, int(z)) for z in np.flatnonzero(mask.any(axis=(0, 1)))]
-
-    def _crop_around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> Crop:
-        """Return a crop of the training size around a hole, or a larger one if hole and context need it."""
-        assert self.config.roi_size is not None
-        size = tuple(
-            max(roi, -(-(s.stop - s.start + by) // by) * by)
-            for roi, s, by in zip(self.config.roi_size, box, self.config.divisors, strict=True)
-        )
-        return Crop.around([(s.start + s.stop) / 2 for s in box], size, shape)
-
-    @property
-    def draws_whole_image(self) -> bool:
-        """Whether the condition is ``label`` or ``scan``."""
-        return self.config.condition != "inpaint"
-
-    @property
-    def sees_lesions(self) -> bool:
-        """Whether the condition is ``scan``."""
-        return self.config.condition == "scan"
-
-    def margin_mm(self) -> float:
-        """Return how far the hole or the blended edge reaches beyond the mask, in mm."""
-        return self.config.margin_mm
-
-    def to(self, device: str) -> Self:
-        """Move the generator to ``device``."""
-        self.generator.to(device)
-        return self
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the generator's weights and the intensities of training lesions."""
-        return {**self.generator.state_dict(), INTENSITIES: torch.from_numpy(self.intensities)}
-
-    @classmethod
-    def from_tensors(cls, info: ModelInfo, tensors: dict[str, Tensor]) -> Self:
-        """Return a model with the given weights and intensities."""
-        config = cls.Config.model_validate(info.config)
-        condition = condition_of(config, info)
-        generator = config.generator(condition.in_channels, condition.image_channels)
-        generator.load_state_dict({name: tensor for name, tensor in tensors.items() if name != INTENSITIES})
-        return cls(info, generator, tensors[INTENSITIES].numpy())
-
-
-def anatomy_values(samples: Any) -> tuple[int, ...]:
-    """Return all values of the samples' anatomy maps, 0 included; none if any sample has no map."""
-    values: set[int] = set()
-    for sample in samples:
-        if sample.anatomy is None:
-            return ()
-        values.update(int(value) for value in np.unique(sample.anatomy))
-    return tuple(sorted(values))
-
-
-def picture(module: AdversarialModule, crops: TrainingCrops) -> Any:
-    """Return a figure of four training crops: condition, drawn image, real image."""
-    items = [crops[draw] for draw in range(4)]
-    condition = torch.stack([item["condition"] for item in items]).to(module.device)
-    with eval_mode(module.result), torch.inference_mode():
-        drawn = module.result(condition).float().cpu()
-    rows = []
-    for item, fake in zip(items, drawn, strict=True):
-        composed = torch.where(item["hole"], fake, item["image"])
-        index: tuple[Any, ...] = (0, ...) if item["image"].ndim == 3 else (0, ..., item["image"].shape[-1] // 2)
-        shown = {"condition": item["condition"], "drawn": composed, "real": item["image"]}
-        rows.append({name: value.numpy()[index] for name, value in shown.items()})
-    return montage(rows)

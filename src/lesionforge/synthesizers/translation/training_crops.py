@@ -22,7 +22,7 @@ from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.synthesizers.translation.conditions import Condition, without_lesion
-from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.synthesizers.translation.crop_config import CropConfig
 from lesionforge.training.items.lesion_planes import Planes
 
 KEYS = ("image", "mask", "anatomy")
@@ -46,7 +46,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     to choose from.
     """
 
-    def __init__(self, samples: Sequence[Sample], config: Pix2PixConfig, condition: Condition, *, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], config: CropConfig, condition: Condition, *, seed: int) -> None:
         assert config.roi_size is not None
         self.samples, self.config, self.condition, self.seed = samples, config, condition, seed
         self.planes = Planes(samples, config.spatial_dims)
@@ -120,18 +120,18 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         }
 
 
-def lesion_share(config: Pix2PixConfig) -> float:
+def lesion_share(config: CropConfig) -> float:
     """Return the fraction of the crops that lie around a lesion."""
     return 1.0 if config.lesions_only else config.lesion_share
 
 
-def epoch_items(planes: Planes, config: Pix2PixConfig) -> int:
+def epoch_items(planes: Planes, config: CropConfig) -> int:
     """Return the number of crops in an epoch."""
     shares = {True: lesion_share(config), False: 1 - lesion_share(config)}
     return sum(planes.count(lesion=lesion) for lesion, share in shares.items() if share > 0)
 
 
-def augmentation(config: Pix2PixConfig, spacing: Sequence[float]) -> Compose | None:
+def augmentation(config: CropConfig, spacing: Sequence[float]) -> Compose | None:
     """Return the augmentation of a crop and its maps, or ``None`` if all of it is off; the size stays."""
     steps: list[Transform] = []
     if isinstance(config.augment, str):

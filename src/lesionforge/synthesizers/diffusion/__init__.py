@@ -1,0 +1,1 @@
+"""Methods that draw by removing noise step by step."""

@@ -1,0 +1,100 @@
+"""Options of methods that train on crops and draw from a condition, and the condition built from them."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from lesionforge.config import RoiSize, ScanConfig
+from lesionforge.synthesizers.translation.conditions import Condition, ConditionName
+from lesionforge.training.callbacks.candidates import CandidateUnit
+from lesionforge.training.model_folder import ModelInfo
+
+
+class CropConfig(ScanConfig):
+    """Options of methods that train on crops and draw from a condition.
+
+    Attributes:
+        condition: ``label`` (draws the image from the label map), ``scan`` (from the scan with its lesion smoothed
+            away) or ``inpaint`` (fills a hole around the lesion).
+        spatial_dims: 2 or 3.
+        roi_size: size in voxels of training crops. Each side must be a multiple of the product of its axis' strides.
+            ``None`` takes the fingerprint's crop size; for label maps in 2D, whole slices.
+        margin_mm: distance in millimetres by which the erased hole (``inpaint``) or the blended edge extends beyond the
+            mask.
+        lesion_intensity: whether the networks see the lesion's mean intensity (``scan`` and ``inpaint``). A new lesion
+            gets the intensity of a random training crop, relative to its surroundings.
+        augment: augmentation of training crops: ``true`` flips, rotates and scales; ``affine`` is the augmentation of
+            the stroke system, see :func:`~lesionforge.augmentation.affine.affine_augmentation`; ``ct_published`` is
+            that of the segmentation in the paper on haemorrhage CT, see
+            :func:`~lesionforge.augmentation.head_ct.published_ct_augmentation`.
+        mirror: whether to mirror left and right in half of the training crops.
+        jitter: whether to enlarge training crops by 286/256 and crop them back at a random position.
+        lesion_share: fraction of the training crops that show a lesion, for ``label``; with 1, lesion-free slices and
+            scans are not used.
+        candidates: epochs (or steps, see ``candidates_in``) after which the generator is kept in ``candidates/``.
+            Training then ends with the last of them, whatever the number of steps. An epoch has as many training crops
+            as there are slices (3D: scans) to cut them from.
+        candidates_in: unit of ``candidates``: ``epochs``, or optimiser ``steps``, with which generators of few and of
+            many cases train equally long.
+    """
+
+    condition: ConditionName = "inpaint"
+    spatial_dims: Literal[2, 3] = 2
+    roi_size: RoiSize | None = None
+    margin_mm: float = Field(default=6.0, ge=0)
+    lesion_intensity: bool = True
+    augment: bool | Literal["affine", "ct_published"] = True
+    mirror: bool = False
+    jitter: bool = False
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
+    candidates: tuple[PositiveInt, ...] = ()
+    candidates_in: CandidateUnit = "epochs"
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """Numbers that the sides of the generator's input must be multiples of, along each axis."""
+        raise NotImplementedError
+
+    @property
+    def divisor(self) -> int:
+        """The least common multiple of :attr:`divisors`."""
+        return lcm(*self.divisors)
+
+    @property
+    def smallest(self) -> int:
+        """Smallest side of a network's input, in voxels."""
+        return self.divisor
+
+    @property
+    def whole_slices(self) -> bool:
+        """Whether 2D training items are whole slices by default; they are for label maps."""
+        return self.condition == "label"
+
+    @property
+    def lesions_only(self) -> bool:
+        """Whether every training crop lies around a lesion."""
+        return self.condition != "label" or self.lesion_share == 1
+
+    def noise(self, image_channels: int) -> int:
+        """Return the number of noise channels in the condition of scans with so many channels."""
+        raise NotImplementedError
+
+    def generator(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return the generator for these options."""
+        raise NotImplementedError
+
+
+def condition_of(config: CropConfig, info: ModelInfo) -> Condition:
+    """Return the condition for these options and the model's channels and classes."""
+    return Condition(
+        name=config.condition,
+        image_channels=len(info.preprocessing.channels),
+        classes=info.classes,
+        anatomy=info.anatomy,
+        noise_channels=config.noise(len(info.preprocessing.channels)),
+        lesion_intensity=config.lesion_intensity and config.condition != "label",
+    )
