@@ -13,6 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class AveragingModule(lightning.LightningModule):
     """Lightning module with a generator and an exponential moving average (EMA) of its weights.
 
+    After n steps the decay is at most (1 + n) / (10 + n), so that a short training forgets its first weights.
+
     The average is updated after every step of Lightning's automatic optimisation. A module with manual optimisation,
     such as :class:`~lesionforge.training.adversarial_step.AdversarialModule`, calls :meth:`update_average` after each
     step.
@@ -46,4 +48,5 @@ class AveragingModule(lightning.LightningModule):
 
 def _average(averaged: list[Tensor], current: list[Tensor], count: Any, *, decay: float) -> None:
     """Move ``averaged`` towards ``current`` in place; defined at module level so that it can be pickled."""
-    get_ema_multi_avg_fn(decay)(averaged, current, count)
+    warm = (1 + int(count)) / (10 + int(count))
+    get_ema_multi_avg_fn(min(decay, warm))(averaged, current, count)
