@@ -6,9 +6,11 @@ import pytest
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.arm_study import decide
 from lesionforge.benchmark.arms.choice import Choice
+from lesionforge.benchmark.arms.control import Length, Lengths
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.arms.tune import Searches, best, trials
 from lesionforge.benchmark.plan import Plan, Tune
+from lesionforge.benchmark.report.method_notes import method_notes
 from tests.helpers import tiny_cohort
 
 PLAN = {
@@ -95,6 +97,18 @@ def test_one_search_may_be_for_all_sizes_and_with_fewer_seeds(cohort, tmp_path):
     assert {(training.repeat.train_size, training.repeat.seed) for training in asked} == {(2, 0)}
     (choice,) = {arms.choice(number) for number in (2, 3, 4)}
     assert choice == Choice(augment="ct", learning_rate=pytest.approx(0.009), batch_size=8)
+
+
+def test_the_report_names_the_steps_and_batch_sizes_that_were_used(cohort, tmp_path):
+    arms, table, _ = search(cohort, tmp_path, hill)
+    table.to_csv(tmp_path / "tuning.csv", index=False)
+    by_size = Lengths(of={2: Length(steps=40), 3: Length(steps=80), 4: Length(steps=80)})
+    told = method_notes(arms, by_size)["Length of every arm"]
+    sizes = "n = 2: 40 steps of batch size 8, n = 3: 80 steps of batch size 16, n = 4: 80 steps of batch size 16"
+    assert told == f"{sizes}; the last weights are used"
+    large = Lengths(of={size: Length(steps=80) for size in (3, 4)})
+    told = method_notes(arms, large)["Length of every arm"]
+    assert told == "80 steps of batch size 16; the last weights are used"
 
 
 def test_without_a_search_the_plan_is_as_it_was(cohort, tmp_path):

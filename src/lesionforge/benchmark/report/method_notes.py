@@ -35,7 +35,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         "Training subjects": _describe_draws(study),
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(study.channels),
-        "Length of every arm": f"{_describe_length(plan, lengths)}{_longer(plan)}; the last weights are used",
+        "Length of every arm": f"{_describe_length(study, lengths)}{_longer(plan)}; the last weights are used",
         "Network": plan.task_class.describe(plan.task),
         **({} if plan.spacing is None else {"Spacing": " × ".join(f"{mm:g}" for mm in plan.spacing) + " mm"}),
         **describe_tuning(study),
@@ -61,16 +61,21 @@ def _describe_draws(study: Arms) -> str:
     return f"{counts} of {len(study.pool.subjects)}: {one if sets == 1 else many}; a smaller set is part of the larger"
 
 
-def _describe_length(plan: Plan, lengths: Lengths) -> str:
-    batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
+def _describe_length(study: Arms, lengths: Lengths) -> str:
+    """Return the length and batch size of the arms: once if all sizes have the same."""
+    of_sizes = {}
+    for size, length in lengths.of.items():
+        batch = study.choice(size).batch_size or "from the fingerprint"
+        of_sizes[size] = f"{_length_of(study.plan, length.steps)} of batch size {batch}"
+    same = set(of_sizes.values())
+    return same.pop() if len(same) == 1 else ", ".join(f"n = {size:g}: {text}" for size, text in of_sizes.items())
+
+
+def _length_of(plan: Plan, steps: int) -> str:
     if plan.budget == "steps":
-        by_size = {size: length.steps for size, length in lengths.of.items()}
-        if len(set(by_size.values())) == 1:
-            return f"{next(iter(by_size.values()))} steps {batches}"
-        steps = ", ".join(f"n = {size:g}: {count}" for size, count in by_size.items())
-        return f"steps by size ({steps}), {batches}"
+        return f"{steps} steps"
     epochs = ", ".join(f"{number} {kind}" for kind, number in PAPER_EPOCHS.items())
-    return f"epochs by what is trained on ({epochs}), {batches}"
+    return f"epochs by what is trained on ({epochs})"
 
 
 def _longer(plan: Plan) -> str:
