@@ -77,7 +77,10 @@ def test_a_model_that_is_told_where_the_lesions_are_draws_and_heals(slices, tmp_
     typed("train", "mask_cyclegan", slices, "--out", tmp_path / "m", *options)
     assert list((tmp_path / "m" / "previews").glob("*.png"))
     draw = ["synthesize", tmp_path / "m", slices, "--n", 2, "--masks", "bank", "--min-volume", 10]
-    for blend, then in (("lesion", "blending took it back"), ("full", "the whole image is new, as --blend full asks for")):
+    for blend, then in (
+        ("lesion", "blending took it back"),
+        ("full", "the whole image is new, as --blend full asks for"),
+    ):
         said = typed(*draw, "--out", tmp_path / blend, "--blend", blend).output
         assert "outside the masks mask_cyclegan changed the heads by" in said
         assert then in said.replace("\n", " ")

@@ -205,7 +205,7 @@ NAMES = ["larger", "smaller", "shifted", "mirrored", "on a healthy brain"]
 def pictured(tmp_path, monkeypatch, cohort, **how):
     """The rows of the picture of all edits of a cohort."""
     rows = []
-    monkeypatch.setattr(edit_sheet_module, "sheet", lambda panels: rows.extend(panels) or sheet(panels))
+    monkeypatch.setattr(edit_sheet_module, "sheet", lambda panels, **how: rows.extend(panels) or sheet(panels, **how))
     edited = edit_cohort(cohort, out=tmp_path / "out", min_volume=4).cohort
     assert edit_sheet(cohort, edited, tmp_path / "edits.png", **how).is_file()
     return rows

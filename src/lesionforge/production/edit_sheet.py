@@ -1,7 +1,8 @@
 """A picture of what edits do: Figure 3 of Shin et al. 2018 (arXiv 1807.10225).
 
 The rows are the real scan, an image drawn from its own label, from edited labels, and from its lesion on a healthy
-brain. The first column shows the label over the anatomy, the others show the channels.
+brain. The first column shows the label over the anatomy, the others show the channels. Each row shows the slice with
+most of its lesion.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def edit_sheet(
         onto_simulated = edit == "transplant" and case.source_case in simulated
         row = _Row(name="on a simulated brain" if onto_simulated else ROWS[edit], scan=other, image=None)
         rows.append(row if model is None else _drawn(row.name, other, model, seed))
-    figure = sheet([_panels(row, channels, first=row is rows[0]) for row in rows])
+    figure = sheet([_panels(row, channels, first=row is rows[0]) for row in rows], alike=True)
     class_legend(figure, cohort.labels)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png", facecolor="white")

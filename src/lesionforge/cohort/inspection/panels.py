@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
+from lesionforge.cohort.scan import BoolArray
 
 WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
 BACKGROUND_LEVEL, BORDER_PIXELS = 0.12, 3
@@ -66,9 +67,17 @@ def over_anatomy(panel: Panel, anatomy: Labels | None) -> Panel:
     return replace(panel, image=levels, window=(0.0, max(1.0, len(values) - 1.0)))
 
 
-def sheet(rows: Sequence[Sequence[Panel | None]]) -> Figure:
-    """Return a figure of rows of panels; each row must have at least one panel, and long rows are wrapped."""
-    rows = [_trimmed(row) for row in rows]
+def sheet(rows: Sequence[Sequence[Panel | None]], *, alike: bool = False) -> Figure:
+    """Return a figure of rows of panels, without the dark borders; long rows are wrapped.
+
+    Args:
+        rows: the panels; each row must have at least one, and all of a row have the same shape.
+        alike: rows whose panels have the same shape lose the same border, so that they can be compared.
+    """
+    shown = [_shown(row) for row in rows]
+    if alike:
+        shown = [np.logical_or.reduce([other for other in shown if other.shape == own.shape]) for own in shown]
+    rows = [_trimmed(row, own) for row, own in zip(rows, shown, strict=True)]
     longest = max(len(row) for row in rows)
     across = math.ceil(longest / math.ceil(longest / ACROSS))
     lines = [row[start : start + across] for row in rows for start in range(0, len(row), across)]
@@ -93,8 +102,8 @@ def _tallest(line: Sequence[Panel | None]) -> float:
     return max((p.image.shape[0] * p.aspect / p.image.shape[1] for p in line if p is not None), default=1.0)
 
 
-def _trimmed(row: Sequence[Panel | None]) -> list[Panel | None]:
-    """Crop the dark border that all panels share; outlined and filled labels are kept."""
+def _shown(row: Sequence[Panel | None]) -> BoolArray:
+    """Return the pixels that are bright, outlined or filled in any panel of a row."""
     there = [panel for panel in row if panel is not None]
     shown = np.zeros(there[0].image.shape, bool)
     for panel in there:
@@ -102,6 +111,11 @@ def _trimmed(row: Sequence[Panel | None]) -> list[Panel | None]:
         shown |= panel.image > low + BACKGROUND_LEVEL * (high - low)
         for label in (*panel.outlines.values(), *([] if panel.filled is None else [panel.filled])):
             shown |= label > 0
+    return shown
+
+
+def _trimmed(row: Sequence[Panel | None], shown: BoolArray) -> list[Panel | None]:
+    """Crop the border around what is shown."""
     if not shown.any():
         return list(row)
     box = tuple(
