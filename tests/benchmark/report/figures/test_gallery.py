@@ -8,6 +8,7 @@ import pytest
 
 from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.arm_study import ArmStudy
+from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.curves import LOSS
@@ -170,6 +171,12 @@ def test_synthesizers_draw_the_same_scans_and_masks(finished):
         assert (changed[0] != changed[1]).any() or (
             drawn[0].images[0].get_array() != drawn[1].images[0].get_array()
         ).any()
+
+
+def test_the_augmentation_that_the_search_chose_is_shown(finished):
+    chosen = replace(finished, choices={3: Choice(augment="affine", learning_rate=0.001, batch_size=2)})
+    shown = {panel.get_title() for panel in figures_of(chosen)["augmentations.png"].axes}
+    assert shown == {"as it is", "augment: affine", ""}
 
 
 def test_augmentation_moves_a_training_case_with_its_lesion(finished):

@@ -22,9 +22,9 @@ def set_curve(run: FinishedRun, curve: Curve) -> Illustration | None:
         return None
     results = results[results["train_size"] == run.repeat.train_size]
     panels: dict[str, list[str]] = {}
-    for name, arm in run.study.plan.arms.items():
+    for name in run.study.plan.arms:
         if name in set(results["arm"]):
-            panels.setdefault(arm.augment, []).append(name)
+            panels.setdefault(run.study.task_of(run.repeat.train_size, name).augment, []).append(name)
     figure = Figure(figsize=(0.6 + 3.8 * len(panels), 3.6), dpi=130, layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for panel, (augment, arms) in zip(axes, panels.items(), strict=True):
