@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from monai.losses import ContrastiveLoss
@@ -25,9 +24,9 @@ from lesionforge.audit.audit_config import EncoderConfig
 from lesionforge.audit.correlation import Nearest, flips, in_parts, shifted
 from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.seeding import generator
-from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.inference import in_sub_batches
 from lesionforge.training.loop import Device, TrainingConfig, fit, pick_device
+from lesionforge.training.loss_module import LossModule
 from lesionforge.training.rng import torch_seed
 
 CONTRAST = 0.2
@@ -78,18 +77,17 @@ def varied(image: Tensor, rng: np.random.Generator, *, max_shift: int, noise: fl
     return image / image.norm().clamp(min=1e-12)
 
 
-class ContrastiveModule(lightning.LightningModule):
+class ContrastiveModule(LossModule):
     """Lightning module that trains an encoder with the contrastive loss and Adam."""
 
-    def __init__(self, network: nn.Module, config: EncoderConfig) -> None:
+    def __init__(self, network: nn.Module, config: EncoderConfig, *, seed: int) -> None:
         super().__init__()
+        self.seed = seed
         self.network, self.config, self.loss = network, config, ContrastiveLoss(config.temperature)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Return the loss of a batch."""
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the contrastive loss of a batch of ``first`` and ``second`` views."""
         loss: Tensor = self.loss(self.network(batch["first"]), self.network(batch["second"]))
-        if is_logged(self.trainer):
-            self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -119,7 +117,7 @@ def fit_encoder(
         steps=config.steps, batch_size=min(config.batch_size, len(images)), seed=seed, device=device
     )
     with TemporaryDirectory() as folder:
-        fit(ContrastiveModule(network, config), items, out=Path(folder) / "encoder", config=training)
+        fit(ContrastiveModule(network, config, seed=seed), items, out=Path(folder) / "encoder", config=training)
     return network.eval().to(pick_device(device))
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
-import lightning
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lesionforge.errors import ConfigError
-from lesionforge.training.callbacks.log import is_logged
-from lesionforge.training.rng import torch_seed
+from lesionforge.training.loss_module import LossModule
 
 WARM_UP, CLIP_NORM = 0.1, 1.0
 """Share of the steps over which the learning rate rises, and the upper bound on the gradient norm."""
 
 
-class ScheduledModule(lightning.LightningModule):
-    """Lightning module that trains a network with Adam; a task implements :meth:`loss_of`.
+class ScheduledModule(LossModule):
+    """Lightning module that trains a network with Adam; a task implements ``loss_of``, see :class:`LossModule`.
 
     The learning rate rises over the first tenth of the steps and decays to zero as (1 − t)^0.9.
 
@@ -33,18 +30,6 @@ class ScheduledModule(lightning.LightningModule):
     def __init__(self, network: nn.Module, *, learning_rate: float, steps: int, seed: int) -> None:
         super().__init__()
         self.network, self.learning_rate, self.steps, self.seed = network, learning_rate, steps, seed
-
-    @abstractmethod
-    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return the loss of a batch."""
-
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Return the loss of a batch, and log it."""
-        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
-            loss = self.loss_of(batch)
-        if is_logged(self.trainer):
-            self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient norm; large first steps can lead to a network that finds nothing."""

@@ -27,7 +27,8 @@ class AdversarialConfig(Options):
         critic_learning_rate: learning rate of the critic, if it differs (two time scales, Heusel et al. 2017).
         beta1: first-moment decay of Adam.
         beta2: second-moment decay of Adam.
-        ema_decay: decay of the moving average of the generator's weights; 0 keeps the weights of the last step.
+        ema_decay: decay of the moving average of the generator's weights; after n steps it is at most
+            (1 + n) / (10 + n). 0 keeps the weights of the last step.
         pool_size: number of earlier fakes kept to show the critic (Shrivastava et al. 2017); 0 shows only new ones.
         clip_norm: upper bound on the norm of each network's gradient, or ``None`` for no bound.
         n_critic: critic steps per generator step; each uses its own batches.

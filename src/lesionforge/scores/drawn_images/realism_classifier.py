@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,9 +31,9 @@ from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.seeding import generator
-from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.inference import device_of, one_thread
 from lesionforge.training.loop import Device, TrainingConfig, fit, pick_device
+from lesionforge.training.loss_module import LossModule
 from lesionforge.training.model_folder import ModelInfo, must_fit, read_info, read_tensors, save_model
 from lesionforge.training.rng import torch_seed
 
@@ -144,7 +143,7 @@ class RealOrDrawn(Dataset[dict[str, Tensor]]):
         return {"image": torch.from_numpy(crop), "real": torch.tensor(float(is_real))}
 
 
-class RealismModule(lightning.LightningModule):
+class RealismModule(LossModule):
     """Lightning module that trains the classifier with cross-entropy and Adam.
 
     Args:
@@ -157,13 +156,9 @@ class RealismModule(lightning.LightningModule):
         super().__init__()
         self.network, self.learning_rate, self.seed = network, learning_rate, seed
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Return the loss of a batch."""
-        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
-            loss = binary_cross_entropy_with_logits(self.network(batch["image"])[:, 0], batch["real"])
-        if is_logged(self.trainer):
-            self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss
+    def loss_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the cross-entropy of a batch of ``image`` and ``real``."""
+        return binary_cross_entropy_with_logits(self.network(batch["image"])[:, 0], batch["real"])
 
     def configure_optimizers(self) -> Any:
         """Return Adam."""

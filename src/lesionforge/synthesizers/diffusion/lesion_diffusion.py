@@ -27,8 +27,8 @@ from lesionforge.synthesizers.translation.conditions import Condition
 from lesionforge.synthesizers.translation.crop_config import CropConfig
 from lesionforge.synthesizers.translation.translator import Translator
 from lesionforge.training.averaging import AveragingModule
-from lesionforge.training.callbacks.log import is_logged
 from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.loss_module import LossModule
 from lesionforge.training.rng import torch_seed
 
 Batch = dict[str, Tensor]
@@ -46,7 +46,8 @@ class LesionDiffusionConfig(CropConfig):
         sampling_steps: steps that draw a lesion.
         learning_rate: learning rate of Adam.
         clip_norm: upper bound on the norm of the gradient, or ``None`` for no bound.
-        ema_decay: decay of the moving average of the weights, which are kept; 0 keeps those of the last step.
+        ema_decay: decay of the moving average of the weights, which are kept; after n steps it is at most
+            (1 + n) / (10 + n). 0 keeps the weights of the last step.
     """
 
     condition: Literal["inpaint"] = "inpaint"
@@ -114,7 +115,7 @@ class LesionDrawer(nn.Module):
         return condition[:, :end], condition[:, end:]
 
 
-class LesionDiffusionModule(AveragingModule):
+class LesionDiffusionModule(LossModule, AveragingModule):
     """The training step of the diffusion model."""
 
     generator: LesionDrawer
@@ -134,14 +135,6 @@ class LesionDiffusionModule(AveragingModule):
         error = (predicted - image).square() * hole
         size = (hole.flatten(1).sum(1) * image.shape[1]).clamp(min=1)
         return (error.flatten(1).sum(1) / size).mean()
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the loss of a batch, and log it; all randomness is that of the step."""
-        with torch_seed(self.seed, "step", self.current_epoch, batch_index, self.global_rank):
-            loss = self.loss_of(batch)
-        if is_logged(self.trainer):
-            self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the norm of the gradient."""
