@@ -29,7 +29,6 @@ KEYS = ("image", "mask", "anatomy")
 ENLARGED = 286 / 256
 AIR, BRIGHTEST = -1.0, 1.0
 """Ends of the range that generators see and draw."""
-"""Ends of the range that generators see and draw."""
 
 
 def clipped(image: FloatArray) -> FloatArray:
