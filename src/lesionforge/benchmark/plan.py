@@ -195,11 +195,6 @@ class Plan(Part):
         }
 
     @property
-    def tuned_arms(self) -> tuple[str, ...]:
-        """Names of the arms that are fine-tuned."""
-        return tuple(name for name, arm in self.arms.items() if arm.finetune is not None)
-
-    @property
     def cross_validated(self) -> bool:
         """Whether every fold is the test set in turn."""
         return self.subjects.folds is not None and self.subjects.fold is None
