@@ -35,7 +35,8 @@ class CropConfig(ScanConfig):
             normal distribution of the logarithm of the contrasts of training crops, about their mean and 1.5 times as
             spread, cut 20 % beyond the greatest and the least of them.
         healthy_holes: fraction of the training crops in which a hole of a real lesion's shape lies where there is no
-            lesion, and is filled with healthy tissue (``inpaint``). Such a generator can draw negatives.
+            lesion, and is filled with healthy tissue (``inpaint``); fewer, where a hole does not fit. Such a generator
+            can draw negatives.
         augment: augmentation of training crops: ``true`` flips, rotates and scales; ``affine`` is the augmentation of
             the stroke system, see :func:`~lesionforge.augmentation.affine.affine_augmentation`; ``ct_published`` is
             that of the segmentation in the paper on haemorrhage CT, see
