@@ -16,7 +16,7 @@ from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.training.items.deal import deal
-from lesionforge.training.items.drawn_items import DrawnItems
+from lesionforge.training.items.drawn_items import DrawnItems, negative_in
 from lesionforge.training.items.lesion_planes import Planes
 from lesionforge.training.items.source import Source
 
@@ -80,9 +80,9 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
     def _crop(self, item: dict[str, Any], on_lesion: bool, rng: np.random.Generator) -> dict[str, Any]:
         shape = item["label"].shape[1:]
         centre = [rng.integers(n) for n in shape]
-        if on_lesion and item["label"].any():
-            voxels = np.argwhere(item["label"][0] > 0)
-            centre = list(voxels[rng.integers(len(voxels))])
+        if on_lesion:
+            voxels = np.argwhere((np.asarray(item["label"][0]) > 0) | negative_in(item))
+            centre = list(voxels[rng.integers(len(voxels))]) if len(voxels) else centre
         crop = Crop.around(centre, self.roi_size, shape)
         return {
             "image": crop.cut(np.asarray(item["image"]), fill=self.background),
