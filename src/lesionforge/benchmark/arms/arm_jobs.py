@@ -50,7 +50,7 @@ def fit_mask_generator(repeat: Repeat, name: str) -> str:
 def fit_synthesizer(repeat: Repeat, name: str) -> str:
     """Fit one synthesizer on one training set."""
     plan, folder = repeat.plan.synthesizers[name], repeat.model_folder(name)
-    with timed(folder):
+    with timed(folder), keeping_in(repeat.study.out):
         SYNTHESIZERS[plan.method].fit(
             repeat.train,
             channels=repeat.study.channels,
