@@ -48,6 +48,8 @@ class Task(ABC):
         curves: curves over all cases, which a report shows for every arm.
         draws_on_the_fly: whether lesions can be drawn into its training items while it trains.
         continues: whether it can start from the weights of a trained task.
+        prepares: what :meth:`prepare` computes of a scan; empty if it does nothing.
+        plans: whether its network or batch depends on all training cases, so that a step must be timed on all of them.
         info: training cases, options and preprocessing of this model.
     """
 
@@ -57,6 +59,8 @@ class Task(ABC):
     curves: ClassVar[tuple[Curve, ...]] = ()
     draws_on_the_fly: ClassVar[bool] = True
     continues: ClassVar[bool] = True
+    prepares: ClassVar[str] = ""
+    plans: ClassVar[bool] = False
     info: ModelInfo
 
     @classmethod
@@ -104,6 +108,20 @@ class Task(ABC):
             resume: continue the run in ``out``.
             on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
         """
+
+    @classmethod
+    def prepare(cls, sample: Sample, preprocessing: Preprocessing, config: Any) -> None:
+        """Compute what a run computes once of each scan, named in ``prepares``, and keeps.
+
+        Args:
+            sample: the scan, in model space.
+            preprocessing: its preprocessing.
+            config: the task's own options, a ``Config``.
+
+        Raises:
+            NotImplementedError: if ``prepares`` is empty.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod

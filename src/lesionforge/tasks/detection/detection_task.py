@@ -56,6 +56,7 @@ class DetectionTask(NetworkTask):
     Config: ClassVar[type[DetectionConfig]] = DetectionConfig
     curves: ClassVar[tuple[Curve, ...]] = (FROC_CURVE,)
     command: ClassVar[str] = "detect"
+    prepares: ClassVar[str] = "candidates"
     fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "filters", "patch_mm", "channel")
 
     @classmethod
@@ -67,6 +68,11 @@ class DetectionTask(NetworkTask):
         """
         if config.channel is not None and config.channel not in channels:
             raise ConfigError("channel", f"{config.channel!r} is not among the channels", choose_from(channels))
+
+    @classmethod
+    def prepare(cls, sample: Sample, preprocessing: Preprocessing, config: DetectionConfig) -> None:
+        """Find the candidates of a scan; see :meth:`Task.prepare`."""
+        find_candidates(sample, preprocessing, config)
 
     @classmethod
     def training_items(

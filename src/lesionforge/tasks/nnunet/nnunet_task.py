@@ -47,6 +47,7 @@ class NnUNetTask(SegmentationTask):
     command: ClassVar[str] = "benchmark"
     draws_on_the_fly: ClassVar[bool] = False
     continues: ClassVar[bool] = False
+    plans: ClassVar[bool] = True
     planned: dict[str, Any]
 
     @classmethod
