@@ -38,7 +38,7 @@ STEPS = 4
 """Steps of a timed training run. The first is a warm-up; the median of the others counts."""
 DRAWN = 3
 """Cases that are drawn to time one case."""
-FEW = 3
+FEW = 2
 """Cases of each annotation on which a step is timed, the largest ones."""
 
 
@@ -135,10 +135,10 @@ def _without_reading(timing: Timing, repeat: Repeat) -> Timing:
     if repeat.plan.task_class.plans:
         return timing
     start = perf_counter()
-    cases, _ = measured_cases(repeat.train, repeat.study.channels)
-    cached_samples(cases, repeat.preprocessing)
-    lasted = perf_counter() - start
-    return replace(timing, around=max(timing.around - lasted, 0.0), reading=lasted / len(cases))
+    one, _ = measured_cases(repeat.train.with_cases(repeat.train.cases[:1]), repeat.study.channels)
+    cached_samples(one, repeat.preprocessing)
+    reading = perf_counter() - start
+    return replace(timing, around=max(timing.around - len(repeat.train) * reading, 0.0), reading=reading)
 
 
 def _time_scans(repeat: Repeat) -> Timing:
