@@ -104,7 +104,8 @@ def train_arm(training: ArmTraining) -> None:
         _fit(training, of_arm.real, last, folder, pretrained=pretrained)
     else:
         share = training.arm.synthetic_share(real=len(of_arm.real), synthetic=of_arm.drawn)
-        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=share)
+        fade = {} if training.arm.fade is None else {"fade": training.arm.fade}
+        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=share, **fade)
 
 
 def pretrain_arm(training: ArmTraining) -> None:
@@ -157,7 +158,7 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
         last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
         return steps - last, last
     assert plan.training.batch_size is not None
-    only_synthetic = arm.finetune is not None or arm.share == 1
+    only_synthetic = arm.finetune is not None or (arm.share == 1 and arm.fade is None)
     first = (0 if only_synthetic and synthetic else real) + synthetic
     epochs = PAPER_EPOCHS["real" if arm.synthesizer is None else "synthetic"]
     last = 0 if arm.finetune is None else PAPER_EPOCHS["finetune"] * math.ceil(real / plan.training.batch_size)
