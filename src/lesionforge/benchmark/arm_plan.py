@@ -169,6 +169,9 @@ class Arm(Part):
             these items receive a lesion, that is ``share × lesion_share`` of all items.
         fade: shares of the steps between which the synthetic share falls to 0, such as ``[0.5, 0.8]``; real cases fill
             its place. Nothing else changes with it.
+        kept: range of the Dice, such as ``[0.3, 0.9]``, with which a segmentation network must find the lesions of a
+            drawing for the arm to train on it (offline use only). The network is the baseline's, trained on subjects
+            other than those of the drawing's scan and mask.
         union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
             synthetic is their share of the cases.
         real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
@@ -188,6 +191,7 @@ class Arm(Part):
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float | None = Field(default=None, gt=0, le=1)
     fade: tuple[float, float] | None = None
+    kept: tuple[float, float] | None = None
     union: bool = False
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
@@ -205,6 +209,8 @@ class Arm(Part):
             raise ValueError("share has no effect beside finetune, which trains on synthetic cases alone first")
         if self.fade is not None:
             self._check_fade(self.fade)
+        if self.kept is not None:
+            self._check_kept(self.kept)
         if self.union and (self.synthesizer is None or self.use == "on_the_fly"):
             raise ValueError("union needs a synthesizer and its offline cases")
         if self.union and (self.share is not None or self.finetune is not None):
@@ -226,6 +232,15 @@ class Arm(Part):
             Fade.over(1, fade)
         except ConfigError as error:
             raise ValueError(f"{error.what}: {error.remedy}") from error
+
+    def _check_kept(self, kept: tuple[float, float]) -> None:
+        """Raise ``ValueError`` if no drawings can be chosen."""
+        if self.synthesizer is None or self.use == "on_the_fly":
+            raise ValueError("kept needs a synthesizer and its offline cases")
+        if self.placebo == "shuffled_labels":
+            raise ValueError("labels are shuffled among all drawings of a scan: leave kept out")
+        if not 0 <= kept[0] < kept[1] <= 1:
+            raise ValueError(f"kept is {kept[0]:g} to {kept[1]:g}: give a range of Dice within 0 to 1")
 
     def synthetic_share(self, *, real: int, synthetic: int) -> float:
         """Return the share of every batch that is synthetic, if the arm has a synthesizer.

@@ -18,6 +18,7 @@ from lesionforge.scores.registry import TASK_SCORES, is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import Task, TaskConfig
 from lesionforge.tasks.registry import TASKS
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.loop import TrainingConfig
 
 SEGMENTATION = "segmentation"
@@ -284,6 +285,9 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r} trains on synthetic cases first, {what}")
             if arm.fade is not None and not self.task_class.fades:
                 raise ValueError(f"arm {name!r} fades, which {self.task_class.method} cannot: leave fade out")
+            if arm.kept is not None and not issubclass(self.task_class, SegmentationTask):
+                what = f"which {self.task_class.method} does not predict lesions for: leave kept out"
+                raise ValueError(f"arm {name!r} keeps drawings by their Dice, {what}")
             if of_arm and arm.use == "on_the_fly" and not SYNTHESIZERS[of_arm.method].draws_on_the_fly:
                 remedy = "use offline, or augment: ct_published without a synthesizer"
                 raise ValueError(f"arm {name!r} copies on the fly: {remedy}")

@@ -12,6 +12,7 @@ from monai.transforms import Compose
 
 from lesionforge.benchmark.arm_plan import Arm
 from lesionforge.benchmark.arms.chosen_generator import load_fitted
+from lesionforge.benchmark.arms.judged import kept
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.arms.placebo import undrawn, with_shuffled_labels
 from lesionforge.benchmark.arms.repeats import ArmTraining, Repeat
@@ -82,10 +83,13 @@ def offline_cases(training: ArmTraining) -> Cohort:
 
     Raises:
         ConfigError: if labels are to be shuffled and a scan has a single drawing.
+        CohortError: if no drawing is kept.
     """
     repeat, name = training.repeat, training.arm.synthesizer
     assert name is not None
     drawn = read_cohort(repeat.cohort_folder(name))
+    if training.arm.kept is not None:
+        drawn = kept(drawn, repeat, name, training.arm.kept)
     if training.arm.placebo == "undrawn":
         return undrawn(drawn, target_scans(repeat, name))
     return drawn if training.arm.placebo is None else with_shuffled_labels(drawn, repeat.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lesionforge.benchmark.arm_plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.arms.control import Lengths
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
+from lesionforge.benchmark.arms.judged import describe_kept
 from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
@@ -43,6 +44,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         "Arms": "; ".join(f"{name}: {describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(study),
         **describe_targets(study),
+        **describe_kept(study),
         **scoring_rules(plan),
     }
 
@@ -117,6 +119,8 @@ def _describe_items(plan: Plan, name: str) -> str:
     lesions = plan.task_of(name).lesion_share
     augment += _fall(arm)
     share, drawn = arm.given_share, f"{synthesizer.method} ({_describe_number(synthesizer)} offline)"
+    if arm.kept is not None:
+        drawn += " found with a Dice of {:g} to {:g}".format(*arm.kept)
     if arm.placebo is not None:
         drawn = PLACEBOS[arm.placebo].format(drawn)
     if arm.use == "on_the_fly" and arm.placebo == "undrawn":
