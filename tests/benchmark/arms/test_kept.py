@@ -79,7 +79,7 @@ def test_no_network_judges_a_drawing_of_its_own_subjects(spatial_dims, masks, pa
     assert len(ingredients(repeat.training("all", 1)).synthetic) == len(drawn)
     assert describe_kept(repeat.study) == {"Kept drawings": f"kept: {len(found)} of {len(drawn)}"}
     (repeat.judged_folder("drawn") / SCORES).write_text("case_id,subject_id,fcn_score\ncase_000_s00000,sub_00,0.95\n")
-    with pytest.raises(CohortError, match=r"no drawing of drawn was found with a Dice of 0\.3 to 0\.9; widen `kept`"):
+    with pytest.raises(CohortError, match=r"no drawing of drawn was found with a Dice of 0\.3 to 0\.9; widen kept"):
         ingredients(repeat.training("kept", 1))
 
 

@@ -36,7 +36,7 @@ def judge_offline(repeat: Repeat, name: str) -> str:
     real, parts = repeat.train.with_lesions(), max(map(len, behind.values()), default=1) + 1
     if len(real.subjects) < parts:
         what = f"has {len(real.subjects)} training subjects with a lesion; judging drawings of {name} takes {parts}"
-        raise CohortError(real.name, what, "train on more, or leave `kept` out")
+        raise CohortError(real.name, what, "train on more, or leave kept out")
     left, tables = list(drawn), list[pd.DataFrame]()
     for number, (_, part) in enumerate(kfold(real, parts, repeat.seed)):
         judged = {case.case_id for case in left if behind[case.case_id].isdisjoint(part.subjects)}
@@ -60,7 +60,7 @@ def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) 
     cases = [replace(case, parents=tuple(sorted({*case.parents, *known}))) for case in drawn if case.case_id in good]
     if not cases:
         what = f"no drawing of {name} was found with a Dice of {limits[0]:g} to {limits[1]:g}"
-        raise CohortError(drawn.name, what, f"widen `kept`; {repeat.judged_folder(name) / SCORES} has the scores")
+        raise CohortError(drawn.name, what, f"widen kept; {repeat.judged_folder(name) / SCORES} has the scores")
     return drawn.with_cases(cases)
 
 

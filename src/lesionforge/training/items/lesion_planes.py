@@ -60,9 +60,12 @@ class Planes:
     def lesions(self, number: int, z: int) -> tuple[BoolArray, BoolArray]:
         """Return the lesions of a slice or scan, ``(x, y[, z])``, and those of them that were drawn."""
         sample, known = self.samples[number], self.known[number]
-        label = sample.as_item()["label"][0] > 0
-        drawn = label if known is None or known.shape != label.shape else label & (known == 0)
-        return (label[..., z], drawn[..., z]) if self._sliced(sample) else (label, drawn)
+        label = sample.as_item()["label"][0]
+        if known is None or known.shape != label.shape:
+            known = np.zeros_like(label)
+        if self._sliced(sample):
+            label, known = label[..., z], known[..., z]
+        return label > 0, (label > 0) & (known == 0)
 
     def _sliced(self, sample: Sample) -> bool:
         return sample.image.ndim - 1 > self.spatial_dims
