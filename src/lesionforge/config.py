@@ -22,8 +22,17 @@ def _fits_into_memory(size: tuple[int, ...]) -> tuple[int, ...]:
     return size
 
 
+def _no_distance_below_0(distance: float | tuple[float, float]) -> float | tuple[float, float]:
+    low, high = distance if isinstance(distance, tuple) else (distance, distance)
+    if not 0 <= low <= high:
+        raise ValueError(f"{distance} is no distance: give millimetres, or the least and the greatest of them")
+    return distance
+
+
 Millimetres = Annotated[float, Field(ge=1e-4, le=1e4)]
 """Spacing along an axis."""
+Distance = Annotated[float | tuple[float, float], AfterValidator(_no_distance_below_0)]
+"""Millimetres, or the range from which they are drawn each time."""
 RoiSize = Annotated[tuple[int, ...], AfterValidator(_fits_into_memory)]
 """Sides of a training item, in voxels."""
 Strides = tuple[tuple[Annotated[int, Field(ge=1, le=4)], ...], ...]

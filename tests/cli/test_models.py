@@ -170,6 +170,11 @@ def test_a_candidate_that_is_not_there_is_told(gan, slices, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_negatives_need_a_generator_that_fills_holes(gan, slices, tmp_path):
+    told = error("synthesize", gan, slices, "--out", tmp_path / "out", "--masks", "ellipsoids", "--negatives", 0.2)
+    assert told.startswith("error: --negatives: this pix2pix has not learnt to fill holes")
+
+
 def test_steps_and_candidates_are_not_both_given(slices, tmp_path):
     for steps in (["--steps", 2], sets(["training.steps=2"])):
         message = error("train", "pix2pix", slices, "--out", tmp_path / "m", *sets(["candidates=[1]"]), *steps)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -265,7 +266,7 @@ def test_scans_smaller_than_a_window_odd_windows_and_thick_slices_are_trained_on
 
 def test_training_scans_know_the_inner_part_of_their_brain(cohorts):
     preprocessing = Preprocessing(spatial_dims=3, channels=cohorts[3].channels)
-    inner = cached_samples(cohorts[3], preprocessing, prepare=MaskCycleGAN.training_scan)
+    inner = cached_samples(cohorts[3], preprocessing, prepare=partial(MaskCycleGAN.training_scan, options=None))
     for sample, whole in zip(inner, read_samples(cohorts[3]), strict=True):
         assert sample.region.any()
         assert np.count_nonzero(sample.region) < np.count_nonzero(whole.region)

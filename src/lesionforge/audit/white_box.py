@@ -7,6 +7,7 @@ al. 2019), and the generator reconstructs them with a smaller error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from lesionforge.training.loop import Device, TrainingConfig, pick_device
 from lesionforge.training.model_folder import CRITIC, must_fit, read_critic, read_info
 
 CRITIC_SCORE, RECONSTRUCTION = "critic score", "reconstruction error"
-PLAIN = {"augment": False, "mirror": False, "jitter": False}
+PLAIN = {"augment": False, "intensity_variation": False, "mirror": False, "jitter": False, "healthy_holes": 0.0}
 METHODS = "pix2pix, spade and cyclegan"
 
 
@@ -88,7 +89,8 @@ class _Judge:
         found = []
         for case in cases:
             try:
-                samples = cached_samples([case], info.preprocessing, prepare=self.model.training_scan)
+                prepare = partial(self.model.training_scan, options=options)
+                samples = cached_samples([case], info.preprocessing, prepare=prepare)
             except LesionforgeError:
                 continue
             found.append(

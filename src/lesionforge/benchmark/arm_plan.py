@@ -73,6 +73,8 @@ class SynthesizerPlan(Part):
             They are first matched to the training cases, see
             :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw only into the lesion-free scans among the training cases.
+        negatives: share of the drawings, offline or on the fly, in which healthy tissue is drawn in the place of the
+            lesion, and the label stays as it was; the method needs ``healthy_holes``.
         min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
             the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),
@@ -92,6 +94,7 @@ class SynthesizerPlan(Part):
     per_case: int | None = Field(default=None, ge=1)
     targets: Path | None = None
     lesion_free: bool = False
+    negatives: float = Field(default=0.0, ge=0, lt=1)
     min_volume: float | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig | None = None
@@ -126,7 +129,7 @@ class SynthesizerPlan(Part):
         if self.method not in SYNTHESIZERS:
             raise ValueError(f"{self.method!r} is not a synthesizer: choose from {', '.join(SYNTHESIZERS)}")
         try:
-            parse_options(SYNTHESIZERS[self.method].Config, self.options)
+            options = parse_options(SYNTHESIZERS[self.method].Config, self.options)
         except ConfigError as error:
             raise ValueError(f"options: {error}") from error
         try:
@@ -141,6 +144,10 @@ class SynthesizerPlan(Part):
             other = "masks: own, which redraws all" if self.masks == "own" else f"{self.method}, which takes no masks"
             raise ValueError(f"own_share has no effect beside {other}: leave it out")
         self._check_edit()
+        if self.negatives and not getattr(options, "healthy_holes", 0):
+            raise ValueError("negatives needs a method that fills holes: set healthy_holes, as 0.2, in its options")
+        if self.negatives and self.of_own_lesion:
+            raise ValueError("negatives would remove each scan's own lesion while its label stays: use other masks")
         if self.needs_lesion and (self.targets is not None or self.lesion_free):
             other = "masks" if self.of_own_lesion else "methods"
             raise ValueError(f"lesion-free scans have no lesion of their own to draw: use other {other}")

@@ -196,11 +196,6 @@ class Plan(Part):
         }
 
     @property
-    def tuned_arms(self) -> tuple[str, ...]:
-        """Names of the arms that are fine-tuned."""
-        return tuple(name for name, arm in self.arms.items() if arm.finetune is not None)
-
-    @property
     def cross_validated(self) -> bool:
         """Whether every fold is the test set in turn."""
         return self.subjects.folds is not None and self.subjects.fold is None
@@ -285,6 +280,8 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r} trains on synthetic cases first, {what}")
             if arm.fade is not None and not self.task_class.fades:
                 raise ValueError(f"arm {name!r} fades, which {self.task_class.method} cannot: leave fade out")
+            if of_arm and arm.kept is not None and of_arm.negatives:
+                raise ValueError(f"arm {name!r} keeps drawings by their lesions, which negatives lack: leave one out")
             if arm.kept is not None and not issubclass(self.task_class, SegmentationTask):
                 what = f"which {self.task_class.method} does not predict lesions for: leave kept out"
                 raise ValueError(f"arm {name!r} keeps drawings by their Dice, {what}")

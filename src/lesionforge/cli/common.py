@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from lesionforge.cohort.case import Cohort
 
 
+WIDTH_OF_FILES = 120
+"""Columns of a table that goes into a file or a pipe."""
+
+
 def command_line() -> str:
     """Return the command as the user typed it."""
     return shlex.join(["lesionforge", *sys.argv[1:]])
 
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
+if not console.is_terminal:
+    console.width = max(console.width, WIDTH_OF_FILES)
 
 
 class Device(StrEnum):

@@ -213,6 +213,13 @@ def synthesize(
     lesion_free: Annotated[
         bool, typer.Option("--lesion-free", help="Draw only into lesion-free scans, so that no scan has two lesions.")
     ] = False,
+    negatives: Annotated[
+        float,
+        typer.Option(
+            help="Share of the cases in which healthy tissue is drawn in the place of the lesion, such as 0.2; needs a "
+            "model trained with healthy_holes."
+        ),
+    ] = 0.0,
     candidate: Annotated[
         str | None, typer.Option(help="Draw with a generator kept from an earlier epoch, such as epoch_050.")
     ] = None,
@@ -288,6 +295,7 @@ def synthesize(
             engine=where,
             healer=healer,
             lesion_free=lesion_free,
+            negatives=negatives,
             problems=skipped,
             progress=progress,
         )

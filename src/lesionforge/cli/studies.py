@@ -293,7 +293,7 @@ def _print_estimate(
             f"{row['seconds']:.3g} s",
             _range(row["hours_least"], row["hours_most"], ".2f"),
         )
-    console.print(table, width=None if console.is_terminal else 120)
+    console.print(table)
     least, most = estimate.steps
     console.print(f"{_range(least, most)} steps in all: {estimate.sentence()}")
 

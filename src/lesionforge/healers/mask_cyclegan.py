@@ -150,7 +150,7 @@ class MaskCycleGAN(DrawingHealer, HealingCycleGAN):
         return training_cohort(cohort, channels, lesion_free=True)
 
     @classmethod
-    def training_scan(cls, scan: Scan) -> Scan:
+    def training_scan(cls, scan: Scan, options: Any) -> Scan:
         """Return the scan with the inner part of its brain, in which semi-random lesions may lie."""
         return with_inner_region(scan)
 

@@ -41,6 +41,7 @@ class DrawRequest:
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); ``None`` = the mask source's own.
         file_ending: file ending of images and labels.
         n: number of cases.
+        negatives: probability that a case is a negative: the hole is redrawn with healthy tissue, without a lesion.
     """
 
     model: Synthesizer
@@ -53,6 +54,7 @@ class DrawRequest:
     min_volume: float | None
     file_ending: str
     n: int
+    negatives: float = 0.0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -66,6 +68,10 @@ class DrawRequest:
     def case_id(self, index: int) -> str:
         """Return the id of a case."""
         return f"{self.source(index).case_id}_s{index:05d}"
+
+    def negative(self, case_id: str) -> bool:
+        """Return whether a case is a negative; the other cases are those of a run without negatives."""
+        return bool(generator(self.seed, case_id, "negative").random() < self.negatives)
 
     def record(self, index: int) -> Path:
         """Return the provenance record of a case, which is written after its images and label."""
@@ -130,18 +136,18 @@ def drawn_case(request: DrawRequest, index: int) -> Case:
         synthesizer=request.model.method,
         seed=request.seed,
         parents=tuple(facts["parents"]),
-        extra={name: str(facts[name]) for name in ("redraws", "healed_by") if name in facts},
+        extra={name: str(facts[name]) for name in ("redraws", "healed_by", "negative") if name in facts},
     )
 
 
 def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]:
-    model = request.model
+    model, negative = request.model, request.negative(case_id)
     rng = generator(request.seed, case_id)
     target, healer = request.targets.read(source), request.targets.healer
     placed = _place(request, target.original, rng)
     if placed.instead:
         target = target.without_lesions()
-    drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend)
+    drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend, negative=negative)
     _write(request, target, drawing, placed, case_id)
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if request.masks is not None:
@@ -160,6 +166,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "seed": request.seed,
         "blend": request.blend,
         **share_in_fluid(_new_lesions(placed, drawing, target), target.fluid),
+        **({"negative": True} if negative else {}),
         **({"edits": [edit.line() for edit in placed.edits]} if placed.edits else {}),
         **({} if healer is None else {"healed_by": healer.method}),
         **({} if drawing.changed_outside is None else {"changed_outside": round(drawing.changed_outside, 6)}),

@@ -38,7 +38,14 @@ class Drawing:
 
 
 def draw_into(
-    model: Synthesizer, scan: Scan, sample: Sample, mask: LabelArray, rng: np.random.Generator, *, blend: Blend
+    model: Synthesizer,
+    scan: Scan,
+    sample: Sample,
+    mask: LabelArray,
+    rng: np.random.Generator,
+    *,
+    blend: Blend,
+    negative: bool = False,
 ) -> Drawing:
     """Draw one lesion into one scan; parts of the mask that the image does not show are left out of the label.
 
@@ -50,6 +57,7 @@ def draw_into(
         rng: source of all randomness.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image. A
             method that draws the whole image with its own label always uses ``"full"``.
+        negative: draw healthy tissue in the place of the lesion; the label stays as it was.
 
     Raises:
         CohortError: if no voxel of the mask is left on the model's grid, or the drawing does not change the image.
@@ -58,8 +66,10 @@ def draw_into(
     geometry = preprocessing.geometry(scan)
     mask = _on_grid_of(mask, geometry, scan.case.case_id)
     on_grid = geometry.to_model(mask, label=True)
-    drawn = model.synthesize(sample, on_grid, rng)
-    if model.needs_mask:
+    drawn = (model.redraw_healthy if negative else model.synthesize)(sample, on_grid, rng)
+    if negative:
+        label = np.zeros_like(mask) if scan.label is None else scan.label
+    elif model.needs_mask:
         label = np.where(mask > 0, mask, 0 if scan.label is None else scan.label).astype(np.int16)
     else:
         label = _label_of(drawn, sample, scan, geometry)

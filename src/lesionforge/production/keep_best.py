@@ -100,9 +100,13 @@ def synthesize_best(
         options: further options of :func:`~lesionforge.production.synthesize.synthesize_cohort`.
 
     Raises:
+        ConfigError: if there are to be negatives, whose images no score judges.
         CohortError: if there are fewer than four real subjects to judge realism by.
         OutputError: if ``out`` holds something else.
     """
+    if options.get("negatives"):
+        what = "scores judge drawn lesions, which negatives lack"
+        raise ConfigError("`negatives`", what, "leave out the negatives, or `keep_best`")
     claim_run_folder(out, _settings(keep), file="filter.json")
     drawn = synthesize_cohort(model, cohort, masks, out=out / "drawn", n=n, blend=blend, seed=seed, **options)
     if not len(drawn.cohort):

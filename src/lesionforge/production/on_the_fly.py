@@ -16,11 +16,12 @@ import numpy as np
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type
 
+from lesionforge.cohort.scan import BoolArray
 from lesionforge.errors import PlacementError
 from lesionforge.masks.base import MaskSource
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import blend_lesion
-from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.base import Synthesizer, without_negatives
 
 KEYS = ("image", "label")
 
@@ -37,6 +38,12 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); by default the source's own, see
             :meth:`~lesionforge.masks.base.MaskSource.least_volume`.
         max_redraws: number of further masks to try if the first does not fit.
+        negatives: probability that healthy tissue is drawn in the place of the lesion, so that the seam of a drawing
+            does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and 0
+            elsewhere, of the size of the label.
+
+    Raises:
+        ConfigError: if the model cannot draw negatives.
     """
 
     def __init__(
@@ -47,29 +54,42 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         prob: float = 0.5,
         min_volume: float | None = None,
         max_redraws: int = 10,
+        negatives: float = 0.0,
     ) -> None:
         MapTransform.__init__(self, KEYS)
         RandomizableTransform.__init__(self, prob)
         self.model, self.masks = model, masks
-        self.min_volume, self.max_redraws = min_volume, max_redraws
+        self.min_volume, self.max_redraws, self.negatives = min_volume, max_redraws, negatives
+        if negatives and not model.draws_negatives:
+            raise without_negatives(model.method)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the item, with a new image and label if a lesion was drawn."""
         self.randomize(None)
+        item = self._marked(data, np.zeros(data["label"].shape, bool))
         if not self._do_transform:
-            return dict(data)
+            return item
         rng = np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
         sample = Sample.from_item(data)
         try:
             placed = self.masks.sample(sample.as_scan(), rng, min_volume=self.min_volume, max_redraws=self.max_redraws)
         except PlacementError:
-            return dict(data)
+            return item
+        if self.negatives and rng.random() < self.negatives:
+            redrawn = self.model.redraw_healthy(sample, placed.mask, rng)
+            return self._marked(_replaced(data, redrawn.image, redrawn), placed.mask[None] > 0)
         drawn = self.model.synthesize(sample, placed.mask, rng)
         image = drawn.image
         if self.model.draws_whole_image:
             margin, dims = self.model.margin_mm(), self.model.info.preprocessing.spatial_dims
             image = blend_lesion(sample, image, placed.mask, margin_mm=margin, spatial_dims=dims)
-        return _replaced(data, image, drawn)
+        return _replaced(item, image, drawn)
+
+    def _marked(self, data: Mapping[str, Any], negative: BoolArray) -> dict[str, Any]:
+        """Return the item with the place of a negative, if there may be one."""
+        if not self.negatives:
+            return dict(data)
+        return {**data, "negative": convert_to_dst_type(negative, data["label"])[0]}
 
 
 class CarveMixd(RandomizableTransform, MapTransform):

@@ -21,7 +21,7 @@ from lesionforge.production.blend import Blend
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
-from lesionforge.synthesizers.base import Synthesizer
+from lesionforge.synthesizers.base import Synthesizer, without_negatives
 from lesionforge.training.fitted_model import FittedModel
 
 MOST_JOBS = 128
@@ -62,6 +62,7 @@ def synthesize_cohort(
     engine: Engine | None = None,
     healer: Healer | None = None,
     lesion_free: bool = False,
+    negatives: float = 0.0,
     problems: Sequence[LesionforgeError] = (),
     progress: Progress = lambda done, total: None,
 ) -> Synthesis:
@@ -85,6 +86,8 @@ def synthesize_cohort(
             CPU. On a CPU the files do not depend on the engine.
         healer: removes the lesions of a scan before a new lesion is drawn.
         lesion_free: draw only into scans that are annotated as lesion-free.
+        negatives: probability that a case is a negative: healthy tissue is drawn in the place of the lesion, and the
+            label stays as it was, so that the seam of a drawing does not tell of a lesion.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of finished cases and ``n``.
 
@@ -110,6 +113,8 @@ def synthesize_cohort(
     elif model.needs_lesion or (masks is not None and masks.of_own_lesion):
         targets = targets.with_lesions()
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
+    if negatives:
+        _check_negatives(model, masks, negatives)
     ending = targets.cases[0].file_ending
     request = DrawRequest(
         model=model,
@@ -122,6 +127,7 @@ def synthesize_cohort(
         min_volume=min_volume,
         file_ending=ending,
         n=n or len(targets),
+        negatives=negatives,
     )
     model.check_dimensions(2 if ending == ".png" else 3)
     if min_volume is not None and not (math.isfinite(min_volume) and min_volume >= 0):
@@ -168,6 +174,16 @@ def _check_request(
         raise ConfigError("`blend=full`", "this model draws around the mask only", "use `blend=lesion`")
 
 
+def _check_negatives(model: Synthesizer, masks: MaskSource | None, negatives: float) -> None:
+    if not 0 <= negatives < 1:
+        raise ConfigError("`negatives`", f"{negatives:g} is no share", "give 0 or more, and less than 1")
+    if not model.draws_negatives:
+        raise without_negatives(model.method)
+    if masks is not None and (masks.of_own_lesion or masks.instead):
+        what = "the holes are where each scan has its lesion, which would be gone while its label stays"
+        raise ConfigError("`negatives`", what, "use other masks, such as bank")
+
+
 def _check_old_lesions(
     model: Synthesizer, masks: MaskSource | None, targets: Cohort, blend: Blend, *, healed: bool
 ) -> None:
@@ -205,6 +221,7 @@ def _settings(request: DrawRequest) -> dict[str, object]:
         "masks_sha256": None if request.masks is None else request.masks.digest,
         "targets": [case.case_id for case in request.cohort],
         **({} if healer is None else model_settings("healer", healer)),
+        **({"negatives": request.negatives} if request.negatives else {}),
     }
 
 

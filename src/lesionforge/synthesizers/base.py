@@ -9,7 +9,7 @@ import numpy as np
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.training.fitted_model import FittedModel
 
@@ -45,6 +45,24 @@ class Synthesizer(FittedModel):
             rng: source of all randomness.
         """
 
+    def redraw_healthy(self, sample: Sample, hole: LabelArray, rng: np.random.Generator) -> Sample:
+        """Return ``sample`` with healthy tissue drawn where :meth:`synthesize` would draw a lesion; its label stays.
+
+        Args:
+            sample: sample in this synthesizer's model space.
+            hole: ``(x, y[, z])``, not 0 where the lesion would be.
+            rng: source of all randomness.
+
+        Raises:
+            ConfigError: unless the method :attr:`draws_negatives`.
+        """
+        raise without_negatives(self.method)
+
+    @property
+    def draws_negatives(self) -> bool:
+        """Whether the method can draw healthy tissue into a hole."""
+        return False
+
     @property
     def draws_whole_image(self) -> bool:
         """Whether :meth:`synthesize` changes the whole image, and not only around the mask."""
@@ -58,6 +76,12 @@ class Synthesizer(FittedModel):
     def margin_mm(self) -> float:
         """Return how far beyond the mask the method may change a scan, in mm."""
         return 0.0
+
+
+def without_negatives(method: str) -> ConfigError:
+    """Return the error of negatives that a method cannot draw."""
+    what = f"this {method} has not learnt to fill holes with healthy tissue"
+    return ConfigError("`negatives`", what, "train pix2pix with condition=inpaint and healthy_holes=0.2")
 
 
 def training_cohort(cohort: Cohort, channels: tuple[str, ...], *, lesion_free: bool = False) -> Cohort:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -92,7 +93,7 @@ class FittedModel(ABC):
             cases=cases,
             facts=facts,
             preprocessing=cls.prepare(facts, options, preprocessing),
-            prepare=cls.training_scan,
+            prepare=partial(cls.training_scan, options=options),
         )
         model = cls.learn(data, options, training=training, out=out, resume=resume)
         model.save(out)
@@ -113,7 +114,7 @@ class FittedModel(ABC):
         return given_or_fitted(given, facts, spatial_dims=options.spatial_dims, intensity=options.intensity)
 
     @classmethod
-    def training_scan(cls, scan: Scan) -> Scan:
+    def training_scan(cls, scan: Scan, options: Any) -> Scan:
         """Return a training scan with what training needs beyond the files; unchanged by default."""
         return scan
 

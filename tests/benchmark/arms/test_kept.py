@@ -113,6 +113,12 @@ def test_a_task_without_masks_keeps_nothing():
         plan(task={"method": "detection", "spatial_dims": 2})
 
 
+def test_negatives_have_no_lesion_to_be_kept_by():
+    holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": 0.5}
+    with pytest.raises(ConfigError, match="arm 'kept' keeps drawings by their lesions, which negatives lack"):
+        plan(synthesizers={"drawn": holes})
+
+
 def test_the_report_says_which_drawings_are_kept():
     drawn = "injection (10 cases offline) found with a Dice of 0.3 to 0.9"
     assert describe_arm(plan(), "kept") == f"50% {drawn}, the rest real, no augmentation"

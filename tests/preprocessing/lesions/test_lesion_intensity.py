@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from lesionforge.preprocessing.lesions.lesion_intensity import absolute, draw, measure, paint, relative, surroundings
+from lesionforge.preprocessing.lesions.lesion_intensity import (
+    BEYOND,
+    QUANTILES,
+    WIDER,
+    absolute,
+    draw,
+    draw_normal,
+    measure,
+    paint,
+    relative,
+    surroundings,
+)
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
@@ -80,6 +91,60 @@ def test_new_lesions_get_the_intensities_of_one_training_crop_with_their_classes
     assert drawn == {(1.0, 2.0, 1.0), (3.0, 4.0, 1.0), (5.0, 6.0, 1.0)}
     assert {tuple(draw(known, both, CLASSES, rng).ravel()) for _ in range(50)} == {(1.0, 2.0, 1.0), (5.0, 6.0, 1.0)}
     assert draw(known, np.array([5], np.int16), CLASSES, rng)[2, 0] == 1.0
+
+
+@DIMS
+def test_three_quantiles_of_each_channel_are_measured_painted_and_carried_over(spatial_dims):
+    mask = two_classes(spatial_dims)
+    image = generator(0).uniform(-1, 1, (2, *mask.shape)).astype(np.float32)
+    found = measure(image, mask, CLASSES, quantiles=True)
+    assert found.shape == (3, 6)
+    assert found[0, 3:] == pytest.approx(np.quantile(image[1][mask == 1], QUANTILES), abs=1e-6)
+    assert np.isnan(found[2]).all()
+    assert paint(found, mask, CLASSES).shape == (6, *mask.shape)
+    around = np.array([-0.4, 0.3], np.float32)
+    assert absolute(relative(found, around), around)[:2] == pytest.approx(found[:2], abs=1e-6)
+    descending = relative(found, around)[:, [2, 1, 0, 5, 4, 3]]
+    assert absolute(descending, around)[:2] == pytest.approx(found[:2], abs=1e-6), "quantiles ascend"
+
+
+def normal_crops(n=400):
+    """Two channels that vary together, the second also by itself; of the second class, which few crops show."""
+    rng = generator(1)
+    shared, own = rng.normal(0, 0.1, n), rng.normal(0, 0.05, n)
+    known = np.full((n, 2, 2), np.nan)
+    known[:, 0] = np.exp(np.stack([0.3 + shared, -0.2 + shared + own], 1))
+    known[:40, 1] = known[:40, 0] * 2
+    return known.astype(np.float32)
+
+
+def test_contrasts_of_a_normal_distribution_are_wider_spread_about_the_same_mean():
+    known, mask = normal_crops(), np.array([1], np.int16)
+    logs = np.log(known[:, 0])
+    drawn = np.log([draw_normal(known, mask, (1, 2), generator(seed))[0] for seed in range(400)])
+    assert drawn.mean(0) == pytest.approx(logs.mean(0), abs=0.02)
+    assert drawn.std(0) == pytest.approx(WIDER * logs.std(0), rel=0.1)
+    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(np.corrcoef(logs.T)[0, 1], abs=0.05)
+    assert (np.exp(drawn) >= (1 - BEYOND) * known[:, 0].min(0) - 1e-6).all()
+    assert (np.exp(drawn) <= (1 + BEYOND) * known[:, 0].max(0) + 1e-6).all()
+
+
+def test_contrasts_are_cut_a_little_beyond_the_known_ones():
+    known = np.array([1.0, 1.0, 1.0, 1.0, 2.0], np.float32).reshape(-1, 1, 1)
+    drawn = [draw_normal(known, np.array([1], np.int16), (1,), generator(seed)).item() for seed in range(200)]
+    assert (min(drawn), max(drawn)) == pytest.approx((0.8, 2.4))
+
+
+def test_classes_of_one_mask_vary_together_and_a_single_crop_has_no_spread():
+    known, both = normal_crops(), np.array([1, 2], np.int16)
+    drawn = np.array([draw_normal(known, both, (1, 2), generator(seed)) for seed in range(50)])
+    inside = (drawn > 1.01 * (1 - BEYOND) * known[:40].min(0)) & (drawn < 0.99 * (1 + BEYOND) * known[:40].max(0))
+    assert (drawn[:, 1] / drawn[:, 0])[inside.all(1)] == pytest.approx(2, rel=0.01)
+    one = known[:1]
+    assert np.array_equal(draw_normal(one, both, (1, 2), generator(0)), one[0])
+    unseen = draw_normal(known[100:], both, (1, 2), generator(0))
+    assert np.isfinite(unseen).all()
+    assert (unseen[1] == 1).all(), "a class that no crop shows"
 
 
 @DIMS

@@ -81,6 +81,7 @@ def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done
         seed=repeat.seed,
         min_volume=plan.min_volume,
         lesion_free=plan.lesion_free,
+        negatives=plan.negatives,
         progress=progress,
     )
 

@@ -87,10 +87,16 @@ def _longer(plan: Plan) -> str:
 
 
 def _describe_number(synthesizer: SynthesizerPlan) -> str:
-    """Return how many synthetic cases are drawn."""
+    """Return how many synthetic cases are drawn, and how many of them without a lesion."""
     if synthesizer.per_case is not None:
-        return f"{synthesizer.per_case} cases for each training case"
-    return "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
+        number = f"{synthesizer.per_case} cases for each training case"
+    else:
+        number = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
+    return number + _negatives(synthesizer)
+
+
+def _negatives(synthesizer: SynthesizerPlan) -> str:
+    return f", {synthesizer.negatives:.0%} of them redrawn without a lesion" if synthesizer.negatives else ""
 
 
 def describe_arm(plan: Plan, name: str) -> str:
@@ -132,6 +138,7 @@ def _describe_items(plan: Plan, name: str) -> str:
     if arm.finetune is not None:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
     if arm.use == "on_the_fly":
-        return f"{real}, {share:.0%} of the items with a lesion drawn by {synthesizer.method} on the fly, {augment}"
+        of_items = f"{share:.0%} of the items with a lesion drawn by {synthesizer.method} on the fly"
+        return f"{real}, {of_items}{_negatives(synthesizer)}, {augment}"
     rest = "" if share == 1 else f", the rest {real}"
     return f"{share:.0%} {drawn}{rest}, {augment}"

@@ -2,7 +2,7 @@
 
 A generator that knows only the place of a lesion has to guess its intensity, and the L1 term makes it guess the
 average. If it knows the mean intensity, it need not guess, and lesions with the contrast of one patient can be drawn
-into the scan of another.
+into the scan of another. Three quantiles in place of the mean also say how varied the lesion is within.
 """
 
 from __future__ import annotations
@@ -18,23 +18,36 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 Intensities = NDArray[np.float32]
 
 RING_MM, DARKEST = 8.0, 0.05
+QUANTILES = (0.1, 0.5, 0.9)
+WIDER, BEYOND = 1.5, 0.2
+"""Of the contrasts that are drawn: their spread in that of the known ones, and how far they may leave their range."""
 
 
-def measure(image: FloatArray, mask: LabelArray, classes: Sequence[int]) -> Intensities:
+def measure(image: FloatArray, mask: LabelArray, classes: Sequence[int], *, quantiles: bool = False) -> Intensities:
     """Return the mean intensities ``(class, channel)`` within each class; NaN for an absent class.
 
     Args:
         image: ``(channel, x, y[, z])``.
         mask: ``(x, y[, z])``.
         classes: lesion classes.
+        quantiles: return the 10, 50 and 90 % quantiles instead, ``(class, channel × 3)``, channel by channel.
     """
     inside = [mask == value for value in classes]
-    missing = np.full(len(image), np.nan, np.float32)
-    return np.stack([image[:, voxels].mean(axis=1) if voxels.any() else missing for voxels in inside])
+    missing = np.full(len(image) * (len(QUANTILES) if quantiles else 1), np.nan, np.float32)
+    of_voxels = _quantiles if quantiles else _means
+    return np.stack([of_voxels(image[:, voxels]) if voxels.any() else missing for voxels in inside])
+
+
+def _means(values: FloatArray) -> Intensities:
+    return values.mean(axis=1)
+
+
+def _quantiles(values: FloatArray) -> Intensities:
+    return np.quantile(values, QUANTILES, axis=1).T.ravel().astype(np.float32)
 
 
 def paint(intensities: Intensities, mask: LabelArray, classes: Sequence[int]) -> FloatArray:
-    """Return a map ``(channel, x, y[, z])`` with the intensities of each class, 0 elsewhere."""
+    """Return a map with the intensities of each class, 0 elsewhere: ``(channel, x, y[, z])``, or 3 for each channel."""
     painted = np.zeros((intensities.shape[1], *mask.shape), np.float32)
     for value, of_class in zip(classes, intensities, strict=True):
         painted[:, mask == value] = of_class[:, None]
@@ -69,12 +82,23 @@ def surroundings(
 
 def relative(intensities: Intensities, around: Intensities) -> Intensities:
     """Return intensities, −1 to 1, as multiples of the surrounding ones (at least 0.05), counted from black."""
-    return ((intensities + 1) / np.maximum(around + 1, DARKEST)).astype(np.float32)
+    level = np.maximum(_for_each(intensities, around) + 1, DARKEST)
+    return ((intensities + 1) / level).astype(np.float32)
 
 
 def absolute(multiples: Intensities, around: Intensities) -> Intensities:
-    """Return intensities, −1 to 1, from their multiples of the surrounding ones; the inverse of :func:`relative`."""
-    return np.clip(multiples * np.maximum(around + 1, DARKEST) - 1, -1, 1).astype(np.float32)
+    """Return intensities, −1 to 1, from their multiples of the surrounding ones; the inverse of :func:`relative`.
+
+    The three quantiles of a channel are put in ascending order.
+    """
+    level = np.maximum(_for_each(multiples, around) + 1, DARKEST)
+    found = np.clip(multiples * level - 1, -1, 1).astype(np.float32)
+    return np.sort(found.reshape(len(found), len(around), -1)).reshape(found.shape)
+
+
+def _for_each(intensities: Intensities, around: Intensities) -> Intensities:
+    """Return the surrounding intensity of each channel once for each of its intensities, one or three."""
+    return np.repeat(around, intensities.shape[-1] // len(around))
 
 
 def draw(known: Intensities, mask: LabelArray, classes: Sequence[int], rng: np.random.Generator) -> Intensities:
@@ -88,9 +112,47 @@ def draw(known: Intensities, mask: LabelArray, classes: Sequence[int], rng: np.r
         classes: lesion classes.
         rng: source of all randomness.
     """
-    wanted = [number for number, value in enumerate(classes) if (mask == value).any()]
-    complete = np.flatnonzero(~np.isnan(known[:, wanted]).any(axis=(1, 2)))
+    complete = _complete(known, _classes_of(mask, classes))
     chosen = known[rng.choice(complete if len(complete) else len(known))]
+    return np.where(np.isnan(chosen), _mean_of_crops(known), chosen).astype(np.float32)
+
+
+def draw_normal(known: Intensities, mask: LabelArray, classes: Sequence[int], rng: np.random.Generator) -> Intensities:
+    """Return multiples whose logarithms are normal: about the mean of the training crops, 1.5 times as spread.
+
+    The classes of ``mask`` and the channels vary together, as they do in the crops. No multiple is more than 20 % above
+    the greatest or below the least of the crops. Fewer than two crops with all classes of ``mask`` have no spread; then
+    the multiples are those of :func:`draw`, as they are for other classes.
+
+    Args:
+        known: ``(crop, class, channel)``, from :func:`relative`.
+        mask: ``(x, y[, z])`` of the new lesion.
+        classes: lesion classes.
+        rng: source of all randomness.
+    """
+    result, wanted = draw(known, mask, classes, rng), _classes_of(mask, classes)
+    crops = known[_complete(known, wanted)][:, wanted]
+    if len(crops) < 2 or not wanted:
+        return result
+    logs = np.log(np.maximum(crops, DARKEST)).reshape(len(crops), -1)
+    covariance = WIDER**2 * np.atleast_2d(np.cov(logs, rowvar=False))
+    drawn = np.exp(rng.multivariate_normal(logs.mean(axis=0), covariance, check_valid="ignore"))
+    within = np.clip(drawn.reshape(crops.shape[1:]), (1 - BEYOND) * crops.min(axis=0), (1 + BEYOND) * crops.max(axis=0))
+    result[wanted] = within
+    return result
+
+
+def _classes_of(mask: LabelArray, classes: Sequence[int]) -> list[int]:
+    """Return the positions of the classes that a mask shows."""
+    return [number for number, value in enumerate(classes) if (mask == value).any()]
+
+
+def _complete(known: Intensities, wanted: Sequence[int]) -> NDArray[np.intp]:
+    """Return the numbers of the crops that show all wanted classes."""
+    return np.flatnonzero(~np.isnan(known[:, list(wanted)]).any(axis=(1, 2)))
+
+
+def _mean_of_crops(known: Intensities) -> Intensities:
+    """Return the mean over the crops that show a class, 1 if none does."""
     count = np.sum(~np.isnan(known), axis=0)
-    mean = np.where(count > 0, np.nansum(known, axis=0) / np.maximum(count, 1), 1.0)
-    return np.where(np.isnan(chosen), mean, chosen).astype(np.float32)
+    return np.where(count > 0, np.nansum(known, axis=0) / np.maximum(count, 1), 1.0)

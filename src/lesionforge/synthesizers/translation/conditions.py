@@ -4,7 +4,7 @@
 ``scan``: the scan with its lesion smoothed away, and the mask; the whole image is drawn.
 ``inpaint``: the scan with the lesion and a margin erased, and the mask; only the erased hole is drawn.
 
-With ``scan`` and ``inpaint``, the generator may also see the wanted intensity of the lesion.
+With ``scan`` and ``inpaint``, the generator may also see the wanted intensity of the lesion: its mean, or quantiles.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
-from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, paint
+from lesionforge.preprocessing.lesions.lesion_intensity import QUANTILES, Intensities, measure, paint
 from lesionforge.preprocessing.lesions.merging import merge
 
 ConditionName = Literal["label", "scan", "inpaint"]
+LesionIntensity = bool | Literal["quantiles"]
+"""What the networks see of the lesion's intensities: nothing, the mean, or three quantiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Condition:
             everything that is not lesion; see :func:`~lesionforge.preprocessing.lesions.merging.merge`.
         noise_channels: number of noise channels, which let the generator vary its output.
         lesion_intensity: whether the generator sees the lesion's mean intensity, in one channel per channel of the
-            scan.
+            scan; ``quantiles`` shows the 10, 50 and 90 % quantiles instead, in three.
     """
 
     name: ConditionName
@@ -43,15 +45,15 @@ class Condition:
     classes: tuple[int, ...]
     anatomy: tuple[int, ...] = ()
     noise_channels: int = 1
-    lesion_intensity: bool = False
+    lesion_intensity: LesionIntensity = False
 
     @property
     def critic_channels(self) -> int:
         """Channels of the condition without noise, which the critic sees next to the image."""
         if self.name == "label":
             return max(1, len(self.anatomy)) + len(self.classes)
-        shown = self.image_channels * (1 + self.lesion_intensity)
-        return shown + len(self.classes) + (self.name == "inpaint")
+        intensities = len(QUANTILES) if self.lesion_intensity == "quantiles" else int(self.lesion_intensity)
+        return self.image_channels * (1 + intensities) + len(self.classes) + (self.name == "inpaint")
 
     @property
     def in_channels(self) -> int:
@@ -75,7 +77,7 @@ class Condition:
             anatomy: ``(x, y[, z])``, used for ``label`` only.
             hole: ``(x, y[, z])``, erased from the image for ``inpaint``.
             noise: ``(noise_channels, x, y[, z])``.
-            intensities: ``(class, channel)`` intensities of the lesion, −1 to 1; required with ``lesion_intensity``.
+            intensities: intensities of the lesion as of :meth:`measure`, −1 to 1; required with ``lesion_intensity``.
         """
         if self.name == "label":
             merged = merge(anatomy, mask, structures=self.anatomy, classes=self.classes)
@@ -86,6 +88,10 @@ class Condition:
             assert intensities is not None
             shown.append(paint(intensities, mask, self.classes))
         return np.concatenate([*shown, lesion, noise])
+
+    def measure(self, image: FloatArray, mask: LabelArray) -> Intensities:
+        """Return the intensities of a lesion that the generator is to see, ``(class, channel)``, or 3 a channel."""
+        return measure(image, mask, self.classes, quantiles=self.lesion_intensity == "quantiles")
 
 
 def one_hot(labels: LabelArray, values: Sequence[int]) -> FloatArray:

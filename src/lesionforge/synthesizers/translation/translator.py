@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -14,11 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.scan import FloatArray, LabelArray
+from lesionforge.cohort.scan import FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError
+from lesionforge.masks.bank import MaskBank
+from lesionforge.masks.base import MaskSource
+from lesionforge.masks.slice_masks import SliceBank
+from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.crops import Crop
-from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, surroundings
-from lesionforge.preprocessing.lesions.margin import hole_around
+from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, draw_normal, surroundings
+from lesionforge.preprocessing.lesions.margin import greatest, hole_around, one_of_range
 from lesionforge.preprocessing.lesions.merging import refuse_unseen
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.synthesizers.base import Synthesizer, training_cohort
@@ -37,6 +42,7 @@ from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import ModelInfo
 
 INTENSITIES, KNOWN_INTENSITIES = "lesion_intensities", 256
+CONTRASTS = {"crop": draw, "normal": draw_normal}
 
 
 class Translator(TrainedModel, Synthesizer):
@@ -46,7 +52,8 @@ class Translator(TrainedModel, Synthesizer):
 
     Attributes:
         generator: network from condition to image.
-        intensities: ``(crop, class, channel)`` relative intensities of training lesions, which new lesions take on.
+        intensities: ``(crop, class, channel)`` relative intensities of training lesions, which new lesions take on; 3
+            for each channel if the condition shows quantiles.
     """
 
     with_gaps = (INTENSITIES,)
@@ -66,6 +73,11 @@ class Translator(TrainedModel, Synthesizer):
         return training_cohort(cohort, channels, lesion_free=not options.lesions_only)
 
     @classmethod
+    def training_scan(cls, scan: Scan, options: Any) -> Scan:
+        """Return the scan, with its region if holes are placed in it."""
+        return with_region(scan) if options.healthy_holes else scan
+
+    @classmethod
     def recipe(cls, data: TrainingData, info: ModelInfo, training: TrainingConfig) -> Recipe:
         """Return the recipe for training on crops around lesions and, for label maps, also elsewhere.
 
@@ -73,7 +85,7 @@ class Translator(TrainedModel, Synthesizer):
         """
         options = cls.Config.model_validate(info.config)
         condition = condition_of(options, info)
-        crops = TrainingCrops(data.samples, options, condition, seed=training.seed)
+        crops = TrainingCrops(data.samples, options, condition, seed=training.seed, masks=hole_shapes(data, options))
         module = cls.module(options, condition, training)
         return Recipe(
             module=module,
@@ -121,12 +133,19 @@ class Translator(TrainedModel, Synthesizer):
         known = {"structures": self.condition.anatomy, "classes": self.condition.classes}
         refuse_unseen(sample.case_id, sample.anatomy, lesions, **known)
         noise = self._noise(sample.image.shape[1:], rng)
-        multiples = draw(self.intensities, mask, self.condition.classes, rng)
+        multiples = CONTRASTS[self.config.lesion_contrast](self.intensities, mask, self.condition.classes, rng)
         if self.config.condition == "inpaint":
-            image = self._inpaint(sample, mask, noise, multiples)
+            image = self._inpaint(sample, mask, noise, multiples, rng)
         else:
             image = self._translate(sample.with_lesion(sample.image, mask), mask, noise, multiples)
         return sample.with_lesion(image, mask)
+
+    def redraw_healthy(self, sample: Sample, hole: LabelArray, rng: np.random.Generator) -> Sample:
+        """Return the sample with a hole filled with healthy tissue; see :meth:`Synthesizer.redraw_healthy`."""
+        if not self.draws_negatives:
+            return super().redraw_healthy(sample, hole, rng)
+        noise = self._noise(sample.image.shape[1:], rng)
+        return replace(sample, image=self._inpaint(sample, hole, noise, None, rng))
 
     def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return noise for the whole sample; all slices of a volume share it, so that they fit each other."""
@@ -134,17 +153,28 @@ class Translator(TrainedModel, Synthesizer):
         missing = len(shape) - self.config.spatial_dims
         return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
 
-    def _inpaint(self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities) -> Any:
-        """Draw each hole in its own crop, in sub-batches of crops of equal size."""
+    def _inpaint(
+        self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities | None, rng: np.random.Generator
+    ) -> Any:
+        """Draw each hole in its own crop, in sub-batches of crops of equal size.
+
+        Without ``multiples``, holes are filled with healthy tissue, and lesions of the sample stay out of them.
+        """
         image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
+        margin = one_of_range(self.config.margin_mm, rng)
+        fade = None if self.config.fade_mm is None else one_of_range(self.config.fade_mm, rng)
+        lesion = np.zeros_like(mask) if multiples is None else mask
         jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
         for place in self._planes(mask):
-            hole, weight = hole_around(mask[place], self.config.margin_mm, spacing)
+            hole, weight = hole_around(mask[place], margin, spacing, fade_mm=fade)
+            if multiples is None and sample.label is not None:
+                hole &= sample.label[place] == 0
             holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
                 crop = self._crop_around(box, hole.shape)
                 own = crop.cut(holes) == index
-                shown, wanted = clipped(crop.cut(sample.image[place], fill=AIR)), crop.cut(mask[place]) * own
+                shown = clipped(crop.cut(sample.image[place], fill=AIR))
+                wanted = crop.cut(lesion[place]) * own
                 others = None if sample.label is None else crop.cut(sample.label[place]) > 0
                 inputs = self.condition.encode(
                     shown,
@@ -194,12 +224,19 @@ class Translator(TrainedModel, Synthesizer):
         return image
 
     def _intensities(
-        self, image: FloatArray, mask: LabelArray, spacing: tuple[float, ...], others: Any, multiples: Intensities
+        self,
+        image: FloatArray,
+        mask: LabelArray,
+        spacing: tuple[float, ...],
+        others: Any,
+        multiples: Intensities | None,
     ) -> Intensities | None:
         """Return the intensities for the lesion of a crop, from its surroundings without ``others``."""
         if not self.condition.lesion_intensity:
             return None
-        around = surroundings(image, mask, spacing, margin_mm=self.config.margin_mm, leave_out=others)
+        if multiples is None:
+            return self.condition.measure(image, mask)
+        around = surroundings(image, mask, spacing, margin_mm=self.margin_mm(), leave_out=others)
         return absolute(multiples, around)
 
     def _planes(self, mask: LabelArray) -> list[tuple[Any, ...]]:
@@ -228,8 +265,13 @@ class Translator(TrainedModel, Synthesizer):
         return self.config.condition == "scan"
 
     def margin_mm(self) -> float:
-        """Return how far the hole or the blended edge reaches beyond the mask, in mm."""
-        return self.config.margin_mm
+        """Return how far the hole or the blended edge reaches beyond the mask at most, in mm."""
+        return greatest(self.config.margin_mm)
+
+    @property
+    def draws_negatives(self) -> bool:
+        """Whether the generator has learnt to fill holes with healthy tissue."""
+        return self.config.healthy_holes > 0
 
     def to(self, device: str) -> Self:
         """Move the generator to ``device``."""
@@ -248,6 +290,13 @@ class Translator(TrainedModel, Synthesizer):
         generator = config.generator(condition.in_channels, condition.image_channels)
         generator.load_state_dict({name: tensor for name, tensor in tensors.items() if name != INTENSITIES})
         return cls(info, generator, tensors[INTENSITIES].numpy())
+
+
+def hole_shapes(data: TrainingData, options: CropConfig) -> MaskSource | None:
+    """Return the lesions whose shapes the holes of ``healthy_holes`` have; ``None`` without such holes."""
+    if not options.healthy_holes:
+        return None
+    return SliceBank(data.samples) if options.spatial_dims == 2 else MaskBank(data.cases)
 
 
 def anatomy_values(samples: Any) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from lesionforge.scores.detections.hits import Hits
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.tasks.detection.candidates import Candidates
 from lesionforge.training.items.deal import Fade, deal
-from lesionforge.training.items.drawn_items import DrawnItems
+from lesionforge.training.items.drawn_items import DrawnItems, negative_in
 from lesionforge.training.items.source import Source
 
 ROOM = 1.5
@@ -168,14 +168,16 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         return sample, free[rng.integers(len(free))]
 
     def _drawn_patch(self, drawn: DrawnItems, draw: int, rng: np.random.Generator) -> tuple[FloatArray, bool]:
-        """Return a patch around a lesion that is drawn now; anywhere in the scan if none fits."""
+        """Return a patch around a lesion or a negative that is drawn now; anywhere in the scan if none fits."""
         sample, item = drawn.item(draw, rng)
         label, before = np.asarray(item["label"])[0], sample.as_item()["label"][0]
         now = sample.edited(np.asarray(item["image"], np.float32), label)
-        new, count = ndimage.label((label != before) & (label > 0), np.ones((3,) * label.ndim))
+        negative = negative_in(item)
+        drawn_now = negative | ((label != before) & (label > 0))
+        new, count = ndimage.label(drawn_now, np.ones((3,) * label.ndim))
         if not count:
             return self._cut(now, rng.integers(label.shape)), False
-        return self._cut(now, middle_of(new == rng.integers(1, count + 1))), True
+        return self._cut(now, middle_of(new == rng.integers(1, count + 1))), not negative.any()
 
     def _cut(self, sample: Sample, place: Place) -> FloatArray:
         return cut_patch(sample, place, self.cut_size, self.output)

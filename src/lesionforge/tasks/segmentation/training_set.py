@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Compose
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.scan import BoolArray
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.training.items.deal import Fade, deal
-from lesionforge.training.items.drawn_items import DrawnItems
+from lesionforge.training.items.drawn_items import DrawnItems, negative_in
 from lesionforge.training.items.lesion_planes import Planes
 from lesionforge.training.items.source import Source
 
@@ -72,7 +72,8 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             item = sample.as_item()
         if self.relative_to is not None:
             item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
-        crop = self._crop(item["label"][0], on_lesion, rng)
+        shown = (np.asarray(item["label"][0]) > 0) | negative_in(item) if on_lesion else None
+        crop = self._crop(item["label"].shape[1:], shown, rng)
         item = {
             "image": crop.cut(np.asarray(item["image"]), fill=self.background),
             "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
@@ -96,12 +97,13 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             return False
         on_lesion = bool(rng.random() < source.lesion_share)
         lesions, drawn = planes.lesions(*planes.choose(on_lesion, rng))
-        return bool(drawn.any()) and bool(self._crop(lesions, on_lesion, rng).cut(drawn).any())
+        crop = self._crop(lesions.shape, lesions if on_lesion else None, rng)
+        return bool(crop.cut(drawn).any())
 
-    def _crop(self, label: NDArray[Any], on_lesion: bool, rng: np.random.Generator) -> Crop:
-        """Return a crop around a random voxel, or around one of a lesion."""
-        centre: list[Any] = [rng.integers(n) for n in label.shape]
-        if on_lesion and label.any():
-            voxels = np.argwhere(label > 0)
-            centre = list(voxels[rng.integers(len(voxels))])
-        return Crop.around(centre, self.roi_size, label.shape)
+    def _crop(self, shape: tuple[int, ...], shown: BoolArray | None, rng: np.random.Generator) -> Crop:
+        """Return a crop around a random voxel, or around one of the voxels to be shown, if there are any."""
+        centre: list[Any] = [rng.integers(n) for n in shape]
+        if shown is not None:
+            voxels = np.argwhere(shown)
+            centre = list(voxels[rng.integers(len(voxels))]) if len(voxels) else centre
+        return Crop.around(centre, self.roi_size, shape)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.scan import BoolArray
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.seeding import derive_seed
 from lesionforge.training.items.lesion_planes import Planes
@@ -30,12 +32,18 @@ class DrawnItems:
         self.planes = planes or Planes(source.samples, spatial_dims, known=source.known)
 
     def item(self, draw: int, rng: np.random.Generator) -> tuple[Sample, dict[str, Any]]:
-        """Return a sample and the transform's output; if no lesion was drawn, try other samples."""
+        """Return a sample and the transform's output; if nothing was drawn, try other samples."""
         assert self.source.transform is not None
         for attempt in range(ATTEMPTS):
             sample = self.planes.pick(False, rng)
             before = sample.as_item()
             item = apply_seeded(self.source.transform, before, derive_seed(self.seed, "transform", draw, attempt))
-            if not np.array_equal(np.asarray(item["label"]), before["label"]):
+            if not np.array_equal(np.asarray(item["label"]), before["label"]) or negative_in(item).any():
                 break
         return sample, item
+
+
+def negative_in(item: Mapping[str, Any]) -> BoolArray:
+    """Return where an item was redrawn without a lesion, ``(x, y[, z])``; see the transform ``SynthesizeLesiond``."""
+    found = item.get("negative")
+    return np.zeros(item["label"].shape[1:], bool) if found is None else np.asarray(found)[0] > 0
