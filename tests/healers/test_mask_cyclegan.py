@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from torch import nn
 
 from lesionforge.cohort.case import Annotation
@@ -174,6 +175,24 @@ def test_old_lesions_are_removed_before_new_ones_are_drawn(spatial_dims, cohorts
         far, _ = hole_around(new.label, 2.0, old.spacing)
         assert np.abs(new.image[0][(old.label > 0) & ~far]).max(initial=0) < 1
         assert case.extra["healed_by"] == "mask_cyclegan"
+
+
+def test_a_volume_is_drawn_in_the_windows_that_show_a_lesion(cohorts):
+    """Within the mask it is what the whole drawn volume shows; where no window reaches, it is the scan."""
+    model = untrained_healer("mask_cyclegan", cohorts[3], roi_size=(8, 10, 6))
+    sample = read_samples(cohorts[3])[0]
+    mask = np.zeros_like(sample.label)
+    mask[2:4, 3:5, 2:4] = mask[-3:, 5, 3] = 1
+    drawn = model.synthesize(sample, mask, generator(0)).image
+    whole = model.drawn("pathological", sample.image, mask)
+    assert np.allclose(drawn[:, mask > 0], whole[:, mask > 0], atol=1e-5)
+    assert np.abs(drawn - sample.image)[:, mask > 0].max() > 0.1
+    far = ndimage.binary_dilation(mask, np.ones((3, 3, 3)), iterations=10) == 0
+    assert far.any()
+    assert np.array_equal(drawn[:, far], sample.image[:, far])
+    assert not np.allclose(whole[:, far], sample.image[:, far], atol=0.01)
+    nothing = model.synthesize(sample, np.zeros_like(mask), generator(0))
+    assert np.array_equal(nothing.image, sample.image)
 
 
 def test_the_change_outside_is_measured_in_the_head_beside_the_mask():

@@ -19,7 +19,8 @@ from lesionforge.engine.base import Engine, Say
 from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.processes import threads_of
 from lesionforge.errors import ConfigError
-from lesionforge.files import alone_in, clear_leftovers, one_at_a_time
+from lesionforge.files import alone_in, clear, clear_leftovers, one_at_a_time
+from lesionforge.kept import KEPT
 
 
 @one_at_a_time
@@ -90,6 +91,7 @@ def _begin(study: Study, cohort: Cohort, source: Source) -> RunRecord:
 def _finish(study: Study, record: RunRecord) -> str:
     study.collect()
     record.save()
+    clear(study.out, [KEPT])
     return study.report()
 
 

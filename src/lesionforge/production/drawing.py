@@ -78,8 +78,9 @@ def draw_into(
     if model.draws_whole_image and model.needs_mask:
         sliced = on_grid.ndim > preprocessing.spatial_dims
         seen = (..., np.flatnonzero(on_grid.any((0, 1)))) if sliced else ...
+        beside = on_grid if sliced else np.where((drawn.image != sample.image).any(0), on_grid, 1)
         low, high = preprocessing.output
-        outside = changed_outside(drawn.image[seen], sample.image[seen], on_grid[seen]) / (high - low)
+        outside = changed_outside(drawn.image[seen], sample.image[seen], beside[seen]) / (high - low)
     return Drawing(image=values, touched=touched, label=_shown(label, mask, values, scan), changed_outside=outside)
 
 

@@ -65,5 +65,6 @@ def scores_in(results: pd.DataFrame) -> list[str]:
 
 
 def metric_in(results: pd.DataFrame, name: str) -> Metric:
-    """Return the metric to pass to the statistics: the column name if the results have one, else the score of a set."""
-    return name if name in results else find_score(name)
+    """Return the metric to pass to the statistics: the score, or, if a score of a set has a column, that column."""
+    score = find_score(name)
+    return name if score.level == "set" and name in results else score

@@ -69,11 +69,10 @@ class Grid:
     @cached_property
     def positions(self) -> FloatArray:
         """Voxel centres in millimetres, ``(3, x, y, z)``."""
-        axes = (
-            np.arange(n) * step + start
-            for n, step, start in zip(self.shape, self.spacing, self.affine[:3, 3], strict=True)
-        )
-        return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+        positions = np.empty((3, *self.shape), np.float32)
+        for axis, (n, step, start) in enumerate(zip(self.shape, self.spacing, self.affine[:3, 3], strict=True)):
+            np.moveaxis(positions[axis], axis, -1)[...] = np.arange(n) * step + start
+        return positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ class Anatomy:
     detail: FloatArray
     ventricle_mm: FloatArray
 
-    @property
+    @cached_property
     def parenchyma(self) -> FloatArray:
         """Share of brain tissue (grey and white matter)."""
         return self.gm + self.wm
@@ -113,7 +112,7 @@ class Anatomy:
 
     def thick(self, slices: int) -> Anatomy:
         """Return the anatomy averaged over blocks of ``slices`` slices along z."""
-        return Anatomy(**{name: thicken(values, slices) for name, values in vars(self).items()})
+        return Anatomy(**{name: thicken(getattr(self, name), slices) for name in MAPS})
 
 
 MAPS = tuple(field.name for field in fields(Anatomy))
@@ -237,7 +236,9 @@ def random_deformation(rng: np.random.Generator, grid: Grid) -> Deformation:
     """Draw the size, pose, shape, ventricle size and sulcal width of a head."""
     angles = rng.normal(0, [4, 2, 3])
     scale = 1 / (rng.normal(1, 0.03) * rng.normal(1, 0.025, 3))
-    displacement = np.stack([smooth_noise(rng, grid, 45) * rng.uniform(1.5, 3.5) for _ in range(3)])
+    displacement = np.empty((3, *grid.shape), np.float32)
+    for axis in range(3):
+        np.multiply(smooth_noise(rng, grid, 45), rng.uniform(1.5, 3.5), out=displacement[axis])
     for axis in range(3):
         displacement[axis] += smooth_noise(rng, grid, 14) * rng.uniform(0.4, 1.2)
     strength = rng.uniform(-0.1, 0.35)
@@ -359,8 +360,8 @@ def _reach(resolution: int) -> NDArray[np.uint16]:
     head, _ = template_head(resolution)
     skull = head.csf + head.parenchyma
     reach = np.zeros(skull.shape, np.uint16)
-    for bit, values in enumerate({**vars(head), "ventricle_mm": skull}.values()):
-        reach |= (values != 0).astype(np.uint16) << bit
+    for bit, name in enumerate(MAPS):
+        reach |= ((skull if name == "ventricle_mm" else getattr(head, name)) != 0).astype(np.uint16) << bit
     for axis in range(3):
         rows = np.moveaxis(reach, axis, 0)
         before, after = rows[:-1].copy(), rows[1:].copy()

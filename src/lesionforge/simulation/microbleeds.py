@@ -37,7 +37,9 @@ def draw_microbleeds(anatomy: Anatomy, grid: Grid, visible: BoolArray, rng: np.r
         rng: source of all randomness.
     """
     count = int(min(rng.geometric(1 / BLEED_MEAN_NUMBER), BLEED_MOST))
-    weights = {zone: weight * visible for zone, weight in _zones(anatomy).items()}
+    weights = _zones(anatomy)
+    for weight in weights.values():
+        weight *= visible
     bleeds: list[Inclusion] = []
     for _ in range(count):
         bleed = draw_bleed(rng, voxel_mm=max(grid.spacing))

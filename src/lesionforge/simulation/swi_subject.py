@@ -157,9 +157,13 @@ def _tissue_signal(
         np.maximum(values, 0, out=values)
         values *= getattr(anatomy, name)
         signal += values
-    bias = np.exp(rng.uniform(0.04, 0.16) * smooth_noise(rng, grid, 90))
-    relaxation = np.exp(np.float32(-TE_MS / 1000 * R2STAR_PER_PPM) * iron)
-    return np.asarray(signal * bias * relaxation * (1 - air), np.float32)
+    strength = rng.uniform(0.04, 0.16)
+    bias = smooth_noise(rng, grid, 90)
+    signal *= np.exp(np.multiply(bias, strength, out=bias), out=bias)
+    decay = np.float32(-TE_MS / 1000 * R2STAR_PER_PPM) * iron
+    signal *= np.exp(decay, out=decay)
+    signal *= 1 - air
+    return signal
 
 
 def _air_field(anatomy: Anatomy, air: FloatArray, grid: Grid) -> tuple[FloatArray, Lattice]:
@@ -169,10 +173,13 @@ def _air_field(anatomy: Anatomy, air: FloatArray, grid: Grid) -> tuple[FloatArra
     """
     fine = Lattice.of(grid)
     coarse = fine.covering(AIR_FIELD_MM)
-    chi = -AIR_PPM * (1 - air)
-    inside = np.minimum(sum(getattr(anatomy, name) for name in TISSUES), 1)
-    excess = sum(getattr(anatomy, name) * TISSUES[name].chi_ppm for name in ("bone", "fat"))
-    chi = resample(chi * inside + excess, fine, coarse)
+    chi, inside = 1 - air, np.zeros_like(air)
+    for name in TISSUES:
+        inside += getattr(anatomy, name)
+    chi *= -AIR_PPM
+    chi *= np.minimum(inside, 1, out=inside)
+    chi += anatomy.bone * TISSUES["bone"].chi_ppm + anatomy.fat * TISSUES["fat"].chi_ppm
+    chi = resample(chi, fine, coarse)
     neck = round(NECK_MM / AIR_FIELD_MM)
     chi = np.pad(chi, ((0, 0), (0, 0), (neck, 0)), mode="edge")
     field_ppm = dipole_field(chi, coarse.spacing, pad_mm=AIR_PAD_MM)[..., neck:]
@@ -240,16 +247,19 @@ def _outlines(
 def _scan(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
     """Return the SWI of a signal with complex noise, in arbitrary units."""
     sigma = np.float32(rng.uniform(*NOISE))
-    noisy = signal.copy()
+    noisy, noise = signal.copy(), np.empty(signal.shape, np.float32)
     for part in (noisy.real, noisy.imag):
-        part += sigma * rng.standard_normal(signal.shape, np.float32)
+        rng.standard_normal(out=noise, dtype=np.float32)
+        part += np.multiply(noise, sigma, out=noise)
     return _swi(noisy, spacing) * np.float32(rng.uniform(300, 1200))
 
 
 def _swi(signal: ComplexArray, spacing: tuple[float, ...]) -> FloatArray:
     """Return the SWI of a complex image, plane by plane, so that memory is used again."""
-    planes = zip(signal, low_pass(signal, spacing), strict=True)
-    return np.stack([weighted(plane, high_pass_phase(plane, smooth)) for plane, smooth in planes])
+    swi = np.empty(signal.shape, np.float32)
+    for shown, plane, smooth in zip(swi, signal, low_pass(signal, spacing), strict=True):
+        shown[...] = weighted(plane, high_pass_phase(plane, smooth))
+    return swi
 
 
 def _centres(bodies: Sequence[Inclusion]) -> FloatArray:

@@ -49,6 +49,8 @@ class Task(ABC):
         draws_on_the_fly: whether lesions can be drawn into its training items while it trains.
         continues: whether it can start from the weights of a trained task.
         fades: whether :meth:`fit` takes ``fade``, see :meth:`NetworkTask.fit`.
+        prepares: what :meth:`prepare` computes of a scan; empty if it does nothing.
+        plans: whether its network or batch depends on all training cases, so that a step must be timed on all of them.
         info: training cases, options and preprocessing of this model.
     """
 
@@ -59,6 +61,8 @@ class Task(ABC):
     draws_on_the_fly: ClassVar[bool] = True
     continues: ClassVar[bool] = True
     fades: ClassVar[bool] = False
+    prepares: ClassVar[str] = ""
+    plans: ClassVar[bool] = False
     info: ModelInfo
 
     @classmethod
@@ -106,6 +110,20 @@ class Task(ABC):
             resume: continue the run in ``out``.
             on_problem: called with the error of each unreadable case, which is left out; raises the error unless given.
         """
+
+    @classmethod
+    def prepare(cls, sample: Sample, preprocessing: Preprocessing, config: Any) -> None:
+        """Compute what a run computes once of each scan, named in ``prepares``, and keeps.
+
+        Args:
+            sample: the scan, in model space.
+            preprocessing: its preprocessing.
+            config: the task's own options, a ``Config``.
+
+        Raises:
+            NotImplementedError: if ``prepares`` is empty.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod

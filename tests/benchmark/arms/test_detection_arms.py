@@ -7,6 +7,7 @@ import pytest
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.errors import ConfigError
+from lesionforge.kept import KEPT
 from lesionforge.reading import read_frame
 from tests.tasks.detection.spots import spotted_cohort
 
@@ -52,6 +53,7 @@ def test_detection_is_compared_from_scans_to_report(tmp_path):
     assert len(primary) == len(PLAN["arms"])
     assert (primary["mean"] > 0.5).all(), "spots are easy to find"
     assert (tmp_path / "out" / "figures" / "froc.svg").is_file()
+    assert not (tmp_path / "out" / KEPT).exists()
     report = (tmp_path / "out" / "report.html").read_text()
     assert "Sensitivity at 10 false positives" in verdict
     assert re.search(r"at most 2 mm from the centre", report)

@@ -9,8 +9,8 @@ import torch
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
 from lesionforge.benchmark.estimate.dry_run import Estimate, dry_run, duration
-from lesionforge.benchmark.estimate.timing import STEPS, Timing, peak_memory, time_units
-from lesionforge.benchmark.estimate.work import Unit, Work, work_of
+from lesionforge.benchmark.estimate.timing import STEPS, Timing, on_few, peak_memory, time_units
+from lesionforge.benchmark.estimate.work import SCANS, Unit, Work, work_of
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
@@ -19,9 +19,11 @@ from lesionforge.engine.local import LocalEngine
 from lesionforge.engine.processes import in_new_process
 from lesionforge.errors import ConfigError, LeakError
 from lesionforge.training.model_folder import read_info
+from tests.benchmark.arms.test_detection_arms import PLAN as DETECTION
 from tests.benchmark.healing.test_healing_study import CONTENT as HEALING
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
+from tests.tasks.detection.spots import spotted_cohort
 
 TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
 GAN = {"roi_size": [32, 32], "channels": [4, 8], "width": 1.0}
@@ -186,10 +188,42 @@ def test_each_network_is_timed_once_and_slow_options_are_left_out(cohort, tmp_pa
     assert found["inpaint"]["steps"] == found["epochs"]["steps"] == STEPS
     assert "unused" not in found
     assert not list(tmp_path.rglob("candidates"))
+    assert all(timing.reading > 0 for timing in timings.values())
     carvemix = timings[Unit(stage="synthesizer", name="carvemix")]
     assert (carvemix.seconds, carvemix.images, carvemix.parameters) == (0, 0, 0)
     images = {timings[unit].images for unit in timings if unit.stage == "arm"}
     assert images == {2, 4}
+
+
+def test_a_step_is_timed_on_a_few_large_cases_of_each_annotation(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("lesionforge.benchmark.estimate.timing.FEW", 1)
+    plan = Plan.model_validate(PLAN | {"subjects": {**PLAN["subjects"], "train": 0.5, "numbers": [4]}})
+    study = ArmStudy.make(plan, cohort, {}, tmp_path).arms
+
+    def size(case):
+        return case.images["FLAIR"].stat().st_size
+
+    for key, few in on_few(study).train.items():
+        chosen = {case.annotation: case for case in few}
+        assert len(chosen) == len(few) == len({case.annotation for case in study.train[key]})
+        assert all(size(case) <= size(chosen[case.annotation]) for case in study.train[key])
+    monkeypatch.setattr(study.plan.task_class, "plans", True)
+    assert on_few(study) is study, "nnU-Net plans its network by all cases"
+
+
+def test_what_a_task_computes_once_of_each_scan_is_counted(tmp_path):
+    cohort = spotted_cohort(tmp_path / "cohort", 2, n=11, healthy=2)
+    plan = Plan.model_validate(DETECTION | {"arms": {"real": {}, "drawn": {"synthesizer": "pasted"}}, "arm": "drawn"})
+    study = ArmStudy.make(plan, cohort, {}, tmp_path / "dry")
+    works = work_of(study)
+    (scans,) = (work for work in works if work.stage == SCANS)
+    assert (scans.name, scans.steps) == ("candidates", 0)
+    assert scans.count == 4 + 3 + 4 + 2 * 3, "training, development, test, and the cases drawn with two seeds"
+    reads = {work.name: work.reads for work in works if work.stage == "arm"}
+    assert reads == {"real": 4, "drawn": 4 + 3}
+    (timing,) = time_here(study, [scans.unit]).values()
+    assert timing.seconds > 0
+    assert timing.reading == 0
 
 
 def test_the_parameters_are_those_of_all_networks_that_train(cohort, tmp_path):
@@ -254,10 +288,10 @@ def test_an_error_leaves_nothing_behind(cohort, temporary):
 def test_hours_are_the_sum_of_all_runs_shared_by_the_workers():
     fast, slow = Unit(stage="arm", name="fast"), Unit(stage="arm", name="slow")
     timings = {
-        fast: Timing(seconds=1, around=60, images=4, parameters=7, memory=100),
+        fast: Timing(seconds=1, around=60, reading=2, images=4, parameters=7, memory=100),
         slow: Timing(seconds=10, around=0, images=8, parameters=9, memory=50),
     }
-    least = (Work(stage="arm", name="both", count=3540, unit=fast),)
+    least = (Work(stage="arm", name="both", count=3420, unit=fast, reads=60),)
     most = (*least, Work(stage="arm", name="both", count=360, unit=slow))
     facts = {"timings": timings, "devices": 2, "machine": "a machine", "not_counted": ("the report",)}
     estimate = Estimate(least=least, most=most, workers=2, **facts)
@@ -265,8 +299,8 @@ def test_hours_are_the_sum_of_all_runs_shared_by_the_workers():
     (row,) = estimate.table().to_dict("records")
     assert (row["runs_least"], row["runs_most"]) == (1, 2)
     assert (row["hours_least"], row["hours_most"]) == (1.0, 2.0)
-    assert (row["images_least"], row["images_most"]) == (2 * 4 * 3540, 2 * (4 * 3540 + 8 * 360))
-    assert (row["parameters"], row["memory"], row["each"]) == (9, 100, (360, 3540))
+    assert (row["images_least"], row["images_most"]) == (2 * 4 * 3420, 2 * (4 * 3420 + 8 * 360))
+    assert (row["parameters"], row["memory"], row["each"]) == (9, 100, (360, 3420))
     assert estimate.sentence().startswith("about 0.5 to 1.0 hours on this machine with 2 workers (a machine;")
 
 

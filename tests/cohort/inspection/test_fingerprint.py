@@ -9,6 +9,7 @@ from lesionforge.cohort.inspection.fingerprint_table import fingerprint_table
 from lesionforge.cohort.inspection.measure import foreground, measure, slice_axis
 from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.kept import keeping_in
 from tests.helpers import NESTED, tiny_cohort
 
 both_dims = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -240,3 +241,25 @@ def test_progress_counts_every_case(tmp_path):
 def test_empty_cohort_has_an_empty_fingerprint():
     empty = Cohort(name="Empty", channels=("T1",), labels={"background": 0}, cases=())
     assert fingerprint(empty, ["T1"]).cases == ()
+
+
+@both_dims
+def test_a_run_measures_the_same_files_once(spatial_dims, tmp_path, monkeypatch):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=spatial_dims, n_subjects=4)
+    fresh = fingerprint(cohort, cohort.channels)
+    read = []
+
+    def load(case, channels):
+        read.append(case.case_id)
+        return load_scan(case, channels)
+
+    monkeypatch.setattr("lesionforge.cohort.inspection.fingerprint.load_scan", load)
+    with keeping_in(tmp_path / "run"):
+        assert fingerprint(cohort, cohort.channels) == fresh
+        assert fingerprint(cohort, cohort.channels) == fresh
+        assert len(read) == len(cohort)
+        first, second = (case.label for case in cohort.with_lesions().cases[:2])
+        first.write_bytes(second.read_bytes())
+        changed = fingerprint(cohort, cohort.channels)
+    assert len(read) == len(cohort) + 1
+    assert changed == fingerprint(cohort, cohort.channels) != fresh

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from lesionforge.cohort.scan import read_image, read_label
-from lesionforge.preprocessing.brain.brain_mask import brain_region, thickest_last
+from lesionforge.preprocessing.brain.brain_mask import _depth, _near, brain_region, thickest_last
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
 DATA = Path(os.environ.get("LESIONFORGE_DATA", "/nonexistent"))
@@ -179,3 +179,17 @@ def test_real_tumours_lie_in_the_region():
         volumes.append(region.sum() * np.prod(spacing) / 1e6)
     assert np.mean(inside) > 0.96
     assert max(volumes) < 3
+
+
+@pytest.mark.parametrize("mm", [0.7, 1.5])
+def test_distances_in_a_box_are_those_in_the_whole_slice(mm):
+    rng = np.random.default_rng(0)
+    masks = [rng.random((31, 24)) > 0.9, np.zeros((9, 7), bool), np.ones((9, 7), bool), np.eye(12, 17, 5, bool)]
+    masks.append(ndimage.binary_dilation(masks[-1], iterations=3))
+    for mask in masks:
+        whole = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=mm)[1:-1, 1:-1]
+        assert np.array_equal(_depth(mask, mm), whole.astype(np.float32))
+        if mask.any():
+            far = ndimage.distance_transform_edt(~mask, sampling=mm)
+            assert all(np.array_equal(_near(mask, near, mm), far < near) for near in (0.5, mm, 2.5, 4.2, 60))
+        assert _near(mask, 3, mm).any() == mask.any()

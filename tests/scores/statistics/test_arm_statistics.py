@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.errors import ConfigError
+from lesionforge.scores.registry import find_score
 from lesionforge.scores.statistics.arm_statistics import (
     compare_arms,
     holm,
@@ -58,6 +59,17 @@ class TestCompareArms:
     def test_no_gain_has_an_interval_across_zero(self):
         row = row_of(compare_arms(make_results({"real": 0, "mixed": 0}), baseline="real", metric="dice"), "mixed")
         assert row["diff_low"] < 0 < row["diff_high"]
+
+    def test_no_interval_holds_values_that_the_score_cannot_have(self):
+        few = make_results({"real": 0.3, "mixed": 0.35}, n_subjects=3, n_seeds=2, noise=0.4)
+        few["dice"] = few["dice"].clip(0, 1)
+        table = compare_arms(few, baseline="real", metric=find_score("dice"))
+        assert table["ci_high"].max() == 1
+        assert table["ci_low"].min() >= 0
+        assert table["diff_low"].min() >= -1
+        column_alone = compare_arms(few, baseline="real", metric="dice")
+        assert column_alone["ci_high"].max() > 1
+        assert list(table["p"].dropna()) == list(column_alone["p"].dropna())
 
     def test_does_not_depend_on_the_other_arms(self):
         results = make_results({"real": 0, "a": 0.01, "b": 0.02})

@@ -11,6 +11,7 @@ from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.kept import KEPT, keeping_in
 from lesionforge.scores.detections.case_detections import evaluate_detections
 from lesionforge.scores.detections.detection_file import read_detections
 from lesionforge.scores.detections.detection_scores import DETECTION_SCORES
@@ -92,6 +93,27 @@ def test_positions_survive_a_change_of_grid(cohorts, tmp_path):
     task = fitted(cohort, tmp_path / "model", 3, steps=100, preprocessing=coarse, config=config)
     task.predict_cohort(cohort, out=tmp_path / "found")
     assert DETECTION_SCORES["froc_sensitivity"](evaluate_detections(tmp_path / "found", cohort)) >= 0.8
+
+
+def test_a_run_finds_the_candidates_of_a_scan_once(samples, tmp_path, monkeypatch):
+    """Thresholds that are chosen later leave out candidates; other options, and other scans, have others."""
+    for dims, (of_dims, preprocessing) in samples.items():
+        alone = find_candidates(of_dims[0], preprocessing, options(dims))
+        folder = tmp_path / str(dims) / KEPT / "candidates"
+        with keeping_in(folder.parents[1]):
+            first = find_candidates(of_dims[0], preprocessing, options(dims))
+            with monkeypatch.context() as patch:
+                patch.setattr("lesionforge.tasks.detection.candidates.brain_region", None)
+                later = options(dims, least_response=1.0, max_candidates=3, filters=(4,), augment="none")
+                again = find_candidates(of_dims[0], preprocessing, later)
+            assert len(list(folder.iterdir())) == 1
+            find_candidates(of_dims[0], preprocessing, options(dims, apart_mm=9))
+            find_candidates(of_dims[1], preprocessing, options(dims))
+            assert len(list(folder.iterdir())) == 3
+        for found in (first, again):
+            assert np.array_equal(found.places, alone.places)
+            assert np.array_equal(found.responses, alone.responses)
+            assert found.places.dtype == alone.places.dtype
 
 
 def test_the_threshold_keeps_the_share_of_lesions_that_was_asked_for(samples):

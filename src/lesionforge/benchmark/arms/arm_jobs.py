@@ -18,6 +18,7 @@ from lesionforge.cohort.leaks import leaving_out
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
+from lesionforge.kept import keeping_in
 from lesionforge.masks import MaskGAN
 from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
@@ -49,7 +50,7 @@ def fit_mask_generator(repeat: Repeat, name: str) -> str:
 def fit_synthesizer(repeat: Repeat, name: str) -> str:
     """Fit one synthesizer on one training set."""
     plan, folder = repeat.plan.synthesizers[name], repeat.model_folder(name)
-    with timed(folder):
+    with timed(folder), keeping_in(repeat.study.out):
         SYNTHESIZERS[plan.method].fit(
             repeat.train,
             channels=repeat.study.channels,
@@ -88,14 +89,14 @@ def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done
 
 def pretrain(training: ArmTraining) -> str:
     """Train the network that an arm fine-tunes."""
-    with timed(training.pretraining_folder):
+    with timed(training.pretraining_folder), keeping_in(training.study.out):
         pretrain_arm(training)
     return f"{training}: pretrained"
 
 
 def train(training: ArmTraining) -> str:
     """Train an arm."""
-    with timed(training.folder):
+    with timed(training.folder), keeping_in(training.study.out):
         train_arm(training)
     return f"{training}: trained for {training.steps} steps"
 
@@ -138,7 +139,8 @@ def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:
     study: Arms = training.study
     task, rows = study.plan.task_class.load(training.folder, device=study.plan.training.device), []
     for case in cohort:
-        scan, prediction = load_scan(case, study.channels), task.predict_case(case, keep)
+        with keeping_in(study.out):
+            scan, prediction = load_scan(case, study.channels), task.predict_case(case, keep)
         scores = task.score_case(prediction, scan, cohort.labels, in_plane=study.plan.in_plane)
         rows.append({"case_id": case.case_id, "subject_id": case.subject_id, **scores})
     return pd.DataFrame(rows)

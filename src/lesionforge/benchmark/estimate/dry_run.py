@@ -11,7 +11,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.estimate.timing import Timing, machine_name, time_units
-from lesionforge.benchmark.estimate.work import CASES, Unit, Work, work_of
+from lesionforge.benchmark.estimate.work import Unit, Work, work_of
 from lesionforge.benchmark.folds import plans_of_folds
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
@@ -51,15 +51,15 @@ class Estimate:
     @property
     def steps(self) -> tuple[int, int]:
         """The minimum and maximum number of optimiser steps over all training runs."""
-        least, most = (sum(work.count for work in works if work.stage != CASES) for works in (self.least, self.most))
+        least, most = (sum(work.steps for work in works) for works in (self.least, self.most))
         return least, most
 
     def table(self) -> pd.DataFrame:
         """Return a table with a row for each stage and name.
 
         Columns are ``stage`` and ``name``; ``runs``, ``steps``, ``images``, ``cases`` and ``hours`` over all runs, each
-        with the suffixes ``_least`` and ``_most``; ``each``, the steps or cases per run; ``parameters``; ``memory`` in
-        bytes; and ``seconds`` per step or case. Hours are for a single process.
+        with the suffixes ``_least`` and ``_most``; ``each``, the steps, cases or scans per run; ``parameters``;
+        ``memory`` in bytes; and ``seconds`` per step, case or scan. Hours are for a single process.
         """
         keys = dict.fromkeys((work.stage, work.name) for work in (*self.least, *self.most))
         return pd.DataFrame([self._row(*key) for key in keys])
@@ -79,7 +79,7 @@ class Estimate:
             for end, works in (("least", self.least), ("most", self.most))
         }
         for end, works in parts.items():
-            steps = [0 if stage == CASES else work.count for work in works]
+            steps = [work.steps for work in works]
             row[f"runs_{end}"] = len(works)
             row[f"steps_{end}"] = sum(steps)
             row[f"images_{end}"] = sum(n * self._images(work) for n, work in zip(steps, works, strict=True))
@@ -96,8 +96,8 @@ class Estimate:
         return self.timings[work.unit].images * self.devices
 
     def _hours(self, works: Sequence[Work]) -> float:
-        costs = ((work.count, self.timings[work.unit]) for work in works)
-        return sum(timing.around + count * timing.seconds for count, timing in costs) / 3600
+        costs = ((work, self.timings[work.unit]) for work in works)
+        return sum(of.around + work.reads * of.reading + work.count * of.seconds for work, of in costs) / 3600
 
 
 def dry_run(
@@ -109,8 +109,9 @@ def dry_run(
 ) -> Estimate:
     """Estimate the cost of a plan. All measurements use a temporary folder, which is removed.
 
-    A step of each distinct network is timed at the plan's largest training-set size, in the first fold of a
-    cross-validation. Results that a run's folder may already hold are not subtracted.
+    A step of each distinct network is timed on a few cases of the plan's largest training set, in the first fold of a
+    cross-validation; the time to read all cases follows from that of a few. Results that a run's folder may already
+    hold are not subtracted.
 
     Args:
         plan: the plan.

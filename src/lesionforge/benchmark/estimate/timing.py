@@ -21,14 +21,16 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from lesionforge.benchmark.arm_plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.arms.arm_jobs import fit_mask_generator, fit_synthesizer, offline_cases, train
 from lesionforge.benchmark.arms.arm_study import ArmStudy
-from lesionforge.benchmark.arms.repeats import Repeat
-from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SYNTHESIZER, Unit
+from lesionforge.benchmark.arms.repeats import Arms, Repeat
+from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SCANS, SYNTHESIZER, Unit
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
+from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.engine.processes import in_new_process, threads_of
 from lesionforge.errors import TrainingError
+from lesionforge.training.items.samples import cached_samples, measured_cases
 from lesionforge.training.loop import TrainingConfig, pick_device
 from lesionforge.training.model_folder import read_info
 
@@ -36,6 +38,8 @@ STEPS = 4
 """Steps of a timed training run. The first is a warm-up; the median of the others counts."""
 DRAWN = 3
 """Cases that are drawn to time one case."""
+FEW = 3
+"""Cases of each annotation on which a step is timed, the largest ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,9 @@ class Timing:
     """The measurements of one unit of work.
 
     Attributes:
-        seconds: seconds per step or case.
-        around: further seconds of each run: reading and preparing scans, saving, and the delay of the first step.
+        seconds: seconds per step, case or scan.
+        around: further seconds of each run: saving, the delay of the first step, and what ``reading`` leaves out.
+        reading: seconds to read a scan, for each of the scans that the work ``reads``.
         images: images per step on one device.
         parameters: trained parameters, including those of the critic.
         memory: peak memory in bytes: of the GPU if one was used, else of the process.
@@ -52,6 +57,7 @@ class Timing:
 
     seconds: float
     around: float
+    reading: float = 0.0
     images: int = 0
     parameters: int = 0
     memory: int = 0
@@ -71,7 +77,7 @@ def time_units(study: ArmStudy | HealingStudy, units: Iterable[Unit], *, workers
     if isinstance(study, HealingStudy):
         short: ArmStudy | HealingStudy = replace(study, plan=_short_healing_plan(study.plan))
     else:
-        short = replace(study, arms=replace(study.arms, plan=_short_plan(study.plan)))
+        short = replace(study, arms=replace(on_few(study.arms), plan=_short_plan(study.plan)))
     found: dict[Unit, Timing] = {}
     once = list(dict.fromkeys(units))
     fitted = [unit for unit in once if unit.stage in (MASK_GENERATOR, SYNTHESIZER)]
@@ -104,16 +110,44 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
         study.arms if unit.choice is None else replace(study.arms, choices=dict.fromkeys(study.arms.sizes, unit.choice))
     )
     repeat = arms.repeat(max(arms.plan.subjects.numbers), arms.plan.seeds[0])
-    if unit.stage == CASES:
-        return _time_cases(repeat, unit.name)
     if unit.stage == MASK_GENERATOR:
         folder, of = repeat.mask_generator_folder(unit.name), arms.plan.mask_generators[unit.name].training
         return _time_training(partial(fit_mask_generator, repeat, unit.name), folder, of)
+    if unit.stage == SCANS:
+        return _time_scans(repeat)
+    return _without_reading(_time_of(repeat, unit), repeat)
+
+
+def _time_of(repeat: Repeat, unit: Unit) -> Timing:
+    """Train a synthesizer or an arm, or draw cases, and return the measurements."""
+    plan = repeat.plan
+    if unit.stage == CASES:
+        return _time_cases(repeat, unit.name)
     if unit.stage == SYNTHESIZER:
-        folder, of = repeat.model_folder(unit.name), arms.plan.synthesizers[unit.name].training
+        folder, of = repeat.model_folder(unit.name), plan.synthesizers[unit.name].training
         return _time_training(partial(fit_synthesizer, repeat, unit.name), folder, of)
     of_arm = repeat.training(unit.name, STEPS)
-    return _time_training(partial(train, of_arm), of_arm.folder, arms.plan.training)
+    return _time_training(partial(train, of_arm), of_arm.folder, plan.training)
+
+
+def _without_reading(timing: Timing, repeat: Repeat) -> Timing:
+    """Return a timing that tells the reading of the few cases from the rest of what is around the steps."""
+    if repeat.plan.task_class.plans:
+        return timing
+    start = perf_counter()
+    cases, _ = measured_cases(repeat.train, repeat.study.channels)
+    cached_samples(cases, repeat.preprocessing)
+    lasted = perf_counter() - start
+    return replace(timing, around=max(timing.around - lasted, 0.0), reading=lasted / len(cases))
+
+
+def _time_scans(repeat: Repeat) -> Timing:
+    """Compute what the task computes once of each scan, for one scan, and return the seconds."""
+    config, preprocessing = repeat.plan.task, repeat.preprocessing
+    (sample,) = cached_samples(repeat.train.cases[:1], preprocessing)
+    start = perf_counter()
+    repeat.plan.task_class.prepare(sample, preprocessing, config)
+    return Timing(seconds=perf_counter() - start, around=0.0, memory=peak_memory("cpu"))
 
 
 def _time_training(train: Callable[[], object], folder: Path, training: TrainingConfig) -> Timing:
@@ -169,6 +203,24 @@ def _time_cases(repeat: Repeat, name: str) -> Timing:
 
 def _differences(ticks: Sequence[float]) -> list[float]:
     return [after - before for before, after in pairwise(ticks)]
+
+
+def on_few(study: Arms) -> Arms:
+    """Return the study with a few cases of each training set: some of each annotation, the largest files.
+
+    A task that plans its network by all cases keeps them.
+    """
+    if study.plan.task_class.plans:
+        return study
+    return replace(study, train={key: _few(cases) for key, cases in study.train.items()})
+
+
+def _few(cases: Cohort) -> Cohort:
+    largest = sorted(cases, key=lambda case: -sum(path.stat().st_size for path in case.images.values()))
+    alike: dict[Annotation, list[Case]] = {}
+    for case in largest:
+        alike.setdefault(case.annotation, []).append(case)
+    return cases.with_cases([case for part in alike.values() for case in part[:FEW]])
 
 
 def _short_plan(plan: Plan) -> Plan:

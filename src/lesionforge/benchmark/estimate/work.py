@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,14 @@ from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import TaskConfig
 
-MASK_GENERATOR, SYNTHESIZER, CASES = "mask generator", "synthesizer", "offline cases"
+MASK_GENERATOR, SYNTHESIZER, CASES, SCANS = "mask generator", "synthesizer", "offline cases", "scans"
 SEARCH, CONTROL, PRETRAINING, ARM, WHOLE = "search", "control", "pretraining", "arm", "whole pool"
 METHOD, F_PRE = "method", "f_pre"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A unit of work that is timed once for all work of the same speed: a training step, or an offline case.
+    """A unit of work that is timed once for all work of the same speed: a training step, an offline case, or a scan.
 
     Attributes:
         stage: stage of the work.
@@ -48,19 +48,26 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One training run, or the offline cases of one synthesizer.
+    """One training run, the offline cases of one synthesizer, or what the task computes once of each scan.
 
     Attributes:
         stage: stage of the run, such as ``control``.
         name: name in the plan.
-        count: optimiser steps or cases; 0 for methods without training.
+        count: optimiser steps, cases or scans; 0 for methods without training.
         unit: the unit that is timed for it.
+        reads: scans that it reads before its first step or case, if they were not all read when the unit was timed.
     """
 
     stage: str
     name: str
     count: int
     unit: Unit
+    reads: int = 0
+
+    @property
+    def steps(self) -> int:
+        """The optimiser steps."""
+        return 0 if self.stage in (CASES, SCANS) else self.count
 
 
 def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Work]:
@@ -78,7 +85,18 @@ def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Wo
     ahead = Ahead(study=study.arms, scored=partial(_score, longest=longest))
     decide(ahead)
     tested = {job.arguments[0].folder for job in ahead.jobs.values() if job.function is arm_jobs.score_test}
-    return [work for job in ahead.jobs.values() for work in _works(study.arms, job, tested)]
+    works = [work for job in ahead.jobs.values() for work in _works(study.arms, job, tested)]
+    return [*works, *_prepared(study.arms, works)]
+
+
+def _prepared(study: Arms, works: Sequence[Work]) -> list[Work]:
+    """Return what the task computes once of each scan, drawn ones included."""
+    task = study.plan.task_class
+    if not task.prepares:
+        return []
+    scans = sum(len(cases) for cases in (study.pool, study.development, study.test))
+    scans += sum(work.count for work in works if work.stage == CASES)
+    return [Work(stage=SCANS, name=task.prepares, count=scans, unit=Unit(stage=SCANS, name=task.prepares))]
 
 
 def _healing_work(job: Job) -> Work:
@@ -103,20 +121,21 @@ def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
         yield _of_model(MASK_GENERATOR, name, plan.mask_generators[name].training.steps)
     elif job.function is arm_jobs.fit_synthesizer:
         repeat, name = job.arguments
-        yield _of_model(SYNTHESIZER, name, synthesizer_steps(repeat, name))
+        yield _of_model(SYNTHESIZER, name, synthesizer_steps(repeat, name), reads=len(repeat.train))
     elif job.function is arm_jobs.draw_offline:
         repeat, name = job.arguments
-        yield _of_model(CASES, name, cases_drawn(repeat, name))
+        yield _of_model(CASES, name, cases_drawn(repeat, name), reads=len(repeat.train))
     elif job.function in (arm_jobs.pretrain, arm_jobs.train):
         (training,) = job.arguments
         first, last = arm_lengths(training)
         count = first if job.function is arm_jobs.pretrain else last or first
         stage = PRETRAINING if job.function is arm_jobs.pretrain else _stage(training, tested)
-        yield Work(stage=stage, name=training.name, count=count, unit=_arm_unit(training))
+        reads = sum(_cases_of(training))
+        yield Work(stage=stage, name=training.name, count=count, unit=_arm_unit(training), reads=reads)
 
 
-def _of_model(stage: str, name: str, count: int) -> Work:
-    return Work(stage=stage, name=name, count=count, unit=Unit(stage=stage, name=name))
+def _of_model(stage: str, name: str, count: int, *, reads: int = 0) -> Work:
+    return Work(stage=stage, name=name, count=count, unit=Unit(stage=stage, name=name), reads=reads)
 
 
 def _stage(training: ArmTraining, tested: Collection[Path]) -> str:
@@ -143,12 +162,16 @@ def _arm_unit(training: ArmTraining) -> Unit:
 
 def arm_lengths(training: ArmTraining) -> tuple[int, int]:
     """Return the steps of an arm's first training phase, and of its fine-tuning; see :func:`lengths`."""
+    real, drawn = _cases_of(training)
+    return lengths(training.repeat.plan, training.arm, training.steps, real=real, synthetic=drawn)
+
+
+def _cases_of(training: ArmTraining) -> tuple[int, int]:
+    """Return the number of real and of offline cases that an arm is trained on."""
     arm, repeat = training.arm, training.repeat
     real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
-    drawn = 0
-    if arm.synthesizer is not None and arm.use == "offline":
-        drawn = cases_drawn(repeat, arm.synthesizer)
-    return lengths(repeat.plan, arm, training.steps, real=len(real), synthetic=drawn)
+    offline = arm.synthesizer if arm.use == "offline" else None
+    return len(real), 0 if offline is None else cases_drawn(repeat, offline)
 
 
 def cases_drawn(repeat: Repeat, name: str) -> int:

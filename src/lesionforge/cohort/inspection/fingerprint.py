@@ -11,11 +11,13 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from lesionforge.cohort.case import Annotation, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort
+from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.inspection.measure import CaseMeasures, Frozen, LesionMeasures, Measured, measure, slice_axis
 from lesionforge.cohort.scan import FloatArray, load_scan, slicing_spacing
 from lesionforge.errors import CohortError, ConfigError, told
 from lesionforge.files import write_json
+from lesionforge.kept import kept
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished cases and the total number."""
@@ -184,13 +186,19 @@ def fingerprint(
     measured, problems = [], []
     for done, case in enumerate(cohort, start=1):
         try:
-            measured.append(measure(load_scan(case, [channel for channel in channels if channel in case.images])))
+            measured.append(_measured(case, [channel for channel in channels if channel in case.images]))
         except CohortError as error:
             problems.append(str(error))
             on_problem(error)
         if progress:
             progress(done, len(cohort))
     return collect(cohort, channels, measured, problems, on_problem=on_problem)
+
+
+def _measured(case: Case, channels: Sequence[str]) -> Measured:
+    """Return the measures of a case; a run does not measure the same files again."""
+    inputs = (digest_of([case]), case.annotation, sorted(case.classes.items()), channels)
+    return Measured.from_arrays(kept("measures", inputs, lambda: measure(load_scan(case, channels)).as_arrays()))
 
 
 def collect(

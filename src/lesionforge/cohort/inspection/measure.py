@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any, Self
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
@@ -24,7 +26,7 @@ SLABS = 16
 class Frozen(BaseModel):
     """An immutable record; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class LesionMeasures(Frozen):
@@ -86,6 +88,22 @@ class Measured:
     case: CaseMeasures
     inside: Mapping[str, FloatArray]
     outside: Mapping[str, FloatArray]
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, by name."""
+        parts = {"inside": self.inside, "outside": self.outside}
+        samples = {f"{part} {channel}": values for part, of in parts.items() for channel, values in of.items()}
+        return {"case": np.array(self.case.model_dump_json()), **samples}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what :meth:`as_arrays` was made of."""
+        parts: dict[str, dict[str, FloatArray]] = {"inside": {}, "outside": {}}
+        for name, values in arrays.items():
+            part, _, channel = name.partition(" ")
+            if part in parts:
+                parts[part][channel] = values
+        return cls(case=CaseMeasures.model_validate_json(str(arrays["case"])), **parts)
 
 
 def measure(scan: Scan) -> Measured:

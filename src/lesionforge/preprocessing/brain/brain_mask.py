@@ -177,10 +177,12 @@ def _off_scalp(
     on_scalp = [k for k, thickness in zip(slices, wall[1:], strict=True) if thickness < thinnest]
     if not on_scalp:
         return inside
-    padded = np.pad(head, 1, mode="edge")
+    reach = int(np.ceil(thinnest / spacing[2]))
+    first, last = max(min(on_scalp) - reach, 0), max(on_scalp) + reach
+    padded = np.pad(head[..., first : last + 1], 1, mode="edge")
     from_surface = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1]
     off = inside.copy()
-    off[..., on_scalp] &= from_surface[..., on_scalp] >= thinnest
+    off[..., on_scalp] &= from_surface[..., np.subtract(on_scalp, first)] >= thinnest
     return off
 
 
@@ -246,15 +248,25 @@ def _thick(mask: BoolArray, mm: float) -> BoolArray:
 
 def _depth(mask: BoolArray, mm: float) -> FloatArray:
     """Return the distance in mm of every pixel of ``mask`` to the outside, 0 outside; the border counts as outside."""
-    padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=mm)
-    return np.asarray(padded[1:-1, 1:-1], np.float32)
+    depth, box = np.zeros(mask.shape, np.float32), _box(mask)
+    padded = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=mm)
+    depth[box] = padded[1:-1, 1:-1]
+    return depth
+
+
+def _box(mask: BoolArray, margin: int = 0) -> tuple[slice, ...]:
+    """Return the bounding box of a mask with a margin in pixels; empty if the mask is."""
+    sides = [np.flatnonzero(mask.any(axis=1 - axis)) for axis in range(2)]
+    return tuple(slice(max(side[0] - margin, 0), side[-1] + 1 + margin) if side.size else slice(0) for side in sides)
 
 
 def _near(mask: BoolArray, distance: float, mm: float) -> BoolArray:
     """Return the pixels less than ``distance`` mm from ``mask``."""
-    if not mask.any():
-        return np.zeros(mask.shape, bool)
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=mm) < distance)
+    near = np.zeros(mask.shape, bool)
+    if mask.any():
+        box = _box(mask, int(np.ceil(distance / mm)))
+        near[box] = ndimage.distance_transform_edt(~mask[box], sampling=mm) < distance
+    return near
 
 
 def _close(mask: BoolArray, distance: float, mm: float) -> BoolArray:

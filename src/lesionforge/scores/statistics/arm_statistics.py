@@ -11,6 +11,7 @@ A score with a value per case is given by its column name. A score that exists o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,7 +132,7 @@ def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, n_resample
     """
     score = _of_set(metric)
     if score is None:
-        return mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
+        return _possible(mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed")), metric)
     alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
     return SetStatistics(alone, score, baseline="", seed=seed, n_resamples=n_resamples).mean("", 1.0)
 
@@ -175,10 +176,11 @@ def compare_arms(
     seeds = seed_means(results, metric)
     keys = list(results[["arm", "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     differences = [arms.difference(*key) for key in keys]
-    intervals = [difference.interval() for difference in differences]
+    intervals = [_possible(difference.interval(), metric, of_difference=True) for difference in differences]
     rows, n_comparisons = [], sum(interval.n > 0 for interval in intervals)
     for key, estimate, difference in zip(keys, differences, intervals, strict=True):
-        mean, of_seeds, diff_of_seeds = arms.mean(*key), _part(seeds, *key), arms.seed_differences(*key)
+        mean = _possible(arms.mean(*key), metric)
+        of_seeds, diff_of_seeds = _part(seeds, *key), arms.seed_differences(*key)
         row = {"arm": key[0], "train_size": key[1], "metric": _column(metric)}
         row |= {"mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high, "n_subjects": mean.n}
         row |= {"n_seeds": of_seeds.size, "seed_low": of_seeds.min(), "seed_high": of_seeds.max()}
@@ -236,6 +238,16 @@ def _set_seed_differences(results: pd.DataFrame, score: OfSet, baseline: str) ->
 
 def _of_set(metric: Metric) -> OfSet | None:
     return metric if isinstance(metric, Score) and metric.level == "set" else None
+
+
+def _possible(interval: Interval, metric: Metric, *, of_difference: bool = False) -> Interval:
+    """Return an interval without the values that its score cannot have."""
+    if not isinstance(metric, Score):
+        return interval
+    least, most = metric.range
+    if of_difference:
+        least, most = least - most, most - least
+    return replace(interval, low=max(interval.low, least), high=min(interval.high, most))
 
 
 def _column(metric: Metric) -> str:

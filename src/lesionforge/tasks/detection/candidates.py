@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, FloatArray
+from lesionforge.kept import Arrays, kept
 from lesionforge.preprocessing.brain.brain_mask import brain_region
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.scores.detections.hits import Hits, find_hits
 from lesionforge.tasks.detection.detection_config import DetectionConfig
 from lesionforge.tasks.detection.radial_symmetry import local_maxima, radial_symmetry
+
+SEARCHING = {"spatial_dims", "radii_mm", "polarity", "strictness", "least_gradient", "search_mm", "apart_mm"}
+"""Options that all candidates of an image depend on, before any is left out."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,30 @@ def find_candidates(sample: Sample, preprocessing: Preprocessing, config: Detect
         preprocessing: preprocessing of the sample.
         config: channel, radii, polarity and thresholds.
     """
-    number, spacing = config.channel_number(preprocessing.channels), sample.spacing
+    number = config.channel_number(preprocessing.channels)
     image = sample.relative_to_tissue(sample.image, preprocessing.output)[number]
-    brain = brain_region(image, spacing)
-    searched = ndimage.distance_transform_edt(~brain, sampling=spacing) <= config.search_mm
-    if not brain.any():
-        searched[:] = True
+    inputs = (image, sample.spacing, config.model_dump(include=SEARCHING))
+    found = kept("candidates", inputs, lambda: _search(image, sample.spacing, config))
+    return Candidates(found["places"].astype(np.intp), found["responses"])
+
+
+def _search(image: FloatArray, spacing: Sequence[float], config: DetectionConfig) -> Arrays:
+    """Return the places and the responses of all candidates of an image ``(x, y[, z])``."""
+    searched = _near(brain_region(image, spacing), spacing, config.search_mm)
     box, start = _box_around(searched, [math.ceil(2 * max(config.radii_mm) / mm) for mm in spacing])
     response = _response(image[box], spacing, config)
     places = local_maxima(response, spacing, apart_mm=config.apart_mm, inside=searched[box])
-    return Candidates(places + start, response[tuple(places.T)])
+    return {"places": (places + start).astype(np.int32), "responses": response[tuple(places.T)]}
+
+
+def _near(brain: BoolArray, spacing: Sequence[float], distance_mm: float) -> BoolArray:
+    """Return the voxels up to a distance from the brain; all voxels if there is no brain."""
+    if not brain.any():
+        return np.ones(brain.shape, bool)
+    near = np.zeros(brain.shape, bool)
+    box, _ = _box_around(brain, [math.ceil(distance_mm / mm) for mm in spacing])
+    near[box] = ndimage.distance_transform_edt(~brain[box], sampling=spacing) <= distance_mm
+    return near
 
 
 def least_response(found: Sequence[Hits], sensitivity: float) -> float:

@@ -56,6 +56,7 @@ class DetectionTask(NetworkTask):
     Config: ClassVar[type[DetectionConfig]] = DetectionConfig
     curves: ClassVar[tuple[Curve, ...]] = (FROC_CURVE,)
     command: ClassVar[str] = "detect"
+    prepares: ClassVar[str] = "candidates"
     fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "filters", "patch_mm", "channel")
 
     @classmethod
@@ -72,6 +73,11 @@ class DetectionTask(NetworkTask):
     def sized(cls, config: DetectionConfig, data: TaskData) -> DetectionConfig:
         """Return the options with the size of a patch."""
         return config.model_copy(update={"roi_size": config.patch_size(data.own.samples[0].spacing)})
+
+    @classmethod
+    def prepare(cls, sample: Sample, preprocessing: Preprocessing, config: DetectionConfig) -> None:
+        """Find the candidates of a scan; see :meth:`Task.prepare`."""
+        find_candidates(sample, preprocessing, config)
 
     @classmethod
     def training_items(

@@ -132,20 +132,10 @@ def local_maxima(
         peaks &= inside
     at = np.argwhere(peaks)
     at = at[np.argsort(-response[tuple(at.T)], kind="stable")]
-    kept: list[NDArray[np.intp]] = []
-    for place in at:
-        if all(np.square((place - other) * spacing).sum() > apart_mm**2 for other in _equal(kept, response, place)):
-            kept.append(place)
-    return np.array(kept, np.intp).reshape(-1, response.ndim)
-
-
-def _equal(
-    kept: Sequence[NDArray[np.intp]], response: NDArray[np.float32], place: NDArray[np.intp]
-) -> list[NDArray[np.intp]]:
-    """Return the places kept so far whose response equals that of a place; they are the last ones."""
-    equal: list[NDArray[np.intp]] = []
-    for other in reversed(kept):
-        if response[tuple(other)] != response[tuple(place)]:
-            break
-        equal.append(other)
-    return equal
+    strength = -response[tuple(at.T)]
+    kept = np.ones(len(at), bool)
+    for tie in np.flatnonzero(strength[1:] == strength[:-1]) + 1:
+        first = int(np.searchsorted(strength, strength[tie]))
+        others = at[first:tie][kept[first:tie]]
+        kept[tie] = (np.square((others - at[tie]) * spacing).sum(1) > apart_mm**2).all()
+    return at[kept]

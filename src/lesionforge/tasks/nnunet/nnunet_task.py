@@ -48,6 +48,7 @@ class NnUNetTask(SegmentationTask):
     draws_on_the_fly: ClassVar[bool] = False
     continues: ClassVar[bool] = False
     fades: ClassVar[bool] = False
+    plans: ClassVar[bool] = True
     planned: dict[str, Any]
 
     @classmethod
