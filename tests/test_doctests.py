@@ -30,6 +30,7 @@ SHOWN = (
     "masks.bank.MaskBank",
     "masks.ellipsoids.Ellipsoids",
     "masks.edits.EditedMasks",
+    "masks.interpolated.InterpolatedMasks",
     "masks.semi_random.SemiRandom",
     "masks.semi_random.scatter",
     "preprocessing.lesions.single_lesions.split_lesions",

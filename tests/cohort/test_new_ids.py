@@ -7,7 +7,7 @@ import pytest
 from lesionforge.cohort.new_ids import MASK_WORDS, NewIds, check_private
 from lesionforge.cohort.people import People, alike, visits
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.masks import Ellipsoids, SemiRandom
+from lesionforge.masks import Ellipsoids, InterpolatedMasks, SemiRandom
 from lesionforge.masks.editing.edit_config import EDITS
 from lesionforge.masks.generator.maskgan import METHOD
 from tests.helpers import tiny_cohort
@@ -72,4 +72,5 @@ def test_a_table_in_the_cohort_folder_or_another_file_is_refused(tmp_path):
 
 
 def test_the_words_of_every_mask_source_are_known():
-    assert {"edited", SemiRandom.method, Ellipsoids.method, METHOD, *EDITS} == MASK_WORDS
+    sources = {"edited", InterpolatedMasks.method, SemiRandom.method, Ellipsoids.method, METHOD}
+    assert sources | {*EDITS} == MASK_WORDS

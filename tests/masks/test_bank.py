@@ -2,10 +2,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lesionforge.cohort.scan import load_scan
+from lesionforge.cohort.scan import load_scan, save_label
+from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
-from lesionforge.masks import EditedMasks, Ellipsoids, MaskBank
+from lesionforge.masks import EditedMasks, Ellipsoids, MaskBank, make_mask_source
 from lesionforge.masks.bank import CroppedMask, resample
+from lesionforge.masks.editing.edit_config import EditConfig
 from lesionforge.masks.placement import centroid, region_box
 from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import NESTED, tiny_cohort
@@ -215,3 +217,37 @@ def test_ellipsoids_follow_a_prior(tmp_path, spatial_dims):
 
     assert spread(guided) < 0.8 * spread(free)
     assert guided.subjects == {"sub_00"}
+
+
+@both
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_flattened_sizes_are_drawn_with_a_power_of_their_volume(tmp_path, spatial_dims, exponent):
+    cohort = tiny_cohort(tmp_path, spatial_dims=spatial_dims, n_subjects=2)
+    sizes = (3, 6)
+    for case, size in zip(cohort, sizes, strict=True):
+        label = np.zeros(load_scan(case, cohort.channels).spatial_shape, np.int16)
+        label[(slice(8, 8 + size),) * spatial_dims] = 1
+        save_label(case.label, label, case.label)
+    bank, rng = make_mask_source("bank", cohort, options={"flatten_sizes": exponent}), np.random.default_rng(0)
+    among = np.arange(2)
+    small = np.mean([bank.pick(among, rng) is bank.lesions[0] for _ in range(2000)])
+    assert small == pytest.approx(1 / (1 + 2 ** (-exponent * spatial_dims)), abs=0.04)
+    evenly = MaskBank(cohort)
+    assert (bank.digest == evenly.digest) == (exponent == 0)
+    if exponent == 0:
+        again, before = np.random.default_rng(5), np.random.default_rng(5)
+        assert [bank.pick(among, again) for _ in range(9)] == [bank.lesions[before.integers(2)] for _ in range(9)]
+
+
+@pytest.mark.parametrize("spec", ["bank", "edited", "interpolated"])
+def test_sizes_are_flattened_where_a_lesion_is_drawn_at_random(tmp_path, spec):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2)
+    source = make_mask_source(spec, cohort, options={"flatten_sizes": 0.5})
+    assert source.digest != make_mask_source(spec, cohort).digest
+    with pytest.raises(ConfigError, match="flatten_sizes"):
+        make_mask_source(spec, cohort, options={"flatten_sizes": -1})
+
+
+def test_a_named_edit_draws_no_size():
+    with pytest.raises(ConfigError, match="flatten_sizes has no effect on shift"):
+        parse_options(EditConfig, {"edit": "shift", "flatten_sizes": 0.5})

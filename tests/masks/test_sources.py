@@ -22,7 +22,7 @@ from tests.helpers import NESTED, tiny_cohort
 from tests.masks.scans import ball, make_scan
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
-every_source = pytest.mark.parametrize("spec", ["bank", "edited", "semi_random", "ellipsoids", "files"])
+every_source = pytest.mark.parametrize("spec", ["bank", "edited", "interpolated", "semi_random", "ellipsoids", "files"])
 MIN_VOLUME = 40.0
 
 
@@ -114,7 +114,7 @@ def test_redraws_are_counted_and_bounded(spatial_dims):
 @both
 def test_masks_of_the_wrong_dimensions_are_refused(tmp_path, spatial_dims):
     scan = make_scan(5 - spatial_dims)
-    for spec in ("bank", "edited", "semi_random", "files"):
+    for spec in ("bank", "edited", "interpolated", "semi_random", "files"):
         source, _ = build(spec, tmp_path / spec, spatial_dims)
         with pytest.raises(ConfigError, match=f"{spatial_dims}D mask"):
             source.sample(scan, np.random.default_rng(0))

@@ -67,7 +67,7 @@ def test_a_healer_keeps_the_rules(method, spatial_dims):
     check_healer(method, spatial_dims=(spatial_dims,), options=small(method, spatial_dims))
 
 
-@pytest.mark.parametrize("name", ["bank", "edited", "semi_random", "own", "ellipsoids"])
+@pytest.mark.parametrize("name", ["bank", "edited", "interpolated", "semi_random", "own", "ellipsoids"])
 def test_a_mask_source_keeps_the_rules(name):
     check_mask_source(name)
 
@@ -98,4 +98,5 @@ def test_a_mask_generator_keeps_the_rules(tmp_path):
 
 
 def test_no_mask_source_is_forgotten():
-    assert set(MASK_SOURCES) == {"bank", "edited", "semi_random", "own", "ellipsoids", "files:DIR", "gan:MODEL"}
+    of_a_cohort = {"bank", "edited", "interpolated", "semi_random", "own", "ellipsoids"}
+    assert set(MASK_SOURCES) == {*of_a_cohort, "files:DIR", "gan:MODEL"}

@@ -129,7 +129,7 @@ def fit_healer(method, **chosen):
     return fit
 
 
-def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, **options):
+def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, mixed=None, **options):
     """Train a tiny U-Net."""
     side = {2: (16, 16), 3: (16, 16, 8)}[spatial_dims]
     options_of_task = {"spatial_dims": spatial_dims, "filters": (4, 8), "res_units": 0, "roi_size": side}
@@ -140,6 +140,7 @@ def fit_segmentation(cohort, out, spatial_dims, *, resume=False, config=None, **
         training=training(**options),
         out=out,
         resume=resume,
+        **(mixed or {}),
     )
 
 

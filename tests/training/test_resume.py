@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from multiprocessing import get_context
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
+from lesionforge.errors import ConfigError
 from lesionforge.training import loop
 from lesionforge.training.callbacks import checkpoint
 from lesionforge.training.loop import fit
@@ -17,6 +19,7 @@ from tests.training.runs import (
     METHODS,
     Numbers,
     Recorder,
+    fit_segmentation,
     interrupt,
     read_checkpoint,
     read_metrics,
@@ -59,6 +62,27 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(method, spatial_
         assert read_metrics(tmp_path / name) == rows
         for file in ("model.safetensors", "model.json"):
             assert (tmp_path / name / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_share_that_falls_goes_on_falling(spatial_dims, cohorts, tmp_path, monkeypatch):
+    cohort = cohorts[spatial_dims]
+    backwards = [(f"drawn_{number}", case) for number, case in enumerate(reversed(cohort.cases))]
+    drawn = cohort.with_cases([replace(case, case_id=name, origin="synthetic") for name, case in backwards])
+
+    def run(name, *, fade=(0.25, 0.75), **options):
+        mixed = {"synthetic": drawn, "share": 0.5, "fade": fade}
+        return fit_segmentation(cohort, tmp_path / name, spatial_dims, mixed=mixed, **options)
+
+    run("whole")
+    interrupt(monkeypatch, lambda: run("killed"), epoch=2, batch=2)
+    with pytest.raises(ConfigError, match="was started with fade="):
+        run("killed", fade=(0.5, 0.75), resume=True)
+    run("killed", resume=True)
+    run("constant", fade=None)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed", "constant")]
+    assert weights[0] == weights[1] != weights[2]
 
 
 class CtrlC(Callback):

@@ -16,6 +16,7 @@ from lesionforge.masks.registry import MASK_SOURCES, source_name
 from lesionforge.production.blend import Blend
 from lesionforge.production.select import SelectionConfig
 from lesionforge.synthesizers.registry import SYNTHESIZERS
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.loop import TrainingConfig
 
 SYNTHETIC_SHARE = 0.5
@@ -56,11 +57,14 @@ class SynthesizerPlan(Part):
         method: name of the method, a key of ``SYNTHESIZERS``.
         options: options of the method.
         training: training length and batch size; the seed is that of the run.
-        masks: mask source: ``bank``, ``edited``, ``semi_random`` or ``ellipsoids``, built from the training subjects;
-            ``own``, which redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of the plan's mask
-            generators, for volumes.
-        mask_options: options of the mask source, such as ``{edit: shift}`` for one named edit of ``edited``, see
-            :class:`~lesionforge.masks.editing.edit_config.EditConfig`; offline use only.
+        masks: mask source: ``bank``, ``edited``, ``interpolated``, ``semi_random`` or ``ellipsoids``, built from the
+            training subjects; ``own``, which redraws each scan's own lesion (offline use only); or ``gan:NAME``, one of
+            the plan's mask generators, for volumes.
+        mask_options: options of the mask source, such as ``{flatten_sizes: 0.5}``, or ``{edit: shift}`` for one named
+            edit of ``edited`` (offline use only).
+        own_share: share of the drawings, 0 to 1, that redraw the scan's own lesion in its place; the others have masks
+            of ``masks``. Then all are drawn into scans with a lesion, offline; 0 does so as a control. By default none
+            is redrawn, and all scans are drawn into.
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
@@ -84,6 +88,7 @@ class SynthesizerPlan(Part):
     training: TrainingConfig = TrainingConfig()
     masks: str = "edited"
     mask_options: dict[str, Any] = Field(default={})
+    own_share: float | None = Field(default=None, ge=0, lt=1)
     blend: Blend = "lesion"
     cases: int | None = Field(default=100, ge=1)
     per_case: int | None = Field(default=None, ge=1)
@@ -105,9 +110,9 @@ class SynthesizerPlan(Part):
 
     @property
     def one_drawing_a_scan(self) -> bool:
-        """Whether there is one offline drawing for each scan, or all drawings in a scan have the same label."""
+        """Whether there is one offline drawing for each scan, or drawings in a scan have the same label."""
         single = self.per_case == 1 or (self.per_case is None and self.cases is None)
-        return single or self.masks == "own"
+        return single or self.masks == "own" or bool(self.own_share)
 
     @property
     def needs_lesion(self) -> bool:
@@ -116,8 +121,8 @@ class SynthesizerPlan(Part):
 
     @property
     def of_own_lesion(self) -> bool:
-        """Whether the masks are made from each scan's own lesion."""
-        return self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))
+        """Whether masks are made from each scan's own lesion."""
+        return self.masks == "own" or self.own_share is not None or takes_own_lesion(self.mask_options.get("edit"))
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -135,6 +140,9 @@ class SynthesizerPlan(Part):
             raise ValueError(str(error)) from error
         if self.per_case is not None and self.cases != type(self).model_fields["cases"].default:
             raise ValueError("cases has no effect beside per_case: leave one out")
+        if self.own_share is not None and (self.masks == "own" or not SYNTHESIZERS[self.method].needs_mask):
+            other = "masks: own, which redraws all" if self.masks == "own" else f"{self.method}, which takes no masks"
+            raise ValueError(f"own_share has no effect beside {other}: leave it out")
         self._check_edit()
         if self.negatives and not getattr(options, "healthy_holes", 0):
             raise ValueError("negatives needs a method that fills holes: set healthy_holes, as 0.2, in its options")
@@ -166,6 +174,11 @@ class Arm(Part):
             during training.
         share: share of every batch that is synthetic, 0.5 by default. With ``on_the_fly``, only ``lesion_share`` of
             these items receive a lesion, that is ``share × lesion_share`` of all items.
+        fade: shares of the steps between which the synthetic share falls to 0, such as ``[0.5, 0.8]``; real cases fill
+            its place. Nothing else changes with it.
+        kept: range of the Dice, such as ``[0.3, 0.9]``, with which a segmentation network must find the lesions of a
+            drawing for the arm to train on it (offline use only). The network is the baseline's, trained on subjects
+            other than those of the drawing's scan and mask.
         union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
             synthetic is their share of the cases.
         real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer
@@ -184,6 +197,8 @@ class Arm(Part):
     synthesizer: str | None = None
     use: Literal["offline", "on_the_fly"] = "offline"
     share: float | None = Field(default=None, gt=0, le=1)
+    fade: tuple[float, float] | None = None
+    kept: tuple[float, float] | None = None
     union: bool = False
     real: int | float | None = Field(default=None, gt=0)
     finetune: float | None = Field(default=None, gt=0, lt=1)
@@ -199,6 +214,10 @@ class Arm(Part):
             raise ValueError("share has no effect without a synthesizer: name one, or leave the share out")
         if self.share is not None and self.finetune is not None:
             raise ValueError("share has no effect beside finetune, which trains on synthetic cases alone first")
+        if self.fade is not None:
+            self._check_fade(self.fade)
+        if self.kept is not None:
+            self._check_kept(self.kept)
         if self.union and (self.synthesizer is None or self.use == "on_the_fly"):
             raise ValueError("union needs a synthesizer and its offline cases")
         if self.union and (self.share is not None or self.finetune is not None):
@@ -208,6 +227,27 @@ class Arm(Part):
         if self.placebo == "shuffled_labels" and self.use == "on_the_fly":
             raise ValueError("labels are shuffled among drawings on disk: use offline")
         return self
+
+    def _check_fade(self, fade: tuple[float, float]) -> None:
+        """Raise ``ValueError`` if nothing can fall, or something else fixes when synthetic cases are used."""
+        if self.synthesizer is None:
+            raise ValueError("fade has no effect without a synthesizer: name one, or leave the fade out")
+        if self.finetune is not None or self.union:
+            other = "union" if self.union else "finetune"
+            raise ValueError(f"fade has no place beside {other}, which says when synthetic cases are used: choose one")
+        try:
+            Fade.over(1, fade)
+        except ConfigError as error:
+            raise ValueError(f"{error.what}: {error.remedy}") from error
+
+    def _check_kept(self, kept: tuple[float, float]) -> None:
+        """Raise ``ValueError`` if no drawings can be chosen."""
+        if self.synthesizer is None or self.use == "on_the_fly":
+            raise ValueError("kept needs a synthesizer and its offline cases")
+        if self.placebo == "shuffled_labels":
+            raise ValueError("labels are shuffled among all drawings of a scan: leave kept out")
+        if not 0 <= kept[0] < kept[1] <= 1:
+            raise ValueError(f"kept is {kept[0]:g} to {kept[1]:g}: give a range of Dice within 0 to 1")
 
     def synthetic_share(self, *, real: int, synthetic: int) -> float:
         """Return the share of every batch that is synthetic, if the arm has a synthesizer.

@@ -18,6 +18,7 @@ from lesionforge.scores.registry import TASK_SCORES, is_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import Task, TaskConfig
 from lesionforge.tasks.registry import TASKS
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.loop import TrainingConfig
 
 SEGMENTATION = "segmentation"
@@ -277,19 +278,26 @@ class Plan(Part):
             if arm.finetune is not None and not self.task_class.continues:
                 what = f"which {self.task_class.method} cannot continue from: leave finetune out"
                 raise ValueError(f"arm {name!r} trains on synthetic cases first, {what}")
+            if arm.fade is not None and not self.task_class.fades:
+                raise ValueError(f"arm {name!r} fades, which {self.task_class.method} cannot: leave fade out")
+            if of_arm and arm.kept is not None and of_arm.negatives:
+                raise ValueError(f"arm {name!r} keeps drawings by their lesions, which negatives lack: leave one out")
+            if arm.kept is not None and not issubclass(self.task_class, SegmentationTask):
+                what = f"which {self.task_class.method} does not predict lesions for: leave kept out"
+                raise ValueError(f"arm {name!r} keeps drawings by their Dice, {what}")
             if of_arm and arm.use == "on_the_fly" and not SYNTHESIZERS[of_arm.method].draws_on_the_fly:
                 remedy = "use offline, or augment: ct_published without a synthesizer"
                 raise ValueError(f"arm {name!r} copies on the fly: {remedy}")
             if of_arm and of_arm.targets is not None and arm.use == "on_the_fly":
                 raise ValueError(f"arm {name!r} draws into healthy scans on the fly: use offline, or drop the targets")
-            if of_arm and (of_arm.of_own_lesion or of_arm.mask_options) and arm.use == "on_the_fly":
+            if of_arm and (of_arm.of_own_lesion or of_arm.mask_options.get("edit")) and arm.use == "on_the_fly":
                 what = "draws each scan's own lesion" if of_arm.of_own_lesion else "makes a named edit"
                 raise ValueError(f"arm {name!r} {what} on the fly: use offline, or other masks")
             if of_arm and of_arm.mask_generator and arm.use == "on_the_fly" and self.task.spatial_dims == 2:
                 raise ValueError(f"arm {name!r} draws into slices, but its mask generator draws volumes: use offline")
             if of_arm and arm.placebo == "shuffled_labels" and of_arm.one_drawing_a_scan:
                 remedy = "let it draw different lesions into each scan, with more cases"
-                raise ValueError(f"arm {name!r} shuffles labels, but all drawings in a scan have the same: {remedy}")
+                raise ValueError(f"arm {name!r} shuffles labels, but drawings in a scan have the same: {remedy}")
             if arm.longer is not None and self.budget == "paper":
                 raise ValueError(f"arm {name!r} is longer, but the budget of the paper is fixed: leave out longer")
             if arm.longer is not None and name == self.baseline:

@@ -25,7 +25,10 @@ COLUMNS = ("kind", "new", "old")
 LETTERS, LENGTH = "bcdfghjklmnpqrstvwxz", 8
 """Of a random id; without vowels it is no word, and without digits it does not look like a visit."""
 MASK_WORDS = frozenset(
-    ("edited", "ellipsoids", "semi_random", "maskgan", "enlarge", "shrink", "shift", "mirror", "transplant")
+    (
+        *("edited", "interpolated", "ellipsoids", "semi_random", "maskgan"),
+        *("enlarge", "shrink", "shift", "mirror", "transplant"),
+    )
 )
 """Parts of a ``mask_id`` that name no case."""
 

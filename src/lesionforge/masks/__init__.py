@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lesionforge.masks.ellipsoids import Ellipsoids
     from lesionforge.masks.generator.maskgan import MaskGAN
     from lesionforge.masks.given import GivenMasks
+    from lesionforge.masks.interpolated import InterpolatedMasks
     from lesionforge.masks.mask import DrawnMask, PlacedMask
     from lesionforge.masks.own import OwnMasks
     from lesionforge.masks.placement import allowed_region, place
@@ -27,6 +28,7 @@ _HOMES = {
     "EditedMasks": "masks.edits",
     "Ellipsoids": "masks.ellipsoids",
     "GivenMasks": "masks.given",
+    "InterpolatedMasks": "masks.interpolated",
     "MaskBank": "masks.bank",
     "MaskGAN": "masks.generator.maskgan",
     "MaskRequest": "masks.base",
@@ -46,6 +48,7 @@ __all__ = [
     "EditedMasks",
     "Ellipsoids",
     "GivenMasks",
+    "InterpolatedMasks",
     "MaskBank",
     "MaskGAN",
     "MaskRequest",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, load_scan, read_label
+from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import CohortError, ConfigError, told
+from lesionforge.masks.bank_config import BankConfig
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, crop_to_lesion, relative_place
@@ -79,7 +81,7 @@ class CroppedMask:
 
 
 class MaskBank(MaskSource):
-    """The whole lesion maps of a cohort's cases, all equally likely.
+    """The whole lesion maps of a cohort's cases, all equally likely unless sizes are flattened.
 
     Label maps are read once; the place of each lesion is stored relative to the brain of its own scan.
 
@@ -87,6 +89,7 @@ class MaskBank(MaskSource):
         cohort: a cohort with at least one lesion; cases without a lesion are ignored.
         channel: the channel in which the brain is found; by default each case's first.
         on_problem: called with the error of each case that is left out; raises by default.
+        flatten_sizes: see :class:`BankConfig`.
 
     Raises:
         ConfigError: if no case has a lesion.
@@ -103,8 +106,18 @@ class MaskBank(MaskSource):
     """
 
     method = "bank"
+    Config: ClassVar[type[MethodConfig]] = BankConfig
+    flatten_sizes: float = 0.0
 
-    def __init__(self, cohort: Cohort, *, channel: str | None = None, on_problem: OnProblem = fail) -> None:
+    def __init__(
+        self,
+        cohort: Cohort,
+        *,
+        channel: str | None = None,
+        on_problem: OnProblem = fail,
+        flatten_sizes: float = 0.0,
+    ) -> None:
+        self.flatten_sizes = flatten_sizes
         found, problems = list[CroppedMask | None](), list[CohortError]()
         for case in cohort.with_lesions().in_order():
             try:
@@ -121,17 +134,28 @@ class MaskBank(MaskSource):
     @classmethod
     def from_request(cls, request: MaskRequest) -> Self:
         """Take the masks of the cohort that the user named."""
-        return cls(request.needed_cohort(), channel=request.channel, on_problem=request.on_problem)
+        return cls.of(parse_options(BankConfig, request.options), request)
+
+    @classmethod
+    def of(cls, options: BankConfig, request: MaskRequest) -> Self:
+        """Take the masks of the cohort that the user named, with these options."""
+        return cls(
+            request.needed_cohort(),
+            channel=request.channel,
+            on_problem=request.on_problem,
+            flatten_sizes=options.flatten_sizes,
+        )
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all lesion maps and their origins."""
+        """The SHA-256 of all lesion maps and their origins, and how sizes are flattened."""
         content = hashlib.sha256()
         for lesion in self.lesions:
             content.update(repr((lesion.mask_id, lesion.subject, lesion.spacing, lesion.centre)).encode())
             content.update(repr(lesion.brain_mm).encode())
             content.update(repr(lesion.mask.shape).encode() + np.ascontiguousarray(lesion.mask).tobytes())
-        return content.hexdigest()
+        flattened = f", sizes flattened by {self.flatten_sizes:g}" if self.flatten_sizes else ""
+        return content.hexdigest() + flattened
 
     def least_volume(self, scan: Scan) -> float:
         """Return half the volume of the smallest lesion."""
@@ -143,7 +167,18 @@ class MaskBank(MaskSource):
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the lesion map of a random case."""
-        return self.lesions[rng.integers(len(self.lesions))].drawn_for(scan)
+        return self.pick(np.arange(len(self.lesions)), rng).drawn_for(scan)
+
+    def pick(self, among: NDArray[np.intp], rng: np.random.Generator) -> CroppedMask:
+        """Return one of the lesion maps with these numbers."""
+        weights = self._volumes[among] ** -self.flatten_sizes if self.flatten_sizes else None
+        return self.lesions[rng.choice(among, p=None if weights is None else weights / weights.sum())]
+
+    @cached_property
+    def _volumes(self) -> NDArray[np.float64]:
+        """The volumes of the lesion maps, relative to the smallest."""
+        volumes = [np.count_nonzero(lesion.mask) * float(np.prod(lesion.spacing)) for lesion in self.lesions]
+        return np.array(volumes) / min(volumes)
 
 
 def resample(mask: LabelArray, spacing: Sequence[float], target: Sequence[float]) -> LabelArray:

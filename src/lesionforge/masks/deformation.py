@@ -1,6 +1,6 @@
-"""One lesion scaled, turned and bent about its own centre."""
+"""Lesions scaled, turned and bent, each about its own centre."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.masks.noise import smooth_noise
-from lesionforge.masks.placement import crop_to_lesion
+from lesionforge.masks.placement import centroid, crop_to_lesion
 from lesionforge.preprocessing.brain.brain_mask import thickest_last
+from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 _BEND_MM = 12.0
 """Distance between the control points of the elastic deformation."""
@@ -52,6 +53,30 @@ def deform(
     if not deformed.any():
         return one_voxel(lesion)
     return crop_to_lesion(deformed.reshape(shape))[0]
+
+
+def each_redrawn(
+    mask: LabelArray, spacing: Sequence[float], redraw: Callable[[LabelArray], LabelArray]
+) -> tuple[LabelArray, NDArray[np.float64]]:
+    """Return a mask with each lesion redrawn about its own centre, and how far the centroid of all moved, in mm.
+
+    Args:
+        mask: ``(x, y[, z])`` label map.
+        spacing: millimetres along each axis.
+        redraw: maps the tight crop of a lesion to that of another.
+    """
+    lesions = split_lesions(mask, spacing)
+    redrawn = [redraw(lesion) for lesion, _ in lesions]
+    if len(lesions) == 1:
+        return redrawn[0], np.zeros(mask.ndim)
+    pairs = zip(lesions, redrawn, strict=True)
+    corners = np.array([np.rint(at + centroid(old) - centroid(new)) for (old, at), new in pairs], int)
+    first, last = corners.min(0), np.max([at + new.shape for at, new in zip(corners, redrawn, strict=True)], 0)
+    together = np.zeros(last - first, np.int16)
+    for corner, lesion in zip(corners - first, redrawn, strict=True):
+        there = together[tuple(slice(a, a + n) for a, n in zip(corner, lesion.shape, strict=True))]
+        np.maximum(there, lesion, out=there)
+    return together, (first + centroid(together) - centroid(mask)) * np.array(spacing)
 
 
 def one_voxel(lesion: LabelArray) -> LabelArray:

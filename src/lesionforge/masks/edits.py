@@ -11,14 +11,13 @@ from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
-from lesionforge.masks.deformation import deform, random_rotation
+from lesionforge.masks.deformation import deform, each_redrawn, random_rotation
 from lesionforge.masks.editing.any_edit import AnyEdit
 from lesionforge.masks.editing.edit_config import EditConfig
 from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.masks.mask import DrawnMask
 from lesionforge.masks.placement import brain_mm, centroid, left_right_axis, region_box, within_grid
 from lesionforge.preprocessing.brain.region import with_region
-from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 
 
 class EditedMasks(MaskSource):
@@ -78,7 +77,7 @@ class EditedMasks(MaskSource):
             return AnyEdit(options)
         if options.edit is not None:
             return NamedEdits.of(options, request)
-        return cls(MaskBank.from_request(request))
+        return cls(MaskBank.of(options, request))
 
     def least_volume(self, scan: Scan) -> float:
         """Return the least volume of the source, scaled down as far as the edits scale lesions down."""
@@ -103,7 +102,7 @@ class EditedMasks(MaskSource):
         if not drawn.mask.any():
             return replace(drawn, centre=centre, corner=None)
         shift = within_grid(rng.uniform(*self.shift_mm, scan.spatial_dims), scan)
-        mask, moved = self._each_edited(drawn.mask, scan, rng)
+        mask, moved = each_redrawn(drawn.mask, scan.spacing, lambda lesion: self._edited(lesion, scan, rng))
         flip = self.mirror and rng.random() < 0.5
         axis = left_right_axis(scan)
         if flip:
@@ -115,23 +114,6 @@ class EditedMasks(MaskSource):
                 place[axis] = 1 - place[axis]
             centre = tuple(float(c) for c in place + shift / box)
         return replace(drawn, mask=mask, mask_id=f"{drawn.mask_id}+edited", centre=centre, corner=None)
-
-    def _each_edited(
-        self, mask: LabelArray, scan: Scan, rng: np.random.Generator
-    ) -> tuple[LabelArray, NDArray[np.float64]]:
-        """Return a mask with each lesion edited about its own centre, and how far its centroid moved, in mm."""
-        lesions = split_lesions(mask, scan.spacing)
-        edited = [self._edited(lesion, scan, rng) for lesion, _ in lesions]
-        if len(lesions) == 1:
-            return edited[0], np.zeros(mask.ndim)
-        pairs = zip(lesions, edited, strict=True)
-        corners = np.array([np.rint(at + centroid(old) - centroid(new)) for (old, at), new in pairs], int)
-        first, last = corners.min(0), np.max([at + new.shape for at, new in zip(corners, edited, strict=True)], 0)
-        together = np.zeros(last - first, np.int16)
-        for corner, lesion in zip(corners - first, edited, strict=True):
-            there = together[tuple(slice(a, a + n) for a, n in zip(corner, lesion.shape, strict=True))]
-            np.maximum(there, lesion, out=there)
-        return together, (first + centroid(together) - centroid(mask)) * np.array(scan.spacing)
 
     def _edited(self, lesion: LabelArray, scan: Scan, rng: np.random.Generator) -> LabelArray:
         """Return one lesion scaled, rotated and bent."""

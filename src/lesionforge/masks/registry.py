@@ -20,6 +20,7 @@ MASK_SOURCES: Registry[MaskSource] = Registry(
     {
         "bank": "lesionforge.masks.bank:MaskBank",
         "edited": "lesionforge.masks.edits:EditedMasks",
+        "interpolated": "lesionforge.masks.interpolated:InterpolatedMasks",
         "own": "lesionforge.masks.own:OwnMasks",
         "semi_random": "lesionforge.masks.semi_random:SemiRandom",
         "ellipsoids": "lesionforge.masks.ellipsoids:Ellipsoids",

@@ -25,12 +25,14 @@ class SliceBank(MaskBank):
 
     Args:
         samples: 2D samples, or volumes as a 2D model sees them.
+        flatten_sizes: see :class:`~lesionforge.masks.bank_config.BankConfig`; the sizes are areas.
 
     Raises:
         ConfigError: if no slice has a lesion inside the brain.
     """
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
+    def __init__(self, samples: Iterable[Sample], *, flatten_sizes: float = 0.0) -> None:
+        self.flatten_sizes = flatten_sizes
         found = [(lesion, height) for sample in samples for lesion, height in _lesions(sample)]
         if not found:
             raise ConfigError("masks", "no slice has a lesion to take as mask", "name a cohort with lesion labels")
@@ -39,7 +41,7 @@ class SliceBank(MaskBank):
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw the lesion map of a random slice of about the scan's height."""
-        return self.lesions[rng.choice(near_height(self.heights, scan.height))].drawn_for(scan)
+        return self.pick(near_height(self.heights, scan.height), rng).drawn_for(scan)
 
 
 def near_height(heights: Sequence[float], height: float) -> NDArray[Any]:

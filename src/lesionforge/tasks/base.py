@@ -48,6 +48,7 @@ class Task(ABC):
         curves: curves over all cases, which a report shows for every arm.
         draws_on_the_fly: whether lesions can be drawn into its training items while it trains.
         continues: whether it can start from the weights of a trained task.
+        fades: whether :meth:`fit` takes ``fade``, see :meth:`NetworkTask.fit`.
         prepares: what :meth:`prepare` computes of a scan; empty if it does nothing.
         plans: whether its network or batch depends on all training cases, so that a step must be timed on all of them.
         info: training cases, options and preprocessing of this model.
@@ -59,6 +60,7 @@ class Task(ABC):
     curves: ClassVar[tuple[Curve, ...]] = ()
     draws_on_the_fly: ClassVar[bool] = True
     continues: ClassVar[bool] = True
+    fades: ClassVar[bool] = False
     prepares: ClassVar[str] = ""
     plans: ClassVar[bool] = False
     info: ModelInfo

@@ -25,6 +25,7 @@ from lesionforge.reading import read_json
 from lesionforge.tasks.base import Task
 from lesionforge.tasks.training_data import TaskData, annotated_cases, check_share, task_data
 from lesionforge.training.fitting import Recipe, given_or_fitted, train
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.items.samples import measured_cases
 from lesionforge.training.items.source import Source
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
@@ -53,6 +54,7 @@ class NetworkTask(Task):
 
     command: ClassVar[str]
     fixed: ClassVar[tuple[str, ...]]
+    fades: ClassVar[bool] = True
     info: ModelInfo
     network: nn.Module
 
@@ -83,6 +85,7 @@ class NetworkTask(Task):
         out: Path,
         synthetic: Cohort | Source | None = None,
         share: float = 0.5,
+        fade: tuple[float, float] | None = None,
         preprocessing: Preprocessing | None = None,
         pretrained: Self | None = None,
         watched: Mapping[str, Cohort] | None = None,
@@ -101,6 +104,7 @@ class NetworkTask(Task):
             synthetic: synthetic cases to mix in, whose parents are added to the training subjects; or a source that
                 draws lesions into the cohort's own samples on the fly.
             share: share of every batch that is synthetic; 1 trains on synthetic cases only.
+            fade: shares of the steps between which ``share`` falls to 0, in favour of the real cases.
             preprocessing: preprocessing to share with a synthesizer; fitted on ``cohort`` unless given.
             pretrained: a task with the same network. Training starts from its weights and keeps its preprocessing and
                 item size; its training subjects are added to those of the new model.
@@ -113,8 +117,8 @@ class NetworkTask(Task):
         Raises:
             CohortError: if there is no annotated case with these channels, ``synthetic`` has other lesion classes, or
                 the cases do not fit the options.
-            ConfigError: if ``share`` is not between 0 and 1, the options do not fit the cohort, or ``pretrained`` has
-                another network, other channels or other classes.
+            ConfigError: if ``share`` is not between 0 and 1, nothing can fall between the ends of ``fade``, the options
+                do not fit the cohort, or ``pretrained`` has another network, other channels or other classes.
             OutputError: if ``out`` is not empty and ``resume`` is off.
         """
         check_share(share)
@@ -136,8 +140,11 @@ class NetworkTask(Task):
             lesion_share=config.lesion_share,
             on_problem=on_problem,
         )
-        config, items, notes = cls.training_items(data, config, training.seed)
+        config = cls.sized(config, data)
         training = training.or_batch_size(facts.batch_size(config.roi_size))
+        falls = None if fade is None else Fade.over(training.items, fade)
+        data = replace(data, items=training.items, fade=falls)
+        config, items, notes = cls.training_items(data, config, training.seed)
         about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
         about |= data.about(pretrained.digest if pretrained else None)
         info = describe(cls.method, config, preprocessing, data.parents, training=about)
@@ -172,10 +179,15 @@ class NetworkTask(Task):
 
     @classmethod
     @abstractmethod
+    def sized(cls, config: Any, data: TaskData) -> Any:
+        """Return the options with the size of the training items, ``roi_size``."""
+
+    @classmethod
+    @abstractmethod
     def training_items(cls, data: TaskData, config: Any, seed: int) -> tuple[Any, Dataset[Any], dict[str, Any]]:
         """Return the options with what the training cases decide, the training items, and notes.
 
-        The options have a ``roi_size``. Notes are the names of JSON files in the model folder, each with its content.
+        Notes are the names of JSON files in the model folder, each with its content.
 
         Raises:
             CohortError: if the cases do not fit the options.

@@ -12,6 +12,7 @@ from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import LabelArray
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.items.samples import cached_samples, measured_cases
 from lesionforge.training.items.source import Source, mixed
 
@@ -27,6 +28,8 @@ class TaskData:
         own: the real samples.
         synthetic: the synthetic samples, or a source that draws lesions into the real ones, or ``None``.
         share: share of the training items that are synthetic.
+        items: number of training items of the whole run.
+        fade: fall of the share during the run, or ``None``.
     """
 
     parents: Cohort
@@ -35,6 +38,8 @@ class TaskData:
     own: Source
     synthetic: Source | None
     share: float
+    items: int = 0
+    fade: Fade | None = None
 
     @property
     def sources(self) -> list[Source]:
@@ -42,8 +47,12 @@ class TaskData:
         return mixed(self.own, self.synthetic, self.share)
 
     def about(self, pretrained: str | None) -> dict[str, Any]:
-        """Return what ``model.json`` says of the mixture: the share and the digest of a pretrained model, if any."""
+        """Return what ``model.json`` says of the mixture.
+
+        That is the share, the items between which it falls, and the digest of a pretrained model, if there are any.
+        """
         facts: dict[str, Any] = {} if self.synthetic is None else {"share": self.share}
+        facts |= {} if self.fade is None else {"fade": [self.fade.first, self.fade.last]}
         return facts if pretrained is None else {**facts, "pretrained": pretrained}
 
 

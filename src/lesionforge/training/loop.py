@@ -95,6 +95,12 @@ class TrainingConfig(Options):
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     tensorboard: bool = False
 
+    @property
+    def items(self) -> int:
+        """Number of training items of the run, if a step takes ``accumulate`` batches."""
+        assert self.batch_size is not None
+        return self.steps * self.batch_size * self.accumulate * self.devices
+
     def or_batch_size(self, batch_size: int) -> Self:
         """Return this configuration with ``batch_size`` set, unless it already is."""
         return self if self.batch_size is not None else self.model_copy(update={"batch_size": batch_size})

@@ -24,6 +24,7 @@ from lesionforge.errors import ConfigError, LeakError, OutputError
 from lesionforge.masks import MaskBank
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.interpolated import InterpolatedMasks
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.masks.semi_random import SemiRandom
 from lesionforge.masks.slice_masks import SliceBank
@@ -157,6 +158,15 @@ def test_what_the_plan_says_of_synthetic_cases_is_done(study):
     assert any((half[name] != alone[name]).any() for name in half)
     assert models(study, "synthesizers")["inpaint"].training["seed"] == 3
     assert [folder.name for folder in (study / FOLDER / "cohorts").iterdir()] == ["inpaint"]
+    counted = {path.parent.name: json.loads(path.read_text()) for path in (study / FOLDER).glob("*/*/items.json")}
+    assert set(counted) == {"synthetic_2", "synthetic_only_2", "tuned_on_one_2"}
+    assert all(0 <= items["new_lesion"] <= 1 for items in counted.values())
+    assert counted["synthetic_2"]["items"] == 2 * TRAINING["batch_size"]
+    page = html.unescape((study / "report.html").read_text(encoding="utf-8"))
+    row = page[page.index("Items with a new lesion") :]
+    for name, before in {"synthetic": "", "tuned_on_two": " of the items before fine-tuning"}.items():
+        share = counted["tuned_on_one_2" if before else f"{name}_2"]["new_lesion"]
+        assert f"{name}: {share:.1%}{before}" in row
     written = json.loads((study / FOLDER / "cohorts" / "inpaint" / "synthesis.json").read_text())
     asked = PLAN.synthesizers["inpaint"]
     assert [written[name] for name in ("n", "seed", "blend", "min_volume")] == [4, 3, asked.blend, asked.min_volume]
@@ -189,6 +199,8 @@ def test_on_the_fly_every_item_in_turn_gets_a_lesion_of_the_least_volume(study, 
         ("bank", 3, MaskBank),
         ("edited", 2, EditedMasks),
         ("edited", 3, EditedMasks),
+        ("interpolated", 2, InterpolatedMasks),
+        ("interpolated", 3, InterpolatedMasks),
         ("semi_random", 2, SemiRandom),
         ("semi_random", 3, SemiRandom),
     ],
@@ -197,8 +209,11 @@ def test_masks_are_those_of_the_plan(cohort, tmp_path, kind, dims, source):
     samples = cached_samples(cohort, Preprocessing(spatial_dims=2, channels=("FLAIR",)))
     plan = PLAN.synthesizers["inpaint"].model_copy(update={"masks": kind})
     repeat = make_arms(PLAN, cohort, {}, tmp_path).repeat(3, 3)
-    made = slice_masks(repeat, plan, samples) if dims == 2 else mask_source(repeat, plan)
-    assert type(made) is source
+    make = (lambda plan: slice_masks(repeat, plan, samples)) if dims == 2 else (lambda plan: mask_source(repeat, plan))
+    assert type(make(plan)) is source
+    if kind in ("bank", "edited", "interpolated"):
+        flat = make(plan.model_copy(update={"mask_options": {"flatten_sizes": 0.5}}))
+        assert getattr(flat, "source", flat).flatten_sizes == 0.5
 
 
 @pytest.mark.parametrize("dims", [2, 3])

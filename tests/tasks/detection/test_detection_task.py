@@ -21,6 +21,7 @@ from lesionforge.tasks.detection.detection_task import DetectionTask
 from lesionforge.tasks.detection.patches import Found, PatchSet, cut_patch
 from lesionforge.tasks.training_data import task_data
 from lesionforge.testing import check_task
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.items.samples import cached_samples, measured_cases
 from lesionforge.training.items.source import Source
 from lesionforge.training.loop import TrainingConfig
@@ -232,6 +233,9 @@ def test_lesions_drawn_on_the_fly_are_in_the_middle_of_their_patch(samples):
             item = items[number]
             assert item["lesion"] == 1
             assert float(item["image"][(0, *(4,) * dims)]) == float(item["image"].max())
+        drawn = float(items[0]["image"].max())
+        items.fade = Fade(first=2, last=4)
+        assert [float(items[number]["image"].max()) == drawn for number in (0, 1, 4, 5)] == [True, True, False, False]
 
 
 def test_without_a_false_candidate_patches_of_other_places_are_shown(samples):

@@ -7,9 +7,11 @@ import torch
 from monai.transforms import Compose, MapTransform, RandomizableTransform
 
 from lesionforge.augmentation.classical import classical_augmentation
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.tasks.segmentation.new_lesions import count_new_lesions
 from lesionforge.tasks.segmentation.training_set import TrainingSet
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.items.source import Source
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -36,7 +38,7 @@ def ball(shape, radius, value=1, centre=None):
     return np.where(distance < radius, value, 0).astype(np.int16)
 
 
-def training_set(sources, spatial_dims, *, roi_size=None, augment=None, seed=0):
+def training_set(sources, spatial_dims, *, roi_size=None, augment=None, seed=0, fade=None):
     return TrainingSet(
         sources,
         spatial_dims=spatial_dims,
@@ -44,6 +46,7 @@ def training_set(sources, spatial_dims, *, roi_size=None, augment=None, seed=0):
         background=-1.0,
         augment=augment,
         seed=seed,
+        fade=fade,
     )
 
 
@@ -297,3 +300,73 @@ def test_augmentation_keeps_channels_and_varies(spatial_dims):
         results.append(np.asarray(augment(item)["image"]))
     assert {result.shape for result in results} == {(2, *shape)}
     assert len({result.tobytes() for result in results}) == 8
+
+
+def two_sources(spatial_dims, share, *, real=0.0, drawn=0.5):
+    shape = SHAPES[spatial_dims]
+    return [
+        Source(samples=[make_sample(shape, level, label=ball(shape, 3))], share=part)
+        for level, part in ((real, 1 - share), (drawn, share))
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_synthetic_share_falls_to_0_between_two_points_of_the_run(share, spatial_dims):
+    items = training_set(two_sources(spatial_dims, share), spatial_dims, fade=Fade.over(600, (0.5, 0.75)))
+    drawn = np.array([float(items[draw]["image"].max()) > 0.25 for draw in range(600)])
+    assert drawn[:300].mean() == pytest.approx(share, abs=0.02)
+    assert drawn[300:450].mean() == pytest.approx(share / 2, abs=0.03)
+    assert drawn[300:350].mean() > drawn[400:450].mean()
+    assert not drawn[450:].any()
+
+
+@BOTH
+def test_the_items_before_a_fall_and_the_real_ones_in_it_are_those_of_a_run_without(spatial_dims):
+    fades = training_set(two_sources(spatial_dims, 0.5), spatial_dims, fade=Fade.over(200, (0.4, 0.8)))
+    stays = training_set(two_sources(spatial_dims, 0.5), spatial_dims)
+    for draw in reversed(range(200)):
+        one, other = fades[draw], stays[draw]
+        if draw < 80 or not other["image"].any():
+            assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_fall_may_be_a_step_and_nothing_else_is_taken_for_one():
+    step = Fade.over(100, (0.3, 0.3))
+    assert [step.left(draw) for draw in (0, 29, 30, 99)] == [1, 1, 0, 0]
+    for part in ((0.8, 0.5), (-0.1, 0.5), (0.5, 1.1), (1.0, 1.0), (0.0, 0.0)):
+        with pytest.raises(ConfigError, match="`fade`: there is no fall from"):
+            Fade.over(100, part)
+
+
+@pytest.mark.parametrize("of_samples", [2, 3], ids=["slices", "slices of volumes"])
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_new_lesions_are_counted_in_what_is_dealt(share, of_samples):
+    """The drawn lesion has another class, so the items themselves show what must be counted."""
+    shape = SHAPES[of_samples]
+    known = ball(shape, 3, centre=[5] * of_samples)
+    drawn = np.maximum(known, ball(shape, 3, value=2, centre=[n - 5 for n in shape]))
+    sources = [
+        Source(samples=[make_sample(shape, label=known)], share=1 - share),
+        Source(samples=[make_sample(shape, 0.5, label=drawn)] * 3, share=share, known=[known, None, drawn]),
+    ]
+    items = training_set(sources, 2)
+    shown = [set(np.unique(items[draw]["label"])) for draw in range(300)]
+    bright = [float(items[draw]["image"].max()) > 0.25 for draw in range(300)]
+    found = [items.shows_new_lesion(draw) for draw in range(300)]
+    assert not any(new for new, synthetic in zip(found, bright, strict=True) if not synthetic)
+    assert all(values - {0} for values, new in zip(shown, found, strict=True) if new)
+    counted = count_new_lesions(items, 300)
+    assert (counted["items"], counted["counted"]) == (300, 300)
+    assert counted["new_lesion"] == pytest.approx(np.mean(found))
+    assert 0 < np.mean(found) < share * 0.6
+
+
+@BOTH
+def test_every_drawn_lesion_of_a_lesion_free_scan_is_new_and_a_redrawn_one_is_not(spatial_dims):
+    shape = SHAPES[spatial_dims]
+    label = ball(shape, 4)
+    sample = make_sample(shape, label=label)
+    for known, share in ((np.zeros_like(label), 1.0), (label, 0.0)):
+        source = Source(samples=[sample], lesion_share=1.0, known=[known])
+        assert count_new_lesions(training_set([source], spatial_dims), 50)["new_lesion"] == share

@@ -12,6 +12,7 @@ from lesionforge.benchmark.arms import arm_jobs
 from lesionforge.benchmark.arms.arm_jobs import DEVELOPMENT, RESULTS, development_score
 from lesionforge.benchmark.arms.audit_offline import audit_offline
 from lesionforge.benchmark.arms.chosen_generator import choose
+from lesionforge.benchmark.arms.judged import SCORES, judge_offline
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
 from lesionforge.benchmark.arms.target_scans import match_targets
 from lesionforge.engine.base import Say
@@ -82,6 +83,9 @@ class Ahead:
         if arm.synthesizer is None:
             return []
         drawn = self._synthesizer(training.repeat, arm.synthesizer, offline=arm.use == "offline")
+        if arm.kept is not None:
+            scores = training.repeat.judged_folder(arm.synthesizer) / SCORES
+            drawn = [self._job(scores, judge_offline, training.repeat, arm.synthesizer, needs=drawn)]
         if arm.finetune is None:
             return drawn
         return [*drawn, self._job(training.pretraining_folder / MODEL, arm_jobs.pretrain, training, needs=drawn)]

@@ -20,6 +20,7 @@ from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.method_notes import method_notes
+from lesionforge.benchmark.report.new_lesions import describe_new_lesions
 from lesionforge.benchmark.report.page import REFERENCE, write_report
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
@@ -125,6 +126,7 @@ class ArmStudy(Study):
             undertrained=decided.lengths.doubt,
             title=plan.name,
             notes=method_notes(arms, decided.lengths)
+            | describe_new_lesions(arms, decided.lengths)
             | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
             warnings=[
                 *([SIMULATED] if self.simulated else []),

@@ -12,6 +12,7 @@ from monai.transforms import Compose
 
 from lesionforge.benchmark.arm_plan import Arm
 from lesionforge.benchmark.arms.chosen_generator import load_fitted
+from lesionforge.benchmark.arms.judged import kept
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.arms.placebo import undrawn, with_shuffled_labels
 from lesionforge.benchmark.arms.repeats import ArmTraining, Repeat
@@ -82,10 +83,13 @@ def offline_cases(training: ArmTraining) -> Cohort:
 
     Raises:
         ConfigError: if labels are to be shuffled and a scan has a single drawing.
+        CohortError: if no drawing is kept.
     """
     repeat, name = training.repeat, training.arm.synthesizer
     assert name is not None
     drawn = read_cohort(repeat.cohort_folder(name))
+    if training.arm.kept is not None:
+        drawn = kept(drawn, repeat, name, training.arm.kept)
     if training.arm.placebo == "undrawn":
         return undrawn(drawn, target_scans(repeat, name))
     return drawn if training.arm.placebo is None else with_shuffled_labels(drawn, repeat.seed)
@@ -104,7 +108,8 @@ def train_arm(training: ArmTraining) -> None:
         _fit(training, of_arm.real, last, folder, pretrained=pretrained)
     else:
         share = training.arm.synthetic_share(real=len(of_arm.real), synthetic=of_arm.drawn)
-        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=share)
+        fade = {} if training.arm.fade is None else {"fade": training.arm.fade}
+        _fit(training, of_arm.real, first, folder, synthetic=of_arm.synthetic, share=share, **fade)
 
 
 def pretrain_arm(training: ArmTraining) -> None:
@@ -157,7 +162,7 @@ def lengths(plan: Plan, arm: Arm, steps: int, *, real: int, synthetic: int) -> t
         last = 0 if arm.finetune is None else max(1, round(arm.finetune * steps))
         return steps - last, last
     assert plan.training.batch_size is not None
-    only_synthetic = arm.finetune is not None or arm.share == 1
+    only_synthetic = arm.finetune is not None or (arm.share == 1 and arm.fade is None)
     first = (0 if only_synthetic and synthetic else real) + synthetic
     epochs = PAPER_EPOCHS["real" if arm.synthesizer is None else "synthetic"]
     last = 0 if arm.finetune is None else PAPER_EPOCHS["finetune"] * math.ceil(real / plan.training.batch_size)

@@ -8,9 +8,13 @@ import pandas as pd
 
 from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.repeats import Arms, Repeat
+from lesionforge.config import parse_options
 from lesionforge.masks import MaskGAN, MaskSource, make_mask_source
+from lesionforge.masks.bank_config import BankConfig
 from lesionforge.masks.edits import EditedMasks
 from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.interpolated import InterpolatedMasks, InterpolationConfig
+from lesionforge.masks.own import OwnOrOther
 from lesionforge.masks.semi_random import SemiRandom
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
@@ -28,9 +32,12 @@ def mask_source(repeat: Repeat, plan: SynthesizerPlan, *, device: Device | None 
         device: device of a mask generator; that of the plan by default.
     """
     device = device or repeat.plan.training.device
+    source: MaskSource
     if plan.mask_generator is not None:
-        return MaskGAN.load(repeat.mask_generator_folder(plan.mask_generator), device=device)
-    return make_mask_source(plan.masks, repeat.train, device=device, options=plan.mask_options)
+        source = MaskGAN.load(repeat.mask_generator_folder(plan.mask_generator), device=device)
+    else:
+        source = make_mask_source(plan.masks, repeat.train, device=device, options=plan.mask_options)
+    return source if plan.own_share is None else OwnOrOther(source, plan.own_share)
 
 
 def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]) -> MaskSource:
@@ -43,13 +50,15 @@ def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]
     """
     if plan.masks == "ellipsoids":
         return Ellipsoids()
-    if plan.masks == "bank":
-        return SliceBank(samples)
-    if plan.masks == "edited":
-        return EditedMasks(SliceBank(samples))
     if plan.masks == "semi_random":
         return SemiRandom(SliceBank(samples))
-    return mask_source(repeat, plan)
+    if plan.masks not in ("bank", "edited", "interpolated"):
+        return mask_source(repeat, plan)
+    if plan.masks == "interpolated":
+        how = parse_options(InterpolationConfig, plan.mask_options)
+        return InterpolatedMasks(SliceBank(samples, flatten_sizes=how.flatten_sizes), how)
+    bank = SliceBank(samples, flatten_sizes=parse_options(BankConfig, plan.mask_options).flatten_sizes)
+    return bank if plan.masks == "bank" else EditedMasks(bank)
 
 
 def describe_mask_generators(study: Arms) -> dict[str, str]:

@@ -180,6 +180,10 @@ class Repeat:
         """Return the folder of the audit of a synthesizer's offline cases."""
         return self.folder / AUDITS / name
 
+    def judged_folder(self, name: str) -> Path:
+        """Return the folder of the scores that segmentation networks give a synthesizer's offline cases."""
+        return self.folder / "judged" / name
+
     def targets_folder(self, name: str) -> Path:
         """Return the folder of the matched lesion-free scans that a synthesizer draws into."""
         return self.folder / "targets" / name

@@ -159,6 +159,7 @@ def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
     others = {
         "the choice among candidates": any(one.selection is not None for one in synthesizers),
         "matching healthy scans": any(one.targets is not None for one in synthesizers),
+        "networks that judge drawings": any(arm.kept is not None for arm in plan.arms.values()),
         "audits": any(one.audit is not None for one in synthesizers),
         "masks that are drawn by a generator": any(one.mask_generator is not None for one in synthesizers),
     }

@@ -272,7 +272,7 @@ def _short_arm(arm: Arm) -> Arm:
     """Return an arm that trains at once, without offline cases, since these cost as much as real cases."""
     changes: dict[str, Any] = {"finetune": None, "real": None, "longer": None}
     if arm.use == "offline":
-        changes |= {"synthesizer": None, "union": False, "placebo": None}
+        changes |= {"synthesizer": None, "union": False, "placebo": None, "fade": None, "kept": None}
     return arm.model_copy(update=changes)
 
 

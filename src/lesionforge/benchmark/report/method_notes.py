@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lesionforge.benchmark.arm_plan import SynthesizerPlan
+from lesionforge.benchmark.arm_plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.arms.control import Lengths
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
+from lesionforge.benchmark.arms.judged import describe_kept
 from lesionforge.benchmark.arms.mask_sources import describe_mask_generators
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.arms.target_scans import describe_targets
@@ -43,6 +44,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
         "Arms": "; ".join(f"{name}: {describe_arm(plan, name)}" for name in plan.arms),
         **describe_mask_generators(study),
         **describe_targets(study),
+        **describe_kept(study),
         **scoring_rules(plan),
     }
 
@@ -103,6 +105,14 @@ def describe_arm(plan: Plan, name: str) -> str:
     return _describe_items(plan, name) + ("" if longer is None else f", for {longer:g} times the steps")
 
 
+def _fall(arm: Arm) -> str:
+    """Return how the synthetic share of an arm falls, if it does."""
+    if arm.fade is None:
+        return ""
+    begin, end = arm.fade
+    return f", the synthetic share falling to 0 from {begin:.0%} to {end:.0%} of the steps"
+
+
 def _describe_items(plan: Plan, name: str) -> str:
     arm = plan.arms[name]
     inherited = plan.tune is not None and arm.augment == plan.arms[plan.baseline].augment
@@ -113,7 +123,10 @@ def _describe_items(plan: Plan, name: str) -> str:
         return f"{real}, {augment}"
     synthesizer = plan.synthesizers[arm.synthesizer]
     lesions = plan.task_of(name).lesion_share
+    augment += _fall(arm)
     share, drawn = arm.given_share, f"{synthesizer.method} ({_describe_number(synthesizer)} offline)"
+    if arm.kept is not None:
+        drawn += " found with a Dice of {:g} to {:g}".format(*arm.kept)
     if arm.placebo is not None:
         drawn = PLACEBOS[arm.placebo].format(drawn)
     if arm.use == "on_the_fly" and arm.placebo == "undrawn":

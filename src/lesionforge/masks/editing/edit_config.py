@@ -10,8 +10,8 @@ from typing import Literal, Self, get_args
 
 from pydantic import model_validator
 
-from lesionforge.config import MethodConfig
-from lesionforge.preprocessing.lesions.merging import Winner
+from lesionforge.masks.bank_config import BankConfig
+from lesionforge.preprocessing.lesions.merging import Winner, check_nested
 
 EditName = Literal["enlarge", "shrink", "shift", "mirror", "transplant"]
 EDITS: tuple[EditName, ...] = get_args(EditName)
@@ -27,7 +27,7 @@ def takes_own_lesion(edit: str | None) -> bool:
     return edit == "any" or edit in OWN_EDITS
 
 
-class EditConfig(MethodConfig):
+class EditConfig(BankConfig):
     """Options of the masks ``edited``.
 
     Attributes:
@@ -61,8 +61,10 @@ class EditConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
-        if self.edit is None and self.model_dump(exclude_defaults=True):
+        if self.edit is None and self.model_dump(exclude_defaults=True, exclude={"flatten_sizes"}):
             raise ValueError("edit is missing: name the edit that the other options are of")
+        if self.edit is not None and self.flatten_sizes:
+            raise ValueError(f"flatten_sizes has no effect on {self.edit}, which draws no random lesion: leave it out")
         if self.factor is not None:
             if self.edit not in FACTORS:
                 raise ValueError(f"factor has no effect on {self.edit}: leave it out")
@@ -71,6 +73,5 @@ class EditConfig(MethodConfig):
                 raise ValueError(f"factor is {self.factor}: give a range within {low:g} to {high:g} for {self.edit}")
         if not 0 < self.distance_mm[0] <= self.distance_mm[1] <= MOST_MM:
             raise ValueError(f"distance_mm is {self.distance_mm}: give a range above 0 and up to {MOST_MM:g} mm")
-        if len(set(self.nested)) < len(self.nested) or min(self.nested, default=1) < 1:
-            raise ValueError(f"nested is {self.nested}: name each lesion class once")
+        check_nested(self.nested)
         return self

@@ -90,6 +90,12 @@ def by_class(depth: LabelArray, nested: Sequence[int]) -> LabelArray:
     return np.array([0, *nested], np.int16)[depth]
 
 
+def check_nested(nested: Sequence[int]) -> None:
+    """Raise ``ValueError`` unless these are different lesion classes."""
+    if len(set(nested)) < len(nested) or min(nested, default=1) < 1:
+        raise ValueError(f"nested is {tuple(nested)}: name each lesion class once")
+
+
 def refuse_unseen(
     case_id: str,
     anatomy: LabelArray | None,

@@ -70,6 +70,11 @@ class DetectionTask(NetworkTask):
             raise ConfigError("channel", f"{config.channel!r} is not among the channels", choose_from(channels))
 
     @classmethod
+    def sized(cls, config: DetectionConfig, data: TaskData) -> DetectionConfig:
+        """Return the options with the size of a patch."""
+        return config.model_copy(update={"roi_size": config.patch_size(data.own.samples[0].spacing)})
+
+    @classmethod
     def prepare(cls, sample: Sample, preprocessing: Preprocessing, config: DetectionConfig) -> None:
         """Find the candidates of a scan; see :meth:`Task.prepare`."""
         find_candidates(sample, preprocessing, config)
@@ -85,7 +90,6 @@ class DetectionTask(NetworkTask):
         Raises:
             CohortError: if no training case has a lesion.
         """
-        config = config.model_copy(update={"roi_size": config.patch_size(data.own.samples[0].spacing)})
         config, found = candidates_of(data, config)
         items = PatchSet(
             data.sources,
@@ -94,6 +98,7 @@ class DetectionTask(NetworkTask):
             augment=patch_augmentation(config.spatial_dims) if config.augment == "classical" else None,
             output=data.preprocessing.output,
             seed=seed,
+            fade=data.fade,
         )
         return config, items, {"candidates.json": about_candidates(config, found)}
 

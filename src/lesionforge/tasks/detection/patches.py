@@ -21,7 +21,7 @@ from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.scores.detections.hits import Hits
 from lesionforge.seeding import derive_seed, generator
 from lesionforge.tasks.detection.candidates import Candidates
-from lesionforge.training.items.deal import deal
+from lesionforge.training.items.deal import Fade, deal
 from lesionforge.training.items.drawn_items import DrawnItems, negative_in
 from lesionforge.training.items.source import Source
 
@@ -111,6 +111,7 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         augment: dictionary transform for every patch, seeded per item.
         output: intensity range of the samples, relative to whose typical tissue the patches are scaled.
         seed: seed of all randomness, together with the item number.
+        fade: fall of the shares of all sources but the first during the run.
     """
 
     def __init__(
@@ -122,8 +123,9 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         augment: Compose | None,
         output: Range,
         seed: int,
+        fade: Fade | None = None,
     ) -> None:
-        self.sources, self.roi_size, self.augment, self.seed = sources, roi_size, augment, seed
+        self.sources, self.roi_size, self.augment, self.seed, self.fade = sources, roi_size, augment, seed, fade
         self.output, self.ends = output, np.cumsum([source.share for source in sources])
         self.lesions = [_lesions_of(*pair) for pair in zip(sources, found, strict=True)]
         self.false = [[(of.sample, place) for of in of_source for place in of.false] for of_source in found]
@@ -139,7 +141,7 @@ class PatchSet(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "item", draw)
-        number = deal(draw, self.ends)
+        number = deal(draw, self.ends, self.fade)
         patch, lesion = self._patch(number, bool(rng.random() < self.sources[number].lesion_share), draw, rng)
         if self.augment is not None:
             patch = apply_seeded(self.augment, {"image": patch}, derive_seed(self.seed, "augment", draw))["image"]

@@ -26,7 +26,8 @@ def candidates_of(data: TaskData, config: DetectionConfig) -> tuple[DetectionCon
     """
     everything = [[] if of.transform is not None else _all_in(of.samples, data, config) for of in data.sources]
     if config.least_response is None:
-        used = [of for of, source in zip(everything, data.sources, strict=True) if of and source.share > 0]
+        dealt = [source.share > 0 or data.fade is not None for source in data.sources]
+        used = [of for of, is_dealt in zip(everything, dealt, strict=True) if of and is_dealt]
         hits = [found.hits for of in used or everything[:1] for found in of]
         if not any(len(of.of_lesions) for of in hits):
             raise CohortError(data.parents.name, "has no case with a lesion to choose candidates by", "add some")

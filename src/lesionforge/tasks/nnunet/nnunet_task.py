@@ -47,6 +47,7 @@ class NnUNetTask(SegmentationTask):
     command: ClassVar[str] = "benchmark"
     draws_on_the_fly: ClassVar[bool] = False
     continues: ClassVar[bool] = False
+    fades: ClassVar[bool] = False
     plans: ClassVar[bool] = True
     planned: dict[str, Any]
 
@@ -62,6 +63,7 @@ class NnUNetTask(SegmentationTask):
         out: Path,
         synthetic: Any = None,
         share: float = 0.5,
+        fade: tuple[float, float] | None = None,
         preprocessing: Preprocessing | None = None,
         pretrained: Any = None,
         watched: Mapping[str, Cohort] | None = None,
@@ -74,13 +76,13 @@ class NnUNetTask(SegmentationTask):
         ``preprocessing`` is only recorded, for figures, and nothing is watched. A stopped run begins anew.
 
         Raises:
-            ConfigError: if nnU-Net is not installed, ``share`` is not between 0 and 1, lesions are to be drawn on the
-                fly, or the training is to start from another network.
+            ConfigError: if nnU-Net is not installed, ``share`` is not between 0 and 1 or is to fall, lesions are to be
+                drawn on the fly, or the training is to start from another network.
             CohortError: see :meth:`NetworkTask.fit`.
             OutputError: see :meth:`NetworkTask.fit`.
         """
         check_share(share)
-        _check_sources(synthetic, pretrained)
+        _check_sources(synthetic, pretrained, fade)
         run = _nnunet()
         claim_run(out, resume=resume)
         if (out / "model.json").is_file():
@@ -152,7 +154,9 @@ class NnUNetTask(SegmentationTask):
         return augmentation(cast("Augment", kind), spatial_dims, background=background, spacing=spacing)
 
 
-def _check_sources(synthetic: Any, pretrained: Any) -> None:
+def _check_sources(synthetic: Any, pretrained: Any, fade: Any) -> None:
+    if fade is not None:
+        raise ConfigError("nnunet", "deals its own patches, so no share can fall", "leave fade out")
     if synthetic is not None and not isinstance(synthetic, Cohort):
         remedy = "draw offline, or train with nnUNetTrainerLesionforge"
         raise ConfigError("nnunet", "cannot draw on the fly in a benchmark", remedy)

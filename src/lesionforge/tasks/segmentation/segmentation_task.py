@@ -24,6 +24,7 @@ from lesionforge.scores.predictions.overlap import dice
 from lesionforge.scores.predictions.prediction_scores import EMPTY_MASK_RULE, HIT_RULE, PREDICTION_SCORES
 from lesionforge.tasks.network_task import NetworkTask
 from lesionforge.tasks.segmentation.learning_curve import DiceCurve
+from lesionforge.tasks.segmentation.new_lesions import ITEMS, count_new_lesions
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import augmentation, check_mirroring, large_enough, make_training_set
@@ -69,12 +70,18 @@ class SegmentationTask(NetworkTask):
         return large_enough(cases, facts, config.min_lesion_voxels)
 
     @classmethod
+    def sized(cls, config: SegmentationConfig, data: TaskData) -> SegmentationConfig:
+        """Return the options with the size of training items; see :func:`training_size`."""
+        return config.model_copy(update={"roi_size": training_size(data.facts, data.own.samples, config)})
+
+    @classmethod
     def training_items(
         cls, data: TaskData, config: SegmentationConfig, seed: int
     ) -> tuple[SegmentationConfig, TrainingSet, dict[str, Any]]:
-        """Return the options with the size of training items, and the items."""
-        config = config.model_copy(update={"roi_size": training_size(data.facts, data.own.samples, config)})
-        return config, make_training_set(data.sources, config, data.preprocessing, seed=seed), {}
+        """Return the options, the items and, with synthetic cases on disk, their :func:`count_new_lesions`."""
+        items = make_training_set(data.sources, config, data.preprocessing, seed=seed, fade=data.fade)
+        on_disk = data.synthetic is not None and data.synthetic.known is not None
+        return config, items, {ITEMS: count_new_lesions(items, data.items)} if on_disk else {}
 
     def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
         """Return the curve of the mean Dice of ``watched``; see :class:`DiceCurve`."""

@@ -18,6 +18,7 @@ from lesionforge.errors import CohortError, ConfigError
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of
 from lesionforge.tasks.segmentation.training_set import TrainingSet
+from lesionforge.training.items.deal import Fade
 from lesionforge.training.items.source import Source
 
 
@@ -52,9 +53,14 @@ def check_mirroring(classes: Iterable[str], config: SegmentationConfig) -> None:
 
 
 def make_training_set(
-    sources: Sequence[Source], config: SegmentationConfig, preprocessing: Preprocessing, *, seed: int
+    sources: Sequence[Source],
+    config: SegmentationConfig,
+    preprocessing: Preprocessing,
+    *,
+    seed: int,
+    fade: Fade | None = None,
 ) -> TrainingSet:
-    """Return the dataset of training items from ``sources``."""
+    """Return the dataset of training items from ``sources``; all but the first give way by ``fade``."""
     assert config.roi_size is not None
     background = background_of(config, preprocessing)
     return TrainingSet(
@@ -71,6 +77,7 @@ def make_training_set(
         ),
         seed=seed,
         relative_to=preprocessing.output if config.normalise == "tissue" else None,
+        fade=fade,
     )
 
 

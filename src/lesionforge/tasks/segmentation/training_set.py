@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lesionforge.augmentation.seeded import apply_seeded
+from lesionforge.cohort.scan import BoolArray
 from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.intensity import Range
 from lesionforge.seeding import derive_seed, generator
-from lesionforge.training.items.deal import deal
+from lesionforge.training.items.deal import Fade, deal
 from lesionforge.training.items.drawn_items import DrawnItems, negative_in
 from lesionforge.training.items.lesion_planes import Planes
 from lesionforge.training.items.source import Source
@@ -35,6 +36,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         augment: dictionary transform for every item, seeded per item.
         seed: seed of all randomness, together with the item number.
         relative_to: intensity range of the samples; if given, every item is scaled relative to its sample's tissue.
+        fade: fall of the shares of all sources but the first during the run.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         augment: Compose | None,
         seed: int,
         relative_to: Range | None = None,
+        fade: Fade | None = None,
     ) -> None:
-        self.relative_to = relative_to
+        self.relative_to, self.fade = relative_to, fade
         self.sources, self.spatial_dims, self.roi_size = sources, spatial_dims, roi_size
         self.background, self.augment, self.seed = background, augment, seed
         self.ends = np.cumsum([source.share for source in sources])
@@ -59,7 +62,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "item", draw)
-        number = deal(draw, self.ends)
+        number = deal(draw, self.ends, self.fade)
         source, planes = self.sources[number], self.planes[number]
         on_lesion = bool(rng.random() < source.lesion_share)
         if on_lesion and source.transform is not None:
@@ -69,7 +72,12 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             item = sample.as_item()
         if self.relative_to is not None:
             item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
-        item = self._crop(item, on_lesion, rng)
+        shown = (np.asarray(item["label"][0]) > 0) | negative_in(item) if on_lesion else None
+        crop = self._crop(item["label"].shape[1:], shown, rng)
+        item = {
+            "image": crop.cut(np.asarray(item["image"]), fill=self.background),
+            "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
+        }
         if self.augment is not None:
             item = apply_seeded(self.augment, item, derive_seed(self.seed, "augment", draw))
         return {
@@ -77,14 +85,25 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             "label": torch.as_tensor(np.rint(np.asarray(item["label"])).astype(np.int64)),
         }
 
-    def _crop(self, item: dict[str, Any], on_lesion: bool, rng: np.random.Generator) -> dict[str, Any]:
-        shape = item["label"].shape[1:]
-        centre = [rng.integers(n) for n in shape]
-        if on_lesion:
-            voxels = np.argwhere((np.asarray(item["label"][0]) > 0) | negative_in(item))
+    def shows_new_lesion(self, draw: int) -> bool:
+        """Return whether an item shows a drawn lesion where its scan had none before; augmentation is left out.
+
+        Only synthetic cases on disk are looked at: what a source draws on the fly is not known before it is drawn.
+        """
+        rng = generator(self.seed, "item", draw)
+        number = deal(draw, self.ends, self.fade)
+        source, planes = self.sources[number], self.planes[number]
+        if source.known is None:
+            return False
+        on_lesion = bool(rng.random() < source.lesion_share)
+        lesions, drawn = planes.lesions(*planes.choose(on_lesion, rng))
+        crop = self._crop(lesions.shape, lesions if on_lesion else None, rng)
+        return bool(crop.cut(drawn).any())
+
+    def _crop(self, shape: tuple[int, ...], shown: BoolArray | None, rng: np.random.Generator) -> Crop:
+        """Return a crop around a random voxel, or around one of the voxels to be shown, if there are any."""
+        centre: list[Any] = [rng.integers(n) for n in shape]
+        if shown is not None:
+            voxels = np.argwhere(shown)
             centre = list(voxels[rng.integers(len(voxels))]) if len(voxels) else centre
-        crop = Crop.around(centre, self.roi_size, shape)
-        return {
-            "image": crop.cut(np.asarray(item["image"]), fill=self.background),
-            "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
-        }
+        return Crop.around(centre, self.roi_size, shape)

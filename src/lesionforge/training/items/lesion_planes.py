@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionforge.cohort.scan import LabelArray
+from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.preprocessing.pipeline import Sample
 
 Slices = NDArray[np.intp]
@@ -28,8 +28,8 @@ class Planes:
         self, samples: Sequence[Sample], spatial_dims: int, *, known: Sequence[LabelArray | None] | None = None
     ) -> None:
         self.samples, self.spatial_dims = samples, spatial_dims
-        before = known or [None] * len(samples)
-        found = [_find(*pair, spatial_dims) for pair in zip(samples, before, strict=True)]
+        self.known = known or [None] * len(samples)
+        found = [_find(*pair, spatial_dims) for pair in zip(samples, self.known, strict=True)]
         self.slices = {True: [lesion for lesion, _ in found], False: [free for _, free in found]}
         self.having = {
             lesion: [number for number, slices in enumerate(of_samples) if len(slices)]
@@ -41,16 +41,34 @@ class Planes:
         return sum(len(slices) for slices in self.slices[lesion])
 
     def pick(self, lesion: bool, rng: np.random.Generator) -> Sample:
-        """Return a random slice or scan with or without a lesion.
+        """Return a random slice or scan with or without a lesion; see :meth:`choose`."""
+        number, z = self.choose(lesion, rng)
+        sample = self.samples[number]
+        return sample.slice(z) if self._sliced(sample) else sample
+
+    def choose(self, lesion: bool, rng: np.random.Generator) -> tuple[int, int]:
+        """Return the number of a sample and of one of its slices, with or without a lesion.
 
         A sample that has such slices is chosen first, then one of its slices. If no sample has any, a slice or scan of
         the other kind is returned.
         """
         if not self.having[lesion]:
-            return self.pick(not lesion, rng)
+            return self.choose(not lesion, rng)
         number = int(rng.choice(self.having[lesion]))
-        sample, z = self.samples[number], int(rng.choice(self.slices[lesion][number]))
-        return sample.slice(z) if sample.image.ndim - 1 > self.spatial_dims else sample
+        return number, int(rng.choice(self.slices[lesion][number]))
+
+    def lesions(self, number: int, z: int) -> tuple[BoolArray, BoolArray]:
+        """Return the lesions of a slice or scan, ``(x, y[, z])``, and those of them that were drawn."""
+        sample, known = self.samples[number], self.known[number]
+        label = sample.as_item()["label"][0]
+        if known is None or known.shape != label.shape:
+            known = np.zeros_like(label)
+        if self._sliced(sample):
+            label, known = label[..., z], known[..., z]
+        return label > 0, (label > 0) & (known == 0)
+
+    def _sliced(self, sample: Sample) -> bool:
+        return sample.image.ndim - 1 > self.spatial_dims
 
 
 def _find(sample: Sample, known: LabelArray | None, spatial_dims: int) -> tuple[Slices, Slices]:

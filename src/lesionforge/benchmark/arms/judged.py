@@ -1,0 +1,97 @@
+"""Offline drawings scored by segmentation networks that were trained on other subjects, and those that an arm keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.benchmark.arms.repeats import Arms, Repeat
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.people import People
+from lesionforge.cohort.splits import kfold
+from lesionforge.errors import CohortError
+from lesionforge.files import write_text
+from lesionforge.reading import read_frame
+from lesionforge.scores.drawn_images.segmentability import segmentability
+
+SCORES = "scores.csv"
+
+
+def judge_offline(repeat: Repeat, name: str) -> str:
+    """Score every offline drawing of a synthesizer by a network that knows neither its scan's nor its mask's subject.
+
+    The training subjects with a lesion are divided into parts, one more than the subjects that a drawing comes from at
+    most, and a network of the baseline is trained on each. So at least one of them knows none of a drawing's subjects;
+    the first such network gives the score, see :func:`~lesionforge.scores.drawn_images.segmentability.segmentability`.
+
+    Raises:
+        CohortError: if there are fewer training subjects with a lesion than parts.
+    """
+    drawn, people = read_cohort(repeat.cohort_folder(name)), People(repeat.train)
+    behind = {case.case_id: people.behind(case.mask_id) | {case.subject_id} for case in drawn}
+    real, parts = repeat.train.with_lesions(), max(map(len, behind.values()), default=1) + 1
+    if len(real.subjects) < parts:
+        what = f"has {len(real.subjects)} training subjects with a lesion; judging drawings of {name} takes {parts}"
+        raise CohortError(real.name, what, "train on more, or leave kept out")
+    left, tables = list(drawn), list[pd.DataFrame]()
+    for number, (_, part) in enumerate(kfold(real, parts, repeat.seed)):
+        judged = {case.case_id for case in left if behind[case.case_id].isdisjoint(part.subjects)}
+        left = [case for case in left if case.case_id not in judged]
+        if judged:
+            tables.append(segmentability(_network(repeat, name, number, part), drawn.subset(judged)))
+    scores = pd.concat(tables)
+    write_text(repeat.judged_folder(name) / SCORES, scores.to_csv(index=False))
+    return f"{name}, {repeat}: {len(scores)} cases judged, mean Dice {100 * scores['fcn_score'].mean():.1f}"
+
+
+def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) -> Cohort:
+    """Return the drawings whose score lies within the limits; all training subjects become their parents.
+
+    Raises:
+        CohortError: if there is none.
+    """
+    scores = _scores(repeat, name)
+    good = set(scores.index[scores.between(*limits)])
+    known = repeat.train.ancestry
+    cases = [replace(case, parents=tuple(sorted({*case.parents, *known}))) for case in drawn if case.case_id in good]
+    if not cases:
+        what = f"no drawing of {name} was found with a Dice of {limits[0]:g} to {limits[1]:g}"
+        raise CohortError(drawn.name, what, f"widen kept; {repeat.judged_folder(name) / SCORES} has the scores")
+    return drawn.with_cases(cases)
+
+
+def describe_kept(study: Arms) -> dict[str, str]:
+    """Return row name → text for the report: how many of the judged drawings each arm keeps, on average."""
+    parts = []
+    for name, arm in study.plan.arms.items():
+        if arm.kept is not None and arm.synthesizer is not None:
+            of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats]
+            count = np.mean([scores.between(*arm.kept).sum() for scores in of_repeats])
+            parts.append(f"{name}: {count:.0f} of {np.mean([len(scores) for scores in of_repeats]):.0f}")
+    return {"Kept drawings": "; ".join(parts)} if parts else {}
+
+
+def _network(repeat: Repeat, name: str, number: int, part: Cohort) -> Any:
+    """Return a network of the baseline that was trained on a part of the training cases."""
+    plan, folder = repeat.plan, repeat.judged_folder(name) / f"segmentor{number}"
+    if not (folder / "model.json").is_file():
+        plan.task_class.fit(
+            part,
+            channels=repeat.study.channels,
+            config=plan.task_of(plan.baseline),
+            training=plan.training.model_copy(update={"seed": repeat.seed}),
+            out=folder,
+            preprocessing=repeat.preprocessing,
+            resume=True,
+        )
+    return plan.task_class.load(folder, device=plan.training.device)
+
+
+def _scores(repeat: Repeat, name: str) -> pd.Series:
+    """Return case id → score."""
+    table = read_frame(repeat.judged_folder(name) / SCORES, dtype={"case_id": str})
+    return table.set_index("case_id")["fcn_score"]

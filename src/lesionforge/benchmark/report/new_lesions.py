@@ -1,0 +1,29 @@
+"""The row of a report on how often each arm saw a lesion that was drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lesionforge.benchmark.arms.control import Lengths
+from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.reading import read_json
+from lesionforge.tasks.segmentation.new_lesions import ITEMS
+
+
+def describe_new_lesions(study: Arms, lengths: Lengths) -> dict[str, str]:
+    """Return row name → text: of each arm with offline cases, the share of the training items with a new lesion.
+
+    Args:
+        study: the study that was run.
+        lengths: training length of its arms.
+    """
+    parts = []
+    for name, arm in study.plan.arms.items():
+        trainings = [repeat.training(name, lengths.steps(repeat.train_size)) for repeat in study.repeats]
+        folders = [one.folder if arm.finetune is None else one.pretraining_folder for one in trainings]
+        shares = [read_json(folder / ITEMS)["new_lesion"] for folder in folders if (folder / ITEMS).is_file()]
+        if shares:
+            first = "" if arm.finetune is None else " of the items before fine-tuning"
+            parts.append(f"{name}: {np.mean(shares):.1%}{first}")
+    what = "a lesion drawn where the scan had none, counted in the crops or slices of offline cases"
+    return {"Items with a new lesion": f"{'; '.join(parts)} ({what})"} if parts else {}
