@@ -109,13 +109,15 @@ class Tune(Part):
     """A small hyperparameter search for the baseline, on development subjects, before the arms are compared.
 
     The options are tried one after the other, and the best value so far is kept: first the augmentation, then the
-    learning rate, then the batch size. The other arms inherit the learning rate and the batch size, and also the
-    augmentation if theirs equals the baseline's.
+    learning rate, then the batch size. While the best learning rate or batch size is the largest or the smallest that
+    was tried, further ones are. The other arms inherit the learning rate and the batch size, and also the augmentation
+    if theirs equals the baseline's.
 
     Attributes:
         augment: augmentations to try besides the baseline's own.
         learning_rate: factors of the plan's learning rate to try.
         batch_size: factors of the plan's batch size to try.
+        further: largest number of further learning rates, and of batch sizes, beyond those factors.
         number: training-set size at which to search; the result is used for all sizes. By default each size has its own
             search.
         seeds: number of the plan's seeds, counted from the first, used for each trial; all by default.
@@ -124,6 +126,7 @@ class Tune(Part):
     augment: tuple[str, ...] = ("none", "classical", "ct")
     learning_rate: tuple[PositiveFloat, ...] = (1 / 3, 3.0)
     batch_size: tuple[PositiveFloat, ...] = (2.0,)
+    further: int = Field(default=2, ge=0)
     number: int | float | None = Field(default=None, gt=0)
     seeds: int | None = Field(default=None, ge=1)
 

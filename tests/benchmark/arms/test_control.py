@@ -12,10 +12,11 @@ def cohort(tmp_path_factory):
     return tiny_cohort(tmp_path_factory.mktemp("cohort"), spatial_dims=2, n_subjects=8)
 
 
-def lengths(cohort, folder, scores, **changes):
+def lengths(cohort, folder, scores, nothing=(), **changes):
     """Return what the control finds where a training of so many steps scores ``scores[number][steps]``.
 
-    Beside it are size, seed, arm and steps of every training whose score was asked for.
+    Trainings whose (size, seed, steps) are in ``nothing`` score 0 and find nothing. Beside the result are size, seed,
+    arm and steps of every training whose score was asked for.
     """
     plan = {
         "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2, 3]},
@@ -29,10 +30,15 @@ def lengths(cohort, folder, scores, **changes):
     def scored(training):
         number = training.repeat.train_size
         asked.append((number, training.repeat.seed, training.name, training.steps))
+        if found_nothing(training):
+            return 0.0
         return scores[number][training.steps] if number in scores else 0.5
 
+    def found_nothing(training):
+        return (training.repeat.train_size, training.repeat.seed, training.steps) in nothing
+
     arms = make_arms(Plan.model_validate(plan | changes), cohort, {}, folder)
-    ahead = Ahead(study=arms, scored=scored)
+    ahead = Ahead(study=arms, scored=scored, found_nothing=found_nothing)
     return Lengths(of={size: controlled_length(ahead, size) for size in arms.sizes}), asked
 
 
@@ -59,6 +65,26 @@ def test_a_size_is_lengthened_until_doubling_no_longer_helps(cohort, tmp_path, d
     assert words in f"{found.describe()} {found.doubt}"
     assert (found.doubt is not None) == doubt
     assert {size for size, length in found.of.items() if length.undertrained} == ({3} if doubt else set())
+
+
+@pytest.mark.parametrize(
+    ("nothing", "dice", "steps", "words", "doubt"),
+    [
+        ([(3, 1, 2), (3, 1, 4)], {2: 0.5, 4: 0.5}, 2, "(50.0 to 50.0, 2 seeds; 1 of 3 trainings found nothing", True),
+        ([(3, 1, 4), (3, 1, 8)], {2: 0.5, 4: 0.6, 8: 0.6}, 4, "1 of 3 trainings", True),
+        ([(3, 1, 4)], {2: 0.5, 4: 0.5}, 2, "trainings found nothing before, 1 after", False),
+        ([(3, 1, 2)], {2: 0.5, 4: 0.5, 8: 0.5}, 4, "(50.0 to 50.0, 3 seeds)", False),
+        ([(3, seed, n) for seed in range(3) for n in (2, 4)], {2: 0.5, 4: 0.5}, 2, "3 of 3 trainings", True),
+    ],
+    ids=["at both lengths", "at the length chosen", "beyond it", "rescued", "all"],
+)
+def test_trainings_that_found_nothing_are_named_and_hide_no_gain(cohort, tmp_path, nothing, dice, steps, words, doubt):
+    found, _ = lengths(cohort, tmp_path, {3: dice}, nothing=nothing)
+    assert found.steps(3) == steps
+    assert words in found.describe() or words in str(found.doubt)
+    assert (found.doubt is not None) == doubt
+    if doubt:
+        assert "trainings found nothing on the development subjects (n = 3)" in found.doubt
 
 
 def test_each_size_and_the_whole_pool_has_a_length_of_its_own(cohort, tmp_path):

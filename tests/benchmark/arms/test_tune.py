@@ -8,11 +8,12 @@ from lesionforge.benchmark.arms.arm_study import decide
 from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.control import Length, Lengths
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.arms.tune import Searches, best, trials
+from lesionforge.benchmark.arms.tune import Searches, best, describe_tuning, trials
 from lesionforge.benchmark.plan import Plan, Tune
 from lesionforge.benchmark.report.method_notes import method_notes
 from tests.helpers import tiny_cohort
 
+SEARCH_ROW = "Search for the best baseline"
 PLAN = {
     "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2, 3]},
     "task": {"learning_rate": 0.003},
@@ -28,7 +29,7 @@ def cohort(tmp_path_factory):
     return tiny_cohort(tmp_path_factory.mktemp("cohort"), spatial_dims=2, n_subjects=8)
 
 
-def search(cohort, folder, score, **changes):
+def search(cohort, folder, score, found_nothing=lambda training: False, **changes):
     """Return the study that was found, the table, and the trainings whose scores were asked for."""
     asked = []
 
@@ -37,7 +38,7 @@ def search(cohort, folder, score, **changes):
         return score(training)
 
     arms = make_arms(Plan.model_validate(PLAN | changes), cohort, {}, folder)
-    searches = Searches(Ahead(study=arms, scored=scored))
+    searches = Searches(Ahead(study=arms, scored=scored, found_nothing=found_nothing))
     return searches.arms(*arms.sizes), searches.table(), asked
 
 
@@ -47,7 +48,8 @@ def test_no_size_waits_for_the_search_of_another(cohort, tmp_path):
     def scored(training):
         return hill(training) if training.repeat.train_size == 2 else None
 
-    ahead = Ahead(study=make_arms(Plan.model_validate(PLAN | {"control": None}), cohort, {}, tmp_path), scored=scored)
+    arms = make_arms(Plan.model_validate(PLAN | {"control": None}), cohort, {}, tmp_path)
+    ahead = Ahead(study=arms, scored=scored, found_nothing=lambda training: False)
     assert decide(ahead) is None
     known = {job.rpartition("/")[0] for job in ahead.jobs}
     assert any("n2/seed0/arms/bare" in name for name in known), "the arms of the size whose search is complete"
@@ -76,7 +78,8 @@ def test_the_best_of_each_option_is_kept_at_each_size_and_the_arms_inherit_it(co
 def test_every_trial_is_trained_once_with_every_seed_in_a_folder_of_its_own(cohort, tmp_path):
     _, _, asked = search(cohort, tmp_path, hill)
     folders = {training.folder.relative_to(tmp_path / "runs").as_posix() for training in asked}
-    assert len(folders) == len(asked) == 3 * 3 * 6
+    beyond = 1 + 2 / 3  # one learning rate at each size, one batch size at two of three
+    assert len(folders) == len(asked) == 3 * 3 * (6 + beyond)
     assert {training.name for training in asked} == {"real"}
     assert {training.steps for training in asked} == {2}
     assert "n2/seed0/arms/real_2" in folders
@@ -109,6 +112,31 @@ def test_the_report_names_the_steps_and_batch_sizes_that_were_used(cohort, tmp_p
     large = Lengths(of={size: Length(steps=80) for size in (3, 4)})
     told = method_notes(arms, large)["Length of every arm"]
     assert told == "80 steps of batch size 16; the last weights are used"
+
+
+def test_while_the_best_lies_at_the_edge_further_values_are_tried(cohort, tmp_path):
+    def steep(training):
+        return training.task.learning_rate
+
+    for further, best_rate in ((0, 0.009), (1, 0.027), (2, 0.081)):
+        tune = {"number": 2, "seeds": 1, "augment": [], "batch_size": [], "further": further}
+        arms, table, asked = search(cohort, tmp_path, steep, tune=tune)
+        assert arms.choice(2).learning_rate == pytest.approx(best_rate)
+        assert len(asked) == 3 + further
+        table.to_csv(tmp_path / "tuning.csv", index=False)
+        assert "(the best learning rate lies at the edge of what was tried)" in describe_tuning(arms)[SEARCH_ROW]
+    arms, table, _ = search(cohort, tmp_path, hill, tune={"number": 2, "augment": ["ct"]})
+    table.to_csv(tmp_path / "tuning.csv", index=False)
+    assert "the best batch size lies at the edge" in describe_tuning(arms)[SEARCH_ROW], "no smaller one was tried"
+
+
+def test_trials_that_found_nothing_are_named(cohort, tmp_path):
+    arms, table, _ = search(
+        cohort, tmp_path, hill, lambda training: training.task.augment == "none" and training.repeat.seed == 0
+    )
+    table.to_csv(tmp_path / "tuning.csv", index=False)
+    assert set(table.loc[table["found_nothing"], "options"]) == {"none-lr0.003-b8"}
+    assert "(1 of 3 found nothing)" in describe_tuning(arms)[SEARCH_ROW]
 
 
 def test_without_a_search_the_plan_is_as_it_was(cohort, tmp_path):

@@ -266,7 +266,7 @@ class TestReport:
         assert "did better" not in page
         assert 'class="verdict neither"' in page
         assert '<td class="outcome">gain' not in page
-        loss, _ = report(tmp_path, results.assign(dice=-results["dice"]), undertrained="it was stopped early")
+        loss, _ = report(tmp_path, results.assign(dice=1 - results["dice"]), undertrained="it was stopped early")
         assert "did worse" in loss
         assert loss.endswith("The baseline may be undertrained: it was stopped early.")
 
@@ -368,6 +368,17 @@ class TestCollapsedTrainings:
         sentence, page = report(tmp_path, results, primary=metric)
         assert "1 of 4 trainings of real found nothing (seed 2)." in sentence
         assert "1 of 4 trainings of real found nothing" in page
+
+    def test_no_gain_is_claimed_over_a_baseline_that_found_nothing(self, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1}, n_seeds=2, n_subjects=24)
+        gain, _ = report(tmp_path, results)
+        assert "did better" in gain
+        results.loc[(results["arm"] == "real") & (results["seed"] == 1), "dice"] = 0.0
+        results.loc[(results["arm"] == "real") & (results["seed"] == 0), "dice"] = 0.001
+        sentence, page = report(tmp_path, with_lesion_free(results, {"real": 0, "mixed": 0}), primary="lesion_dice")
+        assert "but the baseline may be undertrained: 2 of its 2 trainings found nothing" in sentence
+        assert "did better" not in page
+        assert 'class="verdict neither"' in page
 
     def test_the_difference_without_them_is_named(self):
         lines = headline_of(self.collapsed("real", 2), "lesion_dice")

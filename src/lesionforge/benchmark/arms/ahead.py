@@ -9,7 +9,7 @@ from typing import Any
 
 from lesionforge.audit.audit_folder import SUMMARY
 from lesionforge.benchmark.arms import arm_jobs
-from lesionforge.benchmark.arms.arm_jobs import DEVELOPMENT, RESULTS, development_score
+from lesionforge.benchmark.arms.arm_jobs import DEVELOPMENT, RESULTS, development_found_nothing, development_score
 from lesionforge.benchmark.arms.audit_offline import audit_offline
 from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.judged import SCORES, judge_offline
@@ -36,12 +36,14 @@ class Ahead:
         jobs: job name → job, for all jobs known so far.
         say: called with one line per decision.
         scored: returns the development score of a training run, or ``None`` if it has not been scored yet.
+        found_nothing: returns whether a training run that was scored finds nothing in the development cases.
     """
 
     study: Arms
     jobs: dict[str, Job] = field(default_factory=dict)
     say: Say = lambda line: None
     scored: Callable[[ArmTraining], float | None] = development_score
+    found_nothing: Callable[[ArmTraining], bool] = development_found_nothing
 
     def development_scores(self, trainings: Sequence[ArmTraining]) -> list[float]:
         """Return the development score of each training run, after adding its jobs.

@@ -22,6 +22,7 @@ from lesionforge.kept import keeping_in
 from lesionforge.masks import MaskGAN
 from lesionforge.production.synthesize import Progress, Synthesis, synthesize_cohort
 from lesionforge.reading import read_frame
+from lesionforge.scores.collapse import found_nothing
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import value_of
 from lesionforge.synthesizers.registry import SYNTHESIZERS
@@ -132,6 +133,11 @@ def development_score(training: ArmTraining) -> float | None:
         return None
     rows = read_frame(table)
     return value_of(rows, metric_in(rows, training.study.plan.primary))
+
+
+def development_found_nothing(training: ArmTraining) -> bool:
+    """Return whether a training that was scored on the development subjects finds nothing in them."""
+    return found_nothing(read_frame(training.folder / DEVELOPMENT))
 
 
 def score(training: ArmTraining, cohort: Cohort, keep: Path) -> pd.DataFrame:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionforge.benchmark.arms.ahead import Ahead
-from lesionforge.benchmark.arms.repeats import TrainSize
+from lesionforge.benchmark.arms.repeats import ArmTraining, TrainSize
 from lesionforge.scores.registry import find_score
+from lesionforge.scores.score import Score
 
 LENGTHS = "lengths.json"
 
@@ -82,17 +84,74 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
     info, undertrained = find_score(plan.primary), None
     while undertrained is None:
         trainings = [study.repeat(size, seed).training(arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
-        before, after = np.reshape(ahead.development_scores(trainings), (2, -1)).mean(1) * info.factor
-        found = (
-            f"twice the steps ({2 * steps}) changed the development {info.title} of {arm} by "
-            f"{after - before:+.1f} {info.unit} ({before:.1f} to {after:.1f}, {len(plan.seeds)} seeds)"
-        )
+        doubling = Doubling.of(ahead, trainings)
+        found = f"twice the steps ({2 * steps}) {doubling.describe(arm, info)}"
         ahead.say(f"n = {size:g}: {found}")
-        gain = before - after if info.higher_is_better is False else after - before
-        if gain < control.tolerance:
+        if not doubling.helped(control.tolerance, info):
+            undertrained = doubling.doubt
             break
         if 2 * steps <= control.max_steps:
             steps *= 2
         if 2 * steps > control.max_steps:
             undertrained = f"longer training still helped, and no arm gets more than {control.max_steps} steps"
     return Length(steps=steps, found=found, undertrained=undertrained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubling:
+    """Trainings at one size before and after their steps are doubled, one of each for every seed.
+
+    Attributes:
+        scores: ``(2, seed)`` development scores.
+        nothing: ``(2, seed)``, whether a training found nothing.
+    """
+
+    scores: NDArray[np.float64]
+    nothing: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, ahead: Ahead, trainings: Sequence[ArmTraining]) -> Self:
+        """Return the doubling of trainings: those before it, then those after it.
+
+        Raises:
+            NotYetError: if scores do not exist yet; their jobs have been added.
+        """
+        scores = np.reshape(ahead.development_scores(trainings), (2, -1))
+        return cls(scores=scores, nothing=np.reshape([ahead.found_nothing(one) for one in trainings], (2, -1)))
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """The seeds in which both trainings found something; all seeds if there are none."""
+        either = self.nothing.any(axis=0)
+        return np.asarray(~either | either.all())
+
+    def helped(self, tolerance: float, info: Score[Any]) -> bool:
+        """Return whether fewer trainings find nothing, or the mean score improves by ``tolerance`` or more."""
+        before, after = self._means(info)
+        gain = before - after if info.higher_is_better is False else after - before
+        rescued = self.nothing[1].sum() < self.nothing[0].sum()
+        return bool(rescued) or not gain < tolerance
+
+    def describe(self, arm: str, info: Score[Any]) -> str:
+        """Return what the doubling changed, in words."""
+        before, after = self._means(info)
+        nothing = ""
+        if self.nothing.any():
+            first, second = self.nothing.sum(1)
+            nothing = f"; {first} of {len(self.nothing[0])} trainings found nothing before, {second} after"
+        return (
+            f"changed the development {info.title} of {arm} by {after - before:+.1f} {info.unit} "
+            f"({before:.1f} to {after:.1f}, {self.compared.sum()} seeds{nothing})"
+        )
+
+    @property
+    def doubt(self) -> str | None:
+        """What is wrong with the trainings before the doubling, or ``None``."""
+        number = self.nothing[0].sum()
+        if not number:
+            return None
+        return f"{number} of {len(self.nothing[0])} trainings found nothing on the development subjects"
+
+    def _means(self, info: Score[Any]) -> tuple[float, float]:
+        before, after = self.scores[:, self.compared].mean(1) * info.factor
+        return float(before), float(after)

@@ -21,16 +21,29 @@ OPTIONS = ("augment", "learning_rate", "batch_size")
 
 
 @dataclass(frozen=True)
+class Trial:
+    """The trainings with the same options, one for each seed.
+
+    Attributes:
+        scores: development scores.
+        nothing: whether a training found nothing.
+    """
+
+    scores: list[float]
+    nothing: list[bool]
+
+
+@dataclass(frozen=True)
 class Search:
     """The search at one size.
 
     Attributes:
         choice: the best options found.
-        scores: trial → its scores over the seeds.
+        trials: trial → its trainings, one for each seed.
     """
 
     choice: Choice
-    scores: Mapping[Choice, list[float]]
+    trials: Mapping[Choice, Trial]
 
 
 class Searches:
@@ -67,11 +80,12 @@ class Searches:
                 "batch_size": choice.batch_size,
                 "seed": seed,
                 "score": score,
+                "found_nothing": nothing,
                 "kept": search.choice == choice,
             }
             for size, search in self.found.items()
-            for choice, of_seeds in search.scores.items()
-            for seed, score in zip(self.study.plan.seeds, of_seeds, strict=False)
+            for choice, trial in search.trials.items()
+            for seed, score, nothing in zip(self.study.plan.seeds, trial.scores, trial.nothing, strict=False)
         ]
         return pd.DataFrame(rows).sort_values("train_size", kind="stable")
 
@@ -93,28 +107,33 @@ def search(ahead: Ahead, size: TrainSize) -> Search:
     """
     plan = ahead.study.plan
     assert plan.tune is not None
-    choice, scores = Choice.of(plan), dict[Choice, list[float]]()
+    choice, made = Choice.of(plan), dict[Choice, Trial]()
     for option in OPTIONS:
         tried = trials(plan.tune, option, choice)
-        wanted = [trial for trial in tried if trial not in scores]
-        scores |= _scores(ahead, size, wanted, plan.seeds[: plan.tune.seeds])
-        choice = best({trial: scores[trial] for trial in tried}, plan.primary)
+        for _ in range(1 + plan.tune.further):
+            made |= _trained(ahead, size, [trial for trial in tried if trial not in made])
+            choice = best({trial: made[trial].scores for trial in tried}, plan.primary)
+            tried += beyond(tried, choice, option)
     ahead.say(f"n = {size:g}: the best baseline found is {choice}")
-    return Search(choice, scores)
+    return Search(choice, made)
 
 
-def _scores(ahead: Ahead, size: TrainSize, wanted: Sequence[Choice], seeds: Sequence[int]) -> dict[Choice, list[float]]:
-    """Return trial → its scores over the seeds."""
+def _trained(ahead: Ahead, size: TrainSize, wanted: Sequence[Choice]) -> dict[Choice, Trial]:
+    """Return the trainings with the options that are wanted."""
     study = ahead.study
-    trainings = [
-        replace(study, choices={size: trial})
-        .repeat(size, seed)
-        .training(study.plan.baseline, study.plan.training.steps)
+    plan, found = study.plan, dict[Choice, Trial]()
+    assert plan.tune is not None
+    trainings = {
+        trial: [
+            replace(study, choices={size: trial}).repeat(size, seed).training(plan.baseline, plan.training.steps)
+            for seed in plan.seeds[: plan.tune.seeds]
+        ]
         for trial in wanted
-        for seed in seeds
-    ]
-    made = np.reshape(ahead.development_scores(trainings), (len(wanted), len(seeds)))
-    return {trial: list(map(float, of_seeds)) for trial, of_seeds in zip(wanted, made, strict=True)}
+    }
+    scores = iter(ahead.development_scores([one for of_trial in trainings.values() for one in of_trial]))
+    for trial, of_trial in trainings.items():
+        found[trial] = Trial([next(scores) for _ in of_trial], list(map(ahead.found_nothing, of_trial)))
+    return found
 
 
 def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
@@ -130,6 +149,19 @@ def trials(tune: Tune, option: str, choice: Choice) -> list[Choice]:
     return list(dict.fromkeys((choice, *others)))
 
 
+def beyond(tried: Sequence[Choice], choice: Choice, option: str) -> list[Choice]:
+    """Return the next choice if the best one, which is not the first, has the largest or the smallest value tried."""
+    values = sorted({getattr(trial, option) for trial in tried}) if option != "augment" else []
+    value = getattr(choice, option)
+    if len(values) < 2 or choice == tried[0] or value not in (values[0], values[-1]):
+        return []
+    following = value * value / (values[1] if value == values[0] else values[-2])
+    if option == "batch_size":
+        following = max(1, round(following))
+    farther = replace(choice, **{option: following})
+    return [] if farther in tried else [farther]
+
+
 def best(scores: Mapping[Choice, list[float]], primary: str) -> Choice:
     """Return the choice with the best mean over seeds; ties go to the first, and NaN counts as worst."""
     sign = -1 if find_score(primary).higher_is_better is False else 1
@@ -143,8 +175,26 @@ def describe_tuning(study: Arms) -> dict[str, str]:
     table, info = read_frame(study.out / TABLE), find_score(study.plan.primary)
     parts = []
     for size, rows in table.groupby("train_size", sort=False):
-        means = rows.groupby("options", sort=False)["score"].mean() * info.factor
         kept = rows.loc[rows["kept"], "options"].iloc[0]
-        tried = ", ".join(f"{name} {value:.1f}" for name, value in means.items())
-        parts.append(f"n = {size:g}: {kept}, of {tried}")
+        tried = ", ".join(
+            _in_words(str(name), trial, info.factor) for name, trial in rows.groupby("options", sort=False)
+        )
+        parts.append(f"n = {size:g}: {kept}, of {tried}{_at_the_edge(rows)}")
     return {"Search for the best baseline": f"development {info.title} ({info.unit}): " + "; ".join(parts)}
+
+
+def _in_words(name: str, trial: pd.DataFrame, factor: float) -> str:
+    """Return a trial's name and mean score, and how many of its trainings found nothing if any did."""
+    nothing = int(trial["found_nothing"].sum())
+    collapsed = f" ({nothing} of {len(trial)} found nothing)" if nothing else ""
+    return f"{name} {trial['score'].mean() * factor:.1f}{collapsed}"
+
+
+def _at_the_edge(rows: pd.DataFrame) -> str:
+    """Return a remark if a larger or smaller value than those tried might be better still."""
+    kept, said = rows[rows["kept"]].iloc[0], []
+    for option in ("learning_rate", "batch_size"):
+        values = rows[option].dropna()
+        if values.nunique() > 1 and kept[option] in (values.min(), values.max()):
+            said.append(option.replace("_", " "))
+    return f" (the best {' and '.join(said)} lies at the edge of what was tried)" if said else ""

@@ -78,11 +78,11 @@ def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Wo
     Args:
         study: the study; its ``out`` is a temporary folder.
         longest: assume that the control lengthens the training to its limit and the search chooses the largest batch
-            size, rather than no lengthening and the smallest batch size.
+            size and learning rate, rather than no lengthening, the smallest batch size and the plan's learning rate.
     """
     if isinstance(study, HealingStudy):
         return [_healing_work(job) for job in study.jobs() if job.function in (fit_f_pre, fit_method)]
-    ahead = Ahead(study=study.arms, scored=partial(_score, longest=longest))
+    ahead = Ahead(study=study.arms, scored=partial(_score, longest=longest), found_nothing=lambda training: False)
     decide(ahead)
     tested = {job.arguments[0].folder for job in ahead.jobs.values() if job.function is arm_jobs.score_test}
     works = [work for job in ahead.jobs.values() for work in _works(study.arms, job, tested)]
@@ -110,7 +110,8 @@ def _score(training: ArmTraining, *, longest: bool) -> float:
     """Return a score that makes search and control choose the longest, or the shortest, run."""
     batch = training.options(training.steps).batch_size or 1
     better = longest != (find_score(training.study.plan.primary).higher_is_better is False)
-    return (1e9 if better else -1e9) * training.steps * batch
+    rate = training.task.learning_rate if longest else 1.0
+    return (1e9 if better else -1e9) * training.steps * batch * rate
 
 
 def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:

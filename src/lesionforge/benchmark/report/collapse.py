@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
-from lesionforge.scores.registry import find_score, metric_in, scores_in
-from lesionforge.scores.score import Score
+from lesionforge.scores.collapse import COLLAPSED_BELOW, shows_collapse
+from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
-
-COLLAPSED_BELOW = 0.01
-"""Mean score of the cases with lesions, 0 to 1, below which a training run counts as collapsed."""
 
 TRAINING = ["arm", "train_size", "seed"]
 
@@ -28,14 +24,6 @@ def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=TRAINING)
     means = seed_means(results, score.name)
     return means[means < COLLAPSED_BELOW].reset_index()[TRAINING]
-
-
-def shows_collapse(results: pd.DataFrame) -> Score[Any] | None:
-    """Return the score that is 0 if a network finds nothing: one of cases with lesions, if the results have one."""
-    scores = [find_score(name) for name in scores_in(results) if results.get(name, pd.Series()).notna().any()]
-    shares = [score for score in scores if score.better == "higher" and score.range == (0.0, 1.0)]
-    of_lesions = [score for score in shares if score.of_cases == "with_lesions"]
-    return next(iter([*of_lesions, *(score for score in shares if score.without_lesion_free)]), None)
 
 
 def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
@@ -58,6 +46,22 @@ def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: C
     for arm in arms:
         lines += _without(results, collapsed[collapsed["arm"].isin((arm, baseline))], arm, baseline, metric)
     return lines
+
+
+def doubt_about(baseline: str, results: pd.DataFrame, undertrained: str | None) -> str | None:
+    """Return why the baseline may be undertrained: what is known of its length, and trainings that found nothing.
+
+    Args:
+        baseline: name of the baseline.
+        results: rows of all arms.
+        undertrained: what the control of the length found, or ``None``.
+    """
+    collapsed, made = (table[table["arm"] == baseline] for table in (collapsed_trainings(results), results))
+    if collapsed.empty:
+        return undertrained
+    number = count(len(made[["train_size", "seed"]].drop_duplicates()), "training")
+    nothing = f"{len(collapsed)} of its {number} found nothing"
+    return nothing if undertrained is None else f"{undertrained}; {nothing}"
 
 
 def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib import rc_context
 
 from lesionforge.benchmark.report.audits import audits_in
-from lesionforge.benchmark.report.collapse import collapse_lines
+from lesionforge.benchmark.report.collapse import collapse_lines, doubt_about
 from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot, regime_curve
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
 from lesionforge.benchmark.report.headline import headline, seeds_against
@@ -119,6 +119,7 @@ def write_report(
         ConfigError: if ``results.csv`` cannot be used, or lacks the arm or the primary score.
     """
     results = _results_with(folder, primary, arm)
+    undertrained = doubt_about(baseline, results, undertrained)
     summary = summarize(results, baseline=baseline)
     write_text(folder / "summary.csv", summary.to_csv(index=False))
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
