@@ -43,6 +43,14 @@ def test_the_share_is_that_of_the_gain_in_the_gap(drawn, share):
     assert row["share_low"] < row["share"] < row["share_high"]
 
 
+def test_arms_that_train_on_the_whole_pool_have_no_gap_to_close():
+    results, _ = study()
+    whole = results.loc[results["arm"] == "real"]
+    table = gap_table(results, whole, baseline="real", metric="lesion_dice")
+    (sentence,) = gap_sentences(table, baseline="real", pool="all 5")
+    assert sentence == "drawn: real already trains on all 5, so there is no gap to close."
+
+
 def test_a_score_of_which_less_is_better_has_the_same_share():
     results, reference = study()
     distance = [table.assign(hd95=10 - 10 * table["lesion_dice"]) for table in (results, reference)]

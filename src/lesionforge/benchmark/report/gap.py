@@ -175,6 +175,8 @@ def _sentence(row: Mapping[Any, Any], info: Score[Any], sizes: Mapping[float, st
     place = f"{row['arm']}, {sizes[row['train_size']]}" if len(sizes) > 1 else str(row["arm"])
     if math.isnan(row["gap"]):
         return f"{place}: no gap can be given, since in no seed did all of its trainings find something."
+    if row["gap"] == row["gap_low"] == row["gap_high"] == 0:
+        return f"{place}: {baseline} already trains on {pool}, so there is no gap to close."
     few, whole = amount(row["baseline_mean"], info), amount(row["reference_mean"], info)
     between = f"{few} with these subjects, {whole} {info.unit} with {pool}"
     if math.isnan(row["share"]):
