@@ -1,8 +1,8 @@
 """One optimiser step of every network of every preset's scale ``paper``, at its size and through its own ``fit``.
 
 All batches are those of the plans but two: the mask generators take one mask and ``mask_cyclegan`` one crop, which
-bounds time and memory on two cores. The cohorts are made here, of as many channels, anatomy labels and voxels as the networks take. A preset that
-is added is found by itself.
+bounds time and memory on two cores. The cohorts are made here, of as many channels, anatomy labels and voxels as the
+networks take. A preset that is added is found by itself.
 """
 
 from __future__ import annotations
