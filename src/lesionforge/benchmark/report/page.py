@@ -128,7 +128,7 @@ def write_report(
     if reference is not None:
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
-        lines += gains.lines if arm is not None else []
+        lines += gains.lines
     collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
     unsure = undertrained is not None
     own = _figures(results, summary, baseline=baseline, primary=primary, examples=examples, undertrained=unsure)
