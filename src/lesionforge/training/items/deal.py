@@ -36,7 +36,7 @@ class Fade:
         begin, end = part
         if not 0 <= begin <= end <= 1 or begin == 1 or end == 0:
             remedy = "give two shares of the steps in ascending order, such as 0.5 and 0.8"
-            raise ConfigError("`fade`", f"there is no fall from {begin:g} to {end:g} of the steps", remedy)
+            raise ConfigError("fade", f"there is no fall from {begin:g} to {end:g} of the steps", remedy)
         return cls(first=begin * items, last=end * items)
 
     def left(self, draw: int) -> float:
