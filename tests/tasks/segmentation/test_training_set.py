@@ -335,7 +335,7 @@ def test_a_fall_may_be_a_step_and_nothing_else_is_taken_for_one():
     step = Fade.over(100, (0.3, 0.3))
     assert [step.left(draw) for draw in (0, 29, 30, 99)] == [1, 1, 0, 0]
     for part in ((0.8, 0.5), (-0.1, 0.5), (0.5, 1.1), (1.0, 1.0), (0.0, 0.0)):
-        with pytest.raises(ConfigError, match="`fade`: there is no fall from"):
+        with pytest.raises(ConfigError, match="fade: there is no fall from"):
             Fade.over(100, part)
 
 
