@@ -31,6 +31,7 @@ from lesionforge.cohort.layouts.dataset_json import (
     read_dataset_json,
     write_dataset_json,
 )
+from lesionforge.cohort.layouts.exported import check_subject_pattern
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import (
     OnNote,
@@ -56,7 +57,7 @@ from lesionforge.cohort.scan import (
 )
 from lesionforge.cohort.settled_geometry import rules_by_case
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
-from lesionforge.errors import CohortError, ConfigError, causes
+from lesionforge.errors import CohortError, causes
 from lesionforge.files import claim_output
 from lesionforge.reading import Row, read_json
 
@@ -151,8 +152,7 @@ def _read_described(
     structures = read_structures(folder)
     parenchyma, fluid = ((), ()) if structures is None else (structures.parenchyma, structures.fluid)
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
-    if subject_pattern is not None and any("subject_id" in row for row in rows):
-        raise ConfigError("`subject_pattern`", f"{table} names the subjects", "leave it out, or correct the table")
+    check_subject_pattern(subject_pattern, rows, table)
     subject, cases, problems = subject_finder(subject_pattern), [], []
     for row in rows:
         try:
