@@ -1,16 +1,16 @@
 """A folder per patient, with a file-name pattern for each channel and mask."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from lesionforge.cohort.case import Cohort, stem_of
+from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.exported import TABLE, exported_case, names_cases, read_facts, row_of
-from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
-from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in, is_listed
+from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
+from lesionforge.cohort.layouts.listing import FEW, counted, folders_in, images_in, is_listed
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.reading import Row
@@ -38,6 +38,7 @@ def read_folders(
     binary_masks: bool = False,
     subject_pattern: str | None = None,
     on_problem: OnProblem = fail,
+    on_note: OnNote = keep_silent,
 ) -> Cohort:
     """Read a folder whose sub-folders are patients; patient, case and folder have the same name.
 
@@ -61,6 +62,7 @@ def read_folders(
         subject_pattern: a regular expression that finds the subject's id at the beginning of the case id, see
             :func:`~lesionforge.cohort.layouts.subjects.subject_finder`; for folders without subjects in ``cases.csv``.
         on_problem: called with the error of each patient that is left out; raises by default.
+        on_note: called with a line about images that no pattern matches.
 
     Raises:
         CohortError: if no patient is found, or an export has lost its ``cases.csv``.
@@ -97,6 +99,10 @@ def read_folders(
         _check_matched(folder, pattern, [images.get(channel) for images, _ in found.values()])
     _check_matched(folder, mask, [masks.get(patient_id) for patient_id in found])
     _check_matched(folder, anatomy, [structures for _, structures in found.values()])
+    used = {file for images, structures in found.values() for file in (*images.values(), structures)} | set(
+        masks.values()
+    )
+    _tell_unused([patient for patient in patients if patient.resolve().name in found], used, on_note)
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
     check_ids((facts[patient_id] for patient_id in found), folder)
     cases = [
@@ -173,6 +179,15 @@ def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
     if not patients:
         raise CohortError(folder, "holds no folders of patients", "name the folder that holds them")
     return patients
+
+
+def _tell_unused(patients: Sequence[Path], used: Collection[Path | None], on_note: OnNote) -> None:
+    """Tell how many images in the patients' folders and below are not used."""
+    files = (path for patient in patients for path in sorted(patient.rglob("*")) if path not in used)
+    further = [path for path in files if ending_of(path) and not path.name.startswith(".") and is_listed(path)]
+    if further:
+        choose = "choose others with `channel`, `mask` or `anatomy`"
+        on_note(f"not used, images that no pattern matches: {counted(further)}; {choose}")
 
 
 def _facts(folder: Path, subject_pattern: str | None) -> dict[str, Row]:
