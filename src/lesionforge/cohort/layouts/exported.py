@@ -8,7 +8,7 @@ from pathlib import Path
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.layouts.cases_csv import case_from_row, listed_channels, read_cases_csv
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.reading import Row, read_text
+from lesionforge.reading import Row
 
 TABLE = "cases.csv"
 
@@ -17,8 +17,8 @@ def names_cases(table: Path, separator: str = ",") -> bool:
     """Return whether a file is a table with the column ``case_id``; others have tables of this name, too."""
     if not table.is_file():
         return False
-    header, _, _ = read_text(table).partition("\n")
-    return "case_id" in (cell.strip() for cell in header.split(separator))
+    with table.open(encoding="utf-8-sig", errors="replace") as lines:
+        return "case_id" in (cell.strip() for cell in lines.readline().split(separator))
 
 
 def read_facts(folder: Path, *, made_by: Path | None = None, subject_pattern: str | None = None) -> dict[str, Row]:

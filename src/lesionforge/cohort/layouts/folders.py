@@ -99,9 +99,7 @@ def read_folders(
         _check_matched(folder, pattern, [images.get(channel) for images, _ in found.values()])
     _check_matched(folder, mask, [masks.get(patient_id) for patient_id in found])
     _check_matched(folder, anatomy, [structures for _, structures in found.values()])
-    used = {file for images, structures in found.values() for file in (*images.values(), structures)} | set(
-        masks.values()
-    )
+    used = {*masks.values(), *(file for images, maps in found.values() for file in (*images.values(), maps))}
     _tell_unused([patient for patient in patients if patient.resolve().name in found], used, on_note)
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
     check_ids((facts[patient_id] for patient_id in found), folder)

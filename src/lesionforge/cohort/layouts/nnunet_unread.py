@@ -30,7 +30,7 @@ def unread_files(folder: Path, description: Description, case_ids: Collection[st
         strange = [path for path in others if not path.name.endswith(ending)]
         if strange:
             yield f"not read, files of {name} that do not end with {ending}: {counted(strange)}"
-        left = [path for path in others if path not in strange]
+        left = [path for path in others if path.name.endswith(ending)]
         if left and name == "imagesTs":
             cases = sorted({path.name.removesuffix(ending)[:-5] for path in left})
             yield f"not read, images of imagesTs of {len(cases)} cases that no cases.csv lists, such as {cases[0]}"
