@@ -97,22 +97,27 @@ def check_content(content: Any, where: str | Path, *, fault: Fault, remedy: str)
             waiting += [(part, depth + 1) for part in value]
 
 
-def read_rows(path: Path, required: Iterable[str] = (), *, fault: Fault = CohortError) -> list[Row]:
+def read_rows(
+    path: Path, required: Iterable[str] = (), *, fault: Fault = CohortError, separator: str = ","
+) -> list[Row]:
     """Return the rows of a CSV file as text; an empty cell is ``""``.
 
     Blank lines are passed over, and so are empty cells beyond the last column, which spreadsheets leave behind.
 
     Args:
-        path: the table, separated by commas, in UTF-8.
+        path: the table, in UTF-8.
         required: columns that must be there.
         fault: what is raised.
+        separator: of the cells; where it is a tab, as in BIDS, no cell is quoted.
 
     Raises:
         LesionforgeError: ``fault``, if the file cannot be read, has no header, names a column twice, lacks a required
             one, or has a line with fewer or more cells than columns, which is named.
     """
     text = read_text(path, fault=fault, remedy="save it as CSV in UTF-8")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = io.StringIO(text, newline="")
+    unquoted = csv.reader(lines, strict=True, delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = unquoted if separator == "\t" else csv.reader(lines, strict=True, delimiter=separator)
     columns: list[str] = []
     rows: list[Row] = []
     try:

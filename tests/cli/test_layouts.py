@@ -8,6 +8,7 @@ import pytest
 import SimpleITK
 
 from lesionforge.cohort.layouts import LAYOUTS, Layout, read_cohort
+from lesionforge.cohort.new_ids import NewIds
 from lesionforge.cohort.scan import load_scan
 from tests.cli.commands import content, error, typed
 from tests.cohort.dicom.files import to_mm, write_contours, write_series
@@ -165,6 +166,26 @@ def test_new_ids_hide_the_names_of_a_bids_folder(tmp_path):
     made = content(tmp_path / "out")
     assert not [name for name, held in made.items() if b"sub-01" in str(name).encode() + held or b"Jane" in held]
     assert len(read_cohort(tmp_path / "out").subjects) == 1
+
+
+def test_an_import_that_fails_leaves_no_table_of_new_ids(tmp_path):
+    folders(tmp_path / "src")
+    for patient in ("anna", "bert"):
+        write_array(tmp_path / "src" / patient / "lesion.nii.gz", LESION[:2])
+    table = tmp_path / "private" / "ids.csv"
+    assert "2 × has size" in error("import", tmp_path / "src", tmp_path / "out", *PATTERNS, "--new-ids", table)
+    assert not table.exists()
+    NewIds({("case", "old"): "new"}).write(table)
+    error("import", tmp_path / "src", tmp_path / "out", *PATTERNS, "--new-ids", table)
+    assert NewIds.read(table).cases == {"old": "new"}
+
+
+def test_a_dry_run_shows_a_session_only_where_the_id_begins_with_the_subject(tmp_path):
+    slices(tmp_path)
+    (tmp_path / "slices.csv").write_text((tmp_path / "slices.csv").read_text().replace("p1_s2,p1", "p1_s2,anna"))
+    lines = typed("import", tmp_path, "--dry-run").output.splitlines()
+    rows = [line.split() for line in lines if line.startswith("p1_")]
+    assert [row[:3] for row in rows] == [["p1_s1", "p1", "s1"], ["p1_s2", "anna", "-"]]
 
 
 def test_a_layout_that_recognises_nothing_is_chosen_by_name_only(tmp_path):

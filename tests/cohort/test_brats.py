@@ -84,3 +84,18 @@ def test_two_cases_of_one_name_are_refused(tmp_path):
         put(tmp_path / grade / "BraTS19_2013_0_1", OLD, (1,))
     with pytest.raises(CohortError, match="second case of this name"):
         read_brats(tmp_path)
+
+
+def test_folders_and_images_that_are_named_otherwise_are_counted(tmp_path):
+    for number in (1, 2):
+        put(tmp_path / "HGG" / f"BraTS2021_0000{number}", OLD, (1, 2, 4))
+        put(tmp_path / "LGG" / f"BraTS2021_0001{number}", OLD, (1, 2, 4))
+        (tmp_path / "LGG" / f"BraTS2021_0001{number}").rename(tmp_path / "LGG" / f"patient{number}")
+    write_array(tmp_path / "HGG" / "BraTS2021_00001" / "BraTS2021_00001_swi.nii.gz", IMAGE)
+    notes = []
+    assert len(read_brats(tmp_path, on_note=notes.append)) == 2
+    assert notes[1:] == [
+        "not read, folders whose images are not named like them and a sequence: 2, "
+        "such as patient1/BraTS2021_00011_flair.nii.gz",
+        "not used, further images in the folders of cases: 1 files, such as BraTS2021_00001_swi.nii.gz",
+    ]

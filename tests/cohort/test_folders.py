@@ -165,3 +165,26 @@ def test_values_that_are_not_1_to_k_are_told_of_all_patients_and_of_none_in_part
     with pytest.raises(CohortError, match=r"`label=NAME=1` `label=NAME=4`") as caught:
         read_folders(tmp_path, channels={"FLAIR": "flair.nii.gz"}, mask="lesion.nii.gz")
     assert caught.value.where == str(tmp_path)
+
+
+def test_a_table_of_cases_says_who_is_who_and_tables_of_others_are_passed_over(tmp_path):
+    for patient in ("p1", "p2"):
+        write_patient(tmp_path / patient, "flair.nii.gz")
+    options = {"channels": {"FLAIR": "flair.nii.gz"}}
+    (tmp_path / "cases.csv").write_bytes("Patient;Größe\np1;3\n".encode("latin-1"))
+    assert read_folders(tmp_path, **options).subjects == ("p1", "p2")
+    (tmp_path / "cases.csv").write_text("case_id,subject_id,annotation\np1,anna,lesion_free\np2,anna,\n")
+    read = read_folders(tmp_path, **options)
+    assert [(case.subject_id, case.annotation) for case in read] == [("anna", "lesion_free"), ("anna", "unknown")]
+
+
+def test_images_that_no_pattern_matches_are_counted(tmp_path):
+    for patient in ("p1", "p2"):
+        write_patient(tmp_path / patient, "flair.nii.gz", "more/dwi.nii.gz", "._flair.nii.gz", mask=LESION)
+    (tmp_path / "p1" / "notes.txt").write_text("")
+    notes = []
+    options = {"channels": {"FLAIR": "flair.nii.gz"}, "on_note": notes.append}
+    read_folders(tmp_path, mask="lesion.nii.gz", **options)
+    assert "no pattern matches: 2 files, such as dwi.nii.gz" in notes.pop()
+    read_folders(tmp_path, mask="lesion.nii.gz", anatomy="**/dwi.nii.gz", **options)
+    assert notes == []

@@ -70,7 +70,7 @@ def test_endings_are_those_that_are_read_in_any_case(tmp_path):
 def test_another_format_is_named_with_those_that_are_read(tmp_path, name, content, found):
     (tmp_path / name).write_bytes(content)
     error = refused(tmp_path / name, f"of the format {found}")
-    assert "only NIfTI, PNG, NRRD, MetaImage, MGH, Analyze, TIFF, JPEG, BMP are read" in error.what
+    assert "only NIfTI, PNG, NRRD, MetaImage, GIPL, MGH, Analyze, TIFF, JPEG, BMP are read" in error.what
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Datasets of nnU-Net that are no cohorts yet: regions, the ignore label, and every file ending that nnU-Net knows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +124,53 @@ def test_slices_with_every_ending_of_nnunet_become_png(tmp_path, ending):
         one, other = (load_scan(of[case.case_id], ["FLAIR"]) for of in (written, original))
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_array_equal(one.label, other.label)
+
+
+def test_files_of_no_case_are_counted_in_one_line_for_each_kind(tmp_path):
+    cohort = tiny_cohort(tmp_path, spatial_dims=2, n_subjects=2, channels=("FLAIR", "T1"))
+    image, label = cohort.cases[0].images["FLAIR"], cohort.cases[0].label
+    (tmp_path / "imagesTs").mkdir()
+    for name in ("imagesTs/x_0000", "imagesTs/x_0001", "imagesTs/y_0000", "imagesTr/case_000_0002"):
+        (tmp_path / f"{name}.png").write_bytes(image.read_bytes())
+    (tmp_path / "imagesTr" / "z_0000.mha").write_bytes(b"")
+    for name in ("z", "case_000_0000"):
+        (tmp_path / "labelsTr" / f"{name}.png").write_bytes(label.read_bytes())
+    told = [
+        "not read, files of imagesTr that do not end with .png: 1 files, such as z_0000.mha",
+        "not read, images that are no channel of a case in imagesTr: 1 files, such as case_000_0002.png",
+        "not read, images of imagesTs of 2 cases that no cases.csv lists, such as x",
+        "not read, maps of no case with an image in labelsTr: 2 files, such as case_000_0000.png",
+    ]
+    notes = []
+    assert len(read_any_nnunet(tmp_path, on_note=notes.append)) == 2
+    assert notes == told
+    (tmp_path / "cases.csv").write_text("case_id\ncase_000\ncase_001\nx\ny\n")
+    problems, notes = [], []
+    read_any_nnunet(tmp_path, on_note=notes.append, on_problem=problems.append)
+    assert (problems, len(notes)) == ([], 3)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_dataset_may_list_files_that_lie_anywhere(tmp_path, spatial_dims):
+    cohort, folder = tiny_cohort(tmp_path / "elsewhere", spatial_dims=spatial_dims, n_subjects=2), tmp_path / "listed"
+    folder.mkdir()
+    (tmp_path / "elsewhere" / "dataset.json").rename(folder / "dataset.json")
+    place = {"a": tmp_path / "elsewhere", "b": Path("..") / "elsewhere"}
+    entries = {
+        name: {
+            "images": [str(place[name] / "imagesTr" / case.images["FLAIR"].name)],
+            "label": str(place[name] / "labelsTr" / case.label.name),
+        }
+        for name, case in zip("ab", cohort, strict=True)
+    }
+    edit_json(folder, dataset=entries)
+    with pytest.raises(CohortError, match=r"under dataset, wherever they lie; make a cohort of it"):
+        read_cohort(folder)
+    written = write_nnunet(read_any_nnunet(folder), tmp_path / "out").cohort
+    assert [case.case_id for case in written] == ["a", "b"]
+    for old, new in zip(cohort, written, strict=True):
+        np.testing.assert_array_equal(load_scan(new, ["FLAIR"]).label, load_scan(old, ["FLAIR"]).label)
+    for wrong in (["a"], {"a": []}, {"a": entries["a"] | {"images": []}}, {"a": entries["a"] | {"label": 1}}):
+        edit_json(folder, dataset=wrong)
+        with pytest.raises(CohortError, match=r"is no list of cases|does not name the files of the case 'a'"):
+            read_any_nnunet(folder)

@@ -54,6 +54,20 @@ def test_itk_formats_lie_where_itk_says_and_leave_their_text(tmp_path, name, pac
         assert b"Doe" in path.read_bytes()
 
 
+def test_gipl_lies_where_itk_says_and_is_read_only_whole(tmp_path):
+    image = itk_image()
+    image.SetDirection(np.eye(3).ravel())  # of which the format knows none
+    path = write(image, tmp_path / "a.gipl")
+    stored, expected = read_stored(path), read_stored(write(image, tmp_path / "itk.nii"))
+    np.testing.assert_array_equal(stored.array, VOXELS)
+    np.testing.assert_allclose(stored.affine, expected.affine, atol=1e-4)
+    path.rename(tmp_path / "a.mha")
+    refused(tmp_path / "a.mha", r"is a file of the format GIPL; rename it so that it ends with \.gipl")
+    for damaged, told in ((-20, "its header claims"), (200, "cannot be read as GIPL")):
+        path.write_bytes((tmp_path / "a.mha").read_bytes()[:damaged])
+        refused(path, told)
+
+
 @pytest.mark.parametrize("name", ["a.mgh", "a.mgz"])
 def test_freesurfer_volumes_lie_where_nibabel_says(tmp_path, name):
     affine = AFFINE.copy()

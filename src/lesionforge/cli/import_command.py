@@ -165,9 +165,10 @@ def _write(
     with building(cohort) as unfinished:
         if table is not None:
             found = ids.cohort(found)
-            ids.write(table)
         report = write_nnunet(found, unfinished, structures=read_structures(source), **how)
         copy_roles(source, unfinished, report.cohort.subjects, renamed=ids.subjects)
+        if table is not None:
+            ids.write(table)
         if table is not None and report.problems:  # they name the old ids
             listed = table.with_name(f"{table.stem}_problems.csv")
             shutil.move(unfinished / "problems.csv", listed)
@@ -202,7 +203,8 @@ def _tell_preview(found: Cohort, report: WriteReport, layout: type[Layout]) -> N
 
 
 def _preview_row(case: Case) -> tuple[str, ...]:
-    session = case.case_id.removeprefix(case.subject_id).strip("_-")
+    named = case.case_id.startswith(case.subject_id)
+    session = case.case_id.removeprefix(case.subject_id).strip("_-") if named else ""
     label = case.annotation.value + (f" ({case.label.name})" if case.label is not None else "")
     return case.case_id, case.subject_id, session or "-", " ".join(case.images), label
 

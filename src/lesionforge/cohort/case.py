@@ -25,6 +25,7 @@ FORMATS = {
     ".nhdr": "NRRD",
     ".mha": "MetaImage",
     ".mhd": "MetaImage",
+    ".gipl": "GIPL",
     ".mgz": "MGH",
     ".mgh": "MGH",
     ".hdr": "Analyze",

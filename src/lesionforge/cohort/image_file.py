@@ -44,6 +44,8 @@ _SIGNATURES = {
     b"PK\x03\x04": "ZIP",
     b"BM": "BMP",
 }
+_GIPL = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")
+"""Marks of GIPL, in the last 4 of the 256 bytes of its header."""
 _REMEDIES = {"DICOM": "import its folder with `layout=dicom`, or convert it with dcm2niix", "ZIP": "unpack it"}
 _GZIP = b"\x1f\x8b"
 _MARKS = {
@@ -104,7 +106,7 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         raise missing_file(path)
     try:
         with file.open("rb") as stream:
-            start = stream.read(132)
+            start = stream.read(256)
         kind = _checked_format(path, start)
         if kind in SLICES:
             return read_slice(path, kind, label=label)
@@ -213,6 +215,8 @@ def _checked_format(path: Path, start: bytes) -> str:
     found = next((name for mark, name in _SIGNATURES.items() if start.startswith(mark)), "")
     if start[128:132] == b"DICM":
         found = "DICOM"
+    if not found and _is_gipl(start):
+        found = "GIPL"
     if not found and not ending and not start.startswith((_GZIP, *_MARKS)):
         found = path.suffix
     expected = FORMATS.get(ending, "NIfTI")
@@ -227,8 +231,12 @@ def _checked_format(path: Path, start: bytes) -> str:
 
 def _check_marked(path: Path, start: bytes, kind: str) -> None:
     """Raise for a file without the mark of its format, before a library prints what it thinks of it."""
-    if not any(mark in start for mark, name in _SIGNATURES.items() if name == kind):
+    if not (_is_gipl(start) or any(mark in start for mark, name in _SIGNATURES.items() if name == kind)):
         raise CohortError(path, f"cannot be read as {kind}", "copy or export it again")
+
+
+def _is_gipl(start: bytes) -> bool:
+    return start[252:256] in _GIPL
 
 
 @contextmanager

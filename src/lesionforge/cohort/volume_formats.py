@@ -1,4 +1,4 @@
-"""Volumes in other formats than NIfTI: NRRD and MetaImage by SimpleITK, MGH and Analyze by nibabel, stacks of TIFF."""
+"""Other formats than NIfTI: NRRD, MetaImage, GIPL by SimpleITK, MGH and Analyze by nibabel, stacks of TIFF."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+ITK_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO", "GIPL": "GiplImageIO"}
+GIPL_DATA = 256
+"""Offset of the voxels in a GIPL file, in bytes; they are never compressed, and ITK reads beyond their end."""
 DETACHED = (".nhdr", ".mhd")
 """Endings of headers whose data lie in other files."""
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -44,7 +46,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it tells of d
 
 
 def read_with_itk(path: Path, kind: str) -> Stored:
-    """Read a volume of NRRD or MetaImage, with or without a data file of its own; a slice becomes a volume of one.
+    """Read a volume of NRRD, MetaImage or GIPL; a slice becomes a volume of one.
 
     Raises:
         CohortError: if it has more than 3 dimensions or several numbers for each voxel, or claims more than there is.
@@ -69,6 +71,9 @@ def _read_with_itk(path: Path, name: str) -> Stored:
         raise CohortError(path, f"holds {components} numbers in each voxel", ONE_NUMBER)
     files = path.parent.iterdir() if ending_of(path) in DETACHED else [path]
     held = sum(file.stat().st_size for file in files if file.is_file())
+    if name == ITK_READERS["GIPL"]:
+        width = SimpleITK.Image([1] * len(size), reader.GetPixelID()).GetSizeOfPixelComponent()
+        check_claim(path, GIPL_DATA + prod(size) * width, voxels=prod(size), packed=False)
     check_claim(path, prod(size), voxels=prod(size), packed=True, held=held)
     _check_unpacks(path)
     image = reader.Execute()

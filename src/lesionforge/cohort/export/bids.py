@@ -13,6 +13,7 @@ import numpy as np
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.export.base import LAYOUT, CaseFiles, Exporter, safe_names, written_files
 from lesionforge.cohort.layouts.cases_csv import row_from_case
+from lesionforge.cohort.layouts.exported_sessions import CLASSES
 from lesionforge.cohort.layouts.labels import consecutive
 from lesionforge.cohort.scan import read_label, save_label
 from lesionforge.cohort.structures import FILE as STRUCTURES
@@ -182,7 +183,7 @@ def _label(session: Session, source: Path, image: Path, cohort: Cohort, folder: 
         result = source.rename(session.file(folder, "anat", "", "dseg.nii.gz"))
         rows = [{"index": str(value), "name": name} for name, value in classes.items()]
         write_tsv(result.with_name(result.name.replace(".nii.gz", ".tsv")), rows)
-        _describe(result, Description="Classes of the lesions", **about)
+        _describe(result, Description=CLASSES, **about)
     _describe(mask, Type="Lesion", Description="Lesions of all classes", **about)
     return result
 

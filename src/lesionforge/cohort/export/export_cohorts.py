@@ -113,7 +113,8 @@ def export_cohorts(
         chosen = export_folds(real, drawn, folds=folds, given=given, ratio=ratio, seed=seed)
         unused = _in_no_fold(drawn, chosen)
         cohort = usable if ratio is None else _without(usable, unused)
-        named, new_of = _with_new_ids(cohort, new_ids)
+        ids = None if new_ids is None else NewIds.read(new_ids)
+        named, new_of = _with_new_ids(cohort, ids)
         report = write_nnunet(
             named,
             unfinished,
@@ -123,12 +124,14 @@ def export_cohorts(
             columns=columns,
         )
         files = exporter.arrange(report.cohort, unfinished, name=out.resolve().name, **options)
-        ids = [_ids(fold, new_of, files) for fold in chosen if len(fold[1])]
-        lists = _write_folds(unfinished, ids, files)
+        of_folds = [_ids(fold, new_of, files) for fold in chosen if len(fold[1])]
+        lists = _write_folds(unfinished, of_folds, files)
+        if ids is not None and new_ids is not None:
+            ids.write(new_ids)
         problems_file = _private_problems(unfinished, out, new_ids)
     return Export(
         written=replace(report, cohort=_with_files(report.cohort, files, unfinished, out)),
-        folds=tuple(ids),
+        folds=tuple(of_folds),
         lists=lists,
         renamed=gathered.renamed,
         shared=gathered.shared,
@@ -165,14 +168,11 @@ def _without(cohort: Cohort, case_ids: Collection[str]) -> Cohort:
     return cohort.with_cases([case for case in cohort if case.case_id not in case_ids])
 
 
-def _with_new_ids(cohort: Cohort, table: Path | None) -> tuple[Cohort, Mapping[str, str]]:
-    """Return the cohort, with new ids if there is a table, which is extended; and old id → id of each case."""
-    if table is None:
+def _with_new_ids(cohort: Cohort, ids: NewIds | None) -> tuple[Cohort, Mapping[str, str]]:
+    """Return the cohort, with new ids if there are any, and old id → id of each case."""
+    if ids is None:
         return cohort, {case.case_id: case.case_id for case in cohort}
-    ids = NewIds.read(table)
-    renamed = ids.cohort(cohort)
-    ids.write(table)
-    return renamed, ids.cases
+    return ids.cohort(cohort), ids.cases
 
 
 def _ids(fold: Fold, new_of: Mapping[str, str], written: Collection[str]) -> FoldIds:

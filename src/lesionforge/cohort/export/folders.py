@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.export.base import LAYOUT, CaseFiles, Exporter, safe_names, written_files
+from lesionforge.cohort.layouts.folders import CASES, EXPORTED
 from lesionforge.cohort.layouts.labels import consecutive
 from lesionforge.files import clear, write_json
 
@@ -19,7 +20,7 @@ class FoldersExporter(Exporter):
         channels = safe_names(cohort.channels, taken=("lesion", "anatomy"))
         arranged = {}
         for case in cohort:
-            place = folder / "cases" / case.case_id
+            place = folder / CASES / case.case_id
             place.mkdir(parents=True)
             files, ending = written_files(case, cohort, folder), case.file_ending
             images = tuple(place / f"{channels[channel]}{ending}" for channel in cohort.channels)
@@ -30,6 +31,6 @@ class FoldersExporter(Exporter):
                 case.anatomy.rename(place / f"anatomy{ending}")
             arranged[case.case_id] = CaseFiles(images=images, label=label)
         content = {"channels": channels, "labels": consecutive(cohort.labels)}
-        write_json(folder / "folders.json", content)
+        write_json(folder / EXPORTED, content)
         clear(folder, (*LAYOUT, "dataset.json"))
         return arranged

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.export.base import CaseFiles, Exporter, written_files
 from lesionforge.cohort.image_file import read_stored
+from lesionforge.cohort.layouts.decathlon import WRITTEN
 from lesionforge.cohort.layouts.labels import consecutive
 from lesionforge.cohort.stored import SIMULATED, Stored
 from lesionforge.cohort.structures import FILE as STRUCTURES
@@ -90,7 +91,7 @@ def _description(cohort: Cohort, arranged: Mapping[str, CaseFiles], folder: Path
     test = [place(files.images[0]) for files in arranged.values() if files.label is None]
     return {
         "name": re.sub(r"^(Task|Dataset)\d+_", "", name),
-        "description": "written by lesionforge",
+        "description": WRITTEN,
         "reference": "",
         "licence": "",
         "release": "1.0",

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
+from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.image_file import read_header
 from lesionforge.cohort.layouts.base import Layout
+from lesionforge.cohort.layouts.exported import exported_case
+from lesionforge.cohort.layouts.exported_sessions import SessionTables, classes_for_masks, classes_of, measured
 from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.cohort.layouts.listing import folders_in, is_listed
 from lesionforge.cohort.layouts.merged_masks import merge_masks
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.reading import Row
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+(?:_[A-Za-z]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)")
 """Entities, each a key, a hyphen and a value, and then the suffix."""
@@ -41,12 +44,16 @@ class Named:
         entities: key → value, such as ``sub`` → ``01``.
         suffix: the last part of the name, such as ``T1w``.
         derived: whether it lies among the derivatives.
+        home: the folder ``sub-LABEL`` in which it lies, if it is known.
+        classes: whether it is a map of lesion classes that an export wrote.
     """
 
     path: Path
     entities: Mapping[str, str]
     suffix: str
     derived: bool = False
+    home: Path | None = None
+    classes: bool = False
 
     @property
     def session(self) -> str:
@@ -76,16 +83,16 @@ class Named:
         said = [self.entities[key] for key in ("label", "desc") if key in self.entities]
         if self.suffix not in MASKS:
             return False
-        return any(map(LESIONS.search, said)) or (not said and self.suffix not in TISSUE)
+        return self.classes or any(map(LESIONS.search, said)) or (not said and self.suffix not in TISSUE)
 
 
-def parse_name(path: Path, *, derived: bool = False) -> Named | None:
+def parse_name(path: Path, *, derived: bool = False, home: Path | None = None) -> Named | None:
     """Return the parts of a BIDS name, or ``None`` if the name of the image file is none."""
     match = NAME.fullmatch(stem_of(path)) if ending_of(path) else None
     if match is None:
         return None
     entities = dict(part.split("-", 1) for part in match[1].split("_"))
-    return Named(path=path, entities=entities, suffix=match[2], derived=derived)
+    return Named(path=path, entities=entities, suffix=match[2], derived=derived, home=home)
 
 
 def read_bids(
@@ -108,6 +115,10 @@ def read_bids(
     of a session, raw ones come before derivatives, then the run of the mask, the lowest run, and the shortest name.
     Several masks of one scan are an error, unless a pattern matches them all: then they are merged.
 
+    Of a folder that lesionforge exported, ``participants.tsv`` and ``sub-*_sessions.tsv`` say which case of whom a
+    session is, and what it was drawn from; without them, a session that is ``desc-synthetic`` or ``desc-simulated`` is
+    left out. Its masks are the maps of classes, where there are several classes.
+
     Args:
         folder: the BIDS folder.
         channels: channel name → pattern for paths, such as ``*_T1w.nii.gz``; by default all suffixes are channels.
@@ -115,7 +126,7 @@ def read_bids(
             neither. Several of one scan are merged: a voxel is a lesion if it is one in any of them.
         anatomy: pattern for anatomy label maps.
         name: name of the cohort; the folder's name by default.
-        labels: lesion classes; by default named after the masks' values.
+        labels: lesion classes; by default those of an export, else named after the masks' values.
         no_mask: annotation of a session without a mask.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
         on_problem: called with the error of each session that is left out; raises by default.
@@ -126,12 +137,18 @@ def read_bids(
         ConfigError: if a pattern matches no file.
     """
     files = list(_named_files(folder))
+    files = classes_for_masks(files) if mask is None else files
     parts = _sorted_out(folder, files, channels, mask, anatomy)
-    merging = mask is not None
+    merging, tables = mask is not None, SessionTables()
     sessions: dict[str, _Session] = {}
+    rows: dict[str, Row] = {}
+    images: dict[str, dict[str, Path]] = {}
     for session in sorted({file.session for group in parts.images.values() for file in group}):
         try:
-            sessions[session] = parts.of(session, merging=merging)
+            found = parts.of(session, merging=merging)
+            row = tables.row(session, tuple(found.images.values()), found.maps)
+            rows[session] = row or {"case_id": session, "subject_id": session.partition("_")[0]}
+            images[session], sessions[session] = measured(found.images, rows[session]), found
         except CohortError as problem:
             on_problem(problem)
     _tell_unused(files, sessions.values(), on_note)
@@ -139,13 +156,15 @@ def read_bids(
     merged = [session for session, found in sessions.items() if len(found.labels) > 1]
     if merged:
         on_note(f"{len(merged)} sessions have several masks, which were merged, such as {masks[merged[0]].name}")
+    if labels is None and not binary_masks:
+        labels = classes_of(file for found in sessions.values() for file in found.labels)
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
     cases = [
-        Case(
-            case_id=session,
-            subject_id=session.partition("_")[0],
-            images={channel: file.path for channel, file in found.images.items()},
-            annotation=annotations.get(session, Annotation(no_mask)),
+        exported_case(
+            rows[session],
+            images=images[session],
+            found=annotations.get(session),
+            no_mask=no_mask,
             label=masks.get(session),
             anatomy=None if found.anatomy is None else found.anatomy.path,
         )
@@ -178,8 +197,12 @@ class _Session:
     anatomy: Named | None
 
     @property
+    def maps(self) -> tuple[Named, ...]:
+        return (*self.labels, *((self.anatomy,) if self.anatomy is not None else ()))
+
+    @property
     def files(self) -> tuple[Named, ...]:
-        return (*self.images.values(), *self.labels, *((self.anatomy,) if self.anatomy is not None else ()))
+        return (*self.images.values(), *self.maps)
 
     def mask(self, *, binary: bool) -> Path:
         """Return the path by which the mask is read; several are merged."""
@@ -272,7 +295,7 @@ def _named_files(folder: Path) -> Iterator[Named]:
             if not subject.name.startswith("sub-"):
                 continue
             for path in sorted(subject.rglob("*")):
-                named = parse_name(path, derived=place != folder)
+                named = parse_name(path, derived=place != folder, home=subject)
                 if named is not None and is_listed(path):
                     yield named
 

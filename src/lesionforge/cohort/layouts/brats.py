@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, stem_of
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.labels import OnNote, OnProblem, annotations_of, fail, keep_silent, mask_values
-from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in
+from lesionforge.cohort.layouts.listing import FEW, counted, folders_in, images_in
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError
 
@@ -69,7 +69,7 @@ def read_brats(
         subject_pattern: a regular expression that finds the subject's id at the beginning of the case id; by default
             ``BraTS-GLI-00005`` for ``BraTS-GLI-00005-100``.
         on_problem: called with the error of each case that is left out; raises by default.
-        on_note: called with a line about the meaning of the classes.
+        on_note: called with lines about the meaning of the classes, and about files that are not used.
 
     Raises:
         CohortError: if there is no case, or the values of the masks can mean several things.
@@ -99,6 +99,7 @@ def read_brats(
         on_note(_meaning(classes))
     else:
         classes = dict(labels)
+    _tell_unused(folder, found.values(), on_note)
     annotations = annotations_of(values)
     cases = [
         Case(
@@ -164,6 +165,31 @@ def _mask(case: Path) -> Path | None:
     """Return the mask of a case; that of ``BraTS20_Training_355`` is not named like its folder."""
     others = [path for path in images_in(case) if MASK.search(stem_of(path).removeprefix(case.name))]
     return others[0] if others else None
+
+
+def _tell_unused(folder: Path, cases: Collection[Path], on_note: OnNote) -> None:
+    """Tell how many folders hold images that are not named like them, and how many images of the cases are not used."""
+    others = list(_other_folders(folder))
+    if others:
+        named = f"{others[0].name}/{images_in(others[0])[0].name}"
+        on_note(
+            f"not read, folders whose images are not named like them and a sequence: {len(others)}, such as {named}"
+        )
+    used = {path for case in cases for path in (*(path for _, path in _named_files(case)), _mask(case))}
+    further = [path for case in cases for path in images_in(case) if path not in used]
+    if further:
+        on_note(f"not used, further images in the folders of cases: {counted(further)}")
+
+
+def _other_folders(folder: Path, *, depth: int = DEPTH) -> Iterator[Path]:
+    """Yield the folders that hold images and are no cases, as deep as those of cases lie."""
+    for below in folders_in(folder):
+        if _named_files(below):
+            continue
+        if images_in(below):
+            yield below
+        if depth > 1:
+            yield from _other_folders(below, depth=depth - 1)
 
 
 def _subject_of(case_id: str) -> str:

@@ -73,13 +73,22 @@ def read_cases_csv(path: Path) -> list[Row]:
             an invalid value.
     """
     rows = read_table(path, ["case_id"])
+    check_rows(rows, path)
+    return rows
+
+
+def check_rows(rows: Sequence[Row], path: Path) -> None:
+    """Check the cells and the ids of the rows of a table of cases.
+
+    Raises:
+        CohortError: see :func:`read_cases_csv`.
+    """
     for row in rows:
         check_choice(path, row, "annotation", ("", *(str(a) for a in Annotation)))
         check_choice(path, row, "origin", ("", *ORIGINS))
         if row.get("seed") and re.fullmatch(r"-?[0-9]{1,20}", row["seed"]) is None:
             raise CohortError(path, f"case {row['case_id']} has the seed {row['seed']!r}", "use a whole number")
     check_ids(rows, path)
-    return rows
 
 
 def check_choice(path: Path, row: Row, column: str, choices: Sequence[str]) -> None:

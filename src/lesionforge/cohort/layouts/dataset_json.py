@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Description:
         file_ending: ``.nii.gz``, ``.nii`` or ``.png``; of a dataset that is imported, any that is read.
         ignored: the value of nnU-Net's ignore label, of a dataset that is imported.
         notes: a line for each rule that was applied to the labels.
+        listed: case id → its images and its label, of a dataset that is imported and lists them under ``dataset``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Description:
     file_ending: str
     ignored: int | None = None
     notes: tuple[str, ...] = ()
+    listed: Mapping[str, tuple[tuple[Path, ...], Path]] = field(default_factory=dict)
 
 
 def is_version_1(content: Any) -> bool:
@@ -47,7 +49,8 @@ def read_dataset_json(folder: Path, *, importing: bool = False) -> Description:
 
     Args:
         folder: the cohort folder, or another dataset of nnU-Net v2.
-        importing: take regions, the ignore label and every file ending that is read, see :func:`classes_of_regions`.
+        importing: take regions, see :func:`classes_of_regions`, the ignore label, every file ending that is read, and
+            files that are listed under ``dataset``, wherever they lie.
 
     Raises:
         CohortError: if the file is missing, is not JSON, lacks channels, labels or the file ending, or if these are
@@ -71,6 +74,9 @@ def read_dataset_json(folder: Path, *, importing: bool = False) -> Description:
     if file_ending not in (FORMATS if importing else IMAGE_ENDINGS):
         what = f"the file ending {file_ending!r} is {'not that of a cohort' if file_ending in FORMATS else 'unknown'}"
         raise CohortError(path, what, IMPORT if file_ending in FORMATS else f"use one of {', '.join(FORMATS)}")
+    if "dataset" in content and not importing:
+        raise CohortError(path, "lists the files of its cases under dataset, wherever they lie", IMPORT)
+    listed = _listed(content.get("dataset", {}), path, len(channel_names))
     ignored, notes = None, list[str]()
     if importing and isinstance(labels, Mapping):
         labels, ignored = _without_ignored(labels)
@@ -86,6 +92,7 @@ def read_dataset_json(folder: Path, *, importing: bool = False) -> Description:
         file_ending=file_ending,
         ignored=ignored,
         notes=tuple(notes),
+        listed=listed,
     )
 
 
@@ -119,6 +126,26 @@ def classes_of_regions(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
         part = "" if sizes[name] == 1 else f"_{value}" if shared else "_rest"
         classes[f"{name}{part}"] = value
     return classes
+
+
+def _listed(entries: Any, path: Path, n_channels: int) -> dict[str, tuple[tuple[Path, ...], Path]]:
+    """Return the files that nnU-Net finds under ``dataset``; paths are relative to the folder.
+
+    Raises:
+        CohortError: if an entry has another form, or another number of images than there are channels.
+    """
+    if not isinstance(entries, Mapping):
+        raise CohortError(path, "has a dataset that is no list of cases", 'write {"CASE": {"images": […], "label": …}}')
+    listed = {}
+    for case_id, entry in entries.items():
+        entry = entry if isinstance(entry, Mapping) else {}
+        images, label = entry.get("images"), entry.get("label")
+        files = [*images, label] if isinstance(images, list) else []
+        if len(files) != n_channels + 1 or not all(isinstance(file, str) for file in files):
+            remedy = f'write {{"images": [{n_channels} paths, one for each channel], "label": "…"}}'
+            raise CohortError(path, f"does not name the files of the case {case_id!r}", remedy)
+        listed[str(case_id)] = tuple(path.parent / file for file in files[:-1]), path.parent / files[-1]
+    return listed
 
 
 def _without_ignored(labels: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:

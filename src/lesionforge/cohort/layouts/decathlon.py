@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of, stem_of
+from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.image_file import read_header, volume_in
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
 from lesionforge.cohort.layouts.dataset_json import is_version_1
+from lesionforge.cohort.layouts.exported import exported_case, read_facts, row_of
 from lesionforge.cohort.layouts.labels import OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.stored import missing_file
 from lesionforge.errors import CohortError
-from lesionforge.reading import read_json
+from lesionforge.reading import Row, read_json
 
+WRITTEN = "written by lesionforge"
+"""The description of a dataset that an export wrote."""
 REMEDY = 'give it modality, labels and training, a list of {"image": …, "label": …}'
 
 
@@ -33,7 +36,8 @@ def read_decathlon(
     """Read a dataset of the Decathlon: the volumes of a 4D image are its channels, in the order of ``modality``.
 
     An image that lies there as ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … is read from these files, as nnU-Net v1
-    keeps it. Images under ``test`` have no labels and are not read.
+    keeps it. Images under ``test`` have no labels and are not read. ``cases.csv``, which an export writes beside
+    ``dataset.json``, says who is who, and what was drawn from whom.
 
     Args:
         folder: holds ``dataset.json``.
@@ -41,44 +45,43 @@ def read_decathlon(
         labels: lesion classes in place of those of ``dataset.json``.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
         subject_pattern: a regular expression that finds the subject's id at the beginning of the case id; by default
-            each case is its own subject.
+            each case is its own subject. Not for a dataset with ``cases.csv``.
         on_problem: called with the error of each case that is left out; raises by default.
         on_note: called with a line about what is not read.
 
     Raises:
-        CohortError: if ``dataset.json`` is missing, of another version, or lists no case.
+        CohortError: if ``dataset.json`` is missing, of another version, or lists no case; if an export wrote it and
+            ``cases.csv`` is missing.
+        ConfigError: if ``cases.csv`` names subjects and a pattern is given.
     """
     path = folder / "dataset.json"
     content = read_json(path, remedy=REMEDY)
     channels, classes, training = _checked(content, path)
     subject = subject_finder(subject_pattern)
+    made_by = path if content.get("description") == WRITTEN else None
+    rows = read_facts(folder, made_by=made_by, subject_pattern=subject_pattern)
     images: dict[str, dict[str, Path]] = {}
-    subjects: dict[str, str] = {}
+    facts: dict[str, Row] = {}
     masks: dict[str, Path] = {}
     for entry in training:
         image, label = _file(folder, entry["image"], path), _file(folder, entry["label"], path)
         case_id = stem_of(image)
-        if case_id in subjects:
+        if case_id in facts:
             raise CohortError(path, f"lists the case {case_id} twice", "list each image once, with its own name")
         try:
-            subjects[case_id] = subject(case_id)
+            facts[case_id] = row_of(case_id, rows, image)
+            facts[case_id].setdefault("subject_id", subject(case_id))
             images[case_id] = _channels(image, channels)
             masks[case_id] = label
         except CohortError as problem:
             on_problem(problem)
-    check_ids(({"case_id": case_id, "subject_id": subjects[case_id]} for case_id in images), path)
+    check_ids((facts[case_id] for case_id in images), path)
     if content.get("test"):
         on_note(f"{len(content['test'])} images under test have no labels and are not read")
     known = {"background": 0, "lesion": 1} if binary_masks else labels or classes
     annotations, _ = annotate(masks, known, binary_masks=binary_masks, on_problem=on_problem)
     cases = [
-        Case(
-            case_id=case_id,
-            subject_id=subjects[case_id],
-            images=images[case_id],
-            annotation=Annotation(annotation),
-            label=masks[case_id],
-        )
+        exported_case(facts[case_id], images=images[case_id], found=annotation, label=masks[case_id])
         for case_id, annotation in annotations.items()
     ]
     return Cohort(name=name or folder.resolve().name, channels=channels, labels=known, cases=tuple(cases))

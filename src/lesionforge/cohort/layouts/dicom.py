@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
-from lesionforge.cohort.case import Annotation, Cohort, ending_of
+from lesionforge.cohort.case import Cohort, ending_of
 from lesionforge.cohort.dicom.headers import Header, is_dicom, load_pydicom
 from lesionforge.cohort.dicom.masks import read_masks
 from lesionforge.cohort.dicom.studies import Study, by_pattern, by_table, listed, matches
@@ -18,7 +18,8 @@ from lesionforge.cohort.dicom.tree import Series, Tree, files_below, read_tree
 from lesionforge.cohort.dicom.volume import Volume, make_volume, read_volume
 from lesionforge.cohort.image_file import compose
 from lesionforge.cohort.layouts.base import Layout
-from lesionforge.cohort.layouts.cases_csv import case_from_row, read_cases_csv
+from lesionforge.cohort.layouts.cases_csv import read_cases_csv
+from lesionforge.cohort.layouts.exported import exported_case
 from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.errors import CohortError, ConfigError, causes
 from lesionforge.reading import Row
@@ -90,16 +91,12 @@ def read_dicom(
     masks = {scan.case_id: file for scan in scans if (file := _composed(scan, values, binary=binary_masks)) is not None}
     annotations, classes = annotate(masks, classes, binary_masks=binary_masks, on_problem=tell)
     cases = [
-        case_from_row(
+        exported_case(
             {**rows.get(scan.case_id, {}), "case_id": scan.case_id, "subject_id": scan.study.subject_id},
             images={channel: volume.file for channel, volume in scan.volumes.items()},
-            annotation=Annotation(
-                annotations.get(scan.case_id)
-                or _stated(rows, scan.case_id)
-                or _of_no_mask(folder, scan, no_mask, unread)
-            ),
+            found=annotations.get(scan.case_id),
+            no_mask=_of_no_mask(folder, scan, no_mask, unread),
             label=masks.get(scan.case_id),
-            anatomy=None,
         )
         for scan in scans
         if scan.case_id not in masks or scan.case_id in annotations
@@ -152,10 +149,6 @@ class _Scan:
 def _rows(table: Path) -> dict[str, Row]:
     """Return the rows of ``cases.csv`` by their ids, if the file is there."""
     return {row["case_id"]: row for row in read_cases_csv(table)} if table.is_file() else {}
-
-
-def _stated(rows: Mapping[str, Row], case_id: str) -> str:
-    return rows.get(case_id, {}).get("annotation", "")
 
 
 def _of_no_mask(folder: Path, scan: _Scan, no_mask: NoMask, unread: set[str]) -> NoMask:

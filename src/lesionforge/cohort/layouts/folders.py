@@ -1,18 +1,24 @@
 """A folder per patient, with a file-name pattern for each channel and mask."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from lesionforge.cohort.case import Annotation, Case, Cohort, stem_of
+from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import check_ids
-from lesionforge.cohort.layouts.labels import NoMask, OnProblem, annotate, fail
-from lesionforge.cohort.layouts.listing import FEW, folders_in, images_in, is_listed
+from lesionforge.cohort.layouts.exported import TABLE, exported_case, names_cases, read_facts, row_of
+from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
+from lesionforge.cohort.layouts.listing import FEW, counted, folders_in, images_in, is_listed
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
+from lesionforge.reading import Row
 
+CASES = "cases"
+"""The folder of the patients in an export."""
+EXPORTED = "folders.json"
+"""Lies in an export, beside ``cases`` and ``cases.csv``."""
 BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
 """Folders of a BIDS folder that are not patients."""
 MASK_WORDS = ("lesion", "mask", "seg", "label", "roi")
@@ -32,6 +38,7 @@ def read_folders(
     binary_masks: bool = False,
     subject_pattern: str | None = None,
     on_problem: OnProblem = fail,
+    on_note: OnNote = keep_silent,
 ) -> Cohort:
     """Read a folder whose sub-folders are patients; patient, case and folder have the same name.
 
@@ -40,10 +47,11 @@ def read_folders(
     A pattern is a file name or a glob relative to the patient's folder: ``flair.nii.gz``, ``anat/*_T1w.nii.gz``,
     ``**/*_dwi.nii.gz``. If a channel's pattern matches a file directly in ``folder``, that folder is the only patient.
     A patient without a file for a channel has that channel missing. In a BIDS folder, masks and anatomy maps are also
-    searched for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``.
+    searched for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``. ``cases.csv`` in ``folder``, or in an
+    export beside ``cases``, says who is who, and what was drawn from whom.
 
     Args:
-        folder: holds the patients' folders.
+        folder: holds the patients' folders; of an export, itself or its ``cases``.
         channels: channel name → pattern, in the order of the channels; at least one is needed.
         mask: pattern for the lesion mask.
         anatomy: pattern for the anatomy label map.
@@ -52,18 +60,23 @@ def read_folders(
         no_mask: annotation of a patient without a mask.
         binary_masks: any non-zero mask value is the lesion; write the cohort with the same option.
         subject_pattern: a regular expression that finds the subject's id at the beginning of the case id, see
-            :func:`~lesionforge.cohort.layouts.subjects.subject_finder`.
+            :func:`~lesionforge.cohort.layouts.subjects.subject_finder`; for folders without subjects in ``cases.csv``.
         on_problem: called with the error of each patient that is left out; raises by default.
+        on_note: called with a line about images that no pattern matches.
 
     Raises:
-        CohortError: if no patient is found.
-        ConfigError: if no channel is named, a pattern is not a relative path, or a pattern matches nobody's file.
+        CohortError: if no patient is found, or an export has lost its ``cases.csv``.
+        ConfigError: if no channel is named, a pattern is not a relative path or matches nobody's file, or subjects are
+            named by ``cases.csv`` and a pattern.
     """
+    if (folder / EXPORTED).is_file() and (folder / CASES).is_dir():
+        name, folder = name or folder.resolve().name, folder / CASES
     _check_patterns(folder, channels, mask, anatomy)
+    rows = _facts(folder, subject_pattern)
     patients, subject = _patients(folder, channels), subject_finder(subject_pattern)
     masks: dict[str, Path] = {}
     found: dict[str, tuple[dict[str, Path], Path | None]] = {}
-    subject_of: dict[str, str] = {}
+    facts: dict[str, Row] = {}
     for patient in patients:
         patient_id = patient.resolve().name
         try:
@@ -74,7 +87,8 @@ def read_folders(
                 raise CohortError(patient, what, "correct the pattern, or move this folder away")
             lesion = _match_map(patient, mask) if mask else None
             structures = _match_map(patient, anatomy) if anatomy else None
-            subject_of[patient_id] = subject(patient_id)
+            facts[patient_id] = row_of(patient_id, rows, patient)
+            facts[patient_id].setdefault("subject_id", subject(patient_id))
             found[patient_id] = present, structures
         except CohortError as problem:
             on_problem(problem)
@@ -85,14 +99,16 @@ def read_folders(
         _check_matched(folder, pattern, [images.get(channel) for images, _ in found.values()])
     _check_matched(folder, mask, [masks.get(patient_id) for patient_id in found])
     _check_matched(folder, anatomy, [structures for _, structures in found.values()])
+    used = {*masks.values(), *(file for images, maps in found.values() for file in (*images.values(), maps))}
+    _tell_unused([patient for patient in patients if patient.resolve().name in found], used, on_note)
     annotations, classes = annotate(masks, labels, binary_masks=binary_masks, on_problem=on_problem)
-    check_ids(({"case_id": patient_id, "subject_id": subject_of[patient_id]} for patient_id in found), folder)
+    check_ids((facts[patient_id] for patient_id in found), folder)
     cases = [
-        Case(
-            case_id=patient_id,
-            subject_id=subject_of[patient_id],
+        exported_case(
+            facts[patient_id],
             images=images,
-            annotation=annotations.get(patient_id, Annotation(no_mask)),
+            found=annotations.get(patient_id),
+            no_mask=no_mask,
             label=masks.get(patient_id),
             anatomy=anatomy_file,
         )
@@ -113,6 +129,7 @@ class Folders(Layout):
     @classmethod
     def recognise(cls, source: Path) -> str:
         """Return whether most of the first folders hold equally named images, or the folder those of one patient."""
+        source = source / CASES if (source / EXPORTED).is_file() else source
         patients = [
             [path.name for path in files] for folder in folders_in(source)[:FEW] if (files := images_in(folder))
         ]
@@ -160,6 +177,24 @@ def _patients(folder: Path, channels: Mapping[str, str]) -> list[Path]:
     if not patients:
         raise CohortError(folder, "holds no folders of patients", "name the folder that holds them")
     return patients
+
+
+def _tell_unused(patients: Sequence[Path], used: Collection[Path | None], on_note: OnNote) -> None:
+    """Tell how many images in the patients' folders and below are not used."""
+    files = (path for patient in patients for path in sorted(patient.rglob("*")) if path not in used)
+    further = [path for path in files if ending_of(path) and not path.name.startswith(".") and is_listed(path)]
+    if further:
+        choose = "choose others with `channel`, `mask` or `anatomy`"
+        on_note(f"not used, images that no pattern matches: {counted(further)}; {choose}")
+
+
+def _facts(folder: Path, subject_pattern: str | None) -> dict[str, Row]:
+    """Return the rows of ``cases.csv``, which lies in the folder or, in an export, above it."""
+    whole = folder.resolve()
+    above = [place.parent for place in (whole, whole.parent) if place.name == CASES]
+    root = next((place for place in above if (place / EXPORTED).is_file() or names_cases(place / TABLE)), whole)
+    made_by = root / EXPORTED if (root / EXPORTED).is_file() else None
+    return read_facts(root, made_by=made_by, subject_pattern=subject_pattern)
 
 
 def _match_map(patient: Path, pattern: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lesionforge.cohort.case import ending_of
@@ -24,6 +24,11 @@ def images_in(folder: Path) -> list[Path]:
 def is_listed(path: Path) -> bool:
     """Return whether there is a file, or a link to one that is not there, which is told when it is read."""
     return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def counted(files: Sequence[Path]) -> str:
+    """Return how many files these are, with one of them: ``2 files, such as a.png``."""
+    return f"{len(files)} files, such as {files[0].name}"
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -31,6 +31,7 @@ from lesionforge.cohort.layouts.dataset_json import (
     read_dataset_json,
     write_dataset_json,
 )
+from lesionforge.cohort.layouts.exported import check_subject_pattern
 from lesionforge.cohort.layouts.hounsfield import Window, in_window
 from lesionforge.cohort.layouts.labels import (
     OnNote,
@@ -42,6 +43,7 @@ from lesionforge.cohort.layouts.labels import (
     keep_silent,
     renumber,
 )
+from lesionforge.cohort.layouts.nnunet_unread import unread_files
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.cohort.provenance import check_made, check_record
 from lesionforge.cohort.scan import (
@@ -56,7 +58,7 @@ from lesionforge.cohort.scan import (
 )
 from lesionforge.cohort.settled_geometry import rules_by_case
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
-from lesionforge.errors import CohortError, ConfigError, causes
+from lesionforge.errors import CohortError, causes
 from lesionforge.files import claim_output
 from lesionforge.reading import Row, read_json
 
@@ -108,7 +110,7 @@ def read_any_nnunet(
     on_problem: OnProblem = fail,
     on_note: OnNote = keep_silent,
 ) -> Cohort:
-    """Read any dataset of nnU-Net v2 to import it: with regions, the ignore label, or another file ending.
+    """Read any dataset of nnU-Net v2 to import it: with regions, an ignore label, another ending, or files elsewhere.
 
     Regions become classes, see :func:`~lesionforge.cohort.layouts.dataset_json.classes_of_regions`. A case with voxels
     of the ignore label is unknown, since nobody said whether they are a lesion.
@@ -118,7 +120,7 @@ def read_any_nnunet(
         binary_masks: any non-zero mask value is the lesion.
         subject_pattern: a regular expression for the subject's id.
         on_problem: called with the error of each case that is left out.
-        on_note: called with a line for each rule that was applied.
+        on_note: called with a line for each rule that was applied, and about files that are not read.
 
     Raises:
         ConfigError: see :func:`read_cohort`.
@@ -130,9 +132,11 @@ def read_any_nnunet(
     cohort = _read_described(
         folder, description, binary_masks=binary_masks, subject_pattern=subject_pattern, on_problem=on_problem
     )
+    for note in unread_files(folder, description, [row["case_id"] for row in _rows(folder, description)]):
+        on_note(note)
     if description.ignored is not None:
         unknown = [case for case in cohort if case.annotation is Annotation.UNKNOWN]
-        labels = [case_files(folder, case.case_id, 0, description.file_ending)[1] for case in unknown]
+        labels = [_files_of(folder, case.case_id, description)[1] for case in unknown]
         count = sum(label.is_file() for label in labels)
         held = f"hold voxels of the ignore label ({description.ignored})"
         remedy = "set these voxels to 0 where you know that there is no lesion"
@@ -144,15 +148,11 @@ def read_any_nnunet(
 def _read_described(
     folder: Path, description: Description, *, binary_masks: bool, subject_pattern: str | None, on_problem: OnProblem
 ) -> Cohort:
-    table = folder / "cases.csv"
-    if not table.is_file():
-        check_made(folder)
-    rows = read_cases_csv(table) if table.is_file() else _rows_from_files(folder, description.file_ending)
+    rows = _rows(folder, description)
     structures = read_structures(folder)
     parenchyma, fluid = ((), ()) if structures is None else (structures.parenchyma, structures.fluid)
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
-    if subject_pattern is not None and any("subject_id" in row for row in rows):
-        raise ConfigError("`subject_pattern`", f"{table} names the subjects", "leave it out, or correct the table")
+    check_subject_pattern(subject_pattern, rows, folder / "cases.csv")
     subject, cases, problems = subject_finder(subject_pattern), [], []
     for row in rows:
         try:
@@ -197,6 +197,27 @@ def case_files(
     return names, folder / "labelsTr" / f"{case_id}{file_ending}"
 
 
+def _rows(folder: Path, description: Description) -> list[Row]:
+    """Return the rows of ``cases.csv``; without it, those of the cases that are listed or in ``imagesTr``."""
+    table = folder / "cases.csv"
+    if table.is_file():
+        return read_cases_csv(table)
+    check_made(folder)
+    if description.listed:
+        rows = [{"case_id": case_id} for case_id in description.listed]
+        check_ids(rows, folder / "dataset.json")
+        return rows
+    return _rows_from_files(folder, description.file_ending)
+
+
+def _files_of(folder: Path, case_id: str, description: Description) -> tuple[list[Path], Path]:
+    """Return the images and the label of a case, listed or in ``imagesTr`` and ``labelsTr``."""
+    if case_id in description.listed:
+        images, label = description.listed[case_id]
+        return list(images), label
+    return case_files(folder, case_id, len(description.channels), description.file_ending)
+
+
 def _rows_from_files(folder: Path, file_ending: str) -> list[Row]:
     pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(file_ending)}")
     matches = (pattern.fullmatch(name) for name in _names(folder / "imagesTr"))
@@ -222,14 +243,15 @@ def _read_case(
     for channel in missing:
         if channel not in channels:
             raise CohortError(case_id, f"missing_channels names {channel!r}", f"the channels are {', '.join(channels)}")
-    files, label = case_files(folder, case_id, len(channels), ending)
-    names, there = {file.name for file in files}, label.name in folders["labelsTr"]
-    if not folders["imagesTr"] & names and folders["imagesTs"] & names:
+    files, label = _files_of(folder, case_id, description)
+    listed, names = case_id in description.listed, {file.name for file in files}
+    there = label.is_file() if listed else label.name in folders["labelsTr"]
+    if not listed and not folders["imagesTr"] & names and folders["imagesTs"] & names:
         files, _ = case_files(folder, case_id, len(channels), ending, images="imagesTs")
     elif row.get("annotation") == Annotation.LESION and not there:
         raise CohortError(label, "the label file of a case with lesions is missing", "restore it, or say unknown")
     annotation = _annotation(row, label, description, there=there, binary_masks=binary_masks)
-    anatomy = folder / "anatomyTr" / label.name
+    anatomy = folder / "anatomyTr" / f"{case_id}{ending}"
     return case_from_row(
         row,
         images={channel: file for channel, file in zip(channels, files, strict=True) if channel not in missing},
