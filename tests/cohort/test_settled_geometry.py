@@ -3,9 +3,22 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
+import tifffile
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.cohort.settled_geometry import APART, FORMS, SHEAR, UNSET, rules_by_case, rules_of
+from lesionforge.cohort.settled_geometry import (
+    APART,
+    CHANNELS,
+    FORMS,
+    NO_DIRECTION,
+    SHEAR,
+    STACK,
+    STACK_WITH_SPACING,
+    UNSET,
+    rules_by_case,
+    rules_of,
+)
 from tests.cli.commands import typed
 from tests.helpers import write_array
 
@@ -56,6 +69,50 @@ def test_the_rule_is_told_only_where_it_was_needed(tmp_path, how, rules):
     case = case_with(tmp_path / "p", **how)
     assert rules_of(case) == rules
     assert rules_by_case([case, case_with(tmp_path / "sound")]) == {rule: ["p"] for rule in rules}
+
+
+def case_of(image, label=None, *more):
+    channels = {f"c{number}": path for number, path in enumerate((image, *more))}
+    annotation = Annotation.UNKNOWN if label is None else Annotation.LESION
+    return Case(case_id="p", subject_id="p", images=channels, annotation=annotation, label=label)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mat", "rules"), [(nib.AnalyzeImage, False, [NO_DIRECTION]), (nib.Spm99AnalyzeImage, True, [])]
+)
+def test_the_direction_of_analyze_is_told_unless_a_file_beside_it_gives_it(tmp_path, kind, mat, rules):
+    nib.save(kind(VOXELS, MIRRORED), tmp_path / "a.hdr")
+    assert (tmp_path / "a.mat").is_file() == mat
+    assert rules_of(case_of(tmp_path / "a.hdr")) == rules
+
+
+@pytest.mark.parametrize(("qform", "rules"), [(AFFINE, []), (AFFINE + 9 * np.eye(4, k=3), [FORMS])])
+def test_the_forms_of_a_pair_are_compared_as_those_of_a_file(tmp_path, qform, rules):
+    image = nib.Nifti1Pair(VOXELS, AFFINE)
+    image.set_qform(qform, 1)
+    nib.save(image, tmp_path / "a.hdr")
+    assert rules_of(case_of(tmp_path / "a.hdr")) == rules
+
+
+def test_it_is_told_where_the_spacing_of_a_stack_comes_from_and_nothing_of_a_slice(tmp_path):
+    for name, values in (("a.tif", VOXELS), ("slice.tif", VOXELS[0])):
+        tifffile.imwrite(tmp_path / name, values.astype(np.uint8), photometric="minisblack")
+    assert rules_of(case_of(tmp_path / "slice.tif")) == []
+    assert rules_of(case_of(tmp_path / "a.tif")) == [STACK]
+    (tmp_path / "a.json").write_text('{"spacing": [3, 2, 2]}')
+    assert rules_of(case_of(tmp_path / "a.tif")) == [STACK_WITH_SPACING]
+
+
+@pytest.mark.parametrize(("shift", "rules"), [(5e-5, []), (0.05, [CHANNELS]), (-0.05, [CHANNELS])])
+@pytest.mark.parametrize("name", ["b.nii.gz", "b.nrrd"])
+def test_a_second_channel_beside_the_first_is_told(tmp_path, name, shift, rules):
+    first, second = tmp_path / "a.nii.gz", tmp_path / name
+    write_array(first, VOXELS, AFFINE)
+    write_array(tmp_path / "b.nii.gz", VOXELS, AFFINE + shift * np.eye(4, k=3))
+    if name == "b.nrrd":
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "b.nii.gz")), str(second))
+    assert rules_of(case_of(first, None, second)) == rules
+    assert rules_of(case_of(first, second)) == ([APART] if rules else [])
 
 
 def test_import_says_it_in_a_line_and_follows_it(tmp_path):

@@ -110,6 +110,26 @@ def test_stacks_of_tiff_are_volumes_with_the_spacing_that_nnunet_keeps_beside_th
             read_stored(path)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, bool, np.int8, np.uint32])
+def test_stacks_of_tiff_keep_their_numbers_in_a_type_of_nifti(tmp_path, dtype):
+    values = (VOXELS % 100).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values.T, photometric="minisblack")
+    save_copy(tmp_path / "a.tif", tmp_path / "copy.nii.gz")
+    back = read_stored(tmp_path / "copy.nii.gz").array
+    np.testing.assert_array_equal(back, values)
+    assert back.dtype == {np.float16: np.float32, bool: np.uint8}.get(dtype, dtype)
+
+
+def test_a_tiff_whose_only_page_has_several_planes_is_a_volume(tmp_path):
+    values = np.arange(4 * 16 * 16, dtype=np.uint16).reshape(4, 16, 16)
+    options = {"volumetric": True, "tile": (4, 16, 16), "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    assert not is_slice(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.tif").array, values.T)
+    tifffile.imwrite(tmp_path / "b.tif", values[0, ..., None].repeat(3, axis=-1), photometric="rgb")
+    assert is_slice(tmp_path / "b.tif")
+
+
 @pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.bmp", "a.jpg", "a.png"])
 def test_slices_become_png_and_leave_their_text(tmp_path, name):
     values = np.full((16, 16), 90, np.uint8)

@@ -244,9 +244,22 @@ def _imports() -> Iterator[Bad]:
         "two classes of one name": {"labels": {"0": "background", "1": "a", "2": "a"}},
         "one case twice": {"training": [entry, entry]},
     }
+    described_in = "slices/dataset.json: "
+    named = {
+        "an image that is missing": "slices/imagesTr/nothing.png",
+        "two modalities in one file": "slices/imagesTr/case_000_0000.png",
+        "no file with its ending": "slices/labelsTr/case_000.nrrd",
+    }
     for what, change in changed.items():
         changed_json = write("dataset.json", json.dumps({**decathlon, **change}))
-        yield Bad(name=f"msd: {what}", start="slices", change=changed_json, command=IMPORT, ends=WHOLE, named="error: ")
+        yield Bad(
+            name=f"msd: {what}",
+            start="slices",
+            change=changed_json,
+            command=IMPORT,
+            ends=WHOLE,
+            named=named.get(what, described_in),
+        )
     plain = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}
     described: dict[str, dict[str, Any]] = {
         "a region of texts": {"labels": {"background": 0, "whole": ["1", "2"]}},
@@ -257,7 +270,12 @@ def _imports() -> Iterator[Bad]:
     for what, change in described.items():
         changed_json = write("dataset.json", json.dumps({**plain, **change}))
         yield Bad(
-            name=f"import: {what}", start="slices", change=changed_json, command=IMPORT, ends=WHOLE, named="error: "
+            name=f"import: {what}",
+            start="slices",
+            change=changed_json,
+            command=IMPORT,
+            ends=WHOLE,
+            named=named.get(what, described_in),
         )
 
 

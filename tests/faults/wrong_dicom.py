@@ -128,6 +128,10 @@ def _headers() -> Iterator[Wrong[Study]]:
     unread = "cannot be read as DICOM"
     yield _series("a slope of 0", "its slope 0 or intercept 0 is impossible", _set(RescaleSlope=0))
     yield _series("an infinite intercept", "is impossible", _set(RescaleIntercept=float("inf")))
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 0, 16])
+    table.add_new("LUTData", "US", [3 * value for value in range(256)])
+    yield _series("a table of values", "keeps its values in a table", _set(ModalityLUTSequence=Sequence([table])))
     for name in ("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID"):
         yield _series(f"no {name}", f"its header has no {name}", _set(0, 0, **{name: ""}), order=[0])
     yield _series("no rows", "its header ends before the image", _set(Rows=0), order=[0])

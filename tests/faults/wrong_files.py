@@ -66,6 +66,7 @@ def wrong_volumes() -> Iterator[Wrong[Files]]:
         "a PNG": ("is a file of the format PNG; rename it|cannot be read as NIfTI", write(FILE, png(SLICE))),
         "complex": ("is complex; store the magnitude", nifti(FILE, array(lambda a: a * np.complex64(1j)))),
         "in colours": ("is a colour image", nifti(FILE, array(lambda a: np.zeros(a.shape, rgb)))),
+        "with an empty axis": ("holds no voxel", header(FILE, 42, bytes(2))),
         "with NaN": ("NaN", nifti(FILE, array(with_nan))),
         "zero everywhere": ("zero", nifti(FILE, array(lambda a: 0 * a))),
         "of another size than its mask": ("size|shape|grid|corner", nifti(FILE, array(lambda a: a[:-1]))),
@@ -75,6 +76,7 @@ def wrong_volumes() -> Iterator[Wrong[Files]]:
     masks: dict[str, tuple[str, Callable[[Path], object]]] = {
         "empty": ("cannot be read", write(FILE, b"")),
         "cut": ("cannot be read", cut(FILE, 0.5)),
+        "with an empty axis": ("holds no voxel", header(FILE, 42, bytes(2))),
         "of halves": ("whole|fraction", nifti(FILE, array(lambda a: a * np.float32(0.5)))),
         "of −1": ("-1", nifti(FILE, array(lambda a: -a.astype(np.int16)))),
         "of 0 and 255": ("0 and 255; .*--binary-masks", nifti(FILE, array(lambda a: a * np.uint8(255)))),
@@ -128,6 +130,24 @@ def _tiff(values: Any, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def _tiff_without_rows() -> bytes:
+    """Return a stack whose pages say that they have no rows (tag 257)."""
+    content = bytearray(_tiff(np.ones((4, 16, 15), np.uint8), photometric="minisblack", metadata=None))
+    rows, none = (struct.pack("<HHII", 257, 4, 1, count) for count in (16, 0))
+    assert content.count(rows) == 4
+    return bytes(content.replace(rows, none))
+
+
+def _tiff_in_a_circle(pages: int, back_to: int) -> bytes:
+    """Return a stack whose last page is followed by an earlier one."""
+    content = bytearray(_tiff(np.ones((pages, 4, 4), np.uint8), photometric="minisblack", metadata=None))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        offsets = [page.offset for page in file.pages]
+    (tags,) = struct.unpack_from("<H", content, offsets[-1])
+    struct.pack_into("<I", content, offsets[-1] + 2 + 12 * tags, offsets[back_to])
+    return bytes(content)
+
+
 def _tiff_of_two_sizes() -> bytes:
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as file:
@@ -136,15 +156,16 @@ def _tiff_of_two_sizes() -> bytes:
     return stream.getvalue()
 
 
-def _analyze() -> bytes:
+def _analyze(*, dtype: Any = np.int16, size: tuple[int, ...] = SHAPE) -> bytes:
     header = nib.AnalyzeHeader()
-    header.set_data_shape(SHAPE)
-    header.set_data_dtype(np.int16)
+    header.set_data_shape(size)
+    header.set_data_dtype(dtype)
     return bytes(header.binaryblock)
 
 
 def wrong_formats() -> Iterator[Wrong[Files]]:
     """Yield wrong files of other formats than NIfTI, in the place of an image ``image.nii.gz``."""
+    rgb = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     short = "ElementType = MET_SHORT\n"
     voxels, grid = IMAGE.astype("<i2").tobytes("F"), "type: int16\ndimension: 3\nsizes: 6 5 4\nendian: little\n"
     raw = f"{grid}encoding: raw\n"
@@ -200,6 +221,10 @@ def wrong_formats() -> Iterator[Wrong[Files]]:
             "cannot be read",
             _instead("image.mha", _meta("ElementType = MET_X\n", voxels)),
         ),
+        "a MetaImage with an empty axis": (
+            "holds no voxel",
+            _instead("image.mha", _meta(short, voxels, size="0 5 4")),
+        ),
         "a MetaImage of damaged zlib": (
             "cannot be read",
             _instead("image.mha", _meta("CompressedData = True\n" + short, zlib.compress(voxels)[:-5])),
@@ -219,10 +244,29 @@ def wrong_formats() -> Iterator[Wrong[Files]]:
         "a MGH cut": ("cannot be read", _instead("image.mgh", mgh + bytes(400))),
         "Analyze of zeros": ("cannot be read", _instead("image.hdr", bytes(348))),
         "Analyze without its data": ("cannot be read|missing", _instead("image.hdr", _analyze())),
+        "Analyze with an empty axis": (
+            "holds no voxel",
+            _instead("image.hdr", _analyze(size=(0, 5, 4)), bytes(500)),
+        ),
+        "Analyze of complex numbers": (
+            "is complex; store the magnitude",
+            _instead("image.hdr", _analyze(dtype=np.complex64), bytes(8 * IMAGE.size)),
+        ),
+        "Analyze in colours": (
+            "is a colour image",
+            _instead("image.hdr", _analyze(dtype=rgb), bytes(3 * IMAGE.size)),
+        ),
         "a TIFF of nothing": ("cannot be read", _instead("image.tif", b"")),
         "a TIFF of zeros": ("cannot be read", _instead("image.tif", b"II*\0" + bytes(60))),
         "a TIFF cut": ("cannot be read", _instead("image.tif", stack[:-60])),
         "a TIFF with colours": ("is a colour TIFF", _instead("image.tif", colours)),
+        "a TIFF of complex numbers": (
+            "is complex; store the magnitude",
+            _instead("image.tif", _tiff(np.ones((4, 16, 16), np.complex64), photometric="minisblack")),
+        ),
+        "a TIFF with an empty axis": ("holds no voxel", _instead("image.tif", _tiff_without_rows())),
+        "a TIFF in a circle": ("pages go round in a circle", _instead("image.tif", _tiff_in_a_circle(3, 1))),
+        "a long TIFF in a circle": ("pages go round in a circle", _instead("image.tif", _tiff_in_a_circle(140, 130))),
         "a TIFF of two sizes": ("2 images of different kinds", _instead("image.tif", _tiff_of_two_sizes())),
         "a TIFF with an odd spacing": (
             "image.json: gives no spacing",

@@ -21,7 +21,7 @@ from PIL import Image
 from lesionforge.cohort.case import FORMATS, ending_of
 from lesionforge.cohort.grid import Affine, Header, affine_of, bare_header, made_header
 from lesionforge.cohort.slice_file import is_marked, read_slice, slice_type, write_png
-from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim, missing_file
+from lesionforge.cohort.stored import SIMULATED, Encoding, Stored, check_claim, check_size, check_type, missing_file
 from lesionforge.cohort.volume_formats import ITK_READERS, is_stack, read_mgh, read_pair, read_tiff, read_with_itk
 from lesionforge.errors import CohortError, OutputError
 from lesionforge.files import atomic
@@ -97,7 +97,8 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
 
     Raises:
         CohortError: if the file is missing, damaged or in another format; if its header claims more data than the file
-            or the memory holds; if it is in colour or complex; if it is not 3D; if its affine is singular.
+            or the memory holds; if it is in colour or complex; if it is not 3D, or an axis is empty; if its affine is
+            singular.
     """
     if path in _composed:
         return _composed[path]()
@@ -108,18 +109,26 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         with file.open("rb") as stream:
             start = stream.read(256)
         kind = _checked_format(path, start)
-        if kind in SLICES:
-            return read_slice(path, kind, label=label)
-        if kind in ITK_READERS:
-            _check_marked(path, start, kind)
-            return read_with_itk(path, kind)
-        if kind in ("MGH", "Analyze"):
-            return read_mgh(path) if kind == "MGH" else read_pair(path)
-        return read_tiff(path, label=label) if kind == "TIFF" else _read_nifti(file, volume)
+        stored = _read_as(kind, path, start, label=label) if kind != "NIfTI" else _read_nifti(file, volume)
+        check_type(path, stored.array.dtype)
+        check_size(path, stored.array.shape)
     except CohortError:
         raise
     except Exception as error:  # nibabel, zlib, ITK and Pillow raise a dozen kinds for damaged files
         raise CohortError(path, f"cannot be read ({error})", "copy or export it again") from error
+    return stored
+
+
+def _read_as(kind: str, path: Path, start: bytes, *, label: bool) -> Stored:
+    """Read a file of another format than NIfTI, which begins with ``start``."""
+    if kind in SLICES:
+        return read_slice(path, kind, label=label)
+    if kind in ITK_READERS:
+        _check_marked(path, start, kind)
+        return read_with_itk(path, kind)
+    if kind == "TIFF":
+        return read_tiff(path, label=label)
+    return read_mgh(path) if kind == "MGH" else read_pair(path)
 
 
 def read_encoding(path: Path) -> Encoding:
@@ -262,11 +271,7 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
     header.check_fix(logger=_quiet)
     if not header["magic"].item().startswith(b"n+"):
         raise CohortError(path, "is one half of a pair of .hdr and .img", "name the .hdr, with the .img beside it")
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        kinds = {"V": "a colour image (RGB)", "c": "complex"}
-        remedy = "store the magnitude" if dtype.kind == "c" else "store one number for each voxel"
-        raise CohortError(path, f"is {kinds.get(dtype.kind, f'of the type {dtype}')}", remedy)
+    check_type(path, header.get_data_dtype())
     return header
 
 
@@ -340,9 +345,9 @@ def _one_volume(path: Path, shape: tuple[int, ...], volume: int | None) -> tuple
     """
     if volume is not None and len(shape) == 4 and volume < shape[3]:
         return shape[:3], volume
-    if len(shape) != 3 or min(shape) < 1 or volume:
-        what = f"has {len(shape)} dimensions, expected 3" if min(shape, default=1) > 0 else f"has the size {shape}"
-        raise CohortError(path, what, "store each channel in its own 3D file")
+    check_size(path, shape)
+    if len(shape) != 3 or volume:
+        raise CohortError(path, f"has {len(shape)} dimensions, expected 3", "store each channel in its own 3D file")
     return shape, 0
 
 

@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from lesionforge.cohort.case import FORMATS, Case, ending_of
-from lesionforge.cohort.grid import FORMS_APART, Header, affine_of, corners_apart, forms_apart, is_sheared
-from lesionforge.cohort.image_file import read_header
+from lesionforge.cohort.grid import FORMS_APART, Affine, Header, affine_of, corners_apart, forms_apart, is_sheared
+from lesionforge.cohort.image_file import is_slice, read_header, read_stored
+from lesionforge.cohort.volume_formats import pair_header, spacing_file
 from lesionforge.errors import CohortError
 
 FORMS = "sform and qform differ: the sform counts"
 SHEAR = "the sform is sheared: it counts, while ITK and nnU-Net take the qform, which is kept"
 UNSET = "neither sform nor qform is set: the spacing counts, and the first axis runs from right to left"
 APART = "image and mask differ by less than a tenth of a voxel: the mask takes the place of the image"
+CHANNELS = "channels differ by less than a tenth of a voxel: the first one counts, and each keeps its header"
+NO_DIRECTION = "Analyze knows no direction: the first axis runs from right to left"
+_STACK = "a TIFF stack knows no direction: columns run to the left, rows to the back, pages upwards"
+STACK_WITH_SPACING = f"{_STACK}; CASE.json beside it gives the spacing"
+STACK = f"{_STACK}; without CASE.json beside it, the spacing is 1 mm"
 ROUNDING = 1e-4
 """In mm: differences below it come from rounding, and are not told."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a volume lies.
+
+    Attributes:
+        shape: its voxels along each axis.
+        affine: 4×4, voxel indices to mm, RAS.
+        rule: the rule that said so; empty if its header did.
+    """
+
+    shape: tuple[int, ...]
+    affine: Affine
+    rule: str = ""
+
+    def differs(self, other: Place) -> bool:
+        """Return whether another volume of the same size lies elsewhere, by more than rounding."""
+        return corners_apart(self.shape, self.affine, other.affine) > ROUNDING
+
+
 def rules_of(case: Case) -> list[str]:
-    """Return the rules that settled where the files of a readable case lie; other formats than NIfTI say it once."""
-    headers = {channel: _header(path) for channel, path in case.images.items()}
-    images = [header for header in headers.values() if header is not None]
-    rules = dict.fromkeys(rule for header in images if (rule := _rule(header)))
-    if case.label is not None and images and (label := _header(case.label)) is not None:
-        shape = images[0].get_data_shape()[:3]
-        if corners_apart(shape, affine_of(images[0]), affine_of(label)) > ROUNDING:
-            rules[APART] = None
+    """Return the rules that settled where the files of a readable case lie."""
+    places = [place for path in case.images.values() if (place := _place(path)) is not None]
+    rules = dict.fromkeys(place.rule for place in places if place.rule)
+    if any(places[0].differs(place) for place in places[1:]):
+        rules[CHANNELS] = None
+    if case.label is not None and places and (label := _place(case.label)) is not None and places[0].differs(label):
+        rules[APART] = None
     return list(rules)
 
 
@@ -51,11 +77,28 @@ def _rule(header: Header) -> str:
     return FORMS if forms_apart(header) > FORMS_APART else ""
 
 
-def _header(path: Path) -> Header | None:
-    """Return the header of a NIfTI file; ``None`` for any other, and for a damaged one."""
-    if FORMATS.get(ending_of(path)) != "NIfTI":
-        return None
+def _place(path: Path) -> Place | None:
+    """Return where a volume lies; ``None`` for a slice, and for a damaged file."""
     try:
-        return read_header(path)
+        if is_slice(path):
+            return None
+        header = read_header(path) if FORMATS.get(ending_of(path)) == "NIfTI" else None
+        if header is not None and min(shape := header.get_data_shape()[:3], default=0) > 0:
+            return Place(shape=shape, affine=affine_of(header), rule=_rule(header))
+        stored = read_stored(path)
     except CohortError:
         return None
+    return Place(shape=stored.array.shape, affine=stored.affine, rule=_rule_of_others(path))
+
+
+def _rule_of_others(path: Path) -> str:
+    """Return the rule that a file of another format than NIfTI needs, or ``""``."""
+    kind = FORMATS.get(ending_of(path))
+    if kind == "TIFF":
+        return STACK if spacing_file(path) is None else STACK_WITH_SPACING
+    if kind != "Analyze":
+        return ""
+    header = pair_header(path)
+    if isinstance(header, nib.Nifti1Header):
+        return _rule(header)
+    return "" if path.with_suffix(".mat").is_file() else NO_DIRECTION

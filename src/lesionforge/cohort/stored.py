@@ -89,6 +89,31 @@ def check_claim(path: Path, claimed: int, *, voxels: int, packed: bool, held: in
         raise CohortError(path, what, "crop or resample it, or use a machine with more memory")
 
 
+def check_type(path: Path, dtype: np.dtype[Any]) -> None:
+    """Raise for an image whose voxels are not real numbers.
+
+    Raises:
+        CohortError: if they are complex, colours, or anything else.
+    """
+    if dtype.kind == "c":
+        raise CohortError(path, "is complex", "store the magnitude")
+    if dtype.kind not in "iuf":
+        what = "a colour image (RGB)" if dtype.kind == "V" else f"of the type {dtype}"
+        raise CohortError(path, f"is {what}", "store one real number for each voxel")
+
+
+def check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise for an image that holds no voxel, or has fewer than two axes.
+
+    Raises:
+        CohortError: if so.
+    """
+    if min(shape, default=0) < 1:
+        raise CohortError(path, f"has the size {shape}, so it holds no voxel", "copy or export it again")
+    if len(shape) < 2:
+        raise CohortError(path, f"has {len(shape)} dimensions, expected 3", "copy or export it again")
+
+
 def missing_file(path: Path) -> CohortError:
     """Return the error of an image or mask that is not there."""
     if path.is_symlink():

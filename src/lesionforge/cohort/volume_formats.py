@@ -6,17 +6,20 @@ import gzip
 import logging
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals
 from numpy.typing import NDArray
 
 from lesionforge.cohort.case import ending_of
-from lesionforge.cohort.grid import Affine, affine_of, bare_header, made_header
-from lesionforge.cohort.stored import Stored, check_claim
+from lesionforge.cohort.grid import Affine, Header, affine_of, bare_header, made_header
+from lesionforge.cohort.stored import Stored, check_claim, check_type
 from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
@@ -42,7 +45,8 @@ MGH_DATA = 284
 SAMPLES = ("S", "C")
 """Axes of a TIFF that are colours or channels."""
 ONE_NUMBER = "store one number for each voxel, each channel in a file of its own"
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it tells of damaged files on its own
+for library in ("tifffile", "nibabel"):
+    logging.getLogger(library).addHandler(logging.NullHandler())  # they tell of damaged files on their own
 
 
 def read_with_itk(path: Path, kind: str) -> Stored:
@@ -77,10 +81,7 @@ def _read_with_itk(path: Path, name: str) -> Stored:
     check_claim(path, prod(size), voxels=prod(size), packed=True, held=held)
     _check_unpacks(path)
     image = reader.Execute()
-    array = SimpleITK.GetArrayFromImage(image).T
-    if array.dtype.kind not in "iuf":
-        raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
-    return placed(path, array, _itk_affine(image))
+    return placed(path, SimpleITK.GetArrayFromImage(image).T, _itk_affine(image))
 
 
 def _check_unpacks(path: Path) -> None:
@@ -125,7 +126,8 @@ def read_mgh(path: Path) -> Stored:
     Raises:
         CohortError: if it has several frames, or claims more than there is.
     """
-    packed = path.open("rb").read(2) == b"\x1f\x8b"
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else path.open("rb") as stream:
         header = nib.freesurfer.mghformat.MGHHeader.from_fileobj(stream)
         shape, dtype = tuple(int(size) for size in header.get_data_shape()), header.get_data_dtype()
@@ -145,16 +147,15 @@ def read_pair(path: Path) -> Stored:
     """Read a header ``.hdr`` with its ``.img``: NIfTI, or Analyze, whose first axis runs from right to left.
 
     Raises:
-        CohortError: if it has more than 3 dimensions, or claims more than there is.
+        CohortError: if it is complex or in colour, has more than 3 dimensions, or claims more than there is.
     """
-    image: Any = nib.load(path)
+    image = _pair(path)
+    check_type(path, image.get_data_dtype())
     data = Path(image.file_map["image"].filename)
     shape = tuple(int(size) for size in image.shape)
     size = prod(shape) * image.get_data_dtype().itemsize
     check_claim(path, size, voxels=prod(shape), packed=data.suffix == ".gz", held=data.stat().st_size)
     array = np.asarray(image.dataobj.get_unscaled())
-    if array.dtype.kind not in "iuf":
-        raise CohortError(path, f"is of the type {array.dtype}", "store one real number for each voxel")
     slope, inter = (float(value) for value in (image.dataobj.slope, image.dataobj.inter))
     if isinstance(image, nib.Nifti1Pair):
         array = _three_axes(path, array)
@@ -164,19 +165,47 @@ def read_pair(path: Path) -> Stored:
     return Stored(array=stored.array, affine=stored.affine, header=stored.header, slope=slope, inter=inter)
 
 
+def _pair(path: Path) -> Any:
+    with imageglobals.LoggingOutputSuppressor():  # of repairs, such as a spacing of 0, which becomes 1
+        return nib.load(path)
+
+
+def pair_header(path: Path) -> Header:
+    """Return the header of a readable ``.hdr``: nibabel's class for NIfTI or Analyze."""
+    return _pair(path).header
+
+
+@contextmanager
+def _tiff(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Give the only image of a TIFF, as tifffile's series, and its first page.
+
+    Raises:
+        CohortError: if there is none, or several, or its pages go round in a circle, where tifffile would never end.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        offsets = set[int]()
+        for page in file.pages:
+            if page.offset in offsets:
+                raise CohortError(path, "cannot be read (its pages go round in a circle)", "copy or export it again")
+            offsets.add(page.offset)
+        if not file.series:
+            raise CohortError(path, "cannot be read (it holds no page)", "copy or export it again")
+        if len(file.series) > 1:
+            raise CohortError(path, f"holds {len(file.series)} images of different kinds", "store each in its own file")
+        yield file.series[0], file.pages.first
+
+
 def is_stack(path: Path) -> bool:
-    """Return whether a TIFF has several pages.
+    """Return whether a TIFF has several pages, or one of several planes.
 
     Raises:
         CohortError: if it cannot be read.
     """
-    import tifffile
-
     try:
-        with tifffile.TiffFile(path) as file:
-            if not file.series:
-                raise CohortError(path, "cannot be read (it holds no page)", "copy or export it again")
-            return len(file.pages) > 1
+        with _tiff(path) as (series, _):
+            return len([axis for axis in series.axes if axis not in SAMPLES]) > 2
     except CohortError:
         raise
     except Exception as error:  # tifffile raises several kinds for damaged files
@@ -192,21 +221,19 @@ def read_tiff(path: Path, *, label: bool = False) -> Stored:
     Raises:
         CohortError: if it is in colour, its pages differ in size, or it claims more than there is.
     """
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        if not file.series:
-            raise CohortError(path, "cannot be read (it holds no page)", "copy or export it again")
-        if len(file.series) > 1:
-            raise CohortError(path, f"holds {len(file.series)} images of different kinds", "store each in its own file")
-        series, page = file.series[0], file.pages.first
+    with _tiff(path) as (series, page):
         check_claim(path, series.nbytes, voxels=series.size, packed=page.compression != 1)
         palette = not label and page.photometric.name == "PALETTE"
         if palette or any(axis in SAMPLES for axis in series.axes):
             raise CohortError(path, "is a colour TIFF", "convert it to grey")
         array = series.asarray()
+        if array.shape != series.shape:
+            what = f"cannot be read (it holds {array.size} of {series.size} pixels)"
+            raise CohortError(path, what, "copy or export it again")
     if array.dtype == bool:
         array = array.astype(np.uint8)
+    if array.dtype == np.float16:  # unknown to NIfTI
+        array = array.astype(np.float32)
     if array.ndim > 2:
         spacing = _tiff_spacing(path)
         return placed(path, array.T, LPS_TO_RAS @ np.diag([*reversed(spacing), 1.0]))
@@ -215,16 +242,21 @@ def read_tiff(path: Path, *, label: bool = False) -> Stored:
     return Stored(array=array, affine=np.eye(4))
 
 
+def spacing_file(path: Path) -> Path | None:
+    """Return the file beside a stack of TIFF that gives its spacing, if there is one."""
+    beside = (path.with_name(f"{name}.json") for name in (path.stem, path.stem[:-5]) if name)
+    return next((file for file in beside if file.is_file()), None)
+
+
 def _tiff_spacing(path: Path) -> list[float]:
-    for name in (path.stem, path.stem[:-5]):
-        beside = path.with_name(f"{name}.json")
-        if name and beside.is_file():
-            content = read_json(beside)
-            spacing = content.get("spacing") if isinstance(content, dict) else None
-            if not isinstance(spacing, list) or len(spacing) != 3 or not all(_is_length(step) for step in spacing):
-                raise CohortError(beside, "gives no spacing", 'write {"spacing": [page, row, column]} in mm')
-            return [float(step) for step in spacing]
-    return [1.0, 1.0, 1.0]
+    beside = spacing_file(path)
+    if beside is None:
+        return [1.0, 1.0, 1.0]
+    content = read_json(beside)
+    spacing = content.get("spacing") if isinstance(content, dict) else None
+    if not isinstance(spacing, list) or len(spacing) != 3 or not all(_is_length(step) for step in spacing):
+        raise CohortError(beside, "gives no spacing", 'write {"spacing": [page, row, column]} in mm')
+    return [float(step) for step in spacing]
 
 
 def _is_length(step: object) -> bool:

@@ -37,6 +37,25 @@ def in_place(array, affine):
     return image.get_fdata(), image.affine
 
 
+def segments_by_place(path, shape, affine):
+    """Return the label map that the frames of a SEG make, each pixel by the place in mm that pydicom reads."""
+    content, label = dcmread(path), np.zeros(shape, np.uint8)
+    to_voxels = np.linalg.inv(np.diag([-1, -1, 1, 1]) @ affine)
+    shared = content.SharedFunctionalGroupsSequence[0]
+    turned = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    between_rows, between_columns = (float(step) for step in shared.PixelMeasuresSequence[0].PixelSpacing)
+    frames = content.pixel_array.reshape(-1, content.Rows, content.Columns)
+    for frame, pixels in zip(content.PerFrameFunctionalGroupsSequence, frames, strict=True):
+        start = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        value = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        rows, columns = np.nonzero(pixels)
+        mm = start + np.outer(columns * between_columns, turned[0]) + np.outer(rows * between_rows, turned[1])
+        places = mm @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        np.testing.assert_allclose(places, np.rint(places), atol=1e-3)
+        label[tuple(np.rint(places).astype(int).T)] = value
+    return label
+
+
 def test_what_is_exported_is_imported_as_it_was(tmp_path):
     folders = sources(tmp_path, LEFT_HANDED)
     export_cohorts(folders, tmp_path / "out", method="dicom", folds=2)
@@ -56,6 +75,8 @@ def test_what_is_exported_is_imported_as_it_was(tmp_path):
             np.testing.assert_allclose(there, place, atol=1e-4)
         assert (old.label is None) is (scan.label is None)
         if old.label is not None:
+            seg = tmp_path / "out" / "cases" / case.case_id / "lesion.dcm"
+            np.testing.assert_array_equal(segments_by_place(seg, old.label.shape, old.affine), old.label)
             np.testing.assert_array_equal(in_place(scan.label, scan.affine)[0], in_place(old.label, old.affine)[0])
 
 
@@ -79,6 +100,7 @@ def test_the_libraries_of_viewers_read_it(tmp_path):
     uids = [dcmread(path).SOPInstanceUID for path in sorted(case.images["FLAIR"].iterdir())]
     label = segments.get_pixels_by_source_instance(uids, combine_segments=True, assert_missing_frames_are_empty=True)
     np.testing.assert_array_equal(label.transpose(2, 1, 0), scan.label)
+    np.testing.assert_array_equal(segments_by_place(case.label, scan.label.shape, scan.affine), scan.label)
 
 
 def test_it_says_that_it_is_derived_and_names_nobody_and_is_the_same_each_time(tmp_path):

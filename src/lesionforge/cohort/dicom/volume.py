@@ -241,8 +241,12 @@ def decoded(path: Path, content: Any) -> NDArray[Any]:
     Where low values are bright (``MONOCHROME1``), values are counted from the other end of their range, as in ITK.
 
     Raises:
-        CohortError: if neither can, or if low values are bright and the numbers have a unit.
+        CohortError: if neither can, if a table gives the values, or if low values are bright and the numbers have a
+            unit.
     """
+    if content.get("ModalityLUTSequence"):
+        what = "keeps its values in a table (Modality LUT), not as slope and intercept"
+        raise CohortError(path, what, "export it with the table applied, or leave it out")
     syntax = content.file_meta.TransferSyntaxUID
     inverted = content.get("PhotometricInterpretation") == INVERTED
     if inverted and content.get("Modality") in WITH_UNIT:
