@@ -1,6 +1,6 @@
 # make demo   the whole way once on the built-in cohort: 5 to 10 minutes on 2 cores
 # make test   what CI runs: lint, types, import contracts, all tests but the slow ones: at most 12 minutes on 2 cores
-# make test-all   the slow tests too
+# make test-all   the slow tests too; without nnU-Net, all tests that run it are skipped: see test-extras
 # make test-extras   each optional extra in an environment of its own (.venv-NAME), with the tests that need it
 # make benchmarks   speed and memory, as ratios
 # Needs Python 3.11 to 3.13 and nothing else; everything goes into .venv. Another Python: make PYTHON=/path/to/python test

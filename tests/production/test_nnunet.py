@@ -1,9 +1,13 @@
 """Lesions in the patches of nnU-Net itself; without the extra ``nnunet`` only what needs no nnU-Net is tested."""
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.errors import CohortError, ConfigError, LeakError, ModelError
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.production.nnunet import MODEL, PROB, TRAINER, TRAINERS
+from lesionforge.production.nnunet import EPOCHS, MODEL, PROB, TRAINER, TRAINERS
 from lesionforge.production.nnunet.axes import axes_of, to_nnunet
 from lesionforge.production.nnunet.intensities import normalisation
 from lesionforge.synthesizers.registry import load_synthesizer
@@ -88,6 +92,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
     monkeypatch.delenv(MODEL, raising=False)
     monkeypatch.delenv(PROB, raising=False)
+    monkeypatch.delenv(EPOCHS, raising=False)
 
 
 def roots(root, patched):
@@ -320,6 +325,10 @@ def test_what_cannot_be_converted_is_refused_in_one_line(prepared, monkeypatch, 
             patched.setenv(name, value)
             with pytest.raises(ConfigError, match=said):
                 trainer.get_dataloaders()
+    with monkeypatch.context() as patched:
+        patched.setenv(EPOCHS, "0")
+        with pytest.raises(ConfigError, match=f"{EPOCHS}: '0' is no number of epochs"):
+            prepared.trainer()
     stored = json.loads((prepared.model / "model.json").read_text())
     own = stored["preprocessing"]
     for changed, said in (
@@ -366,6 +375,46 @@ def test_the_commands_train_and_predict(prepared, monkeypatch, tmp_path):
         predicted, _ = read_label(tmp_path / case.label.name)
         assert predicted.shape == load_scan(case, ["FLAIR"]).spatial_shape
     assert "the model: was fitted on the test subject" in failure("nnunet", "train", *train[2:4], 1, *train[5:])
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path):
+    """Return a function that runs lines in a shell.
+
+    A torchvision that does not fit torch stops nnU-Net's own commands, so Python is told at its start what
+    lesionforge knows of it.
+    """
+    from torchvision.extension import _has_ops
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.delenv("nnUNet_extTrainer")
+    if not _has_ops():
+        (tmp_path / "sitecustomize.py").write_text("import lesionforge\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    def run(*lines):
+        return subprocess.run(["sh", "-ec", "\n".join(lines)], capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prepared", ["slices 2d"], indirect=True)
+def test_nnunets_own_command_finds_the_trainer(prepared, monkeypatch, shell, tmp_path):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    given = f"{MODEL}='{prepared.model}' {PROB}=0.5 {EPOCHS}=2"
+    settings = f'export nnUNet_extTrainer="$(lesionforge nnunet path)" {given}'
+    train = f"nnUNetv2_train 201 2d {{fold}} -tr {TRAINER} -device cpu"
+    assert "the model: was fitted on the test subject" in shell(settings, train.format(fold=1)).stderr.splitlines()[-1]
+    done = shell(settings, train.format(fold=0))
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / NAME / f"{TRAINER}__nnUNetPlans__2d" / "fold_0"
+    assert (out / "checkpoint_final.pth").is_file()
+    (log,) = out.glob("training_log*")
+    assert "are drawn with probability 0.5" in log.read_text()
+    assert log.read_text().count("Epoch time:") == 2
+    summary = json.loads((out / "validation" / "summary.json").read_text())
+    assert len(summary["metric_per_case"]) == len(prepared.fold["val"])
 
 
 def failure(*arguments):

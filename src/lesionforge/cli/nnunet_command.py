@@ -11,7 +11,7 @@ import typer
 
 from lesionforge.cli.common import a_model, console
 from lesionforge.errors import ConfigError
-from lesionforge.production.nnunet import MODEL, PROB, TRAINER, TRAINERS
+from lesionforge.production.nnunet import EPOCHS, MODEL, PROB, TRAINER, TRAINERS
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -23,12 +23,17 @@ def nnunet_train(
     fold: Annotated[str, typer.Argument(help="The fold, or all.")],
     model: Annotated[Path, typer.Option(callback=a_model, help="The model folder of the synthesizer that draws.")],
     prob: Annotated[float, typer.Option(min=0, max=1, help="Probability of a lesion for each patch.")] = 0.5,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Length of training; 1000, as nnU-Net's, by default.")
+    ] = None,
 ) -> None:
     """Train nnU-Net with lesions that a model draws into its patches; further options are nnUNetv2_train's.
 
     Example: lesionforge nnunet train 201 2d 0 --model model --prob 0.5 -device cpu
     """
     os.environ.update({MODEL: str(model), PROB: str(prob)})
+    if epochs is not None:
+        os.environ[EPOCHS] = str(epochs)
     _call("nnUNetv2_train", [dataset, configuration, fold, "-tr", TRAINER, *context.args])
 
 

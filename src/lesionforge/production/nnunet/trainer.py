@@ -13,7 +13,7 @@ from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.errors import ConfigError, ModelError
-from lesionforge.production.nnunet import MODEL, PROB
+from lesionforge.production.nnunet import EPOCHS, MODEL, PROB
 from lesionforge.production.nnunet.on_patches import DrawLesions, PlacedCases, case_spaces, drawing_transform
 from lesionforge.production.nnunet.plans import Plans
 from lesionforge.synthesizers.base import Synthesizer
@@ -27,9 +27,20 @@ class nnUNetTrainerLesionforge(nnUNetTrainer):
     probability (0.5 by default). With 0 nothing is changed, and no model is needed. Otherwise the raw dataset must lie
     in ``nnUNet_raw``, since the synthesizer's range of intensities and the brain are found in the files. Lesions are
     drawn on the CPU, before nnU-Net's augmentation. Patches of the validation stay as they are.
+    ``LESIONFORGE_EPOCHS`` sets the number of epochs (nnU-Net's own by default).
     """
 
     placed: PlacedCases | None = None
+    num_epochs: int
+
+    def initialize(self) -> None:
+        """Build what training needs, for the number of epochs that the environment gives.
+
+        Raises:
+            ConfigError: if it is no whole number from 1.
+        """
+        self.num_epochs = epochs(self.num_epochs)
+        super().initialize()
 
     def get_training_transforms(self, *args: Any, **options: Any) -> Any:
         """Return nnU-Net's transforms, after the one that draws.
@@ -76,6 +87,18 @@ def probability() -> float:
     if not 0 <= prob <= 1:
         raise ConfigError(PROB, f"{text!r} is no probability", "give a number from 0 to 1")
     return prob
+
+
+def epochs(default: int) -> int:
+    """Return the number of epochs that the environment gives, or the default.
+
+    Raises:
+        ConfigError: if it is no whole number from 1.
+    """
+    text = os.environ.get(EPOCHS) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(EPOCHS, f"{text!r} is no number of epochs", "give a whole number from 1, such as 250")
+    return int(text)
 
 
 def model_folder() -> Path:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +164,11 @@ def predicted(
 ) -> Any:
     """Return the classes of an image as nnU-Net reads it."""
     device = next(network.parameters()).device
-    predictor = nnUNetPredictor(
-        perform_everything_on_device=device.type == "cuda", device=device, allow_tqdm=False, use_mirroring=bool(axes)
-    )
+    on_gpu = device.type == "cuda"
+    with redirect_stdout(StringIO()):
+        predictor = nnUNetPredictor(
+            perform_everything_on_device=on_gpu, device=device, allow_tqdm=False, use_mirroring=bool(axes)
+        )
     manager = PlansManager(made.plans)
     own = manager.get_configuration(config.configuration)
     weights = [network.state_dict()]
