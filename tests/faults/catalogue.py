@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from tests.cohort.dicom.files import write_series
-from tests.faults.changes import Change, array, at, cut, header, nifti, png, shifted, with_nan, write
+from tests.faults.changes import Change, alone, array, at, cut, header, nifti, png, shifted, with_nan, write
 from tests.faults.wrong_files import LESION, save_nifti
 
 CASE, WHOLE = 1, 2
@@ -251,11 +251,10 @@ def _imports() -> Iterator[Bad]:
         "no file with its ending": "slices/labelsTr/case_000.nrrd",
     }
     for what, change in changed.items():
-        changed_json = write("dataset.json", json.dumps({**decathlon, **change}))
         yield Bad(
             name=f"msd: {what}",
             start="slices",
-            change=changed_json,
+            change=alone("dataset.json", json.dumps({**decathlon, **change})),
             command=IMPORT,
             ends=WHOLE,
             named=named.get(what, described_in),

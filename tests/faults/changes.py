@@ -20,6 +20,16 @@ def write(path: str, content: bytes | str) -> Change:
     return lambda folder: (folder / path).write_bytes(data)
 
 
+def alone(path: str, content: str) -> Change:
+    """Write a file into a folder without a table of its cases."""
+
+    def apply(folder: Path) -> None:
+        (folder / "cases.csv").unlink()
+        write(path, content)(folder)
+
+    return apply
+
+
 def nifti(path: str, change: Callable[[nib.Nifti1Image], nib.Nifti1Image]) -> Change:
     def apply(folder: Path) -> None:
         image = nib.load(folder / path)
