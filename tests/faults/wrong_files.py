@@ -138,6 +138,13 @@ def _tiff_without_rows() -> bytes:
     return bytes(content.replace(rows, none))
 
 
+def _vast_tiff(compression: str | None) -> bytes:
+    """Return a stack whose pages say that they have 2³⁰ rows (tag 257)."""
+    content = _tiff(np.ones((4, 16, 15), np.uint8), photometric="minisblack", metadata=None, compression=compression)
+    rows, vast = (struct.pack("<HHII", 257, 4, 1, count) for count in (16, 1 << 30))
+    return content.replace(rows, vast)
+
+
 def _tiff_in_a_circle(pages: int, back_to: int) -> bytes:
     """Return a stack whose last page is followed by an earlier one."""
     content = bytearray(_tiff(np.ones((pages, 4, 4), np.uint8), photometric="minisblack", metadata=None))
@@ -283,10 +290,14 @@ def wrong_formats() -> Iterator[Wrong[Files]]:
         ("image.nrrd", vast_packed),
         ("image.mha", _meta(short, bytes(99), size="30000 30000 30000")),
         ("image.mgh", vast_mgh),
+        ("image.tif", _vast_tiff(None)),
+        ("packed.tif", _vast_tiff("zlib")),
     ):
         packed = "packed " if content is vast_packed else ""
-        made = _instead(name, content)
+        made = _instead(name.replace("packed", "image"), content)
         yield Wrong(name=f"a vast {packed}{name}", told="cannot be read|claims", make=made, claims=True)
+    vast = _instead("image.hdr", _analyze(size=(32000, 32000, 32000)), bytes(500))
+    yield Wrong(name="vast Analyze", told="claims", make=vast, claims=True)
 
 
 def wrong_slices() -> Iterator[Wrong[Files]]:
