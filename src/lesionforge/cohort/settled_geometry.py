@@ -82,9 +82,9 @@ def _place(path: Path) -> Place | None:
     try:
         if is_slice(path):
             return None
-        header = read_header(path) if FORMATS.get(ending_of(path)) == "NIfTI" else None
-        if header is not None and min(shape := header.get_data_shape()[:3], default=0) > 0:
-            return Place(shape=shape, affine=affine_of(header), rule=_rule(header))
+        if FORMATS.get(ending_of(path)) == "NIfTI":
+            header = read_header(path)
+            return Place(shape=header.get_data_shape()[:3], affine=affine_of(header), rule=_rule(header))
         stored = read_stored(path)
     except CohortError:
         return None

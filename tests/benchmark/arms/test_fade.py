@@ -8,14 +8,13 @@ from lesionforge.benchmark.arms.ingredients import lengths
 from lesionforge.benchmark.arms.mask_sources import mask_source
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.estimate.work import cases_drawn
-from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.method_notes import describe_arm
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
-from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.masks.own import OwnOrOther
 from lesionforge.training.model_folder import read_info
+from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -23,23 +22,11 @@ FADE = [0.5, 0.8]
 
 
 def plan(spatial_dims=2, *, arm=None, synthesizer=None, **changes):
-    drawn = {"method": "injection", "options": {"spatial_dims": spatial_dims}, "masks": "bank", "min_volume": 20}
-    roi_size = [32, 32] if spatial_dims == 2 else [16, 16, 16]
-    return parse_options(
-        Plan,
-        {
-            "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
-            "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": roi_size},
-            "training": {"steps": 1, "batch_size": 20, "device": "cpu"},
-            "seeds": [0],
-            "synthesizers": {"drawn": {**drawn, "cases": 12, **(synthesizer or {})}},
-            "arms": {
-                "real": {"augment": "none"},
-                "offline": {"augment": "none", "synthesizer": "drawn", **(arm or {"fade": FADE})},
-            },
-            "baseline": "real",
-            **changes,
-        },
+    return tiny_plan(
+        spatial_dims,
+        arms={"offline": arm or {"fade": FADE}},
+        synthesizer={"cases": 12, **(synthesizer or {})},
+        **{"training": {"steps": 1, "batch_size": 20, "device": "cpu"}, **changes},
     )
 
 

@@ -8,37 +8,20 @@ from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.ingredients import ingredients
 from lesionforge.benchmark.arms.judged import SCORES, describe_kept, judge_offline
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.method_notes import describe_arm
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.people import People
-from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError
+from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
 
 KEPT = [0.3, 0.9]
 
 
 def plan(spatial_dims=2, *, masks="bank", arm=None, **changes):
-    drawn = {"method": "injection", "options": {"spatial_dims": spatial_dims}, "masks": masks, "min_volume": 20}
-    return parse_options(
-        Plan,
-        {
-            "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
-            "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": [16] * spatial_dims},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
-            "seeds": [0],
-            "synthesizers": {"drawn": {**drawn, "cases": 10}},
-            "arms": {
-                "real": {"augment": "none"},
-                "all": {"augment": "none", "synthesizer": "drawn"},
-                "kept": {"augment": "none", "synthesizer": "drawn", "kept": KEPT, **(arm or {})},
-            },
-            "baseline": "real",
-            **changes,
-        },
-    )
+    arms = {"all": {}, "kept": {"kept": KEPT, **(arm or {})}}
+    return tiny_plan(spatial_dims, arms=arms, synthesizer={"masks": masks, "cases": 10}, **changes)
 
 
 @pytest.fixture

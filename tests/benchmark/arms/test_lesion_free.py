@@ -5,34 +5,17 @@ import pytest
 from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.ingredients import on_the_fly
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.synthesizers.registry import load_synthesizer
+from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
 
 
 def plan(spatial_dims, **synthesizer):
-    drawn = {"method": "injection", "options": {"spatial_dims": spatial_dims}, "masks": "bank", "min_volume": 20}
-    roi_size = [32, 32] if spatial_dims == 2 else [16, 16, 16]
-    return parse_options(
-        Plan,
-        {
-            "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
-            "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": roi_size},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
-            "seeds": [0],
-            "synthesizers": {"drawn": {**drawn, "cases": 4, "lesion_free": True, **synthesizer}},
-            "arms": {
-                "real": {"augment": "none"},
-                "offline": {"augment": "none", "synthesizer": "drawn"},
-                "on_the_fly": {"augment": "none", "synthesizer": "drawn", "use": "on_the_fly"},
-            },
-            "baseline": "real",
-        },
-    )
+    arms = {"offline": {}, "on_the_fly": {"use": "on_the_fly"}}
+    return tiny_plan(spatial_dims, arms=arms, synthesizer={"cases": 4, "lesion_free": True, **synthesizer})
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

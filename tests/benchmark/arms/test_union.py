@@ -9,30 +9,14 @@ from lesionforge.benchmark.estimate.work import cases_drawn
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.method_notes import describe_arm
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.training.model_folder import read_info
+from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
 
 
 def plan(spatial_dims=2, *, arm=None, synthesizer=None):
-    drawn = {"method": "injection", "options": {"spatial_dims": spatial_dims}, "masks": "bank", "min_volume": 20}
-    roi_size = [32, 32] if spatial_dims == 2 else [16, 16, 16]
-    return parse_options(
-        Plan,
-        {
-            "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
-            "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": roi_size},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
-            "seeds": [0],
-            "synthesizers": {"drawn": {**drawn, **(synthesizer or {"per_case": 3})}},
-            "arms": {
-                "real": {"augment": "none"},
-                "both": {"augment": "none", "synthesizer": "drawn", **(arm or {"union": True})},
-            },
-            "baseline": "real",
-        },
-    )
+    return tiny_plan(spatial_dims, arms={"both": arm or {"union": True}}, synthesizer=synthesizer or {"per_case": 3})
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -132,9 +132,11 @@ def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, n_resample
     """
     score = _of_set(metric)
     if score is None:
-        return _possible(mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed")), metric)
-    alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
-    return SetStatistics(alone, score, baseline="", seed=seed, n_resamples=n_resamples).mean("", 1.0)
+        interval = mean_interval(rows.pivot_table(_column(metric), "subject_id", "seed"))
+    else:
+        alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
+        interval = SetStatistics(alone, score, baseline="", seed=seed, n_resamples=n_resamples).mean("", 1.0)
+    return _possible(interval, metric)
 
 
 def compare_arms(
