@@ -115,8 +115,12 @@ def read_rows(
             one, or has a line with fewer or more cells than columns, which is named.
     """
     text = read_text(path, fault=fault, remedy="save it as CSV in UTF-8")
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator, quoting=quoting)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        strict=True,
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL,
+    )
     columns: list[str] = []
     rows: list[Row] = []
     try:

@@ -82,8 +82,8 @@ def _place(path: Path) -> Place | None:
     try:
         if is_slice(path):
             return None
-        if FORMATS.get(ending_of(path)) == "NIfTI":
-            header = read_header(path)
+        header = read_header(path) if FORMATS.get(ending_of(path)) == "NIfTI" else None
+        if header is not None:
             return Place(shape=header.get_data_shape()[:3], affine=affine_of(header), rule=_rule(header))
         stored = read_stored(path)
     except CohortError:
