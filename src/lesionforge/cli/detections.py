@@ -54,9 +54,8 @@ def print_detections(
     scored = table[table["problem"] == ""]
     if len(scored):
         console.print(HIT_RULE.format(tolerance_mm=tolerance_mm))
-        for name, score in DETECTION_SCORES.items():
-            of_set = score.level == "set"
-            found = interval_of(scored.assign(seed=0), score if of_set else name)
+        for score in DETECTION_SCORES.values():
+            found = interval_of(scored.assign(seed=0), score)
             if not math.isnan(found.mean):
                 console.print(f"{score.title}: {_in_words(found, score)}")
         _print_reached(scored)

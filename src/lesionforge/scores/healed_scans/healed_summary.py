@@ -12,6 +12,7 @@ from lesionforge.errors import ConfigError, choose_from
 from lesionforge.scores.healed_scans.healed import REFERENCES
 from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.healed_scans.healthiness import is_valid
+from lesionforge.scores.registry import metric_in
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import compare_arms, interval_of, subject_means
 
@@ -79,7 +80,8 @@ def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baseli
     sign = 1 if score.higher_is_better else -1
     baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
     compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
-    tests = compare_arms(results[results["arm"].isin(compared)], baseline=baseline, metric=score.name)
+    rows = results[results["arm"].isin(compared)]
+    tests = compare_arms(rows, baseline=baseline, metric=metric_in(rows, score.name))
     merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
     star = (merged["p_holm"] < SIGNIFICANT) & (sign * merged["difference"] > 0)
     return merged.assign(baseline=baseline, star=star)
