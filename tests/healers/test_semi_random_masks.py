@@ -35,10 +35,12 @@ def with_room(sample, *, edge=3):
     return replace(sample, region=region)
 
 
-def items_of(samples, spatial_dims, **options):
+def items_of(samples, spatial_dims, *, edge=3, **options):
     defaults = {"output": (-1.0, 1.0), "classes": (1,), "pairing": "paired", "augment": False, "seed": 0}
     defaults |= {"roi_size": (16,) * spatial_dims, "max_diameter_mm": None}
-    return SemiRandomItems([with_room(s) for s in samples], spatial_dims=spatial_dims, **{**defaults, **options})
+    return SemiRandomItems(
+        [with_room(s, edge=edge) for s in samples], spatial_dims=spatial_dims, **{**defaults, **options}
+    )
 
 
 @BOTH
@@ -148,6 +150,19 @@ def test_random_lesions_lie_in_the_region_of_the_healthy_crop(spatial_dims):
         drawn = items[draw]["semi_random"].numpy()[0] > 0
         assert drawn.any()
         assert not drawn[~region].any()
+
+
+@BOTH
+def test_healthy_crops_lie_where_lesions_may_lie_as_often_as_lesions_would(spatial_dims):
+    """A lesion at a random voxel of the region, at a random place in its crop, gives each crop this chance."""
+    samples = [subject(spatial_dims, n, radius=r, shape=(40,) * spatial_dims) for n, r in enumerate([3, 0])]
+    items = items_of(samples, spatial_dims, edge=18)
+    (plane,) = (plane for plane in items.healthy if plane.sample == 1)
+    region = items.samples[1].region
+    room = [np.count_nonzero(region[tuple(slice(at, at + 16) for at in place)]) for place in plane.places]
+    sides = np.convolve(np.ones(16), np.ones(4))
+    assert min(room) > 0
+    assert np.mean(room) == pytest.approx((np.sum(sides**2) / np.sum(sides)) ** spatial_dims, rel=0.08)
 
 
 @BOTH

@@ -113,6 +113,30 @@ def test_each_critic_judges_its_own_domain(spatial_dims):
 
 
 @BOTH
+def test_critics_may_see_the_mask_of_each_image(spatial_dims):
+    module = module_of(spatial_dims, classes=2, lambda_gp=0.0, critic_sees_mask=True)
+    batch = batch_of(spatial_dims, classes=2)
+    x_h, x_p, y_p, y = (batch[name] for name in ("healthy", "pathological", "mask", "semi_random"))
+    with torch.no_grad():
+        _, fakes, terms = module.generator_loss(batch)
+        healed = torch.cat([module.generator["healthy"](torch.cat([x_p, y_p], 1)), y_p], 1)
+        drawn = torch.cat([module.generator["pathological"](torch.cat([x_h, y], 1)), y], 1)
+        _, logs = module.critic_loss(batch, fakes)
+        answers = {
+            "healthy": (healed, torch.cat([x_h, y], 1)),
+            "pathological": (drawn, torch.cat([x_p, y_p], 1)),
+        }
+        for name, (fake, real) in answers.items():
+            expected = module.critic[name](fake).mean() - module.critic[name](real).mean()
+            assert float(logs[f"d_{name}"]) == pytest.approx(float(expected), rel=1e-4)
+        adversarial = -sum(module.critic[name](fake).mean() for name, (fake, _) in answers.items())
+    assert float(terms["adversarial"]) == pytest.approx(float(adversarial), rel=1e-4)
+    assert torch.equal(fakes, torch.cat([healed, drawn], 1))
+    with torch.no_grad():
+        assert torch.equal(fakes, module.fakes(batch)), "further critic steps see the same without the losses"
+
+
+@BOTH
 def test_every_network_learns_and_each_side_from_its_own_loss_alone(spatial_dims):
     module, batch = module_of(spatial_dims), batch_of(spatial_dims)
     loss, fakes, _ = module.generator_loss(batch)

@@ -97,6 +97,11 @@ class HealingGAN(Healer):
         return nn.ModuleDict({name: config.generator(channels, channels) for name in cls.domains})
 
     @classmethod
+    def judged_channels(cls, info: ModelInfo) -> int:
+        """Return the number of channels that a critic sees: those of the images."""
+        return len(info.preprocessing.channels)
+
+    @classmethod
     def module(cls, info: ModelInfo, training: TrainingConfig) -> AdversarialModule:
         """Return the Lightning module: the networks with their training step."""
         with torch_seed(training.seed, "weights"):
@@ -104,7 +109,7 @@ class HealingGAN(Healer):
         return cls.Module(
             cls.Config.model_validate(info.config),
             generators,
-            channels=len(info.preprocessing.channels),
+            channels=cls.judged_channels(info),
             seed=training.seed,
             accumulate=training.accumulate,
         )

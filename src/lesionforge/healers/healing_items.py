@@ -187,24 +187,28 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         if sliced or self.spatial_dims == 2:
             lesion = np.broadcast_to(lesion.any(axis=(0, 1)), shape)
         size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
-        free = (box_sums(lesion, size) == 0) & self._fit_to_be_healthy(sample, size)
+        free = (box_sums(lesion, size) == 0) * self._fit_to_be_healthy(sample, size)
         heights = slice_heights(foreground(sample.image[0])) if sliced else np.array([sample.height])
         rng = generator(self.seed, "places", number)
         for z in np.flatnonzero(central_slices(heights, self.fraction)).tolist():
             height, plane = float(heights[z]), z if sliced else None
-            places = np.argwhere(free[..., z] if sliced else free)
-            places = (
-                places[rng.choice(len(places), KEPT_PLACES, replace=False)] if len(places) > KEPT_PLACES else places
-            )
+            places = self._places(free[..., z] if sliced else free, rng)
             if (lesion[..., z] if sliced else lesion).any():
                 self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
             if len(places):
                 self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
 
-    def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> BoolArray:
-        """Return which boxes of a size, indexed by their first voxel, show enough tissue."""
+    def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> NDArray[Any]:
+        """Return which boxes of a size, indexed by their first voxel, show enough tissue: 0 for the others."""
         tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
         return np.asarray(box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
+
+    def _places(self, fit: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return first voxels of boxes that are fit, at most :data:`KEPT_PLACES`."""
+        places = np.argwhere(fit)
+        if len(places) <= KEPT_PLACES:
+            return places
+        return places[rng.choice(len(places), KEPT_PLACES, replace=False)]
 
     def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"

@@ -60,6 +60,9 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
         abnormality_p: 1 for the absolute change outside the lesion, 2 for its square.
         abnormality_normalise: ``mask`` divides the change by the number of voxels outside the lesion, ``volume`` by
             that of all voxels.
+        critic_sees_mask: whether the critics also see the mask, that of the lesion drawn or healed, and one of the
+            other kind beside real images. The paper shows them the image alone. A critic that sees the mask learns
+            within hundreds of steps what a lesion of a few voxels looks like.
         max_diameter_mm: greatest diameter of a semi-random lesion in millimetres, 10 in the paper; ``None`` takes that
             of the largest training lesion.
     """
@@ -70,6 +73,7 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
     lambda_abnormality: float = Field(default=10.0, ge=0)
     abnormality_p: Literal[1, 2] = 1
     abnormality_normalise: Normalise = "mask"
+    critic_sees_mask: bool = False
     max_diameter_mm: float | None = Field(default=None, gt=0)
     optimiser: AdversarialConfig = AdversarialConfig(learning_rate=1e-4, beta2=0.99, n_critic=5, pool_size=0)
 
@@ -97,7 +101,7 @@ class MaskCycleGANModule(HealingGANModule):
         x_h, x_p, y_p, y = (batch[name] for name in ("healthy", "pathological", "mask", "semi_random"))
         healed, drawn = self._healed_and_drawn(batch)
         back, again = self._draw("healthy", drawn, y), self._draw("pathological", healed, y_p)
-        fakes = {"healthy": healed, "pathological": drawn}
+        fakes = {"healthy": self._shown(healed, y_p), "pathological": self._shown(drawn, y)}
         answers = [self.game.generator_loss(self.critic[name], fake) for name, fake in fakes.items()]
         terms = {
             "adversarial": torch.stack(answers).sum(),
@@ -113,7 +117,20 @@ class MaskCycleGANModule(HealingGANModule):
 
     def fakes(self, batch: Batch) -> Tensor:
         """Return the healed and the drawn images, without the way back."""
-        return torch.cat(self._healed_and_drawn(batch), 1)
+        healed, drawn = self._healed_and_drawn(batch)
+        return torch.cat([self._shown(healed, batch["mask"]), self._shown(drawn, batch["semi_random"])], 1)
+
+    def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
+        """Return the sum of the critic losses; with ``critic_sees_mask``, each image comes with a mask."""
+        real = {
+            "healthy": self._shown(batch["healthy"], batch["semi_random"]),
+            "pathological": self._shown(batch["pathological"], batch["mask"]),
+        }
+        return super().critic_loss(real, fakes)
+
+    def _shown(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return what a critic sees of an image."""
+        return torch.cat([image, mask], 1) if self.options.critic_sees_mask else image
 
     def _healed_and_drawn(self, batch: Batch) -> tuple[Tensor, Tensor]:
         drawn = self._draw("pathological", batch["healthy"], batch["semi_random"])
@@ -170,6 +187,12 @@ class MaskCycleGAN(DrawingHealer, HealingCycleGAN):
         """Return the untrained generators, which take the image and one mask channel per lesion class."""
         config, channels = cls.Config.model_validate(info.config), len(info.preprocessing.channels)
         return nn.ModuleDict({name: config.generator(channels + len(info.classes), channels) for name in cls.domains})
+
+    @classmethod
+    def judged_channels(cls, info: ModelInfo) -> int:
+        """Return the number of channels that a critic sees: those of the images and, if it sees them, of the masks."""
+        masks = len(info.classes) if info.config["critic_sees_mask"] else 0
+        return super().judged_channels(info) + masks
 
     def heal(self, sample: Sample) -> Healed:
         """Return the sample without the lesions of its label, and with the lesions drawn back in (cycle P-H-P).
