@@ -163,7 +163,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
+    def shown(cls, config: Any, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return the mask to outline in a picture of the prediction in ``folder``, and a short caption with a score."""
 
     @classmethod
