@@ -57,6 +57,7 @@ class DetectionTask(NetworkTask):
     curves: ClassVar[tuple[Curve, ...]] = (FROC_CURVE,)
     command: ClassVar[str] = "detect"
     prepares: ClassVar[str] = "candidates"
+    scoring: ClassVar[tuple[str, ...]] = ("tolerance_mm",)
     fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "filters", "patch_mm", "channel")
 
     @classmethod
