@@ -72,6 +72,28 @@ def test_readers_replace_the_labels(spots, found, tmp_path):
     assert "Sensitivity at 10 false positives: " not in typed("evaluate", found / "found", folder, *readers).output
 
 
+def test_readers_are_for_detections_and_no_figure_is_overwritten(spots, found, tmp_path):
+    folder, _ = spots
+    said = error("evaluate", folder / "labelsTr", folder, "--reader", tmp_path)
+    assert "--reader: is for detections" in said
+    (tmp_path / "scores.png").write_text("mine")
+    assert "is there already" in error("evaluate", found / "found", folder, "--out", tmp_path / "scores.csv")
+    assert (tmp_path / "scores.png").read_text() == "mine"
+    assert "name a .csv" in error("evaluate", found / "found", folder, "--out", tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_files_without_a_detection_are_scored(spots, tmp_path):
+    """Nothing is found, so no lesion is hit and nothing is false."""
+    folder, cohort = spots
+    for case in cohort:
+        (tmp_path / f"{case.case_id}.csv").write_text("x,y,z,confidence\n")
+    said = typed("evaluate", tmp_path, folder).output
+    assert "5 of 5 cases scored" in said
+    assert "Sensitivity at 10 false positives: 0.0 points" in said
+    assert "0 % of the bootstrap samples reach" in said
+
+
 def test_a_model_of_another_task_is_refused(found, spots, unet, tmp_path):
     folder, _ = spots
     assert "name a model that `detect train` made" in error("detect", "predict", unet, folder, "--out", tmp_path / "a")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.bank import CroppedMask, MaskBank
 from lesionforge.masks.placement import crop_to_lesion
-from lesionforge.masks.semi_random import SemiRandom, diameter, ellipsoid_like, eroded, scatter
+from lesionforge.masks.semi_random import SemiRandom, SemiRandomConfig, diameter, ellipsoid_like, eroded, scatter
 from tests.masks.scans import ball, make_scan
 
 SPACINGS = {2: (0.5, 0.8), 3: (1.0, 1.0, 1.2)}
@@ -152,14 +153,14 @@ def test_lesions_lie_deep_in_the_brain_and_beside_those_that_are_there(spatial_d
     there = ball(scan.spatial_shape, [n / 2 for n in scan.spatial_shape], [12 / s for s in scan.spacing])
     scan = replace(scan, label=there.astype(np.int16))
     deep = ndimage.distance_transform_edt(scan.region, sampling=scan.spacing) > 7
-    source = SemiRandom(Known([map_of(3, scan.spacing)], scan.spacing), erode_mm=7, shapes=shapes)
+    source = SemiRandom(Known([map_of(3, scan.spacing)], scan.spacing), SemiRandomConfig(erode_mm=7, shapes=shapes))
     for seed in range(5):
         placed = source.sample(scan, np.random.default_rng(seed)).mask
         assert placed.any()
         assert not placed[~deep].any()
         assert not placed[ndimage.binary_dilation(there)].any()
     with pytest.raises(PlacementError, match="500 mm below"):
-        SemiRandom(source.bank, erode_mm=500).sample(scan, np.random.default_rng(0))
+        SemiRandom(source.bank, SemiRandomConfig(erode_mm=500)).sample(scan, np.random.default_rng(0))
 
 
 @anywhere
@@ -197,4 +198,4 @@ def test_a_lesion_too_small_for_the_grid_is_a_voxel(spatial_dims):
 )
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
-        SemiRandom(Known([map_of(1, (1.0, 1.0))], (1.0, 1.0)), **options)
+        parse_options(SemiRandomConfig, options)

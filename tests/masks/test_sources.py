@@ -18,6 +18,7 @@ from lesionforge.masks import (
     SemiRandom,
     make_mask_source,
 )
+from lesionforge.masks.semi_random import SemiRandomConfig
 from tests.helpers import NESTED, tiny_cohort
 from tests.masks.scans import ball, make_scan
 
@@ -126,9 +127,12 @@ def test_names_of_sources(tmp_path, spatial_dims):
     healthy = tiny_cohort(tmp_path / "h", spatial_dims=spatial_dims, n_subjects=2, n_healthy=2)
     assert isinstance(make_mask_source("bank", cohort), MaskBank)
     assert isinstance(make_mask_source("edited", cohort), EditedMasks)
-    assert isinstance(make_mask_source("semi_random", cohort), SemiRandom)
+    options = {"shapes": "ellipsoids", "max_diameter_mm": 3}
+    assert isinstance(source := make_mask_source("semi_random", cohort, options=options), SemiRandom)
+    assert source.config == SemiRandomConfig(**options)
     assert isinstance(make_mask_source(f"files:{tmp_path / 'c' / 'labelsTr'}"), GivenMasks)
     assert make_mask_source("ellipsoids", cohort).subjects == set(cohort.subjects)
+    assert make_mask_source("ellipsoids", cohort, options={"diameter_mm": (3, 4)}).diameter_mm == (3, 4)
     assert isinstance(make_mask_source("ellipsoids", healthy), Ellipsoids)
     assert make_mask_source("ellipsoids").subjects == frozenset()
     with pytest.raises(ConfigError, match="ellipsoids, files:DIR or gan:MODEL"):

@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lesionforge.benchmark.report.drawn_in_fluid import describe_drawn_in_fluid
 from lesionforge.cohort.scan import load_scan
 from lesionforge.files import write_json
 from lesionforge.masks.bank import MaskBank
@@ -13,6 +16,11 @@ from lesionforge.production.in_fluid import describe_in_fluid, share_in_fluid
 from tests.masks.scans import make_scan
 from tests.synthesizers.folders import synthesize
 from tests.synthesizers.models import fit_library
+
+
+class FakeRepeat(type(Path())):
+    def cohort_folder(self, name):
+        return self / name
 
 
 def test_the_share_of_new_voxels():
@@ -47,6 +55,19 @@ def test_cases_whose_fluid_is_unknown_are_counted(tmp_path, cases):
     assert "3 of 4 cases" in describe_in_fluid(tmp_path, cases)
     assert "not known" in describe_in_fluid(tmp_path, cases[3:])
     assert describe_in_fluid(tmp_path, cases[:1]) == "no new lesion voxel lies in fluid (1 cases)"
+
+
+def test_a_report_says_it_for_every_synthesizer(tmp_path):
+    """Of all its trainings together; one whose cases are drawn on the fly has no record."""
+    repeats = [tmp_path / name for name in ("n8/seed0", "n8/seed1")]
+    for repeat, share in zip(repeats, (0.0, 0.5), strict=True):
+        write_json(repeat / "pasted" / "provenance" / "a.json", {"in_fluid": share})
+    plan = SimpleNamespace(synthesizers={"pasted": None, "on_the_fly": None})
+    study = SimpleNamespace(repeats=[FakeRepeat(repeat) for repeat in repeats], plan=plan)
+    (line,) = describe_drawn_in_fluid(study).values()
+    assert line.startswith("pasted: 25.0% of new lesion voxels lie in fluid (mean of 2 cases; greatest: a (")
+    assert "seed1" in line
+    assert "on_the_fly" not in line
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

@@ -66,10 +66,13 @@ def test_outlines(thickness: float) -> None:
 
 
 def test_healthy_subjects_have_mimics_and_no_bleed() -> None:
-    scan = simulate_subject(simulation(healthy_fraction=1.0), 0)
+    scan = simulate_subject(simulation(healthy_fraction=1.0, spacing=4.0, slice_thickness=4.0), 0)
     assert not scan.label.any()
     assert len(scan.findings["microbleed"]) == 0
     assert all(len(scan.findings[kind]) for kind in MIMICS)
+    brain = scan.affine[2, 3] + scan.affine[2, 2] * np.argwhere(scan.anatomy > 0)[:, 2]
+    below = np.mean(scan.findings["air"][:, 2] < brain.mean())
+    assert below > 0.7, "air is that of the sinuses and the mastoid"
 
 
 def test_the_published_cohort_has_18_healthy_subjects_of_85() -> None:

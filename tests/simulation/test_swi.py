@@ -118,6 +118,13 @@ def test_a_vein_is_darker_in_swi_than_in_magnitude():
     assert suppressed < 0.6 * magnitude < 0.6
 
 
+def test_the_phase_mask_is_taken_to_the_fourth_power():
+    """It falls from 1 at a phase of 0 to 0 at −π, and is 1 for all positive phase."""
+    phase = np.array([0, np.pi / 2, -np.pi / 4, -np.pi / 2, -np.pi], np.float32)
+    shown = weighted(np.full(5, 2, np.complex64), phase)
+    assert shown == pytest.approx(2 * np.array([1, 1, 0.75, 0.5, 0]) ** 4)
+
+
 def test_the_filter_takes_smooth_phase_off_and_leaves_that_of_small_bodies():
     x = np.linspace(-1, 1, 64, dtype=np.float32)
     smooth = np.exp(1j * 6 * (x[:, None, None] ** 2 + x[None, :, None])).astype(np.complex64) * np.ones(4, np.complex64)

@@ -90,8 +90,8 @@ class InfiniteScore(SegmentationTask):
 
 class ShowsACrop(SegmentationTask):
     @classmethod
-    def shown(cls, folder, scan):
-        outlined, words = super().shown(folder, scan)
+    def shown(cls, config, folder, scan):
+        outlined, words = super().shown(config, folder, scan)
         return outlined[1:], words
 
 

@@ -252,9 +252,13 @@ class Plan(Part):
             if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
                 raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")
             try:
-                self.task_of(name)
+                own = self.task_of(name)
             except ConfigError as error:
                 raise ValueError(f"arm {name!r}: task: {error}") from error
+            for option in self.task_class.scoring:
+                if getattr(own, option) != getattr(self.task, option):
+                    what = f"{option} is {getattr(own, option)}, but all arms are scored alike"
+                    raise ValueError(f"arm {name!r}: task: {what}: set it under the task of the plan")
         if self.budget == "paper" and (self.control or self.tune or self.training.batch_size is None):
             raise ValueError("the budget of the paper is fixed: give a batch size, and leave out control and tune")
         if self.tune is not None and self.tune.number not in (None, *self.subjects.numbers):

@@ -13,6 +13,7 @@ import typer
 
 from lesionforge.cli.common import console
 from lesionforge.cli.spoken import spoken
+from lesionforge.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,7 @@ def print_detections(
     from lesionforge.scores.detections.readers import Readers
     from lesionforge.scores.statistics.arm_statistics import interval_of
 
+    figure = None if out is None else _figure_beside(out)
     truth = None if not readers else Readers(tuple(readers), agree)
     table = evaluate_detections(predictions, cohort, tolerance_mm=tolerance_mm, readers=truth)
     if out is not None:
@@ -61,9 +63,24 @@ def print_detections(
         _print_reached(scored)
         by_rule = {mm: evaluate_detections(predictions, cohort, tolerance_mm=mm, readers=truth) for mm in TOLERANCES_MM}
         _print_by_rule(by_rule)
-        if out is not None:
-            _draw(scored, out.with_suffix(".png"))
+        if figure is not None:
+            _draw(scored, figure)
     print_problems(table)
+
+
+def _figure_beside(table: Path) -> Path:
+    """Return the path of the figure beside a table.
+
+    Raises:
+        ConfigError: if it is that of the table.
+        OutputError: if something is there.
+    """
+    from lesionforge.files import claim_file
+
+    figure = table.with_suffix(".png")
+    if figure == table:
+        raise ConfigError("--out", f"{table} is the name of the figure beside the table", "name a .csv")
+    return claim_file(figure)
 
 
 def _in_words(found: Interval, score: Score[Any]) -> str:

@@ -31,7 +31,7 @@ from lesionforge.cli.common import (
 )
 from lesionforge.cli.detections import Agree, print_detections, print_problems
 from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Workers, make_engine
-from lesionforge.errors import LesionforgeError, one_of
+from lesionforge.errors import ConfigError, LesionforgeError, one_of
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_plan import HealingPlan
@@ -97,6 +97,9 @@ def evaluate(
     if any((predictions / f"{case.case_id}.csv").is_file() for case in chosen):
         print_detections(predictions, chosen, out, tolerance_mm=tolerance_mm, readers=readers, agree=agree.value)
         return
+    if readers:
+        what = f"is for detections, and {predictions} holds no CASE.csv of these cases"
+        raise ConfigError("--reader", what, "name the folder that `detect predict` wrote, or leave --reader out")
     counted = None if noise_filter is None else NoiseFilter(below_dice=noise_filter.value)
     table = evaluate_cases(predictions, chosen, in_plane=in_plane, noise_filter=counted)
     if out is not None:

@@ -1,14 +1,16 @@
 """Semi-random masks: ellipsoids of random size, direction and number."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts.labels import OnProblem, fail
 from lesionforge.cohort.scan import BoolArray, Scan
+from lesionforge.config import MethodConfig, parse_options
 from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskRequest, MaskSource
@@ -18,6 +20,20 @@ from lesionforge.masks.placement import JITTER_MM, allowed_region, crop_to_lesio
 from lesionforge.preprocessing.brain.region import with_region
 
 _BUMPS_PER_AXIS = 4
+
+
+class EllipsoidsConfig(MethodConfig):
+    """Options of the masks ``ellipsoids``.
+
+    Attributes:
+        count: least and greatest number of ellipsoids in a mask.
+        diameter_mm: range of the diameter along each axis, in mm.
+        irregularity: relative standard deviation of the bumps on the surface, 0 = smooth.
+    """
+
+    count: tuple[int, int] = (1, 3)
+    diameter_mm: tuple[float, float] = (6.0, 30.0)
+    irregularity: float = Field(default=0.1, ge=0)
 
 
 class Ellipsoids(MaskSource):
@@ -48,6 +64,7 @@ class Ellipsoids(MaskSource):
     """
 
     method = "ellipsoids"
+    Config: ClassVar[type[MethodConfig]] = EllipsoidsConfig
 
     def __init__(
         self,
@@ -71,7 +88,8 @@ class Ellipsoids(MaskSource):
     def from_request(cls, request: MaskRequest) -> Self:
         """Place ellipsoids near the lesions of the cohort that the user named, anywhere if it has none."""
         prior = request.cohort if request.cohort is not None and len(request.cohort.with_lesions()) else None
-        return cls(prior=prior, channel=request.channel, on_problem=request.on_problem)
+        options = parse_options(EllipsoidsConfig, request.options).model_dump()
+        return cls(prior=prior, channel=request.channel, on_problem=request.on_problem, **options)
 
     @property
     def digest(self) -> str:

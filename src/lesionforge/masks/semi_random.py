@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, slicing_spacing
-from lesionforge.errors import ConfigError, PlacementError
+from lesionforge.config import MethodConfig, parse_options
+from lesionforge.errors import PlacementError
 from lesionforge.masks.bank import CroppedMask, MaskBank
+from lesionforge.masks.bank_config import BankConfig
 from lesionforge.masks.base import MaskRequest, MaskSource
 from lesionforge.masks.deformation import commonest_class, deform, one_voxel, random_rotation
 from lesionforge.masks.ellipsoids import ellipsoid_distance
@@ -29,6 +32,28 @@ TRIES = 50
 """Places that are tried for each lesion."""
 
 
+class SemiRandomConfig(MethodConfig):
+    """Options of the masks ``semi_random``.
+
+    Attributes:
+        shapes: ``real`` lesions, or ``ellipsoids`` of their sizes and elongations.
+        scale: range of the scale factor.
+        max_diameter_mm: no two voxel centres of a lesion lie further apart; larger lesions are scaled down.
+        erode_mm: lesions lie deeper than this below the surface of the region for lesions.
+    """
+
+    shapes: Literal["real", "ellipsoids"] = "real"
+    scale: tuple[float, float] = (0.8, 1.25)
+    max_diameter_mm: float = Field(default=10.0, gt=0)
+    erode_mm: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}: give two numbers above 0, the smaller first")
+        return self
+
+
 class SemiRandom(MaskSource):
     """Real lesions, or ellipsoids like them, turned, mirrored and scaled, at random places inside the brain.
 
@@ -36,10 +61,7 @@ class SemiRandom(MaskSource):
 
     Args:
         bank: the lesion maps of the training scans.
-        shapes: ``real`` lesions, or ``ellipsoids`` of their sizes and elongations.
-        scale: range of the scale factor.
-        max_diameter_mm: no two voxel centres of a lesion lie further apart; larger lesions are scaled down.
-        erode_mm: lesions lie deeper than this below the surface of the region for lesions.
+        config: options; see :class:`SemiRandomConfig`.
 
     Raises:
         ConfigError: if an option is out of range.
@@ -50,34 +72,17 @@ class SemiRandom(MaskSource):
         >>> cohort = tiny_cohort(Path("tiny"), spatial_dims=2)
         >>> from lesionforge.cohort.scan import load_scan
         >>> from lesionforge.seeding import generator
-        >>> source = SemiRandom(MaskBank(cohort), max_diameter_mm=6)
+        >>> source = SemiRandom(MaskBank(cohort), SemiRandomConfig(max_diameter_mm=6))
         >>> placed = source.sample(load_scan(cohort.cases[0], ["FLAIR"]), generator(0))
         >>> placed.mask.shape, placed.mask_id
         ((64, 64), 'semi_random')
     """
 
     method = "semi_random"
+    Config: ClassVar[type[MethodConfig]] = SemiRandomConfig
 
-    def __init__(
-        self,
-        bank: MaskBank,
-        *,
-        shapes: Literal["real", "ellipsoids"] = "real",
-        scale: tuple[float, float] = (0.8, 1.25),
-        max_diameter_mm: float = 10.0,
-        erode_mm: float = 2.0,
-    ) -> None:
-        if not 0 < scale[0] <= scale[1]:
-            raise ConfigError(
-                "scale", f"{scale[0]} to {scale[1]} is not a range above 0", "give the smaller number first"
-            )
-        if max_diameter_mm <= 0 or erode_mm < 0:
-            what, remedy = "out of range", "use a diameter above 0 mm and 0 mm or more to erode"
-            raise ConfigError("max_diameter_mm, erode_mm", what, remedy)
-        if shapes not in ("real", "ellipsoids"):
-            raise ConfigError("shapes", f"{shapes!r} is unknown", "use real or ellipsoids")
-        self.bank, self.subjects = bank, bank.subjects
-        self.shapes, self.scale, self.max_diameter_mm, self.erode_mm = shapes, scale, max_diameter_mm, erode_mm
+    def __init__(self, bank: MaskBank, config: SemiRandomConfig = SemiRandomConfig()) -> None:
+        self.bank, self.subjects, self.config = bank, bank.subjects, config
         self.lesions, self.counts = list[CroppedMask](), list[int]()
         for whole in bank.lesions:
             found = split_lesions(whole.mask, whole.spacing)
@@ -87,12 +92,13 @@ class SemiRandom(MaskSource):
     @classmethod
     def from_request(cls, request: MaskRequest) -> Self:
         """Take the lesions of the cohort that the user named."""
-        return cls(MaskBank.from_request(request))
+        return cls(MaskBank.of(BankConfig(), request), parse_options(SemiRandomConfig, request.options))
 
     @property
     def digest(self) -> str:
         """The digest of the lesions, with the options."""
-        return f"{self.bank.digest}, {(self.shapes, self.scale, self.max_diameter_mm, self.erode_mm)}"
+        options = self.config
+        return f"{self.bank.digest}, {(options.shapes, options.scale, options.max_diameter_mm, options.erode_mm)}"
 
     def draw(self, scan: Scan, rng: np.random.Generator) -> DrawnMask:
         """Draw as many lesions as a random training scan has.
@@ -101,16 +107,16 @@ class SemiRandom(MaskSource):
             ConfigError: if the lesions have another number of dimensions than the scan.
             PlacementError: if the scan has no room for lesions.
         """
-        scan = with_region(scan)
+        scan, options = with_region(scan), self.config
         assert scan.region is not None
-        allowed = allowed_region(scan) & eroded(scan.region, scan.spacing, self.erode_mm)
+        allowed = allowed_region(scan) & eroded(scan.region, scan.spacing, options.erode_mm)
         if not allowed.any():
-            what = f"has no room for a lesion {self.erode_mm:g} mm below the surface of the brain"
+            what = f"has no room for a lesion {options.erode_mm:g} mm below the surface of the brain"
             raise PlacementError(scan.case.case_id, what, "leave this scan out, or use other masks")
         count = int(rng.choice(self.counts))
         lesions = [self._lesion_for(scan, int(number)) for number in rng.integers(len(self.lesions), size=count)]
         mask = _turned_apart(
-            lesions, allowed, rng, spacing=scan.spacing, scale=self.scale, max_diameter_mm=self.max_diameter_mm
+            lesions, allowed, rng, spacing=scan.spacing, scale=options.scale, max_diameter_mm=options.max_diameter_mm
         )
         mask, corner = crop_to_lesion(mask) if mask.any() else (mask, None)
         return DrawnMask(mask=mask, mask_id=self.method, subjects=self.subjects, corner=corner)
@@ -120,7 +126,7 @@ class SemiRandom(MaskSource):
         whole = self.lesions[number]
         drawn = whole.drawn_for(scan).mask
         lesion = drawn if drawn.any() else one_voxel(whole.mask)
-        return ellipsoid_like(lesion, scan.spacing) if self.shapes == "ellipsoids" else lesion
+        return ellipsoid_like(lesion, scan.spacing) if self.config.shapes == "ellipsoids" else lesion
 
 
 def eroded(region: BoolArray, spacing: Sequence[float], depth_mm: float) -> BoolArray:

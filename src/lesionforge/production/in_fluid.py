@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,15 @@ def share_in_fluid(new: BoolArray, fluid: BoolArray | None) -> dict[str, float]:
 
 def describe_in_fluid(folder: Path, cases: Iterable[Case]) -> str:
     """Return a line about the new lesions of a drawn cohort, from the provenance records in its folder."""
-    records = {case.case_id: read_json(folder / "provenance" / f"{case.case_id}.json") for case in cases}
+    return describe_records({case.case_id: read_json(folder / "provenance" / f"{case.case_id}.json") for case in cases})
+
+
+def describe_records(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the line of :func:`describe_in_fluid`.
+
+    Args:
+        records: the name of each case → its provenance record.
+    """
     shares = {case_id: float(record[IN_FLUID]) for case_id, record in records.items() if IN_FLUID in record}
     if not shares:
         return "share of new lesion voxels in fluid: not known, as no target scan tells fluid from tissue"

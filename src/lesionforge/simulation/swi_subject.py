@@ -12,7 +12,7 @@ from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray
 from lesionforge.simulation.difficulty import NOISE
 from lesionforge.simulation.dipole import dipole_field
 from lesionforge.simulation.ellipsoids import raise_in_ellipsoid
-from lesionforge.simulation.head import Anatomy, Grid, smooth_noise, thicken
+from lesionforge.simulation.head import ANATOMY_LABELS, Anatomy, Grid, smooth_noise, thicken
 from lesionforge.simulation.inclusions import Inclusion
 from lesionforge.simulation.lattice import Box, Lattice, resample
 from lesionforge.simulation.materials import AIR_PPM, NUCLEI, R2STAR_PER_PPM, TISSUES, VENOUS_PPM
@@ -39,8 +39,10 @@ NECK_MM, AIR_PAD_MM = 60.0, 60.0
 MARGIN_MM = 2.0
 LOST_SHARE = 0.7
 """Where the field of air and bone leaves less than this share of the SWI, nothing is seen."""
-VEIN_MM, CUBE_MM = 6.0, 10.0
-"""The findings have a point of a vein each time it has run so far, and one of air in each cube of this size."""
+VEIN_MM, CUBE_MM, CUBE_SHARE = 6.0, 10.0, 0.1
+"""The findings have a point of a vein each time it has run so far, and one of air in each cube of this size of which
+more than this share is lost tissue. Fluid loses signal beside bone all around the brain, where it looks like no bleed.
+"""
 CLEAR_MM = 5.0
 """No bleed is put where more than a tenth of the cube that reaches this far is lost."""
 VISIBLE_SHARE = 0.2
@@ -127,7 +129,7 @@ def simulate_swi(
         "microbleed": _centres(bleeds),
         "vein": np.concatenate([vein.points[:: round(VEIN_MM / STEP_MM)] for vein in veins]),
         "calcification": _centres(calcifications),
-        "air": _cubes(lost, grid, slices),
+        "air": _cubes(lost & (labels > ANATOMY_LABELS["CSF"]), grid, slices),
     }
     return SwiScan(image=image, label=label, tissue=labels, findings=findings)
 
@@ -267,8 +269,10 @@ def _centres(bodies: Sequence[Inclusion]) -> FloatArray:
 
 
 def _cubes(lost: BoolArray, grid: Grid, slices: int) -> FloatArray:
-    """Return the centres, in mm, of the cubes in which signal is lost."""
+    """Return the centres, in mm, of the cubes of which enough is lost."""
     spacing = np.array(grid.spacing) * (1, 1, slices)
     origin = grid.affine[:3, 3] + (0, 0, grid.spacing[2] * (slices - 1) / 2)
-    cubes = np.unique(np.rint((np.argwhere(lost) * spacing + origin) / CUBE_MM), axis=0)
-    return np.asarray(cubes * CUBE_MM, np.float32)
+    numbers = np.rint((np.argwhere(lost) * spacing + origin) / CUBE_MM)
+    cubes, voxels = np.unique(numbers, axis=0, return_counts=True)
+    enough = voxels * np.prod(spacing) > CUBE_SHARE * CUBE_MM**3
+    return np.asarray(cubes[enough] * CUBE_MM, np.float32)

@@ -51,6 +51,7 @@ class Task(ABC):
         fades: whether :meth:`fit` takes ``fade``, see :meth:`NetworkTask.fit`.
         prepares: what :meth:`prepare` computes of a scan; empty if it does nothing.
         plans: whether its network or batch depends on all training cases, so that a step must be timed on all of them.
+        scoring: options by which predictions are scored, so that all arms of a plan must have the same.
         info: training cases, options and preprocessing of this model.
     """
 
@@ -63,6 +64,7 @@ class Task(ABC):
     fades: ClassVar[bool] = False
     prepares: ClassVar[str] = ""
     plans: ClassVar[bool] = False
+    scoring: ClassVar[tuple[str, ...]] = ()
     info: ModelInfo
 
     @classmethod
@@ -163,7 +165,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
+    def shown(cls, config: Any, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return the mask to outline in a picture of the prediction in ``folder``, and a short caption with a score."""
 
     @classmethod

@@ -145,7 +145,7 @@ def _check_scores(trial: TaskTrial) -> None:
         row = task.score_case(path, scan, cohort.labels)
         names = method.score_names(scan.spatial_dims, cohort.labels)
         _check_row(row, [_known(name) for name in names])
-        _check_shown(method, trial.folder / "predicted", case)
+        _check_shown(method, trial.config(), trial.folder / "predicted", case)
 
 
 def _check_row(row: Mapping[str, object], scores: Sequence[Score[Any]]) -> None:
@@ -165,9 +165,9 @@ def _known(name: str) -> Score[Any]:
         raise AssertionError(f"the score {name} has no entry in a dictionary of scores") from error
 
 
-def _check_shown(method: type[Task], folder: Path, case: Case) -> None:
+def _check_shown(method: type[Task], config: Any, folder: Path, case: Case) -> None:
     scan = load_scan(case, CHANNELS)
-    outlined, words = method.shown(folder, scan)
+    outlined, words = method.shown(config, folder, scan)
     rule(outlined.shape == scan.spatial_shape, f"shown must return a map on the scan's grid {scan.spatial_shape}")
     rule(isinstance(words, str) and words, "shown must say in words how good the prediction is")
 

@@ -40,6 +40,15 @@ def test_the_primary_score_of_a_plan_is_that_of_its_task():
     assert Plan.model_validate({**PLAN, "primary": "case_sensitivity"}).primary == "case_sensitivity"
 
 
+def test_all_arms_are_scored_by_one_hit_rule():
+    arms = {**PLAN["arms"], "augmented": {"augment": "classical", "task": {"tolerance_mm": 5}}}
+    with pytest.raises(ValueError, match=r"arm 'augmented': task: tolerance_mm.*all arms are scored"):
+        Plan.model_validate({**PLAN, "arms": arms})
+    alike = {"augmented": {"augment": "classical", "task": {"tolerance_mm": 5, "dropout": 0.1}}}
+    plan = {**PLAN, "task": {**PLAN["task"], "tolerance_mm": 5}, "arms": {**PLAN["arms"], **alike}}
+    assert Plan.model_validate(plan).task_of("augmented").tolerance_mm == 5
+
+
 @pytest.mark.slow
 def test_detection_is_compared_from_scans_to_report(tmp_path):
     cohort = spotted_cohort(tmp_path / "cohort", 2, n=11, healthy=2)
@@ -57,6 +66,7 @@ def test_detection_is_compared_from_scans_to_report(tmp_path):
     report = (tmp_path / "out" / "report.html").read_text()
     assert "Sensitivity at 10 false positives" in verdict
     assert re.search(r"at most 2 mm from the centre", report)
+    assert "pasted: " in report.split("Lesions in fluid")[1][:200]
 
 
 def test_a_score_of_another_task_is_refused(tmp_path):

@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 
 from lesionforge.cohort.case import Annotation, Case
-from lesionforge.cohort.scan import Scan
+from lesionforge.cohort.scan import Scan, load_scan, save_label
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.scores.detections.case_detections import score_detections
+from lesionforge.scores.detections.case_detections import evaluate_detections, score_detections
 from lesionforge.scores.detections.detection_file import detection_map, read_detections, write_detections
 from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, FROC_CURVE, Detected
-from lesionforge.scores.detections.froc import row_of
+from lesionforge.scores.detections.froc import froc, row_of
 from lesionforge.scores.detections.hits import find_hits
 from lesionforge.scores.detections.readers import Readers, agreed_lesions
 from lesionforge.scores.registry import find_score, scores_in
 from lesionforge.scores.statistics.resampling import Resampling
+from tests.helpers import tiny_cohort
 
 OBLIQUE = np.array([[0.9, -0.3, 0, 12], [0.2, 1.1, 0.1, -7], [0, 0.1, 3.0, 2], [0, 0, 0, 1.0]])
 
@@ -50,6 +51,19 @@ def test_detections_are_read_as_they_were_written(tmp_path, spatial_dims):
     table = pd.read_csv(tmp_path / "a.csv")
     expected = nib.affines.apply_affine(scan.affine, np.pad(places[order], ((0, 0), (0, 3 - spatial_dims))))
     assert np.allclose(table[["x", "y", "z"]], expected, atol=1e-3)
+
+
+def test_confidences_near_0_and_1_keep_their_order(tmp_path):
+    """On disk, in the table of a benchmark and on the curve: a trained network is this sure of many candidates."""
+    label = np.zeros((20, 24, 10), np.int16)
+    label[5, 5, 5] = 1
+    scan, logits = scan_of(3, label=label), np.array([-25.0, -20.0, -15.0, 15.0, 18.0, 22.0])
+    places = np.array([[15.0, 5, n] for n in range(5)] + [[5.0, 5, 5]])
+    write_detections(tmp_path / "a.csv", places, 1 / (1 + np.exp(-logits)), scan)
+    assert len(np.unique(read_detections(tmp_path / "a.csv", scan)[1])) == 6
+    curve = froc(pd.DataFrame([score_detections(tmp_path / "a.csv", scan)]))
+    assert curve.sensitivity_at(0) == 1, "the lesion is the surest of all"
+    assert curve.false_positives.tolist() == [0, 0, 1, 2, 3, 4, 5]
 
 
 def test_no_detection_is_written_and_read(tmp_path):
@@ -110,13 +124,30 @@ def test_readers_on_another_grid_or_without_a_map_are_named(tmp_path):
     scan = scan_of(3)
     with pytest.raises(ConfigError, match="readers"):
         Readers(())
-    with pytest.raises(CohortError, match="there is no prediction of this case"):
+    with pytest.raises(CohortError, match="there is no map of this case by this reader"):
         Readers((tmp_path,)).agreed(scan)
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(CohortError, match="not on the grid"):
         Readers((tmp_path,)).agreed(scan)
     nib.save(nib.Nifti1Image(np.ones(scan.spatial_shape, np.uint8), OBLIQUE), tmp_path / "a.nii.gz")
     assert Readers((tmp_path,)).agreed(scan).label.all()
+
+
+def test_readers_may_annotate_scans_that_have_no_label(tmp_path):
+    """Of two scans without annotation, the one that the readers annotated is scored and the other left out."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=4, n_healthy=1, n_unknown=2)
+    lesion, healthy, unknown, _ = cohort
+    for case in (lesion, unknown):
+        scan = load_scan(case, cohort.channels[:1])
+        marks = np.zeros(scan.spatial_shape, np.int16)
+        marks[30, 30] = 1
+        write_detections(tmp_path / f"{case.case_id}.csv", np.array([[30, 30]]), np.array([0.9]), scan)
+        for reader in ("one", "two"):
+            save_label(tmp_path / reader / f"{case.case_id}.png", marks, scan.file)
+    table = evaluate_detections(tmp_path, cohort, readers=Readers((tmp_path / "one", tmp_path / "two")))
+    assert table["case_id"].tolist() == [case.case_id for case in (lesion, healthy, unknown)]
+    assert table["case_sensitivity"].tolist()[::2] == [1, 1]
+    assert "by this reader" in table["problem"][1]
 
 
 def table_of(*cases):

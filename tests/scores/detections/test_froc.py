@@ -46,6 +46,17 @@ def test_one_detection_hits_one_lesion_the_nearer(spatial_dims):
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
+@pytest.mark.parametrize(("second", "lesions"), [(13, 1), (14, 2)])
+def test_lesions_that_touch_are_one(spatial_dims, second, lesions):
+    """Also by a corner: two detections are a hit and a duplicate. With a voxel between them, they are two hits."""
+    hits = find_hits(
+        at(spatial_dims, 10, second), [0.6, 0.9], truth_of(spatial_dims, 10, second), (1.0,) * spatial_dims
+    )
+    assert hits.of_lesions.tolist() == {1: [0.9], 2: [0.6, 0.9]}[lesions]
+    assert hits.false.size == 0
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
 @pytest.mark.parametrize(("tolerance", "found"), [(0.0, False), (1.0, True), (2.0, True)])
 def test_a_point_one_voxel_beside_the_mask_is_a_hit_within_the_tolerance(spatial_dims, tolerance, found):
     point = np.array([[12.0] + [10.0] * (spatial_dims - 1)])

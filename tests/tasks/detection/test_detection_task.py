@@ -1,7 +1,10 @@
 """Detection finds round spots beside tubes, in slices, volumes, and slice by slice in volumes."""
 
 import json
+import re
+import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,15 +13,17 @@ import pytest
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.config import parse_options
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning
 from lesionforge.kept import KEPT, keeping_in
+from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.detections.case_detections import evaluate_detections
-from lesionforge.scores.detections.detection_file import read_detections
+from lesionforge.scores.detections.detection_file import read_detections, write_detections
 from lesionforge.scores.detections.detection_scores import DETECTION_SCORES
 from lesionforge.tasks.detection.candidates import Candidates, find_candidates, hits_of, least_response
 from lesionforge.tasks.detection.detection_config import DetectionConfig
 from lesionforge.tasks.detection.detection_task import DetectionTask
 from lesionforge.tasks.detection.patches import Found, PatchSet, cut_patch
+from lesionforge.tasks.detection.training_candidates import candidates_of
 from lesionforge.tasks.training_data import task_data
 from lesionforge.testing import check_task
 from lesionforge.training.items.deal import Fade
@@ -52,8 +57,6 @@ def cohorts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def samples(cohorts):
     def of(dims):
-        from lesionforge.preprocessing.pipeline import Preprocessing
-
         cases, facts = measured_cases(cohorts[dims], ("SWI",))
         preprocessing = Preprocessing.fit(facts, spatial_dims=dims)
         return cached_samples(cases, preprocessing), preprocessing
@@ -86,8 +89,6 @@ def test_positions_survive_a_change_of_grid(cohorts, tmp_path):
     """A model at twice the voxel size still puts its detections into the spots of scans with turned axes."""
     cohort = cohorts[3]
     _, facts = measured_cases(cohort, ("SWI",))
-    from lesionforge.preprocessing.pipeline import Preprocessing
-
     coarse = Preprocessing.fit(facts, spatial_dims=3, spacing=(1.5, 1.5, 2.4))
     config = options(3, radii_mm=(2, 3), tolerance_mm=3)
     task = fitted(cohort, tmp_path / "model", 3, steps=100, preprocessing=coarse, config=config)
@@ -127,6 +128,32 @@ def test_the_threshold_keeps_the_share_of_lesions_that_was_asked_for(samples):
             threshold = least_response(found, share)
             assert (best >= threshold).mean() >= share
             assert (best > threshold).mean() < share or threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"polarity": "bright", "radii_mm": (1,), "tolerance_mm": 0}, r"change radii_mm, polarity \(bright\)"),
+        ({"max_candidates": 1}, r"raise max_candidates \(1\)"),
+        ({}, None),
+        ({"least_response": 1e9}, None),
+    ],
+)
+def test_too_few_lesions_among_the_candidates_are_told(samples, changes, remedy):
+    """With the option that is to blame; nothing is said where enough are, or where the user gave the threshold."""
+    of_dims, preprocessing = samples[2]
+    data = SimpleNamespace(
+        sources=[Source(samples=of_dims[:2])],
+        preprocessing=preprocessing,
+        fade=None,
+        parents=SimpleNamespace(name="spots"),
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        candidates_of(data, options(2, **changes))
+    told = [str(one.message) for one in told if issubclass(one.category, DoubtWarning)]
+    assert len(told) == (remedy is not None)
+    assert all(re.search(remedy, line) and "are among the candidates" in line for line in told)
 
 
 def test_a_patch_is_the_image_around_its_voxel_and_air_beyond(samples):
@@ -267,9 +294,18 @@ def test_a_scan_without_a_candidate_has_no_detection(cohorts, tmp_path):
     row = task.score_case(path, scan, cohorts[2].labels)
     assert row["case_sensitivity"] == 0
     assert row["candidates"] == 0
-    outlined, words = task.shown(tmp_path, scan)
+    outlined, words = task.shown(options(2), tmp_path, scan)
     assert not outlined.any()
     assert words.startswith("0 of ")
+
+
+@pytest.mark.parametrize(("tolerance_mm", "words"), [(5, "1 of 1 lesions, 0 false"), (2, "0 of 1 lesions, 1 false")])
+def test_a_picture_counts_hits_by_the_rule_of_the_scores(cohorts, tmp_path, tolerance_mm, words):
+    scan = load_scan(cohorts[2].cases[0], ["SWI"])
+    scan = replace(scan, label=np.zeros_like(scan.label))
+    scan.label[40, 40] = 1
+    write_detections(tmp_path / f"{scan.case.case_id}.csv", np.array([[44.0, 40.0]]), np.array([0.9]), scan)
+    assert DetectionTask.shown(options(2, tolerance_mm=tolerance_mm), tmp_path, scan)[1] == words
 
 
 def test_what_cannot_be_trained_on_is_refused(cohorts, tmp_path):
@@ -306,8 +342,6 @@ def test_the_strongest_candidates_are_kept():
 
 def test_real_and_synthetic_cases_are_mixed_alike_for_every_task(cohorts):
     cases, facts = measured_cases(cohorts[2], ("SWI",))
-    from lesionforge.preprocessing.pipeline import Preprocessing
-
     preprocessing = Preprocessing.fit(facts, spatial_dims=2)
     data = task_data(cases, facts, preprocessing, real=cohorts[2], synthetic=None, share=0.5, lesion_share=0.5)
     assert [source.share for source in data.sources] == [1.0]

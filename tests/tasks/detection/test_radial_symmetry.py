@@ -101,6 +101,15 @@ def test_a_turned_image_gives_the_turned_response(spatial_dims):
     assert np.allclose(inverted, -plain, atol=1e-4)
 
 
+def test_a_volume_of_one_slice_is_searched_as_the_slice():
+    image = np.random.default_rng(2).normal(100, 20, (15, 13)).astype(np.float32)
+    options = {"radii_mm": (1.0, 2.0), "polarity": "dark", "scale": "published"}
+    alone = radial_symmetry(image, (1.0, 1.2), **options)
+    volume = radial_symmetry(image[..., None], (1.0, 1.2, 5.0), **options)
+    assert np.allclose(volume[..., 0], alone, atol=1e-4 * alone.max())
+    assert alone.any()
+
+
 def test_a_flat_image_has_no_response():
     assert not radial_symmetry(np.full((9, 9, 5), 7.0), (1, 1, 1), radii_mm=(1, 2)).any()
 

@@ -17,11 +17,13 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, mak
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.drawn_in_fluid import describe_drawn_in_fluid
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.report.new_lesions import describe_new_lesions
-from lesionforge.benchmark.report.page import REFERENCE, write_report
+from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.reached import describe_reached
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
@@ -127,6 +129,8 @@ class ArmStudy(Study):
             title=plan.name,
             notes=method_notes(arms, decided.lengths)
             | describe_new_lesions(arms, decided.lengths)
+            | describe_drawn_in_fluid(arms)
+            | describe_reached(read_results(self.out / RESULTS))
             | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
             warnings=[
                 *([SIMULATED] if self.simulated else []),

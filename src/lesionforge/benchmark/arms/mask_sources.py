@@ -12,10 +12,10 @@ from lesionforge.config import parse_options
 from lesionforge.masks import MaskGAN, MaskSource, make_mask_source
 from lesionforge.masks.bank_config import BankConfig
 from lesionforge.masks.edits import EditedMasks
-from lesionforge.masks.ellipsoids import Ellipsoids
+from lesionforge.masks.ellipsoids import Ellipsoids, EllipsoidsConfig
 from lesionforge.masks.interpolated import InterpolatedMasks, InterpolationConfig
 from lesionforge.masks.own import OwnOrOther
-from lesionforge.masks.semi_random import SemiRandom
+from lesionforge.masks.semi_random import SemiRandom, SemiRandomConfig
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.reading import read_frame
@@ -49,9 +49,9 @@ def slice_masks(repeat: Repeat, plan: SynthesizerPlan, samples: Sequence[Sample]
         samples: the training samples.
     """
     if plan.masks == "ellipsoids":
-        return Ellipsoids()
+        return Ellipsoids(**parse_options(EllipsoidsConfig, plan.mask_options).model_dump())
     if plan.masks == "semi_random":
-        return SemiRandom(SliceBank(samples))
+        return SemiRandom(SliceBank(samples), parse_options(SemiRandomConfig, plan.mask_options))
     if plan.masks not in ("bank", "edited", "interpolated"):
         return mask_source(repeat, plan)
     if plan.masks == "interpolated":

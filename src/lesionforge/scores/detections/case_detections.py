@@ -42,7 +42,7 @@ def evaluate_detections(
 
     Args:
         predictions: folder with ``CASE.csv`` for every annotated case.
-        cohort: cohort with the true labels; cases with unknown annotation are left out.
+        cohort: cohort with the true labels; cases with unknown annotation are left out, unless a reader annotated them.
         tolerance_mm: greatest distance of a hit from a lesion.
         readers: annotations of several readers, which replace the labels of the cohort.
 
@@ -55,10 +55,11 @@ def evaluate_detections(
     """
     if not predictions.is_dir():
         raise CohortError(predictions, "there is no such folder", "name the folder that holds the detections")
-    if not len(cohort.annotated()):
+    cases = cohort.annotated() if readers is None else readers.cases(cohort)
+    if not len(cases):
         raise CohortError(cohort.name, "no case is annotated", "scores need cases whose lesions are known")
     rows: list[dict[str, str | float]] = []
-    for case in cohort.annotated():
+    for case in cases:
         row: dict[str, str | float] = {"case_id": case.case_id, "subject_id": case.subject_id}
         try:
             scan = load_scan(case, [next(iter(case.images))])

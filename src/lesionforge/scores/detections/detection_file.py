@@ -16,6 +16,9 @@ from lesionforge.files import write_text
 from lesionforge.reading import read_frame
 
 COLUMNS = ("x", "y", "z", "confidence")
+DIGITS = 12
+"""Significant digits of a confidence: a trained network is so sure of many candidates that fewer would make them equal,
+and the FROC curve could no longer tell them apart."""
 BEYOND = 1.0
 """Voxels by which a detection may lie beyond the edge of its scan."""
 
@@ -35,9 +38,15 @@ def write_detections(path: Path, places: NDArray[np.floating], confidences: NDAr
     voxels = np.zeros((len(places), 3))
     voxels[:, : scan.spatial_dims] = places
     table = pd.DataFrame(apply_affine(scan.affine, voxels).round(3), columns=list(COLUMNS[:3]))
-    table["confidence"] = np.round(np.asarray(confidences, np.float64), 5)
+    table["confidence"] = np.asarray(confidences, np.float64)
     table = table.sort_values(["confidence", "x", "y", "z"], ascending=[False, True, True, True])
+    table["confidence"] = [as_text(value) for value in table["confidence"]]
     write_text(path, table.to_csv(index=False))
+
+
+def as_text(confidence: float) -> str:
+    """Return a confidence as it is written in a table."""
+    return f"{confidence:.{DIGITS}g}"
 
 
 def read_detections(path: Path, scan: Scan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

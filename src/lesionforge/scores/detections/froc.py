@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lesionforge.scores.detections.detection_file import as_text
 from lesionforge.scores.detections.hits import Hits
 
 Values = NDArray[np.float64]
@@ -99,7 +100,7 @@ def _at_least(values: Values, thresholds: Values) -> Values:
 
 
 def _text(confidences: Values) -> str:
-    return " ".join(f"{value:.6g}" for value in sorted(confidences, reverse=True))
+    return " ".join(map(as_text, sorted(confidences, reverse=True)))
 
 
 @lru_cache(maxsize=4096)

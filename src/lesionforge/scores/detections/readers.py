@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from lesionforge.cohort.case import IMAGE_ENDINGS, Cohort
 from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan, read_label
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.scores.predictions.case_scores import prediction_file
+from lesionforge.scores.predictions.case_scores import map_of
 
 Agree = Literal["majority", "any"]
 
@@ -55,6 +56,10 @@ class Readers:
         if not self.folders:
             raise ConfigError("readers", "there is none", "name a folder for each reader")
 
+    def cases(self, cohort: Cohort) -> Cohort:
+        """Return the annotated cases of a cohort, and those without annotation that a reader annotated."""
+        return cohort.with_cases([case for case in cohort if case.outlined or self._has(case.case_id)])
+
     def agreed(self, scan: Scan) -> Scan:
         """Return the scan with the lesions that the readers agree on as label.
 
@@ -64,9 +69,16 @@ class Readers:
         label = agreed_lesions([self._read(folder, scan) > 0 for folder in self.folders], self.agree)
         return replace(scan, label=label.astype(np.int16))
 
+    def _has(self, case_id: str) -> bool:
+        return any(map_of(folder, case_id) is not None for folder in self.folders)
+
     def _read(self, folder: Path, scan: Scan) -> LabelArray:
-        path = prediction_file(folder, scan.case.case_id)
+        case_id = scan.case.case_id
+        path = map_of(folder, case_id)
+        if path is None:
+            what = "there is no map of this case by this reader"
+            raise CohortError(folder / f"{case_id}{IMAGE_ENDINGS[0]}", what, "add it, or leave the case out")
         label, affine = read_label(path)
         if label.shape != scan.spatial_shape or not same_grid(label.shape, affine, scan.affine):
-            raise CohortError(path, f"is not on the grid of case {scan.case.case_id}", "resample it to the scan")
+            raise CohortError(path, f"is not on the grid of case {case_id}", "resample it to the scan")
         return label

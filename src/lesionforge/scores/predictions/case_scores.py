@@ -135,10 +135,16 @@ def prediction_file(folder: Path, case_id: str) -> Path:
     Raises:
         CohortError: if there is none.
     """
-    for ending in IMAGE_ENDINGS:
-        if (path := folder / f"{case_id}{ending}").is_file():
-            return path
-    raise CohortError(folder / f"{case_id}{IMAGE_ENDINGS[0]}", "there is no prediction of this case", "predict it")
+    path = map_of(folder, case_id)
+    if path is None:
+        raise CohortError(folder / f"{case_id}{IMAGE_ENDINGS[0]}", "there is no prediction of this case", "predict it")
+    return path
+
+
+def map_of(folder: Path, case_id: str) -> Path | None:
+    """Return the path of a case's label map in a folder, or ``None`` if there is none."""
+    paths = (folder / f"{case_id}{ending}" for ending in IMAGE_ENDINGS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_truth(case: Case) -> tuple[LabelArray, NDArray[np.float64]]:

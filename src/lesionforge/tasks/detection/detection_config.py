@@ -27,7 +27,8 @@ class DetectionConfig(TaskConfig):
         polarity: whether lesions are ``dark`` or ``bright`` spots in this channel.
         strictness: how round a candidate must be, see
             :func:`~lesionforge.tasks.detection.radial_symmetry.radial_symmetry`.
-        least_gradient: share of the largest gradient in the brain below which a voxel does not vote for a centre.
+        least_gradient: share of the largest gradient in and around the brain, the skull included, below which a voxel
+            does not vote for a centre.
         search_mm: distance in mm from the brain up to which candidates are sought; the brain that is found may lack its
             surface.
         apart_mm: least distance between two candidates in mm.

@@ -57,6 +57,7 @@ class DetectionTask(NetworkTask):
     curves: ClassVar[tuple[Curve, ...]] = (FROC_CURVE,)
     command: ClassVar[str] = "detect"
     prepares: ClassVar[str] = "candidates"
+    scoring: ClassVar[tuple[str, ...]] = ("tolerance_mm",)
     fixed: ClassVar[tuple[str, ...]] = ("spatial_dims", "filters", "patch_mm", "channel")
 
     @classmethod
@@ -180,13 +181,14 @@ class DetectionTask(NetworkTask):
         return {"Hits": HIT_RULE.format(tolerance_mm=config.tolerance_mm)}
 
     @classmethod
-    def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
+    def shown(cls, config: DetectionConfig, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return balls around the certain detections, and how many of them are hits and false positives."""
         assert scan.label is not None
         file = folder / f"{scan.case.case_id}.csv"
         places, confidences = read_detections(file, scan)
         certain = confidences >= CERTAIN
-        hits = find_hits(places[certain], confidences[certain], scan.label > 0, scan.spacing)
+        truth, tolerance_mm = scan.label > 0, config.tolerance_mm
+        hits = find_hits(places[certain], confidences[certain], truth, scan.spacing, tolerance_mm=tolerance_mm)
         found = _map_of(file, scan)
         n_hit = int(np.isfinite(hits.of_lesions).sum())
         return found, f"{n_hit} of {len(hits.of_lesions)} lesions, {len(hits.false)} false"

@@ -62,7 +62,7 @@ def radial_symmetry(
         what = f"{tuple(spacing)} does not fit an image of shape {image.shape}"
         raise ConfigError("spacing", what, "give mm along each axis")
     values = image.astype(np.float32)
-    gradient = np.stack([np.gradient(values, mm, axis=axis) for axis, mm in enumerate(spacing)])
+    gradient = np.stack([_slope(values, mm, axis) for axis, mm in enumerate(spacing)])
     strength = np.sqrt(np.square(gradient).sum(0))
     votes = (strength > least_gradient * strength.max()) & (strength > 0)
     places, weights = np.argwhere(votes).astype(np.int16).T, strength[votes]
@@ -77,6 +77,11 @@ def radial_symmetry(
         sigma = [0.25 * radius / mm for mm in spacing]
         response += radius / min(spacing) * ndimage.gaussian_filter(of_radius, sigma, truncate=2.0)
     return (response / len(radii_mm)).astype(np.float32)
+
+
+def _slope(values: FloatArray, mm: float, axis: int) -> FloatArray:
+    """Return the gradient along an axis, per mm; 0 along an axis of one voxel, as of a volume of one slice."""
+    return np.zeros_like(values) if values.shape[axis] == 1 else np.asarray(np.gradient(values, mm, axis=axis))
 
 
 def _vote(

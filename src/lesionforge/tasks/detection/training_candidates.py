@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, DoubtWarning
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.progress import progress_bar
 from lesionforge.tasks.detection.candidates import find_candidates, hits_of, least_response
@@ -19,20 +20,48 @@ from lesionforge.tasks.training_data import TaskData
 def candidates_of(data: TaskData, config: DetectionConfig) -> tuple[DetectionConfig, list[list[Found]]]:
     """Return the options with the threshold for candidates, and the candidates of the samples of each source.
 
-    The threshold is chosen on the samples that the network is trained on: not on the real ones if all are synthetic.
+    The threshold is chosen on the samples that the network is trained on: not on the real ones if all are synthetic. A
+    :class:`DoubtWarning` says if fewer of their lesions are candidates than the options ask for.
 
     Raises:
         CohortError: if no sample that the threshold could be chosen on has a lesion.
     """
     everything = [[] if of.transform is not None else _all_in(of.samples, data, config) for of in data.sources]
-    if config.least_response is None:
-        dealt = [source.share > 0 or data.fade is not None for source in data.sources]
-        used = [of for of, is_dealt in zip(everything, dealt, strict=True) if of and is_dealt]
-        hits = [found.hits for of in used or everything[:1] for found in of]
+    given, trained_on = config.least_response, _trained_on(data)
+    if given is None:
+        hits = [found.hits for number in trained_on for found in everything[number]]
         if not any(len(of.of_lesions) for of in hits):
             raise CohortError(data.parents.name, "has no case with a lesion to choose candidates by", "add some")
         config = config.model_copy(update={"least_response": least_response(hits, config.candidate_sensitivity)})
-    return config, [[_only_strong(found, config) for found in of] for of in everything]
+    strong = [[_only_strong(found, config) for found in of] for of in everything]
+    if given is None:
+        all_in, kept_in = (_share_found([found for n in trained_on for found in of[n]]) for of in (everything, strong))
+        _doubt(data.parents.name, all_in, kept_in, config)
+    return config, strong
+
+
+def _trained_on(data: TaskData) -> list[int]:
+    """Return the numbers of the sources whose samples the network is trained on, without those drawn on the fly."""
+    stored = [number for number, source in enumerate(data.sources) if source.transform is None and source.samples]
+    dealt = [number for number in stored if data.sources[number].share > 0 or data.fade is not None]
+    return dealt or stored[:1]
+
+
+def _share_found(found: Sequence[Found]) -> float:
+    """Return the share of the lesions that a candidate hits."""
+    return float(np.isfinite(np.concatenate([case.hits.of_lesions for case in found])).mean())
+
+
+def _doubt(cohort: str, among_all: float, among_kept: float, config: DetectionConfig) -> None:
+    """Warn if fewer lesions are candidates than the options ask for, and say which option is the reason."""
+    asked = config.candidate_sensitivity
+    if among_kept >= asked:
+        return
+    what = f"only {among_kept:.0%} of the training lesions are among the candidates, and what is none is never found"
+    remedy = f"change radii_mm, polarity ({config.polarity}), strictness or least_gradient"
+    if among_all >= asked:
+        remedy = f"raise max_candidates ({config.max_candidates}), which leaves the weaker ones out"
+    warnings.warn(f"{cohort}: {what}; {remedy}", DoubtWarning, stacklevel=2)
 
 
 def _all_in(samples: Sequence[Sample], data: TaskData, config: DetectionConfig) -> list[Found]:

@@ -164,7 +164,7 @@ class SegmentationTask(NetworkTask):
         return {"Empty masks": EMPTY_MASK_RULE, "Lesions": HIT_RULE, "HD95": distances}
 
     @classmethod
-    def shown(cls, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
+    def shown(cls, config: SegmentationConfig, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return the predicted classes, and the Dice of all classes together as a caption; see :meth:`Task.shown`."""
         assert scan.label is not None
         found, _ = read_label(prediction_file(folder, scan.case.case_id))

@@ -90,9 +90,10 @@ def examples(study: Arms, *, steps: int) -> list[Example]:
 
 def _example(run: FinishedRun, scan: Scan) -> Example:
     assert scan.label is not None
+    plan = run.study.plan
     shown = {
-        arm: run.study.plan.task_class.shown(run.repeat.training(arm, run.steps).folder / "predictions", scan)
-        for arm in run.study.plan.arms
+        arm: plan.task_class.shown(plan.task_of(arm), run.repeat.training(arm, run.steps).folder / "predictions", scan)
+        for arm in plan.arms
     }
     plane = key_plane(scan)
     return {
