@@ -247,10 +247,6 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)
         console.print(f"{count} cases lack a channel and were {done}: see {folder / 'missing.csv'}")
-    if report.converted:
-        console.print(
-            f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
-        )
     _tell_changes(report)
 
 
@@ -264,7 +260,9 @@ def _tell_unknown(made: Cohort, layout: type[Layout]) -> None:
 
 
 def _tell_changes(report: WriteReport) -> None:
-    """Print by which rules headers were read, which label values get other numbers, and which columns are left out."""
+    """Print what differs from the source: units of ADC, places, label values and columns."""
+    if report.converted:
+        console.print(f"warning: ADC is in another unit, converted to 10⁻³ mm²/s: {', '.join(report.converted)}")
     for rule, cases in report.settled.items():
         named = ", ".join(cases[:NAMED]) + (", …" if len(cases) > NAMED else "")
         console.print(f"geometry of {len(cases)} cases ({named}): {rule}")
