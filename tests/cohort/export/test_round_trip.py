@@ -73,11 +73,12 @@ def test_an_export_comes_back_with_its_subjects_and_parents(mixed, exported, met
 
 
 @pytest.mark.parametrize("method", ["bids", "folders", "msd"])
-def test_the_name_of_the_only_class_comes_back(tmp_path, method):
-    labels = {"background": 0, "haematoma": 1}
-    real_cohort(tmp_path / "real", spatial_dims=3, n_subjects=2, n_healthy=1, labels=labels)
+def test_the_names_of_channels_and_of_the_only_class_come_back(tmp_path, method):
+    channels, labels = ("DWI", "T1", "T1 post", "t1w"), {"background": 0, "haematoma": 1}
+    real_cohort(tmp_path / "real", spatial_dims=3, n_subjects=2, n_healthy=1, channels=channels, labels=labels)
     export_cohorts([tmp_path / "real"], tmp_path / "out", method=method, folds=0)
-    assert LAYOUTS[method].read(tmp_path / "out").labels == labels
+    back = LAYOUTS[method].read(tmp_path / "out")
+    assert (back.channels, back.labels, len(back.having(channels))) == (channels, labels, 2)
 
 
 def copied(folder, target):
