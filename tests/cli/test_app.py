@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -57,6 +58,10 @@ def test_the_package_is_a_command():
     command = [sys.executable, "-m", "lesionforge", "import", "nowhere", "--dry-run"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr[:15]) == (2, "error: nowhere:")
+
+
+def test_the_version_is_told():
+    assert typed("--version").output == f"lesionforge {version('lesionforge')}\n"
 
 
 def test_every_command_is_tested_here():

@@ -65,4 +65,7 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path):
     assert "test subject sub_00" in error("export", *folders, "--as", "folders", *end, "--splits", splits)
     assert "--skull-stripped: does not apply" in error("export", *folders, "--as", "folders", *end, "--skull-stripped")
     assert "--ratio: 1:9 asks for" in error("export", *folders, "--as", "folders", *end, "--folds", 2, "--ratio", "1:9")
+    assert "--ratio: there are no synthetic cases" in error(
+        "export", folders[0], "--as", "folders", *end, "--ratio", "1:1"
+    )
     assert list(tmp_path.iterdir()) == [splits]

@@ -145,6 +145,26 @@ def test_a_folder_for_each_patient_is_told_the_options_to_type(tmp_path):
     assert "add --dry-run" in error("import", tmp_path, *PATTERNS)
 
 
+def test_a_table_lists_volumes_too(tmp_path):
+    for name, values in (("images", IMAGE), ("masks", LESION)):
+        write_array(tmp_path / name / "anna.nii.gz", values)
+    (tmp_path / "slices.csv").write_text(
+        "slice_id,subject_id,image,mask\nanna,anna,images/anna.nii.gz,masks/anna.nii.gz"
+    )
+    assert "write --channel FLAIR" in error("import", tmp_path, "--dry-run", "--channel", "FLAIR=images/anna.nii.gz")
+    typed("import", tmp_path, tmp_path / "out", "--channel", "FLAIR")
+    scan = load_scan(read_cohort(tmp_path / "out").cases[0], ["FLAIR"])
+    np.testing.assert_array_equal((scan.image[0], scan.label), (IMAGE, LESION))
+
+
+def test_no_options_are_suggested_for_a_folder_with_the_scans_of_many(tmp_path):
+    for number in range(13):
+        write_array(tmp_path / "all" / f"p{number}_flair.nii.gz", IMAGE)
+    (tmp_path / "readme").mkdir()
+    assert "has no known layout" in error("import", tmp_path, "--dry-run")
+    assert error("import", tmp_path, "--dry-run", "--layout", "folders").endswith("give one, as FLAIR=flair.nii.gz")
+
+
 def test_a_dry_run_says_what_would_be_left_out_and_why(tmp_path):
     folders(tmp_path)
     write_array(tmp_path / "carl" / "flair.nii.gz", IMAGE)

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lesionforge.cohort.layouts import write_nnunet
+from lesionforge.cohort.layouts import preview_nnunet, write_nnunet
 from lesionforge.cohort.scan import read_image
 from lesionforge.errors import CohortError
 from tests.helpers import tiny_cohort
@@ -29,7 +29,7 @@ def scaled(folder, factor):
 def test_another_unit_is_brought_to_the_common_one(tmp_path, factor):
     cohort = scaled(tmp_path / "a", factor)
     report = write_nnunet(cohort, tmp_path / "b")
-    assert report.converted == ("case_000",)
+    assert report.converted == preview_nnunet(cohort).converted == ("case_000",)
     before, affine = read_image(cohort.cases[0].images["ADC"])
     after, affine_after = read_image(report.cohort.cases[0].images["ADC"])
     np.testing.assert_allclose(after, before / factor, rtol=1e-5)

@@ -11,7 +11,6 @@ from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.grid import same_grid
 from lesionforge.cohort.inspection.checks import check_cohort
 from lesionforge.cohort.layouts import write_nnunet
-from lesionforge.cohort.layouts.adc import adc_to_common_unit
 from lesionforge.cohort.scan import load_scan, read_image, save_edited, save_image, save_label
 from lesionforge.errors import CohortError
 from tests.helpers import tiny_cohort
@@ -83,7 +82,7 @@ def places(path):
 
 
 @GEOMETRY
-@pytest.mark.parametrize("how", ["label", "image", "edited", "adc"])
+@pytest.mark.parametrize("how", ["label", "image", "edited"])
 def test_what_is_made_of_an_image_lies_where_it_lies(tmp_path, voxels, name, how):
     source = write(tmp_path / "a.nii.gz", voxels, GEOMETRIES[name])
     before, target = places(source), tmp_path / "b.nii.gz"
@@ -92,11 +91,8 @@ def test_what_is_made_of_an_image_lies_where_it_lies(tmp_path, voxels, name, how
         save_label(target, (voxels > 500).astype(np.int16), source)
     elif how == "image":
         save_image(target, values, source)
-    elif how == "edited":
-        save_edited(source, target, values + 1, voxels > 500)
     else:
-        target = source
-        assert adc_to_common_unit(source)
+        save_edited(source, target, values + 1, voxels > 500)
     assert places(target) == before
 
 
@@ -107,11 +103,13 @@ def test_an_imported_case_lies_where_its_image_lies_even_if_its_label_has_a_head
     label = tmp_path / "a" / "label.nii.gz"
     affine = read_image(image)[1]
     nib.save(nib.Nifti1Image((voxels > 500).astype(np.float32), affine), label)
-    case = Case(case_id="p", subject_id="p", images={"T1": image}, annotation=Annotation.LESION, label=label)
+    images = {"T1": image, "ADC": image}
+    case = Case(case_id="p", subject_id="p", images=images, annotation=Annotation.LESION, label=label)
     labels = {"background": 0, "lesion": 1}
-    write_nnunet(Cohort(name="A", channels=("T1",), labels=labels, cases=(case,)), tmp_path / "b")
-    (written,) = (tmp_path / "b" / "labelsTr").iterdir()
-    assert places(written) == places(tmp_path / "b" / "imagesTr" / "p_0000.nii.gz") == places(image)
+    made = write_nnunet(Cohort(name="A", channels=tuple(images), labels=labels, cases=(case,)), tmp_path / "b")
+    assert made.converted == ("p",)
+    written = [*(tmp_path / "b" / "labelsTr").iterdir(), *(tmp_path / "b" / "imagesTr").iterdir()]
+    assert [places(path) for path in written] == [places(image)] * 3
 
 
 def test_a_zero_filled_channel_lies_where_the_others_lie(tmp_path, voxels):

@@ -89,6 +89,11 @@ def test_a_missing_channel_file(tmp_path, spatial_dims):
     assert "missing_channels" in refused(case, "the file is missing").remedy
 
 
+def test_a_missing_label_file_is_no_missing_channel(case):
+    case.label.unlink()
+    assert "take its case out of the table" in refused(case, "the file is missing").remedy
+
+
 def test_a_channel_listed_as_missing(case):
     refused(replace(case, images={"T1": case.images["T1"]}), "channel FLAIR is missing")
 

@@ -6,7 +6,9 @@ import pytest
 import SimpleITK
 import tifffile
 
+from lesionforge.cohort import image_file
 from lesionforge.cohort.case import Annotation, Case
+from lesionforge.cohort.scan import load_scan
 from lesionforge.cohort.settled_geometry import (
     APART,
     CHANNELS,
@@ -16,7 +18,6 @@ from lesionforge.cohort.settled_geometry import (
     STACK,
     STACK_WITH_SPACING,
     UNSET,
-    rules_by_case,
     rules_of,
 )
 from tests.cli.commands import typed
@@ -48,6 +49,10 @@ def case_with(folder, *, sform=AFFINE, qform=AFFINE, mask=None):
     )
 
 
+def rules_for(case):
+    return rules_of(load_scan(case, tuple(case.images)))
+
+
 @pytest.mark.parametrize(
     ("how", "rules"),
     [
@@ -66,9 +71,7 @@ def case_with(folder, *, sform=AFFINE, qform=AFFINE, mask=None):
     ],
 )
 def test_the_rule_is_told_only_where_it_was_needed(tmp_path, how, rules):
-    case = case_with(tmp_path / "p", **how)
-    assert rules_of(case) == rules
-    assert rules_by_case([case, case_with(tmp_path / "sound")]) == {rule: ["p"] for rule in rules}
+    assert rules_for(case_with(tmp_path / "p", **how)) == rules
 
 
 def case_of(image, label=None, *more):
@@ -83,7 +86,7 @@ def case_of(image, label=None, *more):
 def test_the_direction_of_analyze_is_told_unless_a_file_beside_it_gives_it(tmp_path, kind, mat, rules):
     nib.save(kind(VOXELS, MIRRORED), tmp_path / "a.hdr")
     assert (tmp_path / "a.mat").is_file() == mat
-    assert rules_of(case_of(tmp_path / "a.hdr")) == rules
+    assert rules_for(case_of(tmp_path / "a.hdr")) == rules
 
 
 @pytest.mark.parametrize(("qform", "rules"), [(AFFINE, []), (AFFINE + 9 * np.eye(4, k=3), [FORMS])])
@@ -91,16 +94,16 @@ def test_the_forms_of_a_pair_are_compared_as_those_of_a_file(tmp_path, qform, ru
     image = nib.Nifti1Pair(VOXELS, AFFINE)
     image.set_qform(qform, 1)
     nib.save(image, tmp_path / "a.hdr")
-    assert rules_of(case_of(tmp_path / "a.hdr")) == rules
+    assert rules_for(case_of(tmp_path / "a.hdr")) == rules
 
 
 def test_it_is_told_where_the_spacing_of_a_stack_comes_from_and_nothing_of_a_slice(tmp_path):
     for name, values in (("a.tif", VOXELS), ("slice.tif", VOXELS[0])):
         tifffile.imwrite(tmp_path / name, values.astype(np.uint8), photometric="minisblack")
-    assert rules_of(case_of(tmp_path / "slice.tif")) == []
-    assert rules_of(case_of(tmp_path / "a.tif")) == [STACK]
+    assert rules_for(case_of(tmp_path / "slice.tif")) == []
+    assert rules_for(case_of(tmp_path / "a.tif")) == [STACK]
     (tmp_path / "a.json").write_text('{"spacing": [3, 2, 2]}')
-    assert rules_of(case_of(tmp_path / "a.tif")) == [STACK_WITH_SPACING]
+    assert rules_for(case_of(tmp_path / "a.tif")) == [STACK_WITH_SPACING]
 
 
 @pytest.mark.parametrize(("shift", "rules"), [(5e-5, []), (0.05, [CHANNELS]), (-0.05, [CHANNELS])])
@@ -111,8 +114,8 @@ def test_a_second_channel_beside_the_first_is_told(tmp_path, name, shift, rules)
     write_array(tmp_path / "b.nii.gz", VOXELS, AFFINE + shift * np.eye(4, k=3))
     if name == "b.nrrd":
         SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "b.nii.gz")), str(second))
-    assert rules_of(case_of(first, None, second)) == rules
-    assert rules_of(case_of(first, second)) == ([APART] if rules else [])
+    assert rules_for(case_of(first, None, second)) == rules
+    assert rules_for(case_of(first, second)) == ([APART] if rules else [])
 
 
 def test_import_says_it_in_a_line_and_follows_it(tmp_path):
@@ -129,3 +132,18 @@ def test_import_says_it_in_a_line_and_follows_it(tmp_path):
     for form in ("get_sform", "get_qform"):
         np.testing.assert_array_equal(getattr(label.header, form)(), getattr(image.header, form)())
     np.testing.assert_array_equal(label.affine, MIRRORED)
+
+
+def test_an_image_is_read_to_check_it_and_to_copy_it_and_no_third_time(tmp_path, monkeypatch):
+    for name, values in (("flair", VOXELS), ("lesion", (VOXELS > 99).astype(np.uint8))):
+        write_array(tmp_path / "a.nii.gz", values, AFFINE)
+        (tmp_path / "src" / "p1").mkdir(parents=True, exist_ok=True)
+        image = SimpleITK.ReadImage(str(tmp_path / "a.nii.gz"))
+        SimpleITK.WriteImage(image, str(tmp_path / "src" / "p1" / f"{name}.nrrd"))
+    read, known = [], image_file.read_with_itk
+    monkeypatch.setattr(image_file, "read_with_itk", lambda path, kind: read.append(path.name) or known(path, kind))
+    options = ("--channel", "FLAIR=flair.nrrd", "--mask", "lesion.nrrd")
+    typed("import", tmp_path / "src", *options, "--dry-run")
+    assert (read.count("flair.nrrd"), read.count("lesion.nrrd")) == (1, 2)
+    typed("import", tmp_path / "src", tmp_path / "out", *options)
+    assert (read.count("flair.nrrd"), read.count("lesion.nrrd")) == (3, 4)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from lesionforge import __version__
 from lesionforge.cli import cohorts, models, studies, tasks
 from lesionforge.cli.audit_command import audit
 from lesionforge.cli.bundle_command import bundle
@@ -159,8 +160,17 @@ app.command("benchmark")(studies.benchmark)
 app.command("status")(studies.status)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lesionforge {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_tell_version, is_eager=True, help="Show the version."),
+) -> None:
     """Take the options that apply to every command."""
 
 

@@ -60,7 +60,7 @@ def export(
 ) -> None:
     """Write cohorts, real and synthetic, as one dataset for nnU-Net, MONAI and others, with folds that leak nothing.
 
-    Example: lesionforge export Dataset001_WMH Dataset101_Drawn --as nnunet --out Dataset201_Mixed --ratio 1:1
+    Example: lesionforge export Dataset001_WMH Dataset101_Drawn --as nnunet --out Dataset201_Mixed --folds 1
     """
     from lesionforge.cohort.export.export_cohorts import export_cohorts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,7 +183,10 @@ def _tell_preview(found: Cohort, report: WriteReport, layout: type[Layout]) -> N
 
     Exits with code 1 if cases would be left out for an error.
     """
-    rows = [("case", "subject", "session", "channels", "lesions"), *map(_preview_row, report.cohort)]
+    rows = [
+        ("case", "subject", "session", "channels", "lesions"),
+        *(_preview_row(case, found.channels) for case in report.cohort),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         console.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -202,11 +206,17 @@ def _tell_preview(found: Cohort, report: WriteReport, layout: type[Layout]) -> N
         raise typer.Exit(1)
 
 
-def _preview_row(case: Case) -> tuple[str, ...]:
+def _preview_row(case: Case, channels: Sequence[str]) -> tuple[str, ...]:
     named = case.case_id.startswith(case.subject_id)
     session = case.case_id.removeprefix(case.subject_id).strip("_-") if named else ""
     label = case.annotation.value + (f" ({case.label.name})" if case.label is not None else "")
-    return case.case_id, case.subject_id, session or "-", " ".join(case.images), label
+    return (
+        case.case_id,
+        case.subject_id,
+        session or "-",
+        " ".join(name for name in channels if name in case.images),
+        label,
+    )
 
 
 def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, Any]:
@@ -223,6 +233,11 @@ def _layout_options(layout: type[Layout], given: dict[str, Any]) -> dict[str, An
         if name == "channels" and "channel" in known:
             if len(value) > 1:
                 raise ConfigError(flag, f"{layout.method} have one channel", "name it once")
+            if "=" in value[0]:
+                name_alone = value[0].partition("=")[0]
+                raise ConfigError(
+                    flag, f"{layout.method} take a name without a pattern", f"write --channel {name_alone}"
+                )
             options["channel"] = value[0]
         elif name not in known:
             raise ConfigError(flag, f"does not apply to the layout {layout.method}", "leave it out")
@@ -247,10 +262,6 @@ def _tell_imported(folder: Path, made: Cohort, report: WriteReport) -> None:
         done = "left out" if report.left_out else "filled with zeros"
         count = len(report.left_out) + len(report.filled)
         console.print(f"{count} cases lack a channel and were {done}: see {folder / 'missing.csv'}")
-    if report.converted:
-        console.print(
-            f"warning: ADC was in another unit and was converted to 10⁻³ mm²/s: {', '.join(report.converted)}"
-        )
     _tell_changes(report)
 
 
@@ -264,7 +275,9 @@ def _tell_unknown(made: Cohort, layout: type[Layout]) -> None:
 
 
 def _tell_changes(report: WriteReport) -> None:
-    """Print by which rules headers were read, which label values get other numbers, and which columns are left out."""
+    """Print what differs from the source: units of ADC, places, label values and columns."""
+    if report.converted:
+        console.print(f"warning: ADC is in another unit, converted to 10⁻³ mm²/s: {', '.join(report.converted)}")
     for rule, cases in report.settled.items():
         named = ", ".join(cases[:NAMED]) + (", …" if len(cases) > NAMED else "")
         console.print(f"geometry of {len(cases)} cases ({named}): {rule}")

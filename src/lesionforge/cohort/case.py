@@ -169,7 +169,7 @@ class Cohort:
         for case in self.cases:
             if case.case_id == case_id:
                 return case
-        raise CohortError(case_id, f"cohort {self.name} has no such case", "see its cases.csv or imagesTr")
+        raise CohortError(case_id, f"is no case of the cohort {self.name}", "see its cases.csv or imagesTr")
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def read_stored(path: Path, *, label: bool = False) -> Stored:
         return _composed[path]()
     file, volume = _located(path)
     if not file.is_file():
-        raise missing_file(path)
+        raise missing_file(path, label=label)
     try:
         with file.open("rb") as stream:
             start = stream.read(256)

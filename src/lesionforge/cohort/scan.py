@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -43,6 +43,7 @@ class Scan:
         region: ``(x, y[, z])`` the brain or its parenchyma, in which lesions lie, if it has already been computed.
         fluid: ``(x, y[, z])`` pools of fluid in the region, where no new lesion may lie, if they have been found.
         height: relative position, 0 to 1, of a slice along the volume it was cut from.
+        affines: file of a channel or of the label → its own affine, less than a tenth of a voxel from ``affine``.
     """
 
     case: Case
@@ -54,6 +55,7 @@ class Scan:
     region: BoolArray | None = None
     fluid: BoolArray | None = None
     height: float = 0.5
+    affines: Mapping[Path, Affine] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
@@ -110,6 +112,7 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
         ((1, 64, 64), (64, 64), (1.0, 1.0))
     """
     arrays: list[FloatArray] = []
+    affines = dict[Path, Affine]()
     affine, first = None, None
     for channel in channels:
         if channel not in case.images:
@@ -120,16 +123,23 @@ def load_scan(case: Case, channels: Sequence[str], *, binary_masks: bool = False
             affine, first = this_affine, path
         _check_same_grid(path, array.shape, this_affine, first, arrays[0].shape if arrays else array.shape, affine)
         arrays.append(array)
+        affines[path] = this_affine
     if affine is None or first is None:
         raise CohortError(case.case_id, "no channel was asked for", "name at least one channel")
     grid = (first, arrays[0].shape, affine)
     label = None if not case.outlined else np.zeros(arrays[0].shape, np.int16)
     if case.label is not None and label is not None:
-        label = _read_on_grid(case.label, *grid, binary=binary_masks)
+        label, affines[case.label] = _read_on_grid(case.label, *grid, binary=binary_masks)
         _check_classes(label, case.label, {} if binary_masks else case.classes)
-    anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)
+    anatomy = None if case.anatomy is None else _read_on_grid(case.anatomy, *grid)[0]
     return Scan(
-        case=case, channels=tuple(channels), image=np.stack(arrays), label=label, affine=affine, anatomy=anatomy
+        case=case,
+        channels=tuple(channels),
+        image=np.stack(arrays),
+        label=label,
+        affine=affine,
+        anatomy=anatomy,
+        affines=affines,
     )
 
 
@@ -213,10 +223,10 @@ def read_raw(path: Path) -> tuple[NDArray[Any], Affine, float, float]:
 
 def _read_on_grid(
     path: Path, first: Path, shape: tuple[int, ...], affine: Affine, *, binary: bool = False
-) -> LabelArray:
+) -> tuple[LabelArray, Affine]:
     label, label_affine = read_label(path, binary=binary)
     _check_same_grid(path, label.shape, label_affine, first, shape, affine)
-    return label
+    return label, label_affine
 
 
 def _check_same_grid(

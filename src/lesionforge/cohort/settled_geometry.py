@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from lesionforge.cohort.case import FORMATS, Case, ending_of
-from lesionforge.cohort.grid import FORMS_APART, Affine, Header, affine_of, corners_apart, forms_apart, is_sheared
-from lesionforge.cohort.image_file import is_slice, read_header, read_stored
+from lesionforge.cohort.case import FORMATS, ending_of
+from lesionforge.cohort.grid import FORMS_APART, Header, corners_apart, forms_apart, is_sheared
+from lesionforge.cohort.image_file import read_header
+from lesionforge.cohort.scan import Scan
 from lesionforge.cohort.volume_formats import pair_header, spacing_file
-from lesionforge.errors import CohortError
 
 FORMS = "sform and qform differ: the sform counts"
 SHEAR = "the sform is sheared: it counts, while ITK and nnU-Net take the qform, which is kept"
@@ -28,43 +26,38 @@ ROUNDING = 1e-4
 """In mm: differences below it come from rounding, and are not told."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a volume lies.
-
-    Attributes:
-        shape: its voxels along each axis.
-        affine: 4×4, voxel indices to mm, RAS.
-        rule: the rule that said so; empty if its header did.
-    """
-
-    shape: tuple[int, ...]
-    affine: Affine
-    rule: str = ""
-
-    def differs(self, other: Place) -> bool:
-        """Return whether another volume of the same size lies elsewhere, by more than rounding."""
-        return corners_apart(self.shape, self.affine, other.affine) > ROUNDING
-
-
-def rules_of(case: Case) -> list[str]:
-    """Return the rules that settled where the files of a readable case lie."""
-    places = [place for path in case.images.values() if (place := _place(path)) is not None]
-    rules = dict.fromkeys(place.rule for place in places if place.rule)
-    if any(places[0].differs(place) for place in places[1:]):
+def rules_of(scan: Scan) -> list[str]:
+    """Return the rules that settled where the files of a scan lie; of files, only headers are read again."""
+    if scan.spatial_dims == 2:
+        return []
+    images = [scan.case.images[channel] for channel in scan.channels]
+    rules = dict.fromkeys(rule for path in images if (rule := _rule_of_file(path)))
+    if any(_apart(scan, path) for path in images):
         rules[CHANNELS] = None
-    if case.label is not None and places and (label := _place(case.label)) is not None and places[0].differs(label):
+    if scan.case.label is not None and _apart(scan, scan.case.label):
         rules[APART] = None
     return list(rules)
 
 
-def rules_by_case(cases: Iterable[Case]) -> dict[str, list[str]]:
-    """Return rule → ids of the readable cases to which it was applied."""
-    found: dict[str, list[str]] = {}
-    for case in cases:
-        for rule in rules_of(case):
-            found.setdefault(rule, []).append(case.case_id)
-    return found
+def _apart(scan: Scan, path: Path) -> bool:
+    """Return whether a file lies elsewhere than the first channel, by more than rounding."""
+    return corners_apart(scan.spatial_shape, scan.affine, scan.affines.get(path, scan.affine)) > ROUNDING
+
+
+def _rule_of_file(path: Path) -> str:
+    """Return the rule that the header of a volume needs, or ``""``."""
+    kind = FORMATS.get(ending_of(path))
+    if kind == "NIfTI":
+        header = read_header(path)
+    elif kind == "TIFF":
+        return STACK if spacing_file(path) is None else STACK_WITH_SPACING
+    elif kind == "Analyze":
+        header = pair_header(path)
+        if not isinstance(header, nib.Nifti1Header):
+            return "" if path.with_suffix(".mat").is_file() else NO_DIRECTION
+    else:
+        return ""
+    return "" if header is None else _rule(header)
 
 
 def _rule(header: Header) -> str:
@@ -75,30 +68,3 @@ def _rule(header: Header) -> str:
     if sform and is_sheared(np.asarray(header.get_sform())):
         return SHEAR
     return FORMS if forms_apart(header) > FORMS_APART else ""
-
-
-def _place(path: Path) -> Place | None:
-    """Return where a volume lies; ``None`` for a slice, and for a damaged file."""
-    try:
-        if is_slice(path):
-            return None
-        header = read_header(path) if FORMATS.get(ending_of(path)) == "NIfTI" else None
-        if header is not None:
-            return Place(shape=header.get_data_shape()[:3], affine=affine_of(header), rule=_rule(header))
-        stored = read_stored(path)
-    except CohortError:
-        return None
-    return Place(shape=stored.array.shape, affine=stored.affine, rule=_rule_of_others(path))
-
-
-def _rule_of_others(path: Path) -> str:
-    """Return the rule that a file of another format than NIfTI needs, or ``""``."""
-    kind = FORMATS.get(ending_of(path))
-    if kind == "TIFF":
-        return STACK if spacing_file(path) is None else STACK_WITH_SPACING
-    if kind != "Analyze":
-        return ""
-    header = pair_header(path)
-    if isinstance(header, nib.Nifti1Header):
-        return _rule(header)
-    return "" if path.with_suffix(".mat").is_file() else NO_DIRECTION

@@ -114,11 +114,12 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
         raise CohortError(path, f"has {len(shape)} dimensions, expected 3", "copy or export it again")
 
 
-def missing_file(path: Path) -> CohortError:
-    """Return the error of an image or mask that is not there."""
+def missing_file(path: Path, *, label: bool = False) -> CohortError:
+    """Return the error of an image, or of a mask or map (``label``), that is not there."""
     if path.is_symlink():
         return CohortError(path, "is a link to a file that is not there", "fetch it (datalad get, git annex get)")
-    return CohortError(path, "the file is missing", "restore it, or list its channel in missing_channels")
+    remedy = "take its case out of the table" if label else "list its channel in missing_channels"
+    return CohortError(path, "the file is missing", f"restore it, or {remedy}")
 
 
 def _memory() -> int:

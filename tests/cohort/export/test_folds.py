@@ -72,6 +72,8 @@ def test_cases_of_a_model_that_saw_everybody_are_in_no_training_set(tmp_path):
     made = export([tmp_path / "real", tmp_path / "drawn"], tmp_path / OUT, folds=2)
     assert set(made.unused) == {case.case_id for case in drawn}
     assert not set(made.unused) & {case_id for fold in splits_of(tmp_path / OUT) for case_id in fold["train"]}
+    with pytest.raises(ConfigError, match="draw with a model of its training cases alone"):
+        folds_of([tmp_path / "real", tmp_path / "drawn"], ratio=1.0)
 
 
 def test_one_fold_validates_on_those_that_no_drawn_case_leads_to(folders, tmp_path):
@@ -81,7 +83,7 @@ def test_one_fold_validates_on_those_that_no_drawn_case_leads_to(folders, tmp_pa
     with pytest.raises(ConfigError, match="2 folds or more"):
         folds_of(folders[:1], folds=1)
     drawn_cohort(tmp_path / "all", read_cohort(folders[0]))
-    with pytest.raises(ConfigError, match="fewer subjects"):
+    with pytest.raises(ConfigError, match="draw on some of the subjects only"):
         folds_of([folders[0], tmp_path / "all"], folds=1)
 
 

@@ -12,7 +12,7 @@ from lesionforge.cohort.layouts import LAYOUTS, read_cohort, write_nnunet
 from lesionforge.cohort.layouts.cases_csv import row_from_case
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError
-from tests.cli.commands import typed
+from tests.cli.commands import error, typed
 from tests.cohort.export.cohorts import drawn_cohort, real_cohort
 from tests.helpers import NESTED
 
@@ -72,6 +72,15 @@ def test_an_export_comes_back_with_its_subjects_and_parents(mixed, exported, met
         np.testing.assert_array_equal(load_scan(drawn, back.channels).label, then.label)
 
 
+@pytest.mark.parametrize("method", ["bids", "folders", "msd"])
+def test_the_names_of_channels_and_of_the_only_class_come_back(tmp_path, method):
+    channels, labels = ("DWI", "T1", "T1 post", "t1w"), {"background": 0, "haematoma": 1}
+    real_cohort(tmp_path / "real", spatial_dims=3, n_subjects=2, n_healthy=1, channels=channels, labels=labels)
+    export_cohorts([tmp_path / "real"], tmp_path / "out", method=method, folds=0)
+    back = LAYOUTS[method].read(tmp_path / "out")
+    assert (back.channels, back.labels, len(back.having(channels))) == (channels, labels, 2)
+
+
 def copied(folder, target):
     shutil.copytree(folder, target)
     return target
@@ -120,6 +129,16 @@ def test_tables_of_others_beside_bids_scans_change_nothing(exported, tmp_path):
     for path in folder.rglob("*desc-s*"):
         path.rename(path.with_name(path.name.replace("synthetic", "real").replace("simulated", "real")))
     assert read("bids", folder)[0].subjects == ("sub-00", "sub-01", "sub-02", "sub-03")
+
+
+def test_folders_that_were_exported_say_themselves_what_their_files_are(exported, tmp_path):
+    for number, source in enumerate((exported("folders"), exported("folders") / "cases")):
+        typed("import", source, tmp_path / str(number), "--missing", "zero_fill")
+        made = read_cohort(tmp_path / str(number))
+        assert (made.channels, made.labels) == (tuple(CHANNELS), NESTED)
+    damaged = copied(exported("folders"), tmp_path / "damaged")
+    (damaged / "folders.json").write_text('{"channels": ["FLAIR"]}')
+    assert "folders.json: does not name channels and classes" in error("import", damaged, "--dry-run")
 
 
 def test_a_whole_folder_of_an_export_and_its_cases_are_imported_alike(exported, tmp_path):

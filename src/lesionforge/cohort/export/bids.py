@@ -51,6 +51,8 @@ COLUMNS = {
 }
 """Columns of the tables of sessions."""
 NOT_BIDS = ("splits_final.json", "dataset_*.json", "problems.csv", "missing.csv")
+ONLY_LESIONS = {"background", "lesion"}
+"""The classes that a mask of all lesions tells by its name."""
 README = """This dataset was written by lesionforge {version}.
 
 Images carry the description (desc) of their origin: real scans were measured, simulated ones computed from a model of
@@ -169,12 +171,12 @@ def _sessions(cohort: Cohort) -> list[Session]:
 
 
 def _label(session: Session, source: Path, image: Path, cohort: Cohort, folder: Path) -> Path:
-    """Write the mask of all lesions and, if there are several classes, a map of them, which is returned."""
+    """Write the mask of all lesions and, unless the only class is ``lesion``, a map of classes, which is returned."""
     mask = session.file(folder, "anat", "label-lesion_", "mask.nii.gz")
     uri = f"bids::{image.relative_to(folder).as_posix()}"
     about = {"Sources": [uri], "SpatialReference": uri}
     classes = consecutive(cohort.labels)
-    if len(classes) <= 2:
+    if set(classes) <= ONLY_LESIONS:
         source.rename(mask)
         result = mask
     else:

@@ -17,20 +17,21 @@ class FoldersExporter(Exporter):
     @staticmethod
     def arrange(cohort: Cohort, folder: Path, *, name: str) -> dict[str, CaseFiles]:
         """Move the files of each case into a folder of its own; ``folders.json`` names channels and classes."""
-        channels = safe_names(cohort.channels, taken=("lesion", "anatomy"))
+        stems = safe_names(cohort.channels, taken=("lesion", "anatomy"))
+        names = {channel: f"{stem}{cohort.cases[0].file_ending}" for channel, stem in stems.items()}
         arranged = {}
         for case in cohort:
             place = folder / CASES / case.case_id
             place.mkdir(parents=True)
             files, ending = written_files(case, cohort, folder), case.file_ending
-            images = tuple(place / f"{channels[channel]}{ending}" for channel in cohort.channels)
+            images = tuple(place / names[channel] for channel in cohort.channels)
             for source, target in zip(files.images, images, strict=True):
                 source.rename(target)
             label = None if files.label is None else files.label.rename(place / f"lesion{ending}")
             if case.anatomy is not None:
                 case.anatomy.rename(place / f"anatomy{ending}")
             arranged[case.case_id] = CaseFiles(images=images, label=label)
-        content = {"channels": channels, "labels": consecutive(cohort.labels)}
-        write_json(folder / EXPORTED, content)
+        channels = [{"name": channel, "file": name} for channel, name in names.items()]
+        write_json(folder / EXPORTED, {"channels": channels, "labels": consecutive(cohort.labels)})
         clear(folder, (*LAYOUT, "dataset.json"))
         return arranged

@@ -31,6 +31,8 @@ def export_folds(
         ConfigError: if there are not as many subjects or synthetic cases as asked for.
         LeakError: if the same image is on both sides of a fold.
     """
+    if ratio and not drawn.cases:
+        raise ConfigError("`ratio`", "there are no synthetic cases", "name a cohort that was drawn, or leave it out")
     if given is not None:
         given = [(_kept(train, (*real, *drawn)), _kept(val, real)) for train, val in given]
         if any(case.derived for train, _ in given for case in train):
@@ -77,6 +79,6 @@ def _held_out(real: Cohort, drawn: Cohort) -> Fold:
     if not val.cases or not train.cases:
         behind_one = "every" if train.cases else "no"
         what = f"1 validates on subjects that no synthetic case leads to, but {behind_one} subject is behind one"
-        remedy = "train the model on fewer subjects" if train.cases else "ask for 2 folds or more"
+        remedy = "train and draw on some of the subjects only" if train.cases else "ask for 2 folds or more"
         raise ConfigError("`folds`", what, remedy)
     return train, val

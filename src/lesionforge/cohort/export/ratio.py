@@ -40,7 +40,9 @@ def take_ratio(real: int, drawn: Sequence[Case], ratio: float, where: str) -> Se
         most = int(100 * len(drawn) / real) / 100 if real else 0
         what = f"1:{ratio:g} asks for {asked} synthetic cases beside {real} real ones, but {where} may use {len(drawn)}"
         fewer = f"ask for `ratio=1:{most:g}` at most, or draw more"
-        raise ConfigError("`ratio`", what, fewer if drawn else "add some that lead to nobody whom it validates on")
+        raise ConfigError(
+            "`ratio`", what, fewer if drawn else "draw with a model of its training cases alone, or ask for `folds=1`"
+        )
     return drawn[:asked]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +13,13 @@ from lesionforge.cohort.case import Cohort, ending_of, stem_of
 from lesionforge.cohort.image_file import read_header
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.exported import exported_case
-from lesionforge.cohort.layouts.exported_sessions import SessionTables, classes_for_masks, classes_of, measured
+from lesionforge.cohort.layouts.exported_sessions import (
+    SessionTables,
+    channel_said,
+    classes_for_masks,
+    classes_of,
+    measured,
+)
 from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotate, fail, keep_silent
 from lesionforge.cohort.layouts.listing import folders_in, is_listed
 from lesionforge.cohort.layouts.merged_masks import merge_masks
@@ -46,6 +52,7 @@ class Named:
         derived: whether it lies among the derivatives.
         home: the folder ``sub-LABEL`` in which it lies, if it is known.
         classes: whether it is a map of lesion classes that an export wrote.
+        said: the channel that an export wrote it as; empty for files of others.
     """
 
     path: Path
@@ -54,6 +61,7 @@ class Named:
     derived: bool = False
     home: Path | None = None
     classes: bool = False
+    said: str = ""
 
     @property
     def session(self) -> str:
@@ -68,7 +76,9 @@ class Named:
 
     @property
     def channel(self) -> str:
-        """The suffix, in capitals unless it has some, and the contrast agent: ``FLAIR``, ``DWI``, ``T1w ce-gd``."""
+        """What an export says; else the suffix, in capitals unless it has some, and the contrast agent."""
+        if self.said:
+            return self.said
         suffix = self.suffix.upper() if self.suffix.islower() else self.suffix
         return f"{suffix} {CONTRAST}-{self.entities[CONTRAST]}" if CONTRAST in self.entities else suffix
 
@@ -117,7 +127,7 @@ def read_bids(
 
     Of a folder that lesionforge exported, ``participants.tsv`` and ``sub-*_sessions.tsv`` say which case of whom a
     session is, and what it was drawn from; without them, a session that is ``desc-synthetic`` or ``desc-simulated`` is
-    left out. Its masks are the maps of classes, where there are several classes.
+    left out. Its channels have their names again, and its masks are the maps of classes, where there are any.
 
     Args:
         folder: the BIDS folder.
@@ -136,7 +146,7 @@ def read_bids(
         CohortError: if there is no image, or the masks lie in several spaces; see ``on_problem`` for single sessions.
         ConfigError: if a pattern matches no file.
     """
-    files = list(_named_files(folder))
+    files = [replace(file, said=channel_said(file)) for file in _named_files(folder)]
     files = classes_for_masks(files) if mask is None else files
     parts = _sorted_out(folder, files, channels, mask, anatomy)
     merging, tables = mask is not None, SessionTables()

@@ -84,6 +84,19 @@ def measured(images: Mapping[str, Named], row: Mapping[str, str]) -> dict[str, P
     return {name: file.path for name, file in images.items() if not missing or _channel(file.path) not in missing}
 
 
+def channel_said(file: Named) -> str:
+    """Return the channel that the description of an image of an export names; ``""`` for files of others.
+
+    Raises:
+        CohortError: if the JSON file beside an image is damaged.
+    """
+    origin = file.entities.get("desc")
+    if origin not in ORIGINS or not _beside(file.path, ".json").is_file():
+        return ""
+    channel, _, said = _description(file.path).rpartition(", ")
+    return channel if said == origin else ""
+
+
 def classes_for_masks(files: Iterable[Named]) -> list[Named]:
     """Return the files; a map of classes of an export takes the place of the mask that was made of it."""
     files = list(files)
@@ -127,17 +140,18 @@ def _read_sessions(table: Path) -> dict[str, Row]:
 
 def _channel(image: Path) -> str:
     """Return the channel that the description of an exported image names: ``T1, real`` is of T1."""
+    return _description(image).rpartition(", ")[0]
+
+
+def _description(image: Path) -> str:
     content = read_json(_beside(image, ".json"), remedy=AGAIN)
-    text = content.get("Description") if isinstance(content, dict) else None
-    return str(text).rpartition(", ")[0]
+    return str(content.get("Description")) if isinstance(content, dict) else ""
 
 
 def _holds_classes(file: Named) -> bool:
-    about = _beside(file.path, ".json")
-    if file.suffix != "dseg" or file.entities.get("desc") not in ORIGINS or not about.is_file():
+    if file.suffix != "dseg" or file.entities.get("desc") not in ORIGINS or not _beside(file.path, ".json").is_file():
         return False
-    content = read_json(about)
-    return isinstance(content, dict) and content.get("Description") == CLASSES
+    return _description(file.path) == CLASSES
 
 
 def _beside(image: Path, ending: str) -> Path:

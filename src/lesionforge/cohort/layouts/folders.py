@@ -13,7 +13,7 @@ from lesionforge.cohort.layouts.labels import NoMask, OnNote, OnProblem, annotat
 from lesionforge.cohort.layouts.listing import FEW, counted, folders_in, images_in, is_listed
 from lesionforge.cohort.layouts.subjects import subject_finder
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.reading import Row
+from lesionforge.reading import Row, read_json
 
 CASES = "cases"
 """The folder of the patients in an export."""
@@ -21,6 +21,8 @@ EXPORTED = "folders.json"
 """Lies in an export, beside ``cases`` and ``cases.csv``."""
 BIDS_OTHERS = ("code", "derivatives", "sourcedata", "stimuli")
 """Folders of a BIDS folder that are not patients."""
+SCANS = 12
+"""Greatest number of images in a folder that are taken for the scans of one patient."""
 MASK_WORDS = ("lesion", "mask", "seg", "label", "roi")
 """In the names of files that probably are masks."""
 NO_CHANNELS: Mapping[str, str] = MappingProxyType({})
@@ -48,11 +50,12 @@ def read_folders(
     ``**/*_dwi.nii.gz``. If a channel's pattern matches a file directly in ``folder``, that folder is the only patient.
     A patient without a file for a channel has that channel missing. In a BIDS folder, masks and anatomy maps are also
     searched for in ``derivatives/PATIENT`` and ``derivatives/PIPELINE/PATIENT``. ``cases.csv`` in ``folder``, or in an
-    export beside ``cases``, says who is who, and what was drawn from whom.
+    export beside ``cases``, says who is who, and what was drawn from whom. Channels and classes of an export are those
+    of its ``folders.json``, unless channels are given.
 
     Args:
         folder: holds the patients' folders; of an export, itself or its ``cases``.
-        channels: channel name → pattern, in the order of the channels; at least one is needed.
+        channels: channel name → pattern, in the order of the channels; at least one is needed, except for an export.
         mask: pattern for the lesion mask.
         anatomy: pattern for the anatomy label map.
         name: name of the cohort; the folder's name by default.
@@ -71,6 +74,11 @@ def read_folders(
     """
     if (folder / EXPORTED).is_file() and (folder / CASES).is_dir():
         name, folder = name or folder.resolve().name, folder / CASES
+    exported = folder.resolve().parent / EXPORTED
+    if not channels and folder.resolve().name == CASES and exported.is_file():
+        channels, said = _named_by_export(exported)
+        mask, anatomy = mask or _in_any(folder, "lesion.*"), anatomy or _in_any(folder, "anatomy.*")
+        labels = said if labels is None else labels
     _check_patterns(folder, channels, mask, anatomy)
     rows = _facts(folder, subject_pattern)
     patients, subject = _patients(folder, channels), subject_finder(subject_pattern)
@@ -135,7 +143,7 @@ class Folders(Layout):
         ]
         counts = Counter(name for names in patients for name in names)
         common = sorted(name for name, number in counts.items() if number > len(patients) / 2)
-        if common:
+        if common and (len(patients) > 1 or len(common) <= SCANS):
             return f"its folders hold {', '.join(common)}"
         here = [path.name for path in images_in(source)]
         return f"it holds {', '.join(here)}" if 0 < len(here) <= FEW and not patients else ""
@@ -152,11 +160,32 @@ def _check_patterns(folder: Path, channels: Mapping[str, str], mask: str | None,
 def _likely_options(folder: Path) -> str:
     """Return the options that the file names of the first patient suggest."""
     files = images_in(next(filter(images_in, folders_in(folder)), folder))
+    files = files if len(files) <= SCANS else []
     masks = [path for path in files if any(word in path.name.lower() for word in MASK_WORDS)]
     channels = {stem_of(path).upper(): path.name for path in files if path not in masks}
     options = [f"`channel={channel}={name}`" for channel, name in channels.items()]
     options += [f"`mask={path.name}`" for path in masks[:1]]
     return " ".join(options) or "one, as FLAIR=flair.nii.gz"
+
+
+def _named_by_export(path: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """Return channel → file name, and class → value, as ``folders.json`` names them.
+
+    Raises:
+        CohortError: if it does not.
+    """
+    content = read_json(path)
+    try:
+        channels = {str(channel["name"]): str(channel["file"]) for channel in content["channels"]}
+        return channels, {str(name): int(value) for name, value in content["labels"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = "does not name channels and classes as the export wrote them"
+        raise CohortError(path, what, "export the cohorts again, or name each `channel`") from error
+
+
+def _in_any(folder: Path, pattern: str) -> str | None:
+    """Return a pattern if it matches a file of any patient, else ``None``."""
+    return pattern if any(_glob(patient, pattern) for patient in folders_in(folder)) else None
 
 
 def _check_matched(folder: Path, pattern: str | None, files: Sequence[Path | None]) -> None:

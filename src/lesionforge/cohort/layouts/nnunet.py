@@ -11,7 +11,7 @@ import numpy as np
 
 from lesionforge.cohort.case import Annotation, Case, Cohort, ending_of
 from lesionforge.cohort.image_file import is_slice
-from lesionforge.cohort.layouts.adc import adc_to_common_unit
+from lesionforge.cohort.layouts.adc import ADC, adc_factor
 from lesionforge.cohort.layouts.base import Layout
 from lesionforge.cohort.layouts.cases_csv import (
     SYNTHETIC_COLUMNS,
@@ -56,7 +56,7 @@ from lesionforge.cohort.scan import (
     save_image,
     save_label,
 )
-from lesionforge.cohort.settled_geometry import rules_by_case
+from lesionforge.cohort.settled_geometry import rules_of
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.errors import CohortError, causes
 from lesionforge.files import claim_output
@@ -271,6 +271,25 @@ def _annotation(row: Row, label: Path, description: Description, *, there: bool,
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What was settled about the files of a case.
+
+    Attributes:
+        case_id: the case.
+        rules: by which they lie where they do.
+        adc_factor: of its ADC map, see :func:`~lesionforge.cohort.layouts.adc.adc_factor`.
+    """
+
+    case_id: str
+    rules: Sequence[str]
+    adc_factor: float
+
+
+def _facts(scan: Scan) -> _Facts:
+    return _Facts(case_id=scan.case.case_id, rules=rules_of(scan), adc_factor=adc_factor(scan))
+
+
+@dataclass(frozen=True, kw_only=True)
 class WriteReport:
     """The result of writing a cohort, or what :func:`preview_nnunet` expects of it.
 
@@ -342,14 +361,13 @@ def write_nnunet(
     file_ending = _file_ending(cohort)
     claim_output(folder)
     incomplete, kept = _sorted_out(cohort, missing)
-    written, converted, found = [], [], list(problems)
+    written, facts, found = [], list[_Facts](), list(problems)
     how: Any = {"binary_masks": binary_masks, "anatomy": anatomy, "window": window}
     for case in kept:
         try:
-            written.append(_write_case(case, cohort, folder, file_ending, **how))
-            adc = written[-1].images.get("ADC")
-            if adc is not None and file_ending != ".png" and adc_to_common_unit(adc):
-                converted.append(case.case_id)
+            made, known = _write_case(case, cohort, folder, file_ending, **how)
+            written.append(made)
+            facts.append(known)
         except CohortError as problem:
             found.append(problem)
             _remove(case, folder, len(cohort.channels), file_ending)
@@ -368,8 +386,7 @@ def write_nnunet(
         num_training=len(result.annotated()),
         file_ending=file_ending,
     )
-    report = _report(cohort, read_cohort(folder), written, incomplete, found, missing, columns)
-    return replace(report, converted=tuple(converted))
+    return _report(cohort, read_cohort(folder), written, facts, incomplete, found, missing, columns)
 
 
 def preview_nnunet(
@@ -382,8 +399,6 @@ def preview_nnunet(
     columns: Collection[str] = (),
 ) -> WriteReport:
     """Return what :func:`write_nnunet` would write and leave out; every case is read and checked, nothing is written.
-
-    The units of ADC maps are not looked at.
 
     Args:
         cohort: the cohort.
@@ -399,17 +414,18 @@ def preview_nnunet(
     _check_request(cohort, Path(cohort.name), problems, columns, window)
     _file_ending(cohort)
     incomplete, kept = _sorted_out(cohort, missing)
-    good, found = [], list(problems)
+    good, facts, found = [], list[_Facts](), list(problems)
     for case in kept:
         try:
-            _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
+            scan, _ = _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
+            facts.append(_facts(scan))
             good.append(case)
         except CohortError as problem:
             found.append(problem)
     if not good:
         raise _nothing_written(Path(cohort.name), found)
     result = replace(cohort, labels=consecutive(cohort.labels), cases=tuple(good))
-    return _report(cohort, result, good, incomplete, found, missing, columns)
+    return _report(cohort, result, good, facts, incomplete, found, missing, columns)
 
 
 def _sorted_out(cohort: Cohort, missing: Missing) -> tuple[dict[str, Case], list[Case]]:
@@ -428,19 +444,25 @@ def _report(
     source: Cohort,
     result: Cohort,
     written: Sequence[Case],
+    facts: Sequence[_Facts],
     incomplete: Collection[str],
     problems: Sequence[CohortError],
     missing: Missing,
     columns: Collection[str],
 ) -> WriteReport:
     labels, wanted = consecutive(source.labels), {*columns, *SYNTHETIC_COLUMNS}
+    settled: dict[str, list[str]] = {}
+    for known in facts:
+        for rule in known.rules:
+            settled.setdefault(rule, []).append(known.case_id)
     return WriteReport(
         cohort=result,
         left_out=() if missing == "zero_fill" else tuple(incomplete),
         filled=tuple(case.case_id for case in written if case.case_id in incomplete),
+        converted=tuple(known.case_id for known in facts if known.adc_factor != 1),
         renumbered={name: value for name, value in source.labels.items() if labels[name] != value},
         dropped_columns=tuple(dict.fromkeys(name for case in written for name in case.extra if name not in wanted)),
-        settled=rules_by_case(source[case.case_id] for case in written),
+        settled=settled,
         problems=tuple(problems),
     )
 
@@ -492,31 +514,36 @@ def _write_case(
     binary_masks: bool,
     anatomy: Callable[[Scan], LabelArray] | None,
     window: Window | None,
-) -> Case:
-    """Check a case, write its files, and return it with the new paths."""
+) -> tuple[Case, _Facts]:
+    """Check a case and write its files; return it with the new paths."""
     scan, clipped = _checked_scan(case, cohort, binary_masks=binary_masks, window=window)
     made = None if anatomy is None else anatomy(scan)
     images_folder = "imagesTr" if case.outlined else "imagesTs"
     files, label = case_files(folder, case.case_id, len(cohort.channels), file_ending, images=images_folder)
-    images = dict(zip(cohort.channels, files, strict=True))
-    for channel, target in images.items():
+    images, facts = dict(zip(cohort.channels, files, strict=True)), _facts(scan)
+    for number, channel in enumerate(scan.channels):
         if channel == "CT" and clipped is not None:
-            save_image(target, clipped, case.images["CT"])
-        elif channel in case.images:
-            save_copy(case.images[channel], target)
+            save_image(images[channel], clipped, case.images[channel])
+        elif channel == ADC and facts.adc_factor != 1:
+            save_image(images[channel], scan.image[number] * facts.adc_factor, case.images[channel])
         else:
-            save_label(target, np.zeros(scan.spatial_shape, np.int16), scan.file)
+            save_copy(case.images[channel], images[channel])
+    place = images[scan.channels[0]]  # a copy's geometry is in its header; the source may be a series
+    for channel, target in images.items():
+        if channel not in scan.channels:
+            save_label(target, np.zeros(scan.spatial_shape, np.int16), place)
     if scan.label is not None:
-        save_label(label, scan.label if binary_masks else renumber(scan.label, cohort.labels), scan.file)
+        save_label(label, scan.label if binary_masks else renumber(scan.label, cohort.labels), place)
     anatomy_file, anatomy_map = folder / "anatomyTr" / label.name, scan.anatomy if made is None else made
     if anatomy_map is not None:
-        save_label(anatomy_file, anatomy_map, scan.file)
-    return replace(
+        save_label(anatomy_file, anatomy_map, place)
+    written = replace(
         case,
-        images={channel: target for channel, target in images.items() if channel in case.images},
+        images={channel: images[channel] for channel in scan.channels},
         label=label if case.outlined else None,
         anatomy=anatomy_file if anatomy_map is not None else None,
     )
+    return written, facts
 
 
 def _checked_scan(

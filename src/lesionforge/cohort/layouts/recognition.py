@@ -33,7 +33,8 @@ def recognised(source: Path) -> tuple[type[Layout], str]:
         told = " and ".join(f"{layout.method} ({signs[layout]})" for layout in found)
         raise CohortError(source, f"has signs of several layouts: {told}", f"choose one, `layout={found[0].method}`")
     sought = "; ".join(f"{layout.method}: {layout.sought}" for layout in layouts if layout.sought)
-    raise CohortError(source, f"has no known layout; looked for {sought}", "name the layout, or arrange the files so")
+    remedy = "name the layout, arrange the files so, or list images and masks in slices.csv"
+    raise CohortError(source, f"has no known layout; looked for {sought}", remedy)
 
 
 def _refuse_a_part(source: Path) -> None:
