@@ -57,7 +57,7 @@ def _doubt(cohort: str, among_all: float, among_kept: float, config: DetectionCo
     asked = config.candidate_sensitivity
     if among_kept >= asked:
         return
-    what = f"only {among_kept:.0%} of the training lesions are among the candidates, and what is none is never found"
+    what = f"only {among_kept:.0%} of the training lesions are among the candidates, and the others are never found"
     remedy = f"change radii_mm, polarity ({config.polarity}), strictness or least_gradient"
     if among_all >= asked:
         remedy = f"raise max_candidates ({config.max_candidates}), which leaves the weaker ones out"
