@@ -375,7 +375,7 @@ def test_the_reference_is_the_baseline_trained_on_everyone_of_the_pool(study, co
 @pytest.mark.slow
 def test_what_search_and_control_found_is_what_is_trained(cohort, tmp_path):
     arms = {name: PLAN.arms[name].model_dump() for name in ("real", "classical")}
-    tune = {"augment": [], "learning_rate": [0.5], "batch_size": [2.0]}
+    tune = {"augment": [], "learning_rate": [0.5], "batch_size": [2.0], "further": 0}
     control = {"tolerance": -1000.0, "max_steps": 4}
     changed = {"arms": arms, "synthesizers": {}, "arm": None, "tune": tune, "control": control}
     plan = Plan.model_validate(PLAN.model_dump() | changed)

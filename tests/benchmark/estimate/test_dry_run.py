@@ -82,7 +82,10 @@ ALONE = {
 LENGTHENED = {"arms": {name: PLAN["arms"][name] for name in ("classical", "synthetic", "tuned")}, "seeds": [3]}
 PLANS = {
     "a plan": ({"seeds": [3]}, False),
-    "the control ends at once": (LENGTHENED | {"control": {**CONTROL, "tolerance": 1000}, "tune": TUNE}, False),
+    "the control ends at once": (
+        LENGTHENED | {"control": {**CONTROL, "tolerance": 1000}, "tune": {**TUNE, "further": 0}},
+        False,
+    ),
     "the control lengthens the arms": (
         LENGTHENED | {"seeds": [3, 4], "control": {"max_steps": 4, "tolerance": -1000}, "tune": {**TUNE, "number": 2}},
         True,
