@@ -8,8 +8,9 @@ import pytest
 
 from lesionforge.cohort.case import Annotation
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.healers.healing_items import HealingItems, box_sums
+from lesionforge.healers.healing_items import KEPT_PLACES, TISSUE_SHARE, HealingItems, box_sums, draw_places
 from lesionforge.healers.registry import HEALERS
+from lesionforge.seeding import generator
 from tests.helpers import tiny_cohort
 from tests.synthesizers.healers import healer_options
 from tests.synthesizers.models import ball_mask, make_sample, tiny_training
@@ -163,6 +164,41 @@ def test_in_volumes_a_healthy_crop_may_lie_beside_the_lesion():
     starts = items.healthy[0].places
     sums = box_sums(volume.label, (8, 8, 8))
     assert all(sums[tuple(start)] == 0 for start in starts)
+
+
+@BOTH
+def test_a_box_is_drawn_as_often_as_it_has_room(spatial_dims):
+    room = np.zeros((6,) * spatial_dims, int)
+    room.flat[:4] = 1, 10, 0, 29
+    drawn = room[tuple(draw_places(room, generator(0)).T)]
+    assert len(drawn) == KEPT_PLACES
+    assert set(drawn) == {1, 10, 29}
+    assert drawn.mean() == pytest.approx((1 + 100 + 29**2) / 40, rel=0.1)
+
+
+@BOTH
+def test_one_box_is_kept_once_and_none_never(spatial_dims):
+    room = np.zeros((6,) * spatial_dims, int)
+    assert draw_places(room, generator(0)).shape == (0, spatial_dims)
+    room.flat[3] = 5
+    assert draw_places(room, generator(0)).tolist() == np.argwhere(room).tolist()
+
+
+@BOTH
+def test_healthy_crops_lie_in_tissue_as_often_as_there_is_of_it(spatial_dims):
+    sample = subject(spatial_dims, 0, shape=(40,) * spatial_dims)
+    sample.image[...] = -1
+    sample.image[0][(slice(4, 8),) * spatial_dims] = 0.3
+    sample.image[0][(slice(20, 40),) * spatial_dims] = 0.3
+    items = items_of([subject(spatial_dims, 1, radius=3), sample], spatial_dims, roi_size=(8,) * spatial_dims)
+    (plane,) = (plane for plane in items.healthy if plane.sample == 1)
+    tissue = sample.image[0] > 0
+    shares = [tissue[tuple(slice(at, at + 8) for at in place)].mean() for place in plane.places]
+    boxes = box_sums(tissue, (8,) * spatial_dims) / 8**spatial_dims
+    boxes = boxes[boxes >= TISSUE_SHARE]
+    assert min(shares) >= TISSUE_SHARE
+    assert np.mean(shares) == pytest.approx(np.sum(boxes**2) / np.sum(boxes), rel=0.05)
+    assert np.mean(shares) > 1.1 * boxes.mean()
 
 
 @BOTH

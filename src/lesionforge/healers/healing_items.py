@@ -187,28 +187,22 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         if sliced or self.spatial_dims == 2:
             lesion = np.broadcast_to(lesion.any(axis=(0, 1)), shape)
         size = tuple(min(roi, n) for roi, n in zip(self.roi_size, shape, strict=False))
-        free = (box_sums(lesion, size) == 0) * self._fit_to_be_healthy(sample, size)
+        free = (box_sums(lesion, size) == 0) * self._room(sample, size)
         heights = slice_heights(foreground(sample.image[0])) if sliced else np.array([sample.height])
         rng = generator(self.seed, "places", number)
         for z in np.flatnonzero(central_slices(heights, self.fraction)).tolist():
             height, plane = float(heights[z]), z if sliced else None
-            places = self._places(free[..., z] if sliced else free, rng)
+            places = draw_places(free[..., z] if sliced else free, rng)
             if (lesion[..., z] if sliced else lesion).any():
                 self.pathological.append(Plane(sample=number, z=plane, height=height, places=places[:0]))
             if len(places):
                 self.healthy.append(Plane(sample=number, z=plane, height=height, places=places))
 
-    def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> NDArray[Any]:
-        """Return which boxes of a size, indexed by their first voxel, show enough tissue: 0 for the others."""
+    def _room(self, sample: Sample, size: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the number of tissue voxels in every box of a size, indexed by its first voxel; 0 for too few."""
         tissue = to_unit(sample.image[0], self.output) > sample.level[0] / 2
-        return np.asarray(box_sums(tissue, size) >= TISSUE_SHARE * prod(size))
-
-    def _places(self, fit: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return first voxels of boxes that are fit, at most :data:`KEPT_PLACES`."""
-        places = np.argwhere(fit)
-        if len(places) <= KEPT_PLACES:
-            return places
-        return places[rng.choice(len(places), KEPT_PLACES, replace=False)]
+        room = box_sums(tissue, size)
+        return np.where(room >= TISSUE_SHARE * prod(size), room, 0)
 
     def _check(self, name: str) -> None:
         kind = "slice" if self.spatial_dims == 2 else "crop"
@@ -268,6 +262,25 @@ class HealingItems(Dataset[dict[str, Tensor]]):
         if self.augment is None:
             return parts
         return apply_seeded(self.augment, parts, derive_seed(self.seed, "augment", draw, name))
+
+
+def draw_places(room: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return first voxels of boxes, each box as often as it has room.
+
+    A pathological crop shows a lesion at a random place in it, so it lies where tissue is. Healthy crops lie there as
+    often, so that no critic can tell the two apart by the edge of the head.
+
+    Args:
+        room: room in every box, indexed by its first voxel; 0 for boxes that are left out.
+        rng: source of all randomness.
+
+    Returns:
+        ``(n, spatial_dims)``, :data:`KEPT_PLACES` of them; fewer only where there is one box or none.
+    """
+    places, chances = np.argwhere(room), room[room > 0]
+    if len(places) < 2:
+        return places
+    return places[rng.choice(len(places), KEPT_PLACES, p=chances / chances.sum())]
 
 
 def to_unit(image: FloatArray, output: Range) -> FloatArray:

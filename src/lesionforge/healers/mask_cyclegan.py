@@ -60,9 +60,9 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
         abnormality_p: 1 for the absolute change outside the lesion, 2 for its square.
         abnormality_normalise: ``mask`` divides the change by the number of voxels outside the lesion, ``volume`` by
             that of all voxels.
-        critic_sees_mask: whether the critics also see the mask, that of the lesion drawn or healed, and one of the
-            other kind beside real images. The paper shows them the image alone. A critic that sees the mask learns
-            within hundreds of steps what a lesion of a few voxels looks like.
+        critic_sees_mask: whether the critics also see a mask: that of the lesion which was drawn or removed, of the
+            lesion in a real pathological image, and the semi-random one of a real healthy image. The paper's critics
+            see the image alone, and take longer to find lesions of a few voxels.
         max_diameter_mm: greatest diameter of a semi-random lesion in millimetres, 10 in the paper; ``None`` takes that
             of the largest training lesion.
     """

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lesionforge.cohort.scan import BoolArray, LabelArray, Scan
 from lesionforge.errors import CohortError
-from lesionforge.healers.healing_items import KEPT_PLACES, HealingItems, Plane, box_sums
+from lesionforge.healers.healing_items import HealingItems, Plane, box_sums
 from lesionforge.masks.semi_random import diameter, eroded, scatter
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.crops import Crop
@@ -101,9 +101,7 @@ def connected_lesions(label: LabelArray) -> list[LabelArray]:
 class SemiRandomItems(HealingItems):
     """Training items with the mask of the pathological image, and ``semi_random``, a mask for the healthy image.
 
-    Healthy crops lie where lesions may lie: each is as likely as it has voxels for one. A pathological crop shows a
-    lesion at a random place in it, so both kinds show the same parts of the head, and the critics cannot tell them
-    apart by the edge of the brain.
+    Healthy crops lie where lesions may lie, see :func:`~lesionforge.healers.healing_items.draw_places`.
 
     Args:
         samples: annotated samples with a region.
@@ -124,15 +122,10 @@ class SemiRandomItems(HealingItems):
             raise CohortError(name, what, "add lesion-free cases, or give the scans anatomy labels")
         super()._check(name)
 
-    def _fit_to_be_healthy(self, sample: Sample, size: tuple[int, ...]) -> NDArray[Any]:
-        """Return in how many voxels of each box a lesion may lie: 0 for boxes without enough tissue."""
+    def _room(self, sample: Sample, size: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the number of voxels in every box where a lesion may lie; 0 for boxes with too little tissue."""
         assert sample.region is not None
-        return np.asarray(super()._fit_to_be_healthy(sample, size) * box_sums(sample.region, size))
-
-    def _places(self, fit: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return :data:`KEPT_PLACES` first voxels of boxes, with a probability proportional to the room in each."""
-        places, room = np.argwhere(fit), fit[fit > 0]
-        return places[rng.choice(len(places), KEPT_PLACES, p=room / room.sum())] if len(places) else places
+        return np.where(super()._room(sample, size) > 0, box_sums(sample.region, size), 0)
 
     def _healthy_parts(self, sample: Sample, crop: Crop) -> dict[str, Any]:
         assert sample.region is not None
