@@ -81,7 +81,11 @@ def measured(images: Mapping[str, Named], row: Mapping[str, str]) -> dict[str, P
         CohortError: if channels are missing, and the JSON file of an image does not say which channel it is.
     """
     missing = listed_channels(row.get("missing_channels", ""))
-    return {name: file.path for name, file in images.items() if not missing or _channel(file.path) not in missing}
+    return {
+        name: file.path
+        for name, file in images.items()
+        if not missing or _channel_and_origin(file.path)[0] not in missing
+    }
 
 
 def channel_said(file: Named) -> str:
@@ -93,7 +97,7 @@ def channel_said(file: Named) -> str:
     origin = file.entities.get("desc")
     if origin not in ORIGINS or not _beside(file.path, ".json").is_file():
         return ""
-    channel, _, said = _description(file.path).rpartition(", ")
+    channel, said = _channel_and_origin(file.path)
     return channel if said == origin else ""
 
 
@@ -138,9 +142,10 @@ def _read_sessions(table: Path) -> dict[str, Row]:
     return {row.pop("session_id"): row for row in rows}
 
 
-def _channel(image: Path) -> str:
-    """Return the channel that the description of an exported image names: ``T1, real`` is of T1."""
-    return _description(image).rpartition(", ")[0]
+def _channel_and_origin(image: Path) -> tuple[str, str]:
+    """Return what the description of an exported image names: ``T1, real`` is of T1 and real."""
+    channel, _, origin = _description(image).rpartition(", ")
+    return channel, origin
 
 
 def _description(image: Path) -> str:
