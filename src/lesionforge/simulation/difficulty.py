@@ -24,7 +24,8 @@ ELONGATED_SHARE = 0.3
 ZONES = {"border": 0.55, "white matter": 0.3, "deep": 0.15}
 """Where bleeds lie: at the border of grey and white matter, where medullary and sulcal veins meet, most of all."""
 NOISE = (0.02, 0.035)
-"""Standard deviation of the complex noise, relative to white matter, in a voxel of 1 mm³."""
+"""Standard deviation of the complex noise, relative to white matter, in a voxel of any size: a coarse scan is a fast
+one, not a quiet one."""
 VEINS = {"medullary": (150, 300), "sulcal": (250, 450), "subependymal": (12, 24)}
 """Number of veins of a subject. Those that run through a slice look like bleeds in it."""
 CALCIFICATION_PPM = (-3.0, -0.8)

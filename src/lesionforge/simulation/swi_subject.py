@@ -122,7 +122,7 @@ def simulate_swi(
     label[inside] = _outlines(
         fields, bleeds, boxes, without=signal[inside], bled=bled[inside], smooth=smooth[inside], brain=brain[inside]
     )
-    image = _scan(bled, spacing, rng)
+    image = scan_signal(bled, spacing, rng)
     if not skull:
         image[~brain] = 0
     findings = {
@@ -246,7 +246,7 @@ def _outlines(
     return label
 
 
-def _scan(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
+def scan_signal(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
     """Return the SWI of a signal with complex noise, in arbitrary units."""
     sigma = np.float32(rng.uniform(*NOISE))
     noisy, noise = signal.copy(), np.empty(signal.shape, np.float32)
