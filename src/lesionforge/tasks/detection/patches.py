@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.transforms import CenterSpatialCrop, Compose
+from monai.transforms import Compose
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -134,7 +134,8 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         ]
         wider = tuple(math.ceil(ROOM * n) for n in roi_size)
         self.cut_size = roi_size if augment is None else wider
-        self.middle = CenterSpatialCrop(roi_size)
+        low = [cut // 2 - n // 2 for cut, n in zip(self.cut_size, roi_size, strict=True)]
+        self.middle = tuple(slice(start, start + n) for start, n in zip(low, roi_size, strict=True))
 
     def __len__(self) -> int:
         return sum(len(source.samples) for source in self.sources)
@@ -145,8 +146,8 @@ class PatchSet(Dataset[dict[str, Tensor]]):
         patch, lesion = self._patch(number, bool(rng.random() < self.sources[number].lesion_share), draw, rng)
         if self.augment is not None:
             patch = apply_seeded(self.augment, {"image": patch}, derive_seed(self.seed, "augment", draw))["image"]
-        image = torch.as_tensor(np.asarray(self.middle(torch.as_tensor(np.asarray(patch))), np.float32))
-        return {"image": image, "lesion": torch.tensor([float(lesion)])}
+        middle = np.asarray(patch, np.float32)[(slice(None), *self.middle)]
+        return {"image": torch.tensor(middle), "lesion": torch.tensor([float(lesion)])}
 
     def _patch(self, number: int, on_lesion: bool, draw: int, rng: np.random.Generator) -> tuple[FloatArray, bool]:
         """Return a patch of a source, and whether it shows a lesion; none of a source without lesions does."""
