@@ -21,6 +21,7 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.drawing import changed_outside, draw_into
 from lesionforge.production.heal import heal_cohort
 from lesionforge.seeding import generator
+from lesionforge.synthesizers.translation.conditions import one_hot
 from lesionforge.training.items.samples import cached_samples
 from tests.helpers import tiny_cohort
 from tests.synthesizers.folders import synthesize
@@ -177,20 +178,25 @@ def test_old_lesions_are_removed_before_new_ones_are_drawn(spatial_dims, cohorts
         assert case.extra["healed_by"] == "mask_cyclegan"
 
 
-def test_a_volume_is_drawn_in_the_windows_that_show_a_lesion(cohorts):
+def test_a_volume_is_drawn_and_healed_in_the_windows_that_show_a_lesion(cohorts):
     """Within the mask it is what the whole drawn volume shows; where no window reaches, it is the scan."""
     model = untrained_healer("mask_cyclegan", cohorts[3], roi_size=(8, 10, 6))
     sample = read_samples(cohorts[3])[0]
     mask = np.zeros_like(sample.label)
     mask[2:4, 3:5, 2:4] = mask[-3:, 5, 3] = 1
-    drawn = model.synthesize(sample, mask, generator(0)).image
-    whole = model.drawn("pathological", sample.image, mask)
-    assert np.allclose(drawn[:, mask > 0], whole[:, mask > 0], atol=1e-5)
-    assert np.abs(drawn - sample.image)[:, mask > 0].max() > 0.1
     far = ndimage.binary_dilation(mask, np.ones((3, 3, 3)), iterations=10) == 0
     assert far.any()
-    assert np.array_equal(drawn[:, far], sample.image[:, far])
-    assert not np.allclose(whole[:, far], sample.image[:, far], atol=0.01)
+    inputs = np.concatenate([model.as_unit(sample.image), one_hot(mask, model.info.classes)])
+    made = {
+        "pathological": model.synthesize(sample, mask, generator(0)).image,
+        "healthy": model.heal(replace(sample, label=mask)).image,
+    }
+    for name, drawn in made.items():
+        whole = model.from_unit(model.apply(name, inputs))
+        assert np.allclose(drawn[:, mask > 0], whole[:, mask > 0], atol=1e-5)
+        assert np.abs(drawn - sample.image)[:, mask > 0].max() > 0.1
+        assert np.array_equal(drawn[:, far], sample.image[:, far])
+        assert not np.allclose(whole[:, far], sample.image[:, far], atol=0.01)
     nothing = model.synthesize(sample, np.zeros_like(mask), generator(0))
     assert np.array_equal(nothing.image, sample.image)
 

@@ -28,20 +28,22 @@ class DrawingHealer(Healer, Synthesizer):
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
         """Return the sample with a lesion drawn at the mask; see :meth:`Synthesizer.synthesize`.
 
-        The network has no randomness. Slices outside the mask stay unchanged; of a volume that a 3D network draws, the
-        windows outside the mask do.
+        The network has no randomness.
         """
-        draw = self._drawn_in_windows if self.config.spatial_dims == 3 else self.drawn
-        return sample.with_lesion(draw(self.drawer, sample.image, mask), mask)
+        return sample.with_lesion(self.drawn(self.drawer, sample.image, mask), mask)
 
     def drawn(self, name: str, image: FloatArray, mask: LabelArray) -> FloatArray:
-        """Return the image that a network draws from an image and a mask; slices outside the mask stay unchanged.
+        """Return the image that a network draws from an image and a mask.
+
+        Slices outside the mask stay unchanged; of a volume that a 3D network draws, the windows outside the mask do.
 
         Args:
             name: name of the network.
             image: ``(channel, x, y[, z])`` in the model's range.
             mask: ``(x, y[, z])`` lesion classes.
         """
+        if self.config.spatial_dims == 3:
+            return self._drawn_in_windows(name, image, mask)
         image = image.copy()
         place: Any = ...
         if mask.ndim > self.config.spatial_dims:

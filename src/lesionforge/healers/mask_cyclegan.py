@@ -197,7 +197,7 @@ class MaskCycleGAN(DrawingHealer, HealingCycleGAN):
     def heal(self, sample: Sample) -> Healed:
         """Return the sample without the lesions of its label, and with the lesions drawn back in (cycle P-H-P).
 
-        A 2D model leaves slices without a lesion unchanged; a 3D model draws the whole volume.
+        A 2D model leaves slices without a lesion unchanged, and a 3D model the windows without one.
 
         Raises:
             CohortError: if the lesions of the sample are unknown, or one is of a class that the model does not know.
