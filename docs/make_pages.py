@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code, ``options.md`` and ``api.md``: ``python docs/make_pages.py``."""
+"""Write what is made from the code, ``options.md``, ``api.md`` and a table: ``python docs/make_pages.py``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import lesionforge
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.plan import Plan
+from lesionforge.evidence.comparisons import measured
+from lesionforge.evidence.tables import comparison_table
 from lesionforge.healers.registry import HEALERS
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.generator.maskgan import MaskGAN
@@ -37,6 +39,7 @@ PLAIN = {
     Path: "path",
     Any: "any",
 }
+COMPARISONS = re.compile(r"(<!-- measured .*?-->\n).*?(<!-- end of measured)", re.DOTALL)
 LIMITS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 
@@ -77,6 +80,12 @@ def api_page() -> str:
         value = getattr(lesionforge, name)
         sections += [f"## `{name}`", *_described(name, value)]
     return "\n\n".join(sections) + "\n"
+
+
+def evidence_page() -> str:
+    """Return the page of all comparisons, with its table made anew."""
+    page = (DOCS / "results" / "evidence.md").read_text(encoding="utf-8")
+    return COMPARISONS.sub(lambda found: found[1] + comparison_table(measured()) + found[2], page)
 
 
 def undocumented(page: str) -> list[str]:
@@ -261,7 +270,7 @@ def _markdown(text: str) -> str:
     return text.replace("``", "`")
 
 
-PAGES = {"options.md": options_page, "api.md": api_page}
+PAGES = {"options.md": options_page, "api.md": api_page, "results/evidence.md": evidence_page}
 
 
 def main() -> None:

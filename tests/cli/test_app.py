@@ -26,6 +26,7 @@ COMMANDS = [
     ["match"],
     ["check"],
     ["show"],
+    ["recommend"],
     ["train"],
     ["select"],
     ["synthesize"],

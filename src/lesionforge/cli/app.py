@@ -25,6 +25,7 @@ from lesionforge.cli.heal_command import heal
 from lesionforge.cli.import_command import import_cohort
 from lesionforge.cli.match_command import match
 from lesionforge.cli.nnunet_command import PASSED_ON, nnunet_path, nnunet_predict, nnunet_train
+from lesionforge.cli.recommend_command import recommend
 from lesionforge.cli.select_command import select
 from lesionforge.cli.simulate_command import simulate
 from lesionforge.cli.spoken import spoken
@@ -136,6 +137,7 @@ app.command("align")(cohorts.align)
 app.command("match")(match)
 app.command("check")(cohorts.check)
 app.command("show")(cohorts.show)
+app.command("recommend")(recommend)
 app.command("train")(models.train)
 app.command("select")(select)
 app.command("synthesize")(models.synthesize)

@@ -1,0 +1,1 @@
+"""What this project has measured, and what follows from it for a cohort."""

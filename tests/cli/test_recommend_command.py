@@ -1,0 +1,37 @@
+"""The command recommend."""
+
+import pytest
+
+from lesionforge.cohort.layouts import read_cohort
+from tests.cli.commands import error, typed
+from tests.helpers import tiny_cohort
+
+BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
+
+
+@BOTH
+def test_a_cohort_is_told_what_was_measured_on_others_like_it(spatial_dims, tmp_path):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=spatial_dims)
+    output = typed("recommend", tmp_path / "cohort").output
+    assert f"{len(cohort.with_lesions().subjects)} annotated subjects" in output
+    assert "Improve the training on the real cases first" in output
+    assert "lesionforge benchmark" in output
+
+
+def test_a_bad_case_is_named_and_the_others_count(tmp_path):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=2)
+    (bad, *_) = read_cohort(tmp_path / "cohort").with_lesions()
+    next(iter(bad.images.values())).write_bytes(b"no image")
+    result = typed("recommend", tmp_path / "cohort", code=1)
+    assert f"{bad.case_id}_0000.png: cannot be" in result.output.replace("\n", "")
+    assert f"{len(cohort.with_lesions().subjects) - 1} annotated subject" in result.output
+
+
+def test_a_channel_that_is_missing_is_refused(tmp_path):
+    tiny_cohort(tmp_path / "cohort", spatial_dims=2)
+    assert "has no channel 'CT'" in error("recommend", tmp_path / "cohort", "--channel", "CT")
+
+
+def test_a_cohort_without_lesions_is_refused(tmp_path):
+    tiny_cohort(tmp_path / "healthy", spatial_dims=2, n_subjects=2, n_healthy=2)
+    assert "has no annotated lesion" in error("recommend", tmp_path / "healthy")
