@@ -18,7 +18,7 @@ FOLDS = 3
 CONTENT = {
     "subjects": {"numbers": [2], "folds": FOLDS},
     "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
-    "training": {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"},
+    "training": {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None},
     "seeds": [0],
     "arms": {"real": {"augment": "none"}, "classical": {}},
     "baseline": "real",

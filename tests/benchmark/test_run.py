@@ -17,7 +17,7 @@ from tests.helpers import tiny_cohort
 PLAN = {
     "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2]},
     "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
-    "training": {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"},
+    "training": {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None},
     "seeds": [0, 1],
     "synthesizers": {"pasted": {"method": "copy_paste", "masks": "bank", "cases": 2, "min_volume": 5}},
     "arms": {

@@ -6,11 +6,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -155,6 +157,7 @@ class NetworkTask(Task):
             module=cls.module(network, config, info, training),
             items=items,
             notes=notes,
+            picture=partial(cls.picture, network, items),
             callbacks=cls(info=info, network=network).watching(watched or {}, every=watch_every, steps=training.steps),
         )
         info = train(recipe, info, training=training, out=out, resume=resume)
@@ -197,6 +200,11 @@ class NetworkTask(Task):
     @abstractmethod
     def module(cls, network: nn.Module, config: Any, info: ModelInfo, training: TrainingConfig) -> LightningModule:
         """Return the Lightning module that trains ``network`` in place."""
+
+    @classmethod
+    @abstractmethod
+    def picture(cls, network: nn.Module, items: Dataset[Any]) -> Figure:
+        """Return a figure that shows what a network in training finds in its training items."""
 
     def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
         """Return callbacks that score ``watched`` during training; none unless overridden.

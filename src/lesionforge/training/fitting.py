@@ -109,7 +109,7 @@ def train(recipe: Recipe, info: ModelInfo, *, training: TrainingConfig, out: Pat
         LesionforgeError: see :func:`lesionforge.training.loop.fit`.
     """
     callbacks: list[Callback] = []
-    if recipe.picture is not None:
+    if recipe.picture is not None and training.preview_minutes is not None:
         callbacks.append(Preview(recipe.picture, out / "previews", minutes=training.preview_minutes))
     if recipe.candidates:
         training = training.model_copy(update={"steps": max(recipe.candidates.values())})

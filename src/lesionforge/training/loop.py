@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import lightning
 import torch
@@ -76,7 +76,7 @@ class TrainingConfig(Options):
         workers: number of loader processes, which does not affect results; ``None`` uses up to 8 spare CPU cores on
             CUDA, and 0 on a CPU.
         time_budget: seconds of training, or ``None``; the run ends at the last epoch that fits.
-        preview_minutes: minimum minutes between two preview pictures.
+        preview_minutes: minimum minutes between two preview pictures; ``None`` saves none.
         checkpoint_minutes: minimum minutes between two checkpoints; one is also written at the end of the run.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
     """
@@ -91,7 +91,7 @@ class TrainingConfig(Options):
     precision: Precision = "auto"
     workers: int | None = Field(default=None, ge=0)
     time_budget: float | None = Field(default=None, gt=0)
-    preview_minutes: float = Field(default=2.0, ge=0)
+    preview_minutes: Annotated[float, Field(ge=0)] | None = 2.0
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     tensorboard: bool = False
 

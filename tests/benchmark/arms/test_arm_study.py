@@ -34,7 +34,7 @@ from lesionforge.training.items.samples import cached_samples
 from lesionforge.training.model_folder import read_info, read_tensors
 from tests.helpers import tiny_cohort
 
-TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu", "preview_minutes": None}
 PLAN = Plan.model_validate(
     {
         "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [3]},

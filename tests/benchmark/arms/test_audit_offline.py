@@ -31,7 +31,7 @@ def plan(*, drawn=None, arm=None, **changes):
         {
             "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [2, 4]},
             "task": {"spatial_dims": 2, "filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
+            "training": {"steps": 1, "batch_size": 2, "device": "cpu", "preview_minutes": None},
             "seeds": [0, 1],
             "synthesizers": {
                 "drawn": {**injection, "audit": QUICK, **(drawn or {})},
@@ -88,7 +88,7 @@ def test_held_out_subjects_are_the_control_and_the_report_finds_it(cohort, tmp_p
 
 @pytest.mark.slow
 def test_a_generator_with_its_critic_is_attacked_from_within(cohort, tmp_path):
-    short = {"training": {"steps": 1, "batch_size": 2, "device": "cpu"}}
+    short = {"training": {"steps": 1, "batch_size": 2, "device": "cpu", "preview_minutes": None}}
     repeat, _ = audited(plan(drawn={**GAN, **short}), cohort, tmp_path / "out")
     attacks = pd.read_csv(repeat.audit_folder("drawn") / "attacks.csv")
     assert {"critic score", "reconstruction error"} <= set(attacks["attack"])
@@ -96,7 +96,7 @@ def test_a_generator_with_its_critic_is_attacked_from_within(cohort, tmp_path):
 
 def test_the_critic_of_the_last_step_does_not_judge_a_selected_candidate(cohort, tmp_path):
     options = {**GAN["options"], "candidates": [1, 2]}
-    short = {"training": {"steps": 1, "batch_size": 2, "device": "cpu"}}
+    short = {"training": {"steps": 1, "batch_size": 2, "device": "cpu", "preview_minutes": None}}
     selected = plan(drawn={**GAN, **short, "options": options, "selection": {}})
     repeat = make_arms(selected, cohort, {}, tmp_path / "out").shown
     assert _attacked(repeat, "drawn") is None

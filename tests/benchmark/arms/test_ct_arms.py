@@ -21,7 +21,7 @@ from lesionforge.scores.predictions.image_scores import class_average
 from tests.heads import bleeds, stacks
 from tests.helpers import NESTED, tiny_cohort
 
-TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None}
 GAN = {
     "method": "pix2pix",
     "options": {

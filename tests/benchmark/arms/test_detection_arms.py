@@ -19,7 +19,7 @@ PLAN = {
         "numbers": [4],
     },
     "task": {"method": "detection", "spatial_dims": 2, "radii_mm": [1, 2, 3], "filters": [4, 8], "patch_mm": 8},
-    "training": {"steps": 40, "batch_size": 8, "epoch_steps": 10, "device": "cpu"},
+    "training": {"steps": 40, "batch_size": 8, "epoch_steps": 10, "device": "cpu", "preview_minutes": None},
     "seeds": [0, 1],
     "synthesizers": {"pasted": {"method": "copy_paste", "masks": "bank", "cases": 3, "min_volume": 4}},
     "arms": {

@@ -18,7 +18,7 @@ from lesionforge.training.loop import TrainingConfig
 from tests.devices import networks_of, pretend_cuda
 from tests.helpers import tiny_cohort
 
-TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+TRAINING = {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None}
 PLAN = {
     "subjects": {"train": 0.6, "development": 0.2, "test": 0.2, "numbers": [4]},
     "task": {"spatial_dims": 2, "filters": [4, 8], "res_units": 1, "roi_size": [32, 32]},
@@ -122,7 +122,7 @@ def test_on_a_cpu_everything_stays_there(cohort, trained, tmp_path, monkeypatch)
         ({"device": "cuda"}, "cuda"),
         ({"device": "cuda", "workers": 2}, "cpu"),
         ({"device": "cuda", "devices": 2}, "cpu"),
-        ({"device": "cpu"}, "cpu"),
+        ({"device": "cpu", "preview_minutes": None}, "cpu"),
     ],
 )
 def test_on_the_fly_lesions_are_drawn_on_the_device_unless_other_processes_draw_them(

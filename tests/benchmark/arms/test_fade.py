@@ -26,7 +26,7 @@ def plan(spatial_dims=2, *, arm=None, synthesizer=None, **changes):
         spatial_dims,
         arms={"offline": arm or {"fade": FADE}},
         synthesizer={"cases": 12, **(synthesizer or {})},
-        **{"training": {"steps": 1, "batch_size": 20, "device": "cpu"}, **changes},
+        **{"training": {"steps": 1, "batch_size": 20, "device": "cpu", "preview_minutes": None}, **changes},
     )
 
 

@@ -11,7 +11,7 @@ from tests.helpers import tiny_cohort
 
 PLAN = {
     "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
-    "training": {"steps": 4, "batch_size": 2, "device": "cpu"},
+    "training": {"steps": 4, "batch_size": 2, "device": "cpu", "preview_minutes": None},
     "arms": {"real": {"augment": "none"}},
     "baseline": "real",
 }

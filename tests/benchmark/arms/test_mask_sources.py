@@ -20,7 +20,7 @@ from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 
-TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu", "preview_minutes": None}
 SMALL = {"size": [16, 20, 12], "channels": [32, 16], "width": 0.5, "latent": 8, "min_voxels": 1, "head_kernel": 7}
 
 

@@ -50,7 +50,7 @@ def plan(spatial_dims=2, **changes):
             **content,
             "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
             "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": [16] * spatial_dims},
-            "training": {"steps": 2, "batch_size": 2, "device": "cpu"},
+            "training": {"steps": 2, "batch_size": 2, "device": "cpu", "preview_minutes": None},
             "seeds": [0],
             **changes,
         },

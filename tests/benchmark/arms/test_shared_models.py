@@ -10,7 +10,7 @@ from lesionforge.config import parse_options
 from tests.helpers import tiny_cohort
 
 MIX = {"method": "pix2pix", "options": {"roi_size": [32, 32], "channels": [4, 8], "width": 1.0}, "min_volume": 20}
-SHORT = {"training": {"steps": 2, "batch_size": 2, "device": "cpu"}}
+SHORT = {"training": {"steps": 2, "batch_size": 2, "device": "cpu", "preview_minutes": None}}
 
 
 def plan():
@@ -19,7 +19,7 @@ def plan():
         {
             "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
             "task": {"spatial_dims": 2, "filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
+            "training": {"steps": 1, "batch_size": 2, "device": "cpu", "preview_minutes": None},
             "seeds": [0],
             "synthesizers": {
                 "one": {**MIX, **SHORT, "masks": "bank", "per_case": 1},

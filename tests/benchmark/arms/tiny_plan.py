@@ -19,7 +19,7 @@ def tiny_plan(
         {
             "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
             "task": {"spatial_dims": spatial_dims, "filters": [4, 8], "res_units": 0, "roi_size": roi_size},
-            "training": {"steps": 1, "batch_size": 2, "device": "cpu"},
+            "training": {"steps": 1, "batch_size": 2, "device": "cpu", "preview_minutes": None},
             "seeds": [0],
             "synthesizers": {"drawn": {**drawn, **synthesizer}},
             "arms": {"real": plain, **{name: {**plain, "synthesizer": "drawn", **arm} for name, arm in arms.items()}},

@@ -25,7 +25,7 @@ from tests.helpers import tiny_cohort
 from tests.masks.mni import write_masks
 from tests.tasks.detection.spots import spotted_cohort
 
-TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu"}
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 2, "device": "cpu", "preview_minutes": None}
 GAN = {"roi_size": [32, 32], "channels": [4, 8], "width": 1.0}
 INPAINT = {"method": "pix2pix", "options": GAN, "training": TRAINING, "cases": 3, "min_volume": 20}
 PLAN = {

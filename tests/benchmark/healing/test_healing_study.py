@@ -22,7 +22,7 @@ from tests.devices import pretend_cuda
 from tests.helpers import tiny_cohort
 from tests.synthesizers.healers import SMALL
 
-TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 1, "device": "cpu"}
+TRAINING = {"steps": 2, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None}
 TAKES_APART = {"method": "pseudo_healthy", "options": {"segmentor_channels": [4, 8]}}
 CONTENT = {
     "name": "A small study",

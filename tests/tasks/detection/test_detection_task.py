@@ -41,7 +41,7 @@ def options(spatial_dims, **changes):
 
 
 def fitted(cohort, out, spatial_dims, *, steps=60, **extra):
-    training = TrainingConfig(steps=steps, batch_size=8, device="cpu")
+    training = TrainingConfig(steps=steps, batch_size=8, device="cpu", preview_minutes=None)
     config = extra.pop("config", options(spatial_dims))
     return DetectionTask.fit(cohort, channels=("SWI",), config=config, training=training, out=out, **extra)
 

@@ -21,7 +21,7 @@ def fit(cohort, out, spatial_dims, *, steps=7, **options):
     config = SegmentationConfig(
         spatial_dims=spatial_dims, network="stroke", filters=(4, 8), dropout=0.2, roi_size=roi_size, learning_rate=1e-2
     )
-    training = TrainingConfig(steps=steps, batch_size=2, epoch_steps=3, device="cpu")
+    training = TrainingConfig(steps=steps, batch_size=2, epoch_steps=3, device="cpu", preview_minutes=None)
     return SegmentationTask.fit(cohort, channels=cohort.channels, config=config, training=training, out=out, **options)
 
 

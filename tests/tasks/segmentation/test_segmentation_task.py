@@ -40,7 +40,9 @@ def config(spatial_dims, **changes):
 
 
 def training(steps, **changes):
-    return TrainingConfig(**{"steps": steps, "batch_size": 4, "epoch_steps": 20, "device": "cpu"} | changes)
+    return TrainingConfig(
+        **{"steps": steps, "batch_size": 4, "epoch_steps": 20, "device": "cpu", "preview_minutes": None} | changes
+    )
 
 
 def fit(cohort, out, spatial_dims, *, steps=2, channels=None, seed=0, **more):

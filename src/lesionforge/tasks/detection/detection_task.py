@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from matplotlib.figure import Figure
 from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import Dataset
 
 from lesionforge.augmentation.patches import patch_augmentation
 from lesionforge.cohort.case import Case, Cohort
@@ -32,6 +34,7 @@ from lesionforge.tasks.detection.detection_config import DetectionConfig, make_c
 from lesionforge.tasks.detection.detection_module import DetectionModule
 from lesionforge.tasks.detection.patches import PatchSet, cut_patch
 from lesionforge.tasks.detection.training_candidates import about_candidates, candidates_of
+from lesionforge.tasks.detection.training_picture import training_picture
 from lesionforge.tasks.network_task import NetworkTask
 from lesionforge.tasks.training_data import TaskData
 from lesionforge.training.inference import in_sub_batches
@@ -110,6 +113,11 @@ class DetectionTask(NetworkTask):
         """Return the Lightning module that trains the classifier."""
         rate, steps = config.learning_rate, training.steps
         return DetectionModule(network, learning_rate=rate, steps=steps, seed=training.seed)
+
+    @classmethod
+    def picture(cls, network: nn.Module, items: Dataset[Any]) -> Figure:
+        """Return a figure of training items; see :func:`training_picture`."""
+        return training_picture(network, items)
 
     @classmethod
     def make_network(cls, config: DetectionConfig, info: ModelInfo) -> nn.Module:

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
 from monai.transforms import Compose
 from torch import nn
+from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.inspection.fingerprint import Fingerprint
@@ -28,6 +30,7 @@ from lesionforge.tasks.segmentation.new_lesions import ITEMS, count_new_lesions
 from lesionforge.tasks.segmentation.segmentation_config import Augment, SegmentationConfig, background_of, make_network
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.training_cases import augmentation, check_mirroring, large_enough, make_training_set
+from lesionforge.tasks.segmentation.training_picture import training_picture
 from lesionforge.tasks.segmentation.training_set import TrainingSet
 from lesionforge.tasks.segmentation.windows import segment_slices, segment_windows
 from lesionforge.tasks.training_data import TaskData
@@ -94,6 +97,11 @@ class SegmentationTask(NetworkTask):
         """Return the Lightning module that trains ``network`` in place."""
         rate, steps = config.learning_rate, training.steps
         return SegmentationModule(network, learning_rate=rate, steps=steps, seed=training.seed)
+
+    @classmethod
+    def picture(cls, network: nn.Module, items: Dataset[Any]) -> Figure:
+        """Return a figure of training items; see :func:`training_picture`."""
+        return training_picture(network, items)
 
     @classmethod
     def make_network(cls, config: SegmentationConfig, info: ModelInfo) -> nn.Module:
