@@ -1,8 +1,10 @@
 """The command recommend."""
 
+from dataclasses import replace
+
 import pytest
 
-from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.layouts import read_cohort, write_nnunet
 from tests.cli.commands import error, typed
 from tests.helpers import tiny_cohort
 
@@ -35,3 +37,10 @@ def test_a_channel_that_is_missing_is_refused(tmp_path):
 def test_a_cohort_without_lesions_is_refused(tmp_path):
     tiny_cohort(tmp_path / "healthy", spatial_dims=2, n_subjects=2, n_healthy=2)
     assert "has no annotated lesion" in error("recommend", tmp_path / "healthy")
+
+
+def test_synthetic_cases_do_not_count(tmp_path):
+    cohort = tiny_cohort(tmp_path / "cohort", spatial_dims=2)
+    drawn = [replace(case, origin="synthetic", source_case=cohort.cases[0].case_id) for case in cohort.cases[1:3]]
+    write_nnunet(cohort.with_cases([cohort.cases[0], *drawn]), tmp_path / "mixed")
+    assert "1 annotated subject;" in typed("recommend", tmp_path / "mixed").output

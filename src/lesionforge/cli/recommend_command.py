@@ -11,7 +11,8 @@ from lesionforge.cli.spoken import spoken
 def recommend(cohort: CohortFolder, channels: Channels = None) -> None:
     """Say whether drawing lesions is likely to help with a cohort, by what was measured on others like it.
 
-    Compared are the number of annotated subjects, the size of the lesions and their contrast.
+    Compared are the number of annotated subjects, the size of the lesions and their contrast; synthetic cases do not
+    count.
 
     Example: lesionforge recommend Dataset001_LGG
     """
@@ -26,8 +27,9 @@ def recommend(cohort: CohortFolder, channels: Channels = None) -> None:
 
     read = read_cohort(cohort)
     chosen = read.having(channels) if channels else read
+    chosen = chosen.with_cases([case for case in chosen.annotated() if not case.derived])
     with progress_bar("measuring") as progress:
-        seen = fingerprint(chosen.annotated(), channels or read.channels, progress=progress)
+        seen = fingerprint(chosen, channels or read.channels, progress=progress)
     for problem in seen.problems:
         console.print(f"left out: {spoken(problem)}", style="yellow")
     facts = Facts.of(seen)
