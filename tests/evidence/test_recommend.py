@@ -51,7 +51,7 @@ def test_a_cohort_unlike_all_has_no_advice_but_to_measure(unlike):
     assert advice.arm is None
     assert advice.alike == ()
     assert advice.sentences[0].startswith("Nothing was measured on a cohort like this one")
-    assert "benchmark first" in advice.sentences[-1]
+    assert advice.preset == "first"
 
 
 def test_the_arm_with_the_greatest_lower_end_is_recommended():

@@ -37,6 +37,7 @@ def recommend(cohort: CohortFolder, channels: Channels = None) -> None:
     console.print(facts_line(read.name, facts))
     for sentence in advice.sentences:
         console.print(f"- {sentence}")
+    console.print(f"- Measure it on this cohort: lesionforge benchmark {advice.preset} --data {cohort} --out RUN")
     if advice.alike:
         console.print(Markdown(comparison_table(advice.alike)))
     if seen.problems:

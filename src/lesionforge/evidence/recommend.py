@@ -29,11 +29,13 @@ class Recommendation:
         arm: the arm to train, or ``None`` to train on the real cases alone.
         alike: the comparisons on cohorts like it, the most alike first.
         sentences: the advice in words, the most important first.
+        preset: the plan to measure it with on the cohort itself.
     """
 
     arm: str | None
     alike: tuple[Comparison, ...]
     sentences: tuple[str, ...]
+    preset: str
 
 
 def recommend(facts: Facts, comparisons: Sequence[Comparison]) -> Recommendation:
@@ -56,8 +58,7 @@ def recommend(facts: Facts, comparisons: Sequence[Comparison]) -> Recommendation
         where, arm = near[0], None
         advice = [_do_not(alike) if alike else _unknown(where, facts), *_baseline(alike)]
         advice += [RESCUE] if facts.subjects <= FEW else []
-    measure = f"Measure it on this cohort: `lesionforge benchmark {where.preset} --data COHORT --out RUN`."
-    return Recommendation(arm=arm, alike=alike, sentences=(*advice, measure))
+    return Recommendation(arm=arm, alike=alike, sentences=tuple(advice), preset=where.preset)
 
 
 def _draw(where: Comparison, arm: str) -> str:
