@@ -160,6 +160,7 @@ def test_a_folder_of_another_selection_is_refused(selected, run, real):
         choose(run, real, selected[1], seed=1)
 
 
+@pytest.mark.slow
 def test_what_the_choice_knows_beyond_the_generators_subjects_is_said(run, real, tmp_path, monkeypatch):
     wide = tiny_cohort(tmp_path / "wide", spatial_dims=2, n_subjects=7, labels=NESTED)
     segmentor = SegmentationTask.fit(

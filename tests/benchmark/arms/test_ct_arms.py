@@ -73,6 +73,7 @@ def study(cohort, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_copies_double_the_training_set_and_all_arms_are_scored_per_image(study):
     copies = read_cohort(study / "runs" / "n2" / "seed0" / "cohorts" / "copies")
     assert len({case.source_case for case in copies}) == len(copies) == 4
@@ -95,6 +96,7 @@ def figures(study, cohort):
     return {one.file: one.figure for one in gallery(make_arms(PLAN, cohort, {}, study), steps=1).figures}
 
 
+@pytest.mark.slow
 def test_each_lesion_class_is_shown_in_a_colour_that_is_named(figures, cohort):
     sheet = figures["synthesizers.png"]
     rows = [text.get_text() for panel in sheet.axes for text in panel.texts]
@@ -102,12 +104,14 @@ def test_each_lesion_class_is_shown_in_a_colour_that_is_named(figures, cohort):
     assert not sheet.legends
 
 
+@pytest.mark.slow
 def test_the_colours_of_classes_are_named_once(study, cohort):
     (legend,) = re.findall(r'<p class="legend">(.*?)</p>', (study / "report.html").read_text(encoding="utf-8"))
     assert re.findall(r"</span>(\w+)", legend) == list(cohort.labels)[1:]
     assert len(set(re.findall(r"#\w{6}", legend))) == len(cohort.labels) - 1
 
 
+@pytest.mark.slow
 def test_the_scheme_shows_the_numbers_of_the_run(study, figures):
     shown = [text.get_text() for text in figures["scheme.svg"].axes[0].texts if text.get_text()]
     chosen = json.loads((study / "runs/n2/seed0/selections/gan/recommended.json").read_text())["recommended"]
