@@ -36,6 +36,7 @@ def test_what_was_shown_on_a_like_cohort_is_recommended_with_its_interval():
         {"arms": {"inpaint": arm(low=-0.1)}},
         {"arms": {"inpaint": arm(p=0.06)}},
         {"undertrained": True},
+        {"found_nothing": 1},
     ],
 )
 def test_what_was_not_shown_is_not_recommended(changes):

@@ -6,6 +6,7 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
+from lesionforge.tasks.detection.training_picture import ITEMS
 from lesionforge.tasks.detection.training_picture import training_picture as detection_picture
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
@@ -62,7 +63,7 @@ def test_patches_with_and_without_a_lesion_have_a_row_each_and_the_confidence(sp
     def item(value):
         return {"image": torch.full((1,) + (6,) * spatial_dims, float(value)), "lesion": torch.tensor([value > 0.0])}
 
-    figure = detection_picture(Mean(), [item(3 if draw % 2 else -3) for draw in range(64)])
+    figure = detection_picture(Mean(), [item(3 if draw % 2 else -3) for draw in range(ITEMS)])
     assert [axes.get_title() for axes in figure.axes] == ["95%"] * 6 + ["5%"] * 6
 
 

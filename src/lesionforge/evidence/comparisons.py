@@ -7,8 +7,9 @@ from math import log
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from lesionforge.cohort.inspection.measure import Frozen
 from lesionforge.errors import ConfigError
 from lesionforge.evidence.facts import Facts
 from lesionforge.reading import read_yaml
@@ -21,12 +22,6 @@ ALIKE = {
 }
 FACTOR = 3.0
 """Cohorts are alike whose numbers of subjects, lesion diameters and contrasts differ by at most this factor."""
-
-
-class Frozen(BaseModel):
-    """An immutable record; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Measured(Frozen):
@@ -77,6 +72,7 @@ class Comparison(Frozen):
         search: what the search for a better baseline and longer training were worth in points, on development
             subjects; ``None`` if not measured.
         undertrained: whether longer training still helped the baseline at the end.
+        found_nothing: number of trainings of the baseline that found nothing.
         arms: arm → what it changed.
     """
 
@@ -94,6 +90,7 @@ class Comparison(Frozen):
     all_baseline: float | None = None
     search: float | None = None
     undertrained: bool
+    found_nothing: int = Field(default=0, ge=0)
     arms: dict[str, Measured] = Field(min_length=1)
 
     @property
@@ -105,22 +102,22 @@ class Comparison(Frozen):
     def shown(self) -> list[str]:
         """The arms that were shown to help, as a report says it.
 
-        The interval lies above 0, p is below 0.05, and longer training did not help the baseline any more.
+        The interval lies above 0, p is below 0.05, longer training did not help the baseline any more, and each
+        training of the baseline found something.
         """
-        return [name for name, arm in self.arms.items() if arm.low > 0 and arm.p < 0.05 and not self.undertrained]
+        sound = not self.undertrained and not self.found_nothing
+        return [name for name, arm in self.arms.items() if sound and arm.low > 0 and arm.p < 0.05]
 
     def unlike(self, facts: Facts) -> list[str]:
         """Return the facts that are not alike, in words; none if a cohort is like the one that was measured on."""
-        return [said for name, said in ALIKE.items() if _factor(getattr(self, name), getattr(facts, name)) > FACTOR]
+        return [said for said, factor in self._factors(facts).items() if factor > FACTOR]
 
     def distance(self, facts: Facts) -> float:
         """Return how unlike a cohort is: the sum of the logarithms of the factors, 0 for equal facts."""
-        pairs = (
-            (self.subjects, facts.subjects),
-            (self.diameter_mm, facts.diameter_mm),
-            (self.contrast, facts.contrast),
-        )
-        return sum(log(min(_factor(*pair), 1e6)) for pair in pairs)
+        return sum(log(min(factor, 1e6)) for factor in self._factors(facts).values())
+
+    def _factors(self, facts: Facts) -> dict[str, float]:
+        return {said: _factor(getattr(self, name), getattr(facts, name)) for name, said in ALIKE.items()}
 
 
 def _factor(one: float, other: float) -> float:
@@ -132,9 +129,5 @@ def _factor(one: float, other: float) -> float:
 
 @cache
 def measured() -> tuple[Comparison, ...]:
-    """Return all comparisons.
-
-    Raises:
-        ConfigError: if the file is not as it must be.
-    """
+    """Return all comparisons."""
     return tuple(Comparison.model_validate(entry) for entry in read_yaml(FILE, fault=ConfigError))

@@ -247,7 +247,16 @@ def _outlines(
 
 
 def scan_signal(signal: ComplexArray, spacing: tuple[float, ...], rng: np.random.Generator) -> FloatArray:
-    """Return the SWI of a signal with complex noise, in arbitrary units."""
+    """Return the SWI of a signal with complex noise.
+
+    Args:
+        signal: ``(x, y, z)`` noise-free signal, relative to white matter.
+        spacing: voxel spacing in mm.
+        rng: source of all randomness.
+
+    Returns:
+        ``(x, y, z)``, 0 or more, in arbitrary units.
+    """
     sigma = np.float32(rng.uniform(*NOISE))
     noisy, noise = signal.copy(), np.empty(signal.shape, np.float32)
     for part in (noisy.real, noisy.imag):

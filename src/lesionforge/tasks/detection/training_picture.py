@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lesionforge.cohort.inspection.panels import Panel, sheet, window_of
 
-ITEMS, ACROSS = 64, 6
+ITEMS, ACROSS = 24, 6
 
 
 def training_picture(network: nn.Module, items: Dataset[Any]) -> Figure:
