@@ -14,6 +14,7 @@ from lesionforge.cli.common import nested
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
 from lesionforge.healers.healing_config import HealingConfig
+from lesionforge.healers.mask_cyclegan import MaskCycleGANConfig
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from tests.helpers import tiny_cohort
 
@@ -48,6 +49,22 @@ def test_presets_are_sound_at_every_scale(preset, scale):
         return
     assert plan.baseline in plan.arms
     assert {arm.synthesizer for arm in plan.arms.values()} - {None} == set(plan.synthesizers)
+
+
+def test_the_microbleed_preset_is_the_papers_experiment():
+    """Faryna et al. 2021: 46 + 14 subjects to train on, 11 + 4 to choose on, 10 to test on; six arms, 1:1."""
+    plan = read_plan(PRESETS / "microbleeds.yaml", scale="paper")
+    parts = [getattr(plan.subjects, name) for name in ("train", "development", "test")]
+    assert [(part.lesion, part.lesion_free) for part in parts] == [(46, 14), (11, 4), (10, 0)]
+    assert (plan.subjects.numbers, len(plan.seeds), plan.intensity) == ((1.0,), 3, "percentile")
+    of_paper = [arm for arm in plan.arms.values() if arm.synthesizer in (None, "cycle")]
+    shares = [(arm.augment, arm.given_share if arm.synthesizer else 0) for arm in of_paper]
+    assert sorted(shares) == [(augment, share) for augment in ("classical", "none") for share in (0, 0.5, 1)]
+    cycle = plan.synthesizers["cycle"]
+    options = parse_options(MaskCycleGANConfig, cycle.options)
+    assert (cycle.masks, cycle.lesion_free, cycle.training.batch_size) == ("semi_random", True, 4)
+    assert (options.roi_size, options.width, options.max_diameter_mm) == ((160, 146, 32), 1.0, 10)
+    assert (options.optimiser.n_critic, options.lambda_cycle, options.adversarial) == (5, 10, "wgan")
 
 
 def test_a_plan_survives_being_written(tmp_path):

@@ -94,7 +94,8 @@ class Control(Part):
     """Guards against undertrained arms: at each size, training one arm for twice the steps must no longer improve it.
 
     Attributes:
-        arm: name of the arm to check; the baseline by default.
+        arm: name of the arm to check; the baseline by default. With another arm the baseline may be undertrained, which
+            the report says.
         tolerance: gain in the primary score on development subjects, in the unit that reports show, below which the arm
             counts as fully trained.
         max_steps: maximum number of steps of any arm.

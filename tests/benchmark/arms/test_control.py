@@ -95,8 +95,14 @@ def test_each_size_and_the_whole_pool_has_a_length_of_its_own(cohort, tmp_path):
 
 
 def test_the_controlled_arm_may_be_another_but_the_reference_is_the_baseline(cohort, tmp_path):
-    _, asked = lengths(cohort, tmp_path, {}, control={"arm": "none"})
+    found, asked = lengths(cohort, tmp_path, {}, control={"arm": "none"})
     assert {(number, name) for number, _, name, _ in asked} == {(2, "none"), (3, "none"), (4, "real")}
+    assert found.doubt == "only the length of none was controlled (n = 2, n = 3)"
+
+
+def test_the_baseline_may_be_named_as_the_controlled_arm(cohort, tmp_path):
+    found, _ = lengths(cohort, tmp_path, {}, control={"arm": "real"})
+    assert found.doubt is None
 
 
 @pytest.mark.parametrize(("after", "steps"), [(6.0, 4), (12.0, 2)])

@@ -7,6 +7,7 @@ import pytest
 from lesionforge.benchmark.report.gap import gap_sentences, gap_table, share_of_gap
 from lesionforge.benchmark.report.page import write_report
 from lesionforge.benchmark.report.spread import spread_table
+from lesionforge.benchmark.report.worth import worth
 
 SEEDS, SUBJECTS = 3, 24
 
@@ -202,6 +203,26 @@ def test_on_one_draw_all_that_seeds_differ_by_is_training():
     row = spread_table(rows("real", 40, values, training_sets=[0] * 6), metric="lesion_dice").iloc[0]
     assert row["trainings"] == row["both"] == pytest.approx(values[0].std(ddof=1))
     assert math.isnan(row["training_sets"])
+
+
+def test_the_whole_pool_is_one_training_set_whatever_the_seeds_draw():
+    results, reference = study()
+    assert reference["training_set"].nunique() == SEEDS
+    drawn, pool = worth(results, reference, baseline="real", primary="lesion_dice").spreads[-2:]
+    assert (drawn["n_training_sets"], drawn["trainings"]) == (SEEDS, "–")
+    assert (pool["size"], pool["n_training_sets"], pool["trainings"]) == ("all 40", 1, pool["both"])
+    whole = results.assign(train_size=40)
+    spreads = worth(whole, reference, baseline="real", primary="lesion_dice").spreads
+    assert {row["n_training_sets"] for row in spreads} == {1}
+
+
+def test_a_collapsed_fold_leaves_out_that_fold_alone():
+    results, reference = (table.assign(fold=table["subject_id"].str[-1]) for table in study())
+    lost = (results["arm"] == "drawn") & (results["fold"] == "3") & (results["seed"] == 1)
+    results.loc[lost, "lesion_dice"] = 0.0
+    (row,) = gap_table(results, reference, baseline="real", metric="lesion_dice").to_dict("records")
+    assert row["gain"] == pytest.approx(0.05, abs=0.02)
+    assert row["n_seeds"] == SEEDS
 
 
 def test_trainings_that_found_nothing_are_named_wherever_they_occur(tmp_path):

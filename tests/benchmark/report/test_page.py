@@ -393,6 +393,21 @@ class TestCollapsedTrainings:
         assert len(collapsed_trainings(results.assign(lesion_dice=0.009))) == 6
         assert collapsed_trainings(results.drop(columns="dice")).empty
 
+    def test_one_fold_of_a_cross_validation_is_enough(self, tmp_path):
+        gains, folds = {"real": 0, "mixed": 0.1}, ("fold0", "fold1", "fold2")
+        results = make_results(gains, n_subjects=36).assign(training_set=0)
+        results["fold"] = results["subject_id"].str.removeprefix("subject").astype(int).map(lambda n: folds[n % 3])
+        gain, _ = report(tmp_path, results)
+        assert "did better" in gain
+        results.loc[(results["arm"] == "real") & (results["seed"] == 2) & (results["fold"] == "fold1"), "dice"] = 0.0
+        assert results.query("arm == 'real' and seed == 2")["dice"].mean() > 0.3
+        sentence, page = report(tmp_path, results)
+        assert "1 of 9 trainings of real found nothing (fold1, seed 2)." in sentence
+        assert "The baseline may be undertrained: 1 of its 9 trainings found nothing." in sentence
+        assert "did better" not in page
+        left_out = re.search(r"Without them the difference .+ is \+(\d+\.\d) points .+, 3 seeds\)", sentence)
+        assert float(left_out[1]) == pytest.approx(10, abs=1.5)
+
     def test_any_share_of_what_is_found_in_cases_with_lesions_shows_it(self):
         results = self.collapsed("mixed", 0).drop(columns=["lesion_dice", "dice"])
         assert collapsed_trainings(results).empty

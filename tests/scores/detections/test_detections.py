@@ -61,7 +61,7 @@ def test_confidences_near_0_and_1_keep_their_order(tmp_path):
     places = np.array([[15.0, 5, n] for n in range(5)] + [[5.0, 5, 5]])
     write_detections(tmp_path / "a.csv", places, 1 / (1 + np.exp(-logits)), scan)
     assert len(np.unique(read_detections(tmp_path / "a.csv", scan)[1])) == 6
-    curve = froc(pd.DataFrame([score_detections(tmp_path / "a.csv", scan)]))
+    curve = froc(pd.DataFrame([{"subject_id": "s", **score_detections(tmp_path / "a.csv", scan)}]))
     assert curve.sensitivity_at(0) == 1, "the lesion is the surest of all"
     assert curve.false_positives.tolist() == [0, 0, 1, 2, 3, 4, 5]
 
@@ -194,6 +194,25 @@ def test_scores_are_read_from_the_curve_by_hand():
     assert value["froc_false_positives_healthy"] == 2, "all are kept where ten are allowed"
     assert whole(table)[0] == pytest.approx(100 / 3)
     assert whole(table)[-1] == pytest.approx(200 / 3)
+
+
+def test_false_positives_are_counted_per_patient_and_not_per_case():
+    """Two patients: one with three slices, of which one has no lesion, and one with one slice; and a healthy one.
+
+    At 0.5, the patients have 1 + 2 + 1 and 1 false positives, 2.5 per patient; the healthy one has 3 in two slices.
+    """
+    slices = table_of(([0.9], [0.5]), ([0.8], [0.5, 0.5]), ([], [0.5]), ([0.7], [0.5]), ([], [0.5]), ([], [0.5, 0.5]))
+    of_patients = slices.assign(subject_id=["a", "a", "a", "b", "c", "c"])
+    curve = froc(of_patients)
+    assert curve.false_positives[-1] == 2.5
+    assert curve.false_positives_healthy[-1] == 3
+    assert curve.sensitivity[-1] == 1
+    volumes = table_of(([0.9, 0.8], [0.5] * 4), ([0.7], [0.5]), ([], [0.5] * 3))
+    for weights in (None, np.array([[2.0, 0, 1], [1, 1, 0]])):
+        of_slices = None if weights is None else weights[:, [0, 0, 0, 1, 2, 2]]
+        whole_scans, cut = froc(volumes, weights), froc(of_patients, of_slices)
+        for name in ("sensitivity", "false_positives", "false_positives_healthy"):
+            assert np.allclose(getattr(whole_scans, name), getattr(cut, name), equal_nan=True)
 
 
 def test_without_a_lesion_there_is_no_curve():

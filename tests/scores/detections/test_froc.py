@@ -110,9 +110,9 @@ def worked():
     """
     return pd.DataFrame(
         [
-            {"n_lesions": 2, "hit_confidences": "0.9 0.5", "false_confidences": "0.7"},
-            {"n_lesions": 2, "hit_confidences": "0.6", "false_confidences": "0.8 0.3"},
-            {"n_lesions": 0, "hit_confidences": "", "false_confidences": "0.55"},
+            {"subject_id": "a", "n_lesions": 2, "hit_confidences": "0.9 0.5", "false_confidences": "0.7"},
+            {"subject_id": "b", "n_lesions": 2, "hit_confidences": "0.6", "false_confidences": "0.8 0.3"},
+            {"subject_id": "c", "n_lesions": 0, "hit_confidences": "", "false_confidences": "0.55"},
         ]
     )
 
@@ -131,13 +131,14 @@ def test_the_curve_is_the_one_worked_out_by_hand():
 
 
 def test_the_last_threshold_counts_when_every_lesion_is_hit():
-    table = pd.DataFrame([{"n_lesions": 1, "hit_confidences": "0.2", "false_confidences": "0.9"}])
+    table = pd.DataFrame([{"subject_id": "a", "n_lesions": 1, "hit_confidences": "0.2", "false_confidences": "0.9"}])
     assert froc(table).sensitivity.tolist() == [0, 0, 1]
     assert froc(table).false_positives_at(1.0) == 1
 
 
 def test_without_detections_the_curve_is_its_first_point():
-    table = pd.DataFrame([{"n_lesions": 3, "hit_confidences": math.nan, "false_confidences": math.nan}])
+    nothing = {"subject_id": "a", "n_lesions": 3, "hit_confidences": math.nan, "false_confidences": math.nan}
+    table = pd.DataFrame([nothing])
     curve = froc(table)
     assert curve.sensitivity_at(10) == 0
     assert math.isnan(curve.false_positives_at(0.1))
@@ -148,11 +149,12 @@ def test_a_curve_rises_and_does_not_depend_on_the_order_of_cases():
     rng = np.random.default_rng(0)
     rows = [
         {
+            "subject_id": number,
             "n_lesions": 5,
             "hit_confidences": " ".join(map(str, rng.random(rng.integers(0, 6)).round(2))),
             "false_confidences": " ".join(map(str, rng.random(rng.integers(0, 30)).round(2))),
         }
-        for _ in range(10)
+        for number in range(10)
     ]
     curve, again = froc(pd.DataFrame(rows)), froc(pd.DataFrame(rows[::-1]))
     assert (np.diff(curve.sensitivity) >= 0).all()

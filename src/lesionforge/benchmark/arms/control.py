@@ -94,6 +94,8 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
             steps *= 2
         if 2 * steps > control.max_steps:
             undertrained = f"longer training still helped, and no arm gets more than {control.max_steps} steps"
+    if arm != plan.baseline:
+        undertrained = undertrained or f"only the length of {arm} was controlled"
     return Length(steps=steps, found=found, undertrained=undertrained)
 
 

@@ -9,21 +9,39 @@ import pandas as pd
 from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
 from lesionforge.scores.collapse import COLLAPSED_BELOW, shows_collapse
 from lesionforge.scores.registry import find_score, metric_in
-from lesionforge.scores.statistics.arm_statistics import compare_arms, seed_means
+from lesionforge.scores.statistics.arm_statistics import compare_arms, value_of
 
-TRAINING = ["arm", "train_size", "seed"]
+REPEAT = ["seed", "fold"]
+"""Columns that tell the trainings of an arm at one size apart; ``fold`` only in a cross-validation."""
+
+
+def made_trainings(results: pd.DataFrame) -> pd.DataFrame:
+    """Return ``arm, train_size, seed`` of all training runs, and their ``fold`` in a cross-validation."""
+    return results[["arm", "train_size", *_repeat(results)]].drop_duplicates()
 
 
 def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
-    """Return ``arm, train_size, seed`` of the training runs whose networks find nothing, whatever their other scores.
+    """Return the rows of :func:`made_trainings` whose networks find nothing, whatever their other scores.
 
     A network that predicts nothing scores 1 in lesion-free cases, so only cases with lesions count.
     """
-    score = shows_collapse(results)
+    made, score = made_trainings(results), shows_collapse(results)
     if score is None:
-        return pd.DataFrame(columns=TRAINING)
-    means = seed_means(results, score.name)
-    return means[means < COLLAPSED_BELOW].reset_index()[TRAINING]
+        return made.iloc[:0]
+    by_training = results.groupby(list(made.columns), sort=False)
+    collapsed = [key for key, rows in by_training if value_of(rows, score.name) < COLLAPSED_BELOW]
+    return pd.DataFrame(collapsed, columns=made.columns)
+
+
+def without_repeats(rows: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all seeds, or seeds and folds, but those of the failed training runs."""
+    keys = _repeat(rows)
+    lost = set(failed[keys].itertuples(index=False, name=None))
+    return rows[[key not in lost for key in rows[keys].itertuples(index=False, name=None)]]
+
+
+def _repeat(results: pd.DataFrame) -> list[str]:
+    return [name for name in REPEAT if name in results]
 
 
 def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
@@ -40,9 +58,8 @@ def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: C
     for arm in dict.fromkeys((baseline, *arms)):
         of_arm = collapsed[collapsed["arm"] == arm]
         if len(of_arm):
-            made = len(results.loc[results["arm"] == arm, ["train_size", "seed"]].drop_duplicates())
-            where = _where(of_arm, results)
-            lines.append(f"{len(of_arm)} of {count(made, 'training')} of {arm} found nothing ({where}).")
+            made = count(len(made_trainings(results[results["arm"] == arm])), "training")
+            lines.append(f"{len(of_arm)} of {made} of {arm} found nothing ({_where(of_arm, results)}).")
     for arm in arms:
         lines += _without(results, collapsed[collapsed["arm"].isin((arm, baseline))], arm, baseline, metric)
     return lines
@@ -56,20 +73,23 @@ def doubt_about(baseline: str, results: pd.DataFrame, undertrained: str | None) 
         results: rows of all arms.
         undertrained: what the control of the length found, or ``None``.
     """
-    collapsed, made = (table[table["arm"] == baseline] for table in (collapsed_trainings(results), results))
+    of_baseline = results[results["arm"] == baseline]
+    collapsed = collapsed_trainings(of_baseline)
     if collapsed.empty:
         return undertrained
-    number = count(len(made[["train_size", "seed"]].drop_duplicates()), "training")
-    nothing = f"{len(collapsed)} of its {number} found nothing"
+    nothing = f"{len(collapsed)} of its {count(len(made_trainings(of_baseline)), 'training')} found nothing"
     return nothing if undertrained is None else f"{undertrained}; {nothing}"
 
 
 def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
     sizes = size_names(results["train_size"])
+    places = [name for name in ("train_size", "fold") if name in trainings]
     parts = []
-    for train_size in sorted(set(trainings["train_size"])):
-        seeds = seeds_named(sorted(trainings.loc[trainings["train_size"] == train_size, "seed"]))
-        parts.append(f"{sizes[train_size]}, {seeds}" if len(sizes) > 1 else seeds)
+    for _, rows in trainings.groupby(places):
+        first = rows.iloc[0]
+        names = [sizes[first["train_size"]]] if len(sizes) > 1 else []
+        names += [str(first["fold"])] if "fold" in places else []
+        parts.append(", ".join([*names, seeds_named(sorted(rows["seed"]))]))
     return "; ".join(parts)
 
 
@@ -77,9 +97,8 @@ def _without(results: pd.DataFrame, collapsed: pd.DataFrame, arm: str, baseline:
     """Return a line per size with the difference over the seeds in which neither arm collapsed."""
     info, sizes, lines = find_score(metric), size_names(results["train_size"]), []
     for train_size in sorted(set(collapsed["train_size"])):
-        failed = collapsed.loc[collapsed["train_size"] == train_size, "seed"]
         both = results[results["arm"].isin((arm, baseline)) & (results["train_size"] == train_size)]
-        rest = both[~both["seed"].isin(failed)]
+        rest = without_repeats(both, collapsed[collapsed["train_size"] == train_size])
         place = f" ({sizes[train_size]})" if len(sizes) > 1 else ""
         what = f"difference in {info.title} between {arm} and {baseline}{place}"
         if not {arm, baseline} <= set(rest["arm"]):

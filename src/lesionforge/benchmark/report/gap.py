@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesionforge.benchmark.report.collapse import collapsed_trainings
+from lesionforge.benchmark.report.collapse import collapsed_trainings, without_repeats
 from lesionforge.benchmark.report.wording import amount, signed, size_names
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
@@ -51,7 +51,7 @@ def gap_table(
     """Return, for each arm and size, the share of the gap to the whole pool that the arm closes.
 
     Seeds in which the arm, the baseline or the reference collapsed are left out, since a collapsed training run is no
-    gap.
+    gap; in a cross-validation only in the fold in which one collapsed.
 
     Args:
         results: content of ``results.csv``.
@@ -65,15 +65,14 @@ def gap_table(
         with ``gap_low, gap_high``; the arm's ``gain`` over the baseline; its ``share`` of the gap with ``share_low,
         share_high``; and ``n_seeds``, the number of seeds used.
     """
-    failed, rows = collapsed_trainings(results), []
-    lost = set(collapsed_trainings(reference)["seed"])
+    failed, lost, rows = collapsed_trainings(results), collapsed_trainings(reference), []
     for arm, train_size in results[["arm", "train_size"]].drop_duplicates().itertuples(index=False):
         if arm == baseline:
             continue
         both = failed["arm"].isin((arm, baseline)) & (failed["train_size"] == train_size)
-        dropped = lost | set(failed.loc[both, "seed"])
-        part = results[(results["train_size"] == train_size) & ~results["seed"].isin(dropped)]
-        whole = reference[~reference["seed"].isin(dropped)]
+        dropped = pd.concat([lost, failed[both]])
+        part, whole = (without_repeats(table, dropped) for table in (results, reference))
+        part = part[part["train_size"] == train_size]
         few, ours = (part[part["arm"] == name] for name in (baseline, arm))
         of_set = find_score(metric).level == "set"
         if of_set:

@@ -57,6 +57,8 @@ def scoring_rules(plan: Plan) -> dict[str, str]:
 def _describe_draws(study: Arms) -> str:
     plan = study.plan
     sizes = {size: len(study.train[size, plan.seeds[0]].subjects) for size in plan.subjects.numbers}
+    if set(sizes.values()) == {len(study.pool.subjects)}:
+        return f"all {len(study.pool.subjects)}, in every seed"
     sets = min(plan.subjects.training_sets or len(plan.seeds), len(plan.seeds))
     one, many = "one random choice, the same for all seeds", f"{sets} random choices, taken in turn by the seeds"
     counts = ", ".join(map(str, sizes.values()))

@@ -54,8 +54,9 @@ def worth(
     pool = pool_name(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
     of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
+    of_arms, of_pool = (_with_one_whole_set(rows, reference) for rows in (results, reference))
     figures = [
-        Illustration("training_sets.svg", _training_sets_caption(primary), training_sets_figure(results, primary))
+        Illustration("training_sets.svg", _training_sets_caption(primary), training_sets_figure(of_arms, primary))
     ]
     if (shares := gap_figure(table)) is not None:
         caption = (
@@ -63,7 +64,7 @@ def worth(
             "each arm closes, with 95 % intervals; intervals are cut at the edges."
         )
         figures.insert(0, Illustration("gap.svg", caption, shares))
-    spreads = pd.DataFrame() if find_score(primary).level == "set" else _spreads(results, reference, primary, pool)
+    spreads = pd.DataFrame() if find_score(primary).level == "set" else _spreads(of_arms, of_pool, primary, pool)
     return Worth(
         pool=pool,
         lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
@@ -72,6 +73,12 @@ def worth(
         figures=figures,
         table=table,
     )
+
+
+def _with_one_whole_set(rows: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with one training set where all subjects of the pool are trained on, whatever their seed."""
+    is_whole = rows["train_size"].isin(reference["train_size"])
+    return rows.assign(training_set=rows["training_set"].where(~is_whole, 0))
 
 
 def _spreads(results: pd.DataFrame, reference: pd.DataFrame, primary: str, pool: str) -> pd.DataFrame:

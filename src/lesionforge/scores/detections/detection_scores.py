@@ -126,11 +126,11 @@ DETECTION_SCORES: Scores = by_name(
     _froc_score(
         lambda curve: curve.in_healthy_at(FALSE_POSITIVES),
         name="froc_false_positives_healthy",
-        title="False positives in lesion-free cases",
-        unit="per case",
+        title="False positives in subjects without lesions",
+        unit="per subject",
         better="lower",
         range=(0, math.inf),
-        description="false positives per lesion-free case, at the threshold with 10 false positives per patient",
+        description="false positives per subject without a lesion, at the threshold with 10 per patient",
     ),
 )
 """Scores of detections, in the order of the tables."""

@@ -30,8 +30,8 @@ class Froc:
     Attributes:
         thresholds: detections with at least this confidence count; the first point, without any detection, has ∞.
         sensitivity: share of lesions that are hit, 0 to 1; NaN without lesions.
-        false_positives: false detections per case with a lesion; a patient, if each has one case.
-        false_positives_healthy: false detections per lesion-free case; NaN if there is none.
+        false_positives: false detections per patient, in all cases of subjects with a lesion; NaN without patients.
+        false_positives_healthy: false detections per subject without a lesion; NaN if there is none.
     """
 
     thresholds: Values
@@ -49,7 +49,7 @@ class Froc:
         return np.where(np.isfinite(reached), reached, np.nan)
 
     def in_healthy_at(self, false_positives: float) -> Values:
-        """Return the false positives per lesion-free case at the loosest threshold with this number per patient."""
+        """Return those per subject without a lesion, at the loosest threshold with this many per patient."""
         return self._at_limit(self.false_positives_healthy, false_positives)
 
     def mean_sensitivity(self) -> Values:
@@ -74,8 +74,9 @@ def froc(table: pd.DataFrame, weights: Values | None = None) -> Froc:
     """Return the curve over all cases of a table, or the curves of several samples of them.
 
     Args:
-        table: a row per case with :data:`COLUMNS`.
-        weights: ``(sample, case)`` how often each case is in each sample, as in a bootstrap.
+        table: a row per case with ``subject_id`` and :data:`COLUMNS`.
+        weights: ``(sample, case)`` how often each case is in each sample, as in a bootstrap over subjects: the same for
+            all cases of a subject.
     """
     lesions = table["n_lesions"].to_numpy(np.float64)
     hits, false = (
@@ -84,13 +85,16 @@ def froc(table: pd.DataFrame, weights: Values | None = None) -> Froc:
     thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([np.empty(0), *hits, *false]))[::-1]])
     n_hits, n_false = (np.array([_at_least(of, thresholds) for of in cases]) for cases in (hits, false))
     count = np.ones(len(table)) if weights is None else weights
-    ill, free = count * (lesions > 0), count * (lesions == 0)
+    by_subject = pd.Series(lesions).groupby(table["subject_id"].to_numpy())
+    ill = by_subject.transform("sum").to_numpy() > 0
+    per_case = 1 / by_subject.transform("size").to_numpy()
     with np.errstate(invalid="ignore"):
+        patients, healthy = ((count * of) @ n_false / (count @ (of * per_case))[..., None] for of in (ill, ~ill))
         return Froc(
             thresholds=thresholds,
             sensitivity=count @ n_hits / (count @ lesions)[..., None],
-            false_positives=ill @ n_false / ill.sum(-1)[..., None],
-            false_positives_healthy=free @ n_false / free.sum(-1)[..., None],
+            false_positives=patients,
+            false_positives_healthy=healthy,
         )
 
 

@@ -51,14 +51,14 @@ def training_sets_figure(results: pd.DataFrame, metric: str) -> Figure:
     """
     info, arms = find_score(metric), list(dict.fromkeys(results["arm"]))
     means = seed_means(results, metric_in(results, metric)).reset_index()
-    set_of = results.groupby("seed")["training_set"].first()
+    set_of = results.groupby(["train_size", "seed"])["training_set"].first()
     sets = sorted(set_of.unique())
     styles = [(MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]) for number in range(len(sets))]
     titles = panel_titles(results["train_size"])
     figure, panels = rows_of_panels([len(arms)] * len(titles))
     for panel, (train_size, title) in zip(panels, titles.items(), strict=True):
         for seed, part in means[means["train_size"] == train_size].groupby("seed"):
-            number = sets.index(set_of[seed])
+            number = sets.index(set_of[train_size, seed])
             marker, colour = styles[number]
             heights = [arms.index(arm) + 0.12 * (number % 3 - 1) for arm in part["arm"]]
             panel.plot(part[metric] * info.factor, heights, marker, color=colour, alpha=0.85)
