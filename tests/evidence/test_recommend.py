@@ -87,3 +87,10 @@ def test_the_measured_comparisons_name_presets_and_are_in_the_table():
         assert of.preset in PRESETS
         assert of.told in table
         assert all(str(gain) in table for gain in of.arms.values())
+
+
+def test_a_row_says_what_would_have_been_seen_and_which_share_of_the_gap_was_closed():
+    known, unknown = arm(detectable=7.6, closes=(-5.0, None, 51.2)), arm()
+    first, second = comparison_table([comparison(arms={"a": known, "b": unknown})]).splitlines()[2:]
+    assert first.endswith("| 8 | −5 [unknown, 51] |")
+    assert second.endswith("| – | – |")

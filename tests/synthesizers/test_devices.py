@@ -105,8 +105,9 @@ def test_items_are_computed_in_order_each_on_one_thread(threads):
 def test_nothing_in_the_package_loads_a_model_without_saying_where():
     package = Path(__file__).parents[2] / "src" / "lesionforge"
     loaders = ("load_synthesizer(", "load_healer(", "MaskGAN.load(", "make_mask_source(", "describe_images(")
+    loaders += ("SegmentationTask.load(", "DetectionTask.load(", "task_class.load(")
     for path in package.rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            shown = line.strip().startswith(">>>") or "def " in line
+            shown = line.strip().startswith((">>>", "pretrained =")) or "def " in line
             if any(loader in line for loader in loaders) and not shown:
                 assert "device=" in line, f"{path.name}: {line.strip()}"

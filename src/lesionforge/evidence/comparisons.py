@@ -34,6 +34,9 @@ class Measured(Frozen):
         use: whether cases were drawn before the training or during it.
         share: share of the batches that was drawn.
         steps: steps of the task's training.
+        detectable: the smallest difference that would have been seen with 80 % power; ``None`` if it is not known.
+        closes: share of the gap to all subjects that the arm closes, in percent, with its interval of 95 %, whose ends
+            may be unknown; ``None`` where no gap was shown.
     """
 
     gain: float
@@ -43,6 +46,8 @@ class Measured(Frozen):
     use: Literal["offline", "on_the_fly"]
     share: float = Field(gt=0, le=1)
     steps: int = Field(gt=0)
+    detectable: float | None = Field(default=None, gt=0)
+    closes: tuple[float, float | None, float | None] | None = None
 
     @model_validator(mode="after")
     def _is_an_interval(self) -> Self:

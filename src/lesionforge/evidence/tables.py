@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from lesionforge.evidence.comparisons import Comparison
 from lesionforge.evidence.facts import Facts
 
-HEADER = ("measured on", "lesions, mm", "contrast", "baseline", "arm", "points gained [95 % interval]")
+HEADER = (
+    *("measured on", "lesions, mm", "contrast", "baseline", "arm", "points gained [95 % interval]"),
+    *("would have been seen", "of the gap to all subjects, % [95 % interval]"),
+)
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> str:
@@ -33,5 +36,14 @@ def _rows(comparison: Comparison) -> Iterator[Sequence[str]]:
     ]
     for name, arm in comparison.arms.items():
         gain = f"**{arm}**" if name in comparison.shown else str(arm)
-        yield *about, f"`{name}`", gain
+        seen = "–" if arm.detectable is None else f"{arm.detectable:.0f}"
+        yield *about, f"`{name}`", gain, seen, _share(arm.closes)
         about = ["", "", "", ""]
+
+
+def _share(closes: tuple[float, float | None, float | None] | None) -> str:
+    """Return a share of the gap with its interval."""
+    if closes is None:
+        return "–"
+    share, low, high = ("unknown" if number is None else f"{number:.0f}".replace("-", "−") for number in closes)
+    return f"{share} [{low}, {high}]"

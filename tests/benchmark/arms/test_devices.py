@@ -9,6 +9,7 @@ from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer, s
 from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.ingredients import drawing_device, ingredients
+from lesionforge.benchmark.arms.judged import _network
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.drawn import side_by_side
@@ -106,6 +107,14 @@ def test_an_arm_predicts_on_the_device_of_the_run(cohort, trained, tmp_path, mon
     asked = pretend_cuda(monkeypatch)
     score_test(repeat.training("classical", 1))
     assert [to for _, to in asked] == ["cuda"]
+
+
+def test_a_network_that_judges_drawings_goes_to_the_device_of_the_run(cohort, trained, tmp_path, monkeypatch):
+    repeat = on(cohort, trained, tmp_path, device="cuda")
+    shutil.copytree(repeat.training("classical", 1).folder, repeat.judged_folder("inpaint") / "segmentor0")
+    asked = pretend_cuda(monkeypatch)
+    _network(repeat, "inpaint", 0, cohort)
+    assert asked == [("UNet", "cuda")]
 
 
 def test_on_a_cpu_everything_stays_there(cohort, trained, tmp_path, monkeypatch):

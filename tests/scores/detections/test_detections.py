@@ -17,6 +17,7 @@ from lesionforge.scores.detections.froc import froc, row_of
 from lesionforge.scores.detections.hits import find_hits
 from lesionforge.scores.detections.readers import Readers, agreed_lesions
 from lesionforge.scores.registry import find_score, scores_in
+from lesionforge.scores.statistics.arm_statistics import interval_of
 from lesionforge.scores.statistics.resampling import Resampling
 from tests.helpers import tiny_cohort
 
@@ -240,6 +241,26 @@ def test_the_band_holds_the_curve_and_shrinks_to_it_for_equal_patients():
     assert (low <= mean + 1e-9).all()
     assert (mean <= high + 1e-9).all()
     assert (high - low).max() > 20
+
+
+def test_the_band_is_the_interval_of_the_score_at_each_point():
+    """Over subjects, widened for few of them, and over seeds."""
+    rng = np.random.default_rng(0)
+    seeds = []
+    for seed in range(3):
+        cases = [([None if x < 0.3 else x for x in rng.random(3)], rng.random(15)) for _ in range(6)]
+        seeds.append(table_of(*cases).assign(seed=seed))
+    rows, score = pd.concat(seeds), DETECTION_SCORES["froc_sensitivity"]
+    for table in (rows, seeds[0]):
+        mean, low, high = FROC_CURVE.band(table, n_resamples=200)
+        expected = interval_of(table, score, n_resamples=200)
+        at_ten = FROC_CURVE.x.tolist().index(10)
+        assert (mean[at_ten], low[at_ten], high[at_ten]) == pytest.approx(
+            (100 * expected.mean, 100 * expected.low, 100 * expected.high)
+        )
+    alone, *ends = FROC_CURVE.band(table_of(([0.9], [0.8])), n_resamples=10)
+    assert alone[-1] == 100
+    assert np.isnan(ends).all()
 
 
 def test_the_sensitivity_of_a_case_has_its_own_threshold():

@@ -149,4 +149,5 @@ FROC_CURVE = Curve(
     x=SHOWN,
     function=_sensitivities,
     made_of=COLUMNS,
+    range=(0.0, 100.0),
 )

@@ -13,7 +13,7 @@ from lesionforge.scores.curve import Curve
 
 
 def set_curve(run: FinishedRun, curve: Curve) -> Illustration | None:
-    """Draw a curve of all arms at the largest training-set size, with bands from a bootstrap over subjects.
+    """Draw a curve of all arms at the largest training-set size, with bands over subjects and seeds.
 
     ``None`` if no test case has what the curve is made of.
     """
@@ -36,7 +36,7 @@ def set_curve(run: FinishedRun, curve: Curve) -> Illustration | None:
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8, loc="lower right")
     axes[0].set_ylabel(curve.y_label, fontsize=9)
-    caption = f"{curve.title} of every arm: the mean over seeds, and a 95 % band from a bootstrap over subjects."
+    caption = f"{curve.title} of every arm: the mean over seeds, and a 95 % band over subjects and seeds."
     return Illustration(f"{curve.name}.svg", caption, figure)
 
 
