@@ -54,21 +54,21 @@ def test_the_same_generator_gives_the_same_map_and_another_one_another(spacing):
     assert not np.array_equal(maps[0], maps[2])
 
 
+@pytest.mark.parametrize("limit", [2, 5, 10])
 @anywhere
-def test_no_lesion_is_wider_than_the_limit_and_none_vanishes(spacing):
+def test_no_lesion_is_wider_than_the_limit_and_none_vanishes(spacing, limit):
+    """Measured between corners of voxels, as drawn; one voxel may be wider."""
     large, speck = lesion_of(spacing, (40, 15, 20)), np.full((1,) * len(spacing), 3, np.int16)
-    for lesion, scale in (
-        (large, (1, 1)),
-        (speck, (0.1, 0.3)),
-        (np.full((2,) * len(spacing), 3, np.int16), (0.1, 0.1)),
-    ):
+    few = np.full((2,) * len(spacing), 3, np.int16)
+    for lesion, scale in ((large, (1, 1)), (large, (0.1, 1)), (speck, (0.1, 0.3)), (speck, (1, 9)), (few, (0.1, 2))):
         rng = np.random.default_rng(0)
-        drawn = scatter([lesion], full(spacing, 90), rng, count=5, spacing=spacing, scale=scale, max_diameter_mm=8)
-        assert len(separate(drawn)) == 5
-        for part in separate(drawn):
-            points = np.argwhere(part) * np.array(spacing)
-            assert np.linalg.norm(points[:, None] - points, axis=-1).max() <= 8
-            assert set(np.unique(part)) <= set(np.unique(lesion)) | {0}
+        drawn = scatter([lesion], full(spacing, 45), rng, count=5, spacing=spacing, scale=scale, max_diameter_mm=limit)
+        parts = separate(drawn)
+        assert len(parts) == 5
+        assert all(diameter(part, spacing) <= limit or np.count_nonzero(part) == 1 for part in parts)
+        assert all(set(np.unique(part)) <= set(np.unique(lesion)) | {0} for part in parts)
+        if lesion is large and scale == (1, 1):
+            assert all(diameter(part, spacing) > limit / 2 for part in parts)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
