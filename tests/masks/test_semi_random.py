@@ -54,25 +54,25 @@ def test_the_same_generator_gives_the_same_map_and_another_one_another(spacing):
     assert not np.array_equal(maps[0], maps[2])
 
 
+@pytest.mark.parametrize("limit", [2, 5, 10])
 @anywhere
-def test_no_lesion_is_wider_than_the_limit_and_none_vanishes(spacing):
+def test_no_lesion_is_wider_than_the_limit_and_none_vanishes(spacing, limit):
+    """Measured between corners of voxels, as drawn; one voxel may be wider."""
     large, speck = lesion_of(spacing, (40, 15, 20)), np.full((1,) * len(spacing), 3, np.int16)
-    for lesion, scale in (
-        (large, (1, 1)),
-        (speck, (0.1, 0.3)),
-        (np.full((2,) * len(spacing), 3, np.int16), (0.1, 0.1)),
-    ):
+    few = np.full((2,) * len(spacing), 3, np.int16)
+    for lesion, scale in ((large, (1, 1)), (large, (0.1, 1)), (speck, (0.1, 0.3)), (speck, (1, 9)), (few, (0.1, 2))):
         rng = np.random.default_rng(0)
-        drawn = scatter([lesion], full(spacing, 90), rng, count=5, spacing=spacing, scale=scale, max_diameter_mm=8)
-        assert len(separate(drawn)) == 5
-        for part in separate(drawn):
-            points = np.argwhere(part) * np.array(spacing)
-            assert np.linalg.norm(points[:, None] - points, axis=-1).max() <= 8
-            assert set(np.unique(part)) <= set(np.unique(lesion)) | {0}
+        drawn = scatter([lesion], full(spacing, 45), rng, count=5, spacing=spacing, scale=scale, max_diameter_mm=limit)
+        parts = separate(drawn)
+        assert len(parts) == 5
+        assert all(diameter(part, spacing) <= limit or np.count_nonzero(part) == 1 for part in parts)
+        assert all(set(np.unique(part)) <= set(np.unique(lesion)) | {0} for part in parts)
+        if lesion is large and scale == (1, 1):
+            assert all(diameter(part, spacing) > limit / 2 for part in parts)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_scale_rotation_and_mirror_keep_what_they_should(spatial_dims):
+def test_scale_and_rotation_keep_what_they_should(spatial_dims):
     spacing = SPACINGS[spatial_dims]
     bar = np.zeros((21,) * spatial_dims, np.int16)
     bar[(slice(8, 12), *[10] * (spatial_dims - 1))] = [1, 1, 1, 2]
@@ -87,6 +87,26 @@ def test_scale_rotation_and_mirror_keep_what_they_should(spatial_dims):
     for masks, factor in ((drawn[:8], 0.8), (drawn[8:], 1.25)):
         mean = np.mean([np.count_nonzero(mask) for mask in masks])
         assert mean == pytest.approx(volume * factor**spatial_dims, rel=0.15)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.0, 0.6), (1.0, 1.0, 1.0), (1.0, 1.2, 0.8), (1.0, 1.0, 5.0)])
+def test_lesions_are_drawn_with_either_hand(spacing):
+    """Mirror images of blobs at the corners of a simplex do not turn into each other."""
+    steps, dims = np.array(spacing), len(spacing)
+    corners = [np.zeros(dims, int), *np.diag(np.rint(10 / steps).astype(int))]
+    lesion = np.zeros(np.max(corners, axis=0) + 3, np.int16)
+    for number, corner in enumerate(corners, 1):
+        lesion[tuple(slice(c, c + 3) for c in corner)] = number
+    options = {"count": 1, "spacing": spacing, "scale": (1, 1), "max_diameter_mm": 60}
+    drawn = [scatter([lesion], full(spacing, 45), np.random.default_rng(seed), **options) for seed in range(16)]
+    hands = [hand(mask, steps) for mask in drawn]
+    assert 4 <= hands.count(1) == 16 - hands.count(-1) <= 12
+
+
+def hand(mask, steps):
+    """Return the sign of the volume that the middles of the classes span, in order."""
+    middles = [np.argwhere(mask == number).mean(0) * steps for number in range(1, mask.ndim + 2)]
+    return int(np.sign(np.linalg.det(np.subtract(middles[1:], middles[0]))))
 
 
 def test_thick_slices_are_turned_in_their_plane_only():

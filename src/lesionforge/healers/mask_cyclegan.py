@@ -63,8 +63,8 @@ class MaskCycleGANConfig(HealingCycleGANConfig):
         critic_sees_mask: whether the critics also see a mask: that of the lesion which was drawn or removed, of the
             lesion in a real pathological image, and the semi-random one of a real healthy image. The paper's critics
             see the image alone, and take longer to find lesions of a few voxels.
-        max_diameter_mm: greatest diameter of a semi-random lesion in millimetres, 10 in the paper; ``None`` takes that
-            of the largest training lesion.
+        max_diameter_mm: greatest diameter of a semi-random lesion in millimetres, between corners of its voxels; 10 in
+            the paper; ``None`` takes that of the largest training lesion.
     """
 
     adversarial: Literal["lsgan", "wgan", "bounded"] = "wgan"

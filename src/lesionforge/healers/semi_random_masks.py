@@ -40,7 +40,7 @@ class SemiRandomMasks:
         lesions: ``(x, y[, z])`` label crop of every training lesion.
         counts: number of lesions of every training image.
         room: median number of voxels of a training image in which lesions may lie.
-        max_diameter_mm: greatest diameter of a lesion.
+        max_diameter_mm: greatest distance in mm between two corners of the voxels of a lesion.
     """
 
     lesions: Sequence[LabelArray]

@@ -31,6 +31,9 @@ from lesionforge.preprocessing.lesions.single_lesions import split_lesions
 TRIES = 50
 """Places that are tried for each lesion."""
 
+_SHRINK = 0.95
+"""Factor by which a lesion shrinks until its voxels keep to the greatest diameter."""
+
 
 class SemiRandomConfig(MethodConfig):
     """Options of the masks ``semi_random``.
@@ -38,7 +41,8 @@ class SemiRandomConfig(MethodConfig):
     Attributes:
         shapes: ``real`` lesions, or ``ellipsoids`` of their sizes and elongations.
         scale: range of the scale factor.
-        max_diameter_mm: no two voxel centres of a lesion lie further apart; larger lesions are scaled down.
+        max_diameter_mm: greatest distance between two corners of the voxels of a lesion, as drawn; larger lesions are
+            scaled down, to a voxel at least.
         erode_mm: lesions lie deeper than this below the surface of the region for lesions.
     """
 
@@ -168,7 +172,8 @@ def scatter(
         count: number of lesions.
         spacing: millimetres along each axis.
         scale: range of the scale factor.
-        max_diameter_mm: no two voxel centres of a lesion lie further apart; a larger lesion is scaled down.
+        max_diameter_mm: greatest distance between two corners of the voxels of a lesion, as drawn; larger lesions are
+            scaled down, to a voxel at least.
 
     Returns:
         ``(x, y[, z])``, 0 elsewhere; at least one voxel lies between two lesions.
@@ -224,7 +229,11 @@ def _turned_apart(
     for lesion in lesions:
         factor = min(rng.uniform(*scale), max_diameter_mm / diameter(lesion, spacing))
         mirrored = lesion[tuple(slice(None, None, step) for step in rng.choice((-1, 1), lesion.ndim))]
-        turned = deform(mirrored, spacing, rng, factor=factor, rotation=random_rotation(slicing, np.pi, rng))
+        rotation = random_rotation(slicing, np.pi, rng)
+        turned = deform(mirrored, spacing, rng, factor=factor, rotation=rotation)
+        while turned.size > 1 and diameter(turned, spacing) > max_diameter_mm:
+            factor *= _SHRINK
+            turned = deform(mirrored, spacing, rng, factor=factor, rotation=rotation)
         middle = np.array(turned.shape) // 2
         for _ in range(TRIES if len(targets) else 0):
             corner = (np.array(np.unravel_index(rng.choice(targets), allowed.shape)) - middle).tolist()

@@ -153,3 +153,15 @@ def test_a_bright_lesion_beside_a_ventricle_stays_out_of_the_fluid(spatial_dims,
     assert fluid[ventricle].mean() > 0.8
     assert not fluid[lesion].any()
     assert fluid[brain & ~ventricle].mean() < 0.01
+
+
+@pytest.mark.slow
+def test_fluid_of_simulated_susceptibility_weighted_scans_is_not_known():
+    """It is only a quarter darker than tissue, and veins and bleeds are darker still, so nothing is called fluid."""
+    image, anatomy, lesions, spacing = head("SWI", "microbleed")
+    truth = ventricles(anatomy, spacing)
+    assert 0.65 < image[truth].mean() / image[anatomy > CSF].mean() < 0.85
+    for known in (lesions, None):
+        assert find_fluid(image, anatomy > 0, spacing, lesions=known) is None
+    z = int(truth.sum(axis=(0, 1)).argmax())
+    assert find_fluid(image[..., z], anatomy[..., z] > 0, (2.0, 2.0)) is None
