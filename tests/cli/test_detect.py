@@ -1,12 +1,14 @@
 """Detection from the command line: train, predict, evaluate."""
 
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lesionforge.cohort.scan import load_scan, save_label
+from lesionforge.scores.detections import case_detections
 from tests.cli.commands import content, error, sets, typed
 from tests.tasks.detection.spots import spotted_cohort
 
@@ -83,15 +85,18 @@ def test_readers_are_for_detections_and_no_figure_is_overwritten(spots, found, t
     assert not (tmp_path / "other.png").exists()
 
 
-def test_files_without_a_detection_are_scored(spots, tmp_path):
-    """Nothing is found, so no lesion is hit and nothing is false."""
+def test_files_without_a_detection_are_scored(spots, tmp_path, monkeypatch):
+    """Nothing is found, so no lesion is hit and nothing is false. Every scan is read once for all tolerances."""
     folder, cohort = spots
+    read = Mock(side_effect=load_scan)
+    monkeypatch.setattr(case_detections, "load_scan", read)
     for case in cohort:
         (tmp_path / f"{case.case_id}.csv").write_text("x,y,z,confidence\n")
     said = typed("evaluate", tmp_path, folder).output
     assert "5 of 5 cases scored" in said
     assert "Sensitivity at 10 false positives: 0.0 points" in said
     assert "0 % of the bootstrap samples reach" in said
+    assert [call.args[0].case_id for call in read.call_args_list] == [case.case_id for case in cohort]
 
 
 def test_a_model_of_another_task_is_refused(found, spots, unet, tmp_path):

@@ -85,9 +85,14 @@ def test_a_model_that_is_told_where_the_lesions_are_draws_and_heals(slices, tmp_
         assert "outside the masks mask_cyclegan changed the heads by" in said
         assert then in said.replace("\n", " ")
     unknown = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2, n_unknown=1)
-    result = typed("heal", tmp_path / "m", tmp_path / "c", "--out", tmp_path / "healed", code=1)
-    assert "healed: 1 cases" in result.output
-    assert f"{unknown.cases[1].case_id}: its lesions are unknown" in result.output + result.stderr
+    for blend, then in (("lesion", "blending took it back"), ("full", "with --blend lesion blending takes it back")):
+        heal = ["heal", tmp_path / "m", tmp_path / "c", "--out", tmp_path / f"healed_{blend}", "--blend", blend]
+        result = typed(*heal, code=1)
+        said = result.output.replace("\n", " ")
+        assert f"healed_{blend}/healed: 1 cases" in said
+        assert "outside the lesions mask_cyclegan changed the heads by" in said
+        assert then in said
+        assert f"{unknown.cases[1].case_id}: its lesions are unknown" in result.output + result.stderr
 
 
 def test_lesions_without_masks_are_for_unpaired_training(tmp_path):

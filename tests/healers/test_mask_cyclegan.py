@@ -18,7 +18,8 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.production.drawing import changed_outside, draw_into
+from lesionforge.production.changed_outside import changed_outside
+from lesionforge.production.drawing import draw_into
 from lesionforge.production.heal import heal_cohort
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.translation.conditions import one_hot
@@ -249,6 +250,50 @@ def test_records_and_the_run_say_what_was_changed_outside(spatial_dims, cohorts,
     again = synthesize(model, cohort, masks, tmp_path / "out", n=3)
     assert len(again.cohort) == 3, "records of earlier versions do not say it"
     assert again.changed_outside == pytest.approx(records[0]["changed_outside"])
+
+
+@BOTH
+def test_what_healing_changes_outside_is_measured_before_blending(spatial_dims, cohorts, tmp_path):
+    """By hand: all voxels of the head outside the label, in slices that were healed."""
+    cohort = cohorts[spatial_dims]
+    model = untrained_healer("mask_cyclegan", cohort, spatial_dims=2)
+    results = {b: heal_cohort(model, cohort, out=tmp_path / b, blend=b) for b in ("lesion", "full")}
+    shares = []
+    for case, sample in zip(cohort, read_samples(cohort, model.info.preprocessing), strict=True):
+        records = [
+            json.loads((tmp_path / blend / "provenance" / f"{case.case_id}.json").read_text()) for blend in results
+        ]
+        if not sample.label.any():
+            assert all("changed_outside" not in record for record in records), "nothing was drawn"
+            continue
+        change = np.abs(model.heal(sample).image - sample.image)[0] / 2
+        beside = (sample.image[0] > -0.9) & (sample.label == 0) & sample.label.any((0, 1))
+        shares.append(records[0]["changed_outside"])
+        assert shares[-1] == records[1]["changed_outside"] == pytest.approx(float(change[beside].mean()), rel=0.1)
+    assert results["lesion"].changed_outside == results["full"].changed_outside == pytest.approx(np.mean(shares))
+    unchanged = heal_cohort(exact(cohort), cohort, out=tmp_path / "exact")
+    assert unchanged.changed_outside < 0.01
+
+
+def test_healers_that_find_the_lesions_themselves_have_no_outside(cohorts, tmp_path):
+    cohort = cohorts[2]
+    result = heal_cohort(untrained_healer("pseudo_healthy", cohort), cohort, out=tmp_path / "out")
+    assert result.changed_outside is None
+    assert not any("changed_outside" in file.read_text() for file in (tmp_path / "out" / "provenance").iterdir())
+
+
+def test_healed_scans_of_earlier_versions_do_not_say_it(cohorts, tmp_path):
+    cohort = cohorts[2].with_lesions()
+    model = untrained_healer("mask_cyclegan", cohort)
+    heal_cohort(model, cohort, out=tmp_path / "out")
+    kept, *others = sorted((tmp_path / "out" / "provenance").iterdir())
+    for file in others:
+        record = json.loads(file.read_text())
+        del record["changed_outside"]
+        file.write_text(json.dumps(record))
+    again = heal_cohort(model, cohort, out=tmp_path / "out")
+    assert not again.problems
+    assert again.changed_outside == json.loads(kept.read_text())["changed_outside"]
 
 
 def fit(cohort, out, spatial_dims, **options):

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,14 +12,10 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.files import write_json
 from lesionforge.masks.bank import MaskBank
 from lesionforge.production.in_fluid import describe_in_fluid, share_in_fluid
+from tests.benchmark.report.fake_repeat import FakeRepeat
 from tests.masks.scans import make_scan
 from tests.synthesizers.folders import synthesize
 from tests.synthesizers.models import fit_library
-
-
-class FakeRepeat(type(Path())):
-    def cohort_folder(self, name):
-        return self / name
 
 
 def test_the_share_of_new_voxels():

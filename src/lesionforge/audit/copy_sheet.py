@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lesionforge.cohort.case import Case, Cohort
-from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES, caption
+from lesionforge.cohort.inspection.contact_sheet import WINDOW_PERCENTILES, caption, draw_contours
 from lesionforge.cohort.inspection.planes import key_plane
 from lesionforge.cohort.scan import load_scan
 
@@ -60,5 +60,5 @@ def _show(panel: Axes, case: Case, channel: str) -> None:
     low, high = np.percentile(scan.image[0], WINDOW_PERCENTILES)
     shown = {"vmin": low, "vmax": max(high, low + 1e-6), "aspect": plane.aspect, "interpolation": "nearest"}
     panel.imshow(plane.cut(scan.image[0]), cmap="gray", **shown)
-    if scan.label is not None and (label := plane.cut(scan.label)).any():
-        panel.contour(label > 0, levels=[0.5], colors=[CLASS_COLOURS[0]], linewidths=0.6)
+    if scan.label is not None:
+        draw_contours(panel, (plane.cut(scan.label) > 0).astype(np.int16), plane.aspect)

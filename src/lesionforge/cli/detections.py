@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lesionforge.scores.score import Score
     from lesionforge.scores.statistics.intervals import Interval
 
-TOLERANCES_MM = (0.0, 1.0, 2.0, 3.0, 5.0)
-
 
 class Agree(StrEnum):
     """Which lesions of several readers count."""
@@ -43,14 +41,16 @@ def print_detections(
 ) -> None:
     """Score detections, print the scores with intervals and what the hit rule changes, and write table and figure."""
     from lesionforge.files import write_text
-    from lesionforge.scores.detections.case_detections import evaluate_detections
+    from lesionforge.scores.detections.case_detections import evaluate_by_tolerance
     from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, HIT_RULE
+    from lesionforge.scores.detections.hits import TOLERANCES_MM
     from lesionforge.scores.detections.readers import Readers
     from lesionforge.scores.statistics.arm_statistics import interval_of
 
     figure = None if out is None else _figure_beside(out)
     truth = None if not readers else Readers(tuple(readers), agree)
-    table = evaluate_detections(predictions, cohort, tolerance_mm=tolerance_mm, readers=truth)
+    tables = evaluate_by_tolerance(predictions, cohort, list({tolerance_mm, *TOLERANCES_MM}), readers=truth)
+    table = tables[tolerance_mm]
     if out is not None:
         write_text(out, table.to_csv(index=False))
     scored = table[table["problem"] == ""]
@@ -61,8 +61,7 @@ def print_detections(
             if not math.isnan(found.mean):
                 console.print(f"{score.title}: {_in_words(found, score)}")
         _print_reached(scored)
-        by_rule = {mm: evaluate_detections(predictions, cohort, tolerance_mm=mm, readers=truth) for mm in TOLERANCES_MM}
-        _print_by_rule(by_rule)
+        _print_by_rule({mm: tables[mm] for mm in TOLERANCES_MM})
         if figure is not None:
             _draw(scored, figure)
     print_problems(table)

@@ -21,7 +21,7 @@ from lesionforge.cli.common import (
     progress_bar,
     read_selection,
 )
-from lesionforge.cli.models import BlendChoice
+from lesionforge.cli.models import BLENDED_BACK, BlendChoice, tell_changed_outside
 
 
 def heal(
@@ -59,6 +59,9 @@ def heal(
         console.print(f"{out / kind}: {len(written)} cases")
         if len(written):
             console.print(f"{contact_sheet(written, out / kind / 'sheet.png')}")
+    stays = " (goal: below 1 %); with --blend lesion blending takes it back"
+    then = stays if blend is BlendChoice.FULL else BLENDED_BACK
+    tell_changed_outside(result.changed_outside, f"outside the lesions {healer.method}", then)
     if result.resampled:
         spacing = " × ".join(f"{mm:.3g}" for mm in healer.info.preprocessing.spacing or ())
         note = f"{len(result.resampled)} cases have another spacing than the model's training cases ({spacing} mm)"

@@ -80,6 +80,9 @@ class BlendChoice(StrEnum):
     FULL = "full"
 
 
+BLENDED_BACK = " (goal: below 1 %); blending took it back"
+
+
 def training_options(
     options: dict[str, Any],
     *,
@@ -313,17 +316,21 @@ def _drawing_device(device: Device, workers: int, engine: EngineChoice) -> Devic
     return Device.CPU
 
 
+def tell_changed_outside(share: float | None, who: str, then: str) -> None:
+    """Print how much a method changed outside the masks before blending, if that was measured."""
+    if share is not None:
+        console.print(f"{who} changed the heads by {100 * share:.2g} % of the intensity range on average{then}")
+
+
 def _tell(result: Synthesis, out: Path, method: str, blend: BlendChoice) -> None:
     """Print what was drawn, and write its contact sheet."""
     from lesionforge.cohort.inspection.contact_sheet import contact_sheet
     from lesionforge.production.in_fluid import describe_in_fluid
 
     console.print(f"{out}: {len(result.cohort)} cases; {result.redraws} masks were drawn in vain")
-    if result.changed_outside is not None:
-        share = f"{100 * result.changed_outside:.2g} % of the intensity range on average"
-        whole = "; the whole image is new, as --blend full asks for"
-        then = whole if blend is BlendChoice.FULL else " (goal: below 1 %); blending took it back"
-        console.print(f"outside the masks {method} changed the heads by {share}{then}")
+    whole = "; the whole image is new, as --blend full asks for"
+    then = whole if blend is BlendChoice.FULL else BLENDED_BACK
+    tell_changed_outside(result.changed_outside, f"outside the masks {method}", then)
     if len(result.cohort):
         console.print(describe_in_fluid(out, result.cohort))
         console.print(f"{contact_sheet(result.cohort, out / 'sheet.png')}")

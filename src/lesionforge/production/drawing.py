@@ -9,13 +9,13 @@ from scipy import ndimage
 from skimage import measure
 
 from lesionforge.cohort.image_file import read_encoding
-from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan
 from lesionforge.errors import CohortError
 from lesionforge.preprocessing.geometry import Geometry, between_voxels
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
+from lesionforge.production.changed_outside import share_changed_outside
 from lesionforge.synthesizers.base import Synthesizer
 
 
@@ -28,7 +28,7 @@ class Drawing:
         touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
         label: ``(x, y[, z])`` old and new lesions.
         changed_outside: what a method that draws the whole image changed outside the mask before blending, see
-            :func:`changed_outside`; ``None`` for other methods.
+            :func:`~lesionforge.production.changed_outside.share_changed_outside`; ``None`` for other methods.
     """
 
     image: FloatArray
@@ -76,24 +76,8 @@ def draw_into(
     values, touched = _composed(model, scan, sample, drawn.image, mask, on_grid, blend)
     outside = None
     if model.draws_whole_image and model.needs_mask:
-        sliced = on_grid.ndim > preprocessing.spatial_dims
-        seen = (..., np.flatnonzero(on_grid.any((0, 1)))) if sliced else ...
-        beside = on_grid if sliced else np.where((drawn.image != sample.image).any(0), on_grid, 1)
-        low, high = preprocessing.output
-        outside = changed_outside(drawn.image[seen], sample.image[seen], beside[seen]) / (high - low)
+        outside = share_changed_outside(preprocessing, drawn.image, sample.image, on_grid)
     return Drawing(image=values, touched=touched, label=_shown(label, mask, values, scan), changed_outside=outside)
-
-
-def changed_outside(drawn: FloatArray, before: FloatArray, mask: LabelArray) -> float:
-    """Return the mean absolute change of a head outside the mask; 0 if the mask covers the head.
-
-    Args:
-        drawn: ``(channel, x, y[, z])`` drawn image.
-        before: the image that was drawn into, same shape.
-        mask: ``(x, y[, z])`` lesion mask.
-    """
-    beside = foreground(before[0]) & (mask == 0)
-    return float(np.abs(drawn - before)[:, beside].mean()) if beside.any() else 0.0
 
 
 def _composed(

@@ -20,6 +20,7 @@ from lesionforge.healers.base import Healed, Healer
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
+from lesionforge.production.changed_outside import mean_changed_outside, outside_entry, share_changed_outside
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.training.items.samples import check_lesions
 
@@ -35,11 +36,14 @@ class HealedScan:
         image: ``(channel, x, y[, z])`` healed image.
         touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
         lesion: ``(x, y[, z])`` lesion classes that were found; ``None`` for a method that finds no lesions.
+        changed_outside: what a method that is told where the lesions are changed outside them before blending, see
+            :func:`~lesionforge.production.changed_outside.share_changed_outside`; ``None`` for other methods.
     """
 
     image: FloatArray
     touched: BoolArray
     lesion: LabelArray | None
+    changed_outside: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +54,15 @@ class Healing:
         cohorts: ``healed``, and ``maps`` and ``reconstructed`` if the method makes them.
         resampled: ids of the cases whose spacing differs from the model's.
         problems: errors of the cases that could not be healed.
+        changed_outside: what a method that is told where the lesions are changed outside them before blending: mean
+            absolute change within the head, as a share of the model's intensity range, over the scans with a lesion;
+            ``None`` for other methods.
     """
 
     cohorts: dict[str, Cohort]
     resampled: tuple[str, ...]
     problems: tuple[LesionforgeError, ...]
+    changed_outside: float | None
 
 
 @one_at_a_time
@@ -106,14 +114,12 @@ def heal_cohort(
     check_sources(out, [_as_read(model, case) for case in scans])
     kinds = {HEALED: True, MAPS: model.finds_lesions, RECONSTRUCTED: model.reconstructs}
     written: dict[str, list[Case]] = {kind: [] for kind, made in kinds.items() if made}
-    found, resampled = list(problems), []
+    found, records = list(problems), dict[str, dict[str, Any]]()
     for done, case in enumerate(scans, start=1):
         try:
-            facts = _heal_case(model, case, out, tuple(written), blend, ending)
+            records[case.case_id] = facts = _heal_case(model, case, out, tuple(written), blend, ending)
             for kind, cases in written.items():
                 cases.append(_case_of(model, case, out, kind, facts, ending))
-            if facts["resampled"]:
-                resampled.append(case.case_id)
         except LesionforgeError as error:
             found.append(error)
         if progress is not None:
@@ -121,7 +127,12 @@ def heal_cohort(
     cohorts = {kind: _cohort_of(model, cohort.name, kind, cases) for kind, cases in written.items()}
     for kind, result in cohorts.items():
         finish_run_folder(out / kind, result, found if kind == HEALED else (), file_ending=ending)
-    return Healing(cohorts=cohorts, resampled=tuple(resampled), problems=tuple(found))
+    return Healing(
+        cohorts=cohorts,
+        resampled=tuple(case_id for case_id, facts in records.items() if facts["resampled"]),
+        problems=tuple(found),
+        changed_outside=mean_changed_outside(records.values()),
+    )
 
 
 def heal_scan(
@@ -147,7 +158,9 @@ def heal_scan(
     preprocessing = model.info.preprocessing
     geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
     healed = model.heal(sample)
-    image, within, lesion = healed.image, None, None
+    image, within, lesion, outside = healed.image, None, None, None
+    if model.reads_label and sample.label is not None:
+        outside = share_changed_outside(preprocessing, image, sample.image, sample.label)
     on_grid = healed.label(model.info.classes)
     if on_grid is not None:
         lesion = geometry.to_scan(on_grid, label=True)
@@ -159,7 +172,7 @@ def heal_scan(
         image = blend_lesion(sample, image, geometry.to_model(gone, label=True), margin_mm=margin, spatial_dims=dims)
         within, _ = hole_around(gone, margin, scan.spacing)
     values, touched = preprocessing.inverse(image, scan, before=sample.image, within=within)
-    return HealedScan(image=values, touched=touched, lesion=lesion), healed
+    return HealedScan(image=values, touched=touched, lesion=lesion, changed_outside=outside), healed
 
 
 def _heal_case(
@@ -200,6 +213,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         "has_lesion": bool(lesion.any()),
         "resampled": preprocessing.geometry(scan).resamples,
         "parents": sorted(case.ancestry | set(model.info.training_subjects)),
+        **outside_entry(healed.changed_outside),
     }
 
 

@@ -18,6 +18,7 @@ from lesionforge.healers.base import Healer
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.production.blend import Blend
+from lesionforge.production.changed_outside import mean_changed_outside
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
@@ -275,13 +276,7 @@ def _result(
     result = Cohort(name=name, channels=request.channels, labels=info.labels, cases=written)
     finish_run_folder(request.out, result, found, file_ending=request.file_ending)
     redraws = sum(int(case.extra["redraws"]) for case in written)
-    return Synthesis(
-        cohort=result, problems=tuple(found), redraws=redraws, changed_outside=_changed_outside(request, written)
-    )
-
-
-def _changed_outside(request: DrawRequest, written: Sequence[Case]) -> float | None:
-    """Return the mean of what the cases' records say was changed outside the mask; ``None`` if none says it."""
     records = [read_record(request.out / "provenance" / f"{case.case_id}.json") for case in written]
-    said = [float(record["changed_outside"]) for record in records if "changed_outside" in record]
-    return sum(said) / len(said) if said else None
+    return Synthesis(
+        cohort=result, problems=tuple(found), redraws=redraws, changed_outside=mean_changed_outside(records)
+    )

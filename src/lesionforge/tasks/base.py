@@ -164,6 +164,14 @@ class Task(ABC):
         return {}
 
     @classmethod
+    def scores_by_rule(cls, folder: Path, scan: Scan) -> dict[str, dict[str, float | str]]:
+        """Return rule → the scores of the prediction in ``folder`` under it, for a report on how much the rule matters.
+
+        A rule is a value of the options :attr:`scoring`; a task without these is not asked.
+        """
+        return {}
+
+    @classmethod
     @abstractmethod
     def shown(cls, config: Any, folder: Path, scan: Scan) -> tuple[LabelArray, str]:
         """Return the mask to outline in a picture of the prediction in ``folder``, and a short caption with a score."""

@@ -67,6 +67,7 @@ def test_detection_is_compared_from_scans_to_report(tmp_path):
     assert "Sensitivity at 10 false positives" in verdict
     assert re.search(r"at most 2 mm from the centre", report)
     assert "pasted: " in report.split("Lesions in fluid")[1][:200]
+    assert "real: " in report.split("Sensitivity at 10 false positives by tolerance_mm")[1][:200]
 
 
 def test_a_score_of_another_task_is_refused(tmp_path):

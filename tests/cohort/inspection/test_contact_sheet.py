@@ -3,10 +3,19 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lesionforge.cohort.case import Annotation
-from lesionforge.cohort.inspection.contact_sheet import caption, contact_sheet, key_slice, pick_evenly
+from lesionforge.cohort.inspection.contact_sheet import (
+    CLASS_COLOURS,
+    caption,
+    contact_sheet,
+    draw_contours,
+    key_slice,
+    pick_evenly,
+)
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError
 from tests.helpers import NESTED, tiny_cohort
@@ -38,6 +47,29 @@ def test_every_class_has_its_own_outline(tmp_path):
     pixels = pixels[: len(pixels) * 4 // 5]
     for colour in ((255, 59, 48), (255, 214, 10)):
         assert (np.abs(pixels - colour).sum(-1) < 60).any()
+
+
+@both_dims
+def test_a_lesion_of_a_few_voxels_gets_a_box_and_stays_visible(spatial_dims, tmp_path):
+    """The box has the colour of the class and is at least two pixels away on all sides; there is no outline."""
+    shape = (96, 96, 8)[:spatial_dims]
+    case = tiny_cohort(tmp_path / "c", spatial_dims=spatial_dims, n_subjects=1, shape=shape).cases[0]
+    scan = load_scan(case, ["FLAIR"])
+    label = np.zeros(shape, np.int16)
+    label[(slice(40, 42), slice(50, 52), 4)[:spatial_dims]] = 2
+    figure = Figure()
+    axes = figure.add_subplot()
+    _, shown, aspect = key_slice(replace(scan, label=label))
+    draw_contours(axes, shown, aspect)
+    (box,) = axes.patches
+    assert not axes.collections
+    assert to_hex(box.get_edgecolor()) == CLASS_COLOURS[1]
+    rows, columns = np.nonzero(shown)
+    left, top, right, bottom = box.get_bbox().extents
+    assert left <= columns.min() - 2.5
+    assert right >= columns.max() + 2.5
+    assert top <= rows.min() - 2.5
+    assert bottom >= rows.max() + 2.5
 
 
 def test_anatomy_maps_have_a_panel_of_their_own_and_a_case_without_one_says_so(tmp_path):

@@ -10,7 +10,11 @@ import pytest
 from lesionforge.cohort.case import Annotation, Case
 from lesionforge.cohort.scan import Scan, load_scan, save_label
 from lesionforge.errors import CohortError, ConfigError
-from lesionforge.scores.detections.case_detections import evaluate_detections, score_detections
+from lesionforge.scores.detections.case_detections import (
+    evaluate_by_tolerance,
+    evaluate_detections,
+    score_detections,
+)
 from lesionforge.scores.detections.detection_file import detection_map, read_detections, write_detections
 from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, FROC_CURVE, Detected
 from lesionforge.scores.detections.froc import froc, row_of
@@ -149,6 +153,22 @@ def test_readers_may_annotate_scans_that_have_no_label(tmp_path):
     assert table["case_id"].tolist() == [case.case_id for case in (lesion, healthy, unknown)]
     assert table["case_sensitivity"].tolist()[::2] == [1, 1]
     assert "by this reader" in table["problem"][1]
+
+
+def test_tables_of_several_tolerances_are_each_alone_and_all_name_the_problems(tmp_path):
+    """A lesion of one pixel, detected 2.5 mm beside it; the second case has no detections."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2).with_lesions()
+    scan = load_scan(cohort.cases[0], cohort.channels[:1])
+    marks = np.zeros(scan.spatial_shape, np.int16)
+    marks[30, 30] = 1
+    save_label(cohort.cases[0].label, marks, scan.file)
+    away = 2.5 / scan.spacing[0]
+    write_detections(tmp_path / f"{scan.case.case_id}.csv", np.array([[30 + away, 30]]), np.array([0.9]), scan)
+    tables = evaluate_by_tolerance(tmp_path, cohort, [0.0, 2.0, 3.0])
+    assert {mm: table["case_sensitivity"][0] for mm, table in tables.items()} == {0.0: 0, 2.0: 0, 3.0: 1}
+    for mm, table in tables.items():
+        pd.testing.assert_frame_equal(table, evaluate_detections(tmp_path, cohort, tolerance_mm=mm))
+        assert "there are no detections of this case" in table["problem"][1]
 
 
 def table_of(*cases):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.scores.detections.froc import froc, row_of
-from lesionforge.scores.detections.hits import find_hits
+from lesionforge.scores.detections.hits import find_hits, hits_by_tolerance
 
 DIMS = (2, 3)
 
@@ -63,6 +63,20 @@ def test_a_point_one_voxel_beside_the_mask_is_a_hit_within_the_tolerance(spatial
     hits = find_hits(point, [0.5], truth_of(spatial_dims, 10), (1.0,) * spatial_dims, tolerance_mm=tolerance)
     assert hits.of_lesions.tolist() == [0.5 if found else -math.inf]
     assert (hits.false.size == 0) is found
+
+
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_several_tolerances_at_once_are_each_alone(spatial_dims):
+    """A lesion of 9 to 11; detections in it, 2.5 mm and 4 mm beside it, and a second lesion without any."""
+    truth, spacing = truth_of(spatial_dims, 10, 30), (1.0,) * spatial_dims
+    places, confidences = np.full((3, spatial_dims), 10.0), [0.2, 0.4, 0.6]
+    places[1:, 0] = 13.5, 15
+    by_tolerance = hits_by_tolerance(places, confidences, truth, spacing, [0.0, 3.0, 5.0])
+    assert {mm: hits.of_lesions[0] for mm, hits in by_tolerance.items()} == {0.0: 0.2, 3.0: 0.4, 5.0: 0.6}
+    for mm, hits in by_tolerance.items():
+        alone = find_hits(places, confidences, truth, spacing, tolerance_mm=mm)
+        assert np.array_equal(hits.lesion, alone.lesion)
+        assert np.array_equal(hits.false, alone.false)
 
 
 def test_distances_are_in_mm():

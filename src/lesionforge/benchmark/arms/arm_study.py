@@ -17,6 +17,8 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, mak
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.by_rule import describe_by_rule
+from lesionforge.benchmark.report.changed_outside import describe_changed_outside
 from lesionforge.benchmark.report.drawn_in_fluid import describe_drawn_in_fluid
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
@@ -130,6 +132,8 @@ class ArmStudy(Study):
             notes=method_notes(arms, decided.lengths)
             | describe_new_lesions(arms, decided.lengths)
             | describe_drawn_in_fluid(arms)
+            | describe_changed_outside(arms)
+            | describe_by_rule(arms, decided.lengths)
             | describe_reached(read_results(self.out / RESULTS))
             | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
             warnings=[

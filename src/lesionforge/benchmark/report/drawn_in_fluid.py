@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.report.drawn_records import drawn_records
 from lesionforge.production.in_fluid import describe_records
-from lesionforge.reading import read_json
 
 
 def describe_drawn_in_fluid(study: Arms) -> dict[str, str]:
@@ -13,14 +13,5 @@ def describe_drawn_in_fluid(study: Arms) -> dict[str, str]:
     Args:
         study: the study that was run.
     """
-    parts = []
-    for name in study.plan.synthesizers:
-        folders = {str(repeat): repeat.cohort_folder(name) / "provenance" for repeat in study.repeats}
-        records = {
-            f"{file.stem} ({repeat})": read_json(file)
-            for repeat, folder in folders.items()
-            for file in sorted(folder.glob("*.json"))
-        }
-        if records:
-            parts.append(f"{name}: {describe_records(records)}")
+    parts = [f"{name}: {describe_records(records)}" for name, records in drawn_records(study).items()]
     return {"Lesions in fluid": "; ".join(parts)} if parts else {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.inspection.planes import key_plane
+from lesionforge.cohort.inspection.small_lesions import draw_box, split_small
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan
 from lesionforge.errors import CohortError, ConfigError, choose_from
 from lesionforge.files import atomic
@@ -34,6 +35,7 @@ def contact_sheet(
 ) -> Path:
     """Draw cases side by side into one PNG: each channel, then the first channel with its lesions outlined.
 
+    Lesions that an outline would hide get a box.
     A volume shows its slice with most lesion (without lesion, the middle slice) across :func:`slice_axis`, with the
     patient's right at the picture's right and front (or head) up. Each channel is windowed to its scan's 0.5th–99.5th
     percentile. Cases that are not real are marked SIMULATED or SYNTHETIC; an unreadable case shows its error.
@@ -111,7 +113,7 @@ def _draw_case(panels: NDArray[np.object_], case: Case, channels: Sequence[str],
     outlined = panels[len(channels)]
     _draw_image(outlined, images[0], windows[there[0]], aspect)
     if label is not None:
-        _draw_contours(outlined, label)
+        draw_contours(outlined, label, aspect)
     if anatomy:
         _draw_anatomy(panels[-1], scan)
 
@@ -130,10 +132,16 @@ def _draw_image(panel: Axes, image: FloatArray, window: NDArray[np.float64], asp
     panel.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect, interpolation="nearest")
 
 
-def _draw_contours(panel: Axes, label: LabelArray) -> None:
-    """Outline every class: class 1 with all classes nested in it, class 2 with those above it, and so on."""
-    for value in np.unique(label[label > 0]):
-        panel.contour(label >= value, levels=[0.5], colors=[_colour(value)], linewidths=0.7)
+def draw_contours(panel: Axes, label: LabelArray, aspect: float) -> None:
+    """Outline every class: class 1 with all classes nested in it, class 2 with those above it, and so on.
+
+    Small lesions get a box in the colour of their innermost class.
+    """
+    large, small = split_small(label, aspect)
+    for value in np.unique(large[large > 0]):
+        panel.contour(large >= value, levels=[0.5], colors=[_colour(value)], linewidths=0.7)
+    for lesion in small:
+        draw_box(panel, lesion, label.shape, aspect, colour=_colour(lesion.value), width=0.7)
 
 
 def _colour(value: int) -> str:

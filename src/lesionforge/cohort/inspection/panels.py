@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
+from lesionforge.cohort.inspection.small_lesions import SmallLesion, draw_box, split_small
 from lesionforge.cohort.scan import BoolArray
 
 WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
 BACKGROUND_LEVEL, BORDER_PIXELS = 0.12, 3
+OUTLINE_POINTS = 1.2
 
 Picture = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -34,7 +36,8 @@ class Panel:
         aspect: pixel height divided by pixel width.
         title: text above the image.
         note: text in the corner.
-        outlines: colour → ``(row, column)`` labels to outline, all classes together.
+        outlines: colour → ``(row, column)`` labels to outline, all classes together; small ones get a box.
+        boxes: colour → ``(row, column)`` labels of which the small ones get a box, and the others nothing.
         filled: ``(row, column)`` labels to fill with the colours of their classes, or ``None``.
     """
 
@@ -44,6 +47,7 @@ class Panel:
     title: str = ""
     note: str = ""
     outlines: Mapping[str, Labels] = field(default_factory=dict)
+    boxes: Mapping[str, Labels] = field(default_factory=dict)
     filled: Labels | None = None
 
 
@@ -109,7 +113,11 @@ def _shown(row: Sequence[Panel | None]) -> BoolArray:
     for panel in there:
         low, high = panel.window
         shown |= panel.image > low + BACKGROUND_LEVEL * (high - low)
-        for label in (*panel.outlines.values(), *([] if panel.filled is None else [panel.filled])):
+        for label in (
+            *panel.outlines.values(),
+            *panel.boxes.values(),
+            *([] if panel.filled is None else [panel.filled]),
+        ):
             shown |= label > 0
     return shown
 
@@ -129,6 +137,7 @@ def _cut(panel: Panel, box: tuple[Any, ...]) -> Panel:
         panel,
         image=panel.image[box],
         outlines={colour: label[box] for colour, label in panel.outlines.items()},
+        boxes={colour: label[box] for colour, label in panel.boxes.items()},
         filled=None if panel.filled is None else panel.filled[box],
     )
 
@@ -147,13 +156,22 @@ def _draw(axes: Axes, panel: Panel) -> None:
         lesion = np.ma.masked_where(panel.filled == 0, classes)
         axes.imshow(lesion, cmap=colours, vmin=0, vmax=len(CLASS_COLOURS) - 1, aspect=panel.aspect, alpha=0.85)
     limits = axes.axis()
-    for colour, label in panel.outlines.items():
-        _outline(axes, label, colour)
+    for ring, (colour, label) in enumerate(panel.outlines.items(), start=1):
+        large, small = split_small(label, panel.aspect)
+        _outline(axes, large, colour)
+        _draw_boxes(axes, panel, small, colour, ring)
+    for ring, (colour, label) in enumerate(panel.boxes.items(), start=1 + len(panel.outlines)):
+        _draw_boxes(axes, panel, split_small(label, panel.aspect)[1], colour, ring)
     axes.axis(limits)
+
+
+def _draw_boxes(axes: Axes, panel: Panel, lesions: Sequence[SmallLesion], colour: str, ring: int) -> None:
+    for lesion in lesions:
+        draw_box(axes, lesion, panel.image.shape, panel.aspect, colour=colour, width=OUTLINE_POINTS, ring=ring)
 
 
 def _outline(axes: Axes, label: Labels, colour: str) -> None:
     if (label > 0).any():
         padded = np.pad(label > 0, 1).astype(float)
         rows, columns = np.arange(-1, label.shape[0] + 1), np.arange(-1, label.shape[1] + 1)
-        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.2)
+        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=OUTLINE_POINTS)

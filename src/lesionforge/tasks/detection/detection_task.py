@@ -25,10 +25,10 @@ from lesionforge.cohort.scan import FloatArray, LabelArray, Scan, load_scan, sav
 from lesionforge.errors import ConfigError, choose_from
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 from lesionforge.scores.curve import Curve
-from lesionforge.scores.detections.case_detections import score_detections
+from lesionforge.scores.detections.case_detections import score_detections, scores_by_tolerance
 from lesionforge.scores.detections.detection_file import detection_map, read_detections, write_detections
 from lesionforge.scores.detections.detection_scores import DETECTION_SCORES, FROC_CURVE, HIT_RULE
-from lesionforge.scores.detections.hits import find_hits
+from lesionforge.scores.detections.hits import TOLERANCES_MM, find_hits
 from lesionforge.tasks.detection.candidates import find_candidates
 from lesionforge.tasks.detection.detection_config import DetectionConfig, make_classifier
 from lesionforge.tasks.detection.detection_module import DetectionModule
@@ -187,6 +187,12 @@ class DetectionTask(NetworkTask):
     def scoring_rules(cls, config: DetectionConfig, *, in_plane: bool) -> dict[str, str]:
         """Return the rule for hits."""
         return {"Hits": HIT_RULE.format(tolerance_mm=config.tolerance_mm)}
+
+    @classmethod
+    def scores_by_rule(cls, folder: Path, scan: Scan) -> dict[str, dict[str, float | str]]:
+        """Return tolerance → the scores of a case with it; see :meth:`Task.scores_by_rule`."""
+        scores = scores_by_tolerance(cls.prediction_path(folder, scan.case), scan, TOLERANCES_MM)
+        return {f"{mm:g} mm": of_case for mm, of_case in scores.items()}
 
     @classmethod
     def shown(cls, config: DetectionConfig, folder: Path, scan: Scan) -> tuple[LabelArray, str]:

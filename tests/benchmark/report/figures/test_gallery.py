@@ -16,6 +16,8 @@ from lesionforge.benchmark.report.figures.drawn import _shown_side_by_side
 from lesionforge.benchmark.report.figures.gallery import arm_log, examples, gallery
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
+from lesionforge.files import write_json
+from lesionforge.reading import read_json
 from tests.helpers import NESTED, tiny_cohort
 from tests.synthesizers.models import untrained_pix2pix
 
@@ -93,7 +95,9 @@ def pictures(figure):
     return [(panel.images[0].get_array().filled(), len(panel.collections)) for panel in panels]
 
 
-def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
+def test_every_figure_and_note_is_in_the_report_and_every_figure_on_disk(copied):
+    record = next((copied.repeat(3, 5).cohort_folder("brighter") / "provenance").iterdir())
+    write_json(record, read_json(record) | {"changed_outside": 0.02})
     report(copied)
     page = html.unescape((copied.out / "report.html").read_text(encoding="utf-8"))
     made = gallery(copied, steps=STEPS).figures
@@ -103,6 +107,7 @@ def test_every_figure_is_on_disk_and_in_the_report_with_its_caption(copied):
         assert f"<figcaption>{one.caption}</figcaption>" in page
     assert page.count("<figure>") == len(list((copied.out / "figures").iterdir())) == len(made) + 3
     assert "could not be drawn" not in page
+    assert "brighter: 2.00% of the intensity range before blending" in page
 
 
 def test_a_report_is_the_same_when_it_is_written_again_and_trains_nothing(copied):

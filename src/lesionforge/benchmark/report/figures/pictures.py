@@ -117,13 +117,17 @@ def placement_sheet(placements: Sequence[Placement]) -> Figure:
 
 
 def side_by_side_sheet(scans: Sequence[SideBySide]) -> Figure:
-    """Return a figure with a row per scan: the scan, the mask (over the anatomy if any), each synthesizer's image."""
+    """Return a figure with a row per scan: the scan, the mask (over the anatomy if any), each synthesizer's image.
+
+    Where the mask is small, a box shows its place in all of them.
+    """
     names = list(dict.fromkeys(name for scan in scans for name in scan.drawn))
     rows: list[list[Panel | None]] = []
     for number, scan in enumerate(scans):
         titles = ("source scan", "mask", *names) if number == 0 else ("",) * (2 + len(names))
-        source = Panel(image=scan.source, window=scan.window, aspect=scan.aspect, title=titles[0], note=scan.name)
-        mask = over_anatomy(replace(source, filled=scan.mask, title=titles[1], note=""), scan.anatomy)
+        plain = Panel(image=scan.source, window=scan.window, aspect=scan.aspect, title=titles[0], note=scan.name)
+        source = replace(plain, boxes={LESION_COLOUR: scan.mask})
+        mask = over_anatomy(replace(plain, filled=scan.mask, title=titles[1], note=""), scan.anatomy)
         drawn = [
             replace(source, image=scan.drawn[name], title=title, note="") if name in scan.drawn else None
             for name, title in zip(names, titles[2:], strict=True)

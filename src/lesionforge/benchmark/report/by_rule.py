@@ -1,0 +1,61 @@
+"""The row of a report on how much the rule of scoring matters to each arm."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionforge.benchmark.arms.control import Lengths
+from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.cohort.scan import load_scan
+from lesionforge.errors import LesionforgeError
+from lesionforge.scores.registry import find_score, metric_in
+from lesionforge.scores.statistics.arm_statistics import value_of
+
+Rows = dict[tuple[str, str, int], list[dict[str, Any]]]
+
+
+def describe_by_rule(study: Arms, lengths: Lengths) -> dict[str, str]:
+    """Return row name → text: the watched score of each arm under several rules of scoring; mean over the seeds.
+
+    The arms are those of the largest training set. A task without such rules has no row.
+
+    Args:
+        study: the study that was run.
+        lengths: training length of its arms.
+    """
+    task, size = study.plan.task_class, max(study.plan.subjects.numbers)
+    if not task.scoring:
+        return {}
+    score = find_score(task.watched_score)
+    name = f"{score.title} by {', '.join(task.scoring)}"
+    try:
+        rows = _rows(study, lengths.steps(size))
+    except LesionforgeError as error:
+        return {name: f"not known: {error}"}
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (arm, rule, _), of_training in rows.items():
+        table = pd.DataFrame(of_training)
+        values[arm][rule].append(value_of(table, metric_in(table, score.name)) * score.factor)
+    parts = [
+        f"{arm}: " + ", ".join(f"{np.mean(of_rule):.1f} with {rule}" for rule, of_rule in by_rule.items())
+        for arm, by_rule in values.items()
+    ]
+    return {name: f"{'; '.join(parts)} (n = {size:g}, mean over the seeds)"} if parts else {}
+
+
+def _rows(study: Arms, steps: int) -> Rows:
+    """Return (arm, rule, seed) → a row per test case; every scan is read once."""
+    size, task = max(study.plan.subjects.numbers), study.plan.task_class
+    rows: Rows = defaultdict(list)
+    for case in study.test:
+        scan = load_scan(case, study.channels[:1])
+        for arm in study.plan.arms:
+            for seed in study.plan.seeds:
+                folder = study.repeat(size, seed).training(arm, steps).folder / "predictions"
+                for rule, scores in task.scores_by_rule(folder, scan).items():
+                    rows[arm, rule, seed].append({"subject_id": case.subject_id, **scores})
+    return rows

@@ -1,0 +1,61 @@
+"""What a network that draws the whole image changes outside the lesion mask, before any blending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lesionforge.cohort.inspection.measure import foreground
+from lesionforge.cohort.scan import FloatArray, LabelArray
+from lesionforge.preprocessing.pipeline import Preprocessing
+
+CHANGED_OUTSIDE = "changed_outside"
+"""The entry of a provenance record, a share of the model's intensity range."""
+
+
+def changed_outside(drawn: FloatArray, before: FloatArray, mask: LabelArray) -> float:
+    """Return the mean absolute change of a head outside the mask; 0 if the mask covers the head.
+
+    Args:
+        drawn: ``(channel, x, y[, z])`` drawn image.
+        before: the image that was drawn into, same shape.
+        mask: ``(x, y[, z])`` lesion mask.
+    """
+    beside = foreground(before[0]) & (mask == 0)
+    return float(np.abs(drawn - before)[:, beside].mean()) if beside.any() else 0.0
+
+
+def share_changed_outside(
+    preprocessing: Preprocessing, drawn: FloatArray, before: FloatArray, mask: LabelArray
+) -> float | None:
+    """Return :func:`changed_outside` as a share of the model's intensity range; ``None`` if the mask is empty.
+
+    Only what the network drew counts: of a volume, the slices with a part of the mask if the network is 2D, and the
+    voxels that differ if it is 3D.
+
+    Args:
+        preprocessing: the model's preprocessing.
+        drawn: ``(channel, x, y[, z])`` drawn image in model space, before blending.
+        before: the image that was drawn into, same shape.
+        mask: ``(x, y[, z])`` lesion mask in model space.
+    """
+    if not mask.any():
+        return None
+    sliced = mask.ndim > preprocessing.spatial_dims
+    seen = (..., np.flatnonzero(mask.any((0, 1)))) if sliced else ...
+    beside = mask if sliced else np.where((drawn != before).any(0), mask, 1)
+    low, high = preprocessing.output
+    return changed_outside(drawn[seen], before[seen], beside[seen]) / (high - low)
+
+
+def outside_entry(share: float | None) -> dict[str, float]:
+    """Return the entry of a provenance record; empty if nothing was measured."""
+    return {} if share is None else {CHANGED_OUTSIDE: round(share, 6)}
+
+
+def mean_changed_outside(records: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the mean of what provenance records say was changed outside the mask; ``None`` if none says it."""
+    said = [float(record[CHANGED_OUTSIDE]) for record in records if CHANGED_OUTSIDE in record]
+    return sum(said) / len(said) if said else None
