@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lesionforge.cohort.scan import load_scan, save_label
-from lesionforge.scores.detections import case_detections
+from lesionforge.scores.detections import case_detections, other_axes
 from tests.cli.commands import content, error, sets, typed
 from tests.tasks.detection.spots import spotted_cohort
 
@@ -57,6 +57,14 @@ def test_a_missing_or_foreign_file_is_named_and_the_others_are_scored(spots, fou
     assert "3 of 5 cases scored" in said
     assert "there are no detections of this case" in said
     assert "detections outside the scan" in said
+
+
+def test_positions_that_look_like_another_programs_axes_are_told(spots, found, monkeypatch):
+    folder, _ = spots
+    assert "LPS" not in typed("evaluate", found / "found", folder).output
+    monkeypatch.setattr(other_axes, "looks_like_lps", lambda predictions, cohort: (0.1, 0.9))
+    said = " ".join(typed("evaluate", found / "found", folder).output.split())
+    assert "hit 10% of the lesions as they are, and 90% with x and y negated: they look like LPS" in said
 
 
 def test_readers_replace_the_labels(spots, found, tmp_path):

@@ -64,6 +64,8 @@ def print_detections(
         _print_by_rule({mm: tables[mm] for mm in TOLERANCES_MM})
         if figure is not None:
             _draw(scored, figure)
+        if not readers:
+            _print_axes(predictions, cohort)
     print_problems(table)
 
 
@@ -112,6 +114,18 @@ def _print_by_rule(tables: Mapping[float, pd.DataFrame]) -> None:
     if not any(math.isnan(value) for value in found.values()):
         parts = ", ".join(f"{value:.1f} with {mm:g} mm" for mm, value in found.items())
         console.print(f"{score.title} by the distance that a hit may have: {parts}")
+
+
+def _print_axes(predictions: Path, cohort: Cohort) -> None:
+    """Say if the positions look like those of another coordinate system."""
+    from lesionforge.scores.detections.other_axes import looks_like_lps
+
+    if (shares := looks_like_lps(predictions, cohort)) is not None:
+        given, turned = (f"{share:.0%}" for share in shares)
+        console.print(
+            f"{predictions}: detections hit {given} of the lesions as they are, and {turned} with x and y negated: "
+            "they look like LPS, the axes of ITK and DICOM; negate x and y"
+        )
 
 
 def print_problems(table: pd.DataFrame) -> None:
