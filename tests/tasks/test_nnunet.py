@@ -32,14 +32,15 @@ def test_the_rules_of_a_task(spatial_dims):
 
 def test_what_a_benchmark_cannot_do_with_it_is_one_line(cohorts, tmp_path):
     def fit(**more):
-        NnUNetTask.fit(
-            cohorts[2], channels=("FLAIR",), config=NnUNetConfig(), training=tiny_training(), out=tmp_path / "m", **more
-        )
+        options = {"training": tiny_training(), **more}
+        NnUNetTask.fit(cohorts[2], channels=("FLAIR",), config=NnUNetConfig(), out=tmp_path / "m", **options)
 
     with pytest.raises(ConfigError, match="cannot draw on the fly"):
         fit(synthetic=object())
     with pytest.raises(ConfigError, match="cannot start from another network"):
         fit(pretrained=object())
+    with pytest.raises(ConfigError, match=r"training\.accumulate: is not for nnU-Net"):
+        fit(training=tiny_training().model_copy(update={"accumulate": 2}))
     assert not (tmp_path / "m").exists()
 
 

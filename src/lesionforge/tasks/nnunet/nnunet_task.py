@@ -77,11 +77,13 @@ class NnUNetTask(SegmentationTask):
 
         Raises:
             ConfigError: if nnU-Net is not installed, ``share`` is not between 0 and 1 or is to fall, lesions are to be
-                drawn on the fly, or the training is to start from another network.
+                drawn on the fly, batches are to be accumulated, or the training is to start from another network.
             CohortError: see :meth:`NetworkTask.fit`.
             OutputError: see :meth:`NetworkTask.fit`.
         """
         check_share(share)
+        if training.accumulate > 1:
+            raise ConfigError("training.accumulate", "is not for nnU-Net, which takes a batch a step", "leave it out")
         _check_sources(synthetic, pretrained, fade)
         run = _nnunet()
         claim_run(out, resume=resume)
