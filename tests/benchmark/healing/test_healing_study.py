@@ -163,6 +163,7 @@ def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path)
         ({"methods": {"a/b": TAKES_APART}, "baselines": []}, "'a/b' cannot be a name"),
         ({"options": {"widht": 1}}, "method 'paired': widht"),
         ({"fraction": 1.5}, "fraction"),
+        ({"options": {"fraction": 0.4}}, r"options\.fraction is 0\.4, but scores are of 1 of the head: give fraction"),
         ({"methods": {}}, "methods"),
     ],
 )
@@ -176,6 +177,12 @@ def test_methods_share_options_and_the_part_of_the_head():
     assert plan.options_of("unpaired") == {
         **CONTENT["options"], "fraction": 0.4, "segmentor_channels": [4, 8], "mode": "unpaired"
     }  # fmt: skip
+
+
+def test_a_part_of_the_head_that_a_method_gives_is_its_own():
+    methods = {**CONTENT["methods"], "gan": {"method": "healing_gan", "options": {"fraction": 0.5}}}
+    plan = HealingPlan.model_validate({**CONTENT, "methods": methods})
+    assert [plan.options_of(name)["fraction"] for name in ("gan", "cycle")] == [0.5, 1.0]
 
 
 def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp_path):
