@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from lesionforge.benchmark.report.collapse import collapse_rule
-from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
+from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.report.wording import amount, count, p_text, signed, size_names
 from lesionforge.scores.predictions.without_distance import without_distance
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS
 
 STATISTICS = (
     "The unit is the subject; its value is the mean over its cases and over the seeds. Subjects and seeds are taken "
