@@ -25,6 +25,7 @@ from lesionforge.tasks.segmentation.segmentation_config import Augment
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_cases import augmentation
 from lesionforge.tasks.training_data import annotated_cases, check_share, synthetic_cases
+from lesionforge.training.callbacks.finite import check_weights
 from lesionforge.training.fitting import given_or_fitted
 from lesionforge.training.items.samples import measured_cases
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
@@ -80,6 +81,7 @@ class NnUNetTask(SegmentationTask):
                 drawn on the fly, batches are to be accumulated, or the training is to start from another network.
             CohortError: see :meth:`NetworkTask.fit`.
             OutputError: see :meth:`NetworkTask.fit`.
+            TrainingError: if a weight is not finite after training; nothing is saved.
         """
         check_share(share)
         if training.accumulate > 1:
@@ -103,6 +105,7 @@ class NnUNetTask(SegmentationTask):
             steps, seed, shares = training.steps, training.seed, _shares(cases, drawn, share)
             weights, axes = run.trained(made, shares, config, steps=steps, seed=seed, device=device)
         shutil.rmtree(folder)
+        check_weights(weights, out, remedy="lower the learning rate, in a new folder")
         about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
         about |= {} if drawn is None else {"share": share}
         parents = cases if drawn is None else cases.with_cases((*cases, *drawn))
