@@ -105,6 +105,46 @@ def test_precision_and_recall_over_images_are_told_on_request(slices, tmp_path):
     assert [rows[f"case_{n}"]["image_false_alarms"] for n in ("000", "001", "004")] == ["0", "0", "1"]
 
 
+def keep(folder, cohort, found):
+    """Write the labels of the cases of which ``found`` is true; predictions of nothing for the others."""
+    for case in read_cohort(cohort).annotated():
+        label, affine = read_label(case.label)
+        save_label(folder / case.label.name, label if found(case.case_id) else 0 * label, affine)
+
+
+def test_predictions_of_nothing_are_told(slices, tmp_path):
+    with_lesions = len(read_cohort(slices).with_lesions())
+    keep(tmp_path / "none", slices, lambda case_id: False)
+    output = typed("evaluate", tmp_path / "none", slices).output
+    assert "The predictions found nothing: the mean Dice of cases with lesions is below 1.0 points" in output
+    assert f"HD95: no HD95 in {with_lesions} of {with_lesions} cases with lesions" in output
+    keep(tmp_path / "one", slices, lambda case_id: case_id == "case_000")
+    output = typed("evaluate", tmp_path / "one", slices).output
+    assert "found nothing" not in output
+    missing = f"no HD95 in {with_lesions - 1} of {with_lesions} cases with lesions"
+    assert f"HD95: mean 0.0 mm, median 0.0; {missing}" in output
+
+
+def test_a_class_that_is_not_found_is_told(volumes, tmp_path):
+    labels = read_cohort(volumes).labels
+    for case in read_cohort(volumes):
+        label, affine = read_label(case.label)
+        save_label(tmp_path / "found" / case.label.name, np.where(label == labels["core"], 0, label), affine)
+    output = typed("evaluate", tmp_path / "found", volumes).output
+    assert re.search(r"HD95 of core: no HD95 of core in (\d) of \1 cases with core", output)
+    assert "no HD95 in" not in output
+
+
+def test_false_alarms_in_lesion_free_cases_are_not_called_nothing(slices, tmp_path):
+    (free,) = read_cohort(slices).healthy()
+    label, affine = read_label(free.label)
+    save_label(tmp_path / "found" / free.label.name, label + 1, affine)
+    (tmp_path / "cases.txt").write_text(free.case_id)
+    output = typed("evaluate", tmp_path / "found", slices, "--cases", tmp_path / "cases.txt").output
+    assert "False-alarm rate: mean 100.0" in output
+    assert "found nothing" not in output
+
+
 def test_both_averagings_of_several_classes_are_told(volumes, tmp_path):
     (tmp_path / "cases.txt").write_text("case_000 case_001")
     output = typed("evaluate", volumes / "labelsTr", volumes, "--cases", tmp_path / "cases.txt").output

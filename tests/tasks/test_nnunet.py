@@ -1,10 +1,15 @@
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from lesionforge import read_cohort
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.run import run_benchmark
-from lesionforge.errors import ConfigError
+from lesionforge.errors import ConfigError, TrainingError
 from lesionforge.reading import read_frame
+from lesionforge.tasks.nnunet import nnunet_task
 from lesionforge.tasks.nnunet.nnunet_config import NnUNetConfig
 from lesionforge.tasks.nnunet.nnunet_task import NnUNetTask
 from lesionforge.testing import check_task
@@ -32,15 +37,35 @@ def test_the_rules_of_a_task(spatial_dims):
 
 def test_what_a_benchmark_cannot_do_with_it_is_one_line(cohorts, tmp_path):
     def fit(**more):
-        NnUNetTask.fit(
-            cohorts[2], channels=("FLAIR",), config=NnUNetConfig(), training=tiny_training(), out=tmp_path / "m", **more
-        )
+        options = {"training": tiny_training(), **more}
+        NnUNetTask.fit(cohorts[2], channels=("FLAIR",), config=NnUNetConfig(), out=tmp_path / "m", **options)
 
     with pytest.raises(ConfigError, match="cannot draw on the fly"):
         fit(synthetic=object())
     with pytest.raises(ConfigError, match="cannot start from another network"):
         fit(pretrained=object())
+    with pytest.raises(ConfigError, match=r"training\.accumulate: is not for nnU-Net"):
+        fit(training=tiny_training().model_copy(update={"accumulate": 2}))
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(value, cohorts, tmp_path, monkeypatch):
+    def working_in(folder):
+        folder.mkdir(parents=True)
+        return nullcontext()
+
+    def trained(*args, **options):
+        return {"fine": torch.ones(2), "spoilt": torch.tensor([0.0, value])}, []
+
+    planned = SimpleNamespace(plans={}, dataset={})
+    stand_in = SimpleNamespace(working_in=working_in, planned=lambda *args: planned, trained=trained)
+    monkeypatch.setattr(nnunet_task, "_nnunet", lambda: stand_in)
+    with pytest.raises(TrainingError, match="run: 1 weights are not finite, first spoilt; lower the learning rate"):
+        NnUNetTask.fit(
+            cohorts[2], channels=("FLAIR",), config=NnUNetConfig(), training=tiny_training(), out=tmp_path / "run"
+        )
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow

@@ -96,6 +96,7 @@ def test_weights_that_do_not_fit_are_refused(method, cohorts, tmp_path):
         "segmentation": (fit_segmentation, SegmentationTask.load),
     }[method]
     fit(cohorts[2], out, 2, steps=1, accumulate=1)
+    assert read_info(out).training["accumulate"] == 1
     before = load_file(out / "model.safetensors")
     save_model(out, read_info(out), dict(list(before.items())[1:]))
     refused(load, out)

@@ -34,6 +34,8 @@ from lesionforge.cli.engines import EngineChoice, EngineOption, Scheduler, Worke
 from lesionforge.errors import ConfigError, LesionforgeError, one_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lesionforge.benchmark.healing.healing_plan import HealingPlan
     from lesionforge.benchmark.plan import Plan
     from lesionforge.benchmark.study import Study
@@ -82,9 +84,9 @@ def evaluate(
     Example: lesionforge evaluate predictions Dataset002_Test --out scores.csv
     """
     from lesionforge.files import claim_file, write_text
+    from lesionforge.scores.collapse import COLLAPSED_BELOW, found_nothing
     from lesionforge.scores.predictions.case_scores import evaluate as evaluate_cases
     from lesionforge.scores.predictions.image_scores import NoiseFilter, class_average, precision_recall
-    from lesionforge.scores.registry import find_score, is_score
     from lesionforge.training.quiet import quiet
 
     quiet()
@@ -105,16 +107,33 @@ def evaluate(
     if out is not None:
         write_text(out, table.to_csv(index=False))
     scored = table[table["problem"] == ""]
-    for column in filter(is_score, map(str, table.columns)):
-        info, values = find_score(column), scored[column].dropna() * find_score(column).factor
-        if len(values):
-            console.print(f"{info.title}: mean {values.mean():.1f} {info.unit}, median {values.median():.1f}")
+    if found_nothing(scored):
+        limit = f"{100 * COLLAPSED_BELOW:.1f} points"
+        console.print(f"The predictions found nothing: the mean Dice of cases with lesions is below {limit}")
+    _print_scores(scored)
     if "image_dice" in scored and not math.isnan(average := class_average(scored)):
         console.print(f"Dice per image, the mean over classes of their means: {100 * average:.1f} points")
     if counted is not None and len(scored):
         precision, recall = ("none" if math.isnan(v) else f"{100 * v:.1f} points" for v in precision_recall(scored))
         console.print(f"Precision over all images, noise filtered: {precision}, recall: {recall}")
     print_problems(table)
+
+
+def _print_scores(scored: pd.DataFrame) -> None:
+    """Print the mean of every score, and in how many cases with lesions there is no HD95."""
+    from lesionforge.scores.predictions.without_distance import without_distance
+    from lesionforge.scores.registry import find_score, is_score
+
+    lacking = without_distance(scored)
+    for column in filter(is_score, map(str, scored.columns)):
+        info, values = find_score(column), scored[column].dropna() * find_score(column).factor
+        parts = [f"mean {values.mean():.1f} {info.unit}, median {values.median():.1f}"] if len(values) else []
+        missing, cases = lacking.get(column, (0, 0))
+        if missing:
+            shown = column.removeprefix("hd95").removeprefix("_") or "lesions"
+            parts.append(f"no {info.title} in {missing} of {cases} cases with {shown}")
+        if parts:
+            console.print(f"{info.title}: {'; '.join(parts)}")
 
 
 def _print_structures(predictions: Path, chosen: Cohort, cohort: Path, out: Path | None) -> None:

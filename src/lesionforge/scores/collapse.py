@@ -15,14 +15,27 @@ COLLAPSED_BELOW = 0.01
 
 
 def shows_collapse(results: pd.DataFrame) -> Score[Any] | None:
-    """Return the score that is 0 if a network finds nothing: one of cases with lesions, if the results have one."""
+    """Return the score that is 0 if a network finds nothing: one of cases with lesions, if the results have one.
+
+    There is none if the results have no case with a lesion.
+    """
     scores = [find_score(name) for name in scores_in(results) if results.get(name, pd.Series()).notna().any()]
     shares = [score for score in scores if score.better == "higher" and score.range == (0.0, 1.0)]
     of_lesions = [score for score in shares if score.of_cases == "with_lesions"]
-    return next(iter([*of_lesions, *(score for score in shares if score.without_lesion_free)]), None)
+    of_all = [score for score in shares if score.without_lesion_free and score.without_lesion_free not in results]
+    return next(iter([*of_lesions, *of_all]), None)
 
 
-def found_nothing(rows: pd.DataFrame) -> bool:
-    """Return whether the network of one training run finds nothing in the cases of ``rows``, which have its scores."""
-    score = shows_collapse(rows)
-    return score is not None and value_of(rows, score.name) < COLLAPSED_BELOW
+def found_nothing(rows: pd.DataFrame, shown_by: str | None = None) -> bool:
+    """Return whether the network of one training run finds nothing in the cases of ``rows``, which have its scores.
+
+    Args:
+        rows: a row per case, with ``subject_id``.
+        shown_by: column with the score that is 0 if nothing is found; by default that of :func:`shows_collapse`.
+    """
+    if shown_by is None:
+        score = shows_collapse(rows)
+        if score is None:
+            return False
+        shown_by = score.name
+    return value_of(rows, shown_by) < COLLAPSED_BELOW

@@ -49,6 +49,7 @@ class Task(ABC):
         draws_on_the_fly: whether lesions can be drawn into its training items while it trains.
         continues: whether it can start from the weights of a trained task.
         fades: whether :meth:`fit` takes ``fade``, see :meth:`NetworkTask.fit`.
+        watches: whether its training logs the score of ``watched``, see :meth:`NetworkTask.fit`.
         prepares: what :meth:`prepare` computes of a scan; empty if it does nothing.
         plans: whether its network or batch depends on all training cases, so that a step must be timed on all of them.
         scoring: options by which predictions are scored, so that all arms of a plan must have the same.
@@ -62,6 +63,7 @@ class Task(ABC):
     draws_on_the_fly: ClassVar[bool] = True
     continues: ClassVar[bool] = True
     fades: ClassVar[bool] = False
+    watches: ClassVar[bool] = False
     prepares: ClassVar[str] = ""
     plans: ClassVar[bool] = False
     scoring: ClassVar[tuple[str, ...]] = ()

@@ -147,7 +147,7 @@ class NetworkTask(Task):
         falls = None if fade is None else Fade.over(training.items, fade)
         data = replace(data, items=training.items, fade=falls)
         config, items, notes = cls.training_items(data, config, training.seed)
-        about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
+        about = training.model_dump(include={"steps", "batch_size", "accumulate", "seed", "precision"})
         about |= data.about(pretrained.digest if pretrained else None)
         info = describe(cls.method, config, preprocessing, data.parents, training=about)
         network = cls.first_network(config, info, training.seed, pretrained)

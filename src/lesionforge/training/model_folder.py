@@ -45,7 +45,7 @@ class ModelInfo(BaseModel):
         training_cases: case_ids of the training cases.
         training_subjects: subjects whom the training cases show or descend from.
         data: SHA-256 of the training cases' ids, images, labels and anatomy maps.
-        training: number of steps, batch size, seed and precision of the run.
+        training: number of steps, batch size, accumulated batches, seed and precision of the run.
         versions: package name → version used for training.
         revision: git commit of the checkout that lesionforge ran from; empty for an installed package.
         simulated: whether every training case was simulated.

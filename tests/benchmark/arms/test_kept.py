@@ -61,9 +61,15 @@ def test_no_network_judges_a_drawing_of_its_own_subjects(spatial_dims, masks, pa
     assert all(set(repeat.train.subjects) <= set(case.parents) for case in found)
     assert len(ingredients(repeat.training("all", 1)).synthetic) == len(drawn)
     assert describe_kept(repeat.study) == {"Kept drawings": f"kept: {len(found)} of {len(drawn)}"}
-    (repeat.judged_folder("drawn") / SCORES).write_text("case_id,subject_id,fcn_score\ncase_000_s00000,sub_00,0.95\n")
+    start = "case_id,subject_id,fcn_score,network\ncase_000_s00000,sub_00,"
+    (repeat.judged_folder("drawn") / SCORES).write_text(f"{start}0.95,0\n")
     with pytest.raises(CohortError, match=r"no drawing of drawn was found with a Dice of 0\.3 to 0\.9; widen kept"):
         ingredients(repeat.training("kept", 1))
+    (repeat.judged_folder("drawn") / SCORES).write_text(f"{start}0,0\ncase_001_s00001,sub_01,0.2,1\n")
+    with pytest.raises(CohortError, match=r"to 0\.9; 1 of the 2 networks that judged them found nothing; widen kept"):
+        ingredients(repeat.training("kept", 1))
+    told = "kept: 0 of 2, 1 of the 2 networks that judged them found nothing"
+    assert describe_kept(repeat.study) == {"Kept drawings": told}
 
 
 def test_too_few_subjects_to_judge_are_told(judging, tmp_path):

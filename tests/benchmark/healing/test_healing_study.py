@@ -92,7 +92,13 @@ def test_the_report_shows_subjects_flows_reconstructions_scores_and_losses(study
     drawn = {path.name for path in (study / "figures").iterdir()}
     assert drawn - {"reconstructions.png"} == {"methods.png", "learning_curves.svg", *flows, *scores}
     text = html.unescape((study / "report.html").read_text(encoding="utf-8"))
-    told = ("slices are padded by reflection", "healthy slices lie at the level", "One training seed", "blank")
+    told = (
+        "slices are padded by reflection",
+        "healthy slices lie at the level",
+        "One training seed",
+        "blank",
+        "the same for all seeds",
+    )
     for words in (*told, "whether that is enough for each was not controlled"):
         assert words in text
     summary = pd.read_csv(study / "summary.csv")
@@ -163,6 +169,7 @@ def test_overlapping_roles_are_refused_before_anything_is_done(cohort, tmp_path)
         ({"methods": {"a/b": TAKES_APART}, "baselines": []}, "'a/b' cannot be a name"),
         ({"options": {"widht": 1}}, "method 'paired': widht"),
         ({"fraction": 1.5}, "fraction"),
+        ({"options": {"fraction": 0.4}}, r"options\.fraction is 0\.4, but scores are of 1 of the head: give fraction"),
         ({"methods": {}}, "methods"),
     ],
 )
@@ -178,6 +185,12 @@ def test_methods_share_options_and_the_part_of_the_head():
     }  # fmt: skip
 
 
+def test_a_part_of_the_head_that_a_method_gives_is_its_own():
+    methods = {**CONTENT["methods"], "gan": {"method": "healing_gan", "options": {"fraction": 0.5}}}
+    plan = HealingPlan.model_validate({**CONTENT, "methods": methods})
+    assert [plan.options_of(name)["fraction"] for name in ("gan", "cycle")] == [0.5, 1.0]
+
+
 def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp_path):
     plan = HealingPlan.model_validate({**CONTENT, "seeds": [3, 4]})
     jobs = {job.name: job for job in HealingStudy.make(plan, cohort, {}, tmp_path).jobs()}
@@ -188,29 +201,67 @@ def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp
         assert all(jobs[name].needs == () for name in methods)
 
 
-def scores(healthiness, *, f_pre_dice):
-    """Scores of six subjects by two methods."""
+def scores(healthiness, *, f_pre_dice, n_subjects=6, seeds=(0,)):
+    """Scores of subjects by two methods; ``healthiness`` has method → value, or a value for each seed."""
     rows = []
-    for name, left in healthiness.items():
-        for subject in range(6):
-            found = round(100 * (1 - left)) + subject
-            row = {"method": name, "seed": 0, "case_id": f"c{subject}", "subject_id": f"s{subject}"}
-            row |= {"identity_beside": left, "identity": left, "found": found, "true": 100}
-            rows.append(row | {"healthiness": 1 - found / 100, "f_pre_dice": f_pre_dice})
+    for name, left_in in healthiness.items():
+        for number, seed in enumerate(seeds):
+            left = left_in[number] if isinstance(left_in, tuple) else left_in
+            for subject in range(n_subjects):
+                found, wiggle = round(100 * (1 - left)) + subject, 0.001 * (subject if name == "ours" else 0)
+                row = {"method": name, "seed": seed, "case_id": f"c{subject}", "subject_id": f"s{subject}"}
+                row |= {"identity_beside": left + wiggle, "identity": left, "found": found, "true": 100}
+                rows.append(row | {"healthiness": 1 - found / 100 + wiggle, "f_pre_dice": f_pre_dice})
     others = ("identity_4", "change_outside", "change_lesion_free", "displacement_mm", "map_dice")
     return pd.DataFrame(rows).assign(**dict.fromkeys(others, float("nan")))
 
 
-def test_the_sentence_says_what_beats_the_baseline_and_what_is_invalid():
-    ahead = summarize_healed(scores({"ours": 0.9, "theirs": 0.5}, f_pre_dice=0.8), baselines=["theirs"])
-    text = sentence(ahead, "ours")
+def said(healthiness, *, n_seeds=1, healthy=False, **options):
+    """Return the summary and the sentence on ``ours``; of healthiness, whose bootstrap takes long, only if asked."""
+    table = scores(healthiness, **{"f_pre_dice": 0.8, "seeds": tuple(range(n_seeds)), **options})
+    table = table if healthy else table.assign(healthiness=float("nan"))
+    summary = summarize_healed(table, baselines=["theirs"])
+    return summary, sentence(summary, "ours", n_seeds=n_seeds)
+
+
+def test_no_method_is_called_better_than_a_baseline_of_uncontrolled_length():
+    summary, text = said({"ours": 0.9, "theirs": 0.5}, healthy=True)
     assert text.startswith("ours: healthiness 87.5 [")
-    assert text.count("better than theirs") == 2
-    assert "not shown" not in text
-    assert "invalid" not in text
-    behind = summarize_healed(scores({"ours": 0.4, "theirs": 0.5}, f_pre_dice=0.3), baselines=["theirs"])
-    assert sentence(behind, "ours").count("not shown to be better than theirs") == 2
-    assert sentence(behind, "ours").count("(invalid)") == 1
+    assert text.count("higher with ours than with theirs") == 2
+    assert text.count("but the baseline may be undertrained: the length was not controlled") == 2
+    assert "better" not in text
+    assert summary[summary["method"] == "ours"]["star"].all()
+
+
+def test_an_invalid_score_has_no_verdict():
+    _, text = said({"ours": 0.4, "theirs": 0.5}, healthy=True, f_pre_dice=0.3)
+    assert text.count("(invalid)") == 1
+    assert "Healthiness was" not in text
+    assert "ours did worse than theirs: Identity beside the lesion was" in text
+    assert text.endswith("The baseline may be undertrained: the length was not controlled.")
+
+
+def test_no_difference_names_the_smallest_that_could_have_been_seen():
+    summary, text = said({"ours": 0.497, "theirs": 0.5}, n_subjects=7)
+    assert "No difference in Identity beside the lesion could be shown between ours and theirs" in text
+    assert "The smallest difference that would have been seen with 80 % power is" in text
+    assert summary.query("method == 'ours' and score == 'identity_beside'")["detectable"].item() > 0
+
+
+def test_seeds_in_which_it_was_not_so_are_named():
+    summary, _ = said({"ours": (0.8, 0.45, 0.8), "theirs": 0.5}, n_seeds=3)
+    assert set(summary.loc[summary["method"] == "ours", "seeds_against"]) == {"1"}
+    ahead = said({"ours": (0.9, 0.91, 0.49, *[0.9] * 17), "theirs": 0.5}, n_seeds=20)[1]
+    assert "higher with ours than with theirs" in ahead
+    assert "Not so in seed 2." in ahead
+
+
+def test_few_subjects_earn_no_star():
+    summary, text = said({"ours": 0.9, "theirs": 0.5}, n_subjects=5)
+    of_ours = summary[(summary["method"] == "ours") & (summary["score"] == "identity_beside")]
+    assert (of_ours["p_holm"] < 0.05).all()
+    assert not summary["star"].any()
+    assert "5 subjects compared, at least 6 are needed" in text
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, 
 from lesionforge.benchmark.report.figures.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, Example, example_sheet
 from lesionforge.benchmark.report.headline import headline
 from lesionforge.benchmark.report.page import read_results, summarize, write_report
+from lesionforge.benchmark.report.tables import lacking_distance
 from lesionforge.benchmark.report.verdict import Difference, Outcome, comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import size_names
 from lesionforge.errors import CohortError, ConfigError
@@ -432,6 +433,14 @@ class TestDistances:
         _, page = report(tmp_path, results, primary="lesion_dice")
         assert "HD95 has no value where nothing was found: real in 5 of 36 cases, all seeds together." in page
         assert "HD95 has no value" not in report(tmp_path, make_results({"real": 0, "mixed": 0.1}))[1]
+
+    def test_cases_without_a_distance_are_counted_for_every_class(self):
+        results = make_results({"real": 0, "mixed": 0.1}).assign(hd95_core=3.0, image_dice_core=0.5)
+        of_mixed = results.index[results["arm"] == "mixed"]
+        results.loc[of_mixed[:30], ["hd95_core", "image_dice_core"]] = np.nan
+        results.loc[of_mixed[30:37], "hd95_core"] = np.nan
+        told = "HD95 of core has no value where nothing was found: mixed in 7 of 42 cases, all seeds together."
+        assert lacking_distance(results) == [told]
 
 
 class TestSubjects:

@@ -1,8 +1,11 @@
 """pix2pix as a segmenter: its rules, its two losses, and training on brain structures."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
@@ -19,8 +22,10 @@ from lesionforge.tasks.segmentation.pix2pix_segmentation import (
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.testing import check_task, tiny_cohort
-from lesionforge.training.loop import TrainingConfig
+from lesionforge.training.loop import TrainingConfig, fit
+from lesionforge.training.rng import torch_seed
 from tests.synthesizers.models import fit_library
+from tests.training.runs import training
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 
@@ -50,6 +55,40 @@ class Mean(torch.nn.Module):
 
     def forward(self, pair):
         return pair[:, 2:3].mean(dim=tuple(range(2, pair.ndim)), keepdim=True)
+
+
+class Noise(Dataset):
+    """Item ``draw`` has an image and a label map of its own."""
+
+    def __init__(self, spatial_dims):
+        self.shape = (1, *[24] * spatial_dims)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, draw):
+        image = torch.rand(self.shape, generator=torch.Generator().manual_seed(draw))
+        return {"image": image, "label": (image > 0.5).long()}
+
+
+@BOTH
+def test_two_batches_of_two_make_the_step_of_one_batch_of_four(spatial_dims, tmp_path):
+    info = SimpleNamespace(preprocessing=SimpleNamespace(channels=("FLAIR",)), classes=("lesion",))
+    config = Pix2PixSegmentationConfig(spatial_dims=spatial_dims, **small(spatial_dims))
+    found = []
+    for accumulate in (1, 2):
+        options = training(steps=1, accumulate=accumulate, batch_size=4 // accumulate)
+        with torch_seed(0, "weights"):
+            network = (torch.nn.Conv2d, torch.nn.Conv3d)[spatial_dims - 2](1, 2, 1)
+        module, gradients = Pix2PixSegmentation.module(network, config, info, options), []
+        module.on_before_optimizer_step = lambda optimiser, kept=gradients: kept.extend(
+            weight.grad.clone() for group in optimiser.param_groups for weight in group["params"]
+        )
+        fit(module, Noise(spatial_dims), out=tmp_path / str(accumulate), config=options)
+        assert module.batches_per_step == accumulate
+        found.append(gradients)
+    assert any(gradient.abs().max() > 0.01 for gradient in found[0])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
 
 
 @BOTH

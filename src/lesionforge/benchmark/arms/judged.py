@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from lesionforge.cohort.splits import kfold
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.reading import read_frame
+from lesionforge.scores.collapse import found_nothing
 from lesionforge.scores.drawn_images.segmentability import segmentability
 
 SCORES = "scores.csv"
@@ -42,10 +44,12 @@ def judge_offline(repeat: Repeat, name: str) -> str:
         judged = {case.case_id for case in left if behind[case.case_id].isdisjoint(part.subjects)}
         left = [case for case in left if case.case_id not in judged]
         if judged:
-            tables.append(segmentability(_network(repeat, name, number, part), drawn.subset(judged)))
-    scores = pd.concat(tables)
-    write_text(repeat.judged_folder(name) / SCORES, scores.to_csv(index=False))
-    return f"{name}, {repeat}: {len(scores)} cases judged, mean Dice {100 * scores['fcn_score'].mean():.1f}"
+            scores = segmentability(_network(repeat, name, number, part), drawn.subset(judged))
+            tables.append(scores.assign(network=number))
+    table = pd.concat(tables)
+    write_text(repeat.judged_folder(name) / SCORES, table.to_csv(index=False))
+    mean = f"{name}, {repeat}: {len(table)} cases judged, mean Dice {100 * table['fcn_score'].mean():.1f}"
+    return "; ".join((mean, *_blind([table])))
 
 
 def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) -> Cohort:
@@ -55,11 +59,12 @@ def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) 
         CohortError: if there is none.
     """
     scores = _scores(repeat, name)
-    good = set(scores.index[scores.between(*limits)])
+    good = set(scores.index[scores["fcn_score"].between(*limits)])
     known = repeat.train.ancestry
     cases = [replace(case, parents=tuple(sorted({*case.parents, *known}))) for case in drawn if case.case_id in good]
     if not cases:
-        what = f"no drawing of {name} was found with a Dice of {limits[0]:g} to {limits[1]:g}"
+        none = f"no drawing of {name} was found with a Dice of {limits[0]:g} to {limits[1]:g}"
+        what = "; ".join((none, *_blind([scores])))
         raise CohortError(drawn.name, what, f"widen kept; {repeat.judged_folder(name) / SCORES} has the scores")
     return drawn.with_cases(cases)
 
@@ -70,9 +75,17 @@ def describe_kept(study: Arms) -> dict[str, str]:
     for name, arm in study.plan.arms.items():
         if arm.kept is not None and arm.synthesizer is not None:
             of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats]
-            count = np.mean([scores.between(*arm.kept).sum() for scores in of_repeats])
-            parts.append(f"{name}: {count:.0f} of {np.mean([len(scores) for scores in of_repeats]):.0f}")
+            count = np.mean([scores["fcn_score"].between(*arm.kept).sum() for scores in of_repeats])
+            of_all = f"{name}: {count:.0f} of {np.mean([len(scores) for scores in of_repeats]):.0f}"
+            parts.append(", ".join((of_all, *_blind(of_repeats))))
     return {"Kept drawings": "; ".join(parts)} if parts else {}
+
+
+def _blind(of_repeats: Sequence[pd.DataFrame]) -> list[str]:
+    """Return how many of the networks found nothing in the drawings that they judged; [] if all found something."""
+    judges = [rows for scores in of_repeats for _, rows in scores.groupby("network")]
+    blind = sum(found_nothing(rows, "fcn_score") for rows in judges)
+    return [f"{blind} of the {len(judges)} networks that judged them found nothing"] if blind else []
 
 
 def _network(repeat: Repeat, name: str, number: int, part: Cohort) -> Any:
@@ -91,7 +104,6 @@ def _network(repeat: Repeat, name: str, number: int, part: Cohort) -> Any:
     return plan.task_class.load(folder, device=plan.training.device)
 
 
-def _scores(repeat: Repeat, name: str) -> pd.Series:
-    """Return case id → score."""
-    table = read_frame(repeat.judged_folder(name) / SCORES, dtype={"case_id": str})
-    return table.set_index("case_id")["fcn_score"]
+def _scores(repeat: Repeat, name: str) -> pd.DataFrame:
+    """Return a row per drawing, by case id: its score, its subject, and the network that judged it."""
+    return read_frame(repeat.judged_folder(name) / SCORES, dtype={"case_id": str}).set_index("case_id")

@@ -53,7 +53,7 @@ class HealingPlan(Part):
         training: training steps, batch size and device of every method; the seeds are those of the plan.
         seeds: seeds; each trains every method separately.
         fraction: central fraction of the head's height from which slices of volumes are used for training and scoring.
-        options: options of every method; a method's own options take precedence.
+        options: options of every method, without ``fraction``; a method's own options take precedence.
         methods: name → method to train.
         baselines: names of the baseline methods; for each score, the other methods are tested against the better
             baseline.
@@ -82,6 +82,9 @@ class HealingPlan(Part):
 
     @model_validator(mode="after")
     def _methods_fit(self) -> Self:
+        if self.options.get("fraction", self.fraction) != self.fraction:
+            what = f"options.fraction is {self.options['fraction']}, but scores are of {self.fraction:g} of the head"
+            raise ValueError(f"{what}: give fraction of the plan, which is for training and scoring")
         for name in self.baselines:
             if name not in self.methods:
                 raise ValueError(f"{name!r} is not a method: the methods are {', '.join(self.methods)}")

@@ -9,6 +9,7 @@ import pandas as pd
 from lesionforge.benchmark.healing.healing_charts import healing_figures
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.page import plan_text, save_figure, template
+from lesionforge.benchmark.report.verdict import difference_of, verdict
 from lesionforge.benchmark.report.wording import amount
 from lesionforge.cohort.inspection.levels import describe_levels
 from lesionforge.files import write_text
@@ -18,6 +19,7 @@ from lesionforge.scores.healed_scans.healed_summary import summarize_healed
 from lesionforge.scores.healed_scans.healthiness import LEAST_F_PRE_DICE
 from lesionforge.scores.healed_scans.identity import SIZE_RULE
 from lesionforge.scores.registry import find_score
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS
 
 if TYPE_CHECKING:
     from lesionforge.benchmark.healing.healing_study import HealingStudy
@@ -27,8 +29,9 @@ STATISTICS = (
     "The unit is the subject: its value is the mean over its slices with a lesion, its cases and the seeds; 95 % "
     "intervals take subjects and seeds for random draws. Healthiness is the ratio of the voxels found to the true "
     "ones, over all subjects. ★: better than the better one of the baselines in that score: the interval of the "
-    "difference excludes 0 and p < 0.05 after Holm's correction."
+    f"difference excludes 0 and p < 0.05 after Holm's correction, with {MIN_SUBJECTS} subjects or more."
 )
+UNCONTROLLED = "the length was not controlled"
 
 
 def write_healing_report(study: HealingStudy) -> str:
@@ -39,7 +42,8 @@ def write_healing_report(study: HealingStudy) -> str:
     summary = summarize_healed(results, baselines=plan.baselines)
     write_text(out / "summary.csv", summary.to_csv(index=False))
     compared = [name for name in plan.methods if name not in plan.baselines]
-    main, *others = [sentence(summary, name) for name in compared] or ["Every method is a baseline: none is compared."]
+    sentences = [sentence(summary, name, n_seeds=len(plan.seeds)) for name in compared]
+    main, *others = sentences or ["Every method is a baseline: none is compared."]
     page = template("healing/report.html.j2").render(
         title=plan.name,
         classes={},
@@ -59,20 +63,30 @@ def write_healing_report(study: HealingStudy) -> str:
     return main
 
 
-def sentence(summary: pd.DataFrame, method: str) -> str:
-    """Return a sentence with a method's main scores and whether it beats the better baseline in each."""
-    parts = []
+def sentence(summary: pd.DataFrame, method: str, *, n_seeds: int | None = None) -> str:
+    """Return a method's main scores, and the verdict against the better baseline in each that is valid."""
+    values, verdicts = [], list[str]()
     for score in DECIDING:
-        of_score = summary[(summary["score"] == score) & (summary["method"] == method)]
-        for row in of_score.to_dict("records"):
+        for _, row in summary[(summary["score"] == score) & (summary["method"] == method)].iterrows():
             info = find_score(score)
-            values = [amount(row[name], info) for name in ("mean", "ci_low", "ci_high")]
-            text = f"{info.title.lower()} {values[0]} [{values[1]}, {values[2]}]"
-            if row["baseline"]:
-                verb = "better than" if row["star"] else "not shown to be better than"
-                text += f", {verb} {row['baseline']}"
-            parts.append(text if row["valid"] else f"{text} (invalid)")
-    return f"{method}: {'; '.join(parts)}."
+            mean, low, high = (amount(row[name], info) for name in ("mean", "ci_low", "ci_high"))
+            values.append(f"{info.title.lower()} {mean} [{low}, {high}]{'' if row['valid'] else ' (invalid)'}")
+            if row["baseline"] and row["valid"]:
+                against = row["seeds_against"].split(", ") if row["seeds_against"] else ()
+                verdicts.append(
+                    verdict(
+                        difference_of(row),
+                        method,
+                        row["baseline"],
+                        score,
+                        n_seeds=n_seeds,
+                        against=against,
+                        undertrained=UNCONTROLLED,
+                    )
+                )
+    if verdicts and not any(UNCONTROLLED in text for text in verdicts):
+        verdicts.append(f"The baseline may be undertrained: {UNCONTROLLED}.")
+    return " ".join((f"{method}: {'; '.join(values)}.", *verdicts))
 
 
 def _scores(summary: pd.DataFrame) -> list[str]:
@@ -121,7 +135,7 @@ def _method_rows(study: HealingStudy, summary: pd.DataFrame) -> dict[str, str]:
     plan = study.plan
     batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
     rows = {
-        "Training subjects": f"{len(study.train.subjects)}",
+        "Training subjects": f"{len(study.train.subjects)}, the same for all seeds",
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(study.channels),
         "Slices": f"with a lesion, in the middle {plan.fraction:.0%} of the head",

@@ -34,7 +34,7 @@ def method_notes(study: Arms, lengths: Lengths) -> dict[str, str]:
     plan = study.plan
     return {
         "Training subjects": _describe_draws(study),
-        "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
+        "Test subjects": f"{len(study.test.subjects)}, never trained on, {_how_often_scored(plan)}",
         "Channels": ", ".join(study.channels),
         "Length of every arm": f"{_describe_length(study, lengths)}{_longer(plan)}; the last weights are used",
         "Network": plan.task_class.describe(plan.task),
@@ -63,6 +63,12 @@ def _describe_draws(study: Arms) -> str:
     one, many = "one random choice, the same for all seeds", f"{sets} random choices, taken in turn by the seeds"
     counts = ", ".join(map(str, sizes.values()))
     return f"{counts} of {len(study.pool.subjects)}: {one if sets == 1 else many}; a smaller set is part of the larger"
+
+
+def _how_often_scored(plan: Plan) -> str:
+    if plan.learning_curves is None or not plan.task_class.watches:
+        return "scored once"
+    return f"scored at the end, and every {plan.learning_curves} steps for the learning curves, which decide nothing"
 
 
 def _describe_length(study: Arms, lengths: Lengths) -> str:

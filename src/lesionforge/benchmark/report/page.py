@@ -19,10 +19,10 @@ from lesionforge.benchmark.report.tables import (
     all_scores,
     arm_row,
     css_class,
+    lacking_distance,
     method_rows,
     reading_warnings,
     subject_tables,
-    without_distance,
 )
 from lesionforge.benchmark.report.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import size_names
@@ -152,7 +152,7 @@ def write_report(
         ],
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
-        without_distance=without_distance(results),
+        lacking_distance=lacking_distance(results),
         subjects=subject_tables(results, primary),
         classes=class_colours(classes or {}),
         method=method_rows(results, notes or {}),

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from lesionforge.benchmark.report.collapse import collapse_rule
-from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
+from lesionforge.benchmark.report.verdict import Outcome, comparisons, difference_of, outcome
 from lesionforge.benchmark.report.wording import amount, count, p_text, signed, size_names
+from lesionforge.scores.predictions.without_distance import without_distance
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import subject_means
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS
 
 STATISTICS = (
     "The unit is the subject; its value is the mean over its cases and over the seeds. Subjects and seeds are taken "
@@ -145,17 +147,17 @@ def reading_warnings(results: pd.DataFrame, summary: pd.DataFrame, *, baseline: 
     return warnings
 
 
-def without_distance(results: pd.DataFrame) -> list[str]:
-    """Return a line per arm with its number of lesion cases that lack HD95 because nothing was found; [] if none do."""
-    if "hd95" not in results or "lesion_sensitivity" not in results:
-        return []
-    sick = results[results["lesion_sensitivity"].notna()]
-    lines = []
-    for arm, of_arm in sick.groupby("arm", sort=False):
-        missing = int(of_arm["hd95"].isna().sum())
-        if missing:
-            lines.append(f"{arm} in {missing} of {count(len(of_arm), 'case')}")
-    return lines
+def lacking_distance(results: pd.DataFrame) -> list[str]:
+    """Return a sentence per HD95, of all classes or of one, with the cases of each arm that lack it; [] if none do."""
+    found: dict[str, list[str]] = {}
+    for arm, of_arm in results.groupby("arm", sort=False):
+        for name, (missing, cases) in without_distance(of_arm).items():
+            if missing:
+                found.setdefault(name, []).append(f"{arm} in {missing} of {count(cases, 'case')}")
+    return [
+        f"{find_score(name).title} has no value where nothing was found: {'; '.join(parts)}, all seeds together."
+        for name, parts in found.items()
+    ]
 
 
 def _missing_cases(results: pd.DataFrame) -> list[str]:

@@ -12,12 +12,7 @@ import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, p_text, signed
 from lesionforge.scores.registry import find_score
-from lesionforge.scores.statistics.intervals import Interval
-
-MIN_SUBJECTS = 6
-"""Minimum number of subjects for any claim; with fewer, an interval mostly reflects its assumptions."""
-
-SIGNIFICANT = 0.05
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS, SIGNIFICANT, Interval
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,8 @@ from lesionforge.scores.healed_scans.healed_scores import HEALED_SCORES
 from lesionforge.scores.healed_scans.healthiness import is_valid
 from lesionforge.scores.registry import metric_in
 from lesionforge.scores.score import Score
-from lesionforge.scores.statistics.arm_statistics import compare_arms, interval_of, subject_means
-
-SIGNIFICANT = 0.05
+from lesionforge.scores.statistics.arm_statistics import compare_arms, interval_of, seed_differences, subject_means
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS, SIGNIFICANT
 
 
 def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -> pd.DataFrame:
@@ -34,9 +33,11 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
     Returns:
         A row per score and method: ``score, method, mean, sd`` (over cases), ``ci_low, ci_high, n_subjects``,
         ``seed_low, seed_high`` (smallest and largest mean of one seed), ``baseline`` (the better one), ``difference,
-        diff_low, diff_high, p, p_holm``, ``star`` (better than the baseline with p < 0.05 after Holm's correction),
-        ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if ``f_pre_dice`` is below
-        0.6.
+        diff_low, diff_high, n_pairs, detectable`` (smallest difference that would have been detected with 80 % power),
+        ``p, p_holm``, ``seeds_against`` (seeds in which the difference does not have the sign of the mean), ``star``
+        (better than the baseline in 6 subjects or more, with an interval that excludes 0 and p < 0.05 after Holm's
+        correction), ``f_pre_dice`` (mean over subjects) and ``valid``, which is False for healthiness if ``f_pre_dice``
+        is below 0.6.
 
     Raises:
         ConfigError: if a baseline is not among the methods.
@@ -73,15 +74,26 @@ def _mean(of_seed: pd.DataFrame, score: Score[Any]) -> float:
 
 def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baselines: Collection[str]) -> pd.DataFrame:
     """Return the rows of a score with a test of each method against the better baseline."""
-    columns = ["difference", "diff_low", "diff_high", "p", "p_holm"]
+    columns = ["difference", "diff_low", "diff_high", "n_pairs", "detectable", "p", "p_holm"]
     candidates = part[part["method"].isin(baselines)]
     if candidates.empty:
-        return part.assign(baseline="", **dict.fromkeys(columns, np.nan), star=False)
+        return part.assign(baseline="", **dict.fromkeys(columns, np.nan), seeds_against="", star=False)
     sign = 1 if score.higher_is_better else -1
     baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
     compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
     rows = results[results["arm"].isin(compared)]
-    tests = compare_arms(rows, baseline=baseline, metric=metric_in(rows, score.name))
+    metric = metric_in(rows, score.name)
+    tests = compare_arms(rows, baseline=baseline, metric=metric)
     merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
-    star = (merged["p_holm"] < SIGNIFICANT) & (sign * merged["difference"] > 0)
-    return merged.assign(baseline=baseline, star=star)
+    per_seed = seed_differences(rows, metric, baseline=baseline)
+    against = [_seeds_against(per_seed, *of) for of in zip(merged["method"], merged["difference"], strict=True)]
+    shown = (merged["p_holm"] < SIGNIFICANT) & (merged["n_pairs"] >= MIN_SUBJECTS)
+    nearest = merged["diff_low"] if sign > 0 else -merged["diff_high"]
+    return merged.assign(baseline=baseline, seeds_against=against, star=shown & (nearest > 0))
+
+
+def _seeds_against(per_seed: pd.Series[float], method: str, difference: float) -> str:
+    """Return the seeds in which a method's difference to the baseline does not have the sign of the mean."""
+    of_method = per_seed[per_seed.index.get_level_values("arm") == method]
+    seeds = of_method.index.get_level_values("seed")[of_method * difference <= 0]
+    return ", ".join(map(str, sorted(seeds)))

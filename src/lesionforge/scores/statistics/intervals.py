@@ -27,6 +27,9 @@ CONFIDENCE, POWER = 0.95, 0.8
 SKEWNESS_FACTOR = 1.5
 """Small samples underestimate skewness; with this factor the error rate for exponential values stays within 5 %."""
 SMALLEST_P = 1e-12
+SIGNIFICANT = 0.05
+MIN_SUBJECTS = 6
+"""Minimum number of subjects for any claim; with fewer, an interval mostly reflects its assumptions."""
 
 Values = NDArray[np.float64]
 

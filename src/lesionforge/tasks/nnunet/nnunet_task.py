@@ -25,6 +25,7 @@ from lesionforge.tasks.segmentation.segmentation_config import Augment
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.tasks.segmentation.training_cases import augmentation
 from lesionforge.tasks.training_data import annotated_cases, check_share, synthetic_cases
+from lesionforge.training.callbacks.finite import check_weights
 from lesionforge.training.fitting import given_or_fitted
 from lesionforge.training.items.samples import measured_cases
 from lesionforge.training.loop import Device, TrainingConfig, claim_run, pick_device
@@ -77,11 +78,14 @@ class NnUNetTask(SegmentationTask):
 
         Raises:
             ConfigError: if nnU-Net is not installed, ``share`` is not between 0 and 1 or is to fall, lesions are to be
-                drawn on the fly, or the training is to start from another network.
+                drawn on the fly, batches are to be accumulated, or the training is to start from another network.
             CohortError: see :meth:`NetworkTask.fit`.
             OutputError: see :meth:`NetworkTask.fit`.
+            TrainingError: if a weight is not finite after training; nothing is saved.
         """
         check_share(share)
+        if training.accumulate > 1:
+            raise ConfigError("training.accumulate", "is not for nnU-Net, which takes a batch a step", "leave it out")
         _check_sources(synthetic, pretrained, fade)
         run = _nnunet()
         claim_run(out, resume=resume)
@@ -101,6 +105,7 @@ class NnUNetTask(SegmentationTask):
             steps, seed, shares = training.steps, training.seed, _shares(cases, drawn, share)
             weights, axes = run.trained(made, shares, config, steps=steps, seed=seed, device=device)
         shutil.rmtree(folder)
+        check_weights(weights, out, remedy="lower the learning rate, in a new folder")
         about = training.model_dump(include={"steps", "batch_size", "seed", "precision"})
         about |= {} if drawn is None else {"share": share}
         parents = cases if drawn is None else cases.with_cases((*cases, *drawn))

@@ -66,9 +66,17 @@ class Pix2PixSegmentationConfig(SegmentationConfig):
 class Pix2PixSegmentationModule(AdversarialModule):
     """The training step of ``pix2pix_segmentation``."""
 
-    def __init__(self, network: nn.Module, critic: nn.Module, config: Pix2PixSegmentationConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        critic: nn.Module,
+        config: Pix2PixSegmentationConfig,
+        *,
+        seed: int,
+        accumulate: int = 1,
+    ) -> None:
         rates = AdversarialConfig(learning_rate=config.learning_rate, beta1=config.beta1, ema_decay=0.0, pool_size=0)
-        super().__init__(network, critic, config=rates, seed=seed)
+        super().__init__(network, critic, config=rates, seed=seed, accumulate=accumulate)
         self.adversarial = ADVERSARIAL_LOSSES[config.adversarial]
         self.lambda_l1 = config.lambda_l1
 
@@ -126,7 +134,7 @@ class Pix2PixSegmentation(SegmentationTask):
                 width=config.width,
                 norm="batch" if lcgan else "instance",
             )
-        return Pix2PixSegmentationModule(network, critic, config, seed=training.seed)
+        return Pix2PixSegmentationModule(network, critic, config, seed=training.seed, accumulate=training.accumulate)
 
     @classmethod
     def describe(cls, config: Any) -> str:

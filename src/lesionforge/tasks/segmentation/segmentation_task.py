@@ -52,6 +52,7 @@ class SegmentationTask(NetworkTask):
     watched_score: ClassVar[str] = "dice"
     Config: ClassVar[type[SegmentationConfig]] = SegmentationConfig
     command: ClassVar[str] = "segment"
+    watches: ClassVar[bool] = True
     fixed: ClassVar[tuple[str, ...]] = (
         "spatial_dims",
         "network",

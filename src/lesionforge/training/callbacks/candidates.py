@@ -79,7 +79,7 @@ class Candidates(Callback):
             return
         done = steps_done(trainer, batch_idx, epoch_steps=self.config.epoch_steps, batches=batches)
         for name in (name for name, step in self.steps.items() if step == done):
-            check_weights(pl_module, self.out)
+            check_weights(dict(pl_module.named_parameters()), self.out)
             save_tensors(folder / f"{name}.safetensors", {**pl_module.result.state_dict(), **self.also})
             if self.draw is not None:
                 save_figure(folder / f"{name}.png", self.draw())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor
 
 from lesionforge.errors import TrainingError
 from lesionforge.training.callbacks.log import is_logged
@@ -59,16 +60,21 @@ class StopAtNonFinite(Callback):
         Raises:
             TrainingError: if a weight is not finite.
         """
-        check_weights(pl_module, self.out)
+        check_weights(dict(pl_module.named_parameters()), self.out)
 
 
-def check_weights(module: nn.Module, out: Path) -> None:
+def check_weights(weights: Mapping[str, Tensor], out: Path, *, remedy: str = REMEDY) -> None:
     """Check that all weights are finite.
 
+    Args:
+        weights: name → tensor.
+        out: the run's folder.
+        remedy: what to do if they are not.
+
     Raises:
-        TrainingError: if not.
+        TrainingError: if a weight is not finite.
     """
-    finite = torch.stack([weight.detach().isfinite().all() for weight in module.parameters()])
+    finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()])
     if not finite.all():
-        names = [name for (name, _), fine in zip(module.named_parameters(), finite.tolist(), strict=True) if not fine]
-        raise TrainingError(out, f"{len(names)} weights are not finite, first {names[0]}", REMEDY)
+        names = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
+        raise TrainingError(out, f"{len(names)} weights are not finite, first {names[0]}", remedy)
