@@ -201,6 +201,25 @@ def test_a_seed_is_scored_once_f_pre_and_all_its_methods_are_trained(cohort, tmp
         assert all(jobs[name].needs == () for name in methods)
 
 
+@pytest.mark.parametrize("number", [2, 0.7])
+def test_every_seed_draws_training_subjects_of_its_own(number, cohort, tmp_path):
+    plan, cases, roles = by_roles(cohort)
+    seeds = tuple(range(6))
+    drawing = plan.model_copy(update={"seeds": seeds, "subjects": plan.subjects.model_copy(update={"number": number})})
+    study = HealingStudy.make(drawing, cases, roles, tmp_path)
+    drawn = [study.train_of(seed).subjects for seed in seeds]
+    assert {len(subjects) for subjects in drawn} == {2}
+    assert len(set(map(tuple, drawn))) > 1
+    assert set().union(*drawn) <= set(roles["pool"])
+    assert study.split()["train seed1"] == [case.case_id for case in study.train_of(1)]
+    assert study.outlined.subjects == study.train.subjects
+    plain = HealingStudy.make(plan, cases, roles, tmp_path)
+    assert plain.train_of(plan.seeds[0]) is plain.train
+    many = plan.subjects.model_copy(update={"number": 4})
+    with pytest.raises(ConfigError, match="4 of 3 subjects are more than there are"):
+        HealingStudy.make(plan.model_copy(update={"subjects": many}), cases, roles, tmp_path)
+
+
 def scores(healthiness, *, f_pre_dice, n_subjects=6, seeds=(0,)):
     """Scores of subjects by two methods; ``healthiness`` has method → value, or a value for each seed."""
     rows = []

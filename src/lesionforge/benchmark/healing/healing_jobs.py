@@ -22,7 +22,7 @@ def fit_method(study: HealingStudy, seed: int, name: str) -> str:
     plan, folder = study.plan, study.model_folder(seed, name)
     with timed(folder):
         HEALERS[plan.methods[name].method].fit(
-            study.train,
+            study.train_of(seed),
             channels=study.channels,
             config=plan.options_of(name),
             training=plan.training.model_copy(update={"seed": seed}),

@@ -17,6 +17,17 @@ from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfi
 from lesionforge.training.loop import TrainingConfig
 
 
+class HealingSubjects(Split):
+    """Training and test subjects; see :class:`~lesionforge.benchmark.plan.Split`.
+
+    Attributes:
+        number: number of training subjects, or share of them, that the methods are trained on. Every seed has another
+            random choice. By default all seeds train on all of them.
+    """
+
+    number: int | float | None = Field(default=None, gt=0)
+
+
 class FPrePlan(Part):
     """The segmentation network that looks for lesions in healed scans; all methods and seeds share one.
 
@@ -48,8 +59,7 @@ class HealingPlan(Part):
         name: title of the report.
         channels: image channels; all channels of the cohort by default.
         subjects: the split into training and test subjects.
-        f_pre: the segmentation network that looks for lesions in healed scans, trained on the same subjects as the
-            methods.
+        f_pre: the segmentation network that looks for lesions in healed scans, trained on all training subjects.
         training: training steps, batch size and device of every method; the seeds are those of the plan.
         seeds: seeds; each trains every method separately.
         fraction: central fraction of the head's height from which slices of volumes are used for training and scoring.
@@ -63,7 +73,7 @@ class HealingPlan(Part):
 
     name: str = "pseudo-healthy synthesis"
     channels: tuple[str, ...] | None = None
-    subjects: Split = Split()
+    subjects: HealingSubjects = HealingSubjects()
     f_pre: FPrePlan = FPrePlan()
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)

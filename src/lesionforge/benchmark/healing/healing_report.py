@@ -131,11 +131,19 @@ def _warnings(study: HealingStudy, summary: pd.DataFrame) -> list[str]:
     return warnings
 
 
+def _describe_training(study: HealingStudy) -> str:
+    number = len(study.train.subjects)
+    if study.plan.subjects.number is None:
+        return f"{number}, the same for all seeds"
+    chosen = len(study.train_of(study.plan.seeds[0]).subjects)
+    return f"{chosen} of {number}: every seed has a random choice of its own; f_pre is trained on all"
+
+
 def _method_rows(study: HealingStudy, summary: pd.DataFrame) -> dict[str, str]:
     plan = study.plan
     batches = f"of batch size {plan.training.batch_size or 'from the fingerprint'}"
     rows = {
-        "Training subjects": f"{len(study.train.subjects)}, the same for all seeds",
+        "Training subjects": _describe_training(study),
         "Test subjects": f"{len(study.test.subjects)}, never trained on, scored once",
         "Channels": ", ".join(study.channels),
         "Slices": f"with a lesion, in the middle {plan.fraction:.0%} of the head",

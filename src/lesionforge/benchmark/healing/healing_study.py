@@ -16,12 +16,14 @@ from lesionforge.benchmark.split import split_cases
 from lesionforge.benchmark.study import Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.splits import take_subjects
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
 from lesionforge.errors import CohortError
 from lesionforge.files import write_text
 from lesionforge.healers.base import healing_cohort
 from lesionforge.reading import read_frame
+from lesionforge.seeding import derive_seed
 
 MODEL = "model.json"
 
@@ -32,7 +34,7 @@ class HealingStudy(Study):
 
     Attributes:
         plan: the plan.
-        train: training cases of f_pre and every method, with only the plan's channels.
+        train: training cases of f_pre, from which those of the methods are chosen; with only the plan's channels.
         scored: the test cases.
     """
 
@@ -45,7 +47,8 @@ class HealingStudy(Study):
         """Split the subjects.
 
         Raises:
-            ConfigError: if roles, shares and numbers are mixed, or a role is missing.
+            ConfigError: if roles, shares and numbers are mixed, a role is missing, or the methods need more training
+                subjects than exist.
             CohortError: if a part has no annotated case, or a test case has a lesion without a mask.
             LeakError: if a test subject is the parent of a training case.
         """
@@ -57,7 +60,9 @@ class HealingStudy(Study):
             if not case.outlined:
                 what = "has a lesion but no mask, which scores need"
                 raise CohortError(case.case_id, what, "add the mask, or leave it out")
-        return cls(plan=plan, train=parts["train"], scored=parts["test"], out=out)
+        study = cls(plan=plan, train=parts["train"], scored=parts["test"], out=out)
+        study.train_of(plan.seeds[0])
+        return study
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
@@ -66,8 +71,18 @@ class HealingStudy(Study):
 
     @property
     def parts(self) -> dict[str, Cohort]:
-        """The training cases and the test cases."""
-        return self.disjoint
+        """The training cases, those of each seed if they differ, and the test cases."""
+        if self.plan.subjects.number is None:
+            return self.disjoint
+        return {f"train seed{seed}": self.train_of(seed) for seed in self.plan.seeds} | self.disjoint
+
+    def train_of(self, seed: int) -> Cohort:
+        """Return the training cases of every method in a seed: all, or a random choice of its own."""
+        subjects = self.plan.subjects
+        if subjects.number is None:
+            return self.train
+        drawn = derive_seed(subjects.seed, "draw", self.plan.seeds.index(seed))
+        return take_subjects(self.train, subjects.number, drawn)
 
     @property
     def f_pre_folder(self) -> Path:
