@@ -7,9 +7,9 @@ from collections.abc import Collection
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
-from lesionforge.scores.collapse import COLLAPSED_BELOW, shows_collapse
+from lesionforge.scores.collapse import COLLAPSED_BELOW, found_nothing, shows_collapse
 from lesionforge.scores.registry import find_score, metric_in
-from lesionforge.scores.statistics.arm_statistics import compare_arms, value_of
+from lesionforge.scores.statistics.arm_statistics import compare_arms
 
 REPEAT = ["seed", "fold"]
 """Columns that tell the trainings of an arm at one size apart; ``fold`` only in a cross-validation."""
@@ -29,7 +29,7 @@ def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
     if score is None:
         return made.iloc[:0]
     by_training = results.groupby(list(made.columns), sort=False)
-    collapsed = [key for key, rows in by_training if value_of(rows, score.name) < COLLAPSED_BELOW]
+    collapsed = [key for key, rows in by_training if found_nothing(rows, score.name)]
     return pd.DataFrame(collapsed, columns=made.columns)
 
 
