@@ -65,7 +65,7 @@ def print_detections(
         if figure is not None:
             _draw(scored, figure)
         if not readers:
-            _print_axes(predictions, cohort)
+            _print_axes(predictions, cohort, float(scored["candidate_sensitivity"].mean()))
     print_problems(table)
 
 
@@ -116,15 +116,14 @@ def _print_by_rule(tables: Mapping[float, pd.DataFrame]) -> None:
         console.print(f"{score.title} by the distance that a hit may have: {parts}")
 
 
-def _print_axes(predictions: Path, cohort: Cohort) -> None:
+def _print_axes(predictions: Path, cohort: Cohort, given: float) -> None:
     """Say if the positions look like those of another coordinate system."""
     from lesionforge.scores.detections.other_axes import looks_like_lps
 
-    if (shares := looks_like_lps(predictions, cohort)) is not None:
-        given, turned = (f"{share:.0%}" for share in shares)
+    if (turned := looks_like_lps(predictions, cohort, given)) is not None:
         console.print(
-            f"{predictions}: detections hit {given} of the lesions as they are, and {turned} with x and y negated: "
-            "they look like LPS, the axes of ITK and DICOM; negate x and y"
+            f"{predictions}: detections hit {given:.0%} of the lesions as they are, and {turned:.0%} with x and y "
+            "negated: they look like LPS, the axes of ITK and DICOM; negate x and y"
         )
 
 

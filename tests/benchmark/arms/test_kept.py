@@ -70,6 +70,9 @@ def test_no_network_judges_a_drawing_of_its_own_subjects(spatial_dims, masks, pa
         ingredients(repeat.training("kept", 1))
     told = "kept: 0 of 2, 1 of the 2 networks that judged them found nothing"
     assert describe_kept(repeat.study) == {"Kept drawings": told}
+    earlier = "case_id,subject_id,fcn_score\ncase_000_s00000,sub_00,0.5\ncase_001_s00001,sub_01,0\n"
+    (repeat.judged_folder("drawn") / SCORES).write_text(earlier)
+    assert describe_kept(repeat.study) == {"Kept drawings": "kept: 1 of 2"}
 
 
 def test_too_few_subjects_to_judge_are_told(judging, tmp_path):

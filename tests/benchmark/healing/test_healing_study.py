@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark.healing.healing_charts import flows
-from lesionforge.benchmark.healing.healing_jobs import score
+from lesionforge.benchmark.healing.healing_jobs import fit_method, score
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
-from lesionforge.benchmark.healing.healing_report import sentence
+from lesionforge.benchmark.healing.healing_report import _describe_training, sentence
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
+from lesionforge.healers.registry import HEALERS
 from lesionforge.scores.healed_scans.healed import REFERENCES
 from lesionforge.scores.healed_scans.healed_summary import summarize_healed
 from tests.devices import pretend_cuda
@@ -213,11 +214,33 @@ def test_every_seed_draws_training_subjects_of_its_own(number, cohort, tmp_path)
     assert set().union(*drawn) <= set(roles["pool"])
     assert study.split()["train seed1"] == [case.case_id for case in study.train_of(1)]
     assert study.outlined.subjects == study.train.subjects
+    assert _describe_training(study).startswith("2 of 3: every seed has a random choice of its own")
     plain = HealingStudy.make(plan, cases, roles, tmp_path)
     assert plain.train_of(plan.seeds[0]) is plain.train
     many = plan.subjects.model_copy(update={"number": 4})
     with pytest.raises(ConfigError, match="4 of 3 subjects are more than there are"):
         HealingStudy.make(plan.model_copy(update={"subjects": many}), cases, roles, tmp_path)
+
+
+@pytest.mark.parametrize("number", [None, 3, 1.0])
+def test_seeds_that_share_all_subjects_are_said_to(number, cohort, tmp_path):
+    plan, cases, roles = by_roles(cohort)
+    every = plan.model_copy(update={"subjects": plan.subjects.model_copy(update={"number": number})})
+    assert _describe_training(HealingStudy.make(every, cases, roles, tmp_path)) == "3, the same for all seeds"
+
+
+def test_a_method_is_trained_on_the_subjects_of_its_seed(cohort, tmp_path, monkeypatch):
+    plan, cases, roles = by_roles(cohort)
+    subjects, seeds = plan.subjects.model_copy(update={"number": 2}), tuple(range(6))
+    study = HealingStudy.make(
+        plan.model_copy(update={"seeds": seeds, "subjects": subjects}), cases, roles, tmp_path / "out"
+    )
+    name, trained_on = next(iter(plan.methods)), []
+    method = HEALERS[plan.methods[name].method]
+    monkeypatch.setattr(method, "fit", lambda cases, **options: trained_on.append(cases.subjects))
+    for seed in seeds:
+        fit_method(study, seed, name)
+    assert trained_on == [study.train_of(seed).subjects for seed in seeds]
 
 
 def scores(healthiness, *, f_pre_dice, n_subjects=6, seeds=(0,)):

@@ -6,6 +6,8 @@ import pytest
 from scipy import ndimage
 
 from lesionforge.cohort.scan import load_scan
+from lesionforge.scores.detections import other_axes
+from lesionforge.scores.detections.case_detections import evaluate_detections
 from lesionforge.scores.detections.detection_file import write_detections
 from lesionforge.scores.detections.other_axes import looks_like_lps
 from tests.helpers import tiny_cohort
@@ -34,9 +36,9 @@ def detections(cohort, folder, *, negated, beside=0):
 
 def test_they_are_recognised(cohort, tmp_path):
     detections(cohort, tmp_path, negated=True, beside=3)
-    given, turned = looks_like_lps(tmp_path, cohort)
-    assert turned == 1
+    given = evaluate_detections(tmp_path, cohort)["candidate_sensitivity"].mean()
     assert given <= 0.5
+    assert looks_like_lps(tmp_path, cohort, given) == 1
 
 
 @pytest.mark.parametrize("kept", [4, 0])
@@ -44,10 +46,16 @@ def test_others_are_not(cohort, tmp_path, kept):
     detections(cohort, tmp_path, negated=False)
     for case in cohort.cases[kept:]:
         (tmp_path / f"{case.case_id}.csv").unlink()
-    assert looks_like_lps(tmp_path, cohort) is None
+    assert looks_like_lps(tmp_path, cohort, 0.4) is None
+
+
+def test_no_scan_is_read_where_enough_is_found(cohort, tmp_path, monkeypatch):
+    detections(cohort, tmp_path, negated=True)
+    monkeypatch.setattr(other_axes, "load_scan", lambda case, channels: pytest.fail("a scan was read"))
+    assert looks_like_lps(tmp_path, cohort, 0.6) is None
 
 
 def test_detections_that_find_nothing_either_way_are_not(cohort, tmp_path):
     for case in cohort:
         write_detections(tmp_path / f"{case.case_id}.csv", np.empty((0, 3)), np.empty(0), load_scan(case, ("FLAIR",)))
-    assert looks_like_lps(tmp_path, cohort) is None
+    assert looks_like_lps(tmp_path, cohort, 0.0) is None

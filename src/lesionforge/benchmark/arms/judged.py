@@ -82,8 +82,12 @@ def describe_kept(study: Arms) -> dict[str, str]:
 
 
 def _blind(of_repeats: Sequence[pd.DataFrame]) -> list[str]:
-    """Return how many of the networks found nothing in the drawings that they judged; [] if all found something."""
-    judges = [rows for scores in of_repeats for _, rows in scores.groupby("network")]
+    """Return how many of the networks found nothing in the drawings that they judged; [] if all found something.
+
+    Scores of earlier versions do not tell the networks apart and are left out.
+    """
+    told_apart = [scores for scores in of_repeats if "network" in scores]
+    judges = [rows for scores in told_apart for _, rows in scores.groupby("network")]
     blind = sum(found_nothing(rows, "fcn_score") for rows in judges)
     return [f"{blind} of the {len(judges)} networks that judged them found nothing"] if blind else []
 

@@ -18,7 +18,7 @@ from lesionforge.training.loop import TrainingConfig
 
 
 class HealingSubjects(Split):
-    """Training and test subjects; see :class:`~lesionforge.benchmark.plan.Split`.
+    """Training and test subjects, given as roles in ``roles.json``, or as shares or numbers of a random split.
 
     Attributes:
         number: number of training subjects, or share of them, that the methods are trained on. Every seed has another

@@ -132,10 +132,9 @@ def _warnings(study: HealingStudy, summary: pd.DataFrame) -> list[str]:
 
 
 def _describe_training(study: HealingStudy) -> str:
-    number = len(study.train.subjects)
-    if study.plan.subjects.number is None:
+    number, chosen = (len(cases.subjects) for cases in (study.train, study.train_of(study.plan.seeds[0])))
+    if chosen == number:
         return f"{number}, the same for all seeds"
-    chosen = len(study.train_of(study.plan.seeds[0]).subjects)
     return f"{chosen} of {number}: every seed has a random choice of its own; f_pre is trained on all"
 
 

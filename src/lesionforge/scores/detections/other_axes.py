@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionforge.cohort.case import Cohort
-from lesionforge.cohort.scan import Scan, load_scan
+from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
 from lesionforge.scores.detections.case_detections import score_detections
 
@@ -17,26 +17,27 @@ LIKELY, TIMES = 0.5, 2.0
 """Detections look like LPS if as such they hit at least this share of the lesions, and this many times as many."""
 
 
-def looks_like_lps(predictions: Path, cohort: Cohort) -> tuple[float, float] | None:
-    """Return the shares of lesions that detections hit as they are, and as LPS, if they look like LPS; else ``None``.
+def looks_like_lps(predictions: Path, cohort: Cohort, given: float) -> float | None:
+    """Return the share of lesions that detections hit as LPS, if they look like LPS; else ``None``.
+
+    No scan is read where so many lesions are hit that the detections cannot look like it.
 
     Args:
         predictions: folder with ``CASE.csv``.
         cohort: cohort with the true labels.
+        given: mean share of a case's lesions that the detections hit as they are, 0 to 1.
     """
-    shares = []
-    for case in cohort.with_lesions():
-        file = predictions / f"{case.case_id}.csv"
-        try:
-            scan = load_scan(case, [next(iter(case.images))])
-            given = _found(file, scan)
-            shares.append((given, _found(file, replace(scan, affine=LPS @ scan.affine))))
-        except CohortError:
-            continue
-    given, turned = np.nanmean(shares, axis=0) if shares else (0.0, 0.0)
-    return (float(given), float(turned)) if turned >= max(LIKELY, TIMES * given) else None
+    cases = cohort.with_lesions()
+    if not len(cases) or not given * TIMES <= 1:
+        return None
+    turned = float(np.mean([_found_as_lps(predictions / f"{case.case_id}.csv", case) for case in cases]))
+    return turned if turned >= max(LIKELY, TIMES * given) else None
 
 
-def _found(file: Path, scan: Scan) -> float:
-    """Return the share of a scan's lesions that any detection hits."""
-    return float(score_detections(file, scan)["candidate_sensitivity"])
+def _found_as_lps(file: Path, case: Case) -> float:
+    """Return the share of a case's lesions that any detection hits as LPS; 0 if one then lies outside the scan."""
+    try:
+        scan = load_scan(case, [next(iter(case.images))])
+        return float(score_detections(file, replace(scan, affine=LPS @ scan.affine))["candidate_sensitivity"])
+    except CohortError:
+        return 0.0
