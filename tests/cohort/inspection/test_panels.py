@@ -66,6 +66,19 @@ def test_a_small_lesion_gets_a_box_around_it_and_a_large_one_an_outline(aspect):
     assert drawn(replace(scan, boxes={"red": both})) == ([box], 0)
 
 
+def test_specks_within_a_large_lesion_of_another_colour_are_outlined():
+    """A prediction that found parts of a lesion; its speck elsewhere gets a box."""
+    truth, found = np.zeros((2, 100, 100), np.int16)
+    truth[30:70, 30:70] = 1
+    found[40:42, 40:42] = found[60:62, 50:52] = 1
+    scan = panel(slice(None), slice(None), shape=truth.shape)
+    assert drawn(replace(scan, outlines={"red": truth, "blue": found})) == ([], 2)
+    found[80:82, 90:92] = 1
+    (box,), outlines = drawn(replace(scan, outlines={"red": truth, "blue": found}))
+    assert encloses(box, np.where(np.arange(100)[:, None] >= 80, found, 0), 2)
+    assert outlines == 2
+
+
 def test_boxes_of_truth_and_prediction_lie_in_each_other():
     label = np.zeros((100, 100), np.int16)
     label[30:32, 60:62] = 1

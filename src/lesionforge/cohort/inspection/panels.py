@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lesionforge.cohort.inspection.contact_sheet import CLASS_COLOURS, WINDOW_PERCENTILES
-from lesionforge.cohort.inspection.small_lesions import SmallLesion, draw_box, split_small
+from lesionforge.cohort.inspection.small_lesions import draw_box, split_small
 from lesionforge.cohort.scan import BoolArray
 
 WIDEST_INCHES, PANEL_INCHES, TITLE_INCHES, ACROSS = 9.6, 2.4, 0.2, 6
@@ -36,7 +36,8 @@ class Panel:
         aspect: pixel height divided by pixel width.
         title: text above the image.
         note: text in the corner.
-        outlines: colour → ``(row, column)`` labels to outline, all classes together; small ones get a box.
+        outlines: colour → ``(row, column)`` labels to outline, all classes together; small ones get a box, but not
+            within a large one of another colour.
         boxes: colour → ``(row, column)`` labels of which the small ones get a box, and the others nothing.
         filled: ``(row, column)`` labels to fill with the colours of their classes, or ``None``.
     """
@@ -156,17 +157,25 @@ def _draw(axes: Axes, panel: Panel) -> None:
         lesion = np.ma.masked_where(panel.filled == 0, classes)
         axes.imshow(lesion, cmap=colours, vmin=0, vmax=len(CLASS_COLOURS) - 1, aspect=panel.aspect, alpha=0.85)
     limits = axes.axis()
+    large = _large(panel)
     for ring, (colour, label) in enumerate(panel.outlines.items(), start=1):
-        large, small = split_small(label, panel.aspect)
-        _outline(axes, large, colour)
-        _draw_boxes(axes, panel, small, colour, ring)
+        _outline(axes, np.where(large, label, 0), colour)
+        _draw_boxes(axes, panel, np.where(large, 0, label), colour, ring)
     for ring, (colour, label) in enumerate(panel.boxes.items(), start=1 + len(panel.outlines)):
-        _draw_boxes(axes, panel, split_small(label, panel.aspect)[1], colour, ring)
+        _draw_boxes(axes, panel, label, colour, ring)
     axes.axis(limits)
 
 
-def _draw_boxes(axes: Axes, panel: Panel, lesions: Sequence[SmallLesion], colour: str, ring: int) -> None:
-    for lesion in lesions:
+def _large(panel: Panel) -> BoolArray:
+    """Return the large parts of all outlines together; a speck within one is no small lesion."""
+    together = np.zeros(panel.image.shape[:2], np.int16)
+    for label in panel.outlines.values():
+        together[label > 0] = 1
+    return split_small(together, panel.aspect)[0] > 0
+
+
+def _draw_boxes(axes: Axes, panel: Panel, label: Labels, colour: str, ring: int) -> None:
+    for lesion in split_small(label, panel.aspect)[1]:
         draw_box(axes, lesion, panel.image.shape, panel.aspect, colour=colour, width=OUTLINE_POINTS, ring=ring)
 
 
