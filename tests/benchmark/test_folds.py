@@ -20,7 +20,8 @@ CONTENT = {
     "task": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
     "training": {"steps": 1, "batch_size": 2, "epoch_steps": 1, "device": "cpu", "preview_minutes": None},
     "seeds": [0],
-    "arms": {"real": {"augment": "none"}, "classical": {}},
+    "synthesizers": {"drawn": {"method": "injection", "masks": "bank", "min_volume": 20, "cases": 1}},
+    "arms": {"real": {"augment": "none"}, "classical": {"synthesizer": "drawn"}},
     "baseline": "real",
     "examples": 1,
 }
@@ -64,6 +65,7 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
     assert "3 folds by subject" in report
     assert "7, each in one fold" in report
     assert "Seconds a step" in report
+    assert "Items with a new lesion" in report
     assert "1 where truth and prediction are both empty" in report
     assert "classical" in verdict
     assert sum(line.startswith("fold2: ") for line in said) == 1
@@ -78,11 +80,11 @@ def test_what_is_done_is_not_done_again(study, cohort, tmp_path):
     first, verdict, _ = study
     out = tmp_path / "out"
     shutil.copytree(first, out)
-    models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    models = {path: path.stat().st_mtime_ns for path in out.rglob("arms/**/model.safetensors")}
     pools = [make_arms(one_fold(fold), cohort, {}, out).whole for fold in range(FOLDS)]
     assert len(models) == 2 * FOLDS + sum(whole != 2 for whole in pools)
     assert run_benchmark(PLAN, cohort, out=out) == verdict
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == models
+    assert {path: path.stat().st_mtime_ns for path in models} == models
     with pytest.raises(OutputError, match="another plan"):
         run_benchmark(PLAN.model_copy(update={"seeds": (1,)}), cohort, out=out)
 
@@ -95,7 +97,7 @@ def test_no_fold_waits_for_another(cohort, tmp_path):
         fold = job.name.partition("/")[0]
         assert all(need.startswith(f"{fold}/") for need in job.needs)
         assert job.product.is_relative_to(tmp_path / "out" / fold)
-    assert sum(not job.needs for job in ready(jobs)) == sum(job.name.endswith("model.json") for job in jobs)
+    assert {job.name.partition("/")[0] for job in ready(jobs)} == {"fold0", "fold1", "fold2"}
 
 
 def test_the_reports_of_all_and_of_each_fold_know_their_plan(study):

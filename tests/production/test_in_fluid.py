@@ -57,9 +57,9 @@ def test_a_report_says_it_for_every_synthesizer(tmp_path):
     repeats = [tmp_path / name for name in ("n8/seed0", "n8/seed1")]
     for repeat, share in zip(repeats, (0.0, 0.5), strict=True):
         write_json(repeat / "pasted" / "provenance" / "a.json", {"in_fluid": share})
-    plan = SimpleNamespace(synthesizers={"pasted": None, "on_the_fly": None})
+    plan = SimpleNamespace(synthesizers={"pasted": None, "on_the_fly": None}, subjects=SimpleNamespace(fold=None))
     study = SimpleNamespace(repeats=[FakeRepeat(repeat) for repeat in repeats], plan=plan)
-    (line,) = describe_drawn_in_fluid(study).values()
+    (line,) = describe_drawn_in_fluid([study]).values()
     assert line.startswith("pasted: 25.0% of new lesion voxels lie in fluid (mean of 2 cases; greatest: a (")
     assert "seed1" in line
     assert "on_the_fly" not in line

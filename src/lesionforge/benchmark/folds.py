@@ -9,12 +9,14 @@ from typing import Self
 
 import pandas as pd
 
+from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.audit_offline import audit_over_folds
 from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.made_of import made_of
+from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
 from lesionforge.benchmark.study import SIMULATED, Study
@@ -82,7 +84,7 @@ class FoldStudy(Study):
 
     def collect(self) -> None:
         """Write ``results.csv`` and ``reference.csv`` with the rows of all folds, and their audits together."""
-        for table in ("results.csv", REFERENCE):
+        for table in (RESULTS, REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
         for name, synthesizer in self.plan.synthesizers.items():
@@ -93,6 +95,7 @@ class FoldStudy(Study):
     def report(self) -> str:
         """Write the report over all subjects and return the verdict."""
         plan, names = self.plan, list(self.of_folds)
+        decided = [(one.arms, one.lengths) for one in (fold.decided for fold in self.of_folds.values())]
         doubts = {name: read_json(self.out / name / LENGTHS)["doubt"] for name in names}
         return write_report(
             self.out,
@@ -105,6 +108,7 @@ class FoldStudy(Study):
                 "Cross-validation": f"{len(names)} folds by subject; {', '.join(names)} hold a report and figures each",
                 "Test subjects": f"{len(self.test.subjects)}, each in one fold",
                 **scoring_rules(plan),
+                **measured_rows(decided, read_results(self.out / RESULTS)),
             },
             warnings=[
                 *([SIMULATED] if self.simulated else []),

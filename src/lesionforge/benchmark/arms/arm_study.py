@@ -17,15 +17,11 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, mak
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
-from lesionforge.benchmark.report.by_rule import describe_by_rule
-from lesionforge.benchmark.report.changed_outside import describe_changed_outside
-from lesionforge.benchmark.report.drawn_in_fluid import describe_drawn_in_fluid
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
+from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
-from lesionforge.benchmark.report.new_lesions import describe_new_lesions
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
-from lesionforge.benchmark.report.reached import describe_reached
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
@@ -108,7 +104,7 @@ class ArmStudy(Study):
 
     def collect(self) -> None:
         """Write ``results.csv``, ``reference.csv``, ``lengths.json`` and, after a search, ``tuning.csv``."""
-        decided = self._decided()
+        decided = self.decided
         if decided.trials is not None:
             write_text(self.out / TABLE, decided.trials.to_csv(index=False))
         arms, steps = decided.arms, decided.lengths.steps
@@ -118,7 +114,7 @@ class ArmStudy(Study):
 
     def report(self) -> str:
         """Write the report from ``results.csv`` and ``reference.csv`` and return the verdict."""
-        plan, decided = self.plan, self._decided()
+        plan, decided = self.plan, self.decided
         arms, steps = decided.arms, decided.lengths.steps(max(plan.subjects.numbers))
         extras = gallery(arms, steps=steps)
         undrawn = " / ".join(map(str, extras.problems))
@@ -130,11 +126,7 @@ class ArmStudy(Study):
             undertrained=decided.lengths.doubt,
             title=plan.name,
             notes=method_notes(arms, decided.lengths)
-            | describe_new_lesions(arms, decided.lengths)
-            | describe_drawn_in_fluid(arms)
-            | describe_changed_outside(arms)
-            | describe_by_rule(arms, decided.lengths)
-            | describe_reached(read_results(self.out / RESULTS))
+            | measured_rows([(arms, decided.lengths)], read_results(self.out / RESULTS))
             | ({"Figures that could not be drawn": undrawn} if undrawn else {}),
             warnings=[
                 *([SIMULATED] if self.simulated else []),
@@ -155,9 +147,11 @@ class ArmStudy(Study):
     @property
     def trainings(self) -> dict[str, list[Path]]:
         """Synthesizer or arm → folders of its training runs, once all are done."""
-        return self._decided().trainings
+        return self.decided.trainings
 
-    def _decided(self) -> Decided:
+    @property
+    def decided(self) -> Decided:
+        """The results of the search and of the control, once all jobs are done."""
         decided = decide(Ahead(study=self.arms))
         assert decided is not None, "a job is not done"
         return decided

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lesionforge.benchmark.arms.control import Lengths
-from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.arms.repeats import Arms, TrainSize
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import LesionforgeError
 from lesionforge.scores.registry import find_score, metric_in
@@ -18,22 +20,22 @@ from lesionforge.scores.statistics.arm_statistics import value_of
 Rows = dict[tuple[str, str, int], list[dict[str, Any]]]
 
 
-def describe_by_rule(study: Arms, lengths: Lengths) -> dict[str, str]:
+def describe_by_rule(studies: Sequence[tuple[Arms, Lengths]]) -> dict[str, str]:
     """Return row name → text: the watched score of each arm under several rules of scoring; mean over the seeds.
 
     The arms are those of the largest training set. A task without such rules has no row.
 
     Args:
-        study: the study that was run.
-        lengths: training length of its arms.
+        studies: the study that was run, or those of all folds, each with the training length of its arms.
     """
-    task, size = study.plan.task_class, max(study.plan.subjects.numbers)
+    plan = studies[0][0].plan
+    task, size = plan.task_class, max(plan.subjects.numbers)
     if not task.scoring:
         return {}
     score = find_score(task.watched_score)
     name = f"{score.title} by {', '.join(task.scoring)}"
     try:
-        rows = _rows(study, lengths.steps(size))
+        rows = _rows(studies, size)
     except LesionforgeError as error:
         return {name: f"not known: {error}"}
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -47,15 +49,14 @@ def describe_by_rule(study: Arms, lengths: Lengths) -> dict[str, str]:
     return {name: f"{'; '.join(parts)} (n = {size:g}, mean over the seeds)"} if parts else {}
 
 
-def _rows(study: Arms, steps: int) -> Rows:
+def _rows(studies: Sequence[tuple[Arms, Lengths]], size: TrainSize) -> Rows:
     """Return (arm, rule, seed) → a row per test case; every scan is read once."""
-    size, task = max(study.plan.subjects.numbers), study.plan.task_class
     rows: Rows = defaultdict(list)
-    for case in study.test:
-        scan = load_scan(case, study.channels[:1])
-        for arm in study.plan.arms:
-            for seed in study.plan.seeds:
-                folder = study.repeat(size, seed).training(arm, steps).folder / "predictions"
-                for rule, scores in task.scores_by_rule(folder, scan).items():
+    for study, lengths in studies:
+        for case in study.test:
+            scan = load_scan(case, study.channels[:1])
+            for arm, seed in product(study.plan.arms, study.plan.seeds):
+                folder = study.repeat(size, seed).training(arm, lengths.steps(size)).folder / "predictions"
+                for rule, scores in study.plan.task_class.scores_by_rule(folder, scan).items():
                     rows[arm, rule, seed].append({"subject_id": case.subject_id, **scores})
     return rows

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.report.drawn_records import drawn_records
 from lesionforge.production.changed_outside import CHANGED_OUTSIDE, mean_changed_outside
 
 
-def describe_changed_outside(study: Arms) -> dict[str, str]:
+def describe_changed_outside(studies: Sequence[Arms]) -> dict[str, str]:
     """Return row name → text: for each synthesizer that draws whole images offline, its change before blending.
 
     Args:
-        study: the study that was run.
+        studies: the study that was run, or those of all folds.
     """
     parts = []
-    for name, records in drawn_records(study).items():
+    for name, records in drawn_records(studies).items():
         said = {case: record for case, record in records.items() if CHANGED_OUTSIDE in record}
         mean = mean_changed_outside(said.values())
         if mean is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lesionforge.benchmark.arms.control import Lengths
@@ -10,16 +12,19 @@ from lesionforge.reading import read_json
 from lesionforge.tasks.segmentation.new_lesions import ITEMS
 
 
-def describe_new_lesions(study: Arms, lengths: Lengths) -> dict[str, str]:
+def describe_new_lesions(studies: Sequence[tuple[Arms, Lengths]]) -> dict[str, str]:
     """Return row name → text: of each arm with offline cases, the share of the training items with a new lesion.
 
     Args:
-        study: the study that was run.
-        lengths: training length of its arms.
+        studies: the study that was run, or those of all folds, each with the training length of its arms.
     """
     parts = []
-    for name, arm in study.plan.arms.items():
-        trainings = [repeat.training(name, lengths.steps(repeat.train_size)) for repeat in study.repeats]
+    for name, arm in studies[0][0].plan.arms.items():
+        trainings = [
+            repeat.training(name, lengths.steps(repeat.train_size))
+            for study, lengths in studies
+            for repeat in study.repeats
+        ]
         folders = [one.folder if arm.finetune is None else one.pretraining_folder for one in trainings]
         shares = [read_json(folder / ITEMS)["new_lesion"] for folder in folders if (folder / ITEMS).is_file()]
         if shares:
