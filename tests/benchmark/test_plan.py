@@ -16,6 +16,8 @@ from lesionforge.errors import ConfigError
 from lesionforge.healers.healing_config import HealingConfig
 from lesionforge.healers.mask_cyclegan import MaskCycleGANConfig
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
+from lesionforge.synthesizers.translation.pix2pix_config import Pix2PixConfig
+from lesionforge.tasks.segmentation.pix2pix_segmentation import Pix2PixSegmentation
 from tests.helpers import tiny_cohort
 
 PRESETS = Path(lesionforge.__file__).parent / "presets"
@@ -65,6 +67,28 @@ def test_the_microbleed_preset_is_the_papers_experiment():
     assert (cycle.masks, cycle.lesion_free, cycle.training.batch_size) == ("semi_random", True, 4)
     assert (options.roi_size, options.width, options.max_diameter_mm) == ((160, 146, 32), 1.0, 10)
     assert (options.optimiser.n_critic, options.lambda_cycle, options.adversarial) == (5, 10, "wgan")
+
+
+@pytest.mark.parametrize("scale", ["paper", "gan"])
+def test_the_tumour_preset_is_the_papers_experiment(scale):
+    """Shin et al. 2018: real, as many edited ones added, edited ones alone, 1 and 5 times, then a tenth of the real."""
+    plan = read_plan(PRESETS / "tumour.yaml", scale=scale)
+    for augmented in (False, True):
+        arms = [arm for arm in plan.arms.values() if (arm.augment != "none") == augmented]
+        times = {name: made.per_case for name, made in plan.synthesizers.items() if name != "same"} | {None: 0}
+        amounts = {
+            (times[arm.synthesizer], arm.union, arm.real, bool(arm.finetune))
+            for arm in arms
+            if arm.synthesizer in times
+        }
+        paper = {(0, False, None, False), (1, True, None, False), (1, False, None, False), (5, False, None, False)}
+        assert paper | {(5, False, 0.1, True)} == amounts - {(0, False, 0.1, False)}
+    options = parse_options(Pix2PixConfig, plan.synthesizers["edited_5"].options)
+    assert (options.roi_size, options.lambda_l1, options.adversarial) == ((128, 128, 54), 100, "log")
+    assert (options.optimiser.learning_rate, options.optimiser.beta1) == (2e-4, 0.5)
+    assert (options.augment, options.mirror) == (False, True)
+    assert {"classical", "elastic"} <= set(plan.tune.augment)
+    assert (plan.task_class is Pix2PixSegmentation) == (scale == "gan")
 
 
 def test_a_plan_survives_being_written(tmp_path):
