@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,4 +101,6 @@ def show(title: str, comparisons: Sequence[Comparison]) -> None:
             row.target,
             row.verdict,
         )
-    Console(width=140).print(table)
+    console = Console(width=140)
+    console.print(table)
+    console.print(f"Load of the machine: {os.getloadavg()[0]:.1f} processes on {os.cpu_count()} cores (last minute).")

@@ -10,6 +10,7 @@ from rich.console import Console
 
 BENCHMARKS = {
     "training_step": "A training step of pix2pix through our loop and through a bare one",
+    "step_3d": "A 3D training step: two crops of 64 × 64 × 32 with three channels",
     "loading": "Loading training crops",
     "volumes_4d": "Volumes of a 4D file",
     "augmentation": "Augmentation of training items",
