@@ -232,6 +232,11 @@ class Cohort:
                 )
         return self.with_cases([case for case in self if case.has_channels(channels)])
 
+    def having_any(self, channels: Collection[str]) -> Cohort:
+        """Return the cases that have a file for at least one of the named channels; see :meth:`having`."""
+        self.having(channels)
+        return self.with_cases([case for case in self if any(channel in case.images for channel in channels)])
+
     def with_channels(self, channels: Collection[str]) -> Cohort:
         """Return the cohort reduced to the named channels, in the order given."""
         cases = [

@@ -34,6 +34,7 @@ class Sample:
         height: relative position, 0 to 1, of a slice along the volume it was cut from.
         level: for each channel, the level of typical tissue as a share of the model's range.
         fluid: ``(x, y[, z])`` pools of fluid in the region, where no new lesion may lie, or ``None`` if not found.
+        lacks: numbers of the channels that the scan lacks; they are background everywhere.
     """
 
     image: FloatArray
@@ -46,6 +47,7 @@ class Sample:
     height: float = 0.5
     level: tuple[float, ...] = ()
     fluid: BoolArray | None = None
+    lacks: tuple[int, ...] = ()
 
     def relative_to_tissue(self, image: FloatArray, output: Range) -> FloatArray:
         """Scale an image so that the background is −1 and typical tissue about 0, in each channel.
@@ -234,6 +236,24 @@ class Preprocessing(BaseModel):
             subject_id=scan.case.subject_id,
             level=tuple(tissue_level((channel - low) / (high - low)) for channel in own),
         )
+
+    def forward_known(self, scan: Scan) -> Sample:
+        """Map a scan that may lack channels; see :meth:`forward`.
+
+        Args:
+            scan: a scan with at least one channel of this preprocessing, in their order, and no other.
+        """
+        known = [number for number, channel in enumerate(self.channels) if channel in scan.channels]
+        intensity = self.intensity
+        if isinstance(intensity, Head) and intensity.reach:
+            intensity = Head(reach=tuple(intensity.reach[number] for number in known))
+        channels = tuple(self.channels[number] for number in known)
+        sample = self.model_copy(update={"channels": channels, "intensity": intensity}).forward(scan)
+        image = np.full((len(self.channels), *sample.image.shape[1:]), self.output[0], np.float32)
+        level = np.ones(len(self.channels))
+        image[known], level[known] = sample.image, sample.level
+        lacks = tuple(number for number in range(len(self.channels)) if number not in known)
+        return replace(sample, image=image, level=tuple(level.tolist()), lacks=lacks)
 
     def normalised(self, scan: Scan, image: FloatArray | None = None) -> FloatArray:
         """Return the scan's image, or another image in its units, in the model's range on the scan's own grid."""

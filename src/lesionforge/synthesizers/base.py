@@ -84,18 +84,21 @@ def without_negatives(method: str) -> ConfigError:
     return ConfigError("`negatives`", what, "train pix2pix with condition=inpaint and healthy_holes=0.2")
 
 
-def training_cohort(cohort: Cohort, channels: tuple[str, ...], *, lesion_free: bool = False) -> Cohort:
+def training_cohort(
+    cohort: Cohort, channels: tuple[str, ...], *, lesion_free: bool = False, incomplete: bool = False
+) -> Cohort:
     """Return the cases that a synthesizer is fitted on: those with a lesion and every channel.
 
     Args:
         cohort: cohort to select from.
         channels: channels that every case must have.
         lesion_free: whether to include cases annotated as lesion-free.
+        incomplete: whether to include cases that have one of the channels at least.
 
     Raises:
         CohortError: if no case has a lesion.
     """
-    cases = cohort.having(channels)
+    cases = cohort.having_any(channels) if incomplete else cohort.having(channels)
     if not len(cases.with_lesions()):
         raise CohortError(
             cohort.name,

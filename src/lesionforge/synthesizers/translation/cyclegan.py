@@ -133,6 +133,7 @@ class CycleGAN(Pix2Pix):
     """The trained generator of images from label maps."""
 
     method = "cyclegan"
+    masks_missing = False
     Config: ClassVar[type[Pix2PixConfig]] = CycleGANConfig
 
     @staticmethod

@@ -6,7 +6,8 @@ Isola et al. 2017 (arXiv 1611.07004); networks of Platscher et al. 2020 (arXiv 2
     critic:     min  ½ A(D(c, y), real) + ½ A(D(c, G(c)), fake)     (Isola, equation 1)
 
 with A least squares (Mao et al. 2017), cross-entropy or hinge, c the condition and y the real image. If only part of
-the image is drawn (``inpaint``), both losses are restricted to that part.
+the image is drawn (``inpaint``), both losses are restricted to that part. Channels that a scan lacks enter neither:
+real and fake pairs show the same background there.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Pix2PixModule(AdversarialModule):
         fake = torch.where(drawn, self.generator(batch["condition"]), batch["image"])
         pair = torch.cat([self._shown(batch), fake], 1)
         adversarial = self.adversarial.generator(self._judge(pair))
-        l1 = (fake - batch["image"]).abs().sum() / (drawn.sum() * fake.shape[1]).clamp(min=1)
+        l1 = (fake - batch["image"]).abs().sum() / drawn.expand_as(fake).sum().clamp(min=1)
         return adversarial + self.lambda_l1 * l1, pair.detach(), {"adversarial": adversarial, "l1": l1}
 
     def critic_loss(self, batch: Batch, fakes: Tensor) -> tuple[Tensor, Logs]:
@@ -77,6 +78,7 @@ class Pix2Pix(Translator):
     """A trained pix2pix generator."""
 
     method = "pix2pix"
+    masks_missing = True
     Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
 
     @staticmethod

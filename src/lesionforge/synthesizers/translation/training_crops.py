@@ -17,7 +17,7 @@ from lesionforge.augmentation.head_ct import published_ct_augmentation
 from lesionforge.augmentation.moves import RandMirrord, RandMoved
 from lesionforge.augmentation.scanner import RandScannerd
 from lesionforge.augmentation.seeded import apply_seeded
-from lesionforge.cohort.scan import FloatArray
+from lesionforge.cohort.scan import BoolArray, FloatArray
 from lesionforge.errors import PlacementError
 from lesionforge.masks.base import MaskSource
 from lesionforge.preprocessing.crops import Crop
@@ -45,6 +45,9 @@ def clipped(image: FloatArray) -> FloatArray:
 
 class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Dataset of random training crops: ``condition``, ``image`` and ``hole``.
+
+    The hole is what is drawn: a mask, with the condition ``label`` one for each channel, without those that the scan
+    lacks.
 
     A crop lies around a lesion voxel: a case, a slice of it with a lesion, and a lesion voxel are chosen in turn, each
     with equal probability. With the condition ``label``, only a fraction of the crops shows a lesion; the others lie
@@ -94,6 +97,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
             np.asarray(parts["anatomy"]).astype(np.int16)[0],
             spacing,
             rng,
+            lacks=sample.lacks,
             healthy=hole is not None,
         )
 
@@ -149,6 +153,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         spacing: tuple[float, ...],
         rng: np.random.Generator,
         *,
+        lacks: tuple[int, ...],
         healthy: bool,
     ) -> dict[str, Tensor]:
         """Return the item of a crop; in a ``healthy`` one, the mask is where the hole is, and not a lesion."""
@@ -164,8 +169,16 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         return {
             "condition": torch.from_numpy(self.condition.encode(shown, mask, anatomy, hole, noise, intensities)),
             "image": torch.from_numpy(image),
-            "hole": torch.from_numpy(hole[None]),
+            "hole": torch.from_numpy(self._drawn(hole, lacks)),
         }
+
+    def _drawn(self, hole: BoolArray, lacks: tuple[int, ...]) -> BoolArray:
+        """Return ``(1 or channel, x, y[, z])``: what the generator draws."""
+        if self.config.condition != "label":
+            return hole[None]
+        drawn = np.repeat(hole[None], self.condition.image_channels, 0)
+        drawn[list(lacks)] = False
+        return drawn
 
     def _margin(self, rng: np.random.Generator) -> float:
         """Return a random margin for a training crop, in mm."""

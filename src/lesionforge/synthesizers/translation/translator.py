@@ -57,6 +57,8 @@ class Translator(TrainedModel, Synthesizer):
     """
 
     with_gaps = (INTENSITIES,)
+    masks_missing: ClassVar[bool] = False
+    """Whether the losses leave out the channels that a scan lacks; if the condition shows no image."""
 
     Config: ClassVar[type[CropConfig]]
 
@@ -69,8 +71,12 @@ class Translator(TrainedModel, Synthesizer):
 
     @classmethod
     def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:
-        """Return the cases with lesions and, unless every crop must show a lesion, lesion-free cases."""
-        return training_cohort(cohort, channels, lesion_free=not options.lesions_only)
+        """Return the cases with lesions and, unless every crop must show a lesion, lesion-free cases.
+
+        Cases that lack channels are among them if the losses leave these out and the condition shows no image.
+        """
+        incomplete = cls.masks_missing and options.condition == "label"
+        return training_cohort(cohort, channels, lesion_free=not options.lesions_only, incomplete=incomplete)
 
     @classmethod
     def training_scan(cls, scan: Scan, options: Any) -> Scan:

@@ -70,7 +70,7 @@ def cached_samples(
     memory: int = MEMORY_BYTES,
     prepare: Callable[[Scan], Scan] | None = None,
 ) -> Sequence[Sample]:
-    """Read and preprocess each case once, and return the samples.
+    """Read and preprocess each case once, and return the samples; a case may lack channels.
 
     Samples beyond ``memory`` are written to a memory-mapped file in the folder for temporary files (``TMPDIR``), so
     only the slice or crop in use is read. The file has no name, so the system deletes it when the process ends for any
@@ -91,8 +91,8 @@ def cached_samples(
 
     def read(case: Case) -> Sample | Spilled:
         nonlocal left
-        scan = load_scan(case, preprocessing.channels)
-        sample = preprocessing.forward(scan if prepare is None else prepare(scan))
+        scan = load_scan(case, [channel for channel in preprocessing.channels if channel in case.images])
+        sample = preprocessing.forward_known(scan if prepare is None else prepare(scan))
         check_lesions(scan, sample)
         with lock:
             left -= sum(array.nbytes for array in _arrays(sample).values())
