@@ -4,10 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from lesionforge.benchmark.plan_file import PRESETS
+from lesionforge.errors import ConfigError
 from lesionforge.evidence.comparisons import FACTOR, Comparison, Measured, measured
 from lesionforge.evidence.facts import Facts
 from lesionforge.evidence.recommend import recommend
 from lesionforge.evidence.tables import comparison_table
+from lesionforge.reading import read_yaml
 
 FACTS = Facts(subjects=8, diameter_mm=30.0, contrast=0.5, channel="FLAIR")
 
@@ -19,7 +21,7 @@ def arm(gain=3.0, low=1.0, high=5.0, p=0.01, **options) -> Measured:
 def comparison(**changes) -> Comparison:
     facts = {"subjects": 8, "diameter_mm": 30.0, "contrast": 0.5}
     size = {"seeds": 3, "test_subjects": 20, "baseline": 60.0, "undertrained": False, "arms": {"inpaint": arm()}}
-    words = {"data": "gliomas", "simulated": False, "preset": "first", "score": "Dice"}
+    words = {"data": "gliomas", "simulated": False, "preset": "first", "scale": "cpu", "score": "Dice"}
     return Comparison(**words | facts | size | changes)
 
 
@@ -84,7 +86,7 @@ def test_an_interval_that_is_none_is_refused():
 def test_the_measured_comparisons_name_presets_and_are_in_the_table():
     table = comparison_table(measured())
     for of in measured():
-        assert of.preset in PRESETS
+        assert of.scale in read_yaml(PRESETS[of.preset], fault=ConfigError)["scales"]
         assert of.told in table
         assert all(str(gain) in table for gain in of.arms.values())
 

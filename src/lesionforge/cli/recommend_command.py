@@ -37,7 +37,8 @@ def recommend(cohort: CohortFolder, channels: Channels = None) -> None:
     console.print(facts_line(read.name, facts))
     for sentence in advice.sentences:
         console.print(f"- {sentence}")
-    console.print(f"- Measure it on this cohort: lesionforge benchmark {advice.preset} --data {cohort} --out RUN")
+    plan = f"{advice.preset} --scale {advice.scale}"
+    console.print(f"- Measure it on this cohort: lesionforge benchmark {plan} --data {cohort} --out RUN")
     if advice.alike:
         console.print(Markdown(comparison_table(advice.alike)))
     if seen.problems:

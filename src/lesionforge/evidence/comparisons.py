@@ -66,6 +66,7 @@ class Comparison(Frozen):
         data: what was measured on, in words.
         simulated: whether these are simulated scans.
         preset: the plan, and the name of its page of results.
+        scale: scale of the plan.
         score: what was compared, in points.
         subjects: annotated training subjects.
         diameter_mm, contrast: as in :class:`Facts`.
@@ -84,6 +85,7 @@ class Comparison(Frozen):
     data: str
     simulated: bool
     preset: str
+    scale: str
     score: str
     subjects: int = Field(gt=0)
     diameter_mm: float = Field(gt=0)

@@ -30,12 +30,14 @@ class Recommendation:
         alike: the comparisons on cohorts like it, the most alike first.
         sentences: the advice in words, the most important first.
         preset: the plan to measure it with on the cohort itself.
+        scale: its scale, that of the measurement.
     """
 
     arm: str | None
     alike: tuple[Comparison, ...]
     sentences: tuple[str, ...]
     preset: str
+    scale: str
 
 
 def recommend(facts: Facts, comparisons: Sequence[Comparison]) -> Recommendation:
@@ -58,14 +60,15 @@ def recommend(facts: Facts, comparisons: Sequence[Comparison]) -> Recommendation
         where, arm = near[0], None
         advice = [_do_not(alike) if alike else _unknown(where, facts), *_baseline(alike)]
         advice += [RESCUE] if facts.subjects <= FEW else []
-    return Recommendation(arm=arm, alike=alike, sentences=tuple(advice), preset=where.preset)
+    return Recommendation(arm=arm, alike=alike, sentences=tuple(advice), preset=where.preset, scale=where.scale)
 
 
 def _draw(where: Comparison, arm: str) -> str:
     measured = where.arms[arm]
     return (
-        f"Draw with the arm `{arm}` of the preset `{where.preset}` ({USES[measured.use]}, {measured.share:.0%} of the "
-        f"batches, {measured.steps} steps): expect {measured} points of {where.score}, as measured on {where.told}."
+        f"Draw with the arm `{arm}` of the preset `{where.preset}` at its scale `{where.scale}` ({USES[measured.use]}, "
+        f"{measured.share:.0%} of the batches, {measured.steps} steps): expect {measured} points of {where.score}, as "
+        f"measured on {where.told}."
     )
 
 
