@@ -98,6 +98,27 @@ def test_each_items_loss_is_the_mean_over_its_own_hole(spatial_dims, cohorts):
 
 
 @BOTH
+def test_the_network_is_shown_the_image_with_the_noise_of_its_time(spatial_dims, cohorts):
+    """Each item has a time of its own, and the times of many batches cover all of 0 to 1."""
+    model, module = untrained(cohorts[spatial_dims], spatial_dims)
+    batch = batch_of(cohorts[spatial_dims], model, n=4)
+    seen = []
+    module.generator.predicted = lambda told, shown, time: seen.append((shown, time)) or shown
+    noise = batch["condition"][:, -2:]
+    for _ in range(100):
+        module.loss_of(batch)
+    for shown, time in seen:
+        angle = time.reshape(-1, *[1] * (spatial_dims + 1)) * (np.pi / 2)
+        assert torch.allclose(shown, angle.cos() * batch["image"] + angle.sin() * noise, atol=1e-5)
+    times = torch.stack([time for _, time in seen])
+    assert torch.allclose(times * 1000, (times * 1000).round(), atol=1e-3)
+    assert times.std(1).min() > 0
+    assert times.min() < 0.05
+    assert times.max() > 0.95
+    assert times.mean() == pytest.approx(0.5, abs=0.06)
+
+
+@BOTH
 def test_a_step_lowers_the_loss_on_its_batch(spatial_dims, cohorts):
     model, _ = untrained(cohorts[spatial_dims], spatial_dims)
     module = LesionDiffusionModule(model.config, model.condition, seed=0)
