@@ -48,6 +48,8 @@ def test_a_negative_has_the_label_of_its_scan_and_differs_in_the_hole_alone(
     plain = synthesize(model, cohort, masks, tmp_path / "plain", n=4)
     run = synthesize(model, cohort, masks, tmp_path / "out", n=4, negatives=0.5)
     assert not run.problems
+    all_of_them = synthesize(model, cohort, masks, tmp_path / "all", n=4, negatives=1.0)
+    assert [case.extra.get("negative") for case in all_of_them.cohort] == ["True"] * 4
     negative = [case for case in read_cohort(tmp_path / "out") if case.extra.get("negative") == "True"]
     assert 0 < len(negative) < 4
     for case in run.cohort:
@@ -154,7 +156,7 @@ def test_a_plan_needs_a_generator_that_fills_holes_and_masks_of_others():
         ({"options": {}}, "set healthy_holes"),
         ({"method": "copy_paste", "options": {}}, "set healthy_holes"),
         ({"masks": "own"}, "while its label stays"),
-        ({"negatives": 1.0}, "less than 1"),
+        ({"negatives": 1.1}, "less than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=what):
             SynthesizerPlan(**{**holes, **change})

@@ -94,7 +94,7 @@ class SynthesizerPlan(Part):
     per_case: int | None = Field(default=None, ge=1)
     targets: Path | None = None
     lesion_free: bool = False
-    negatives: float = Field(default=0.0, ge=0, lt=1)
+    negatives: float = Field(default=0.0, ge=0, le=1)
     min_volume: float | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig | None = None

@@ -176,8 +176,8 @@ def _check_request(
 
 
 def _check_negatives(model: Synthesizer, masks: MaskSource | None, negatives: float) -> None:
-    if not 0 <= negatives < 1:
-        raise ConfigError("`negatives`", f"{negatives:g} is no share", "give 0 or more, and less than 1")
+    if not 0 <= negatives <= 1:
+        raise ConfigError("`negatives`", f"{negatives:g} is no share", "give 0 to 1")
     if not model.draws_negatives:
         raise without_negatives(model.method)
     if masks is not None and (masks.of_own_lesion or masks.instead):
