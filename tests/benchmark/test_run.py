@@ -1,5 +1,7 @@
 """What a plan holds says what is run; where its jobs run makes no difference."""
 
+from time import sleep
+
 import pytest
 import yaml
 
@@ -8,7 +10,9 @@ from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.kinds import study_plan
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.made_of import read_run
 from lesionforge.benchmark.run import make_study, run_benchmark
+from lesionforge.engine.local import LocalEngine
 from tests.benchmark.healing.test_healing_study import CONTENT as HEALING
 from tests.benchmark.test_folds import CONTENT as FOLDS
 from tests.engine.work import Drawn
@@ -128,3 +132,27 @@ def test_a_run_that_is_interrupted_anywhere_ends_with_the_same_tables_and_does_n
     done += last.order
     jobs = make_study(*of(cohort, out)).jobs()
     assert sorted(done) == sorted(job.name for job in jobs)
+
+
+@pytest.mark.parametrize("content", [PLAN, FOLDS])
+def test_a_run_that_is_stopped_or_killed_has_taken_its_time(content, cohort, tmp_path):
+    """A kill leaves the time of the last finished job, and a stop all of it, for a plan and for each of its folds."""
+    seconds = []
+
+    def times():
+        return [read_run(file.parent)["sessions"][-1]["seconds"] for file in tmp_path.rglob("run.json")]
+
+    class Stopped(LocalEngine):
+        def run(self, known, say=print, watcher=None, *, shared=()):
+            sleep(0.2)
+            say("a job is done")
+            seconds.append(times())
+            sleep(0.2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(Plan.model_validate(content), cohort, out=tmp_path / "out", engine=Stopped())
+    seconds.append(times())
+    assert len(seconds[0]) == (4 if content is FOLDS else 1)
+    assert min(seconds[0]) >= 0.2
+    assert min(seconds[1]) >= 0.4

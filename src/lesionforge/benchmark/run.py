@@ -56,7 +56,11 @@ def run_benchmark(
     record = _begin(study, cohort, source)
     of_folds = {name: _begin(fold, cohort, source) for name, fold in study.folds.items()}
     engine, decided = engine or LocalEngine(workers, threads=threads_of(workers, plan.training.device)), _once(say)
-    engine.run(lambda: study.jobs(decided), say, ProgressFile(out))
+    records = [record, *of_folds.values()]
+    try:
+        engine.run(lambda: study.jobs(decided), _recorded(say, records), ProgressFile(out))
+    finally:
+        _save(records)
     clear_leftovers(out)
     for name, fold in study.folds.items():
         say(f"{name}: {_finish(fold, of_folds[name])}")
@@ -93,6 +97,21 @@ def _finish(study: Study, record: RunRecord) -> str:
     record.save()
     clear(study.out, [KEPT])
     return study.report()
+
+
+def _recorded(say: Say, records: Sequence[RunRecord]) -> Say:
+    """Return a version of ``say`` that also saves the time so far, which a killed run then keeps."""
+
+    def say_and_save(line: str) -> None:
+        say(line)
+        _save(records)
+
+    return say_and_save
+
+
+def _save(records: Sequence[RunRecord]) -> None:
+    for record in records:
+        record.save()
 
 
 def _once(say: Say) -> Say:

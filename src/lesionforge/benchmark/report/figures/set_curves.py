@@ -34,7 +34,7 @@ def set_curve(run: FinishedRun, curve: Curve) -> Illustration | None:
         panel.set_xlabel(curve.x_label, fontsize=9)
         panel.grid(color="#e5e5e5")
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8, loc="lower right")
+        panel.legend(frameon=False, fontsize=8, loc="best")
     axes[0].set_ylabel(curve.y_label, fontsize=9)
     caption = f"{curve.title} of every arm: the mean over seeds, and a 95 % band over subjects and seeds."
     return Illustration(f"{curve.name}.svg", caption, figure)
