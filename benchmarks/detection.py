@@ -55,7 +55,7 @@ def measure() -> list[Comparison]:
             name="its time",
             first="ours",
             second="a minute",
-            pairs=[(ours, MINUTE) for _, ours in pairs],
+            pairs=[(ours / 1000, MINUTE) for _, ours in pairs],
             at_most=1,
             unit="s",
         ),
