@@ -86,7 +86,9 @@ class TestVerdict:
     @pytest.mark.parametrize("p", [0.05, 0.2, math.nan])
     def test_an_interval_without_p_is_no_gain(self, p):
         assert outcome(interval(0.01, 0.03, p=p), "dice") is Outcome.NULL
-        assert "could be shown" in verdict(interval(0.01, 0.03, p=p), "a", "b", "dice")
+        told = verdict(interval(0.01, 0.03, p=p), "a", "b", "dice")
+        assert "could be shown" in told
+        assert "p, corrected for the number of comparisons, does not confirm it" in told
 
     def test_seeds_in_which_it_was_not_so_are_named(self):
         sentence = verdict(interval(0.01, 0.03), "a", "b", "dice", n_seeds=3, against=("1", "2"))

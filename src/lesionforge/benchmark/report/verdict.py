@@ -101,7 +101,7 @@ def verdict(
             return (
                 f"No difference in {info.title} could be shown between {arm} and {baseline}: it lies between {low} and "
                 f"{high} {info.unit} (95 % interval; mean {signed(difference.mean, info)}, p {_p(difference.p)}, "
-                f"{sample}).{_unseen(difference, metric)}"
+                f"{sample}).{_unconfirmed(difference)}{_unseen(difference, metric)}"
             )
         case Outcome.TOO_FEW:
             mean = signed(difference.mean, info)
@@ -115,6 +115,12 @@ def verdict(
 def _p(value: float) -> str:
     text = p_text(value)
     return text if text.startswith("<") else f"= {text}"
+
+
+def _unconfirmed(difference: Difference) -> str:
+    if difference.low <= 0 <= difference.high:
+        return ""
+    return " The interval lies on one side of 0, but p, corrected for the number of comparisons, does not confirm it."
 
 
 def _unseen(difference: Difference, metric: str) -> str:
