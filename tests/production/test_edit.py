@@ -179,6 +179,13 @@ def test_masks_with_a_transplant_take_lesion_free_scans_only(tmp_path):
     assert all("lesion-free brain" in str(problem) for problem in result.problems)
 
 
+def test_the_classes_of_brats_say_how_they_are_nested(tmp_path):
+    cohort = brains(tmp_path / "in", 2, labels={"background": 0, "NCR": 1, "ED": 2})
+    edit_cohort(cohort, out=tmp_path / "out", edits=["shift"], min_volume=4)
+    settings = json.loads((tmp_path / "out" / "synthesis.json").read_text())
+    assert settings["edits"]["shift"]["nested"] == [2, 1]
+
+
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
     cohort = brains(tmp_path / "in", 2)
     lesions = cohort.with_lesions()

@@ -25,6 +25,7 @@ from lesionforge.masks.editing.donors import read_donors
 from lesionforge.masks.editing.edit_config import EDITS, EditConfig, EditName
 from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.preprocessing.brain.region import fluid_of, with_region
+from lesionforge.preprocessing.lesions.merging import nested_by_name
 from lesionforge.preprocessing.lesions.vacated import fill_vacated
 from lesionforge.production.in_fluid import share_in_fluid
 from lesionforge.production.run_folder import case_settings, check_sources, claim_run_folder, finish_run_folder
@@ -100,7 +101,7 @@ def edit_cohort(
         >>> [case.mask_id for case in run.cohort]
         ['case_000+shift', 'case_001+shift']
     """
-    configs = _configs(edits or _possible(cohort, onto), options or {})
+    configs = _configs(edits or _possible(cohort, onto), options or {}, cohort.labels)
     scans = _scans(cohort, onto, configs)
     structures = _structures(scans.values())
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
@@ -140,8 +141,8 @@ def _possible(cohort: Cohort, onto: Cohort | None) -> list[str]:
     return [edit for edit in EDITS if edit != "transplant" or onto is not None or len(cohort.healthy())]
 
 
-def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName, EditConfig]:
-    """Return edit → its options.
+def _configs(edits: Sequence[str], options: Mapping[str, Any], labels: Mapping[str, int]) -> dict[EditName, EditConfig]:
+    """Return edit → its options; the names of the lesion classes say how they are nested, if no option does.
 
     Raises:
         ConfigError: if an edit or an option is unknown, or out of range.
@@ -149,7 +150,8 @@ def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName,
     unknown = next((edit for edit in edits if edit not in EDITS), None)
     if unknown is not None:
         raise ConfigError("edit", f"{unknown!r} is no single edit", f"choose from {', '.join(EDITS)}")
-    parsed = [parse_options(EditConfig, {**options, "edit": edit}) for edit in edits]
+    named = {"nested": nested_by_name(labels), **options}
+    parsed = [parse_options(EditConfig, {**named, "edit": edit}) for edit in edits]
     return dict(zip(cast("Sequence[EditName]", edits), parsed, strict=True))
 
 
