@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lesionforge.benchmark.arms.anatomy_maps import doubt_missing_maps
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.report.audits import audits_in
@@ -68,12 +69,13 @@ def test_a_plan_runs_from_scans_to_the_report_of_edited_patients(tmp_path):
 
 def test_maps_that_are_missing_are_told_before_anything_is_trained(tmp_path, recwarn):
     cohort = patients(tmp_path / "c")
-    ArmStudy.make(plan(), cohort, {}, tmp_path / "out")
-    some = cohort.with_cases([replace(case, anatomy=None) if case.case_id < "case_005" else case for case in cohort])
-    ArmStudy.make(plan(masks="bank", mask_options={}), some, {}, tmp_path / "out")
-    assert not [one for one in recwarn if issubclass(one.category, DoubtWarning)]
-    none = cohort.with_cases([replace(case, anatomy=None) for case in cohort])
-    for without, many in ((some, "[1-5]"), (none, "6")):
-        told = rf"Tiny: {many} of 6 cases .* so drawn may learn .*`lesionforge anatomy`"
-        with pytest.warns(DoubtWarning, match=told):
-            ArmStudy.make(plan(), without, {}, tmp_path / "out")
+    arms = make_arms(plan(), cohort, {}, tmp_path / "out")
+    none = [replace(case, anatomy=None) for case in arms.pool]
+    some = replace(arms, pool=arms.pool.with_cases([none[0], *arms.pool.cases[1:]]))
+    for told_nothing in (arms, replace(some, plan=plan(masks="bank", mask_options={}))):
+        doubt_missing_maps(told_nothing)
+    assert not recwarn.list
+    with pytest.warns(DoubtWarning, match=r"Tiny: 1 of 6 cases .* so drawn may learn .*`lesionforge anatomy`"):
+        doubt_missing_maps(some)
+    with pytest.warns(DoubtWarning, match="Tiny: 6 of 6 cases"):
+        ArmStudy.make(plan(), cohort.with_cases([replace(case, anatomy=None) for case in cohort]), {}, tmp_path / "out")

@@ -10,7 +10,9 @@ from scipy import ndimage
 from lesionforge.cohort.scan import LabelArray
 
 EDGE_MM = 2.0
-"""Beside a lesion the map is not trusted either."""
+"""Up to here beside a lesion the map is not trusted either."""
+REACH_MM = 20.0
+"""Up to here beyond the box of the lesions parenchyma is looked for."""
 
 
 def fill_vacated(
@@ -28,7 +30,8 @@ def fill_vacated(
         spacing: millimetres per axis.
 
     Returns:
-        ``(x, y[, z])``; unchanged beside the lesions, and if there is no parenchyma more than 2 mm away from them.
+        ``(x, y[, z])``; unchanged beside the lesions, and if there is no parenchyma more than 2 mm away from them, in
+        their box and up to 20 mm beyond.
 
     Example:
         >>> anatomy, lesion = np.array([1, 2, 1, 0, 0, 3, 3], np.int16), np.array([0, 0, 0, 1, 1, 0, 0])
@@ -37,9 +40,15 @@ def fill_vacated(
     """
     if anatomy is None or lesion is None or not lesion.any():
         return anatomy
-    gone, tissue = lesion > 0, np.isin(anatomy, parenchyma) if parenchyma else anatomy > 0
+    reach = [int(np.ceil(REACH_MM / step)) for step in spacing]
+    whole = ndimage.find_objects((lesion > 0).view(np.int8))[0]
+    box = tuple(slice(max(0, side.start - n), side.stop + n) for side, n in zip(whole, reach, strict=True))
+    gone, around = lesion[box] > 0, anatomy[box]
+    tissue = np.isin(around, parenchyma) if parenchyma else around > 0
     tissue &= ndimage.distance_transform_edt(~gone, sampling=spacing) > EDGE_MM
     if not tissue.any():
         return anatomy
     nearest = ndimage.distance_transform_edt(~tissue, sampling=spacing, return_distances=False, return_indices=True)
-    return np.where(gone, anatomy[tuple(nearest)], anatomy).astype(np.int16)
+    filled = anatomy.copy()
+    filled[box] = np.where(gone, around[tuple(nearest)], around)
+    return filled
