@@ -119,3 +119,5 @@ def test_what_cannot_be_interpolated_is_refused(tmp_path):
         with pytest.raises(ValueError, match=next(iter(options))):
             InterpolationConfig(**options)
     assert InterpolationConfig(weight=(0, 1)).nested == ()
+    of_brats = replace(cohort, labels={"background": 0, "NCR": 1, "ED": 2})
+    assert make_mask_source("interpolated", of_brats).nested == (2, 1)

@@ -14,10 +14,13 @@ from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.masks import MaskBank, OwnMasks, make_mask_source
 from lesionforge.masks.editing.edit_config import OWN_EDITS
 from lesionforge.production import edit_sheet as edit_sheet_module
+from lesionforge.production.drawn_into import Targets
 from lesionforge.production.edit import edit_cohort
 from lesionforge.production.edit_sheet import check_draws_labels, edit_sheet
+from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from tests.helpers import NESTED, tiny_cohort, write_array
 from tests.synthesizers.folders import contents, synthesize
+from tests.synthesizers.healers import perfect_healer
 from tests.synthesizers.models import tiny_training, untrained_pix2pix
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -29,11 +32,19 @@ def brains(folder, spatial_dims, **how):
     return tiny_cohort(folder, spatial_dims=spatial_dims, **options)
 
 
+def hollow_brains(folder, spatial_dims):
+    """Brains whose anatomy maps show every lesion as a hole."""
+    cohort = brains(folder, spatial_dims)
+    (folder / "anatomy.json").write_text(json.dumps(STRUCTURES))
+    for case in cohort.with_lesions():
+        scan = load_scan(case, cohort.channels)
+        write_array(case.anatomy, np.where(scan.label > 0, 0, scan.anatomy), scan.affine)
+    return read_cohort(folder)
+
+
 @both
 def test_every_edit_of_every_scan_is_a_case_with_a_line_for_each_lesion(tmp_path, spatial_dims):
-    cohort = brains(tmp_path / "in", spatial_dims)
-    (tmp_path / "in" / "anatomy.json").write_text(json.dumps(STRUCTURES))
-    cohort = read_cohort(tmp_path / "in")
+    cohort = hollow_brains(tmp_path / "in", spatial_dims)
     result = edit_cohort(cohort, out=tmp_path / "out", per_case=2, seed=3, min_volume=4)
     assert not result.problems
     edited = read_cohort(tmp_path / "out")
@@ -43,12 +54,13 @@ def test_every_edit_of_every_scan_is_a_case_with_a_line_for_each_lesion(tmp_path
     }
     for case in edited:
         source, scan = cohort[case.source_case], load_scan(case, cohort.channels)
-        assert np.array_equal(scan.anatomy, load_scan(source, cohort.channels).anatomy)
+        real = load_scan(source, cohort.channels)
+        assert np.array_equal(scan.anatomy[real.label == 0], real.anatomy[real.label == 0])
+        assert (scan.anatomy[real.label > 0] == 2).all()
         for channel in cohort.channels:
             assert np.array_equal(read_raw(case.images[channel])[0], read_raw(source.images[channel])[0])
         own = case.mask_id.split("+")[0] == case.source_case
-        before = load_scan(source, cohort.channels).label > 0
-        assert not scan.label[(scan.anatomy != 2) & ~before].any()
+        assert not scan.label[scan.anatomy != 2].any()
         assert case.parenchyma == (2,)
         record = json.loads((tmp_path / "out" / "provenance" / f"{case.case_id}.json").read_text())
         assert record["in_fluid"] == 0
@@ -103,6 +115,40 @@ def test_edited_labels_are_drawn_whole_and_nothing_is_trained_on_them_before(tmp
 
 
 @both
+def test_what_is_drawn_has_no_hole_where_the_old_lesion_was(tmp_path, spatial_dims, monkeypatch):
+    cohort = hollow_brains(tmp_path / "in", spatial_dims)
+    seen, draw_whole = [], Pix2Pix.synthesize
+
+    def synthesized(self, sample, mask, rng):
+        seen.append((sample, mask))
+        return draw_whole(self, sample, mask, rng)
+
+    monkeypatch.setattr(Pix2Pix, "synthesize", synthesized)
+    masks = make_mask_source("edited", cohort, options={"edit": "mirror"})
+    model = untrained_pix2pix(cohort, condition="label")
+    synthesize(model, cohort, masks, tmp_path / "drawn", n=None, blend="full")
+    assert len(seen) == 2
+    for (sample, mask), case in zip(seen, cohort.with_lesions(), strict=True):
+        real = model.info.preprocessing.forward(load_scan(case, cohort.channels))
+        vacated = (real.label > 0) & (mask == 0)
+        assert vacated.any()
+        assert (sample.anatomy[vacated] == 2).all()
+        assert np.array_equal(sample.anatomy[real.label == 0], real.anatomy[real.label == 0])
+
+
+@both
+def test_a_healed_scan_has_no_hole_where_its_lesion_was(tmp_path, spatial_dims):
+    cohort = hollow_brains(tmp_path / "in", spatial_dims)
+    case = cohort.with_lesions().cases[0]
+    model, healer = untrained_pix2pix(cohort, condition="label"), perfect_healer(cohort, margin_mm=2.0)
+    real, healed = (Targets(model, of).read(case) for of in (None, healer))
+    place = real.sample.label > 0
+    assert not real.sample.anatomy[place].any()
+    assert (healed.sample.anatomy[place] == 2).all()
+    assert np.array_equal(healed.original.anatomy, real.original.anatomy)
+
+
+@both
 @pytest.mark.parametrize("edit", OWN_EDITS)
 def test_masks_with_a_named_edit_take_the_place_of_the_old_lesion(tmp_path, spatial_dims, edit):
     cohort = brains(tmp_path / "in", spatial_dims)
@@ -131,6 +177,13 @@ def test_masks_with_a_transplant_take_lesion_free_scans_only(tmp_path):
     assert [case.source_case for case in result.cohort] == ["case_002"]
     assert len(result.problems) == 2
     assert all("lesion-free brain" in str(problem) for problem in result.problems)
+
+
+def test_the_classes_of_brats_say_how_they_are_nested(tmp_path):
+    cohort = brains(tmp_path / "in", 2, labels={"background": 0, "NCR": 1, "ED": 2})
+    edit_cohort(cohort, out=tmp_path / "out", edits=["shift"], min_volume=4)
+    settings = json.loads((tmp_path / "out" / "synthesis.json").read_text())
+    assert settings["edits"]["shift"]["nested"] == [2, 1]
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path):

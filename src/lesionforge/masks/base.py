@@ -17,6 +17,7 @@ from lesionforge.errors import ConfigError, PlacementError
 from lesionforge.masks.mask import DrawnMask, PlacedMask
 from lesionforge.masks.placement import JITTER_MM, place
 from lesionforge.preprocessing.brain.region import with_region
+from lesionforge.preprocessing.lesions.merging import nested_by_name
 from lesionforge.training.loop import Device
 
 __all__ = ["DrawnMask", "MaskRequest", "MaskSource", "PlacedMask"]
@@ -46,6 +47,11 @@ class MaskRequest:
     def argument(self) -> str:
         """The text after the colon; empty if there is none."""
         return self.spec.partition(":")[2]
+
+    @property
+    def nested(self) -> tuple[int, ...]:
+        """The lesion classes from the outermost to the innermost, if the cohort's are those of BraTS; else empty."""
+        return () if self.cohort is None else nested_by_name(self.cohort.labels)
 
     def needed_cohort(self) -> Cohort:
         """Return the cohort.

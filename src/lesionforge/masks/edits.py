@@ -73,11 +73,10 @@ class EditedMasks(MaskSource):
     def from_request(cls, request: MaskRequest) -> MaskSource:
         """Edit the masks of the cohort that the user named, or make named edits; see :class:`NamedEdits`."""
         options = parse_options(EditConfig, request.options)
-        if options.edit == "any":
-            return AnyEdit(options)
-        if options.edit is not None:
-            return NamedEdits.of(options, request)
-        return cls(MaskBank.of(options, request))
+        if options.edit is None:
+            return cls(MaskBank.of(options, request))
+        options = options.model_copy(update={"nested": options.nested or request.nested})
+        return AnyEdit(options) if options.edit == "any" else NamedEdits.of(options, request)
 
     def least_volume(self, scan: Scan) -> float:
         """Return the least volume of the source, scaled down as far as the edits scale lesions down."""

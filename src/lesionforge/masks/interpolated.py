@@ -33,7 +33,8 @@ class InterpolationConfig(BankConfig):
     Attributes:
         weight: range of the weight λ of the second lesion, −0.5 to 1.5: 0 is the first lesion, 1 the second, and what
             lies beyond is extrapolated.
-        nested: lesion classes from the outermost to the innermost, as values; by default in ascending order.
+        nested: lesion classes from the outermost to the innermost, as values; by default in ascending order, but
+            ED, RC, NCR, NET, CC, ET for the classes of BraTS.
     """
 
     weight: tuple[float, float] = (-0.2, 1.2)
@@ -90,6 +91,7 @@ class InterpolatedMasks(MaskSource):
     def from_request(cls, request: MaskRequest) -> Self:
         """Take the lesions of the cohort that the user named."""
         options = parse_options(InterpolationConfig, request.options)
+        options = options.model_copy(update={"nested": options.nested or request.nested})
         return cls(MaskBank.of(options, request), options)
 
     def least_volume(self, scan: Scan) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from lesionforge.cohort.scan import BoolArray, Scan, load_scan
 from lesionforge.errors import ConfigError
 from lesionforge.healers.base import Healer
 from lesionforge.preprocessing.brain.region import fluid_of, with_region
+from lesionforge.preprocessing.lesions.vacated import fill_vacated
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.heal import heal_scan
 from lesionforge.synthesizers.base import Synthesizer
@@ -35,10 +37,10 @@ class Target:
     fluid: BoolArray | None
 
     def without_lesions(self) -> Target:
-        """Return the target with an empty label, for masks that take the place of its lesions."""
-        nothing = np.zeros(self.scan.spatial_shape, np.int16)
-        sample = None if self.sample.label is None else np.zeros_like(self.sample.label)
-        return replace(self, scan=replace(self.scan, label=nothing), sample=replace(self.sample, label=sample))
+        """Return the target without lesions in label and anatomy, for masks that take their place."""
+        scan, sample, parenchyma = self.scan, self.sample, self.scan.case.parenchyma
+        scan, sample = replace(scan, **_emptied(scan, parenchyma)), replace(sample, **_emptied(sample, parenchyma))
+        return replace(self, scan=scan, sample=sample)
 
 
 class Targets:
@@ -78,5 +80,11 @@ class Targets:
     def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray]:
         sample = healer.info.preprocessing.forward(scan)
         healed, _ = heal_scan(healer, scan, sample, blend="lesion", known=scan.label)
-        label = None if scan.label is None else np.zeros_like(scan.label)
-        return replace(scan, image=healed.image, label=label), healed.touched
+        return replace(scan, image=healed.image, **_emptied(scan, scan.case.parenchyma)), healed.touched
+
+
+def _emptied(of: Scan | Sample, parenchyma: tuple[int, ...]) -> dict[str, Any]:
+    """Return a label without lesions, or ``None`` if they are unknown, and the anatomy without them."""
+    label = None if of.label is None else np.zeros_like(of.label)
+    anatomy = fill_vacated(of.anatomy, of.label, parenchyma=parenchyma, spacing=of.spacing)
+    return {"label": label, "anatomy": anatomy}

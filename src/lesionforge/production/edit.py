@@ -1,8 +1,8 @@
 """Edited label maps as a cohort, from which a label-to-image model draws patients.
 
 Shin et al. 2018 (arXiv 1807.10225), Figures 2 and 3. The written cases have edited labels, the anatomy of the brain
-that they lie in, and the scan of that brain as it was. They wait for their images: ``synthesize`` with the masks
-``own`` and ``blend=full`` draws them; nothing can be trained on them before.
+that they lie in, with parenchyma where the old lesion was, and the scan of that brain as it was. They wait for their
+images: ``synthesize`` with the masks ``own`` and ``blend=full`` draws them; nothing can be trained on them before.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from lesionforge.masks.editing.donors import read_donors
 from lesionforge.masks.editing.edit_config import EDITS, EditConfig, EditName
 from lesionforge.masks.editing.named_edits import NamedEdits
 from lesionforge.preprocessing.brain.region import fluid_of, with_region
+from lesionforge.preprocessing.lesions.merging import nested_by_name
+from lesionforge.preprocessing.lesions.vacated import fill_vacated
 from lesionforge.production.in_fluid import share_in_fluid
 from lesionforge.production.run_folder import case_settings, check_sources, claim_run_folder, finish_run_folder
 from lesionforge.seeding import generator
@@ -99,7 +101,7 @@ def edit_cohort(
         >>> [case.mask_id for case in run.cohort]
         ['case_000+shift', 'case_001+shift']
     """
-    configs = _configs(edits or _possible(cohort, onto), options or {})
+    configs = _configs(edits or _possible(cohort, onto), options or {}, cohort.labels)
     scans = _scans(cohort, onto, configs)
     structures = _structures(scans.values())
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
@@ -139,8 +141,8 @@ def _possible(cohort: Cohort, onto: Cohort | None) -> list[str]:
     return [edit for edit in EDITS if edit != "transplant" or onto is not None or len(cohort.healthy())]
 
 
-def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName, EditConfig]:
-    """Return edit → its options.
+def _configs(edits: Sequence[str], options: Mapping[str, Any], labels: Mapping[str, int]) -> dict[EditName, EditConfig]:
+    """Return edit → its options; the names of the lesion classes say how they are nested, if no option does.
 
     Raises:
         ConfigError: if an edit or an option is unknown, or out of range.
@@ -148,7 +150,8 @@ def _configs(edits: Sequence[str], options: Mapping[str, Any]) -> dict[EditName,
     unknown = next((edit for edit in edits if edit not in EDITS), None)
     if unknown is not None:
         raise ConfigError("edit", f"{unknown!r} is no single edit", f"choose from {', '.join(EDITS)}")
-    parsed = [parse_options(EditConfig, {**options, "edit": edit}) for edit in edits]
+    named = {"nested": nested_by_name(labels), **options}
+    parsed = [parse_options(EditConfig, {**named, "edit": edit}) for edit in edits]
     return dict(zip(cast("Sequence[EditName]", edits), parsed, strict=True))
 
 
@@ -231,8 +234,9 @@ def _write(job: _Job, channels: Sequence[str], out: Path, min_volume: float | No
     for channel, file in zip(channels, files, strict=True):
         save_copy(job.case.images[channel], file)
     save_label(label, placed.mask, scan.file)
-    if scan.anatomy is not None:
-        save_label(out / "anatomyTr" / label.name, scan.anatomy, scan.file)
+    anatomy = fill_vacated(scan.anatomy, scan.label, parenchyma=job.case.parenchyma, spacing=scan.spacing)
+    if anatomy is not None:
+        save_label(out / "anatomyTr" / label.name, anatomy, scan.file)
     return {
         "case_id": job.case_id,
         "annotation": Annotation.LESION.value,

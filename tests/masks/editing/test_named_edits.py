@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lesionforge.cohort.case import Cohort
+from lesionforge.cohort.layouts.brats import CHILDREN, SINCE_2023
 from lesionforge.cohort.scan import load_scan
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, PlacementError
@@ -18,6 +20,7 @@ from lesionforge.seeding import generator
 from tests.helpers import NESTED, tiny_cohort, write_array
 from tests.masks.scans import ball, make_scan
 
+BRATS = {"background": 0, **SINCE_2023}
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
 own_edit = pytest.mark.parametrize("edit", OWN_EDITS)
 
@@ -157,6 +160,32 @@ def test_what_an_option_says_wins_where_lesion_and_ventricles_meet(spatial_dims)
     assert (in_fluid["lesion"] == 1).any()
     assert not (in_fluid["core"] == 1).any()
     assert np.array_equal(in_fluid["core"] > 1, in_fluid["lesion"] > 1)
+
+
+@both
+@pytest.mark.parametrize("values", [BRATS, CHILDREN], ids=["adults", "children"])
+def test_classes_of_brats_are_nested_by_their_names_not_their_values(values, spatial_dims):
+    scan = make_scan(spatial_dims)
+    off = 14.5 / (scan.spacing[0] * scan.spatial_shape[0])
+    one, other = (nested_lesion(scan, share=(0.5 + by, 0.4, 0.5), radius_mm=12.0) for by in (-off, off))
+    scan = with_ventricles(replace(scan, label=np.maximum(one, other)), [(n - 1) / 2 for n in scan.spatial_shape])
+    to_values = np.array([0, values["ED"], values.get("NCR", values.get("NET")), values["ET"]], np.int16)
+    of_brats = replace(scan, label=to_values[scan.label])
+    cohort = Cohort(name="BraTS", channels=("FLAIR",), labels=values, cases=())
+    for winner in ("core", "lesion"):
+        options = {"edit": "enlarge", "factor": (1.5, 1.5), "over_fluid": winner}
+        by_name = make_mask_source("edited", cohort, options=options).sample(of_brats, generator(0))
+        by_value, nested = (edits(**options).sample(lesions, generator(0)) for lesions in (of_brats, scan))
+        assert np.array_equal(by_name.mask, to_values[nested.mask])
+        assert not np.array_equal(by_name.mask, by_value.mask)
+
+
+def test_the_order_of_brats_is_that_of_every_edit_unless_another_is_given():
+    cohort = Cohort(name="BraTS", channels=("FLAIR",), labels=BRATS, cases=())
+    source = make_mask_source("edited", cohort, options={"edit": "any"})
+    assert {edit.config.nested for edit in source.edits} == {(2, 1, 3)}
+    given = make_mask_source("edited", cohort, options={"edit": "shift", "nested": (1, 2, 3)})
+    assert given.config.nested == (1, 2, 3)
 
 
 def healthy_and_donors(folder, spatial_dims, **how):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from lesionforge.cohort.layouts.brats import CHILDREN, UNTIL_2021, WITH_CAVITY
 from lesionforge.errors import CohortError
-from lesionforge.preprocessing.lesions.merging import by_class, by_depth, give_way, merge, refuse_unseen
+from lesionforge.preprocessing.lesions.merging import by_class, by_depth, give_way, merge, nested_by_name, refuse_unseen
 from lesionforge.synthesizers.translation.conditions import Condition
 
 both = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -60,6 +61,20 @@ def test_depth_and_class_go_there_and_back_whatever_the_order_of_the_values():
     lesion = np.array([0, 4, 1, 2], np.int16)
     assert by_depth(lesion, (2, 1, 4)).tolist() == [0, 3, 2, 1]
     assert by_class(by_depth(lesion, (2, 1, 4)), (2, 1, 4)).tolist() == lesion.tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "nested"),
+    [
+        (UNTIL_2021, (2, 1, 4)),
+        (WITH_CAVITY, (2, 4, 1, 3)),
+        (CHILDREN, (4, 2, 3, 1)),
+        ({"NCR": 1, "ED": 2, "cyst": 3}, ()),
+        ({"oedema": 1, "core": 2}, ()),
+    ],
+)
+def test_the_classes_of_brats_are_nested_by_their_names(classes, nested):
+    assert nested_by_name({"background": 0, **classes}) == nested
 
 
 def test_values_that_a_model_has_not_seen_are_refused_in_one_line():

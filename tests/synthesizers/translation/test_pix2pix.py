@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lesionforge.errors import CohortError, ConfigError, ModelError, OutputError
+from lesionforge.errors import CohortError, ConfigError, DoubtWarning, ModelError, OutputError
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.production.blend import blend_lesion
@@ -180,11 +180,14 @@ def test_preprocessing_is_shared_where_its_dimensions_are_the_models(spatial_dim
 
 
 @pytest.mark.parametrize("spatial_dims", DIMS)
-def test_anatomy_that_only_some_cases_have_is_not_learnt(spatial_dims):
+def test_anatomy_that_only_some_cases_have_is_not_learnt_and_the_doubt_is_told(spatial_dims, recwarn):
     plain = make_sample((6,) * spatial_dims)
     known = replace(plain, anatomy=np.indices(plain.label.shape)[0].astype(np.int16) // 2)
-    assert anatomy_values([known, known]) == (0, 1, 2)
-    assert anatomy_values([known, plain]) == ()
+    assert anatomy_values([known, known], "Tiny") == (0, 1, 2)
+    assert anatomy_values([plain, plain], "Tiny") == ()
+    assert not recwarn.list
+    with pytest.warns(DoubtWarning, match=r"Tiny: 1 of 3 training cases have no anatomy map .*`lesionforge anatomy`"):
+        assert anatomy_values([known, plain, known], "Tiny") == ()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Self
 import pandas as pd
 
 from lesionforge.benchmark.arms.ahead import Ahead, NotYetError
+from lesionforge.benchmark.arms.anatomy_maps import doubt_missing_maps
 from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
@@ -81,6 +82,7 @@ class ArmStudy(Study):
         for held_out in (arms.test, arms.development):
             check_no_leak(arms.pool, held_out)
         check_targets(arms, cohort)
+        doubt_missing_maps(arms)
         return cls(plan=plan, arms=arms, out=out)
 
     @property

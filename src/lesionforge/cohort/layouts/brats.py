@@ -44,6 +44,8 @@ MEANINGS = {
 }
 CORE = ("NCR", "NET", "CC", "ET")
 """Classes of the tumour core; with ED they are the whole tumour."""
+OUTERMOST_FIRST = ("ED", "RC", "NCR", "NET", "CC", "ET")
+"""The classes as they are nested; their values are in another order."""
 
 
 def read_brats(

@@ -40,7 +40,8 @@ class EditConfig(BankConfig):
         distance_mm: range of the distance by which ``shift`` moves each lesion, in mm.
         over_fluid: what stays where an edited lesion and fluid such as the ventricles meet: ``fluid``, so that the
             lesion is cut; ``core``, so that only its outermost class is cut; or the ``lesion``.
-        nested: lesion classes from the outermost to the innermost, as values; by default in ascending order.
+        nested: lesion classes from the outermost to the innermost, as values; by default in ascending order, but
+            ED, RC, NCR, NET, CC, ET for the classes of BraTS.
     """
 
     edit: EditName | Literal["any"] | None = None

@@ -5,16 +5,17 @@ merged map is translated to an image. A lesion wins over tissue. Where a lesion 
 :data:`Winner` says which of the two stays; the label and the map must agree, so a lesion that yields is cut from both.
 
 Nested classes (whole ⊃ core ⊃ enhancing) are exclusive values of one map. The innermost class wins where two lesions
-overlap. By default a higher value lies further inside.
+overlap. By default a higher value lies further inside, but for the classes of BraTS (:func:`nested_by_name`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from lesionforge.cohort.layouts.brats import OUTERMOST_FIRST
 from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.errors import CohortError
 
@@ -88,6 +89,22 @@ def by_depth(lesion: LabelArray, nested: Sequence[int]) -> LabelArray:
 def by_class(depth: LabelArray, nested: Sequence[int]) -> LabelArray:
     """Return the classes of a map of :func:`by_depth`."""
     return np.array([0, *nested], np.int16)[depth]
+
+
+def nested_by_name(labels: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the lesion classes of BraTS from the outermost to the innermost; none if other classes are among them.
+
+    Args:
+        labels: class name → value.
+
+    Example:
+        >>> nested_by_name({"background": 0, "NCR": 1, "ED": 2, "ET": 3})
+        (2, 1, 3)
+        >>> nested_by_name({"background": 0, "lesion": 1})
+        ()
+    """
+    found = tuple(labels[name] for name in OUTERMOST_FIRST if name in labels)
+    return found if set(found) == set(labels.values()) - {0} else ()
 
 
 def check_nested(nested: Sequence[int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -16,7 +18,7 @@ from torch.utils.data import Dataset
 
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import FloatArray, LabelArray, Scan
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, DoubtWarning
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.slice_masks import SliceBank
@@ -114,7 +116,7 @@ class Translator(TrainedModel, Synthesizer):
     @classmethod
     def anatomy(cls, data: TrainingData, options: Any) -> tuple[int, ...]:
         """Return the values of the anatomy maps; none unless the condition is ``label``."""
-        return anatomy_values(data.samples) if options.condition == "label" else ()
+        return anatomy_values(data.samples, data.cases.name) if options.condition == "label" else ()
 
     @classmethod
     def training_steps(
@@ -305,14 +307,23 @@ def hole_shapes(data: TrainingData, options: CropConfig) -> MaskSource | None:
     return SliceBank(data.samples) if options.spatial_dims == 2 else MaskBank(data.cases)
 
 
-def anatomy_values(samples: Any) -> tuple[int, ...]:
-    """Return all values of the samples' anatomy maps, 0 included; none if any sample has no map."""
-    values: set[int] = set()
+def anatomy_values(samples: Sequence[Sample], cohort: str) -> tuple[int, ...]:
+    """Return all values of the samples' anatomy maps, 0 included; none if any sample has no map.
+
+    :class:`DoubtWarning` says if only some samples have a map, and names their cohort.
+    """
+    values, without = set[int](), list[str]()
     for sample in samples:
         if sample.anatomy is None:
-            return ()
-        values.update(int(value) for value in np.unique(sample.anatomy))
-    return tuple(sorted(values))
+            without.append(sample.case_id)
+        else:
+            values.update(int(value) for value in np.unique(sample.anatomy))
+    if values and without:
+        what = f"{len(without)} of {len(samples)} training cases have no anatomy map (first: {without[0]})"
+        remedy = "make their maps with `lesionforge anatomy`, or leave these cases out"
+        doubt = f"{cohort}: {what}, so the model is trained without anatomy; {remedy}"
+        warnings.warn(doubt, DoubtWarning, stacklevel=2)
+    return () if without else tuple(sorted(values))
 
 
 def picture(module: AveragingModule, crops: TrainingCrops) -> Any:
