@@ -109,6 +109,17 @@ def test_trainings_that_found_nothing_are_left_out_where_they_belong():
     assert (row["n_seeds"], patients_text(row)) == (0, "–")
 
 
+def test_a_collapsed_fold_leaves_out_that_fold_alone():
+    curve, reference = baseline()
+    results = pd.concat([*curve, rows("drawn", 4, exact(level(5.7)))])
+    results, reference = (table.assign(fold=table["subject_id"].str[-1]) for table in (results, reference))
+    lost = (results["arm"] == "real") & (results["train_size"] == 4) & (results["fold"] == "3") & (results["seed"] == 1)
+    results["lesion_dice"] = results["lesion_dice"].where(~lost, 0.0)
+    (row,) = patients_table(results, reference, **OPTIONS).to_dict("records")
+    assert row["n_seeds"] == SEEDS
+    assert row["patients"] == pytest.approx(row["patients_high"]) == pytest.approx(5.7)
+
+
 def test_a_score_of_a_set_is_read_off_too():
     curve = [counts("real", size, recall, seed=size) for size, recall in ((5, 0.2), (10, 0.4))]
     results, reference = pd.concat([*curve, counts("drawn", 5, 0.6, seed=1)]), counts("real", 20, 0.8, seed=2)
