@@ -102,6 +102,7 @@ class FoldStudy(Study):
             baseline=plan.baseline,
             primary=plan.primary,
             arm=plan.arm,
+            against=plan.against,
             undertrained="; ".join(f"{name}: {doubt}" for name, doubt in doubts.items() if doubt) or None,
             title=plan.name,
             notes={

@@ -152,6 +152,8 @@ class Plan(Part):
         primary: name of the primary score, declared beforehand; by default the one that the task logs in training.
         arm: name of the primary arm, declared beforehand; its comparison with the baseline is the verdict. Without it,
             the verdict lists all arms.
+        against: further arms that ``arm`` is compared with, declared beforehand, besides the baseline; as a mean over
+            the sizes of the training set.
         tune: hyperparameter search for the baseline, or ``None``.
         control: control of the training length; without it the report states that the baseline may be undertrained.
         budget: ``steps`` trains every arm for the same number of steps; ``paper`` uses the epochs of Platscher et al.
@@ -177,6 +179,7 @@ class Plan(Part):
     baseline: str
     primary: str = "dice"
     arm: str | None = None
+    against: tuple[str, ...] = ()
     tune: Tune | None = None
     control: Control | None = None
     budget: Literal["steps", "paper"] = "steps"
@@ -246,9 +249,13 @@ class Plan(Part):
         if not is_score(self.primary):
             known = choose_from([*TASK_SCORES])
             raise ValueError(f"the primary score {self.primary!r} is unknown: {known}")
-        for name in (self.baseline, self.arm, self.control.arm if self.control else None):
+        for name in (self.baseline, self.arm, self.control.arm if self.control else None, *self.against):
             if name is not None and name not in self.arms:
                 raise ValueError(f"{name!r} is not an arm: the arms are {', '.join(self.arms)}")
+        compared = (self.baseline, self.arm, *self.against)
+        if self.against and (self.arm is None or len(set(compared)) < len(compared)):
+            given = ", ".join(self.against)
+            raise ValueError(f"against ({given}): set arm, and name others than it and the baseline, each once")
         for name, arm in self.arms.items():
             if arm.synthesizer is not None and arm.synthesizer not in self.synthesizers:
                 raise ValueError(f"arm {name!r} names the synthesizer {arm.synthesizer!r}, which is not in the plan")

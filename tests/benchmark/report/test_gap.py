@@ -163,18 +163,20 @@ def test_intervals_of_shares_hold_the_true_share(n_trainings):
     assert held / made > 0.93 - 0.02
 
 
-def test_the_report_gives_the_shares_and_the_spread(tmp_path):
+def test_the_report_gives_the_shares_the_patients_and_the_spread(tmp_path):
     results, reference = study()
-    results.to_csv(tmp_path / "results.csv", index=False)
+    pd.concat([results, rows("other", 5, scores(0.42, seed=5))]).to_csv(tmp_path / "results.csv", index=False)
     reference.to_csv(tmp_path / "reference.csv", index=False)
-    said = write_report(tmp_path, baseline="real", primary="lesion_dice", arm="drawn")
+    said = write_report(tmp_path, baseline="real", primary="lesion_dice", arm="drawn", against=("other",))
     assert "of the gap (" in said
+    assert "drawn did better than other" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "What a gain is worth" in page
-    assert "all 40" in page
-    assert (tmp_path / "gap.csv").is_file()
+    for text in ("What a gain is worth", "all 40", "How many patients is it worth?", "drawn, mean over n = 5"):
+        assert text in page
+    for table in ("gap", "patients", "over_sizes"):
+        assert set(pd.read_csv(tmp_path / f"{table}.csv")["arm"]) >= {"drawn"}
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"gap", "training_sets"} <= names
+    assert {"gap", "training_sets", "data_regime"} <= names
 
 
 @pytest.mark.parametrize(("training_sets", "known"), [([0, 1, 2, 3, 4, 5], False), ([0, 0, 1, 1, 2, 2], True)])

@@ -125,6 +125,7 @@ class ArmStudy(Study):
             baseline=plan.baseline,
             primary=plan.primary,
             arm=plan.arm,
+            against=plan.against,
             undertrained=decided.lengths.doubt,
             title=plan.name,
             notes=method_notes(arms, decided.lengths)

@@ -33,6 +33,14 @@ def collapsed_trainings(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(collapsed, columns=made.columns)
 
 
+def without_collapsed(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all training runs but those that collapsed."""
+    collapsed = collapsed_trainings(results)
+    keys = list(collapsed.columns)
+    lost = set(collapsed.itertuples(index=False, name=None))
+    return results[[key not in lost for key in results[keys].itertuples(index=False, name=None)]]
+
+
 def without_repeats(rows: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of all seeds, or seeds and folds, but those of the failed training runs."""
     keys = _repeat(rows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import trainings
 from lesionforge.scores.statistics.intervals import components, limits, mean_interval
-from lesionforge.scores.statistics.resampling import N_RESAMPLES
+from lesionforge.scores.statistics.resampling import N_RESAMPLES, TOUCHES, Resampled
 from lesionforge.scores.statistics.set_statistics import SetStatistics
 
 WIDEST = 5.0
@@ -38,6 +40,9 @@ class Share(NamedTuple):
     share: float
     low: float
     high: float
+
+
+NO_SHARE = Share(math.nan, math.nan, math.nan)
 
 
 def gap_table(
@@ -78,7 +83,7 @@ def gap_table(
         if of_set:
             found = _set_row(few, ours, whole, metric, n_resamples)
         else:
-            found = _row(*(_by_training(table, metric) for table in (few, ours, whole)))
+            found = _row(*(by_training(table, metric) for table in (few, ours, whole)))
         facts = {"arm": arm, "train_size": train_size, "metric": metric, "n_seeds": part["seed"].nunique()}
         rows.append(NO_GAP | facts | found)
     return pd.DataFrame(rows)
@@ -91,34 +96,61 @@ def _set_row(
     if few.empty or arm.empty or whole.empty:
         return {}
     parts = {"few": few, "arm": arm, "whole": whole}
-    keyed = [part.assign(arm=name, train_size=1.0, training=trainings(part)) for name, part in parts.items()]
-    arms = SetStatistics(
-        pd.concat(keyed, ignore_index=True), find_score(metric), baseline="few", n_resamples=n_resamples
-    )
+    arms = set_statistics({name: part.assign(train_size=1.0) for name, part in parts.items()}, metric, n_resamples)
     gain, gap = arms.difference("arm", 1.0), arms.difference("whole", 1.0)
     low, high = gap.limits()
     row = {
         **{"baseline_mean": arms.mean("few", 1.0).mean, "reference_mean": arms.mean("whole", 1.0).mean},
         **{"gap": gap.mean, "gap_low": low, "gap_high": high, "gain": gain.mean},
     }
+    share = share_of_set_gap(
+        gain, gap, lambda share: arms.combined({("arm", 1.0): 1, ("few", 1.0): share - 1, ("whole", 1.0): -share})
+    )
+    return row | {"share": share.share, "share_low": share.low, "share_high": share.high}
+
+
+def set_statistics(parts: Mapping[str, pd.DataFrame], metric: str, n_resamples: int) -> SetStatistics:
+    """Return the statistics of the rows of several arms, with ``few`` as their baseline.
+
+    Args:
+        parts: name → rows of the arm of that name.
+        metric: a score of a set.
+        n_resamples: number of bootstrap samples.
+    """
+    keyed = [part.assign(arm=name, training=trainings(part)) for name, part in parts.items()]
+    rows = pd.concat(keyed, ignore_index=True)
+    return SetStatistics(rows, find_score(metric), baseline="few", n_resamples=n_resamples)
+
+
+def share_of_set_gap(gain: Resampled, gap: Resampled, left: Callable[[float], Resampled]) -> Share:
+    """Return the share of the gap of a score of a set, in the way of :func:`share_of_gap`.
+
+    Args:
+        gain: the gain.
+        gap: the gap.
+        left: function that returns the gain less a share of the gap.
+    """
+    low, high = gap.limits()
     if math.isnan(low) or low <= 0 <= high:
-        return row
-    left = [arms.difference_less("arm", "whole", share, 1.0).limits() for share in COARSE_SHARES]
-    possible = COARSE_SHARES[[below <= 0 <= above for below, above in left]]
-    ends = (float(possible[0]), float(possible[-1])) if possible.size else (math.nan, math.nan)
-    share_low, share_high = (_end(end) for end in ends)
-    return row | {"share": gain.mean / gap.mean, "share_low": share_low, "share_high": share_high}
+        return NO_SHARE
+    low, high = np.transpose([left(share).limits() for share in COARSE_SHARES])
+    return _share(gain.mean / gap.mean, COARSE_SHARES[(low <= TOUCHES) & (high >= -TOUCHES)])
 
 
-def _by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a table of subjects × training runs with the mean over cases."""
     keyed = rows.assign(training=trainings(rows))
     return keyed.pivot_table(values=metric, index="subject_id", columns="training", aggfunc="mean")
 
 
+def aligned(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return tables of subjects × training runs with only those values that all of them have."""
+    there = reduce(add, tables).notna()
+    return [table.where(there).dropna(how="all").dropna(axis=1, how="all") for table in tables]
+
+
 def _row(few: pd.DataFrame, arm: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
-    there = (few + arm + whole).notna()
-    few, arm, whole = (table.where(there).dropna(how="all").dropna(axis=1, how="all") for table in (few, arm, whole))
+    few, arm, whole = aligned((few, arm, whole))
     if few.empty:
         return {}
     gains, gaps = (arm - few).to_numpy(), (whole - few).to_numpy()
@@ -142,10 +174,13 @@ def share_of_gap(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> Share
     """
     gap = mean_interval(gaps)
     if math.isnan(gap.low) or gap.low <= 0 <= gap.high:
-        return Share(math.nan, math.nan, math.nan)
+        return NO_SHARE
     low, high = limits(components(gains - SHARES[:, None, None] * gaps))
-    possible = SHARES[(low <= 0) & (high >= 0)]
-    share = mean_interval(gains).mean / gap.mean
+    return _share(mean_interval(gains).mean / gap.mean, SHARES[(low <= 0) & (high >= 0)])
+
+
+def _share(share: float, possible: NDArray[np.float64]) -> Share:
+    """Return a share with the interval of those that are not excluded, given in ascending order."""
     if not possible.size:
         return Share(share, math.nan, math.nan)
     return Share(share, _end(float(possible[0])), _end(float(possible[-1])))
@@ -185,12 +220,12 @@ def _sentence(row: Mapping[Any, Any], info: Score[Any], sizes: Mapping[float, st
     return f"{place}: {gain}, {percent_interval(row)} of the gap ({between})."
 
 
-def percent_interval(row: Mapping[Any, Any]) -> str:
+def percent_interval(row: Mapping[Any, Any], name: str = "share") -> str:
     """Return a share with its interval in percent; infinite or NaN ends read ``unknown``."""
-    if math.isnan(row["share"]):
+    if math.isnan(row[name]):
         return "–"
-    ends = ["unknown" if not math.isfinite(row[name]) else _percent(row[name]) for name in ("share_low", "share_high")]
-    return f"{_percent(row['share'])} [{ends[0]}, {ends[1]}]"
+    ends = ["unknown" if not math.isfinite(end) else _percent(end) for end in (row[f"{name}_low"], row[f"{name}_high"])]
+    return f"{_percent(row[name])} [{ends[0]}, {ends[1]}]"
 
 
 def _percent(share: float) -> str:

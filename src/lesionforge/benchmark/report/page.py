@@ -12,9 +12,11 @@ from matplotlib import rc_context
 
 from lesionforge.benchmark.report.audits import audits_in
 from lesionforge.benchmark.report.collapse import collapse_lines, doubt_about
-from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot, regime_curve
+from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
+from lesionforge.benchmark.report.figures.regimes import regime_curve, regime_rows
 from lesionforge.benchmark.report.headline import headline, seeds_against
+from lesionforge.benchmark.report.over_sizes import OverSizes, over_sizes
 from lesionforge.benchmark.report.tables import (
     all_scores,
     arm_row,
@@ -87,6 +89,7 @@ def write_report(
     baseline: str,
     primary: str,
     arm: str | None = None,
+    against: Sequence[str] = (),
     undertrained: str | None = None,
     title: str = "Does synthetic data help?",
     notes: Mapping[str, str] | None = None,
@@ -103,6 +106,7 @@ def write_report(
         baseline: name of the baseline.
         primary: the primary score, declared beforehand.
         arm: the primary arm, declared beforehand; without it the verdict lists all arms.
+        against: further arms that the primary arm is compared with, declared beforehand.
         undertrained: why the baseline may be undertrained, or ``None``; if given, no gain is claimed.
         title: heading of the report.
         notes: row name → text, further rows of the table "Data and method", such as steps, network or control.
@@ -118,20 +122,24 @@ def write_report(
     Raises:
         ConfigError: if ``results.csv`` cannot be used, or lacks the arm or the primary score.
     """
-    results = _results_with(folder, primary, arm)
+    results, reference = _results_with(folder, primary, (arm, *against)), _reference_in(folder)
+    over = _over_sizes(folder, results, reference, baseline, arm, against, primary, undertrained)
     undertrained = doubt_about(baseline, results, undertrained)
     summary = summarize(results, baseline=baseline)
     write_text(folder / "summary.csv", summary.to_csv(index=False))
     lines = headline(results, summary, baseline=baseline, metric=primary, arm=arm, undertrained=undertrained)
-    reference = read_results(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
+    lines += over.lines if over else []
     gains = None
     if reference is not None:
         gains = worth(results, reference, baseline=baseline, primary=primary, arm=arm)
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
+        write_text(folder / "patients.csv", gains.patients_table.to_csv(index=False))
         lines += gains.lines
     collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
     unsure = undertrained is not None
-    own = _figures(results, summary, baseline=baseline, primary=primary, examples=examples, undertrained=unsure)
+    own = _figures(
+        results, summary, reference, baseline=baseline, primary=primary, examples=examples, undertrained=unsure
+    )
     figures = [*(gains.figures if gains else ()), *own, *extras]
     page = template("report/report.html.j2").render(
         title=title,
@@ -146,6 +154,7 @@ def write_report(
         primary=find_score(primary),
         baseline=baseline,
         worth=gains,
+        over_sizes=over,
         sizes=size_names(results["train_size"]),
         arms=[
             arm_row(row, primary, undertrained=unsure) for _, row in summary[summary["metric"] == primary].iterrows()
@@ -164,14 +173,40 @@ def write_report(
     return "\n".join(lines)
 
 
-def _results_with(folder: Path, primary: str, arm: str | None) -> pd.DataFrame:
-    """Return a benchmark's results, which hold the primary score and the primary arm."""
+def _results_with(folder: Path, primary: str, arms: Iterable[str | None]) -> pd.DataFrame:
+    """Return a benchmark's results, which hold the primary score and the declared arms."""
     results = read_results(folder / "results.csv")
-    if arm is not None and arm not in set(results["arm"]):
-        raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
+    for arm in arms:
+        if arm is not None and arm not in set(results["arm"]):
+            raise ConfigError(arm, "is not an arm of the results", choose_from(results["arm"].unique()))
     if primary not in scores_in(results):
         raise ConfigError(primary, "is not a score of the results", "choose one of the columns of results.csv")
     return results
+
+
+def _reference_in(folder: Path) -> pd.DataFrame | None:
+    return read_results(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
+
+
+def _over_sizes(
+    folder: Path,
+    results: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    baseline: str,
+    arm: str | None,
+    against: Sequence[str],
+    primary: str,
+    undertrained: str | None,
+) -> OverSizes | None:
+    """Return the section on means over sizes, if there is one, and write its table."""
+    if arm in (None, baseline):
+        return None
+    over = over_sizes(
+        results, reference, baseline=baseline, arm=arm, against=against, primary=primary, undertrained=undertrained
+    )
+    if over is not None:
+        write_text(folder / "over_sizes.csv", over.table.to_csv(index=False))
+    return over
 
 
 def _besides(lines: Sequence[str], further: Iterable[str]) -> list[str]:
@@ -202,6 +237,7 @@ def template(name: str) -> jinja2.Template:
 def _figures(
     results: pd.DataFrame,
     summary: pd.DataFrame,
+    reference: pd.DataFrame | None,
     *,
     baseline: str,
     primary: str,
@@ -219,9 +255,10 @@ def _figures(
         figures.append(Illustration("differences.svg", caption, forest))
     caption = f"{name} per arm. A dot is a subject, the line in the box the median, the diamond the mean."
     figures.append(Illustration("arms.svg", caption, box_plot(results, primary)))
-    if results["train_size"].nunique() > 1:
-        caption = f"{name} against the number of real training subjects, with 95 % intervals."
-        figures.append(Illustration("data_regime.svg", caption, regime_curve(summary, primary)))
+    regimes = regime_rows(summary, reference, baseline=baseline, metric=primary)
+    if regimes["train_size"].nunique() > 1:
+        caption = f"{name} against the number of real training subjects; bands are 95 % intervals."
+        figures.append(Illustration("data_regime.svg", caption, regime_curve(regimes, primary)))
     if examples:
         caption = "Examples: outline of the truth in blue, of the prediction in orange."
         if any(example.get("notes") for example in examples):

@@ -12,6 +12,7 @@ import pandas as pd
 from lesionforge.benchmark.report.figures.charts import Illustration
 from lesionforge.benchmark.report.figures.gap_charts import gap_figure, training_sets_figure
 from lesionforge.benchmark.report.gap import gap_sentences, gap_table, percent_interval
+from lesionforge.benchmark.report.patients import patients_table, patients_text
 from lesionforge.benchmark.report.spread import spread_table
 from lesionforge.benchmark.report.wording import amount, signed, size_names
 from lesionforge.scores.registry import find_score
@@ -26,17 +27,21 @@ class Worth:
         pool: text that describes the reference's training subjects.
         lines: a sentence for each comparison.
         gaps: rows of the table of shares.
+        patients: rows of the table of the numbers of patients that arms are worth.
         spreads: rows of the table of standard deviations.
         figures: figures of the shares of the gap and of the mean score of each training run.
         table: output of :func:`~lesionforge.benchmark.report.gap.gap_table`.
+        patients_table: output of :func:`~lesionforge.benchmark.report.patients.patients_table`.
     """
 
     pool: str
     lines: Sequence[str]
     gaps: Sequence[dict[str, Any]]
+    patients: Sequence[dict[str, Any]]
     spreads: Sequence[dict[str, Any]]
     figures: Sequence[Illustration]
     table: pd.DataFrame
+    patients_table: pd.DataFrame
 
 
 def worth(
@@ -53,6 +58,7 @@ def worth(
     """
     pool = pool_name(reference)
     table = gap_table(results, reference, baseline=baseline, metric=primary)
+    patients = patients_table(results, reference, baseline=baseline, metric=primary)
     of_arm = table if arm is None or table.empty else table[table["arm"] == arm]
     of_arms, of_pool = (_with_one_whole_set(rows, reference) for rows in (results, reference))
     figures = [
@@ -69,9 +75,11 @@ def worth(
         pool=pool,
         lines=gap_sentences(of_arm, baseline=baseline, pool=pool),
         gaps=[_gap_cells(row, find_score(primary)) for row in table.to_dict("records")],
+        patients=[_patients_cells(row) for row in patients.to_dict("records")],
         spreads=[_spread_cells(row, find_score(primary)) for row in spreads.to_dict("records")],
         figures=figures,
         table=table,
+        patients_table=patients,
     )
 
 
@@ -115,6 +123,11 @@ def _gap_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:
         "gain": signed(row["gain"], info),
         "share": percent_interval(row),
     }
+
+
+def _patients_cells(row: dict[Any, Any]) -> dict[str, Any]:
+    facts = {"arm": row["arm"], "train_size": row["train_size"], "seeds": row["n_seeds"]}
+    return facts | {"patients": patients_text(row)}
 
 
 def _spread_cells(row: dict[Any, Any], info: Score[Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "holm",
     "interval_of",
     "paired_differences",
+    "possible",
     "seed_differences",
     "seed_means",
     "subject_means",
@@ -136,7 +137,7 @@ def interval_of(rows: pd.DataFrame, metric: Metric, *, seed: int = 0, n_resample
     else:
         alone = rows.assign(arm="", train_size=1.0, training=rows["seed"])
         interval = SetStatistics(alone, score, baseline="", seed=seed, n_resamples=n_resamples).mean("", 1.0)
-    return _possible(interval, metric)
+    return possible(interval, metric)
 
 
 def compare_arms(
@@ -178,10 +179,10 @@ def compare_arms(
     seeds = seed_means(results, metric)
     keys = list(results[["arm", "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     differences = [arms.difference(*key) for key in keys]
-    intervals = [_possible(difference.interval(), metric, of_difference=True) for difference in differences]
+    intervals = [possible(difference.interval(), metric, of_difference=True) for difference in differences]
     rows, n_comparisons = [], sum(interval.n > 0 for interval in intervals)
     for key, estimate, difference in zip(keys, differences, intervals, strict=True):
-        mean = _possible(arms.mean(*key), metric)
+        mean = possible(arms.mean(*key), metric)
         of_seeds, diff_of_seeds = _part(seeds, *key), arms.seed_differences(*key)
         row = {"arm": key[0], "train_size": key[1], "metric": _column(metric)}
         row |= {"mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high, "n_subjects": mean.n}
@@ -242,7 +243,7 @@ def _of_set(metric: Metric) -> OfSet | None:
     return metric if isinstance(metric, Score) and metric.level == "set" else None
 
 
-def _possible(interval: Interval, metric: Metric, *, of_difference: bool = False) -> Interval:
+def possible(interval: Interval, metric: Metric, *, of_difference: bool = False) -> Interval:
     """Return an interval without the values that its score cannot have."""
     if not isinstance(metric, Score):
         return interval

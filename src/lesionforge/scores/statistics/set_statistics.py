@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,14 @@ class _Training:
     replicates: Values
     subjects: frozenset[str]
 
-    def minus(self, other: _Training, *, times: float = 1.0) -> _Training:
-        value, replicates = self.value - times * other.value, self.replicates - times * other.replicates
-        return _Training(value=value, replicates=replicates, subjects=self.subjects & other.subjects)
+    @classmethod
+    def sum_of(cls, parts: Sequence[tuple[float, _Training]]) -> _Training:
+        """Return the sum of training runs, each with its weight."""
+        return cls(
+            value=sum(weight * part.value for weight, part in parts),
+            replicates=np.sum([weight * part.replicates for weight, part in parts], axis=0),
+            subjects=frozenset.intersection(*(part.subjects for _, part in parts)),
+        )
 
 
 class SetStatistics:
@@ -54,7 +59,8 @@ class SetStatistics:
         self.score, self.baseline = score, baseline
         self.rows: dict[Any, pd.DataFrame] = dict(list(results.groupby(["arm", "train_size", "seed"], sort=False)))
         self.resampling = Resampling(results["subject_id"].tolist(), seed=seed, n_resamples=n_resamples)
-        self._whole: dict[tuple[object, ...], _Training] = {}
+        self._of_cases: dict[tuple[str, float, int], frozenset[str]] = {}
+        self._trainings: dict[tuple[str, float, int, frozenset[str] | None], _Training] = {}
         self._of_pairs: dict[tuple[str, float], dict[int, _Training]] = {}
 
     def mean(self, arm: str, train_size: float) -> Interval:
@@ -74,14 +80,18 @@ class SetStatistics:
         """
         return self._together(arm, train_size, self._differences(arm, train_size))
 
-    def difference_less(self, arm: str, other: str, share: float, train_size: float) -> Resampled:
-        """Return the difference of an arm from the baseline, less a share of that of another arm.
+    def combined(self, weights: Mapping[tuple[str, float], float]) -> Resampled:
+        """Return a weighted sum of the scores of several arms, over the seeds and cases that all of them have.
 
-        It is over the seeds that all three have.
+        Args:
+            weights: (arm, train_size) → weight; at least one.
         """
-        ours, theirs = self._differences(arm, train_size), self._differences(other, train_size)
-        left = {seed: found.minus(theirs[seed], times=share) for seed, found in ours.items() if seed in theirs}
-        return self._together(arm, train_size, left)
+        first, *others = [self._seeds(*key) for key in weights]
+        sums = {}
+        for seed in set(first).intersection(*others):
+            cases = frozenset.intersection(*(self._cases(*key, seed) for key in weights))
+            sums[seed] = _Training.sum_of([(weight, self._of(*key, seed, cases)) for key, weight in weights.items()])
+        return self._together(*next(iter(weights)), dict(sorted(sums.items())))
 
     def seed_differences(self, arm: str, train_size: float) -> pd.Series[float]:
         """Return arm minus baseline for each seed that both have."""
@@ -101,19 +111,25 @@ class SetStatistics:
         for seed in self._seeds(arm, train_size):
             if seed in others:
                 arms = (arm, self.baseline)
-                cases = frozenset.intersection(*(frozenset(self.rows[a, train_size, seed]["case_id"]) for a in arms))
+                cases = frozenset.intersection(*(self._cases(name, train_size, seed) for name in arms))
                 ours, theirs = (self._of(name, train_size, seed, cases) for name in arms)
-                found[seed] = ours.minus(theirs)
+                found[seed] = _Training.sum_of([(1.0, ours), (-1.0, theirs)])
         return found
 
-    def _of(self, arm: str, train_size: float, seed: int, cases: Collection[str] | None = None) -> _Training:
+    def _cases(self, arm: str, train_size: float, seed: int) -> frozenset[str]:
+        if (arm, train_size, seed) not in self._of_cases:
+            self._of_cases[arm, train_size, seed] = frozenset(self.rows[arm, train_size, seed]["case_id"])
+        return self._of_cases[arm, train_size, seed]
+
+    def _of(self, arm: str, train_size: float, seed: int, cases: frozenset[str] | None = None) -> _Training:
         """Return a training run evaluated on all its cases, or on the given ones."""
-        rows = self.rows[arm, train_size, seed]
-        if cases is not None and not (there := rows["case_id"].isin(cases)).all():
-            return self._training(rows[there])
-        if (arm, train_size, seed) not in self._whole:
-            self._whole[arm, train_size, seed] = self._training(rows)
-        return self._whole[arm, train_size, seed]
+        only = None if cases is None or cases >= self._cases(arm, train_size, seed) else cases
+        if (arm, train_size, seed, only) not in self._trainings:
+            rows = self.rows[arm, train_size, seed]
+            self._trainings[arm, train_size, seed, only] = self._training(
+                rows if only is None else rows[rows["case_id"].isin(only)]
+            )
+        return self._trainings[arm, train_size, seed, only]
 
     def _training(self, rows: pd.DataFrame) -> _Training:
         table = rows[["subject_id", *self.score.made_of]]

@@ -109,28 +109,6 @@ def forest_plot(
     return figure
 
 
-def regime_curve(summary: pd.DataFrame, metric: str) -> Figure:
-    """Return a figure of each arm's mean against the training-set size, with 95 % intervals."""
-    info = find_score(metric)
-    rows = summary[summary["metric"] == metric]
-    arms, train_sizes = list(dict.fromkeys(rows["arm"])), sorted(rows["train_size"].unique())
-    figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    for i, (arm, colour) in enumerate(arm_colours(arms).items()):
-        part = rows[rows["arm"] == arm].sort_values("train_size")
-        at = [train_sizes.index(f) + (i - (len(arms) - 1) / 2) * 0.05 for f in part["train_size"]]
-        mean = part["mean"].to_numpy() * info.factor
-        below, above = mean - part["ci_low"] * info.factor, part["ci_high"] * info.factor - mean
-        axes.errorbar(at, mean, [below, above], color=colour, marker="o", markersize=5, capsize=2, label=arm)
-    axes.set_xticks(range(len(train_sizes)), size_names(train_sizes).values())
-    axes.set_xlabel("real training subjects")
-    axes.set_ylabel(f"{info.title} ({info.unit})")
-    axes.grid(axis="y", color="#e5e5e5")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
 def rows_of_panels(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel below the other, each with room for its number of rows."""
     inches = [0.35 + ROW_INCHES * rows for rows in heights]
