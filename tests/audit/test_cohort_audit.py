@@ -66,6 +66,7 @@ def test_the_report_says_first_what_is_real_and_always_what_it_cannot_show(found
     members = " ".join(found.sections[2].lines)
     assert "14 held-out subjects resolve false-positive rates from 7.1% on" in members
     assert "at a false-positive rate of 0.01 cannot be measured" in members
+    assert "What chance can do with so few subjects" in " ".join(found.sections[3].main)
 
 
 def test_the_folder_holds_page_tables_and_picture_and_makes_no_promise(found, tmp_path):
@@ -193,7 +194,9 @@ def test_a_split_that_differs_without_any_generator_is_called_one(slices, tmp_pa
     result = audit_cohort(drawn, training, blurred, config=QUICK)
     bare = result.without_generator.set_index("attack").loc["whole image, correlation"]
     assert bare["auc_low"] > 0.5
-    assert any("differ without any generator" in line for line in result.sections[3].lines)
+    fit_library("copy_paste", training, tmp_path / "model")
+    write_card(result, tmp_path / "model")
+    assert "The two groups differ without any trained generator" in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_exact_and_near_duplicates_across_the_split_are_listed(slices, tmp_path):
@@ -209,7 +212,7 @@ def test_exact_and_near_duplicates_across_the_split_are_listed(slices, tmp_path)
         drawn.with_cases([*drawn, same]), training, control.with_cases([*control, twice]), config=QUICK
     )
     pairs = {(row.where, row.kind, row.case_id, row.other) for row in result.duplicates.itertuples()}
-    assert any("raise the threshold" in line for line in result.sections[1].lines)
+    assert any("1 held-out scans nearly equal a training scan" in line for line in result.sections[1].main)
     assert (SPLIT, "near", "again", training.cases[0].case_id) in pairs
     assert ("synthetic and training", "exact", "same", training.cases[3].case_id) in pairs
 
