@@ -8,16 +8,20 @@ from scipy import ndimage
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
-from lesionforge.audit.copies import OWN_MASK, SCAN, SPLIT, WITHIN
+from lesionforge.audit.copies import FOLLOWED, OUTLINE, SCAN, SPLIT, WITHIN
 from lesionforge.audit.membership import members_of
-from lesionforge.audit.origin import what_is_real
+from lesionforge.audit.origin import ANATOMY_MAP, what_is_real
 from lesionforge.audit.views import Frame, read_views
 from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL, on_origin
 from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.cohort.scan import load_scan, read_label, save_edited
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.files import write_json
+from lesionforge.masks.own import OwnMasks
+from lesionforge.production.edit import edit_cohort
+from lesionforge.production.synthesize import synthesize_cohort
 from tests.audit.memoriser import people, synthetic_cohort
+from tests.audit.painter import painting_model, patients
 from tests.helpers import write_array
 from tests.synthesizers.models import fit_library
 
@@ -141,7 +145,7 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
     assert whole["copy"].all()
     assert set(whole["known"]) == {SCAN}
     assert whole["nearest"].tolist() == [case.source_case for case in drawn]
-    assert set(result.copies["known"]) <= {"", SCAN, OWN_MASK}
+    assert set(result.copies["known"]) <= {"", SCAN, OUTLINE}
     near = result.duplicates[result.duplicates["where"] == WITHIN]
     assert len(near)
     assert set(near["known"]) == {SCAN}
@@ -150,6 +154,33 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
         for end in ("", ", made from other subjects")
     )
     assert own > others
+
+
+@pytest.mark.parametrize("edit", [None, pytest.param("shift", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_what_follows_a_patients_own_map_and_mask_is_counted_apart_from_copies(dims, edit, tmp_path):
+    options = {"spatial_dims": dims, "shape": (24, 24, 12) if dims == 3 else None}
+    training, control = (patients(tmp_path, name, 20, seed=n, **options) for n, name in enumerate(("train", "held")))
+    labels = edit_cohort(training, out=tmp_path / "edited", edits=[edit]).cohort if edit else training
+    model = painting_model(training, spatial_dims=dims)
+    drawn = synthesize_cohort(model, labels, OwnMasks(), out=tmp_path / "drawn", blend="full").cohort
+    result = audit_cohort(drawn, training, control, config=QUICK)
+    assert result.copies_found <= 0.05 * len(drawn)
+    explained = result.copies[result.copies["copy"] & (result.copies["known"] != "")]
+    for view, reason in (("whole image", FOLLOWED[ANATOMY_MAP]), ("lesion", OUTLINE)):
+        cases = explained[explained["view"] == view]
+        assert edit or cases["case_id"].nunique() >= 10
+        assert set(cases["known"]) <= {reason}
+    for reason, cases in explained.groupby("known"):
+        assert f"{reason} ({cases['case_id'].nunique()})" in result.sections[1].main[0]
+    others = result.copies["nearest_subject"] != result.copies["subject_id"]
+    assert set(result.copies.loc[others, "known"]) <= {""}
+
+
+def test_kept_cases_are_whole_new_images_if_those_that_were_drawn_are(slices, tmp_path):
+    drawn = drawn_into(tmp_path, slices[1], 2)
+    write_json(tmp_path / "drawn" / "drawn" / "synthesis.json", {"blend": "full"})
+    assert set(what_is_real(drawn, slices[1])["blend"]) == {"full"}
 
 
 def test_a_whole_new_image_keeps_the_lesion_that_lies_where_the_old_one_was(slices, tmp_path):

@@ -98,7 +98,7 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
     (found, unexplained), n = copies_found(copies), copies["case_id"].nunique()
     main = [
         f"Copies found: {unexplained} of {n} synthetic cases, beside {found - unexplained} whose record explains the "
-        "likeness (drawn into that scan, or at that subject's mask).",
+        f"likeness.{_by_reason(copies)}",
         f"The threshold lets {calibration.rate:.1%} of real subjects be called copies, in all comparisons together; "
         f"{calibration.subjects} held-out subjects set it.{_above_target(calibration)}",
         *_on_near_split(duplicates),
@@ -114,9 +114,20 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
     lines += _on_duplicates(duplicates)
     cannot = (
         "A copy that was turned, scaled or bent, a copy of a part smaller than a lesion, and whatever the generator "
-        "remembers but did not draw in these cases are not found. No copies found does not mean that there are none."
+        "remembers but did not draw in these cases are not found. A copy cannot be told from "
+        "a likeness that a record explains: what is drawn from a subject's own map or outline may be remembered, too. "
+        "No copies found does not mean that there are none."
     )
     return Section(title=COPIES, main=tuple(main), details=tuple(lines), cannot=cannot)
+
+
+def _by_reason(copies: pd.DataFrame) -> str:
+    """Return how many cases each kind of record explains; a case may have several likenesses."""
+    explained = copies[copies["copy"] & (copies["known"] != "")]
+    counts = explained.groupby("known", sort=False)["case_id"].nunique()
+    if not len(counts):
+        return ""
+    return f" Explained, in any view: {'; '.join(f'{reason} ({count})' for reason, count in counts.items())}."
 
 
 def _closer(part: pd.DataFrame) -> str:
