@@ -71,7 +71,8 @@ def test_cases_whose_channels_are_of_different_people_lie_far_from_real_ones(spa
     assert one["drawn"] == pytest.approx(torn)
     assert one["held_out_low"] < one["held_out"] < one["held_out_high"]
     assert one["difference"] == pytest.approx(one["drawn"] - one["held_out"])
-    assert one["difference_low"] > 0
+    assert one["difference_low"] < one["difference"] < one["difference_high"]
+    assert one["difference"] > max(0, table.loc[("fits", "head"), "difference"])
     assert table.loc[("on_the_fly", "head"), "drawn_subjects"] == 0
     assert len(read_errors([tmp_path, tmp_path / "no_fold", tmp_path])) == 2 * len(errors)
 
