@@ -8,16 +8,20 @@ from scipy import ndimage
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
-from lesionforge.audit.copies import OWN_MASK, SCAN, SPLIT, WITHIN
+from lesionforge.audit.copies import FOLLOWED, OUTLINE, SCAN, SPLIT, WITHIN
 from lesionforge.audit.membership import members_of
-from lesionforge.audit.origin import what_is_real
+from lesionforge.audit.origin import ANATOMY_MAP, what_is_real
 from lesionforge.audit.views import Frame, read_views
 from lesionforge.audit.wording import CONTROLS, COPIES, MEMBERSHIP, REAL, on_origin
 from lesionforge.cohort.inspection.fingerprint import fingerprint
 from lesionforge.cohort.scan import load_scan, read_label, save_edited
 from lesionforge.errors import CohortError, ConfigError, LeakError, OutputError
 from lesionforge.files import write_json
+from lesionforge.masks.own import OwnMasks
+from lesionforge.production.edit import edit_cohort
+from lesionforge.production.synthesize import synthesize_cohort
 from tests.audit.memoriser import people, synthetic_cohort
+from tests.audit.painter import painting_model, patients
 from tests.helpers import write_array
 from tests.synthesizers.models import fit_library
 
@@ -66,6 +70,7 @@ def test_the_report_says_first_what_is_real_and_always_what_it_cannot_show(found
     members = " ".join(found.sections[2].lines)
     assert "14 held-out subjects resolve false-positive rates from 7.1% on" in members
     assert "at a false-positive rate of 0.01 cannot be measured" in members
+    assert "What chance can do with so few subjects" in " ".join(found.sections[3].main)
 
 
 def test_the_folder_holds_page_tables_and_picture_and_makes_no_promise(found, tmp_path):
@@ -140,7 +145,7 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
     assert whole["copy"].all()
     assert set(whole["known"]) == {SCAN}
     assert whole["nearest"].tolist() == [case.source_case for case in drawn]
-    assert set(result.copies["known"]) <= {"", SCAN, OWN_MASK}
+    assert set(result.copies["known"]) <= {"", SCAN, OUTLINE}
     near = result.duplicates[result.duplicates["where"] == WITHIN]
     assert len(near)
     assert set(near["known"]) == {SCAN}
@@ -149,6 +154,33 @@ def test_what_is_a_patients_own_is_counted_and_explains_what_is_like_it(slices, 
         for end in ("", ", made from other subjects")
     )
     assert own > others
+
+
+@pytest.mark.parametrize("edit", [None, pytest.param("shift", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_what_follows_a_patients_own_map_and_mask_is_counted_apart_from_copies(dims, edit, tmp_path):
+    options = {"spatial_dims": dims, "shape": (24, 24, 12) if dims == 3 else None}
+    training, control = (patients(tmp_path, name, 20, seed=n, **options) for n, name in enumerate(("train", "held")))
+    labels = edit_cohort(training, out=tmp_path / "edited", edits=[edit]).cohort if edit else training
+    model = painting_model(training, spatial_dims=dims)
+    drawn = synthesize_cohort(model, labels, OwnMasks(), out=tmp_path / "drawn", blend="full").cohort
+    result = audit_cohort(drawn, training, control, config=QUICK)
+    assert result.copies_found <= 0.05 * len(drawn)
+    explained = result.copies[result.copies["copy"] & (result.copies["known"] != "")]
+    for view, reason in (("whole image", FOLLOWED[ANATOMY_MAP]), ("lesion", OUTLINE)):
+        cases = explained[explained["view"] == view]
+        assert edit or cases["case_id"].nunique() >= 10
+        assert set(cases["known"]) <= {reason}
+    for reason, cases in explained.groupby("known"):
+        assert f"{reason} ({cases['case_id'].nunique()})" in result.sections[1].main[0]
+    others = result.copies["nearest_subject"] != result.copies["subject_id"]
+    assert set(result.copies.loc[others, "known"]) <= {""}
+
+
+def test_kept_cases_are_whole_new_images_if_those_that_were_drawn_are(slices, tmp_path):
+    drawn = drawn_into(tmp_path, slices[1], 2)
+    write_json(tmp_path / "drawn" / "drawn" / "synthesis.json", {"blend": "full"})
+    assert set(what_is_real(drawn, slices[1])["blend"]) == {"full"}
 
 
 def test_a_whole_new_image_keeps_the_lesion_that_lies_where_the_old_one_was(slices, tmp_path):
@@ -193,7 +225,9 @@ def test_a_split_that_differs_without_any_generator_is_called_one(slices, tmp_pa
     result = audit_cohort(drawn, training, blurred, config=QUICK)
     bare = result.without_generator.set_index("attack").loc["whole image, correlation"]
     assert bare["auc_low"] > 0.5
-    assert any("differ without any generator" in line for line in result.sections[3].lines)
+    fit_library("copy_paste", training, tmp_path / "model")
+    write_card(result, tmp_path / "model")
+    assert "The two groups differ without any trained generator" in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_exact_and_near_duplicates_across_the_split_are_listed(slices, tmp_path):
@@ -209,7 +243,7 @@ def test_exact_and_near_duplicates_across_the_split_are_listed(slices, tmp_path)
         drawn.with_cases([*drawn, same]), training, control.with_cases([*control, twice]), config=QUICK
     )
     pairs = {(row.where, row.kind, row.case_id, row.other) for row in result.duplicates.itertuples()}
-    assert any("raise the threshold" in line for line in result.sections[1].lines)
+    assert any("1 held-out scans nearly equal a training scan" in line for line in result.sections[1].main)
     assert (SPLIT, "near", "again", training.cases[0].case_id) in pairs
     assert ("synthetic and training", "exact", "same", training.cases[3].case_id) in pairs
 

@@ -61,9 +61,24 @@ def test_members_like_held_out_subjects_cannot_be_told_and_remembered_ones_can()
     assert same["p"] > 0.05
     assert told["auc_low"] > 0.7
     assert told["p"] < 1e-6
-    for row in (same, told):
-        assert row["halves"] == pytest.approx(0.5, abs=0.03)
-        assert row["halves_low"] < 0.5 < row["halves_high"]
+
+
+@pytest.mark.parametrize("members", [8, 60])
+def test_random_halves_reach_what_chance_does_with_so_few_members(members):
+    rng = np.random.default_rng(0)
+    half = members // 2
+    spread = 1.96 * np.sqrt((members + 1) / (12 * half * half))
+    row = membership(attack(rng.normal(size=members), rng.normal(size=9)), AuditConfig(), seed=0).iloc[0]
+    assert row["halves_high"] - 0.5 == pytest.approx(spread, rel=0.25)
+    assert 0.5 - row["halves_low"] == pytest.approx(spread, rel=0.25)
+
+
+def test_halves_of_the_members_see_no_difference_between_the_groups():
+    members = np.random.default_rng(0).normal(size=20)
+    like, unlike = (membership(attack(members, members + shift), AuditConfig(), seed=0) for shift in (0, -9))
+    assert unlike["auc"][0] == 1
+    for end in ("halves_low", "halves_high"):
+        assert like[end].equals(unlike[end])
 
 
 def test_intervals_of_the_area_hold_the_truth():

@@ -3,12 +3,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lesionforge.audit.membership import AreaUnderCurve
-from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION, white_box
+from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION, UNTRAINED, white_box
+from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import ModelError
 from lesionforge.synthesizers.registry import SYNTHESIZERS, load_synthesizer
 from lesionforge.training.loop import TrainingConfig
 from lesionforge.training.model_folder import CRITIC
 from tests.audit.memoriser import people
+from tests.helpers import write_array
 from tests.synthesizers.models import fit_library, tiny_options, tiny_training
 
 
@@ -48,6 +50,25 @@ def test_every_subject_has_both_scores_and_the_same_every_time(method, options, 
     assert np.isfinite(table["score"]).all()
     assert (table.loc[table["attack"] == RECONSTRUCTION, "score"] < 0).all()
     assert judged(model, cohorts).equals(table)
+
+
+def test_untrained_networks_know_no_weight_of_the_folder_and_see_a_split_that_differs(cohorts):
+    folder, training, _ = cohorts
+    model = trained("pix2pix", cohorts, "untrained", condition="label", roi_size=(64, 64))
+    before = judged(model, cohorts, trained=False)
+    assert set(before["attack"]) == {f"{name}{UNTRAINED}" for name in (CRITIC_SCORE, RECONSTRUCTION)}
+    assert not np.isin(before["score"], judged(model, cohorts)["score"]).any()
+    for name in ("model.safetensors", CRITIC):
+        save_file({key: -tensor for key, tensor in load_file(model / name).items()}, model / name)
+    assert judged(model, cohorts, trained=False).equals(before)
+    noisy = people(folder, "noisy", 4, seed=3)
+    for case in noisy:
+        scan = load_scan(case, noisy.channels)
+        image = scan.image[0] + np.random.default_rng(0).normal(0, 60, scan.spatial_shape) * (scan.image[0] > 0)
+        write_array(case.images["FLAIR"], np.clip(image, 0, 255), scan.affine)
+    apart = judged(model, (folder, training, noisy), trained=False)
+    areas = [AreaUnderCurve()(rows) for _, rows in apart.groupby("attack")]
+    assert max(abs(area - 0.5) for area in areas) == 0.5
 
 
 def test_the_critic_lies_in_a_file_of_its_own_that_drawing_does_not_need(cohorts):

@@ -45,7 +45,7 @@ class AuditConfig(MethodConfig):
             around it, so it is well below the 5 % that are tolerated.
         planted: number of training cases that are replayed as a test of the audit itself.
         rates: false-positive rates at which the true-positive rate of membership is reported.
-        halves: number of random divisions of the members in the control of membership.
+        halves: number of random divisions of the members, which show what chance can do with so few of them.
         shown: number of copies in the picture.
         crops: crops of each real case that a model and its critic judge.
         encoder: options of the encoder.

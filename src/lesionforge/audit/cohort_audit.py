@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ class Audit:
         duplicates: pairs of equal images, see :func:`~lesionforge.audit.copies.find_duplicates`.
         attacks: membership scores of each subject, see :data:`~lesionforge.audit.membership.Attacks`.
         membership: how well they tell members, see :func:`~lesionforge.audit.membership.membership`.
-        without_generator: the same without synthetic cases, see
-            :func:`~lesionforge.audit.membership.without_generator`.
+        without_generator: the same without a trained generator: without synthetic cases (see
+            :func:`~lesionforge.audit.membership.without_generator`), and by the model before its training.
         planted: how many planted copies were found, by view.
         calibration: the threshold of copies.
         synthetic: the synthetic cases that could be read.
@@ -115,13 +116,16 @@ def audit_cohort(
     say("comparison of all cases")
     neighbours = [Neighbours(comparison=comparison, sets=sets) for comparison in comparisons]
     members = members_of(sets.training.cohort, sets.synthetic.cohort, None if model is None else read_info(model))
-    attacks = black_box(sets, neighbours, members)
+    attacks, bare = black_box(sets, neighbours, members), without_generator(sets, neighbours, members)
     if model is not None:
         say("white-box attacks")
-        real = sets.training.cohort, sets.control.cohort
-        own = white_box(model, *real, members, crops=config.crops, seed=seed, device=device)
+        judge = partial(white_box, model, sets.training.cohort, sets.control.cohort, members)
+        own, untrained = (
+            judge(trained=trained, crops=config.crops, seed=seed, device=device) for trained in (True, False)
+        )
         attacks = pd.concat([attacks, own], ignore_index=True)
-    return _judge(sets, neighbours, attacks, members, config, folds, seed)
+        bare = pd.concat([bare, untrained], ignore_index=True)
+    return _judge(sets, neighbours, attacks, bare, config, folds, seed)
 
 
 def _with(cohort: Cohort, channels: Sequence[str]) -> Cohort:
@@ -147,7 +151,7 @@ def _judge(
     sets: Sets,
     neighbours: Sequence[Neighbours],
     attacks: Attacks,
-    members: frozenset[str],
+    bare: Attacks,
     config: AuditConfig,
     folds: Sequence[Attacks],
     seed: int,
@@ -159,23 +163,22 @@ def _judge(
     calibration = Calibration.fit(of_control, subjects, false_alarms=config.false_alarms)
     copies = find_copies(sets, neighbours, calibration, origin)
     duplicates = find_duplicates(sets, neighbours, calibration)
-    told = membership(attacks, config, seed=seed)
-    bare = membership(without_generator(sets, neighbours, members), config, seed=seed)
+    told, without = (membership(scores, config, seed=seed) for scores in (attacks, bare))
     planted = plant_copies(sets, [near.comparison for near in neighbours], calibration, config, seed=seed)
     alarms = false_alarms(of_control, subjects, rate=config.false_alarms)
     return Audit(
         sections=(
             on_origin(origin),
             on_copies(copies, duplicates, calibration, len(training) / (len(training) + len(control))),
-            on_membership(told, config.rates, over_folds([attacks, *folds]) if folds else None),
-            on_controls(planted, alarms, told, bare),
+            on_membership(told, without, config.rates, over_folds([attacks, *folds]) if folds else None),
+            on_controls(planted, alarms, told, without),
         ),
         origin=origin,
         copies=copies,
         duplicates=duplicates,
         attacks=attacks,
         membership=told,
-        without_generator=bare,
+        without_generator=without,
         planted=planted,
         calibration=calibration,
         synthetic=synthetic,

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lesionforge.audit import origin
 from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.comparisons import CORRELATION, Neighbours, Sets
 from lesionforge.audit.correlation import Nearest
-from lesionforge.audit.origin import MOSTLY
-from lesionforge.audit.views import MASK, WHOLE, CohortViews
+from lesionforge.audit.views import WHOLE, CohortViews
 from lesionforge.cohort.case import Case
 from lesionforge.cohort.people import People, voxel_hash
 
 NEAR = 5.0
 """Excess of a near duplicate. For normal values it is more than six standard deviations above the median."""
-SCAN, OWN_MASK = "drawn into this scan", "drawn at this subject's mask"
+SCAN, OUTLINE = "drawn into this scan", "same outline: drawn at this subject's mask"
+FOLLOWED = {origin.ANATOMY_MAP: "drawn from this subject's anatomy map", origin.SCAN: "drawn from this subject's scan"}
 WITHIN, TRAINING, CONTROL = "within the synthetic set", "synthetic and training", "synthetic and held-out"
 SPLIT = "training and held-out"
 
 
 def find_copies(
-    sets: Sets, neighbours: Sequence[Neighbours], calibration: Calibration, origin: pd.DataFrame
+    sets: Sets, neighbours: Sequence[Neighbours], calibration: Calibration, real: pd.DataFrame
 ) -> pd.DataFrame:
     """Return each synthetic case with its nearest training case, in every comparison.
 
@@ -32,14 +34,14 @@ def find_copies(
         sets: the cohorts.
         neighbours: of each comparison.
         calibration: the threshold.
-        origin: what is real in the cases, see :func:`~lesionforge.audit.origin.what_is_real`.
+        real: what is real in the cases, see :func:`~lesionforge.audit.origin.what_is_real`.
 
     Returns:
         A row per case and comparison with the case's view: ``case_id, subject_id, view, measure, similarity, nearest``
         (training case), ``nearest_subject, held_out`` (similarity to the nearest held-out case), ``threshold, excess,
         copy`` (whether it is called a copy) and ``known`` (why the record explains the likeness, or empty).
     """
-    share = origin.set_index("case_id")["own_voxels"].to_dict()
+    of_cases = real.set_index("case_id").to_dict("index")
     people = People([*sets.training.cohort, *sets.control.cohort])
     excess = calibration.excess(np.stack([near.synthetic_to_training.similarity for near in neighbours], 1))
     rows = []
@@ -60,19 +62,27 @@ def find_copies(
                     "threshold": calibration.thresholds[number],
                     "excess": excess[row, number],
                     "copy": bool(excess[row, number] > calibration.limit),
-                    "known": _known(case, nearest, comparison.view, share.get(case.case_id, np.nan), people),
+                    "known": _known(case, nearest, comparison.view, of_cases[case.case_id], people),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _known(case: Case, nearest: Case, view: str, own_voxels: float, people: People) -> str:
-    """Return why the record of a case explains that it is like a training case; empty if it does not."""
-    if view == WHOLE and nearest.case_id == case.source_case and own_voxels > MOSTLY:
+def _known(case: Case, nearest: Case, view: str, real: Mapping[Hashable, Any], people: People) -> str:
+    """Return why the record of a case explains that it is like a training case; empty if it does not.
+
+    Args:
+        case: the synthetic case.
+        nearest: the training case.
+        view: what of them is alike.
+        real: what is real in the case.
+        people: the subjects at hand.
+    """
+    if view != WHOLE:
+        return OUTLINE if case.mask_id and nearest.subject_id in people.behind(case.mask_id) else ""
+    if nearest.case_id == case.source_case and real["own_voxels"] > origin.MOSTLY:
         return SCAN
-    if view == MASK and case.mask_id and nearest.subject_id in people.behind(case.mask_id):
-        return OWN_MASK
-    return ""
+    return FOLLOWED.get(real["follows"], "") if nearest.subject_id == case.subject_id else ""
 
 
 def find_duplicates(sets: Sets, neighbours: Sequence[Neighbours], calibration: Calibration) -> pd.DataFrame:

@@ -145,9 +145,10 @@ def membership(attacks: Attacks, config: AuditConfig, *, seed: int) -> pd.DataFr
 
     Returns:
         A row per attack: ``attack, members, held_out`` (numbers of subjects), ``auc, auc_low, auc_high`` (95 % interval
-        by a bootstrap over subjects), ``p`` (one-sided Mann–Whitney test, Holm-corrected over the attacks), ``halves,
-        halves_low, halves_high`` (the same area between random halves of the members: mean and 95 % of the halves), and
-        a row per rate in ``tpr_RATE, tpr_RATE_low, tpr_RATE_high``, NaN if the held-out subjects cannot resolve it.
+        by a bootstrap over subjects), ``p`` (one-sided Mann–Whitney test, Holm-corrected over the attacks),
+        ``halves_low, halves_high`` (what chance can do: 95 % of the areas between random halves of the members; their
+        mean is 0.5 whatever the scores), and a row per rate in ``tpr_RATE, tpr_RATE_low, tpr_RATE_high``, NaN if the
+        held-out subjects cannot resolve it.
     """
     rows = [_judged(str(name), part, config, seed) for name, part in attacks.groupby("attack", sort=False)]
     table = pd.DataFrame(rows)
@@ -163,7 +164,7 @@ def _judged(name: str, rows: Attacks, config: AuditConfig, seed: int) -> dict[st
     found: dict[str, object] = {"attack": name, "members": len(inside), "held_out": len(outside)}
     found |= _named("auc", interval_of(AreaUnderCurve(), rows, seed=seed))
     found["p"] = _p_value(inside, outside)
-    found |= _named("halves", _halves(inside, config.halves, seed))
+    found["halves_low"], found["halves_high"] = _halves(inside, config.halves, seed)
     for rate in config.rates:
         known = len(outside) and rate >= smallest_rate(len(outside))
         three = interval_of(TruePositiveRate(rate), rows, seed=seed) if known else (np.nan,) * 3
@@ -198,10 +199,13 @@ def _p_value(inside: Values, outside: Values) -> float:
     return float(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue)
 
 
-def _halves(scores: Values, count: int, seed: int) -> tuple[float, float, float]:
-    """Return mean, 2.5th and 97.5th percentile of the area between random halves of the members."""
+def _halves(scores: Values, count: int, seed: int) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of the area between random halves of the members; NaN for fewer than 4.
+
+    Both halves are of one group, so the range shows what chance can do with so few subjects, and no bias of a split.
+    """
     if len(scores) < 4:
-        return np.nan, np.nan, np.nan
+        return np.nan, np.nan
     rng, half = generator(seed, "halves"), len(scores) // 2
     areas = []
     for _ in range(count):
@@ -209,7 +213,7 @@ def _halves(scores: Values, count: int, seed: int) -> tuple[float, float, float]
         rows = pd.DataFrame({"member": np.arange(len(scores)) < half, "score": order})
         areas.append(AreaUnderCurve()(rows))
     low, high = np.quantile(areas, (0.025, 0.975))
-    return float(np.mean(areas)), float(low), float(high)
+    return float(low), float(high)
 
 
 def over_folds(runs: Sequence[Attacks]) -> pd.DataFrame:

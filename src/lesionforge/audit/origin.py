@@ -19,12 +19,13 @@ from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError
 from lesionforge.reading import read_json
 
-SETTINGS, FULL = "synthesis.json", "full"
+SETTINGS, DRAWN, FULL = "synthesis.json", "drawn", "full"
 CONDITIONS = {
     "label": "a label map: the mask and, where there is one, the anatomy of the scan",
     "scan": "the scan itself, its lesion smoothed away",
     "inpaint": "the scan around the lesion",
 }
+ANATOMY_MAP, SCAN = "anatomy map", "scan"
 MOSTLY = 0.5
 """A case with a larger share of a patient's own voxels shows that patient's scan."""
 
@@ -39,7 +40,8 @@ def what_is_real(synthetic: Cohort, real: Cohort) -> pd.DataFrame:
     Returns:
         A row per case: ``case_id``, ``scan_of`` (the case it was drawn into, or empty), ``own_voxels`` (share of the
         head's voxels that equal that scan's, over all channels; NaN if the scan is not at hand or has another grid),
-        ``mask_of`` (subjects of its mask, or empty), ``shown`` (what the generator was shown, or empty), ``blend`` and
+        ``mask_of`` (subjects of its mask, or empty), ``shown`` (what the generator was shown, or empty), ``follows``
+        (what of the subject a whole new image was drawn from: ``"anatomy map"``, ``"scan"``, or empty), ``blend`` and
         ``parents`` (their number).
     """
     known, people = {case.case_id: case for case in real}, People(real)
@@ -54,6 +56,7 @@ def what_is_real(synthetic: Cohort, real: Cohort) -> pd.DataFrame:
                 "own_voxels": own_voxels(case, known),
                 "mask_of": " ".join(sorted(people.behind(case.mask_id))) if case.mask_id else "",
                 "shown": CONDITIONS.get(_condition(made), ""),
+                "follows": _followed(made) if case.source_case else "",
                 "blend": str(made.get("blend", "")),
                 "parents": len(case.parents),
             }
@@ -101,9 +104,20 @@ def _folder(case: Case) -> Path:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / SETTINGS
-    content = read_json(path) if path.is_file() else {}
+    """Return the settings with which the cases of a folder, or those that it chose from, were drawn."""
+    path = next((path for path in (folder / SETTINGS, folder / DRAWN / SETTINGS) if path.is_file()), None)
+    content = {} if path is None else read_json(path)
     return content if isinstance(content, dict) else {}
+
+
+def _followed(settings: Mapping[str, Any]) -> str:
+    """Return what of its subject a whole new image was drawn from; empty for a mask alone, and for a part of a scan."""
+    if settings.get("blend") != FULL:
+        return ""
+    condition = _condition(settings)
+    if condition == "label":
+        return ANATOMY_MAP if settings["model"].get("anatomy") else ""
+    return SCAN if condition else ""
 
 
 def _condition(settings: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from lesionforge.training.loop import Device, TrainingConfig, pick_device
 from lesionforge.training.model_folder import CRITIC, must_fit, read_critic, read_info
 
 CRITIC_SCORE, RECONSTRUCTION = "critic score", "reconstruction error"
+UNTRAINED = ", untrained networks"
 PLAIN = {"augment": False, "intensity_variation": False, "mirror": False, "jitter": False, "healthy_holes": 0.0}
 METHODS = "pix2pix, spade and cyclegan"
 
@@ -39,7 +40,15 @@ def has_white_box(folder: Path) -> bool:
 
 
 def white_box(
-    folder: Path, training: Cohort, control: Cohort, members: frozenset[str], *, crops: int, seed: int, device: Device
+    folder: Path,
+    training: Cohort,
+    control: Cohort,
+    members: frozenset[str],
+    *,
+    trained: bool = True,
+    crops: int,
+    seed: int,
+    device: Device,
 ) -> Attacks:
     """Return two scores of each subject: its mean critic score, and its negative mean reconstruction error.
 
@@ -51,6 +60,8 @@ def white_box(
         training: the training cases.
         control: the held-out cases.
         members: the training subjects.
+        trained: whether the networks judge as they are in the folder. Untrained ones remember nobody, so if their
+            scores tell members from held-out subjects, the two groups differ; they are named accordingly.
         crops: number of crops per case.
         seed: seed of the crops.
         device: where to compute.
@@ -63,24 +74,27 @@ def white_box(
         raise ModelError(folder, f"{model.method} has no white-box attack", f"use {METHODS}, or leave the model out")
     if not (folder / CRITIC).is_file():
         raise ModelError(folder, f"holds no {CRITIC}", "train the model again: earlier versions did not keep it")
-    judge = _Judge(model, folder, crops=crops, seed=seed, device=device)
+    judge = _Judge(model, folder, trained=trained, crops=crops, seed=seed, device=device)
     rows = []
     for cohort, is_member in ((training, True), (control, False)):
         for name, scores in judge.scores(cohort).items():
             kept = {subject: score for subject, score in scores.items() if not is_member or subject in members}
-            rows += [(name, subject, is_member, score) for subject, score in kept.items()]
+            attack = name if trained else f"{name}{UNTRAINED}"
+            rows += [(attack, subject, is_member, score) for subject, score in kept.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 class _Judge:
     """Scores the cases of a cohort with a generator and its critic."""
 
-    def __init__(self, model: Pix2Pix, folder: Path, *, crops: int, seed: int, device: Device) -> None:
+    def __init__(self, model: Pix2Pix, folder: Path, *, trained: bool, crops: int, seed: int, device: Device) -> None:
         self.model, self.crops, self.seed, self.device = model, crops, seed, pick_device(device)
-        module: Any = model.module(model.config, model.condition, TrainingConfig())
-        with must_fit(folder):
-            module.critic.load_state_dict(read_critic(folder))
+        module: Any = model.module(model.config, model.condition, TrainingConfig(seed=seed))
+        if trained:
+            with must_fit(folder):
+                module.critic.load_state_dict(read_critic(folder))
         self.module = module.eval().to(self.device)
+        self.generator = model.generator if trained else self.module.result
 
     def scores(self, cohort: Cohort) -> Mapping[str, Mapping[str, float]]:
         """Return name of the score → subject → mean over cases; unreadable cases are left out."""
@@ -108,6 +122,6 @@ class _Judge:
                 batch = {name: part.to(self.device) for name, part in default_collate([items[draw]]).items()}
                 logits.append(float(self.module.critic_scores(batch)))
                 hole = batch["hole"].expand_as(batch["image"])
-                drawn = self.model.generator(batch["condition"])
+                drawn = self.generator(batch["condition"])
                 errors.append(float((drawn - batch["image"])[hole].abs().mean()))
         return float(np.mean(logits)), -float(np.mean(errors))

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lesionforge.audit.calibration import Calibration
@@ -21,6 +20,10 @@ from lesionforge.scores.statistics.intervals import mean_interval
 Row = Mapping[Hashable, Any]
 REAL, COPIES, MEMBERSHIP, CONTROLS = "What is real in a synthetic case", "Copies", "Membership", "Controls"
 OVER_FOLDS, NOT_AUDITED = "Membership over folds", "Not audited"
+TOLERATED = 0.05
+"""The target: at most this share of held-out subjects is called copies."""
+FEWEST_ASSURING = round(1 / TOLERATED) - 1
+"""Fewest held-out subjects that can assure it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +98,10 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
     (found, unexplained), n = copies_found(copies), copies["case_id"].nunique()
     main = [
         f"Copies found: {unexplained} of {n} synthetic cases, beside {found - unexplained} whose record explains the "
-        "likeness (drawn into that scan, or at that subject's mask).",
+        f"likeness.{_by_reason(copies)}",
         f"The threshold lets {calibration.rate:.1%} of real subjects be called copies, in all comparisons together; "
-        f"{calibration.subjects} held-out subjects set it.",
+        f"{calibration.subjects} held-out subjects set it.{_above_target(calibration)}",
+        *_on_near_split(duplicates),
     ]
     lines = []
     for (view, measure), part in copies.groupby(["view", "measure"], sort=False):
@@ -110,9 +114,20 @@ def on_copies(copies: pd.DataFrame, duplicates: pd.DataFrame, calibration: Calib
     lines += _on_duplicates(duplicates)
     cannot = (
         "A copy that was turned, scaled or bent, a copy of a part smaller than a lesion, and whatever the generator "
-        "remembers but did not draw in these cases are not found. No copies found does not mean that there are none."
+        "remembers but did not draw in these cases are not found. A copy cannot be told from "
+        "a likeness that a record explains: what is drawn from a subject's own map or outline may be remembered, too. "
+        "No copies found does not mean that there are none."
     )
     return Section(title=COPIES, main=tuple(main), details=tuple(lines), cannot=cannot)
+
+
+def _by_reason(copies: pd.DataFrame) -> str:
+    """Return how many cases each kind of record explains; a case may have several likenesses."""
+    explained = copies[copies["copy"] & (copies["known"] != "")]
+    counts = explained.groupby("known", sort=False)["case_id"].nunique()
+    if not len(counts):
+        return ""
+    return f" Explained, in any view: {'; '.join(f'{reason} ({count})' for reason, count in counts.items())}."
 
 
 def _closer(part: pd.DataFrame) -> str:
@@ -133,19 +148,36 @@ def _on_duplicates(duplicates: pd.DataFrame) -> list[str]:
                 continue
             known = int((here["known"] != "").sum())
             lines.append(f"{kind.capitalize()} duplicates {where}: {len(here)} pairs, {known} of the same subject.")
-    if (duplicates["where"] == SPLIT).any():
-        lines.append(
-            "Held-out scans that nearly equal a training scan raise the threshold, so copies may be missed: look at "
-            "them in duplicates.csv and leave them out if they show the same person."
-        )
     return lines
 
 
-def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFrame | None = None) -> Section:
+def _above_target(calibration: Calibration) -> str:
+    """Return a warning if so few held-out subjects cannot assure few enough false alarms."""
+    if calibration.rate <= TOLERATED:
+        return ""
+    remedy = f"; hold out {FEWEST_ASSURING} or more" if calibration.subjects < FEWEST_ASSURING else ""
+    return f" That is above the target of {TOLERATED:.0%}, so copies found may be false alarms{remedy}."
+
+
+def _on_near_split(duplicates: pd.DataFrame) -> list[str]:
+    """Return a warning if held-out scans nearly equal training scans."""
+    near = duplicates.loc[duplicates["where"] == SPLIT, "case_id"].nunique()
+    if not near:
+        return []
+    return [
+        f"{near} held-out scans nearly equal a training scan and raise the threshold, so copies may be missed: look at "
+        "them in duplicates.csv and leave them out if they show the same person."
+    ]
+
+
+def on_membership(
+    table: pd.DataFrame, without: pd.DataFrame, rates: Sequence[float], folds: pd.DataFrame | None = None
+) -> Section:
     """Return the section on membership.
 
     Args:
         table: see :func:`~lesionforge.audit.membership.membership`.
+        without: the same of attacks without a trained generator.
         rates: false-positive rates that were asked for.
         folds: see :func:`~lesionforge.audit.membership.over_folds`.
     """
@@ -156,11 +188,12 @@ def on_membership(table: pd.DataFrame, rates: Sequence[float], folds: pd.DataFra
             f"{table['members'].max()} members (training subjects) and {table['held_out'].max()} held-out subjects.",
             f"The highest AUC of {len(table)} attacks is {_three(best, 'auc')} ({best['attack']}), p = {best['p']:.3g} "
             "after Holm's correction; 0.5 is chance.",
+            *_on_split(without),
         ]
     lines += [f"{row['attack']}: AUC {_three(row, 'auc')}{_rates(row, rates)}." for row in table.to_dict("records")]
     main += _on_resolution(table, rates)
     if not set(table["attack"] if len(table) else ()) & {CRITIC_SCORE, RECONSTRUCTION}:
-        lines.append("White box: not judged, since no model with its critic was named.")
+        main.append("White box: not judged, since no model with its critic was named.")
     if folds is not None:
         lines += _on_folds(folds)
     cannot = (
@@ -222,7 +255,7 @@ def on_controls(planted: pd.DataFrame, alarms: float, table: pd.DataFrame, witho
         planted: see :func:`~lesionforge.audit.planted.plant_copies`.
         alarms: share of held-out subjects called copies by a threshold fitted on the others.
         table: the result of membership.
-        without: the result of membership without a generator.
+        without: the result of membership without a trained generator.
     """
     main = [
         f"Planted copies, {row['view']}: {row['found']} of {row['planted']} replayed training cases were found."
@@ -230,29 +263,43 @@ def on_controls(planted: pd.DataFrame, alarms: float, table: pd.DataFrame, witho
     ]
     missed = planted[planted["found"] < planted["planted"]]
     main += [f"The audit misses copies in the view {view}: its count there says little." for view in missed["view"]]
-    main.append(f"False alarms: {alarms:.1%} of held-out subjects, each judged by the others.")
-    lines = []
-    halves = table[["halves", "halves_low", "halves_high"]].dropna() if len(table) else table
-    if len(halves):
-        lines.append(
-            f"Members against members, in random halves: AUC {halves['halves'].mean():.2f} on average; 95 % of the "
-            f"halves lie within {halves['halves_low'].min():.2f} to {halves['halves_high'].max():.2f}. It must be "
-            "about 0.5, and an attack within that range says nothing."
-        )
-    else:
-        lines.append("Members against members: fewer than four members, so chance cannot be judged.")
-    for row in without.to_dict("records"):
-        verdict = _split_verdict(row)
-        lines.append(f"Without a generator, {row['attack']}: AUC {_three(row, 'auc')}{verdict}.")
+    above = f", above the target of {TOLERATED:.0%}" if alarms > TOLERATED else ""
+    main.append(f"False alarms: {alarms:.1%} of held-out subjects, each judged by the others{above}.")
+    main.append(_on_chance(table))
+    lines = [
+        f"Without a trained generator, {row['attack']}: AUC {_three(row, 'auc')}." for row in without.to_dict("records")
+    ]
     cannot = (
-        "Planted copies are easy ones. False alarms hold for scans like the held-out ones. The attack without a "
-        "generator shows a difference between the two groups only if it makes scans more or less alike."
+        "Planted copies are easy ones. False alarms hold for scans like the held-out ones. Random halves show chance, "
+        "neither bias nor leaks. Without a trained generator, a difference between the two groups shows only if it "
+        "makes scans more or less alike or reaches an untrained network; a trained critic may see finer ones."
     )
     return Section(title=CONTROLS, main=tuple(main), details=tuple(lines), cannot=cannot)
 
 
-def _split_verdict(row: Row) -> str:
-    low, high = row["auc_low"], row["auc_high"]
-    if np.isnan(low) or low <= 0.5 <= high:
-        return ""
-    return "; the two groups differ without any generator, which can pass for membership"
+def _on_chance(table: pd.DataFrame) -> str:
+    """Return what random halves of the members show: what chance can do with so few subjects."""
+    halves = table[["halves_low", "halves_high"]].dropna() if len(table) else table
+    if not len(halves):
+        return "Fewer than four members were attacked, so what chance can do is not known."
+    return (
+        f"What chance can do with so few subjects: 95 % of the AUCs between random halves of the members lie within "
+        f"{halves['halves_low'].min():.2f} to {halves['halves_high'].max():.2f}; an attack within that range says "
+        "nothing."
+    )
+
+
+def _on_split(without: pd.DataFrame) -> list[str]:
+    """Return whether the two groups differ without a trained generator, which can pass for membership."""
+    known = without.dropna(subset=["auc_low"]) if len(without) else without
+    if not len(known):
+        return ["Whether the two groups differ without a trained generator is not known."]
+    apart = known[(known["auc_low"] > 0.5) | (known["auc_high"] < 0.5)]
+    if not len(apart):
+        return [f"Without a trained generator, none of {len(known)} scores tells the two groups apart."]
+    worst = max(apart.to_dict("records"), key=lambda row: abs(row["auc"] - 0.5))
+    return [
+        f"The two groups differ without any trained generator, in {len(apart)} of {len(known)} scores (most: "
+        f"{worst['attack']}, AUC {_three(worst, 'auc')}). This can pass for membership: the AUC above need not be a "
+        "leak."
+    ]

@@ -15,6 +15,7 @@ from lesionforge.benchmark.arms.audit_offline import audit_over_folds
 from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.channels import of_several_channels, read_errors, write_channels
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
@@ -116,6 +117,9 @@ class FoldStudy(Study):
                 *look_alikes(list(self.disjoint.values())),
                 *_doubts({name: fold.doubts for name, fold in self.of_folds.items()}),
             ],
+            channels=write_channels(
+                read_errors(self.out / name for name in names), of_several_channels(decided[0][0]), self.out
+            ),
             made_of=made_of(self.out, _together(fold.trainings for fold in self.of_folds.values())),
         )
 

@@ -92,6 +92,10 @@ def test_a_generator_with_its_critic_is_attacked_from_within(cohort, tmp_path):
     repeat, _ = audited(plan(drawn={**GAN, **short}), cohort, tmp_path / "out")
     attacks = pd.read_csv(repeat.audit_folder("drawn") / "attacks.csv")
     assert {"critic score", "reconstruction error"} <= set(attacks["attack"])
+    control = pd.read_csv(repeat.audit_folder("drawn") / "without_generator.csv")
+    assert {f"{name}, untrained networks" for name in ("critic score", "reconstruction error")} <= set(
+        control["attack"]
+    )
 
 
 def test_the_critic_of_the_last_step_does_not_judge_a_selected_candidate(cohort, tmp_path):

@@ -18,6 +18,7 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, mak
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.channels import of_several_channels, write_channels
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
@@ -138,6 +139,7 @@ class ArmStudy(Study):
             ],
             examples=examples(arms, steps=steps),
             extras=extras.figures,
+            channels=write_channels(extras.channels, of_several_channels(arms), self.out),
             classes=arms.test.labels,
             made_of=made_of(self.out, self.trainings),
         )

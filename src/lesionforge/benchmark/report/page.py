@@ -96,6 +96,7 @@ def write_report(
     warnings: Sequence[str] = (),
     examples: Sequence[Example] = (),
     extras: Sequence[Illustration] = (),
+    channels: Sequence[Mapping[str, str]] = (),
     classes: Mapping[str, int] | None = None,
     made_of: Mapping[str, str] | None = None,
 ) -> str:
@@ -113,6 +114,8 @@ def write_report(
         warnings: warnings shown at the top, such as that the data are simulated.
         examples: slices to show with outlines.
         extras: further figures, shown last.
+        channels: rows on channels that belong together, see
+            :func:`~lesionforge.benchmark.report.channels.write_channels`.
         classes: lesion class → label value; the report shows their colours if there are several.
         made_of: row name → text, rows on version, data, machine and time.
 
@@ -167,6 +170,7 @@ def write_report(
         method=method_rows(results, notes or {}),
         made_of=made_of or {},
         plan=plan_text(folder),
+        channels=channels,
         audits=audits_in(folder),
     )
     write_text(folder / "report.html", page)

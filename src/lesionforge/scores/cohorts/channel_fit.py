@@ -31,6 +31,8 @@ KNOTS = 8
 
 Errors = dict[str, float]
 """``head`` or ``lesion`` → mean absolute error, in standard deviations of a channel within the head."""
+OfSubject = tuple[str, Errors]
+"""The subject of a case, and the errors of a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,13 @@ class ChannelVoxels:
         values: ``(channel, scale, voxel)`` intensities, filtered with each of :data:`SIGMAS`; mean 0 and standard
             deviation 1 within the head.
         lesion: ``(voxel,)``, whether the voxel lies in a lesion.
+        subject_id: the subject of the case.
     """
 
     ancestry: frozenset[str]
     values: FloatArray
     lesion: BoolArray
+    subject_id: str
 
     @classmethod
     def of(cls, sample: Sample, ancestry: frozenset[str]) -> ChannelVoxels:
@@ -65,13 +69,28 @@ class ChannelVoxels:
             for sigma, of_scale in zip(SIGMAS, own, strict=True):
                 within = (sigma, sigma, *[0.0] * (head.ndim - 2))
                 of_scale[:] = ndimage.gaussian_filter(channel, within).ravel()[chosen]
-        return cls(ancestry=ancestry, values=values, lesion=(sample.label > 0).ravel()[chosen])
+        lesion = (sample.label > 0).ravel()[chosen]
+        return cls(ancestry=ancestry, values=values, lesion=lesion, subject_id=sample.subject_id)
 
 
 def channel_errors(
     drawn: Sequence[ChannelVoxels], real: Sequence[ChannelVoxels], rng: np.random.Generator
 ) -> tuple[Errors, Errors]:
-    """Return the errors of drawn cases, and those of real cases that the regression was not fitted on.
+    """Return the mean errors of drawn cases, and those of real cases that the regression was not fitted on.
+
+    Args:
+        drawn: see :func:`case_errors`.
+        real: see :func:`case_errors`.
+        rng: generator that divides the subjects.
+    """
+    of_drawn, of_real = case_errors(drawn, real, rng)
+    return _mean([errors for _, errors in of_drawn]), _mean([errors for _, errors in of_real])
+
+
+def case_errors(
+    drawn: Sequence[ChannelVoxels], real: Sequence[ChannelVoxels], rng: np.random.Generator
+) -> tuple[list[OfSubject], list[OfSubject]]:
+    """Return the errors of each drawn case, and those of each real case that the regression was not fitted on.
 
     The real cases are divided into two halves by subject. A regression that is fitted on one half predicts the other
     half, and all drawn cases that do not come from subjects of the half it was fitted on. A drawn case that comes from
@@ -81,17 +100,21 @@ def channel_errors(
         drawn: cases with two channels or more.
         real: cases with the same channels, of two subjects or more.
         rng: generator that divides the subjects.
+
+    Returns:
+        Subject and errors of each prediction.
     """
     subjects = sorted(frozenset[str]().union(*(case.ancestry for case in real)))
     first = frozenset(rng.permutation(subjects)[::2].tolist())
     halves = first, frozenset(subjects) - first
-    found: dict[bool, list[Errors]] = {True: [], False: []}
+    found: dict[bool, list[OfSubject]] = {True: [], False: []}
     for half in halves:
         regressions = _fit([case for case in real if case.ancestry <= half])
-        found[False] += [_errors(regressions, case) for case in real if not case.ancestry & half]
+        others = [case for case in real if not case.ancestry & half]
+        found[False] += [(case.subject_id, _errors(regressions, case)) for case in others]
         unknown = [case for case in drawn if not case.ancestry & half or all(case.ancestry & part for part in halves)]
-        found[True] += [_errors(regressions, case) for case in unknown]
-    return _mean(found[True]), _mean(found[False])
+        found[True] += [(case.subject_id, _errors(regressions, case)) for case in unknown]
+    return found[True], found[False]
 
 
 def _fit(cases: Sequence[ChannelVoxels]) -> list[Pipeline]:

@@ -1,15 +1,25 @@
 """The figure of channels that belong together."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.channels import (
+    measure_channels,
+    of_several_channels,
+    read_errors,
+    summarize_channels,
+    write_channels,
+)
 from lesionforge.benchmark.report.figures.channels import channel_fit
+from lesionforge.benchmark.report.page import template
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
+from lesionforge.scores.statistics.intervals import mean_interval
 from tests.helpers import tiny_cohort, write_array
 
 INJECTION = {"method": "injection", "masks": "bank", "min_volume": 20}
@@ -44,13 +54,47 @@ def tear(cases):
 def test_cases_whose_channels_are_of_different_people_lie_far_from_real_ones(spatial_dims, tmp_path):
     run = finished(tmp_path, spatial_dims, ("FLAIR", "T1"))
     tear(read_cohort(run.cohorts["torn"]))
-    made = channel_fit(run)
+    errors = measure_channels(run)
+    made = channel_fit(errors, run)
     assert made.file == "channel_fit.svg"
     head, _ = made.figure.axes
     assert [label.get_text() for label in head.get_yticklabels()] == ["fits", "torn"]
     real, fits, _, torn = (line.get_xdata()[0] for line in head.lines)
     assert torn > 1.05 * max(fits, real)
+    rows = write_channels(errors, [*of_several_channels(run.study), "on_the_fly"], tmp_path)
+    assert [row["drawn"] == "not measured" for row in rows] == [False] * 4 + [True] * 2
+    page = template("report/channels.html.j2").render(channels=rows)
+    assert page.count("<tr><td>") == 6
+    assert page.count("not measured</td>") == 6
+    table = pd.read_csv(tmp_path / "channels.csv").set_index(["synthesizer", "place"])
+    one = table.loc[("torn", "head")]
+    assert one["drawn"] == pytest.approx(torn)
+    assert one["held_out_low"] < one["held_out"] < one["held_out_high"]
+    assert one["difference"] == pytest.approx(one["drawn"] - one["held_out"])
+    assert one["difference_low"] < one["difference"] < one["difference_high"]
+    assert one["difference"] > max(0, table.loc[("fits", "head"), "difference"])
+    assert table.loc[("on_the_fly", "head"), "drawn_subjects"] == 0
+    assert len(read_errors([tmp_path, tmp_path / "no_fold", tmp_path])) == 2 * len(errors)
+
+
+def test_a_subject_counts_once_and_only_subjects_of_both_kinds_are_compared():
+    rows = [("gan", True, "a", 1.0), ("gan", True, "a", 3.0), ("gan", True, "b", 4.0), ("gan", True, "new", 9.0)]
+    rows += [("gan", False, "a", 1.0), ("gan", False, "b", 1.0)]
+    errors = pd.DataFrame(rows, columns=["synthesizer", "drawn", "subject_id", "head"]).assign(lesion=np.nan)
+    head, lesion = summarize_channels(errors, ["gan"]).to_dict("records")
+    assert (head["drawn"], head["drawn_subjects"]) == (5.0, 3)
+    assert (head["difference"], head["difference_subjects"]) == (2.0, 2)
+    assert (head["difference_low"], head["difference_high"]) == pytest.approx(
+        (mean_interval([1, 3]).low, mean_interval([1, 3]).high)
+    )
+    assert lesion["drawn_subjects"] == 0
 
 
 def test_one_channel_has_nothing_to_fit(tmp_path):
-    assert channel_fit(finished(tmp_path, 2, ("FLAIR",))) is None
+    run = finished(tmp_path, 2, ("FLAIR",))
+    errors = measure_channels(run)
+    assert channel_fit(errors, run) is None
+    assert write_channels(errors, of_several_channels(run.study), tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()
+    (head, _) = write_channels(errors, ["on_the_fly"], tmp_path)
+    assert set(head.values()) == {"on_the_fly", "head without lesions", "not measured"}

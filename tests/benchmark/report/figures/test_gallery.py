@@ -42,7 +42,7 @@ PLAN = {
     "examples": 2,
 }
 STEPS = PLAN["training"]["steps"]
-SYNTHETIC = {"placement_brighter.png", "synthesizers.png", "intensities.svg"}
+SYNTHETIC = {"placement_brighter.png", "synthesizers.png", "intensities.svg", "channel_fit.svg"}
 
 
 def write_arms(arms):
@@ -65,7 +65,7 @@ def write_arms(arms):
 def finished(request, tmp_path_factory):
     """What a run leaves behind, with synthesizers that need no training."""
     folder = tmp_path_factory.mktemp("finished")
-    cohort = tiny_cohort(folder / "cohort", spatial_dims=request.param, n_subjects=8)
+    cohort = tiny_cohort(folder / "cohort", spatial_dims=request.param, n_subjects=8, channels=("FLAIR", "T1"))
     arms = make_arms(Plan.model_validate(PLAN), cohort, {}, folder / "run")
     for name in arms.plan.synthesizers:
         fit_synthesizer(arms.repeat(3, 5), name)
@@ -107,6 +107,9 @@ def test_every_figure_and_note_is_in_the_report_and_every_figure_on_disk(copied)
         assert f"<figcaption>{one.caption}</figcaption>" in page
     assert page.count("<figure>") == len(list((copied.out / "figures").iterdir())) == len(made) + 3
     assert "could not be drawn" not in page
+    channels = pd.read_csv(copied.out / "channels.csv")
+    assert dict(zip(channels["synthesizer"], channels["drawn_subjects"], strict=True)) == {"brighter": 3, "pasted": 0}
+    assert "<td>pasted</td><td>lesions</td><td>not measured</td>" in page
     assert "brighter: 2.00% of the intensity range before blending" in page
 
 

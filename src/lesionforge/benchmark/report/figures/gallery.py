@@ -15,6 +15,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.report.channels import COLUMNS, measure_channels
 from lesionforge.benchmark.report.figures.channels import channel_fit
 from lesionforge.benchmark.report.figures.charts import Illustration, group_plot
 from lesionforge.benchmark.report.figures.curves import (
@@ -40,10 +41,17 @@ from lesionforge.scores.registry import find_score
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The figures of a run, and the errors of those that could not be drawn."""
+    """The figures of a run, and the errors of those that could not be drawn.
+
+    Attributes:
+        figures: the figures.
+        problems: the errors.
+        channels: whether channels belong together, see :func:`~lesionforge.benchmark.report.channels.measure_channels`.
+    """
 
     figures: tuple[Illustration, ...]
     problems: tuple[LesionforgeError, ...]
+    channels: pd.DataFrame
 
 
 def gallery(study: Arms, *, steps: int) -> Gallery:
@@ -54,6 +62,11 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
         steps: optimiser steps of its arms.
     """
     run, problems = FinishedRun(study, steps), list[LesionforgeError]()
+    channels = pd.DataFrame(columns=list(COLUMNS))
+    try:
+        channels = measure_channels(run)
+    except LesionforgeError as error:
+        problems.append(error)
     makers: list[Callable[[], Illustration | None]] = [
         partial(scheme, run),
         partial(_groups, run),
@@ -61,7 +74,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
         *(partial(placement, run, name) for name in run.cohorts),
         partial(side_by_side, run, problems.append),
         partial(histograms, run),
-        partial(channel_fit, run),
+        partial(channel_fit, channels, run),
         partial(augmentations, run),
         *(partial(choice, run, name) for name in run.choices),
         partial(_learning_curves, run),
@@ -76,7 +89,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
             continue
         if made is not None:
             figures.append(made)
-    return Gallery(figures=tuple(figures), problems=tuple(problems))
+    return Gallery(figures=tuple(figures), problems=tuple(problems), channels=channels)
 
 
 def examples(study: Arms, *, steps: int) -> list[Example]:
