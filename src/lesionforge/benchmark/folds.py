@@ -13,6 +13,7 @@ from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.audit_offline import audit_over_folds
 from lesionforge.benchmark.arms.control import LENGTHS
+from lesionforge.benchmark.arms.left_out import check_left_out
 from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.made_of import made_of
@@ -47,17 +48,28 @@ class FoldStudy(Study):
     def make(cls, plan: Plan, cohort: Cohort, out: Path) -> Self:
         """Create the study of each fold; every annotated subject is a test subject in exactly one fold.
 
+        An arm that is left out at a size in one fold is left out in all, so that every comparison has all subjects.
+
         Raises:
-            ConfigError: if there are fewer subjects than folds.
+            ConfigError: if there are fewer subjects than folds, the baseline cannot be trained at a size in a fold, or
+                another arm at no size.
         """
         plans = plans_of_folds(plan)
-        folds = {name: ArmStudy.make(one, cohort, {}, out / name) for name, one in plans.items()}
+        made = {name: ArmStudy.make(one, cohort, {}, out / name) for name, one in plans.items()}
+        together = {pair: why for fold in made.values() for pair, why in fold.arms.left_out.items()}
+        check_left_out(plan, together)
+        folds = {name: replace(fold, arms=replace(fold.arms, left_out=together)) for name, fold in made.items()}
         return cls(plan=plan, of_folds=folds, out=out)
 
     @property
     def folds(self) -> dict[str, Study]:
         """Fold name → study of that fold."""
         return dict(self.of_folds)
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each arm and size that is left out in all folds."""
+        return next(iter(self.of_folds.values())).left_out
 
     @property
     def disjoint(self) -> dict[str, Cohort]:

@@ -74,7 +74,7 @@ def describe_kept(study: Arms) -> dict[str, str]:
     parts = []
     for name, arm in study.plan.arms.items():
         if arm.kept is not None and arm.synthesizer is not None:
-            of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats]
+            of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats if name in repeat.arms]
             count = np.mean([scores["fcn_score"].between(*arm.kept).sum() for scores in of_repeats])
             of_all = f"{name}: {count:.0f} of {np.mean([len(scores) for scores in of_repeats]):.0f}"
             parts.append(", ".join((of_all, *_blind(of_repeats))))
