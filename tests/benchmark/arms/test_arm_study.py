@@ -127,6 +127,7 @@ def test_the_report_says_what_it_is_made_of(study):
     rows = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", page.partition("<h2>Made of</h2>")[2]))
     assert rows["Plan"] == "given in Python"
     assert set(re.findall(r"([a-z]\w*) [\d.]", rows["Seconds a step"])) == {"inpaint", *PLAN.arms}
+    assert re.search(r"synthetic: [\d.e-]+ \(synthesizer [\d.e-]+, drawing [\d.e-]+, network [\d.e-]+\)", page)
     assert rows["SHA-256 of split.json"] == hashlib.sha256((study / "split.json").read_bytes()).hexdigest()
     assert f"<pre>{(study / 'plan.yaml').read_text()}</pre>" in page
     assert json.loads((study / "run.json").read_text())["sessions"]

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from lesionforge.benchmark.arms.repeats import Arms, Repeat, TrainSize
+from lesionforge.benchmark.report.made_of import timed
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_copy, leaving_out
@@ -46,7 +47,8 @@ def match_targets(repeat: Repeat, name: str) -> str:
     for unfinished in (out, *out.parent.glob(f".{out.name}.*")):
         shutil.rmtree(unfinished, ignore_errors=True)
     allowed = leaving_out(read_cohort(targets), repeat.study.held_out, repeat.study.people)
-    match_cohort(allowed, repeat.train, out=out, seed=repeat.seed)
+    with timed(out):
+        match_cohort(allowed, repeat.train, out=out, seed=repeat.seed)
     return f"{name}, {repeat}: healthy scans matched"
 
 
