@@ -20,13 +20,14 @@ from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.test_cases import TEST_CASES
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import look_alikes
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
 from lesionforge.files import write_text
-from lesionforge.reading import read_json
+from lesionforge.reading import read_frame, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +96,12 @@ class FoldStudy(Study):
         return jobs
 
     def collect(self) -> None:
-        """Write ``results.csv`` and ``reference.csv`` with the rows of all folds, and their audits together."""
+        """Write ``results.csv``, ``reference.csv`` and ``test_cases.csv`` of all folds, and their audits together."""
         for table in (RESULTS, REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
+        cases = [read_frame(self.out / name / TEST_CASES, dtype={"subject_id": str}) for name in self.of_folds]
+        write_text(self.out / TEST_CASES, pd.concat(cases).to_csv(index=False))
         for name, synthesizer in self.plan.synthesizers.items():
             if synthesizer.audit is not None:
                 audits = [fold.arms.shown.audit_folder(name) for fold in self.of_folds.values()]

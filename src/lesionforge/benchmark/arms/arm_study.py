@@ -23,12 +23,14 @@ from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.test_cases import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
 from lesionforge.files import write_json, write_text
+from lesionforge.kept import keeping_in
 from lesionforge.reading import read_frame
 
 
@@ -109,7 +111,7 @@ class ArmStudy(Study):
         return list(ahead.jobs.values())
 
     def collect(self) -> None:
-        """Write ``results.csv``, ``reference.csv``, ``lengths.json`` and, after a search, ``tuning.csv``."""
+        """Write the tables of scores and of the test cases, ``lengths.json`` and, after a search, ``tuning.csv``."""
         decided = self.decided
         if decided.trials is not None:
             write_text(self.out / TABLE, decided.trials.to_csv(index=False))
@@ -117,6 +119,9 @@ class ArmStudy(Study):
         _collect(self.out / RESULTS, _trainings(arms, self.plan.subjects.numbers, steps))
         _collect(self.out / REFERENCE, [one.training(self.plan.baseline, steps(arms.whole)) for one in arms.references])
         write_json(self.out / LENGTHS, decided.lengths.as_json())
+        with keeping_in(self.out):
+            facts = facts_of_cases(arms.test, arms.channels)
+        write_text(self.out / TEST_CASES, facts.to_csv(index=False))
 
     def report(self) -> str:
         """Write the report from ``results.csv`` and ``reference.csv`` and return the verdict."""
