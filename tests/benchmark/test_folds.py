@@ -65,6 +65,8 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
     assert "3 folds by subject" in report
     assert "7, each in one fold" in report
     assert "Seconds a step" in report
+    assert "Where an arm gains over real" in report
+    assert len(pd.read_csv(out / "test_cases.csv")) == len(cohort.with_lesions())
     assert "Items with a new lesion" in report
     assert "1 where truth and prediction are both empty" in report
     assert "classical" in verdict

@@ -13,6 +13,7 @@ from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.audit_offline import audit_over_folds
 from lesionforge.benchmark.arms.control import LENGTHS
+from lesionforge.benchmark.arms.left_out import check_left_out
 from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.channels import of_several_channels, read_errors, write_channels
@@ -20,13 +21,14 @@ from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.test_cases import TEST_CASES
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import look_alikes
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
 from lesionforge.files import write_text
-from lesionforge.reading import read_json
+from lesionforge.reading import read_frame, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +50,28 @@ class FoldStudy(Study):
     def make(cls, plan: Plan, cohort: Cohort, out: Path) -> Self:
         """Create the study of each fold; every annotated subject is a test subject in exactly one fold.
 
+        An arm that is left out at a size in one fold is left out in all, so that every comparison has all subjects.
+
         Raises:
-            ConfigError: if there are fewer subjects than folds.
+            ConfigError: if there are fewer subjects than folds, the baseline cannot be trained at a size in a fold, or
+                another arm at no size.
         """
         plans = plans_of_folds(plan)
-        folds = {name: ArmStudy.make(one, cohort, {}, out / name) for name, one in plans.items()}
+        made = {name: ArmStudy.make(one, cohort, {}, out / name) for name, one in plans.items()}
+        together = {pair: why for fold in made.values() for pair, why in fold.arms.left_out.items()}
+        check_left_out(plan, together)
+        folds = {name: replace(fold, arms=replace(fold.arms, left_out=together)) for name, fold in made.items()}
         return cls(plan=plan, of_folds=folds, out=out)
 
     @property
     def folds(self) -> dict[str, Study]:
         """Fold name → study of that fold."""
         return dict(self.of_folds)
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each arm and size that is left out in all folds."""
+        return next(iter(self.of_folds.values())).left_out
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
@@ -84,10 +97,12 @@ class FoldStudy(Study):
         return jobs
 
     def collect(self) -> None:
-        """Write ``results.csv`` and ``reference.csv`` with the rows of all folds, and their audits together."""
+        """Write ``results.csv``, ``reference.csv`` and ``test_cases.csv`` of all folds, and their audits together."""
         for table in (RESULTS, REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
+        cases = [read_frame(self.out / name / TEST_CASES, dtype={"subject_id": str}) for name in self.of_folds]
+        write_text(self.out / TEST_CASES, pd.concat(cases).to_csv(index=False))
         for name, synthesizer in self.plan.synthesizers.items():
             if synthesizer.audit is not None:
                 audits = [fold.arms.shown.audit_folder(name) for fold in self.of_folds.values()]

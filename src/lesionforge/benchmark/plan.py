@@ -65,7 +65,8 @@ class Subjects(Split):
         train: role, share or number of the subjects in the training pool.
         development: role, share or number of the subjects used for decisions, such as the control of the training
             length.
-        numbers: training-set sizes: either numbers of subjects or shares of the pool (1.0 is all), not both.
+        numbers: training-set sizes: either numbers of subjects or shares of the pool (1.0 is all), not both. An arm
+            that cannot be trained at a size, such as ``carvemix`` on one case, is left out there, as the report says.
         training_sets: number of different random training sets per size; the seeds take them in turn, and a smaller
             set is a subset of the larger. By default each seed has its own. With fewer sets than seeds, the
             report can separate the effect of the training set from that of training itself; 1 trains all seeds on the

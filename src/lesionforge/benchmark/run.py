@@ -53,6 +53,8 @@ def run_benchmark(
     """
     recall_hashes(out)
     study = make_study(plan, cohort, roles or {}, out)
+    for line in study.left_out:
+        say(line)
     record = _begin(study, cohort, source)
     of_folds = {name: _begin(fold, cohort, source) for name, fold in study.folds.items()}
     engine, decided = engine or LocalEngine(workers, threads=threads_of(workers, plan.training.device)), _once(say)

@@ -48,6 +48,11 @@ class Study(ABC):
         return {}
 
     @property
+    def left_out(self) -> Sequence[str]:
+        """A line for each part of the plan that cannot be run and is left out."""
+        return ()
+
+    @property
     def test(self) -> Cohort:
         """The cases that are scored."""
         return self.disjoint["test"]

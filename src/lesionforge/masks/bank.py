@@ -107,6 +107,7 @@ class MaskBank(MaskSource):
 
     method = "bank"
     Config: ClassVar[type[MethodConfig]] = BankConfig
+    made_of = 1
     flatten_sizes: float = 0.0
 
     def __init__(

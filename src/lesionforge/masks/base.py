@@ -72,11 +72,14 @@ class MaskSource(ABC):
         method: its name in :data:`~lesionforge.masks.registry.MASK_SOURCES`; ``name:ARGUMENT``, such as ``files:DIR``,
             if it takes an argument.
         Config: class of the options that a user may set by name; by default there are none.
+        made_of: number of real cases whose lesions one mask is made of, besides the scan's own; the source needs as
+            many.
         subjects: every subject whose lesions the source knows.
     """
 
     method: ClassVar[str]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    made_of: ClassVar[int] = 0
     subjects: frozenset[str]
 
     @classmethod

@@ -49,6 +49,7 @@ class EditedMasks(MaskSource):
 
     method = "edited"
     Config: ClassVar[type[MethodConfig]] = EditConfig
+    made_of = 1
 
     def __init__(
         self,

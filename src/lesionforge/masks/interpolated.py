@@ -75,6 +75,7 @@ class InterpolatedMasks(MaskSource):
 
     method = "interpolated"
     Config: ClassVar[type[MethodConfig]] = InterpolationConfig
+    made_of = 2
 
     def __init__(self, source: MaskBank, config: InterpolationConfig = InterpolationConfig()) -> None:
         if len({lesion.mask_id for lesion in source.lesions}) < 2:

@@ -23,12 +23,14 @@ class Synthesizer(FittedModel):
         finds_place: whether a method that brings its own label chooses a place for it, in the region of the sample.
         needs_lesion: whether what is drawn is made from lesions of the same scan, so that the scan must have some.
         draws_on_the_fly: whether the method can draw into the training items of a task, instead of copying whole scans.
+        least_cases: number of training cases with a lesion that the method needs to draw.
     """
 
     needs_mask: ClassVar[bool] = True
     finds_place: ClassVar[bool] = False
     needs_lesion: ClassVar[bool] = False
     draws_on_the_fly: ClassVar[bool] = True
+    least_cases: ClassVar[int] = 1
 
     @classmethod
     def training_cases(cls, cohort: Cohort, channels: tuple[str, ...], options: Any) -> Cohort:

@@ -127,6 +127,7 @@ def test_the_report_says_what_it_is_made_of(study):
     rows = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", page.partition("<h2>Made of</h2>")[2]))
     assert rows["Plan"] == "given in Python"
     assert set(re.findall(r"([a-z]\w*) [\d.]", rows["Seconds a step"])) == {"inpaint", *PLAN.arms}
+    assert re.search(r"synthetic: [\d.e-]+ \(synthesizer [\d.e-]+, drawing [\d.e-]+, network [\d.e-]+\)", page)
     assert rows["SHA-256 of split.json"] == hashlib.sha256((study / "split.json").read_bytes()).hexdigest()
     assert f"<pre>{(study / 'plan.yaml').read_text()}</pre>" in page
     assert json.loads((study / "run.json").read_text())["sessions"]
@@ -159,14 +160,16 @@ def test_what_the_plan_says_of_synthetic_cases_is_done(study):
     assert models(study, "synthesizers")["inpaint"].training["seed"] == 3
     assert [folder.name for folder in (study / FOLDER / "cohorts").iterdir()] == ["inpaint"]
     counted = {path.parent.name: json.loads(path.read_text()) for path in (study / FOLDER).glob("*/*/items.json")}
-    assert set(counted) == {"synthetic_2", "synthetic_only_2", "tuned_on_one_2"}
+    on_the_fly = {f"{name}_2" for name, arm in PLAN.arms.items() if arm.use == "on_the_fly"}
+    assert set(counted) == {"synthetic_2", "synthetic_only_2", "tuned_on_one_2", *on_the_fly}
     assert all(0 <= items["new_lesion"] <= 1 for items in counted.values())
     assert counted["synthetic_2"]["items"] == 2 * TRAINING["batch_size"]
     page = html.unescape((study / "report.html").read_text(encoding="utf-8"))
     row = page[page.index("Items with a new lesion") :]
-    for name, before in {"synthetic": "", "tuned_on_two": " of the items before fine-tuning"}.items():
-        share = counted["tuned_on_one_2" if before else f"{name}_2"]["new_lesion"]
-        assert f"{name}: {share:.1%}{before}" in row
+    for name, before in {"synthetic": "", "copy_paste": "", "tuned_on_two": " before fine-tuning"}.items():
+        note = counted["tuned_on_one_2" if before else f"{name}_2"]
+        share, new = note["new_lesion"], note["new_lesion"] * note["items"]
+        assert f"{name}: {share:.1%}, about {new:.0f} of {note['items']} items{before}" in row
     written = json.loads((study / FOLDER / "cohorts" / "inpaint" / "synthesis.json").read_text())
     asked = PLAN.synthesizers["inpaint"]
     assert [written[name] for name in ("n", "seed", "blend", "min_volume")] == [4, 3, asked.blend, asked.min_volume]

@@ -7,7 +7,7 @@ from lesionforge.benchmark.arms.ingredients import on_the_fly
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
-from lesionforge.errors import CohortError, ConfigError
+from lesionforge.errors import ConfigError
 from lesionforge.synthesizers.registry import load_synthesizer
 from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
@@ -34,7 +34,8 @@ def test_offline_and_on_the_fly_lesions_are_drawn_into_them_alone(spatial_dims, 
 
 def test_a_training_set_without_any_is_refused_before_anything_is_made(tmp_path):
     cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=8)
-    with pytest.raises(CohortError, match="has no lesion-free scan to draw into; add some, or draw into all scans"):
+    what = "cannot be trained even at n = 1: no training case is a lesion-free scan to draw into"
+    with pytest.raises(ConfigError, match=what):
         run_benchmark(plan(2), cohort, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -165,13 +165,6 @@ def test_a_coarser_spacing_is_for_all_sizes(cohort, tmp_path, spatial_dims):
         plan(task=task, spacing=(*spacing, 2.5))
 
 
-@pytest.mark.parametrize(("real", "what"), [(3, "3 of 2 subjects"), (0.1, "leaves 0 of them")])
-def test_an_arm_that_wants_subjects_who_are_not_there_is_refused_at_once(cohort, tmp_path, real, what):
-    few = {"real": {}, "few": {"real": real}}
-    with pytest.raises(ConfigError, match=what):
-        make_arms(plan(arms=few, subjects={"numbers": [4, 2]}), cohort, ROLES, tmp_path)
-
-
 @pytest.mark.parametrize("primary", ["dice_core", "hd95_nonsense", "area_difference_mm2"])
 def test_a_primary_score_that_the_cohort_cannot_have_is_refused_at_once(cohort, tmp_path, primary):
     what = f"primary: '{primary}' is not a score of Tiny; choose from dice, lesion_dice, hd95"

@@ -24,7 +24,8 @@ def study_of(cohort, out, arms, task=DetectionTask):
 
     subjects = SimpleNamespace(numbers=[2, 4])
     plan = SimpleNamespace(task_class=task, subjects=subjects, arms=dict.fromkeys(arms), seeds=[0, 1])
-    return SimpleNamespace(plan=plan, test=cohort, channels=cohort.channels, repeat=repeat)
+    shown = SimpleNamespace(arms=plan.arms)
+    return SimpleNamespace(plan=plan, test=cohort, channels=cohort.channels, repeat=repeat, shown=shown)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

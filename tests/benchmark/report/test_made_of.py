@@ -12,6 +12,7 @@ from lesionforge.benchmark.report.made_of import (
     made_of,
     read_run,
     seconds_per_step,
+    spent,
     timed,
 )
 from lesionforge.errors import CohortError, OutputError
@@ -124,8 +125,25 @@ class TestTiming:
         log_steps(tmp_path, 9)
         with timed(tmp_path):
             pass
-        assert not (tmp_path / "timing.json").exists()
+        timing = json.loads((tmp_path / "timing.json").read_text())
+        assert (timing["steps"], timing["seconds"]) == (0, 0)
         assert seconds_per_step([tmp_path]) is None
+
+    def test_time_that_all_threads_and_ended_processes_computed_is_added_up(self, tmp_path, monkeypatch):
+        ticks = iter([(1, 2, 3, 4, 0), (5, 2, 60, 4, 0), (7, 0, 0, 0, 0), (8, 0, 0, 0, 0)])
+        monkeypatch.setattr("lesionforge.benchmark.report.made_of.os.times", lambda: next(ticks))
+        for _ in range(2):
+            with timed(tmp_path / "drawn"):
+                log_steps(tmp_path / "drawn", 0)
+        found = spent([tmp_path / "drawn"])
+        assert found.cpu == pytest.approx((61 + 1) / 60)
+        assert 0 <= found.wall < 1
+
+    def test_nothing_is_written_where_nothing_was_made(self, tmp_path):
+        with timed(tmp_path / "drawn"):
+            pass
+        assert not (tmp_path / "drawn").exists()
+        assert spent([tmp_path / "drawn"]) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\udcff"])

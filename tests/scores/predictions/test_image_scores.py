@@ -65,6 +65,19 @@ def test_a_wrong_class_is_wrong_in_dice_over_all_classes_together():
     assert image_dice(np.where(truth > 0, 3 - truth, 0), truth, (1, 1)) == 0
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_false_alarms_of_slices_are_counted_where_no_slice_has_a_lesion(axis):
+    lesion, none = image(c1=(0, 10)), image()
+    spacing = [5.0 if other == axis else 1.0 for other in range(3)]
+    truth = stacked(lesion, none, none, none, none, axis=axis)
+    for found, share in ((lesion, 1), (none, 0)):
+        found = stacked(none, found, none, lesion, none, axis=axis)
+        assert score_case(found, truth, spacing, ONE)["slice_false_alarm"] == (1 + share) / 4
+    assert score_case(truth, stacked(*[none] * 5, axis=axis), spacing, ONE)["slice_false_alarm"] == 1 / 5
+    assert math.isnan(score_case(truth, stacked(*[lesion] * 5, axis=axis), spacing, ONE)["slice_false_alarm"])
+    assert "slice_false_alarm" not in score_case(lesion, lesion, (1.0, 1.0), ONE)
+
+
 def test_with_one_class_it_is_the_dice_of_images_with_a_lesion():
     truth, prediction = image(c1=(0, 10)), image(c1=(5, 15))
     for pair in ((prediction, truth), (truth * 0, truth), (truth, truth * 0)):

@@ -370,3 +370,24 @@ def test_every_drawn_lesion_of_a_lesion_free_scan_is_new_and_a_redrawn_one_is_no
     for known, share in ((np.zeros_like(label), 1.0), (label, 0.0)):
         source = Source(samples=[sample], lesion_share=1.0, known=[known])
         assert count_new_lesions(training_set([source], spatial_dims), 50)["new_lesion"] == share
+
+
+@pytest.mark.parametrize("of_samples", [2, 3], ids=["slices", "slices of volumes"])
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_lesions_drawn_on_the_fly_are_counted_as_they_are_shown(share, of_samples):
+    """The drawn lesion has another class, so the items themselves show what must be counted."""
+    shape = SHAPES[of_samples]
+    samples = [make_sample(shape, label=ball(shape, 3, centre=[5] * of_samples)), make_sample(shape)]
+    drawing = Source(samples=samples, share=share, transform=Compose([DrawLesiond()]))
+    items = training_set([Source(samples=samples, share=1 - share), drawing], 2, roi_size=(8, 8))
+    shown = [2 in items[draw]["label"] for draw in range(200)]
+    assert [items.shows_new_lesion(draw) for draw in range(200)] == shown
+    assert 0.3 * share < np.mean(shown) < 0.6 * share
+    counted = count_new_lesions(items, 200)
+    assert counted == {"items": 200, "counted": 200, "new_lesion": np.mean(shown)}
+    assert count_new_lesions(items, 10_000)["counted"] == 200
+
+
+def test_a_transform_that_finds_no_place_shows_nothing_new():
+    source = Source(samples=[make_sample(SHAPES[2], label=ball(SHAPES[2], 4))], transform=Compose([]), lesion_share=1.0)
+    assert count_new_lesions(training_set([source], 2), 20)["new_lesion"] == 0

@@ -60,14 +60,15 @@ class Ahead:
 
     def add_synthesizers(self, repeat: Repeat) -> None:
         """Add the jobs of all synthesizers that arms use, and of their offline cases."""
-        for arm in self.study.plan.arms.values():
+        for arm in repeat.arms.values():
             if arm.synthesizer is not None:
                 self._synthesizer(repeat, arm.synthesizer, offline=arm.use == "offline")
 
     def add_audits(self, repeat: Repeat) -> None:
         """Add the audits of the synthesizers whose offline cases the plan wants audited."""
+        used = {arm.synthesizer for arm in repeat.arms.values() if arm.use == "offline"}
         for name, synthesizer in self.study.plan.synthesizers.items():
-            if synthesizer.audit is not None:
+            if synthesizer.audit is not None and name in used:
                 drawn = self._synthesizer(repeat, name, offline=True)
                 self._job(repeat.audit_folder(name) / SUMMARY, audit_offline, repeat, name, needs=drawn)
 

@@ -36,14 +36,16 @@ def fit_mask_generator(repeat: Repeat, name: str) -> str:
     plan, study = repeat.plan.mask_generators[name], repeat.study
     problems: list[CohortError] = []
     cases = repeat.train if plan.masks is None else read_masks(plan.masks, on_problem=problems.append)
-    MaskGAN.fit(
-        leaving_out(cases, study.held_out, study.people, bare=plan.masks is not None),
-        config=plan.options,
-        training=plan.training.model_copy(update={"seed": repeat.seed}),
-        out=repeat.mask_generator_folder(name),
-        resume=True,
-        on_problem=problems.append,
-    )
+    folder = repeat.mask_generator_folder(name)
+    with timed(folder):
+        MaskGAN.fit(
+            leaving_out(cases, study.held_out, study.people, bare=plan.masks is not None),
+            config=plan.options,
+            training=plan.training.model_copy(update={"seed": repeat.seed}),
+            out=folder,
+            resume=True,
+            on_problem=problems.append,
+        )
     left_out = f", {len(problems)} masks could not be used" if problems else ""
     return f"{name}, {repeat}: fitted{left_out}"
 
@@ -66,7 +68,8 @@ def fit_synthesizer(repeat: Repeat, name: str) -> str:
 
 def draw_offline(repeat: Repeat, name: str) -> str:
     """Draw the offline cases of a fitted synthesizer."""
-    result = offline_cases(repeat, name)
+    with timed(repeat.cohort_folder(name)):
+        result = offline_cases(repeat, name)
     return f"{name}, {repeat}: {len(result.cohort)} cases, {len(result.problems)} without a place"
 
 

@@ -13,6 +13,7 @@ from lesionforge.benchmark.arms.ahead import Ahead, NotYetError
 from lesionforge.benchmark.arms.anatomy_maps import doubt_missing_maps
 from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
+from lesionforge.benchmark.arms.left_out import left_out, left_out_lines
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
@@ -24,12 +25,14 @@ from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
+from lesionforge.benchmark.report.test_cases import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak, look_alikes
 from lesionforge.engine.base import Say
 from lesionforge.engine.job import Job
 from lesionforge.files import write_json, write_text
+from lesionforge.kept import keeping_in
 from lesionforge.reading import read_frame
 
 
@@ -54,7 +57,11 @@ class Decided:
         fitted = dict.fromkeys(map(plan.fitted_as, plan.synthesizers))
         synthesizers = {name: [repeat.model_folder(name) for repeat in repeats] for name in fitted}
         of_arms = {
-            name: [repeat.training(name, self.lengths.steps(repeat.train_size)).folder for repeat in repeats]
+            name: [
+                repeat.training(name, self.lengths.steps(repeat.train_size)).folder
+                for repeat in repeats
+                if name in repeat.arms
+            ]
             for name in plan.arms
         }
         return synthesizers | of_arms
@@ -74,9 +81,10 @@ class ArmStudy(Study):
 
     @classmethod
     def make(cls, plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], out: Path) -> Self:
-        """Split the subjects and check that the run can start.
+        """Split the subjects, leave out the arms that cannot be trained at a size, and check that the run can start.
 
         Raises:
+            ConfigError: if the baseline cannot be trained at a size, or another arm at no size.
             LeakError: if a held-out subject is a parent of a case in the training pool.
         """
         arms = make_arms(plan, cohort, roles, out)
@@ -84,7 +92,7 @@ class ArmStudy(Study):
             check_no_leak(arms.pool, held_out)
         check_targets(arms, cohort)
         doubt_missing_maps(arms)
-        return cls(plan=plan, arms=arms, out=out)
+        return cls(plan=plan, arms=replace(arms, left_out=left_out(arms)), out=out)
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
@@ -106,7 +114,7 @@ class ArmStudy(Study):
         return list(ahead.jobs.values())
 
     def collect(self) -> None:
-        """Write ``results.csv``, ``reference.csv``, ``lengths.json`` and, after a search, ``tuning.csv``."""
+        """Write the tables of scores and of the test cases, ``lengths.json`` and, after a search, ``tuning.csv``."""
         decided = self.decided
         if decided.trials is not None:
             write_text(self.out / TABLE, decided.trials.to_csv(index=False))
@@ -114,6 +122,9 @@ class ArmStudy(Study):
         _collect(self.out / RESULTS, _trainings(arms, self.plan.subjects.numbers, steps))
         _collect(self.out / REFERENCE, [one.training(self.plan.baseline, steps(arms.whole)) for one in arms.references])
         write_json(self.out / LENGTHS, decided.lengths.as_json())
+        with keeping_in(self.out):
+            facts = facts_of_cases(arms.test, arms.channels)
+        write_text(self.out / TEST_CASES, facts.to_csv(index=False))
 
     def report(self) -> str:
         """Write the report from ``results.csv`` and ``reference.csv`` and return the verdict."""
@@ -146,8 +157,18 @@ class ArmStudy(Study):
 
     @property
     def doubts(self) -> list[str]:
-        """Warnings about classes without test lesions, generated masks and matched scans."""
-        return [*_absent_classes(self.arms), *mask_warnings(self.arms), *target_warnings(self.arms)]
+        """Warnings about arms left out, classes without training lesions, generated masks and matched scans."""
+        return [
+            *self.left_out,
+            *_absent_classes(self.arms),
+            *mask_warnings(self.arms),
+            *target_warnings(self.arms),
+        ]
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each arm and size that is left out; see :func:`left_out`."""
+        return left_out_lines(self.arms.left_out)
 
     @property
     def trainings(self) -> dict[str, list[Path]]:
@@ -189,10 +210,10 @@ def decide(ahead: Ahead) -> Decided | None:
 def _trainings(arms: Arms, sizes: Sequence[TrainSize], steps: Callable[[TrainSize], int]) -> Iterator[ArmTraining]:
     """Yield the training run of every arm, size and seed; at the size of the whole pool, of the baseline only."""
     for size in sizes:
-        names = arms.plan.arms if size in arms.plan.subjects.numbers else (arms.plan.baseline,)
         for seed in arms.plan.seeds:
-            for name in names:
-                yield arms.repeat(size, seed).training(name, steps(size))
+            repeat = arms.repeat(size, seed)
+            for name in repeat.arms if size in arms.plan.subjects.numbers else (arms.plan.baseline,):
+                yield repeat.training(name, steps(size))
 
 
 def _collect(path: Path, trainings: Iterable[ArmTraining]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lesionforge.benchmark.arms.repeats import Repeat
+from lesionforge.benchmark.report.made_of import timed
 from lesionforge.production.select import RECOMMENDED, select_candidates
 from lesionforge.reading import read_json
 from lesionforge.synthesizers.base import Synthesizer
@@ -14,14 +15,16 @@ def choose(repeat: Repeat, name: str) -> str:
     """Select one of a synthesizer's candidates, using only its training subjects."""
     plan = repeat.plan.synthesizers[name]
     assert plan.selection is not None
-    result = select_candidates(
-        repeat.model_folder(name),
-        repeat.train,
-        out=repeat.selection_folder(name),
-        config=plan.selection,
-        seed=repeat.seed,
-        device=repeat.plan.training.device,
-    )
+    folder = repeat.selection_folder(name)
+    with timed(folder):
+        result = select_candidates(
+            repeat.model_folder(name),
+            repeat.train,
+            out=folder,
+            config=plan.selection,
+            seed=repeat.seed,
+            device=repeat.plan.training.device,
+        )
     return f"{name}, {repeat}: {result.recommended} is the best of its candidates"
 
 

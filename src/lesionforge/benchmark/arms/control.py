@@ -80,7 +80,9 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
     steps = plan.training.steps
     if control is None:
         return Length(steps=steps, undertrained="its length was not controlled")
-    arm = plan.baseline if size == study.whole else control.arm or plan.baseline
+    arm = control.arm or plan.baseline
+    if size == study.whole or (size, arm) in study.left_out:
+        arm = plan.baseline
     info, undertrained = find_score(plan.primary), None
     while undertrained is None:
         trainings = [study.repeat(size, seed).training(arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]

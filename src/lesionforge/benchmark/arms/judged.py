@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lesionforge.benchmark.arms.repeats import Arms, Repeat
+from lesionforge.benchmark.report.made_of import timed
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.people import People
@@ -39,8 +40,16 @@ def judge_offline(repeat: Repeat, name: str) -> str:
     if len(real.subjects) < parts:
         what = f"has {len(real.subjects)} training subjects with a lesion; judging drawings of {name} takes {parts}"
         raise CohortError(real.name, what, "train on more, or leave kept out")
+    with timed(repeat.judged_folder(name)):
+        table = _judged(repeat, name, drawn, behind, parts)
+    mean = f"{name}, {repeat}: {len(table)} cases judged, mean Dice {100 * table['fcn_score'].mean():.1f}"
+    return "; ".join((mean, *_blind([table])))
+
+
+def _judged(repeat: Repeat, name: str, drawn: Cohort, behind: Mapping[str, Set[str]], parts: int) -> pd.DataFrame:
+    """Return and write the score of every drawing by a network that knows none of the subjects ``behind`` it."""
     left, tables = list(drawn), list[pd.DataFrame]()
-    for number, (_, part) in enumerate(kfold(real, parts, repeat.seed)):
+    for number, (_, part) in enumerate(kfold(repeat.train.with_lesions(), parts, repeat.seed)):
         judged = {case.case_id for case in left if behind[case.case_id].isdisjoint(part.subjects)}
         left = [case for case in left if case.case_id not in judged]
         if judged:
@@ -48,8 +57,7 @@ def judge_offline(repeat: Repeat, name: str) -> str:
             tables.append(scores.assign(network=number))
     table = pd.concat(tables)
     write_text(repeat.judged_folder(name) / SCORES, table.to_csv(index=False))
-    mean = f"{name}, {repeat}: {len(table)} cases judged, mean Dice {100 * table['fcn_score'].mean():.1f}"
-    return "; ".join((mean, *_blind([table])))
+    return table
 
 
 def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) -> Cohort:
@@ -74,7 +82,7 @@ def describe_kept(study: Arms) -> dict[str, str]:
     parts = []
     for name, arm in study.plan.arms.items():
         if arm.kept is not None and arm.synthesizer is not None:
-            of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats]
+            of_repeats = [_scores(repeat, arm.synthesizer) for repeat in study.repeats if name in repeat.arms]
             count = np.mean([scores["fcn_score"].between(*arm.kept).sum() for scores in of_repeats])
             of_all = f"{name}: {count:.0f} of {np.mean([len(scores) for scores in of_repeats]):.0f}"
             parts.append(", ".join((of_all, *_blind(of_repeats))))

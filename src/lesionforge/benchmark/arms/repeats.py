@@ -39,6 +39,7 @@ class Arms:
         preprocessing: (size, seed) → preprocessing fitted on that training set and shared by its synthesizers and arms.
         absent: (size, seed) → lesion classes that are missing from that training set.
         choices: size → options that the search chose for the baseline; sizes without an entry use the plan's options.
+        left_out: (size, arm) → why the arm is not trained at this size.
         out: the benchmark folder.
     """
 
@@ -50,6 +51,7 @@ class Arms:
     preprocessing: Mapping[tuple[TrainSize, int], Preprocessing]
     absent: Mapping[tuple[TrainSize, int], tuple[str, ...]]
     choices: Mapping[TrainSize, Choice] = field(default_factory=dict)
+    left_out: Mapping[tuple[TrainSize, str], str] = field(default_factory=dict)
     out: Path
 
     @property
@@ -136,6 +138,11 @@ class Repeat:
     def train(self) -> Cohort:
         """The training cases."""
         return self.study.train[self.train_size, self.seed]
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The arms that are trained on this training set: all but those that are left out at its size."""
+        return {name: arm for name, arm in self.plan.arms.items() if (self.train_size, name) not in self.study.left_out}
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -256,8 +263,8 @@ def make_arms(plan: Plan, cohort: Cohort, roles: Mapping[str, Collection[str]], 
     """Split the subjects and select the training sets.
 
     Raises:
-        ConfigError: if roles, shares and numbers are mixed, a role or fold is missing, a size or an arm needs more
-            subjects than exist, or the primary score is not available for this cohort.
+        ConfigError: if roles, shares and numbers are mixed, a role or fold is missing, a size needs more subjects than
+            exist, or the primary score is not available for this cohort.
         CohortError: if a part has no annotated case.
     """
     channels = plan.channels or cohort.channels
@@ -296,13 +303,10 @@ def _training_sets(study: Arms) -> dict[tuple[TrainSize, int], Cohort]:
     """Return (size, seed) → training cases.
 
     Raises:
-        ConfigError: if a size or an arm needs more subjects than exist.
+        ConfigError: if a size needs more subjects than exist.
     """
     plan, sets = study.plan, dict[tuple[TrainSize, int], Cohort]()
-    few = set(filter(None, (arm.real for arm in plan.arms.values())))
     for seed in plan.seeds:
         nested = nested_sets(study.pool, (*plan.subjects.numbers, study.whole), study.training_set_seed(seed))
         sets |= {(size, seed): cases for size, cases in nested.items()}
-        for size in plan.subjects.numbers:
-            nested_sets(nested[size], few, study.training_set_seed(seed))
     return sets

@@ -6,30 +6,27 @@ import shutil
 from pathlib import Path
 
 from lesionforge.benchmark.arms.repeats import Arms, Repeat, TrainSize
+from lesionforge.benchmark.report.made_of import timed
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_copy, leaving_out
 from lesionforge.errors import ConfigError
 from lesionforge.production.match import FACTS, Auc, describe_auc, match_cohort, told_apart
-from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.reading import read_json
 
 
 def check_targets(study: Arms, cohort: Cohort) -> None:
-    """Read the target cohorts and look for the lesion-free scans that a plan needs, before any training.
+    """Read the target cohorts of a plan and check them, before any training.
 
     Args:
         study: the study, before any training.
         cohort: the cohort of the benchmark.
 
     Raises:
-        CohortError: if a target cohort cannot be read, or a training set that must have lesion-free scans has none.
+        CohortError: if a target cohort cannot be read.
         ConfigError: if a target cohort and the benchmark's cohort share a case id.
         LeakError: if a target cohort holds an image of a test or development subject.
     """
-    if any(plan.lesion_free and plan.targets is None for plan in study.plan.synthesizers.values()):
-        for train in study.train.values():
-            lesion_free_scans(train)
     known = {case.case_id for case in cohort}
     tested = study.test.with_cases({case.case_id: case for case in (*study.test, *study.development)}.values())
     for path in dict.fromkeys(filter(None, (plan.targets for plan in study.plan.synthesizers.values()))):
@@ -50,7 +47,8 @@ def match_targets(repeat: Repeat, name: str) -> str:
     for unfinished in (out, *out.parent.glob(f".{out.name}.*")):
         shutil.rmtree(unfinished, ignore_errors=True)
     allowed = leaving_out(read_cohort(targets), repeat.study.held_out, repeat.study.people)
-    match_cohort(allowed, repeat.train, out=out, seed=repeat.seed)
+    with timed(out):
+        match_cohort(allowed, repeat.train, out=out, seed=repeat.seed)
     return f"{name}, {repeat}: healthy scans matched"
 
 

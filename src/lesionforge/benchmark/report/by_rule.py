@@ -55,7 +55,7 @@ def _rows(studies: Sequence[tuple[Arms, Lengths]], size: TrainSize) -> Rows:
     for study, lengths in studies:
         for case in study.test:
             scan = load_scan(case, study.channels[:1])
-            for arm, seed in product(study.plan.arms, study.plan.seeds):
+            for arm, seed in product(study.shown.arms, study.plan.seeds):
                 folder = study.repeat(size, seed).training(arm, lengths.steps(size)).folder / "predictions"
                 for rule, scores in study.plan.task_class.scores_by_rule(folder, scan).items():
                     rows[arm, rule, seed].append({"subject_id": case.subject_id, **scores})

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,7 +22,7 @@ from lesionforge.benchmark.report.figures.curves import read_log
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.digest import digest_of, files_of
 from lesionforge.errors import CohortError, OutputError
-from lesionforge.files import sha256_of, write_json
+from lesionforge.files import contents, sha256_of, write_json
 from lesionforge.reading import read_json
 from lesionforge.training.loop import TIMING, Device, pick_device
 
@@ -135,19 +135,26 @@ def _cohort_hash(cohort: Cohort, earlier: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def timed(folder: Path) -> Iterator[None]:
-    """Add the steps and seconds of a training run in ``folder`` to its ``timing.json``.
+    """Add what a job spends on ``folder`` to its ``timing.json``: time, and the steps and seconds of a training run.
 
-    An interrupted and resumed run adds up. The seconds include everything from start to end, such as reading the cases.
+    An interrupted and resumed run adds up. The seconds include everything from start to end, such as reading the cases;
+    those of a training run are left out where it made no step.
     """
-    before, start = _steps_logged(folder), perf_counter()
+    before, start, start_cpu = _steps_logged(folder), perf_counter(), _cpu_seconds()
     try:
         yield
     finally:
-        steps = _steps_logged(folder) - before
-        if steps > 0:
-            known_steps, known_seconds = _timing(folder)
-            seconds = round(known_seconds + perf_counter() - start, 2)
-            write_json(folder / TIMING, {"steps": known_steps + steps, "seconds": seconds})
+        if contents(folder) - {TIMING}:
+            steps, wall, cpu = _steps_logged(folder) - before, perf_counter() - start, _cpu_seconds() - start_cpu
+            known = _read_timing(folder)
+            added = {"seconds": wall if steps > 0 else 0, "wall_seconds": wall, "cpu_seconds": cpu}
+            times = {name: round(known.get(name, 0) + value, 2) for name, value in added.items()}
+            write_json(folder / TIMING, {"steps": int(known.get("steps", 0)) + max(steps, 0), **times})
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU time of this process, all its threads included, and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _steps_logged(folder: Path) -> int:
@@ -168,12 +175,45 @@ def _timing(folder: Path) -> tuple[int, float]:
     Raises:
         CohortError: if the file is damaged.
     """
+    content = _read_timing(folder) or {"steps": 0, "seconds": 0.0}
+    return int(content["steps"]), content["seconds"]
+
+
+class Spent(NamedTuple):
+    """What a job took: CPU minutes over all threads and processes, and minutes on the clock."""
+
+    cpu: float
+    wall: float
+
+
+def spent(folders: Iterable[Path]) -> Spent | None:
+    """Return what all jobs in ``folders`` took, or ``None`` if one was not timed, or by an earlier version.
+
+    Raises:
+        CohortError: if a ``timing.json`` is damaged.
+    """
+    timings = [_read_timing(folder) for folder in folders]
+    if not all("cpu_seconds" in timing and "wall_seconds" in timing for timing in timings):
+        return None
+    cpu, wall = (sum(timing[name] for timing in timings) / 60 for name in ("cpu_seconds", "wall_seconds"))
+    return Spent(cpu, wall)
+
+
+def _read_timing(folder: Path) -> dict[str, float]:
+    """Return the content of a folder's ``timing.json``; empty if it was not timed.
+
+    Raises:
+        CohortError: if the file is damaged.
+    """
     path, remedy = folder / TIMING, "delete it: it only records how long training took"
-    content = _read_record(path, remedy) or {"steps": 0, "seconds": 0.0}
+    content = _read_record(path, remedy)
     try:
-        return int(content["steps"]), float(content["seconds"])
-    except (LookupError, TypeError, ValueError) as error:
+        numbers = {name: float(value) for name, value in content.items()}
+    except (TypeError, ValueError) as error:
         raise CohortError(path, "lacks steps or seconds", remedy) from error
+    if numbers and not {"steps", "seconds"} <= numbers.keys():
+        raise CohortError(path, "lacks steps or seconds", remedy)
+    return numbers
 
 
 def _read_record(path: Path, remedy: str) -> dict[str, Any]:

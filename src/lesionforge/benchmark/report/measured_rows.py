@@ -10,6 +10,7 @@ from lesionforge.benchmark.arms.control import Lengths
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.report.by_rule import describe_by_rule
 from lesionforge.benchmark.report.changed_outside import describe_changed_outside
+from lesionforge.benchmark.report.cost import describe_cost
 from lesionforge.benchmark.report.drawn_in_fluid import describe_drawn_in_fluid
 from lesionforge.benchmark.report.new_lesions import describe_new_lesions
 from lesionforge.benchmark.report.reached import describe_reached
@@ -29,4 +30,5 @@ def measured_rows(studies: Sequence[tuple[Arms, Lengths]], results: pd.DataFrame
         | describe_changed_outside(drawn)
         | describe_by_rule(studies)
         | describe_reached(results)
+        | describe_cost(studies)
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import rc_context
 
 from lesionforge.benchmark.report.audits import audits_in
+from lesionforge.benchmark.report.by_tertile import by_tertile
 from lesionforge.benchmark.report.collapse import collapse_lines, doubt_about
 from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
@@ -26,6 +27,7 @@ from lesionforge.benchmark.report.tables import (
     reading_warnings,
     subject_tables,
 )
+from lesionforge.benchmark.report.test_cases import TEST_CASES
 from lesionforge.benchmark.report.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import size_names
 from lesionforge.benchmark.report.worth import pool_name, worth
@@ -102,6 +104,8 @@ def write_report(
 ) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
 
+    With ``test_cases.csv`` beside it, ``by_tertile.csv`` is written, too.
+
     Args:
         folder: the benchmark folder.
         baseline: name of the baseline.
@@ -138,6 +142,12 @@ def write_report(
         write_text(folder / "gap.csv", gains.table.to_csv(index=False))
         write_text(folder / "patients.csv", gains.patients_table.to_csv(index=False))
         lines += gains.lines
+    tertiles = None
+    if (folder / TEST_CASES).is_file():
+        facts = read_frame(folder / TEST_CASES, dtype={"case_id": str, "subject_id": str})
+        tertiles = by_tertile(results, facts, baseline=baseline, metric=primary)
+    if tertiles is not None:
+        write_text(folder / "by_tertile.csv", tertiles.table.to_csv(index=False))
     collapsed = _collapsed_elsewhere(results, reference, baseline=baseline, primary=primary, arm=arm)
     unsure = undertrained is not None
     own = _figures(
@@ -165,6 +175,7 @@ def write_report(
         figures=[save_figure(folder / "figures", figure) for figure in figures],
         all_scores=all_scores(summary),
         lacking_distance=lacking_distance(results),
+        tertiles=tertiles,
         subjects=subject_tables(results, primary),
         classes=class_colours(classes or {}),
         method=method_rows(results, notes or {}),

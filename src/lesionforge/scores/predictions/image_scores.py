@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesionforge.cohort.scan import LabelArray, slicing_spacing
+from lesionforge.cohort.scan import BoolArray, LabelArray, slicing_spacing
 from lesionforge.preprocessing.geometry import thickest_axis
 
 COUNTS = ("image_hits", "image_false_alarms", "image_misses")
@@ -73,6 +73,18 @@ def image_dice(prediction: LabelArray, truth: LabelArray, spacing: Sequence[floa
     """
     found, true = _images(prediction, spacing), _images(truth, spacing)
     return _areas(found > 0, true > 0, (found == true) & (true > 0)).mean_dice()
+
+
+def false_images(predicted: BoolArray, true: BoolArray, spacing: Sequence[float]) -> float:
+    """Return the share of a case's lesion-free images in which a lesion is predicted; NaN if all show one.
+
+    Args:
+        predicted: ``(x, y[, z])`` mask of predicted lesions.
+        true: ``(x, y[, z])`` mask of true lesions.
+        spacing: mm along each axis; slices are perpendicular to the thickest axis, the last one if several are equal.
+    """
+    found, there = (np.asarray(_images(mask, spacing).any(axis=(1, 2))) for mask in (predicted, true))
+    return float(found[~there].mean()) if not there.all() else float("nan")
 
 
 def image_detections(
@@ -136,7 +148,7 @@ def class_average(table: pd.DataFrame) -> float:
     return float(table[classes].mean().mean()) if classes else float("nan")
 
 
-def _images(label: LabelArray, spacing: Sequence[float]) -> LabelArray:
+def _images(label: NDArray[Any], spacing: Sequence[float]) -> NDArray[Any]:
     """Return an ``(x, y[, z])`` label as ``(image, x, y)``."""
     if label.ndim == 2:
         return label[None]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lesionforge.scores.predictions.image_scores import COUNTS, image_dice, precision_recall
+from lesionforge.scores.predictions.image_scores import COUNTS, false_images, image_dice, precision_recall
 from lesionforge.scores.predictions.overlap import hd95, physical_size, volume_difference
 from lesionforge.scores.predictions.prediction import Prediction
 from lesionforge.scores.score import Score, Scores, by_name
@@ -38,6 +38,10 @@ def _false_positive_size(case: Prediction) -> float:
 
 def _false_alarm(case: Prediction) -> float:
     return math.nan if case.has_lesion else float(case.predicted.any())
+
+
+def _slice_false_alarms(case: Prediction) -> float:
+    return false_images(case.predicted, case.true, case.spacing)
 
 
 def _image_dice(case: Prediction) -> float:
@@ -158,6 +162,16 @@ PREDICTION_SCORES: Scores = by_name(
         of_cases="lesion_free",
         description="share of the lesion-free cases in which a lesion is predicted",
         function=_false_alarm,
+    ),
+    Score(
+        name="slice_false_alarm",
+        title="False-alarm rate of slices",
+        unit="points",
+        better="lower",
+        level="case",
+        description="share of a volume's lesion-free slices in which a lesion is predicted",
+        function=_slice_false_alarms,
+        spatial_dims=(3,),
     ),
     *_sizes("volume", "ml", "ml", 3),
     *_sizes("area", "mm²", "mm2", 2),

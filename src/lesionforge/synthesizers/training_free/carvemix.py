@@ -32,6 +32,7 @@ class CarveMix(LibrarySynthesizer):
     method = "carvemix"
     needs_mask = False
     slice_by_slice = False
+    least_cases = 2
     Config: ClassVar[type[LibraryConfig]] = CarveMixConfig
 
     def synthesize(self, sample: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:

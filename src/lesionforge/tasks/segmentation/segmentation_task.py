@@ -82,10 +82,9 @@ class SegmentationTask(NetworkTask):
     def training_items(
         cls, data: TaskData, config: SegmentationConfig, seed: int
     ) -> tuple[SegmentationConfig, TrainingSet, dict[str, Any]]:
-        """Return the options, the items and, with synthetic cases on disk, their :func:`count_new_lesions`."""
+        """Return the options, the items and, if some are synthetic, their :func:`count_new_lesions`."""
         items = make_training_set(data.sources, config, data.preprocessing, seed=seed, fade=data.fade)
-        on_disk = data.synthetic is not None and data.synthetic.known is not None
-        return config, items, {ITEMS: count_new_lesions(items, data.items)} if on_disk else {}
+        return config, items, {} if data.synthetic is None else {ITEMS: count_new_lesions(items, data.items)}
 
     def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
         """Return the curve of the mean Dice of ``watched``; see :class:`DiceCurve`."""

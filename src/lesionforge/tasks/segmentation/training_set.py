@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,8 +72,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             item = sample.as_item()
         if self.relative_to is not None:
             item["image"] = sample.relative_to_tissue(item["image"], self.relative_to)
-        shown = (np.asarray(item["label"][0]) > 0) | negative_in(item) if on_lesion else None
-        crop = self._crop(item["label"].shape[1:], shown, rng)
+        crop = self._crop(item["label"].shape[1:], _shown(item) if on_lesion else None, rng)
         item = {
             "image": crop.cut(np.asarray(item["image"]), fill=self.background),
             "label": crop.cut(np.asarray(item["label"])).astype(np.float32),
@@ -88,17 +87,27 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
     def shows_new_lesion(self, draw: int) -> bool:
         """Return whether an item shows a drawn lesion where its scan had none before; augmentation is left out.
 
-        Only synthetic cases on disk are looked at: what a source draws on the fly is not known before it is drawn.
+        A lesion that a source draws on the fly is drawn for this, as it is in training.
         """
         rng = generator(self.seed, "item", draw)
         number = deal(draw, self.ends, self.fade)
         source, planes = self.sources[number], self.planes[number]
-        if source.known is None:
-            return False
         on_lesion = bool(rng.random() < source.lesion_share)
-        lesions, drawn = planes.lesions(*planes.choose(on_lesion, rng))
-        crop = self._crop(lesions.shape, lesions if on_lesion else None, rng)
+        if source.known is not None:
+            lesions, drawn = planes.lesions(*planes.choose(on_lesion, rng))
+            crop = self._crop(lesions.shape, lesions if on_lesion else None, rng)
+        elif source.transform is not None and on_lesion:
+            sample, item = DrawnItems(source, self.spatial_dims, seed=self.seed, planes=planes).item(draw, rng)
+            drawn = (np.asarray(item["label"][0]) > 0) & (sample.as_item()["label"][0] == 0)
+            crop = self._crop(drawn.shape, _shown(item), rng)
+        else:
+            return False
         return bool(crop.cut(drawn).any())
+
+    @property
+    def draws_on_the_fly(self) -> bool:
+        """Whether a source draws lesions into its samples during training."""
+        return any(source.transform is not None for source in self.sources)
 
     def _crop(self, shape: tuple[int, ...], shown: BoolArray | None, rng: np.random.Generator) -> Crop:
         """Return a crop around a random voxel, or around one of the voxels to be shown, if there are any."""
@@ -107,3 +116,8 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             voxels = np.argwhere(shown)
             centre = list(voxels[rng.integers(len(voxels))]) if len(voxels) else centre
         return Crop.around(centre, self.roi_size, shape)
+
+
+def _shown(item: Mapping[str, Any]) -> BoolArray:
+    """Return the voxels of an item that its crop may be centred on: its lesions, and where one was erased."""
+    return (np.asarray(item["label"][0]) > 0) | negative_in(item)

@@ -106,7 +106,7 @@ def _example(run: FinishedRun, scan: Scan) -> Example:
     plan = run.study.plan
     shown = {
         arm: plan.task_class.shown(plan.task_of(arm), run.repeat.training(arm, run.steps).folder / "predictions", scan)
-        for arm in plan.arms
+        for arm in run.repeat.arms
     }
     plane = key_plane(scan)
     return {
@@ -122,7 +122,7 @@ def _example(run: FinishedRun, scan: Scan) -> Example:
 def _groups(run: FinishedRun) -> Illustration | None:
     """Draw the scores of the arms with few real subjects or fine-tuning, grouped by number of real subjects."""
     plan = run.study.plan
-    shown = [name for name, arm in plan.arms.items() if arm.real is not None or arm.finetune is not None]
+    shown = [name for name, arm in run.repeat.arms.items() if arm.real is not None or arm.finetune is not None]
     if not shown:
         return None
     groups: dict[int, list[str]] = {}
@@ -177,8 +177,7 @@ def _score_curves(run: FinishedRun) -> Illustration | None:
 def _arm_logs(run: FinishedRun) -> dict[str, list[pd.DataFrame | None]]:
     """Return arm → one log per seed."""
     return {
-        name: [arm_log(repeat.training(name, run.steps).folder) for repeat in run.repeats]
-        for name in run.study.plan.arms
+        name: [arm_log(repeat.training(name, run.steps).folder) for repeat in run.repeats] for name in run.repeat.arms
     }
 
 

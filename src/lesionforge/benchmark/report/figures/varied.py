@@ -20,7 +20,7 @@ VERSIONS = 7
 
 def augmentations(run: FinishedRun) -> Illustration | None:
     """Draw a row per kind of augmentation: the slice with most lesion of a training case, and augmented versions."""
-    tasks = (run.study.task_of(run.repeat.train_size, name) for name in run.study.plan.arms)
+    tasks = (run.study.task_of(run.repeat.train_size, name) for name in run.repeat.arms)
     kinds = list(dict.fromkeys(task.augment for task in tasks if task.augment != "none"))
     cases = run.train.with_lesions()
     if not kinds or not len(cases):
