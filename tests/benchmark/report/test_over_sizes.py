@@ -38,6 +38,21 @@ def test_every_size_has_the_same_weight():
     assert row["n_pairs"] == results["subject_id"].nunique() - 1
 
 
+def test_arms_are_compared_at_the_sizes_that_both_were_trained_at():
+    """An arm may be left out where a size is too small for it."""
+    results, reference = study(drawn=(0.01, 0.05, 0.09), carvemix=(0.5, 0.02, 0.04))
+    results = results[(results["arm"] != "carvemix") | (results["train_size"] != 1)]
+    of_real, of_carvemix = over_sizes_table(results, reference, **OPTIONS).to_dict("records")
+    assert (of_real["sizes"], of_carvemix["sizes"]) == ("n = 1, n = 4, n = 16", "n = 4, n = 16")
+    assert (of_real["difference"], of_carvemix["difference"]) == pytest.approx((0.05, 0.04))
+    assert of_carvemix["n_seeds"] == SEEDS
+    found = over_sizes(results, reference, baseline="real", arm="drawn", against=["carvemix"], primary="lesion_dice")
+    first, second = found.lines
+    assert first.startswith("Mean over n = 1, n = 4, n = 16: drawn did better than real")
+    assert second.startswith("Mean over n = 4, n = 16: drawn did better than carvemix")
+    assert "Not so in seed" not in second
+
+
 def test_the_share_is_the_mean_of_the_shares_of_every_size():
     table = over_sizes_table(*study(drawn=(0.04, 0.1, 0.05)), **OPTIONS)
     of_real, of_carvemix = table.to_dict("records")

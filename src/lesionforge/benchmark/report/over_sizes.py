@@ -40,14 +40,12 @@ class OverSizes:
         arm: the primary arm.
         lines: a sentence for each comparison.
         rows: cells of the table.
-        sizes: text that lists the sizes.
         table: output of :func:`over_sizes_table`.
     """
 
     arm: str
     lines: Sequence[str]
     rows: Sequence[dict[str, Any]]
-    sizes: str
     table: pd.DataFrame
 
 
@@ -78,17 +76,16 @@ def over_sizes(
     others = (baseline, *against)
     table = over_sizes_table(results, reference, baseline=baseline, arm=arm, others=others, metric=primary)
     doubts = {other: doubt_about(other, results, undertrained) for other in others}
-    listed = ", ".join(sizes.values())
     lines = [
-        _sentence(row, doubts[row["against"]], results)
+        f"Mean over {row['sizes']}: {line}" if len(sizes) > 1 else line
         for row in table.to_dict("records")
         if len(sizes) > 1 or row["against"] != baseline
+        for line in [_sentence(row, doubts[row["against"]], results)]
     ]
     return OverSizes(
         arm=arm,
-        lines=[f"Mean over {listed}: {line}" for line in lines] if len(sizes) > 1 else lines,
+        lines=lines,
         rows=[_cells(row, doubts[row["against"]]) for row in table.to_dict("records")],
-        sizes=listed,
         table=table,
     )
 
@@ -118,25 +115,35 @@ def over_sizes_table(
         n_resamples: number of bootstrap samples, for a score of a set.
 
     Returns:
-        A row per other arm (``against``): ``difference, diff_low, diff_high, n_pairs, n_seeds, detectable, p, p_holm``
-        as in ``summary.csv``, with Holm's correction over these rows; the mean over sizes of the share of the gap,
-        ``share, share_low, share_high``, NaN if at one size no gap is shown; the mean gain as a share of the mean gap,
-        ``of_mean_gap, of_mean_gap_low, of_mean_gap_high``; and ``share_seeds``, the number of seeds of the shares.
+        A row per other arm (``against``) over the ``sizes`` at which both and the baseline were trained:
+        ``difference, diff_low, diff_high, n_pairs, n_seeds, detectable, p, p_holm`` as in ``summary.csv``, with Holm's
+        correction over these rows; the mean over sizes of the share of the gap, ``share, share_low, share_high``, NaN
+        if at one size no gap is shown; the mean gain as a share of the mean gap, ``of_mean_gap, of_mean_gap_low,
+        of_mean_gap_high``; and ``share_seeds``, the number of seeds of the shares.
     """
-    rows = []
+    rows, score = [], metric_in(results, metric)
     for other in others:
-        score = metric_in(results, metric)
-        estimate = difference_over_sizes(results, score, arm=arm, other=other, n_resamples=n_resamples)
+        sizes = _shared_sizes(results, (baseline, arm, other))
+        if not sizes:
+            continue
+        shared = results[results["train_size"].isin(sizes)]
+        estimate = difference_over_sizes(shared, score, arm=arm, other=other, n_resamples=n_resamples)
         interval = possible(estimate.interval(), find_score(metric), of_difference=True)
         row = {"arm": arm, "against": other, "metric": metric, "difference": interval.mean}
         row |= {"diff_low": interval.low, "diff_high": interval.high, "n_pairs": interval.n}
-        row["n_seeds"] = len(seed_differences_over_sizes(results, score, arm=arm, other=other))
+        row["n_seeds"] = len(seed_differences_over_sizes(shared, score, arm=arm, other=other))
+        row |= {"sizes": ", ".join(size_names(results["train_size"])[size] for size in sizes)}
         row |= {"detectable": estimate.detectable(comparisons=len(others))}
         row |= {"p": estimate.p_value(), "p_holm": math.nan}
-        rows.append(row | _shares(results, reference, baseline, arm, other, metric, n_resamples))
+        rows.append(row | _shares(shared, reference, baseline, arm, other, metric, n_resamples))
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
     return table
+
+
+def _shared_sizes(results: pd.DataFrame, arms: Sequence[str]) -> list[float]:
+    """Return the sizes at which all of these arms were trained, smallest first."""
+    return sorted(set.intersection(*(set(results.loc[results["arm"] == arm, "train_size"]) for arm in arms)))
 
 
 def _shares(
@@ -238,7 +245,9 @@ def _around(shares: Sequence[float], low: float, high: float) -> Share:
 
 def _sentence(row: dict[Any, Any], doubt: str | None, results: pd.DataFrame) -> str:
     arm, other, metric = row["arm"], row["against"], row["metric"]
-    per_seed = seed_differences_over_sizes(results, metric_in(results, metric), arm=arm, other=other)
+    names = size_names(results["train_size"])
+    shared = results[results["train_size"].map(names).isin(row["sizes"].split(", "))]
+    per_seed = seed_differences_over_sizes(shared, metric_in(results, metric), arm=arm, other=other)
     opposed = [str(seed) for seed in sorted(per_seed[per_seed * row["difference"] <= 0].index)]
     sentence = verdict(
         _difference(row), arm, other, metric, n_seeds=row["n_seeds"], against=opposed, undertrained=doubt
@@ -262,7 +271,12 @@ def _cells(row: dict[Any, Any], doubt: str | None) -> dict[str, Any]:
     info, kind = find_score(row["metric"]), outcome(_difference(row), row["metric"], undertrained=doubt is not None)
     mean, low, high = (signed(row[name], info) for name in ("difference", "diff_low", "diff_high"))
     return {
-        **{"against": row["against"], "difference": f"{mean} [{low}, {high}]", "seeds": row["n_seeds"]},
+        **{
+            "against": row["against"],
+            "sizes": row["sizes"],
+            "difference": f"{mean} [{low}, {high}]",
+            "seeds": row["n_seeds"],
+        },
         **{"outcome": kind.value, "css": css_class(kind), "detectable": amount(row["detectable"], info)},
         **{"p": p_text(row["p"]), "p_holm": p_text(row["p_holm"])},
         **{"share": percent_interval(row), "share_seeds": row["share_seeds"]},
