@@ -26,7 +26,7 @@ def cohort(request, tmp_path_factory):
     return tiny_cohort(tmp_path_factory.mktemp("c"), spatial_dims=request.param, n_subjects=12)
 
 
-def plan_of(cohort, arm, synthesizer, numbers, **changes):
+def plan_of(cohort, limited, synthesizer, numbers, **changes):
     """Return a plan with an arm ``limited`` by its synthesizer and one, ``other``, that is not."""
     dims = 2 if cohort.cases[0].file_ending == ".png" else 3
     drawn = {"options": {"spatial_dims": dims}, "min_volume": 20, "cases": 4}
@@ -34,7 +34,7 @@ def plan_of(cohort, arm, synthesizer, numbers, **changes):
         "drawn": {"method": "injection", **drawn, **synthesizer},
         "plain": {"method": "copy_paste", "masks": "bank", **drawn},
     }
-    arms = {"limited": arm, "other": {"synthesizer": "plain"}}
+    arms = {"limited": limited, "other": {"synthesizer": "plain"}}
     subjects = SPLIT | {"numbers": numbers}
     return tiny_plan(
         dims, **{"arms": arms, "synthesizer": {}, "synthesizers": synthesizers, "subjects": subjects} | changes
@@ -119,10 +119,13 @@ def test_an_arm_that_is_left_out_in_one_fold_is_left_out_in_all(tmp_path, monkey
 @pytest.mark.slow
 def test_a_run_with_a_size_too_small_for_an_arm_ends_with_a_report_that_says_so(cohort, tmp_path):
     said = []
-    run_benchmark(plan_of(cohort, FLY, CARVEMIX, [1, 2]), cohort, out=tmp_path / "out", say=said.append)
+    plan = plan_of(cohort, FLY, CARVEMIX, [1, 2], arm="other", against=["limited"])
+    run_benchmark(plan, cohort, out=tmp_path / "out", say=said.append)
     line = "limited is left out at n = 1: carvemix needs 2 training cases with a lesion, but there is 1."
     assert said[0] == line
     assert line in html.unescape((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     pairs = {(1, "real"), (1, "other"), (2, "real"), (2, "limited"), (2, "other")}
     assert set(zip(results["train_size"], results["arm"], strict=True)) == pairs
+    means = pd.read_csv(tmp_path / "out" / "over_sizes.csv")
+    assert dict(zip(means["against"], means["sizes"], strict=True)) == {"real": "n = 1, n = 2", "limited": "n = 2"}
