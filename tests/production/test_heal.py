@@ -10,6 +10,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
 from lesionforge.cohort.scan import load_scan, read_raw
 from lesionforge.errors import CohortError, ConfigError, LeakError, ModelError, OutputError
+from lesionforge.healers.base import Healed
 from lesionforge.healers.registry import HEALERS, load_healer
 from lesionforge.masks.bank import MaskBank
 from lesionforge.preprocessing.lesions.margin import hole_around
@@ -321,3 +322,23 @@ def test_what_heals_must_have_the_channels_of_what_draws(cohorts, rich_cohorts, 
     healer, drawer = perfect_healer(rich_cohorts[2]), perfect_healer(cohorts[2])
     with pytest.raises(ConfigError, match="takes FLAIR, T1, but"):
         synthesize(drawer, cohorts[2], MaskBank(cohorts[2]), tmp_path / "out", healer=healer)
+
+
+@BOTH
+@pytest.mark.parametrize("blend", ["full", "lesion"])
+@pytest.mark.parametrize(("change", "kept"), [(0.0, True), (0.019, True), (0.021, False)])
+def test_scans_that_keep_their_lesions_are_named(change, kept, blend, spatial_dims, cohorts, tmp_path):
+    """A change is a share of the range of 2; what happens beside the lesion does not count."""
+    cohort = cohorts[spatial_dims]
+    healer = untrained_healer("mask_cyclegan", cohort)
+
+    def heal(sample):
+        image = (sample.image + np.where(sample.label > 0, change, 0.5)).astype(np.float32)
+        return Healed(image=image, reconstruction=image)
+
+    healer.heal = heal
+    result = heal_cohort(healer, cohort, out=tmp_path / "out", blend=blend)
+    with_lesions = tuple(case.case_id for case in cohort.with_lesions())
+    assert result.unchanged == (with_lesions if kept else ())
+    again = heal_cohort(healer, cohort, out=tmp_path / "out", blend=blend)
+    assert again.unchanged == result.unchanged

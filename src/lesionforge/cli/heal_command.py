@@ -62,6 +62,10 @@ def heal(
     stays = " (goal: below 1 %); with --blend lesion blending takes it back"
     then = stays if blend is BlendChoice.FULL else BLENDED_BACK
     tell_changed_outside(result.changed_outside, f"outside the lesions {healer.method}", then)
+    if result.unchanged:
+        what = f"{len(result.unchanged)} scans keep their lesions (first: {result.unchanged[0]})"
+        why = f"{healer.method} changed them by less than 1 % of the intensity range"
+        console.print(f"{what}: {why}; train it again, longer or with another seed", style="yellow")
     if result.resampled:
         spacing = " × ".join(f"{mm:.3g}" for mm in healer.info.preprocessing.spacing or ())
         note = f"{len(result.resampled)} cases have another spacing than the model's training cases ({spacing} mm)"

@@ -1,4 +1,4 @@
-"""What a network that draws the whole image changes outside the lesion mask, before any blending."""
+"""What a network that draws the whole image changes outside the lesion mask, before any blending, and inside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from lesionforge.preprocessing.pipeline import Preprocessing
 
 CHANGED_OUTSIDE = "changed_outside"
 """The entry of a provenance record, a share of the model's intensity range."""
+CHANGED_INSIDE = "changed_inside"
+"""The same for the change of the lesion itself by a method that removes it."""
+LEAST_CHANGE = 0.01
+"""A lesion that is changed by less than this share of the range on average is still there."""
 
 
 def changed_outside(drawn: FloatArray, before: FloatArray, mask: LabelArray) -> float:
@@ -48,6 +52,21 @@ def share_changed_outside(
     beside = mask if sliced else np.where((drawn != before).any(0), mask, 1)
     low, high = preprocessing.output
     return changed_outside(drawn[seen], before[seen], beside[seen]) / (high - low)
+
+
+def share_changed_inside(
+    preprocessing: Preprocessing, drawn: FloatArray, before: FloatArray, mask: LabelArray
+) -> float | None:
+    """Return the mean absolute change within the mask, as a share of the model's intensity range.
+
+    Args:
+        preprocessing: the model's preprocessing.
+        drawn: ``(channel, x, y[, z])`` drawn image in model space, before blending.
+        before: the image that was drawn into, same shape.
+        mask: ``(x, y[, z])`` lesion mask in model space; if it is empty, the result is ``None``.
+    """
+    low, high = preprocessing.output
+    return float(np.abs(drawn - before)[:, mask > 0].mean()) / (high - low) if mask.any() else None
 
 
 def outside_entry(share: float | None) -> dict[str, float]:

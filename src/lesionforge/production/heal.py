@@ -20,7 +20,14 @@ from lesionforge.healers.base import Healed, Healer
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
-from lesionforge.production.changed_outside import mean_changed_outside, outside_entry, share_changed_outside
+from lesionforge.production.changed_outside import (
+    CHANGED_INSIDE,
+    LEAST_CHANGE,
+    mean_changed_outside,
+    outside_entry,
+    share_changed_inside,
+    share_changed_outside,
+)
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.training.items.samples import check_lesions
 
@@ -38,12 +45,14 @@ class HealedScan:
         lesion: ``(x, y[, z])`` lesion classes that were found; ``None`` for a method that finds no lesions.
         changed_outside: what a method that is told where the lesions are changed outside them before blending, see
             :func:`~lesionforge.production.changed_outside.share_changed_outside`; ``None`` for other methods.
+        changed_inside: the same of the lesions themselves.
     """
 
     image: FloatArray
     touched: BoolArray
     lesion: LabelArray | None
     changed_outside: float | None
+    changed_inside: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +66,14 @@ class Healing:
         changed_outside: what a method that is told where the lesions are changed outside them before blending: mean
             absolute change within the head, as a share of the model's intensity range, over the scans with a lesion;
             ``None`` for other methods.
+        unchanged: ids of the scans whose lesions such a method changed by less than 1 % of the range on average.
     """
 
     cohorts: dict[str, Cohort]
     resampled: tuple[str, ...]
     problems: tuple[LesionforgeError, ...]
     changed_outside: float | None
+    unchanged: tuple[str, ...]
 
 
 @one_at_a_time
@@ -132,6 +143,9 @@ def heal_cohort(
         resampled=tuple(case_id for case_id, facts in records.items() if facts["resampled"]),
         problems=tuple(found),
         changed_outside=mean_changed_outside(records.values()),
+        unchanged=tuple(
+            case_id for case_id, facts in records.items() if facts.get(CHANGED_INSIDE, LEAST_CHANGE) < LEAST_CHANGE
+        ),
     )
 
 
@@ -158,9 +172,10 @@ def heal_scan(
     preprocessing = model.info.preprocessing
     geometry, margin = preprocessing.geometry(scan), model.config.margin_mm
     healed = model.heal(sample)
-    image, within, lesion, outside = healed.image, None, None, None
+    image, within, lesion, outside, inside = healed.image, None, None, None, None
     if model.reads_label and sample.label is not None:
         outside = share_changed_outside(preprocessing, image, sample.image, sample.label)
+        inside = share_changed_inside(preprocessing, image, sample.image, sample.label)
     on_grid = healed.label(model.info.classes)
     if on_grid is not None:
         lesion = geometry.to_scan(on_grid, label=True)
@@ -172,7 +187,10 @@ def heal_scan(
         image = blend_lesion(sample, image, geometry.to_model(gone, label=True), margin_mm=margin, spatial_dims=dims)
         within, _ = hole_around(gone, margin, scan.spacing)
     values, touched = preprocessing.inverse(image, scan, before=sample.image, within=within)
-    return HealedScan(image=values, touched=touched, lesion=lesion, changed_outside=outside), healed
+    scan_healed = HealedScan(
+        image=values, touched=touched, lesion=lesion, changed_outside=outside, changed_inside=inside
+    )
+    return scan_healed, healed
 
 
 def _heal_case(
@@ -214,6 +232,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         "resampled": preprocessing.geometry(scan).resamples,
         "parents": sorted(case.ancestry | set(model.info.training_subjects)),
         **outside_entry(healed.changed_outside),
+        **({} if healed.changed_inside is None else {CHANGED_INSIDE: round(healed.changed_inside, 6)}),
     }
 
 
