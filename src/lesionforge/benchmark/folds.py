@@ -16,12 +16,12 @@ from lesionforge.benchmark.arms.control import LENGTHS
 from lesionforge.benchmark.arms.left_out import check_left_out
 from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.channels import of_several_channels, read_errors, write_channels
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
-from lesionforge.benchmark.report.test_cases import TEST_CASES
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import look_alikes

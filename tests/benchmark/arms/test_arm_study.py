@@ -115,8 +115,8 @@ def test_every_arm_is_scored_on_every_test_case(study, cohort):
     for name in ("summary.csv", "report.html", "plan.yaml", "split.json"):
         assert (study / name).stat().st_size > 0
     drawn = {"groups", "placement_inpaint", "synthesizers", "intensities", "augmentations", "learning_curves"}
-    expected = {"differences", "training_sets", "arms", "examples", *drawn}
-    charts = {"differences", "training_sets", "arms", "groups", "intensities", "learning_curves"}
+    expected = {"differences", "training_sets", "data_regime", "arms", "examples", *drawn}
+    charts = {"differences", "training_sets", "data_regime", "arms", "groups", "intensities", "learning_curves"}
     files = {f"{name}.{'svg' if name in charts else 'png'}" for name in expected}
     beside_the_gap = {path.name for path in (study / "figures").iterdir()} - {"gap.svg"}  # drawn if a gap was found
     assert beside_the_gap == files

@@ -14,6 +14,7 @@ from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.audits import audits_in
+from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.page import KEYS, REFERENCE
 from lesionforge.config import parse_options
 from lesionforge.errors import ConfigError
@@ -132,6 +133,8 @@ def test_folds_say_together_whether_members_score_higher(cohort, tmp_path):
         pd.DataFrame(rows, columns=[*COLUMNS]).to_csv(folder / "attacks.csv", index=False)
         for table in ("results.csv", REFERENCE):
             scores.to_csv(tmp_path / "out" / name / table, index=False)
+        facts = facts_of_cases(fold.test.with_cases([]), fold.arms.channels)
+        facts.to_csv(tmp_path / "out" / name / TEST_CASES, index=False)
     study.collect()
     (found,) = audits_in(tmp_path / "out")
     both = json.dumps(found["sections"])

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from lesionforge.benchmark.report.by_tertile import by_tertile, tertile_table
+from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.page import write_report
-from lesionforge.benchmark.report.test_cases import TEST_CASES, facts_of_cases
 from lesionforge.cohort.scan import load_scan
 from tests.helpers import tiny_cohort
 

@@ -19,13 +19,13 @@ from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, mak
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.channels import of_several_channels, write_channels
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
 from lesionforge.benchmark.report.page import REFERENCE, read_results, write_report
-from lesionforge.benchmark.report.test_cases import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.study import SIMULATED, Study
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.leaks import check_no_leak, look_alikes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionforge.benchmark.report.test_cases import CONTRAST, SIZES
+from lesionforge.benchmark.report.case_facts import CONTRAST, SIZES
 from lesionforge.benchmark.report.wording import signed, size_names
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score

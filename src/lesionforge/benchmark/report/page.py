@@ -12,6 +12,7 @@ from matplotlib import rc_context
 
 from lesionforge.benchmark.report.audits import audits_in
 from lesionforge.benchmark.report.by_tertile import by_tertile
+from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.collapse import collapse_lines, doubt_about
 from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
@@ -27,7 +28,6 @@ from lesionforge.benchmark.report.tables import (
     reading_warnings,
     subject_tables,
 )
-from lesionforge.benchmark.report.test_cases import TEST_CASES
 from lesionforge.benchmark.report.verdict import comparisons, difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import size_names
 from lesionforge.benchmark.report.worth import pool_name, worth
