@@ -171,7 +171,12 @@ def test_the_report_gives_the_shares_the_patients_and_the_spread(tmp_path):
     assert "of the gap (" in said
     assert "drawn did better than other" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for text in ("What a gain is worth", "all 40", "How many patients is it worth?", "drawn, mean over n = 5"):
+    for text in (
+        "What a gain is worth",
+        "all 40",
+        "How many patients is it worth?",
+        "drawn, mean over the sizes of the training set",
+    ):
         assert text in page
     for table in ("gap", "patients", "over_sizes"):
         assert set(pd.read_csv(tmp_path / f"{table}.csv")["arm"]) >= {"drawn"}
