@@ -134,7 +134,11 @@ def test_the_threshold_keeps_the_share_of_lesions_that_was_asked_for(samples):
     ("changes", "remedy"),
     [
         ({"polarity": "bright", "radii_mm": (1,), "tolerance_mm": 0}, r"change radii_mm, polarity \(bright\)"),
-        ({"max_candidates": 1}, r"raise max_candidates \(1\)"),
+        ({"max_candidates": 1}, r"; raise max_candidates \(1\)"),
+        (
+            {"max_candidates": 1, "radii_mm": (0.5, 2)},
+            r"leave 0\.5 out of radii_mm, .* voxel \(1 mm\).*, or raise",
+        ),
         ({}, None),
         ({"least_response": 1e9}, None),
     ],

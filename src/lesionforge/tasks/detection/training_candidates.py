@@ -36,7 +36,8 @@ def candidates_of(data: TaskData, config: DetectionConfig) -> tuple[DetectionCon
     strong = [[_only_strong(found, config) for found in of] for of in everything]
     if given is None:
         all_in, kept_in = (_share_found([found for n in trained_on for found in of[n]]) for of in (everything, strong))
-        _doubt(data.parents.name, all_in, kept_in, config)
+        voxel = max(min(found.sample.spacing) for n in trained_on for found in everything[n])
+        _doubt(data.parents.name, all_in, kept_in, config, voxel)
     return config, strong
 
 
@@ -52,7 +53,7 @@ def _share_found(found: Sequence[Found]) -> float:
     return float(np.isfinite(np.concatenate([case.hits.of_lesions for case in found])).mean())
 
 
-def _doubt(cohort: str, among_all: float, among_kept: float, config: DetectionConfig) -> None:
+def _doubt(cohort: str, among_all: float, among_kept: float, config: DetectionConfig, voxel: float) -> None:
     """Warn if fewer lesions are candidates than the options ask for, and say which option is the reason."""
     asked = config.candidate_sensitivity
     if among_kept >= asked:
@@ -61,6 +62,12 @@ def _doubt(cohort: str, among_all: float, among_kept: float, config: DetectionCo
     remedy = f"change radii_mm, polarity ({config.polarity}), strictness or least_gradient"
     if among_all >= asked:
         remedy = f"raise max_candidates ({config.max_candidates}), which leaves the weaker ones out"
+    small = [radius for radius in config.radii_mm if radius < voxel]
+    if small:
+        noise = ", ".join(f"{radius:g}" for radius in small)
+        remedy = (
+            f"leave {noise} out of radii_mm, which is less than a voxel ({voxel:g} mm) and finds noise, or {remedy}"
+        )
     warnings.warn(f"{cohort}: {what}; {remedy}", DoubtWarning, stacklevel=2)
 
 
