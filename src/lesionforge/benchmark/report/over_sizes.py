@@ -23,7 +23,7 @@ from lesionforge.benchmark.report.gap import (
     share_of_set_gap,
 )
 from lesionforge.benchmark.report.tables import css_class
-from lesionforge.benchmark.report.verdict import Difference, outcome, verdict
+from lesionforge.benchmark.report.verdict import difference_of, outcome, verdict
 from lesionforge.benchmark.report.wording import amount, p_text, signed, size_names
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import holm, possible
@@ -250,25 +250,14 @@ def _sentence(row: dict[Any, Any], doubt: str | None, results: pd.DataFrame) -> 
     per_seed = seed_differences_over_sizes(shared, metric_in(results, metric), arm=arm, other=other)
     opposed = [str(seed) for seed in sorted(per_seed[per_seed * row["difference"] <= 0].index)]
     sentence = verdict(
-        _difference(row), arm, other, metric, n_seeds=row["n_seeds"], against=opposed, undertrained=doubt
+        difference_of(row), arm, other, metric, n_seeds=row["n_seeds"], against=opposed, undertrained=doubt
     )
     known = not math.isnan(row["share"])
     return f"{sentence} The mean share of the gap is {percent_interval(row)}." if known else sentence
 
 
-def _difference(row: dict[Any, Any]) -> Difference:
-    return Difference(
-        mean=row["difference"],
-        low=row["diff_low"],
-        high=row["diff_high"],
-        n=int(row["n_pairs"]),
-        p=row["p_holm"],
-        detectable=row["detectable"],
-    )
-
-
 def _cells(row: dict[Any, Any], doubt: str | None) -> dict[str, Any]:
-    info, kind = find_score(row["metric"]), outcome(_difference(row), row["metric"], undertrained=doubt is not None)
+    info, kind = find_score(row["metric"]), outcome(difference_of(row), row["metric"], undertrained=doubt is not None)
     mean, low, high = (signed(row[name], info) for name in ("difference", "diff_low", "diff_high"))
     return {
         **{

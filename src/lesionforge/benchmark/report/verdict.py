@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -138,8 +138,8 @@ def comparisons(summary: pd.DataFrame, *, baseline: str, metric: str) -> pd.Data
     return rows.sort_values(["train_size", "difference"], ascending=[True, less_is_better], kind="stable")
 
 
-def difference_of(row: pd.Series[Any]) -> Difference:
-    """Return the difference to the baseline from a row of the summary."""
+def difference_of(row: Mapping[Any, Any] | pd.Series[Any]) -> Difference:
+    """Return the difference from a row of ``summary.csv`` or ``over_sizes.csv``."""
     return Difference(
         mean=row["difference"],
         low=row["diff_low"],
