@@ -23,7 +23,7 @@ from lesionforge.training.loop import TrainingConfig
 from tests.helpers import tiny_cohort
 from tests.synthesizers.folders import contents, synthesize
 from tests.synthesizers.healers import perfect_healer, untrained_healer
-from tests.synthesizers.models import ball_mask, read_samples
+from tests.synthesizers.models import ball_mask, read_samples, untrained_pix2pix
 
 BOTH = pytest.mark.parametrize("spatial_dims", [2, 3])
 EACH = pytest.mark.parametrize("method", HEALERS)
@@ -342,3 +342,22 @@ def test_scans_that_keep_their_lesions_are_named(change, kept, blend, spatial_di
     assert result.unchanged == (with_lesions if kept else ())
     again = heal_cohort(healer, cohort, out=tmp_path / "out", blend=blend)
     assert again.unchanged == result.unchanged
+
+
+@BOTH
+@pytest.mark.parametrize(("change", "kept"), [(0.019, True), (0.021, False)])
+def test_no_lesion_is_drawn_into_a_scan_that_keeps_its_own(change, kept, spatial_dims, cohorts, tmp_path):
+    """Its label would say that the old lesion is gone; the other scans are drawn into."""
+    cohort = cohorts[spatial_dims]
+    healer = untrained_healer("mask_cyclegan", cohort)
+
+    def heal(sample):
+        image = (sample.image + np.where(sample.label > 0, change, 0.0)).astype(np.float32)
+        return Healed(image=image, reconstruction=image)
+
+    healer.heal = heal
+    model, masks = untrained_pix2pix(cohort, condition="inpaint"), MaskBank(cohort)
+    result = synthesize(model, cohort, masks, tmp_path / "out", n=len(cohort), healer=healer)
+    left = {str(problem).partition(":")[0] for problem in result.problems if "keeps its lesions" in str(problem)}
+    assert left == ({case.case_id for case in cohort.with_lesions()} if kept else set())
+    assert {case.source_case for case in result.cohort}.isdisjoint(left)

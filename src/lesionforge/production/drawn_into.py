@@ -9,11 +9,12 @@ import numpy as np
 
 from lesionforge.cohort.case import Case
 from lesionforge.cohort.scan import BoolArray, Scan, load_scan
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.healers.base import Healer
 from lesionforge.preprocessing.brain.region import fluid_of, with_region
 from lesionforge.preprocessing.lesions.vacated import fill_vacated
 from lesionforge.preprocessing.pipeline import Sample
+from lesionforge.production.changed_outside import LEAST_CHANGE
 from lesionforge.production.heal import heal_scan
 from lesionforge.synthesizers.base import Synthesizer
 
@@ -64,7 +65,11 @@ class Targets:
         self.last: tuple[Case, Target] | None = None
 
     def read(self, case: Case) -> Target:
-        """Return the scan of a case, ready to be drawn into."""
+        """Return the scan of a case, ready to be drawn into.
+
+        Raises:
+            CohortError: if it cannot be read, or the healer leaves its lesions as they are.
+        """
         if self.last is None or self.last[0] != case:
             original = load_scan(case, self.preprocessing.channels)
             if self.with_region:
@@ -80,6 +85,9 @@ class Targets:
     def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray]:
         sample = healer.info.preprocessing.forward(scan)
         healed, _ = heal_scan(healer, scan, sample, blend="lesion", known=scan.label)
+        if healed.changed_inside is not None and healed.changed_inside < LEAST_CHANGE:
+            what = f"keeps its lesions: {healer.method} changed them by less than 1 % of the intensity range"
+            raise CohortError(scan.case.case_id, what, "train that model again, longer or with another seed")
         return replace(scan, image=healed.image, **_emptied(scan, scan.case.parenchyma)), healed.touched
 
 
