@@ -68,6 +68,18 @@ def test_all_whom_the_segmentor_knows_become_parents(cohorts, tmp_path):
         check_no_leak(kept, other.with_cases(cases))
 
 
+def test_a_segmentor_that_finds_nothing_is_refused_and_the_drawings_stay(cohorts, tmp_path, monkeypatch):
+    config = SegmentationConfig(filters=(4, 8), res_units=0)
+    task = SegmentationTask.fit(
+        cohorts[2], channels=("FLAIR",), config=config, training=tiny_training(), out=tmp_path / "task"
+    )
+    monkeypatch.setattr(SegmentationTask, "predict", lambda self, scan: np.zeros(scan.label.shape, np.int16))
+    with pytest.raises(CohortError, match="finds none of the drawn lesions"):
+        draw(cohorts[2], tmp_path / "out", by="segmentability", segmentor=task)
+    assert len(list((tmp_path / "out" / "drawn" / "provenance").iterdir())) == 8
+    assert not (tmp_path / "out" / "cases.csv").exists()
+
+
 def test_realism_is_judged_by_real_lesions_and_their_subjects_become_parents(tmp_path):
     cohort = tiny_cohort(tmp_path / "real", spatial_dims=2, n_subjects=6)
     model_knows = cohort.of_subjects(cohort.subjects[:5])

@@ -13,12 +13,13 @@ import pandas as pd
 from lesionforge.cohort.case import Case, Cohort
 from lesionforge.cohort.layouts.nnunet import case_files
 from lesionforge.cohort.provenance import read_record
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.files import atomic, one_at_a_time, write_json
 from lesionforge.masks.base import MaskSource
 from lesionforge.production.blend import Blend
 from lesionforge.production.run_folder import case_settings, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.production.synthesize import Synthesis, synthesize_cohort
+from lesionforge.scores.collapse import found_nothing
 from lesionforge.scores.drawn_images.realism import judge_realism
 from lesionforge.scores.drawn_images.realism_classifier import LookAt, RealismConfig
 from lesionforge.scores.drawn_images.segmentability import segmentability
@@ -101,7 +102,8 @@ def synthesize_best(
 
     Raises:
         ConfigError: if there are to be negatives, whose images no score judges.
-        CohortError: if there are fewer than four real subjects to judge realism by.
+        CohortError: if there are fewer than four real subjects to judge realism by, or the segmentation network finds
+            nothing in the drawn cases, which stay in ``out/drawn``.
         OutputError: if ``out`` holds something else.
     """
     if options.get("negatives"):
@@ -136,7 +138,11 @@ def _scores(drawn: Cohort, keep: KeepBest, look_at: LookAt, out: Path, seed: int
         return cohort_sharpness(drawn).set_index("case_id")["laplacian_variance"]
     if keep.by == "segmentability":
         assert keep.segmentor is not None
-        return segmentability(keep.segmentor.to(pick_device(device)), drawn).set_index("case_id")["fcn_score"]
+        rows = segmentability(keep.segmentor.to(pick_device(device)), drawn)
+        if found_nothing(rows, "fcn_score"):
+            what = "the segmentation network finds none of the drawn lesions, so its scores are all alike"
+            raise CohortError(drawn.name, what, "choose by realism, or name another network, in a new folder")
+        return rows.set_index("case_id")["fcn_score"]
     assert keep.real is not None
     config = keep.classifier.model_copy(update={"look_at": look_at})
     real = keep.real.having(drawn.channels).with_channels(drawn.channels)

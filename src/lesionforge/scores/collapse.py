@@ -1,4 +1,4 @@
-"""The rule by which a training collapsed: its network finds nothing."""
+"""The rule by which a training collapsed: its network finds nothing, or nothing of one lesion class."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lesionforge.scores.predictions.prediction_scores import PREDICTION_SCORES
 from lesionforge.scores.registry import find_score, scores_in
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import value_of
@@ -39,3 +40,19 @@ def found_nothing(rows: pd.DataFrame, shown_by: str | None = None) -> bool:
             return False
         shown_by = score.name
     return value_of(rows, shown_by) < COLLAPSED_BELOW
+
+
+def missed_classes(rows: pd.DataFrame) -> list[str]:
+    """Return the lesion classes of which the network of one training run finds nothing.
+
+    Args:
+        rows: a row per case, with ``subject_id`` and the scores of each class; classes that no case has are left out.
+    """
+    per_class = [s.name for s in PREDICTION_SCORES.values() if s.per_class and s.range == (0.0, 1.0)]
+    columns = {name: [c for c in map(str, rows) if c.startswith(f"{name}_")] for name in per_class}
+    shown_by = next((name for name in per_class if columns[name]), "")
+    return [
+        column.removeprefix(f"{shown_by}_")
+        for column in columns.get(shown_by, [])
+        if rows[column].notna().any() and value_of(rows, column) < COLLAPSED_BELOW
+    ]

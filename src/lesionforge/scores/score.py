@@ -40,7 +40,8 @@ class Score(Generic[Of]):
         range: smallest and largest possible value, in the units of the tables.
         description: what it measures, in one line.
         function: computes the score; returns NaN if it is undefined.
-        per_class: whether the score is also computed for each lesion class alone, as ``NAME_CLASS``.
+        per_class: whether the score is also computed for each lesion class alone, as ``NAME_CLASS``, in the cases
+            that have it.
         of_cases: cases that have the score: ``"with_lesions"`` and ``"lesion_free"`` leave out the others.
         without_lesion_free: name of the same score without the lesion-free cases, if there is one.
         spatial_dims: dimensions of the scans that have the score.
@@ -88,7 +89,7 @@ class Score(Generic[Of]):
             name=f"{self.name}_{lesion_class}",
             without_lesion_free="",
             title=f"{self.title} of {lesion_class}",
-            description=f"{self.description}; {lesion_class} alone",
+            description=f"{self.description}; {lesion_class} alone, in cases that have it",
         )
 
 

@@ -158,7 +158,7 @@ class NetworkTask(Task):
             items=items,
             notes=notes,
             picture=partial(cls.picture, network, items),
-            callbacks=cls(info=info, network=network).watching(watched or {}, every=watch_every, steps=training.steps),
+            callbacks=cls(info=info, network=network).watching(watched or {}, every=watch_every, training=training),
         )
         info = train(recipe, info, training=training, out=out, resume=resume)
         for name, content in recipe.notes.items():
@@ -206,13 +206,13 @@ class NetworkTask(Task):
     def picture(cls, network: nn.Module, items: Dataset[Any]) -> Figure:
         """Return a figure that shows what a network in training finds in its training items."""
 
-    def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
+    def watching(self, watched: Mapping[str, Cohort], *, every: int, training: TrainingConfig) -> tuple[Callback, ...]:
         """Return callbacks that score ``watched`` during training; none unless overridden.
 
         Args:
             watched: name → cases.
             every: steps between two scorings.
-            steps: steps of the training run.
+            training: length of the training run.
         """
         return ()
 

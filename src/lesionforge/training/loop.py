@@ -105,6 +105,10 @@ class TrainingConfig(Options):
         """Return this configuration with ``batch_size`` set, unless it already is."""
         return self if self.batch_size is not None else self.model_copy(update={"batch_size": batch_size})
 
+    def or_device(self, device: Device) -> Self:
+        """Return this configuration with ``device`` set, unless it names one."""
+        return self if self.device != "auto" else self.model_copy(update={"device": device})
+
 
 class DrawSampler(Sampler[int]):
     """Sampler that yields item numbers in order, continuing from epoch to epoch; each rank takes its share.

@@ -5,7 +5,8 @@ import shutil
 import pytest
 from torch import nn
 
-from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer, score_test, train
+from lesionforge.benchmark.arm_plan import MaskGeneratorPlan
+from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_mask_generator, fit_synthesizer, score_test, train
 from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.ingredients import drawing_device, ingredients
@@ -13,6 +14,7 @@ from lesionforge.benchmark.arms.judged import _network
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.drawn import side_by_side
+from lesionforge.masks import MaskGAN
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.synthesizers.translation.pix2pix import Pix2Pix
 from lesionforge.training.loop import TrainingConfig
@@ -85,6 +87,24 @@ def draw(repeat):
     """Judge the candidates, and draw with the one that is chosen."""
     choose(repeat, "inpaint")
     draw_offline(repeat, "inpaint")
+
+
+@pytest.mark.parametrize(
+    ("of_run", "own", "device"), [("cpu", "auto", "cpu"), ("cuda", "auto", "cuda"), ("cuda", "cpu", "cpu")]
+)
+def test_generators_are_trained_on_the_device_of_the_run_unless_they_name_their_own(
+    cohort, trained, tmp_path, monkeypatch, of_run, own, device
+):
+    repeat, asked = on(cohort, trained, tmp_path, device=of_run), []
+    record = classmethod(lambda cls, *args, training, **options: asked.append((training.device, training.seed)))
+    monkeypatch.setattr(Pix2Pix, "fit", record)
+    monkeypatch.setattr(MaskGAN, "fit", record)
+    named = {"training": TrainingConfig(steps=1, device=own)}
+    repeat.plan.synthesizers["inpaint"] = repeat.plan.synthesizers["inpaint"].model_copy(update=named)
+    repeat.plan.mask_generators["masks"] = MaskGeneratorPlan(**named)
+    fit_synthesizer(repeat, "inpaint")
+    fit_mask_generator(repeat, "masks")
+    assert asked == [(device, 3), (device, 3)]
 
 
 @pytest.mark.parametrize("device", ["cuda", "auto"])

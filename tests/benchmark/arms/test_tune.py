@@ -8,7 +8,7 @@ from lesionforge.benchmark.arms.arm_study import decide
 from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.control import Length, Lengths
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.arms.tune import Searches, best, describe_tuning, trials
+from lesionforge.benchmark.arms.tune import Searches, best, describe_tuning, search_doubts, trials
 from lesionforge.benchmark.plan import Plan, Tune
 from lesionforge.benchmark.report.method_notes import method_notes
 from tests.helpers import tiny_cohort
@@ -125,6 +125,8 @@ def test_while_the_best_lies_at_the_edge_further_values_are_tried(cohort, tmp_pa
         assert len(asked) == 3 + further
         table.to_csv(tmp_path / "tuning.csv", index=False)
         assert "(the best learning rate lies at the edge of what was tried)" in describe_tuning(arms)[SEARCH_ROW]
+        (doubt,) = search_doubts(arms)
+        assert doubt.startswith("Search for the best baseline, n = 2: the best learning rate lies at the edge")
     arms, table, _ = search(cohort, tmp_path, hill, tune={"number": 2, "augment": ["ct"]})
     table.to_csv(tmp_path / "tuning.csv", index=False)
     assert "the best batch size lies at the edge" in describe_tuning(arms)[SEARCH_ROW], "no smaller one was tried"
@@ -139,12 +141,21 @@ def test_trials_that_found_nothing_are_named(cohort, tmp_path):
     assert "(1 of 3 found nothing)" in describe_tuning(arms)[SEARCH_ROW]
 
 
+def test_a_best_amid_what_was_tried_leaves_no_doubt(cohort, tmp_path):
+    arms, table, _ = search(cohort, tmp_path, hill, tune={"number": 3, "learning_rate": [0.33, 3, 9]})
+    table.to_csv(tmp_path / "tuning.csv", index=False)
+    kept = table[table["kept"]].iloc[0]
+    assert table["learning_rate"].min() < kept["learning_rate"] < table["learning_rate"].max()
+    assert "learning rate" not in " ".join(search_doubts(arms))
+
+
 def test_without_a_search_the_plan_is_as_it_was(cohort, tmp_path):
     arms, table, asked = search(cohort, tmp_path, hill, tune=None)
     assert not asked
     assert table is None
     assert arms.task_of(2, "real") == arms.plan.task_of("real")
     assert arms.repeat(2, 0).training("real", 2).folder.name == "real_2"
+    assert search_doubts(arms) == ["No other options of the baseline were tried, so a better baseline is possible."]
 
 
 def test_the_best_has_the_best_mean_of_its_seeds_and_no_value_never_wins():

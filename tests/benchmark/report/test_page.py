@@ -411,6 +411,25 @@ class TestCollapsedTrainings:
         left_out = re.search(r"Without them the difference .+ is \+(\d+\.\d) points .+, 3 seeds\)", sentence)
         assert float(left_out[1]) == pytest.approx(10, abs=1.5)
 
+    @pytest.mark.parametrize("score", ["dice", "image_dice"])
+    def test_a_class_that_is_never_found_is_named(self, score, tmp_path):
+        results = make_results({"real": 0, "mixed": 0.1}).assign(**{f"{score}_core": 0.5, f"{score}_oedema": 0.4})
+        assert "found no" not in " ".join(headline_of(results))
+        first = results.groupby(["arm", "seed", "subject_id"]).cumcount() == 0
+        missed = (results["arm"] == "mixed") & results["seed"].isin([0, 2])
+        results[f"{score}_oedema"] = results[f"{score}_oedema"].where(first).mask(missed & first, 0.0)
+        sentence, page = report(tmp_path, results)
+        assert "2 of 3 trainings of mixed found no oedema (seeds 0, 2)." in sentence
+        assert "found no core" not in page
+
+    def test_a_class_is_not_named_where_nothing_at_all_was_found(self):
+        results = self.collapsed("real", 2)
+        failed = results["dice"] == 0.001
+        results["dice_core"] = results["dice"].where(~failed, 0.0)
+        text = " ".join(headline_of(results, "lesion_dice"))
+        assert "found nothing (seed 2)" in text
+        assert "found no core" not in text
+
     def test_any_share_of_what_is_found_in_cases_with_lesions_shows_it(self):
         results = self.collapsed("mixed", 0).drop(columns=["lesion_dice", "dice"])
         assert collapsed_trainings(results).empty

@@ -48,7 +48,20 @@ class TestScoreCase:
         truth, prediction = label_map(spatial_dims, 2, 6, value=1), label_map(spatial_dims, 2, 6, value=2)
         scores = score_case(prediction, truth, (1.0,) * spatial_dims, TWO_CLASSES)
         assert scores["dice"] == 1
-        assert scores["dice_core"] == scores["dice_oedema"] == 0
+        assert scores["dice_core"] == 0
+
+    @pytest.mark.parametrize("found", [0, 1, 2])
+    def test_a_class_is_scored_only_in_cases_that_have_it(self, spatial_dims, found):
+        truth, prediction = label_map(spatial_dims, 2, 6, value=1), label_map(spatial_dims, 2, 6, value=found)
+        scores = score_case(prediction, truth, (1.0,) * spatial_dims, TWO_CLASSES)
+        assert scores["dice_core"] == scores["image_dice_core"] == (found == 1)
+        assert all(math.isnan(scores[f"{name}_oedema"]) for name in ("dice", "image_dice", "hd95"))
+
+    def test_lesion_f1_is_of_cases_with_lesions(self, spatial_dims):
+        nothing, lesion = label_map(spatial_dims, 0, 0), label_map(spatial_dims, 2, 6)
+        for prediction in (nothing, lesion):
+            assert math.isnan(score_case(prediction, nothing, (1.0,) * spatial_dims, ONE_CLASS)["lesion_f1"])
+        assert score_case(nothing, lesion, (1.0,) * spatial_dims, ONE_CLASS)["lesion_f1"] == 0
 
     def test_sizes_have_the_unit_of_their_dimension(self, spatial_dims):
         prediction, truth = label_map(spatial_dims, 2, 8), label_map(spatial_dims, 2, 4)

@@ -7,6 +7,7 @@ import torch
 
 from lesionforge.cohort.scan import load_scan
 from lesionforge.scores.predictions.overlap import dice
+from lesionforge.tasks.segmentation.pix2pix_segmentation import Pix2PixSegmentation
 from lesionforge.tasks.segmentation.segmentation_config import SegmentationConfig
 from lesionforge.tasks.segmentation.segmentation_module import SegmentationModule
 from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
@@ -56,6 +57,25 @@ def test_points_are_as_far_apart_as_asked_and_the_last_is_that_of_the_result(spa
         scans = [load_scan(case, cases.channels) for case in cases.with_lesions()]
         scores = [dice(task.predict(scan) > 0, scan.label > 0) for scan in scans]
         assert log[f"dice/{name}"].iloc[-1] == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize("method", [SegmentationTask, Pix2PixSegmentation])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_are_those_of_the_optimiser(method, accumulate, cohorts, tmp_path):
+    options = {"width": 0.1, "num_layers_d": 2} if method is Pix2PixSegmentation else {"network": "stroke"}
+    method.fit(
+        cohorts[2],
+        channels=cohorts[2].channels,
+        config=method.Config(spatial_dims=2, filters=(4, 8), roi_size=(24, 24), **options),
+        training=TrainingConfig(
+            steps=5, batch_size=1, accumulate=accumulate, epoch_steps=3, device="cpu", preview_minutes=None
+        ),
+        out=tmp_path / "m",
+        watched={"test": cohorts[2]},
+        watch_every=2,
+    )
+    log = pd.read_csv(tmp_path / "m" / "metrics.csv").dropna(subset=["dice/test"])
+    assert log["step"].tolist() == [1, 3, 4]
 
 
 def test_a_resumed_run_has_the_same_points(cohorts, tmp_path):

@@ -41,7 +41,7 @@ def fit_mask_generator(repeat: Repeat, name: str) -> str:
         MaskGAN.fit(
             leaving_out(cases, study.held_out, study.people, bare=plan.masks is not None),
             config=plan.options,
-            training=plan.training.model_copy(update={"seed": repeat.seed}),
+            training=repeat.training_of(plan.training),
             out=folder,
             resume=True,
             on_problem=problems.append,
@@ -58,7 +58,7 @@ def fit_synthesizer(repeat: Repeat, name: str) -> str:
             repeat.train,
             channels=repeat.study.channels,
             config=plan.options,
-            training=plan.training.model_copy(update={"seed": repeat.seed}),
+            training=repeat.training_of(plan.training),
             out=folder,
             preprocessing=repeat.preprocessing,
             resume=True,

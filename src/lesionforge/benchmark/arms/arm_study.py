@@ -17,7 +17,7 @@ from lesionforge.benchmark.arms.left_out import left_out, left_out_lines
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
-from lesionforge.benchmark.arms.tune import TABLE, Searches
+from lesionforge.benchmark.arms.tune import TABLE, Searches, search_doubts
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.channels import of_several_channels, write_channels
@@ -157,9 +157,10 @@ class ArmStudy(Study):
 
     @property
     def doubts(self) -> list[str]:
-        """Warnings about arms left out, classes without training lesions, generated masks and matched scans."""
+        """Warnings about arms left out, the search for the baseline, absent classes, masks and matched scans."""
         return [
             *self.left_out,
+            *search_doubts(self.arms),
             *_absent_classes(self.arms),
             *mask_warnings(self.arms),
             *target_warnings(self.arms),

@@ -149,6 +149,10 @@ class Repeat:
         """The preprocessing, fitted on the training cases."""
         return self.study.preprocessing[self.train_size, self.seed]
 
+    def training_of(self, ingredient: TrainingConfig) -> TrainingConfig:
+        """Return how a generator is trained: with this seed, and on the plan's device unless it names its own."""
+        return ingredient.or_device(self.plan.training.device).model_copy(update={"seed": self.seed})
+
     @property
     def subjects_seed(self) -> int:
         """The seed that selects the training subjects."""

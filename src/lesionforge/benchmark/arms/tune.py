@@ -179,8 +179,22 @@ def describe_tuning(study: Arms) -> dict[str, str]:
         tried = ", ".join(
             _in_words(str(name), trial, info.factor) for name, trial in rows.groupby("options", sort=False)
         )
-        parts.append(f"n = {size:g}: {kept}, of {tried}{_at_the_edge(rows)}")
+        edge = _at_the_edge(rows)
+        parts.append(f"n = {size:g}: {kept}, of {tried}" + (f" ({edge})" if edge else ""))
     return {"Search for the best baseline": f"development {info.title} ({info.unit}): " + "; ".join(parts)}
+
+
+def search_doubts(study: Arms) -> list[str]:
+    """Return why other options may make a better baseline: none were tried, or the best lies at the edge."""
+    if study.plan.tune is None:
+        return ["No other options of the baseline were tried, so a better baseline is possible."]
+    table = read_frame(study.out / TABLE)
+    edges = {f"n = {size:g}": _at_the_edge(rows) for size, rows in table.groupby("train_size", sort=False)}
+    return [
+        f"Search for the best baseline, {size}: {edge}, so a better baseline is possible."
+        for size, edge in edges.items()
+        if edge
+    ]
 
 
 def _in_words(name: str, trial: pd.DataFrame, factor: float) -> str:
@@ -197,4 +211,4 @@ def _at_the_edge(rows: pd.DataFrame) -> str:
         values = rows[option].dropna()
         if values.nunique() > 1 and kept[option] in (values.min(), values.max()):
             said.append(option.replace("_", " "))
-    return f" (the best {' and '.join(said)} lies at the edge of what was tried)" if said else ""
+    return f"the best {' and '.join(said)} lies at the edge of what was tried" if said else ""

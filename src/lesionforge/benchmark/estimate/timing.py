@@ -111,7 +111,10 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
     )
     repeat = arms.repeat(max(arms.plan.subjects.numbers), arms.plan.seeds[0])
     if unit.stage == MASK_GENERATOR:
-        folder, of = repeat.mask_generator_folder(unit.name), arms.plan.mask_generators[unit.name].training
+        folder, of = (
+            repeat.mask_generator_folder(unit.name),
+            repeat.training_of(arms.plan.mask_generators[unit.name].training),
+        )
         return _time_training(partial(fit_mask_generator, repeat, unit.name), folder, of)
     if unit.stage == SCANS:
         return _time_scans(repeat)
@@ -124,7 +127,7 @@ def _time_of(repeat: Repeat, unit: Unit) -> Timing:
     if unit.stage == CASES:
         return _time_cases(repeat, unit.name)
     if unit.stage == SYNTHESIZER:
-        folder, of = repeat.model_folder(unit.name), plan.synthesizers[unit.name].training
+        folder, of = repeat.model_folder(unit.name), repeat.training_of(plan.synthesizers[unit.name].training)
         return _time_training(partial(fit_synthesizer, repeat, unit.name), folder, of)
     of_arm = repeat.training(unit.name, STEPS)
     return _time_training(partial(train, of_arm), of_arm.folder, plan.training)

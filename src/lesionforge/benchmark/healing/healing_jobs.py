@@ -39,7 +39,7 @@ def fit_f_pre(study: HealingStudy) -> str:
         study.outlined,
         channels=study.channels,
         config=plan.task,
-        training=plan.training,
+        training=plan.training.or_device(study.plan.training.device),
         out=study.f_pre_folder,
         resume=True,
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from lesionforge.benchmark.report.wording import amount, count, seeds_named, signed, size_names
-from lesionforge.scores.collapse import COLLAPSED_BELOW, found_nothing, shows_collapse
+from lesionforge.scores.collapse import COLLAPSED_BELOW, found_nothing, missed_classes, shows_collapse
 from lesionforge.scores.registry import find_score, metric_in
 from lesionforge.scores.statistics.arm_statistics import compare_arms
 
@@ -55,6 +55,8 @@ def _repeat(results: pd.DataFrame) -> list[str]:
 def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: Collection[str]) -> list[str]:
     """Return a line for each arm with collapsed training runs, and a line comparing the arms without these runs.
 
+    A lesion class that a network never finds, while it finds another, has a line of its own.
+
     Args:
         results: rows of all arms.
         baseline: name of the baseline.
@@ -68,6 +70,7 @@ def collapse_lines(results: pd.DataFrame, *, baseline: str, metric: str, arms: C
         if len(of_arm):
             made = count(len(made_trainings(results[results["arm"] == arm])), "training")
             lines.append(f"{len(of_arm)} of {made} of {arm} found nothing ({_where(of_arm, results)}).")
+        lines += _missed_classes(results, arm)
     for arm in arms:
         lines += _without(results, collapsed[collapsed["arm"].isin((arm, baseline))], arm, baseline, metric)
     return lines
@@ -87,6 +90,21 @@ def doubt_about(baseline: str, results: pd.DataFrame, undertrained: str | None) 
         return undertrained
     nothing = f"{len(collapsed)} of its {count(len(made_trainings(of_baseline)), 'training')} found nothing"
     return nothing if undertrained is None else f"{undertrained}; {nothing}"
+
+
+def _missed_classes(results: pd.DataFrame, arm: str) -> list[str]:
+    """Return a line for each lesion class that networks of an arm never find, though they find another."""
+    rest = without_collapsed(results[results["arm"] == arm])
+    keys = ["arm", "train_size", *_repeat(results)]
+    missed = [
+        (lesion_class, *key) for key, rows in rest.groupby(keys, sort=False) for lesion_class in missed_classes(rows)
+    ]
+    made = count(len(made_trainings(results[results["arm"] == arm])), "training")
+    of_classes = pd.DataFrame(missed, columns=["lesion_class", *keys]).groupby("lesion_class", sort=False)
+    return [
+        f"{len(trainings)} of {made} of {arm} found no {lesion_class} ({_where(trainings, results)})."
+        for lesion_class, trainings in of_classes
+    ]
 
 
 def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:

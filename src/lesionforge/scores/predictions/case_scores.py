@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def score_case(
     """Return every score of :data:`~lesionforge.scores.predictions.prediction_scores.PREDICTION_SCORES` for one case.
 
     The scores are computed over all lesion classes together. If there are several classes, Dice, Dice per image and
-    HD95 of each class are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``. Names of sizes end in
-    ``_ml`` in 3D and ``_mm2`` in 2D.
+    HD95 of each class are added as ``dice_<class>``, ``image_dice_<class>`` and ``hd95_<class>``; they are NaN in cases
+    without that class. Names of sizes end in ``_ml`` in 3D and ``_mm2`` in 2D.
 
     Args:
         prediction: ``(x, y[, z])`` lesion classes.
@@ -57,7 +58,8 @@ def score_case(
         of_level = [score for score in asked if score.level == level and truth.ndim in score.spatial_dims]
         found |= {score.name: score(case) for score in of_level}
         for lesion_class, part in classes.items():
-            found |= {f"{score.name}_{lesion_class}": score(part) for score in of_level if score.per_class}
+            of_class = [score for score in of_level if score.per_class]
+            found |= {f"{s.name}_{lesion_class}": s(part) if part.has_lesion else math.nan for s in of_class}
     return found
 
 

@@ -12,10 +12,11 @@ from lesionforge.scores.predictions.prediction import Prediction
 from lesionforge.scores.score import Score, Scores, by_name
 
 EMPTY_MASK_RULE = (
-    "Dice and lesion F1: 1 where truth and prediction are both empty, 0 where one of them is. "
+    "Dice: 1 where truth and prediction are both empty, 0 where one of them is. "
     "HD95: no value where one of them is or both are; reports count where nothing was found. "
-    "Dice of cases with lesions and lesion sensitivity have no value without a true lesion, lesion precision none "
-    "without a predicted one, false alarms none with a true one."
+    "Dice of cases with lesions, lesion sensitivity and lesion F1 have no value without a true lesion, those of "
+    "a class none without that class, lesion precision none without a predicted lesion, and false alarms none with a "
+    "true one."
 )
 HIT_RULE = (
     "Lesions are connected components (26 neighbours in 3D, 8 in 2D) of all lesion classes together. A true lesion is "
@@ -150,8 +151,9 @@ PREDICTION_SCORES: Scores = by_name(
         unit="points",
         better="higher",
         level="case",
+        of_cases="with_lesions",
         description="2·TP / (2·TP + FP + FN) over lesions",
-        function=lambda case: case.lesions.f1,
+        function=lambda case: case.lesions.f1 if case.has_lesion else math.nan,
     ),
     Score(
         name="false_alarm",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import lightning
 import numpy as np
@@ -13,6 +14,8 @@ from torch import nn
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan
 from lesionforge.scores.predictions.overlap import dice
+from lesionforge.training.callbacks.step_bar import steps_done
+from lesionforge.training.loop import TrainingConfig, batches_per_step
 
 
 class DiceCurve(Callback):
@@ -25,7 +28,7 @@ class DiceCurve(Callback):
         predict: returns the lesion classes that the network finds in a scan.
         cohorts: name → cases.
         every: steps between two points; the last step is always logged.
-        steps: total number of steps.
+        training: length of the run.
     """
 
     def __init__(
@@ -35,20 +38,31 @@ class DiceCurve(Callback):
         cohorts: Mapping[str, Cohort],
         *,
         every: int,
-        steps: int,
+        training: TrainingConfig,
     ) -> None:
-        self.network, self.predict, self.every, self.steps = network, predict, every, steps
+        self.network, self.predict, self.every, self.training = network, predict, every, training
         self.cohorts = {name: cohort.with_lesions() for name, cohort in cohorts.items() if len(cohort.with_lesions())}
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
-        """Segment the cases and log the Dice if a point is due."""
-        step = trainer.global_step
-        if not trainer.is_global_zero or (step % self.every and step != self.steps):
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Segment the cases and log the Dice if this batch completes a step at which a point is due."""
+        batches = batches_per_step(pl_module, self.training)
+        if (batch_idx + 1) % batches or not trainer.is_global_zero:
+            return
+        step = steps_done(trainer, batch_idx, epoch_steps=self.training.epoch_steps, batches=batches)
+        if step % self.every and step != self.training.steps:
             return
         with eval_mode(self.network):
             found = {f"dice/{name}": self._mean_dice(cohort) for name, cohort in self.cohorts.items()}
+        counted = 1 if pl_module.automatic_optimization else batches
         for logger in trainer.loggers:
-            logger.log_metrics({"epoch": trainer.current_epoch, **found}, step=step - 1)
+            logger.log_metrics({"epoch": trainer.current_epoch, **found}, step=(step - 1) * counted)
 
     def _mean_dice(self, cohort: Cohort) -> float:
         scores = []

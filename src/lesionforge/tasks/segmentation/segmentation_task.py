@@ -86,9 +86,9 @@ class SegmentationTask(NetworkTask):
         items = make_training_set(data.sources, config, data.preprocessing, seed=seed, fade=data.fade)
         return config, items, {} if data.synthetic is None else {ITEMS: count_new_lesions(items, data.items)}
 
-    def watching(self, watched: Mapping[str, Cohort], *, every: int, steps: int) -> tuple[Callback, ...]:
+    def watching(self, watched: Mapping[str, Cohort], *, every: int, training: TrainingConfig) -> tuple[Callback, ...]:
         """Return the curve of the mean Dice of ``watched``; see :class:`DiceCurve`."""
-        return (DiceCurve(self.network, self.predict, watched, every=every, steps=steps),) if watched else ()
+        return (DiceCurve(self.network, self.predict, watched, every=every, training=training),) if watched else ()
 
     @classmethod
     def module(
