@@ -1,4 +1,4 @@
-"""One optimiser step of every network of every preset's scale ``paper``, at its size and through its own ``fit``.
+"""One optimiser step of every network of every preset's full-size scales, at its size and through its own ``fit``.
 
 All batches are those of the plans but two: the mask generators take one mask and ``mask_cyclegan`` one crop, which
 bounds time and memory on two cores. The cohorts are made here, of as many channels, anatomy labels and voxels as the
@@ -33,6 +33,8 @@ from lesionforge.training.model_folder import read_tensors
 from tests.helpers import tiny_cohort, write_array
 
 SCALE = "paper"
+FULL_SIZE = {"paper", "medium", "gan"}
+"""Scales for a GPU; of those beside ``paper``, only what differs from it is tried."""
 STRUCTURES = 27
 """Of the stroke system's anatomy maps, so that its networks see 29 labels."""
 WITHOUT_PAPER = {"demo"}
@@ -60,8 +62,8 @@ def one_step(training: TrainingConfig, **changes: Any) -> TrainingConfig:
     return training.model_copy(update={"steps": 1, "epoch_steps": 1, "device": "cpu", **changes})
 
 
-def plan_of(preset: Path) -> Plan | HealingPlan:
-    return study_plan(preset, scale=SCALE)
+def plan_of(preset: Path, scale: str = SCALE) -> Plan | HealingPlan:
+    return study_plan(preset, scale=scale)
 
 
 def steps_of(plan: Plan | HealingPlan) -> list[Step]:
@@ -89,25 +91,36 @@ def steps_of(plan: Plan | HealingPlan) -> list[Step]:
     return found
 
 
-def scales() -> list[tuple[str, Path]]:
+def scales() -> list[tuple[str, Path, str]]:
+    """Return name, file and scale of every full-size scale, of each preset ``paper`` first."""
     contents = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in PRESETS.items()}
-    return [(name, PRESETS[name]) for name, content in contents.items() if SCALE in (content.get("scales") or {})]
+    found = {name: FULL_SIZE & set(content.get("scales") or {}) for name, content in contents.items()}
+    return [(name, PRESETS[name], scale) for name, of in found.items() for scale in sorted(of, key=SCALE.__ne__)]
 
 
-STEPS = [
-    pytest.param(path, step, id=f"{name}-{step.kind}-{step.name}")
-    for name, path in scales()
-    for step in steps_of(plan_of(path))
-]
+def all_steps() -> list[Any]:
+    """Return the steps of all scales, each network of a preset once."""
+    params: dict[tuple[str, str], Any] = {}
+    for name, path, scale in scales():
+        for step in steps_of(plan_of(path, scale)):
+            key = name, repr((step.kind, step.config, step.training.batch_size))
+            beside = "" if scale == SCALE else f"{scale}-"
+            params.setdefault(key, pytest.param(path, scale, step, id=f"{name}-{beside}{step.kind}-{step.name}"))
+    return list(params.values())
+
+
+STEPS = all_steps()
 
 
 def test_every_preset_but_the_demo_has_the_papers_size():
-    assert {name for name, _ in scales()} == set(PRESETS) - WITHOUT_PAPER
+    assert {name for name, _, scale in scales() if scale == SCALE} == set(PRESETS) - WITHOUT_PAPER
 
 
 def test_every_kind_of_network_takes_part():
-    kinds = {param.values[1].kind for param in STEPS}
+    kinds = {param.values[2].kind for param in STEPS}
     assert kinds == {"task", "mask generator", "synthesizer", "selection", "healer"}
+    tried = {(path.stem, scale) for path, scale, _ in (param.values for param in STEPS)}
+    assert tried >= {("pseudo_healthy", "medium"), ("tumour", "gan")}
 
 
 def size_of(plan: Plan | HealingPlan) -> tuple[int, ...]:
@@ -191,9 +204,9 @@ def out(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "step"), STEPS)
-def test_a_step_is_made_and_every_number_is_finite(preset, step, cohorts, out):
-    cohort = cohorts(plan_of(preset), n_subjects=FEWEST_MASKS + 2 if step.kind == "mask generator" else 6)
+@pytest.mark.parametrize(("preset", "scale", "step"), STEPS)
+def test_a_step_is_made_and_every_number_is_finite(preset, scale, step, cohorts, out):
+    cohort = cohorts(plan_of(preset, scale), n_subjects=FEWEST_MASKS + 2 if step.kind == "mask generator" else 6)
     run = fit(step, cohort, out / "model")
     folders = [run]
     if step.kind == "selection":

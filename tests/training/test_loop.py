@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 from torch.utils.data import DataLoader
 
 from lesionforge.cohort.inspection.fingerprint import fingerprint
@@ -298,6 +299,23 @@ def test_strided_3d_convolutions_are_not_computed_in_bfloat16_on_a_cpu(method, c
     with pytest.raises(ConfigError, match=r"precision=bf16-mixed: .* use precision=32-true") as caught:
         METHODS[method](cohorts[3], tmp_path / "run", 3, steps=1, precision="bf16-mixed")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_transposed_3d_convolutions_that_overlap_are_not_either(kernel):
+    """Their input gradient is wrong by 130 % where the input is one voxel wide."""
+    layer = nn.ConvTranspose3d(1, 1, kernel, stride=2, padding=1)
+    with pytest.raises(ConfigError, match="use precision=32-true"):
+        loop._precision("bf16-mixed", "cpu", nn.Sequential(layer))
+    assert loop._precision("bf16-mixed", "cuda", layer) == "bf16-mixed"
+    assert loop._precision("32-true", "cpu", layer) == "32-true"
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.ConvTranspose3d(1, 1, 2, stride=2), nn.ConvTranspose3d(1, 1, 3), nn.ConvTranspose2d(1, 1, 4, stride=2)]
+)
+def test_layers_that_bfloat16_computes_rightly_are_allowed(layer):
+    assert loop._precision("bf16-mixed", "cpu", layer) == "bf16-mixed"
 
 
 @pytest.mark.parametrize(("cores", "devices", "workers"), [(16, 1, 8), (4, 1, 3), (8, 2, 3), (1, 1, 0), (None, 1, 0)])

@@ -127,7 +127,7 @@ def select_candidates(
     cohorts = _drawn_by_all(cases, made)
     if segmentor is None:
         say("training of the segmentation network")
-        segmentor = _segmentor(cohorts[REAL], info, config, out / "segmentor", seed, device)
+        segmentor = fit_segmentor(cohorts[REAL], info, config, out / "segmentor", seed, device)
     segmentor.to(pick_device(device))
     say("training of the realism classifiers")
     options = _looking_at(config.realism, whole=model.draws_whole_image)
@@ -204,10 +204,19 @@ def _problems(made: Mapping[str, Synthesis]) -> tuple[LesionforgeError, ...]:
     return tuple({str(problem): problem for one in made.values() for problem in one.problems}.values())
 
 
-def _segmentor(
+def fit_segmentor(
     cases: Cohort, info: ModelInfo, config: SelectionConfig, out: Path, seed: int, device: Device
 ) -> SegmentationTask:
-    """Train the segmentation network at the generator's spacing, or load it if it is trained."""
+    """Train the segmentation network of the FCN score at the generator's spacing, or load it if it is trained.
+
+    Args:
+        cases: real cases with lesions.
+        info: the generator.
+        config: options of the selection.
+        out: the network's model folder.
+        seed: seed of the training.
+        device: device for training.
+    """
     if (out / "model.json").is_file():
         return SegmentationTask.load(out, device=device)
     same_grid = info.preprocessing.spatial_dims == config.segmentor.spatial_dims

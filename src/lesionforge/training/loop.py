@@ -72,7 +72,8 @@ class TrainingConfig(Options):
         seed: seed of all randomness in the run.
         device: ``"auto"`` uses CUDA if it is available.
         devices: number of processes for distributed training; each uses its own batches of ``batch_size`` items.
-        precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA and ``"32-true"`` on a CPU.
+        precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA and ``"32-true"`` on a CPU. On a CPU, ``"bf16-mixed"`` is
+            refused for networks with strided 3D convolutions; none is computed in fp32 in their place.
         workers: number of loader processes, which does not affect results; ``None`` uses up to 8 spare CPU cores on
             CUDA, and 0 on a CPU.
         time_budget: seconds of training, or ``None``; the run ends at the last epoch that fits.
@@ -324,15 +325,21 @@ def _precision(precision: Precision, accelerator: str, module: nn.Module) -> Lit
 
     Raises:
         ConfigError: if strided 3D convolutions would run in bfloat16 on a CPU. Some CPUs compute wrong results where
-            the output is one voxel wide (pytorch/pytorch#169688).
+            the output of one is one voxel wide (pytorch/pytorch#169688), or the input of a transposed one.
     """
     if precision == "auto":
         return "bf16-mixed" if accelerator == "cuda" else "32-true"
-    strided = any(isinstance(layer, nn.Conv3d) and max(layer.stride) > 1 for layer in module.modules())
-    if precision == "bf16-mixed" and accelerator == "cpu" and strided:
+    if precision == "bf16-mixed" and accelerator == "cpu" and any(map(_wrong_in_bfloat16, module.modules())):
         what = "gives wrong results for strided 3D convolutions on some CPUs"
         raise ConfigError("precision=bf16-mixed", what, "use precision=32-true, or a CUDA device")
     return precision
+
+
+def _wrong_in_bfloat16(layer: nn.Module) -> bool:
+    """Return whether a layer is a strided 3D convolution, or a transposed one whose outputs overlap."""
+    if isinstance(layer, nn.ConvTranspose3d):
+        return any(side > step > 1 for side, step in zip(layer.kernel_size, layer.stride, strict=True))
+    return isinstance(layer, nn.Conv3d) and max(layer.stride) > 1
 
 
 def _callbacks(out: Path, config: TrainingConfig, batches: int) -> list[Callback]:

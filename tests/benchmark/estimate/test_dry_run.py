@@ -2,6 +2,8 @@
 
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
 from lesionforge.benchmark.estimate.dry_run import Estimate, dry_run, duration
 from lesionforge.benchmark.estimate.timing import STEPS, Timing, on_few, peak_memory, time_units
-from lesionforge.benchmark.estimate.work import SCANS, Unit, Work, work_of
+from lesionforge.benchmark.estimate.work import CANDIDATES, CASES, CURVES, SCANS, Unit, Work, work_of
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
@@ -79,6 +81,25 @@ ALONE = {
     "arms": {"classical": {}},
     "synthesizers": {},
 }
+CHOSEN = {
+    "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [4]},
+    "training": TRAINING,
+    "seeds": [3],
+    "learning_curves": 2,
+    "synthesizers": {
+        "chosen": {
+            **INPAINT,
+            "options": {**GAN, "condition": "label", "candidates": [1, 3], "candidates_in": "steps"},
+            "blend": "full",
+            "selection": {
+                "segmentor": {"filters": [4, 8], "res_units": 0, "roi_size": [32, 32]},
+                "segmentor_steps": 5,
+                "realism": {"side": 32, "width": 0.06, "steps": 6, "batch_size": 4},
+            },
+        }
+    },
+    "arms": {"classical": {}, "chosen": {"synthesizer": "chosen"}, "tuned": {"synthesizer": "chosen", "finetune": 0.5}},
+}
 LENGTHENED = {"arms": {name: PLAN["arms"][name] for name in ("classical", "synthetic", "tuned")}, "seeds": [3]}
 PLANS = {
     "a plan": ({"seeds": [3]}, False),
@@ -90,6 +111,7 @@ PLANS = {
         LENGTHENED | {"seeds": [3, 4], "control": {"max_steps": 4, "tolerance": -1000}, "tune": {**TUNE, "number": 2}},
         True,
     ),
+    "a choice among candidates": (CHOSEN, False),
     "epochs of the paper": (ALONE | {"budget": "paper", "subjects": {**PLAN["subjects"], "numbers": [1]}}, False),
 }
 
@@ -117,11 +139,11 @@ def temporary(tmp_path, monkeypatch):
 def trained(folder):
     """Steps of every model folder, counted."""
     infos = [read_info(path.parent) for path in folder.rglob("model.json")]
-    return Counter(int(info.training.get("steps", 0)) for info in infos)
+    return Counter(int(info.training.get("steps", 0)) or int(info.config.get("steps", 0)) for info in infos)
 
 
 def counted(works):
-    return Counter(work.count for work in works if work.stage != "offline cases")
+    return Counter(work.count for work in works if work.stage not in (CASES, CANDIDATES, CURVES))
 
 
 @pytest.mark.parametrize(("changes", "longest"), PLANS.values(), ids=PLANS)
@@ -133,7 +155,7 @@ def test_the_trainings_are_those_of_a_real_run(cohort, tmp_path, monkeypatch, ch
     works = work_of(study, longest=longest)
     LocalEngine().run(ArmStudy.make(plan, cohort, {}, run_folder).jobs, say=lambda line: None)
     assert counted(works) == trained(run_folder)
-    drawn = sum(work.count for work in works if work.stage == "offline cases")
+    drawn = sum(work.count for work in works if work.stage in (CASES, CANDIDATES))
     assert drawn == len(list(run_folder.rglob("provenance/*.json")))
     others = counted(work_of(study, longest=not longest))
     assert (others == counted(works)) == ("control" not in changes)
@@ -169,10 +191,16 @@ def test_volumes_and_mask_generators(volumes, tmp_path):
         assert (timing.parameters > 0) == (unit.stage != "offline cases")
 
 
-def time_here(study, units):
+@contextmanager
+def in_this_process():
     """Time in this process, which starts sooner."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lesionforge.benchmark.estimate.timing.in_new_process", lambda job, *args, threads: job(*args))
+        yield
+
+
+def time_here(study, units):
+    with in_this_process():
         return time_units(study, units, workers=1)
 
 
@@ -255,6 +283,64 @@ def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volume
     study = HealingStudy.make(plan, volumes, {}, tmp_path)
     ((_, timing),) = time_here(study, [Unit(stage="method", name="gan")]).items()
     assert timing.images == 3 * 2
+
+
+def test_learning_curves_are_counted_in_every_training_and_not_in_its_steps(cohort, tmp_path):
+    plan = Plan.model_validate(PLAN | ALONE | {"training": {**TRAINING, "steps": 7}, "learning_curves": 2})
+    study = ArmStudy.make(plan, cohort, {}, tmp_path)
+    works, arms = work_of(study), study.arms
+    shown = {size: len(arms.repeat(size, 3).train.with_lesions()) for size in arms.sizes}
+    points = 4  # after 2, 4, 6 and 7 steps
+    curves = sorted(work.count for work in works if work.stage == CURVES)
+    assert curves == sorted(points * (own + len(arms.test.with_lesions())) for own in shown.values())
+    assert all(work.steps == 0 for work in works if work.stage == CURVES)
+    assert work_of(replace(study, arms=replace(arms, plan=plan.model_copy(update={"learning_curves": None})))) == [
+        work for work in works if work.stage != CURVES
+    ]
+
+
+@pytest.mark.slow
+def test_synthesizers_that_differ_in_length_are_timed_apart(cohort, tmp_path):
+    longer = {"method": "pix2pix", "options": GAN, "training": {**TRAINING, "steps": 9}, "cases": 3}
+    plan = Plan.model_validate(PLAN | {"synthesizers": {"short": INPAINT, "long": longer}, "arms": {"classical": {}}})
+    study = ArmStudy.make(plan, cohort, {}, tmp_path)
+    timings = time_here(study, [Unit(stage="synthesizer", name=name) for name in ("short", "long")])
+    assert all(timing.seconds > 0 for timing in timings.values())
+
+
+KINDS = {
+    "arms with curves": ({"seeds": [3], "learning_curves": 1}, {"synthesizer", "offline cases", "arm", CURVES}),
+    "a choice among candidates": (
+        CHOSEN,
+        {"synthesizer", CANDIDATES, "selection: segmentation", "selection: classifiers", "offline cases"}
+        | {"pretraining", "arm", CURVES},
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "stages"), KINDS.values(), ids=KINDS)
+@pytest.mark.slow
+def test_a_dry_run_of_arms_times_all_that_it_lists(cohort, changes, stages):
+    with in_this_process():
+        estimate = dry_run(Plan.model_validate(PLAN | changes), cohort)
+    table = estimate.table()
+    assert stages <= set(table["stage"])
+    trained = table[~table["name"].isin(["carvemix"]) | (table["stage"] == "arm")]
+    assert (trained["seconds"] > 0).all()
+    assert (table["hours_least"] > 0).all()
+    assert "the choice among candidates" not in estimate.not_counted
+    assert ("the scores of candidates" in estimate.not_counted) == (CANDIDATES in stages)
+    steps = table[table["stage"] == "selection: classifiers"]
+    assert steps["steps_least"].tolist() == [4 * 6] * (CANDIDATES in stages)
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_methods_that_heal_times_all_that_it_lists(volumes):
+    with in_this_process():
+        estimate = dry_run(HealingPlan.model_validate(HEALING), volumes)
+    table = estimate.table()
+    assert list(table["name"]) == ["f_pre", *HEALING["methods"]]
+    assert (table["seconds"] > 0).all()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 
 from lesionforge.benchmark.report.verdict import MIN_SUBJECTS, Outcome, comparisons, difference_of, outcome
 from lesionforge.scores.statistics.arm_statistics import compare_arms
+from tests.scores.statistics.test_intervals import at_most
 
 COUNT, NOISE = 150, 0.1
 
@@ -40,8 +41,7 @@ def claims(results):
 def test_of_equal_arms_few_verdicts_claim_a_difference(n_subjects, n_seeds):
     rng = np.random.default_rng([n_subjects, n_seeds])
     share = np.mean([claims(equal_arms(rng, n_subjects, n_seeds)) for _ in range(COUNT)])
-    nominal = 0.07 if n_seeds == 2 else 0.05
-    assert share <= nominal + 3 * np.sqrt(nominal * (1 - nominal) / COUNT)
+    assert share <= at_most(0.05, COUNT)
     if n_subjects < MIN_SUBJECTS:
         assert share == 0
 

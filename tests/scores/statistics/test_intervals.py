@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lesionforge.scores.statistics.intervals import (
+    MIN_SUBJECTS,
     components,
     detectable,
     limits,
@@ -24,18 +25,18 @@ SHAPES = {
 """Differences between equal arms, a value per subject: their mean is 0."""
 
 
-def null_benchmarks(shape, n, k, *, count, training_noise, seed=0):
+def null_benchmarks(shape, n, k, *, count, training_noise, rest=0.5, seed=0):
     """``(benchmark, subject, seed)`` differences of equal arms.
 
     The noise of a training is common to all subjects; its spread is ``training_noise`` times the error of the mean by
-    the choice of subjects.
+    the choice of subjects. What one training does to one subject spreads ``rest`` times as much as the subjects do.
     """
     rng = np.random.default_rng([seed, n, k, list(SHAPES).index(shape)])
     subjects = SHAPES[shape](rng, (count, n, 1))
     spread = subjects.std()
     common = training_noise * spread / np.sqrt(n) * rng.normal(size=(count, 1, k))
-    rest = 0.5 * spread * rng.normal(size=(count, n, k)) if k > 1 and shape != "ties" else 0
-    return subjects + common + rest
+    cells = rest * spread * rng.normal(size=(count, n, k)) if k > 1 and shape != "ties" else 0
+    return subjects + common + cells
 
 
 def called_different(differences):
@@ -58,10 +59,21 @@ class TestNullBenchmarks:
     @pytest.mark.parametrize("shape", SHAPES)
     def test_of_any_size_shape_and_number_of_seeds(self, shape):
         count, found = 20_000, {}
-        for n, k in product((6, 8, 10, 15, 20, 40), (1, 3, 5)):
-            for noise in (0.0, 0.5, 1.0, 2.0, 5.0) if k > 1 else (0.0,):
-                found[n, k, noise] = called_different(null_benchmarks(shape, n, k, count=count, training_noise=noise))
-        assert {key: share for key, share in found.items() if share > at_most(0.05, count)} == {}
+        for n, k, rest in product((5, 6, 8, 10, 15, 20, 40), (1, 2, 3, 5), (0.5, 2.0)):
+            if rest > 0.5 and k != 2:
+                continue
+            for noise in (0.0, 0.5, 1.0, 2.0, 5.0, 8.0) if k > 1 else (0.0,):
+                null = null_benchmarks(shape, n, k, count=count, training_noise=noise * max(rest, 1), rest=rest)
+                found[n, k, rest, noise] = called_different(null)
+        below = 0.055  # with fewer than MIN_SUBJECTS, of which no verdict is made
+        nominal = {key: below if key[0] < MIN_SUBJECTS else 0.05 for key in found}
+        assert {key: share for key, share in found.items() if share > at_most(nominal[key], count)} == {}
+
+    @pytest.mark.parametrize("n", [10, 40])
+    def test_two_seeds_hold_where_every_training_does_its_own_to_every_subject(self, n):
+        """Without the residual's share of the variance between two trainings, up to 12 % were called different."""
+        null = null_benchmarks("normal", n, 2, count=2000, training_noise=8.0, rest=2.0)
+        assert called_different(null) <= at_most(0.05, 2000)
 
     def test_the_percentile_bootstrap_did_not_hold(self):
         """What this replaces, so that the simulation is seen to tell the difference."""

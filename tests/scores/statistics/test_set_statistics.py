@@ -18,7 +18,7 @@ from lesionforge.scores.statistics.arm_statistics import (
     value_of,
 )
 from lesionforge.scores.statistics.intervals import Interval
-from lesionforge.scores.statistics.resampling import Resampled, Resampling
+from lesionforge.scores.statistics.resampling import TOUCHES, Resampled, Resampling
 from tests.scores.statistics.test_intervals import at_most
 
 
@@ -148,6 +148,19 @@ class TestIntervals:
         assert called["interval"] <= count * at_most(0.05, count)
         if luck:
             assert called["without trainings"] > 2 * count * at_most(0.05, count), "the simulation tells the difference"
+
+    @pytest.mark.parametrize("chance", [0.5, 0.9])
+    @pytest.mark.parametrize("n_subjects", [6, 10, 40])
+    @pytest.mark.slow
+    def test_of_any_number_of_subjects_and_near_the_end_of_the_scale(self, n_subjects, chance):
+        count, rng, found = 1000, np.random.default_rng(n_subjects), {}
+        for n_seeds, luck in ((1, 0.0), (2, 0.0), (2, 0.05), (2, 0.1), (2, 0.2), (3, 0.05), (3, 0.1)):
+            limits = [
+                simulated(rng, n_subjects, chances=[chance, chance], n_seeds=n_seeds, luck=luck).limits()
+                for _ in range(count)
+            ]
+            found[n_seeds, luck] = np.mean([low > TOUCHES or high < -TOUCHES for low, high in limits])
+        assert {key: share for key, share in found.items() if share > at_most(0.05, count)} == {}
 
     def test_p_is_below_5_percent_where_the_interval_excludes_0(self):
         rng, seen = np.random.default_rng(0), set()

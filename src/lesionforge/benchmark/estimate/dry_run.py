@@ -58,8 +58,9 @@ class Estimate:
         """Return a table with a row for each stage and name.
 
         Columns are ``stage`` and ``name``; ``runs``, ``steps``, ``images``, ``cases`` and ``hours`` over all runs, each
-        with the suffixes ``_least`` and ``_most``; ``each``, the steps, cases or scans per run; ``parameters``;
-        ``memory`` in bytes; and ``seconds`` per step, case or scan. Hours are for a single process.
+        with the suffixes ``_least`` and ``_most``; ``each``, the steps, cases, scans or predictions per run;
+        ``parameters``; ``memory`` in bytes; and ``seconds`` per step, case, scan or prediction. Hours are for a single
+        process.
         """
         keys = dict.fromkeys((work.stage, work.name) for work in (*self.least, *self.most))
         return pd.DataFrame([self._row(*key) for key in keys])
@@ -157,7 +158,7 @@ def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:
         return ("healing and scoring the test cases", "the report")
     synthesizers = plan.synthesizers.values()
     others = {
-        "the choice among candidates": any(one.selection is not None for one in synthesizers),
+        "the scores of candidates": any(one.selection is not None for one in synthesizers),
         "matching healthy scans": any(one.targets is not None for one in synthesizers),
         "networks that judge drawings": any(arm.kept is not None for arm in plan.arms.values()),
         "audits": any(one.audit is not None for one in synthesizers),

@@ -21,8 +21,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from lesionforge.benchmark.arm_plan import Arm, SynthesizerPlan
 from lesionforge.benchmark.arms.arm_jobs import fit_mask_generator, fit_synthesizer, offline_cases, train
 from lesionforge.benchmark.arms.arm_study import ArmStudy
-from lesionforge.benchmark.arms.repeats import Arms, Repeat
-from lesionforge.benchmark.estimate.work import CASES, F_PRE, MASK_GENERATOR, SCANS, SYNTHESIZER, Unit
+from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
+from lesionforge.benchmark.estimate.selection_training import selection_training
+from lesionforge.benchmark.estimate.work import CASES, CURVES, F_PRE, MASK_GENERATOR, SCANS, SYNTHESIZER, Unit
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
@@ -30,6 +31,8 @@ from lesionforge.benchmark.plan import Plan
 from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.engine.processes import in_new_process, threads_of
 from lesionforge.errors import TrainingError
+from lesionforge.tasks.segmentation.learning_curve import mean_dice
+from lesionforge.tasks.segmentation.segmentation_task import SegmentationTask
 from lesionforge.training.items.samples import cached_samples, measured_cases
 from lesionforge.training.loop import TrainingConfig, pick_device
 from lesionforge.training.model_folder import read_info
@@ -47,7 +50,7 @@ class Timing:
     """The measurements of one unit of work.
 
     Attributes:
-        seconds: seconds per step, case or scan.
+        seconds: seconds per step, case, scan or prediction.
         around: further seconds of each run: saving, the delay of the first step, and what ``reading`` leaves out.
         reading: seconds to read a scan, for each of the scans that the work ``reads``.
         images: images per step on one device.
@@ -79,12 +82,18 @@ def time_units(study: ArmStudy | HealingStudy, units: Iterable[Unit], *, workers
     else:
         short = replace(study, arms=replace(on_few(study.arms), plan=_short_plan(study.plan)))
     found: dict[Unit, Timing] = {}
-    once = list(dict.fromkeys(units))
-    fitted = [unit for unit in once if unit.stage in (MASK_GENERATOR, SYNTHESIZER)]
+    parts: tuple[list[Unit], ...] = ([], [], [])
+    for unit in dict.fromkeys(units):
+        parts[_turn(unit)].append(unit)
     with ThreadPoolExecutor(workers) as threads:
-        for part in (fitted, [unit for unit in once if unit not in fitted]):
+        for part in parts:
             found |= zip(part, threads.map(partial(_in_new_process, short, workers), part), strict=True)
     return found
+
+
+def _turn(unit: Unit) -> int:
+    """Return when a unit is timed: generators first, then what they draw for, then what takes a trained arm."""
+    return {MASK_GENERATOR: 0, SYNTHESIZER: 0, CURVES: 2}.get(unit.stage, 1)
 
 
 def _in_new_process(study: ArmStudy | HealingStudy, workers: int, unit: Unit) -> Timing:
@@ -118,14 +127,18 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
         return _time_training(partial(fit_mask_generator, repeat, unit.name), folder, of)
     if unit.stage == SCANS:
         return _time_scans(repeat)
+    if unit.stage == CURVES:
+        return _time_curve(repeat.training(unit.name, STEPS))
     return _without_reading(_time_of(repeat, unit), repeat)
 
 
 def _time_of(repeat: Repeat, unit: Unit) -> Timing:
-    """Train a synthesizer or an arm, or draw cases, and return the measurements."""
+    """Train a network, or draw cases, and return the measurements."""
     plan = repeat.plan
     if unit.stage == CASES:
         return _time_cases(repeat, unit.name)
+    if unit.selection is not None:
+        return _time_training(*selection_training(repeat, unit.name, unit.selection, unit.stage, steps=STEPS))
     if unit.stage == SYNTHESIZER:
         folder, of = repeat.model_folder(unit.name), repeat.training_of(plan.synthesizers[unit.name].training)
         return _time_training(partial(fit_synthesizer, repeat, unit.name), folder, of)
@@ -151,6 +164,20 @@ def _time_scans(repeat: Repeat) -> Timing:
     start = perf_counter()
     repeat.plan.task_class.prepare(sample, preprocessing, config)
     return Timing(seconds=perf_counter() - start, around=0.0, memory=peak_memory("cpu"))
+
+
+def _time_curve(training: ArmTraining) -> Timing:
+    """Score one case with a network that was trained to time its steps, and return the seconds."""
+    study = training.study
+    task = study.plan.task_class.load(training.folder, device=study.plan.training.device)
+    assert isinstance(task, SegmentationTask)
+    largest = training.repeat.train.with_lesions()
+    one, ticks = largest.with_cases(largest.cases[:1]), [perf_counter()]
+    for _ in range(2):
+        mean_dice(task.predict, one)
+        ticks.append(perf_counter())
+    memory = peak_memory(pick_device(study.plan.training.device))
+    return Timing(seconds=_differences(ticks)[-1], around=0.0, memory=memory)
 
 
 def _time_training(train: Callable[[], object], folder: Path, training: TrainingConfig) -> Timing:
@@ -227,15 +254,16 @@ def _few(cases: Cohort) -> Cohort:
 
 
 def _short_plan(plan: Plan) -> Plan:
-    """Return a copy of the plan with short training runs, no selection, and no dependence on offline cases."""
+    """Return a copy of the plan with short training runs, no selection, no curves, and no need of offline cases."""
     changes: dict[str, Any] = {
         "training": _short(plan.training),
         "budget": "steps",
+        "learning_curves": None,
         "mask_generators": {
             name: one.model_copy(update={"training": _short(one.training)})
             for name, one in plan.mask_generators.items()
         },
-        "synthesizers": {name: _short_synthesizer(one) for name, one in plan.synthesizers.items()},
+        "synthesizers": {name: _short_synthesizer(plan, name) for name in plan.synthesizers},
         "arms": {name: _short_arm(arm) for name, arm in plan.arms.items()},
     }
     return plan.model_copy(update=changes)
@@ -251,15 +279,18 @@ def _short(training: TrainingConfig) -> TrainingConfig:
     return training.model_copy(update=changes)
 
 
-def _short_synthesizer(plan: SynthesizerPlan) -> SynthesizerPlan:
+def _short_synthesizer(study: Plan, name: str) -> SynthesizerPlan:
     """Return a synthesizer that trains and draws briefly.
 
-    It uses no mask generator, because an untrained one draws nothing that fits. It draws into the training cases,
-    because matching lesion-free scans takes time of its own.
+    Its seed, which nothing uses, keeps apart the models of synthesizers that differ only in what is cut short. It uses
+    no mask generator, because an untrained one draws nothing that fits. It draws into the training cases, because
+    matching lesion-free scans takes time of its own.
     """
-    options = {name: value for name, value in plan.options.items() if name != "candidates"}
+    plan = study.synthesizers[name]
+    options = {option: value for option, value in plan.options.items() if option != "candidates"}
+    number = list(study.synthesizers).index(study.fitted_as(name))
     changes: dict[str, Any] = {
-        "training": _short(plan.training),
+        "training": _short(plan.training).model_copy(update={"seed": number}),
         "options": options,
         "selection": None,
         "cases": DRAWN,

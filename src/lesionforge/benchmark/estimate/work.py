@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms import arm_jobs
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.arm_study import ArmStudy, decide
 from lesionforge.benchmark.arms.choice import Choice
+from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.ingredients import lengths
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
@@ -21,39 +24,45 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
 from lesionforge.engine.job import Job
+from lesionforge.production.select import SelectionConfig
 from lesionforge.production.synthesize import lesion_free_scans
+from lesionforge.scores.drawn_images.realism import FEWEST_SUBJECTS, TRAININGS
 from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.tasks.base import TaskConfig
 
 MASK_GENERATOR, SYNTHESIZER, CASES, SCANS = "mask generator", "synthesizer", "offline cases", "scans"
+CANDIDATES, SEGMENTOR, CLASSIFIERS = "candidates", "selection: segmentation", "selection: classifiers"
+CURVES = "learning curves"
 SEARCH, CONTROL, PRETRAINING, ARM, WHOLE = "search", "control", "pretraining", "arm", "whole pool"
 METHOD, F_PRE = "method", "f_pre"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A unit of work that is timed once for all work of the same speed: a training step, an offline case, or a scan.
+    """A unit of work that is timed once for all of the same speed: a training step, a drawn case, a scan, a prediction.
 
     Attributes:
         stage: stage of the work.
         name: name of the mask generator, the synthesizer, the method, or the first arm of this speed.
         choice: for an arm: the augmentation and batch size that are tried.
+        selection: for a network that judges the candidates of a generator: the options of the selection.
     """
 
     stage: str
     name: str
     choice: Choice | None = None
+    selection: SelectionConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One training run, the offline cases of one synthesizer, or what the task computes once of each scan.
+    """One training run, its learning curves, the cases that a synthesizer draws, or what a task computes of scans.
 
     Attributes:
         stage: stage of the run, such as ``control``.
         name: name in the plan.
-        count: optimiser steps, cases or scans; 0 for methods without training.
+        count: optimiser steps, cases, scans or predictions; 0 for methods without training.
         unit: the unit that is timed for it.
         reads: scans that it reads before its first step or case, if they were not all read when the unit was timed.
     """
@@ -67,7 +76,7 @@ class Work:
     @property
     def steps(self) -> int:
         """The optimiser steps."""
-        return 0 if self.stage in (CASES, SCANS) else self.count
+        return 0 if self.stage in (CASES, CANDIDATES, SCANS, CURVES) else self.count
 
 
 def work_of(study: ArmStudy | HealingStudy, *, longest: bool = False) -> list[Work]:
@@ -115,7 +124,7 @@ def _score(training: ArmTraining, *, longest: bool) -> float:
 
 
 def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
-    """Yield the training run or the offline cases of a job."""
+    """Yield the training runs, the cases and the learning curves of a job."""
     plan = study.plan
     if job.function is arm_jobs.fit_mask_generator:
         _, name = job.arguments
@@ -123,6 +132,8 @@ def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
     elif job.function is arm_jobs.fit_synthesizer:
         repeat, name = job.arguments
         yield _of_model(SYNTHESIZER, name, synthesizer_steps(repeat, name), reads=len(repeat.train))
+    elif job.function is choose:
+        yield from _of_selection(*job.arguments)
     elif job.function is arm_jobs.draw_offline:
         repeat, name = job.arguments
         yield _of_model(CASES, name, cases_drawn(repeat, name), reads=len(repeat.train))
@@ -133,6 +144,35 @@ def _works(study: Arms, job: Job, tested: Collection[Path]) -> Iterator[Work]:
         stage = PRETRAINING if job.function is arm_jobs.pretrain else _stage(training, tested)
         reads = sum(_cases_of(training))
         yield Work(stage=stage, name=training.name, count=count, unit=_arm_unit(training), reads=reads)
+        yield from _of_curves(training, count, pretraining=job.function is arm_jobs.pretrain)
+
+
+def _of_selection(repeat: Repeat, name: str) -> Iterator[Work]:
+    """Yield what a choice among candidates draws and trains; see :func:`select_candidates`."""
+    plan, cases = repeat.plan.synthesizers[name], repeat.train.with_lesions()
+    assert plan.selection is not None
+    options: Any = parse_options(SYNTHESIZERS[plan.method].Config, plan.options)
+    drawn = len(options.candidates) * len(cases)
+    yield Work(stage=CANDIDATES, name=name, count=drawn, unit=Unit(stage=CASES, name=name))
+    trained = {SEGMENTOR: [(plan.selection.segmentor_steps, len(cases))]}
+    if len(cases.subjects) >= FEWEST_SUBJECTS:
+        steps = plan.selection.realism.steps
+        trained[CLASSIFIERS] = [(steps, len(cases) + drawn), *[(steps, 0)] * (TRAININGS - 1)]
+    for stage, runs in trained.items():
+        unit = Unit(stage=stage, name=name, selection=plan.selection)
+        yield from (Work(stage=stage, name=name, count=count, unit=unit, reads=reads) for count, reads in runs)
+
+
+def _of_curves(training: ArmTraining, steps: int, *, pretraining: bool) -> Iterator[Work]:
+    """Yield the predictions of the learning curves of a training run, if the plan asks for them; see `DiceCurve`."""
+    study = training.study
+    every = study.plan.learning_curves
+    if every is None or not study.plan.task_class.watches:
+        return
+    own = training.repeat.train if pretraining else _real_cases(training)
+    watched = len(own.with_lesions()) + len(study.test.with_lesions())
+    unit = replace(_arm_unit(training), stage=CURVES)
+    yield Work(stage=CURVES, name=training.name, count=math.ceil(steps / every) * watched, unit=unit)
 
 
 def _of_model(stage: str, name: str, count: int, *, reads: int = 0) -> Work:
@@ -169,10 +209,14 @@ def arm_lengths(training: ArmTraining) -> tuple[int, int]:
 
 def _cases_of(training: ArmTraining) -> tuple[int, int]:
     """Return the number of real and of offline cases that an arm is trained on."""
-    arm, repeat = training.arm, training.repeat
-    real = repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
+    arm = training.arm
     offline = arm.synthesizer if arm.use == "offline" else None
-    return len(real), 0 if offline is None else cases_drawn(repeat, offline)
+    return len(_real_cases(training)), 0 if offline is None else cases_drawn(training.repeat, offline)
+
+
+def _real_cases(training: ArmTraining) -> Cohort:
+    arm, repeat = training.arm, training.repeat
+    return repeat.train if arm.real is None else take_subjects(repeat.train, arm.real, repeat.subjects_seed)
 
 
 def cases_drawn(repeat: Repeat, name: str) -> int:

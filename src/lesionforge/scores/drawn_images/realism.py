@@ -35,6 +35,8 @@ from lesionforge.training.loop import Device
 from lesionforge.training.model_folder import describe
 
 FEWEST_SUBJECTS = 4
+TRAININGS = 4
+"""Classifiers that are trained: for each half of the subjects one, and one for the control."""
 REAL, CONTROL = "real", "real against real"
 """Cohort names of the real cases, judged like drawn ones, and of the control: real cases in place of drawn ones."""
 
@@ -128,7 +130,7 @@ def judge_realism(
     if len(cases.subjects) < FEWEST_SUBJECTS:
         what = f"has {len(cases.subjects)} subjects with lesions, too few to train and test a classifier on"
         raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
-    preprocessing = _in_slices(cases, preprocessing)
+    preprocessing = in_slices(cases, preprocessing)
     classifiers = _Classifiers(cases, preprocessing, config, out=out, seed=seed, device=device)
     people = People(cases)
     shown = {
@@ -148,7 +150,13 @@ def judge_realism(
     return pd.DataFrame(rows, columns=["cohort", "case_id", "subject_id", "realism"])
 
 
-def _in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
+def in_slices(cases: Cohort, of_model: Preprocessing | None) -> Preprocessing:
+    """Return the preprocessing of the slices to judge: that of a 2D model, else one with its clipping, if it clips.
+
+    Args:
+        cases: real cases, on which it is fitted otherwise.
+        of_model: preprocessing of the generator.
+    """
     if of_model is not None and of_model.spatial_dims == 2:
         return of_model
     facts = fingerprint(cases, cases.channels)

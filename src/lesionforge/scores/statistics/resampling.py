@@ -9,7 +9,7 @@ The interval over subjects is the expanded percentile interval (Hesterberg 2015,
 percentile interval with its ends moved outwards to the width of Student's t. With 6 to 10 subjects, the plain
 percentile interval, and BCa too, miss the truth in 9 to 13 % of the samples instead of 5 %. BCa's correction also needs
 values that change smoothly when a subject is left out, which is not the case for a sensitivity read from a curve. The
-variance of the training runs is added as in :mod:`lesionforge.scores.statistics.intervals`.
+interval over training runs is added as in :mod:`lesionforge.scores.statistics.intervals`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ class Resampled:
 
     @classmethod
     def of(cls, values: Values, replicates: Values, *, n: int) -> Resampled:
-        """Separate the variance due to training runs from that due to subjects.
+        """Return the mean over training runs, with the variance between them.
+
+        That variance is taken whole: without the part that the bootstrap of subjects explains, equal arms are called
+        different in up to 14 % of the samples with two training runs, and in 9 % with three.
 
         Args:
             values: ``(training,)`` scores of at least one training run.
@@ -122,10 +125,8 @@ class Resampled:
             n: number of subjects.
         """
         k, known = len(values), replicates[:, np.isfinite(replicates).all(0)]
-        means = known.mean(0)
-        rest = np.square((known - means) - (known - means).mean(1, keepdims=True)).mean(1).sum() if known.size else 0.0
-        between = max(float(values.var(ddof=1)) - rest / (k - 1), 0.0) / k if k > 1 else 0.0
-        return cls(mean=float(values.mean()), replicates=means, of_trainings=between, n=n, k=k)
+        between = float(values.var(ddof=1)) / k if k > 1 else 0.0
+        return cls(mean=float(values.mean()), replicates=known.mean(0), of_trainings=between, n=n, k=k)
 
     @property
     def known(self) -> bool:

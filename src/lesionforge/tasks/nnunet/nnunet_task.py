@@ -49,6 +49,7 @@ class NnUNetTask(SegmentationTask):
     draws_on_the_fly: ClassVar[bool] = False
     continues: ClassVar[bool] = False
     fades: ClassVar[bool] = False
+    watches: ClassVar[bool] = False
     plans: ClassVar[bool] = True
     planned: dict[str, Any]
 

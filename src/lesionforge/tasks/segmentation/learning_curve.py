@@ -59,15 +59,25 @@ class DiceCurve(Callback):
         if step % self.every and step != self.training.steps:
             return
         with eval_mode(self.network):
-            found = {f"dice/{name}": self._mean_dice(cohort) for name, cohort in self.cohorts.items()}
+            found = {f"dice/{name}": mean_dice(self.predict, cohort) for name, cohort in self.cohorts.items()}
         counted = 1 if pl_module.automatic_optimization else batches
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **found}, step=(step - 1) * counted)
 
-    def _mean_dice(self, cohort: Cohort) -> float:
-        scores = []
-        for case in cohort:
-            scan = load_scan(case, cohort.channels)
-            assert scan.label is not None
-            scores.append(dice(self.predict(scan) > 0, scan.label > 0))
-        return float(np.mean(scores))
+
+def mean_dice(predict: Callable[[Scan], LabelArray], cohort: Cohort) -> float:
+    """Return the mean Dice, 0 to 1, of all lesion classes together over cases with lesions.
+
+    Args:
+        predict: returns the lesion classes of a scan.
+        cohort: the cases.
+
+    Raises:
+        CohortError: if a case cannot be read.
+    """
+    scores = []
+    for case in cohort:
+        scan = load_scan(case, cohort.channels)
+        assert scan.label is not None
+        scores.append(dice(predict(scan) > 0, scan.label > 0))
+    return float(np.mean(scores))
