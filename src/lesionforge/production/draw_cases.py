@@ -153,6 +153,8 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if request.masks is not None:
         parents |= request.masks.subjects
+    if source.map_maker is not None:
+        parents |= set(source.map_maker.subjects)
     if healer is not None:
         parents |= set(healer.info.training_subjects)
     return {
