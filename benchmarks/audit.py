@@ -1,12 +1,13 @@
 """Is a synthetic cohort searched for copies fast enough, and in bounded memory?
 
-Compares the two searches for the nearest training volume of every synthetic volume with a loop over all pairs that
-correlates one pair and flip at a time, over all small shifts at once by the fast Fourier transform: the search by
-normalised cross-correlation over the same shifts and flips, and that by embeddings. The loop is measured on 20 × 20
-pairs and scaled to all. Also compares all searches of an audit in one view with ten minutes, and what both searches add
-to the peak memory of a process that holds the volumes with 1 GiB.
+Compares, in each view of an audit, the searches for the nearest training case of every synthetic case with a loop over
+all pairs that correlates one pair and flip at a time, over all small shifts at once by the fast Fourier transform: the
+search by normalised cross-correlation over the same shifts and flips, and, but for masks, that by embeddings. The loop
+is measured on 20 × 20 pairs and scaled to all. Lesions and masks, one of each case, are boxes half as wide as the whole
+images. Also compares all searches of an audit, in all views, with ten minutes, and what both searches of whole images
+add to the peak memory of a process that holds them with 1 GiB.
 
-``python benchmarks/audit.py 200`` takes 200 volumes in place of 1000.
+``python benchmarks/audit.py 200`` takes 200 cases in place of 1000.
 """
 
 from __future__ import annotations
@@ -23,45 +24,34 @@ from monai.networks.nets import Regressor
 from scipy import ndimage
 
 from lesionforge.audit.audit_config import EncoderConfig
+from lesionforge.audit.comparisons import CORRELATION, ENCODER, MEASURES
 from lesionforge.audit.correlation import Nearest, best_correlation, flips, nearest_by_correlation
 from lesionforge.audit.encoder import nearest_by_encoder
-from lesionforge.audit.views import unit
+from lesionforge.audit.views import LESION, MASK, WHOLE, unit
 from lesionforge.cohort.scan import FloatArray
 
-VOLUMES, SIDE, MAX_SHIFT, CANDIDATES, LOOPED = 1000, 32, 4, 8, 20
+CASES, MAX_SHIFT, CANDIDATES, LOOPED = 1000, 4, 8, 20
+SIDES = {WHOLE: 32, LESION: 16, MASK: 16}
 SEARCHES = 8
-"""Of an audit in one view, by each of the two measures."""
+"""Of an audit, in each view and by each measure."""
 
 
-def measure(count: int = VOLUMES) -> list[Comparison]:
+def measure(count: int = CASES) -> list[Comparison]:
     one_thread()
-    synthetic, training = volumes(count, seed=0), volumes(count, seed=1)
-    slow = processor_ms(lambda: loop(synthetic[:LOOPED], training[:LOOPED])) * (count / LOOPED) ** 2
-    ours = {
-        "correlation": processor_ms(lambda: by_correlation(synthetic, training)),
-        "embeddings": processor_ms(lambda: by_embeddings(synthetic, training)),
-    }
+    rows = [row for view in SIDES for row in in_view(view, count)]
+    all_searches = SEARCHES * sum(took for row in rows for _, took in row.pairs) / 1000
     return [
-        *(
-            Comparison(
-                name=f"the nearest of {count} volumes of {SIDE}³ for {count} others",
-                first=f"a loop over {LOOPED} × {LOOPED} pairs, scaled to all",
-                second=f"ours, by {means}",
-                pairs=[(slow, took)],
-                at_least=50,
-            )
-            for means, took in ours.items()
-        ),
+        *rows,
         Comparison(
-            name="all searches of an audit in one view",
+            name="all searches of an audit, in all views",
             first="ours",
             second="ten minutes",
-            pairs=[(SEARCHES * sum(ours.values()) / 1000, 600.0)],
+            pairs=[(all_searches, 600.0)],
             at_most=1,
             unit="s",
         ),
         Comparison(
-            name=f"the peak memory of both searches among {count} volumes, beside the volumes",
+            name=f"the peak memory of both searches among {count} whole images, beside the images",
             first="ours",
             second="1 GiB",
             pairs=[(peak_memory(count), 1024.0)],
@@ -71,10 +61,29 @@ def measure(count: int = VOLUMES) -> list[Comparison]:
     ]
 
 
-def volumes(count: int, *, seed: int) -> FloatArray:
-    rng, made = np.random.default_rng(seed), np.empty((count, 1, SIDE, SIDE, SIDE), np.float32)
-    for volume in made:
-        volume[:] = unit(ndimage.gaussian_filter(rng.standard_normal(volume.shape, np.float32), (0, 2, 2, 2)))
+def in_view(view: str, count: int) -> list[Comparison]:
+    """Compare the searches of one view with the loop."""
+    synthetic, training = (images(view, count, seed=seed) for seed in (0, 1))
+    slow = processor_ms(lambda: loop(synthetic[:LOOPED], training[:LOOPED])) * (count / LOOPED) ** 2
+    searches = {CORRELATION: by_correlation, ENCODER: by_embeddings}
+    return [
+        Comparison(
+            name=f"{view}, {SIDES[view]}³: the nearest of {count} for {count} others",
+            first=f"a loop over {LOOPED} × {LOOPED} pairs, scaled to all",
+            second=f"ours, by {means}",
+            pairs=[(slow, processor_ms(lambda search=searches[means]: search(synthetic, training)))],
+            at_least=50,
+        )
+        for means in MEASURES[view]
+    ]
+
+
+def images(view: str, count: int, *, seed: int) -> FloatArray:
+    side = SIDES[view]
+    rng, made = np.random.default_rng(seed), np.empty((count, 1, side, side, side), np.float32)
+    for image in made:
+        smooth = ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), (0, 2, 2, 2))
+        image[:] = unit(smooth > 0) if view == MASK else unit(smooth)
     return made
 
 
@@ -86,12 +95,12 @@ def by_embeddings(queries: FloatArray, among: FloatArray) -> Nearest:
     """Search with an encoder of the default size; its weights say nothing about its speed."""
     config = EncoderConfig()
     strides = (2,) * len(config.channels)
-    network = Regressor((1, SIDE, SIDE, SIDE), (config.features,), config.channels, strides, num_res_units=0)
+    network = Regressor(queries.shape[1:], (config.features,), config.channels, strides, num_res_units=0)
     return nearest_by_encoder(queries, among, network=network.eval())
 
 
 def loop(queries: FloatArray, among: FloatArray) -> list[int]:
-    """Return the nearest volume of each query, one pair and one flip at a time."""
+    """Return the nearest image of each query, one pair and one flip at a time."""
     first, second = torch.from_numpy(queries), torch.from_numpy(among)
     turned = [[query[None].flip([axis + 2 for axis in axes]) for axes in flips(3)] for query in first]
     shifts = (MAX_SHIFT,) * 3
@@ -111,10 +120,10 @@ def peak_memory(count: int) -> float:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["peak"]:
         one_thread()
-        synthetic, training = (volumes(int(sys.argv[2]), seed=seed) for seed in (0, 1))
+        synthetic, training = (images(WHOLE, int(sys.argv[2]), seed=seed) for seed in (0, 1))
         before = own_peak_mib()
         by_correlation(synthetic, training)
         by_embeddings(synthetic, training)
         print(own_peak_mib() - before)
     else:
-        show("Audit", measure(int(sys.argv[1]) if len(sys.argv) > 1 else VOLUMES))
+        show("Audit", measure(int(sys.argv[1]) if len(sys.argv) > 1 else CASES))

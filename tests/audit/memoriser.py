@@ -18,17 +18,28 @@ def people(folder, prefix, n, *, seed, spatial_dims=2, **options):
     return replace(cohort, name=prefix, cases=tuple(cases))
 
 
-def synthetic_cohort(folder, n, *, seed, training, replayed=0, spatial_dims=2, **options):
-    """Return new cases of a generator that was fitted on ``training`` and remembers some of its lesions.
+def synthetic_cohort(folder, n, *, seed, training, replayed=0, replay=None, spatial_dims=2, **options):
+    """Return new cases of a generator that was fitted on ``training`` and remembers some of its cases.
 
-    The first ``replayed`` cases show a lesion of a training case in a new scan: flipped, moved and with noise.
+    The first ``replayed`` cases are changed by ``replay``: by default, they show a lesion of a training case in a new
+    scan, flipped, moved and with noise.
     """
     cohort = people(folder, "drawn", n, seed=seed, spatial_dims=spatial_dims, **options)
     rng = np.random.default_rng(seed)
     for case, source in zip(cohort.cases[:replayed], rng.permutation(list(training)), strict=False):
-        replay_lesion(case, source, rng)
+        (replay or replay_lesion)(case, source, rng)
     cases = [replace(case, origin="synthetic", synthesizer="gan", parents=training.subjects) for case in cohort]
     return replace(cohort, name="drawn", cases=tuple(cases))
+
+
+def replay_image(case, source, rng):
+    """Write the whole image of a training case, flipped, moved and with noise, beside the label of a case on disk."""
+    known = load_scan(source, list(case.images))
+    axes = [axis for axis in range(len(known.spatial_shape)) if rng.random() < 0.5]
+    steps = rng.integers(-3, 4, len(known.spatial_shape))
+    for number, path in enumerate(case.images.values()):
+        image = ndimage.shift(np.flip(known.image[number], axes), steps, order=0)
+        write_array(path, np.clip(image + rng.normal(0, 2, image.shape) * (image > 0), 0, 255), known.affine)
 
 
 def replay_lesion(case, source, rng):

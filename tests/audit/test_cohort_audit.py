@@ -8,7 +8,7 @@ from scipy import ndimage
 from lesionforge.audit.audit_config import AuditConfig
 from lesionforge.audit.audit_folder import read_attacks, write_audit, write_card
 from lesionforge.audit.cohort_audit import audit_cohort
-from lesionforge.audit.copies import FOLLOWED, OUTLINE, SCAN, SPLIT, WITHIN
+from lesionforge.audit.copies import COPY, FOLLOWED, OUTLINE, SCAN, SPLIT, WITHIN
 from lesionforge.audit.membership import members_of
 from lesionforge.audit.origin import ANATOMY_MAP, what_is_real
 from lesionforge.audit.views import Frame, read_views
@@ -175,6 +175,42 @@ def test_what_follows_a_patients_own_map_and_mask_is_counted_apart_from_copies(d
         assert f"{reason} ({cases['case_id'].nunique()})" in result.sections[1].main[0]
     others = result.copies["nearest_subject"] != result.copies["subject_id"]
     assert set(result.copies.loc[others, "known"]) <= {""}
+
+
+def transformed(folder, training):
+    """Return a transformed copy of every case."""
+    model = fit_library("transformed_copy", training, folder / "model")
+    return synthesize_cohort(model, training, None, out=folder / "copied").cohort
+
+
+def test_transformed_copies_are_said_to_show_a_patient_whole(tmp_path):
+    training = people(tmp_path, "train", 3, seed=1, n_healthy=1)
+    copied = transformed(tmp_path, training)
+    origin = what_is_real(copied, training)
+    assert origin["scan_of"].tolist() == [case.case_id for case in training]
+    assert origin["mask_of"].tolist() == [*training.subjects[:2], ""]
+    lines = on_origin(origin).lines
+    assert lines[0] == "0 of 3 synthetic cases are drawn into a scan of a real case."
+    assert lines[1].startswith("3 of 3 synthetic cases are transformed copies: a real case's whole scan")
+    assert "are that patient's own" not in " ".join(lines)
+    frame = Frame.fit(training, fingerprint(training, training.channels), side=16)
+    sources = {case.case_id: case for case in training}
+    masks = [read_views(copied, frame, sources=given).views["mask"].images for given in (sources, None)]
+    assert np.array_equal(*masks), "no part of a lesion is left out"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [2, 3])
+def test_transformed_copies_are_explained_and_not_counted_as_copies_found(dims, tmp_path):
+    training, control = (people(tmp_path, name, 12, seed=n, spatial_dims=dims) for n, name in enumerate("ab"))
+    result = audit_cohort(transformed(tmp_path, training), training, control, config=QUICK)
+    own = result.copies["nearest_subject"] == result.copies["subject_id"]
+    assert set(result.copies.loc[own, "known"]) == {COPY}
+    assert set(result.copies.loc[~own, "known"]) == {""}
+    found = result.copies[result.copies["copy"]]
+    assert found.loc[found["view"] == "whole image", "case_id"].nunique() >= 6
+    assert result.copies_found == found.loc[found["known"] == "", "case_id"].nunique() <= 1
+    assert f"{COPY} (" in result.sections[1].main[0]
 
 
 def test_kept_cases_are_whole_new_images_if_those_that_were_drawn_are(slices, tmp_path):

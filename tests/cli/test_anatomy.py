@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lesionforge.cohort.layouts import read_cohort
+from lesionforge.cohort.map_maker import MapMaker
 from lesionforge.cohort.scan import read_label
 from lesionforge.cohort.structures import Structures, read_structures
 from lesionforge.files import write_text
@@ -28,7 +29,9 @@ def test_tissue_classes_are_added_and_keep_lesions_out_of_fluid(volumes, tmp_pat
     typed("anatomy", volumes, tmp_path / "t2", "--kmeans", 3, "--fluid", "brightest")
     assert read_cohort(tmp_path / "t2").cases[0].parenchyma == (1, 2)
     typed("anatomy", volumes, tmp_path / "own", "--kmeans", 3, "--parenchyma", "3")
-    assert read_cohort(tmp_path / "own").cases[0].parenchyma == (3,)
+    (own, *_) = read_cohort(tmp_path / "own")
+    assert own.parenchyma == (3,)
+    assert own.map_maker == MapMaker(method="kmeans")
 
 
 def test_given_maps_are_grouped_and_a_bad_one_is_listed(tmp_path):
@@ -81,7 +84,9 @@ def test_maps_by_a_network_that_was_trained_on_structures(tmp_path):
     result = typed("anatomy", tmp_path / "c", tmp_path / "out", "--model", tmp_path / "model")
     assert "3 cases with anatomy maps" in result.output
     cohort = read_cohort(tmp_path / "out")
-    assert read_structures(tmp_path / "out") == Structures(names={"fluid": 1, "tissue": 2}, parenchyma=(2,))
+    structures = read_structures(tmp_path / "out")
+    assert structures == Structures(names={"fluid": 1, "tissue": 2}, parenchyma=(2,))
+    assert structures.maker == MapMaker(method="pix2pix_segmentation", subjects=cohort.subjects)
     typed("segment", "predict", tmp_path / "model", tmp_path / "c", "--out", tmp_path / "found")
     for case in cohort:
         found, _ = read_label(tmp_path / "found" / f"{case.case_id}.png")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from lesionforge.cohort.layouts import read_cohort, write_nnunet
+from lesionforge.cohort.map_maker import MapMaker, all_makers
+from lesionforge.cohort.new_ids import NewIds
 from lesionforge.cohort.scan import load_scan, read_label
 from lesionforge.cohort.structures import (
     FREESURFER,
@@ -113,6 +115,11 @@ def test_anatomy_maps_are_made_while_a_cohort_is_written(tmp_path, spatial_dims)
         ('{"structures": {"a": 1}}', "does not name structures"),
         ('{"structures": ["a"], "parenchyma": [1]}', "does not name structures"),
         ('{"structures": {"a": 1}, "parenchyma": [1, 7]}', r"parenchyma names the values \[7\]"),
+        ('{"structures": {"a": 1}, "parenchyma": [1], "made_by": "kmeans"}', "made_by does not name a method"),
+        (
+            '{"structures": {}, "parenchyma": [], "made_by": {"method": "m", "training_subjects": [3]}}',
+            "made_by does not",
+        ),
     ],
 )
 def test_an_anatomy_json_that_makes_no_sense_is_refused(tmp_path, content, what):
@@ -128,6 +135,31 @@ def test_what_is_written_is_plain_json(tmp_path):
     write_structures(tmp_path, FREESURFER_STRUCTURES)
     content = json.loads((tmp_path / "anatomy.json").read_text())
     assert content["structures"]["brainstem"] in content["parenchyma"]
+
+
+@pytest.mark.parametrize("maker", [None, MapMaker(method="net", subjects=("old_1", "sub_00"))])
+def test_what_made_the_maps_stays_with_them_under_new_ids_too(tmp_path, maker):
+    tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2, anatomy=True)
+    structures = Structures(names={"rim": 1, "inside": 2}, parenchyma=(2,), maker=maker)
+    write_structures(tmp_path / "c", structures)
+    cohort = read_cohort(tmp_path / "c")
+    assert [case.map_maker for case in cohort] == [maker, maker]
+    write_nnunet(cohort, tmp_path / "again", structures=structures)
+    assert read_cohort(tmp_path / "again").cases[0].map_maker == maker
+    ids = NewIds()
+    write_nnunet(ids.cohort(cohort), tmp_path / "renamed", structures=structures)
+    (found,) = {case.map_maker for case in read_cohort(tmp_path / "renamed")}
+    assert "old_1" not in (tmp_path / "renamed" / "anatomy.json").read_text()
+    assert found == (maker and MapMaker(method="net", subjects=tuple(sorted(map(ids.subjects.get, maker.subjects)))))
+
+
+def test_several_makers_are_one_with_the_subjects_of_all():
+    one, other = MapMaker(method="net", subjects=("b",)), MapMaker(method="kmeans")
+    assert all_makers([one, other, one]) == MapMaker(method="kmeans and net", subjects=("b",))
+    assert all_makers([one, other]).known
+    assert all_makers([one, None]) == MapMaker(method="net and unknown", subjects=("b",))
+    assert not all_makers([all_makers([one, None]), other]).known
+    assert all_makers([None]) is None
 
 
 def test_given_maps_must_be_there_and_on_the_grid(tmp_path):

@@ -18,9 +18,9 @@ from lesionforge.masks.bank import MaskBank
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Preprocessing
-from lesionforge.production.changed_outside import changed_outside
 from lesionforge.production.drawing import draw_into
 from lesionforge.production.heal import heal_cohort
+from lesionforge.production.network_changes import changed_outside
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.translation.conditions import one_hot
 from lesionforge.training.items.samples import cached_samples
@@ -273,6 +273,32 @@ def test_what_healing_changes_outside_is_measured_before_blending(spatial_dims, 
     assert results["lesion"].changed_outside == results["full"].changed_outside == pytest.approx(np.mean(shares))
     unchanged = heal_cohort(exact(cohort), cohort, out=tmp_path / "exact")
     assert unchanged.changed_outside < 0.01
+
+
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_cases_drawn_after_healing_say_what_the_healer_changed(spatial_dims, cohorts, tmp_path):
+    """The same as healing alone says, beside what drawing changed; what finds lesions by itself says nothing."""
+    cohort = cohorts[spatial_dims].with_lesions()
+    healer, masks = untrained_healer("mask_cyclegan", cohort), MaskBank(cohort)
+    drawn = synthesize(healer, cohort, masks, tmp_path / "drawn", n=len(cohort), healer=healer)
+    healed = heal_cohort(healer, cohort, out=tmp_path / "healed", blend="lesion")
+    assert len(drawn.cohort)
+    shares = []
+    for case in drawn.cohort:
+        record, alone = (
+            json.loads((tmp_path / folder / "provenance" / f"{name}.json").read_text())
+            for folder, name in (("drawn", case.case_id), ("healed", case.source_case))
+        )
+        for place in ("outside", "inside"):
+            assert record[f"healer_changed_{place}"] == pytest.approx(alone[f"changed_{place}"], abs=1e-6)
+        assert record["changed_outside"] != record["healer_changed_outside"]
+        shares.append(record["healer_changed_outside"])
+    assert drawn.healer_changed_outside == pytest.approx(np.mean(shares))
+    assert not healed.problems
+    finder = untrained_healer("pseudo_healthy", cohort)
+    other = synthesize(healer, cohort, masks, tmp_path / "other", n=len(cohort), healer=finder)
+    assert other.healer_changed_outside is None
+    assert not any("healer_changed" in file.read_text() for file in (tmp_path / "other" / "provenance").iterdir())
 
 
 def test_healers_that_find_the_lesions_themselves_have_no_outside(cohorts, tmp_path):

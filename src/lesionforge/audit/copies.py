@@ -20,7 +20,12 @@ from lesionforge.cohort.people import People, voxel_hash
 NEAR = 5.0
 """Excess of a near duplicate. For normal values it is more than six standard deviations above the median."""
 SCAN, OUTLINE = "drawn into this scan", "same outline: drawn at this subject's mask"
-FOLLOWED = {origin.ANATOMY_MAP: "drawn from this subject's anatomy map", origin.SCAN: "drawn from this subject's scan"}
+COPY = "a transformed copy of this subject's scan"
+FOLLOWED = {
+    origin.ANATOMY_MAP: "drawn from this subject's anatomy map",
+    origin.SCAN: "drawn from this subject's scan",
+    origin.COPY: COPY,
+}
 WITHIN, TRAINING, CONTROL = "within the synthetic set", "synthetic and training", "synthetic and held-out"
 SPLIT = "training and held-out"
 
@@ -78,6 +83,8 @@ def _known(case: Case, nearest: Case, view: str, real: Mapping[Hashable, Any], p
         real: what is real in the case.
         people: the subjects at hand.
     """
+    if real["follows"] == origin.COPY:
+        return COPY if nearest.subject_id == case.subject_id else ""
     if view != WHOLE:
         return OUTLINE if case.mask_id and nearest.subject_id in people.behind(case.mask_id) else ""
     if nearest.case_id == case.source_case and real["own_voxels"] > origin.MOSTLY:

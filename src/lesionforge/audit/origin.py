@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionforge.cohort.case import Case, Cohort
+from lesionforge.cohort.case import Annotation, Case, Cohort
 from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import load_scan
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.reading import read_json
+from lesionforge.synthesizers.registry import SYNTHESIZERS
 
 SETTINGS, DRAWN, FULL = "synthesis.json", "drawn", "full"
 CONDITIONS = {
@@ -25,7 +26,7 @@ CONDITIONS = {
     "scan": "the scan itself, its lesion smoothed away",
     "inpaint": "the scan around the lesion",
 }
-ANATOMY_MAP, SCAN = "anatomy map", "scan"
+ANATOMY_MAP, SCAN, COPY = "anatomy map", "scan", "transformed copy"
 MOSTLY = 0.5
 """A case with a larger share of a patient's own voxels shows that patient's scan."""
 
@@ -41,20 +42,21 @@ def what_is_real(synthetic: Cohort, real: Cohort) -> pd.DataFrame:
         A row per case: ``case_id``, ``scan_of`` (the case it was drawn into, or empty), ``own_voxels`` (share of the
         head's voxels that equal that scan's, over all channels; NaN if the scan is not at hand or has another grid),
         ``mask_of`` (subjects of its mask, or empty), ``shown`` (what the generator was shown, or empty), ``follows``
-        (what of the subject a whole new image was drawn from: ``"anatomy map"``, ``"scan"``, or empty), ``blend`` and
-        ``parents`` (their number).
+        (what of the subject a whole image is made from: ``"anatomy map"``, ``"scan"``, ``"transformed copy"`` if it is
+        the scan itself with its own lesions, or empty), ``blend`` and ``parents`` (their number).
     """
     known, people = {case.case_id: case for case in real}, People(real)
     settings = {folder: _settings(folder) for folder in {_folder(case) for case in synthetic}}
     rows = []
     for case in synthetic:
         made = settings[_folder(case)]
+        mask = case.source_case if _copies_scans(made) and case.annotation is Annotation.LESION else case.mask_id
         rows.append(
             {
                 "case_id": case.case_id,
                 "scan_of": case.source_case,
                 "own_voxels": own_voxels(case, known),
-                "mask_of": " ".join(sorted(people.behind(case.mask_id))) if case.mask_id else "",
+                "mask_of": " ".join(sorted(people.behind(mask))) if mask else "",
                 "shown": CONDITIONS.get(_condition(made), ""),
                 "follows": _followed(made) if case.source_case else "",
                 "blend": str(made.get("blend", "")),
@@ -94,9 +96,19 @@ def own_voxels(case: Case, known: Mapping[str, Case]) -> float:
 
 
 def whole_images(cohort: Cohort) -> frozenset[str]:
-    """Return the ids of the cases whose images were drawn whole, which show no lesion of a scan."""
-    whole = {folder for folder in {_folder(case) for case in cohort} if _settings(folder).get("blend") == FULL}
+    """Return the ids of the cases whose images are whole new ones, in which no lesion of a scan is at its old place."""
+    settings = {folder: _settings(folder) for folder in {_folder(case) for case in cohort}}
+    whole = {folder for folder, made in settings.items() if made.get("blend") == FULL or _copies_scans(made)}
     return frozenset(case.case_id for case in cohort if _folder(case) in whole)
+
+
+def _copies_scans(settings: Mapping[str, Any]) -> bool:
+    """Return whether cases are transformed copies of scans; a method that is not installed is taken for another."""
+    model = settings.get("model")
+    try:
+        return isinstance(model, dict) and SYNTHESIZERS[str(model.get("method"))].copies_scan
+    except ConfigError:
+        return False
 
 
 def _folder(case: Case) -> Path:
@@ -111,7 +123,9 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _followed(settings: Mapping[str, Any]) -> str:
-    """Return what of its subject a whole new image was drawn from; empty for a mask alone, and for a part of a scan."""
+    """Return what of its subject a whole image is made from; empty for a mask alone, and for a part of a scan."""
+    if _copies_scans(settings):
+        return COPY
     if settings.get("blend") != FULL:
         return ""
     condition = _condition(settings)

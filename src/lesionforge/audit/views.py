@@ -21,7 +21,6 @@ from lesionforge.cohort.inspection.fingerprint import Fingerprint
 from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.scan import BoolArray, FloatArray, LabelArray, Scan, load_scan, read_label
 from lesionforge.errors import CohortError, LesionforgeError
-from lesionforge.preprocessing.crops import Crop
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
 
 WHOLE, LESION, MASK = "whole image", "lesion", "mask"
@@ -171,16 +170,38 @@ def new_lesions_of(scan: Scan, sources: Mapping[str, Case]) -> Scan:
 
 def _items(sample: Sample, frame: Frame) -> dict[str, list[FloatArray]]:
     head = foreground(sample.image[0])
-    middle = [(part.start + part.stop) / 2 for part in _box(head)]
-    crop = Crop.around(middle, frame.whole, head.shape)
     items: dict[str, list[FloatArray]] = {name: [] for name in VIEWS}
-    items[WHOLE].append(unit(_small(_centred(crop.cut(sample.image), crop.cut(head)), frame.side)))
+    items[WHOLE].append(_seen(sample.image, head, frame.whole, frame.side))
     for lesion in _largest_lesions(sample.label):
-        middle = [(part.start + part.stop) / 2 for part in _box(lesion)]
-        crop = Crop.around(middle, frame.lesion, lesion.shape)
-        items[LESION].append(unit(_small(_centred(crop.cut(sample.image), crop.cut(lesion)), frame.side)))
-        items[MASK].append(unit(_small(crop.cut(lesion)[None].astype(np.float32), frame.side)))
+        items[LESION].append(_seen(sample.image, lesion, frame.lesion, frame.side))
+        outline = boxed(lesion[None].astype(np.float32), _box(lesion), frame.lesion)
+        items[MASK].append(unit(_small(outline, frame.side)))
     return items
+
+
+def _seen(image: FloatArray, region: BoolArray, size: Sequence[int], side: int) -> FloatArray:
+    """Return a region of an image on the grid of a view, with norm 1."""
+    around = _box(region)
+    return unit(_small(_centred(boxed(image, around, size), boxed(region, around, size)), side))
+
+
+def boxed(array: NDArray[Any], around: Sequence[slice], size: Sequence[int]) -> NDArray[Any]:
+    """Return a box of the last axes, with its middle at that of another box, and 0 beyond the grid.
+
+    A box that was moved into the grid would show a part near the edge at another place than its copy far from it.
+
+    Args:
+        array: ``(..., x, y[, z])``.
+        around: the other box, which lies within the grid.
+        size: voxels along each axis.
+    """
+    starts = [(part.start + part.stop - n) // 2 for part, n in zip(around, size, strict=True)]
+    parts: tuple[Any, ...] = tuple(slice(max(0, start), start + n) for start, n in zip(starts, size, strict=True))
+    inside = array[(..., *parts)]
+    before = [max(0, -start) for start in starts]
+    have = inside.shape[-len(size) :]
+    widths = [(first, n - first - there) for first, n, there in zip(before, size, have, strict=True)]
+    return np.pad(inside, [(0, 0)] * (array.ndim - len(size)) + widths)
 
 
 def _largest_lesions(label: LabelArray | None) -> list[BoolArray]:

@@ -12,7 +12,7 @@ import pandas as pd
 from lesionforge.audit.calibration import Calibration
 from lesionforge.audit.copies import SPLIT, WITHIN
 from lesionforge.audit.membership import OTHERS, smallest_rate
-from lesionforge.audit.origin import FULL
+from lesionforge.audit.origin import COPY, FULL
 from lesionforge.audit.white_box import CRITIC_SCORE, RECONSTRUCTION
 from lesionforge.errors import LesionforgeError
 from lesionforge.scores.statistics.intervals import mean_interval
@@ -56,10 +56,17 @@ def not_audited(error: LesionforgeError) -> Section:
 
 def on_origin(origin: pd.DataFrame) -> Section:
     """Return the section on what is real; see :func:`~lesionforge.audit.origin.what_is_real`."""
-    n, share = len(origin), origin["own_voxels"].dropna()
-    whole, with_mask = (origin["scan_of"] != "") & (origin["blend"] == FULL), int((origin["mask_of"] != "").sum())
-    drawn_into = int((origin["scan_of"] != "").sum() - whole.sum())
+    n, copies = len(origin), origin["follows"] == COPY
+    share, with_scan = origin.loc[~copies, "own_voxels"].dropna(), (origin["scan_of"] != "") & ~copies
+    whole, with_mask = with_scan & (origin["blend"] == FULL), int((origin["mask_of"] != "").sum())
+    drawn_into = int(with_scan.sum() - whole.sum())
     lines = [f"{drawn_into} of {n} synthetic cases are drawn into a scan of a real case."]
+    if copies.any():
+        lines.append(
+            f"{copies.sum()} of {n} synthetic cases are transformed copies: a real case's whole scan with its own "
+            "lesions, turned, scaled, sheared, blurred or brightened. They show that patient and nobody else, though "
+            "few of their voxels are unchanged."
+        )
     if whole.any():
         lines.append(f"{whole.sum()} of {n} synthetic cases are whole new images on the grid of a real case.")
     if len(share):

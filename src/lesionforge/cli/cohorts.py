@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -115,12 +116,19 @@ def _maps(
     from lesionforge.preprocessing.brain.tissue import tissue_classes, tissue_structures
 
     if kmeans is not None:
-        return partial(tissue_classes, classes=kmeans), tissue_structures(kmeans, fluid.value)
+        return partial(tissue_classes, classes=kmeans), _made_by("kmeans", tissue_structures(kmeans, fluid.value))
     from lesionforge.preprocessing.alignment.with_ants import atropos_classes, load_ants
 
     assert atropos is not None
     load_ants("--atropos")
-    return partial(atropos_classes, classes=atropos), tissue_structures(atropos, fluid.value)
+    return partial(atropos_classes, classes=atropos), _made_by("atropos", tissue_structures(atropos, fluid.value))
+
+
+def _made_by(method: str, structures: Structures) -> Structures:
+    """Return the structures of maps by a method that is not trained."""
+    from lesionforge.cohort.map_maker import MapMaker
+
+    return replace(structures, maker=MapMaker(method=method))
 
 
 def _with_parenchyma(structures: Structures | None, parenchyma: str) -> Structures:
@@ -131,12 +139,13 @@ def _with_parenchyma(structures: Structures | None, parenchyma: str) -> Structur
     """
     from lesionforge.cohort.structures import Structures
 
+    maker = None if structures is None else structures.maker
     values = tuple(whole(value.strip(), "--parenchyma") for value in parenchyma.split(","))
     names = {f"structure {value}": value for value in values} if structures is None else structures.names
     if not set(values) <= set(names.values()):
         known = ", ".join(f"{value} {name}" for name, value in names.items())
         raise ConfigError("--parenchyma", f"{parenchyma} names a value without a structure", f"choose from {known}")
-    return Structures(names=names, parenchyma=values)
+    return Structures(names=names, parenchyma=values, maker=maker)
 
 
 def align(

@@ -302,6 +302,8 @@ def synthesize(
             problems=skipped,
             progress=progress,
         )
+    if healer is not None:
+        tell_changed_outside(result.healer_changed_outside, f"outside the lesions {healer.method}", BLENDED_BACK)
     _tell(result, out, drawer.method, blend)
     finish(result.problems, out / "problems.csv")
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from lesionforge.cohort.map_maker import MapMaker
 from lesionforge.errors import CohortError, ConfigError, choose_from
 
 SIMULATED = "simulated"
@@ -71,6 +72,7 @@ class Case:
         anatomy: label map of tissues or brain structures on the same grid.
         parenchyma: values of ``anatomy`` in which lesions may lie; empty = all except 0.
         fluid: values of ``anatomy`` that are fluid, by the names of the structures.
+        map_maker: what made ``anatomy``; ``None`` if there is no record.
         origin: ``"real"``; ``"simulated"`` for the built-in cohort, which may be split and tested on like real scans;
             ``"synthetic"`` for cases that a synthesizer drew.
         source_case: the case whose scan a synthetic case was drawn into.
@@ -90,6 +92,7 @@ class Case:
     anatomy: Path | None = None
     parenchyma: tuple[int, ...] = ()
     fluid: tuple[int, ...] = ()
+    map_maker: MapMaker | None = field(default=None, compare=False)
     origin: Literal["real", "simulated", "synthetic"] = "real"
     source_case: str = ""
     mask_id: str = ""

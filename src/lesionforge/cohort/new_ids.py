@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +81,8 @@ class NewIds:
     def cohort(self, cohort: Cohort) -> Cohort:
         """Return a cohort with new ids in the order of these ids; ids without a new one get one.
 
-        Case, subject, source case, mask and parents are renamed; files and further columns stay.
+        Case, subject, source case, mask, parents and the subjects behind the anatomy map are renamed; files and further
+        columns stay.
         """
         cases = sorted((self._case(case) for case in cohort), key=lambda case: case.case_id)
         return cohort.with_cases(cases)
@@ -90,14 +91,19 @@ class NewIds:
         return {old: new for (kind, old), new in self._new.items() if kind == wanted}
 
     def _case(self, case: Case) -> Case:
+        maker = case.map_maker
         return replace(
             case,
             case_id=self._id(CASE, case.case_id),
             subject_id=self._id(SUBJECT, case.subject_id),
             source_case=self._id(CASE, case.source_case) if case.source_case else "",
             mask_id="+".join(map(self._mask, case.mask_id.split("+"))),
-            parents=tuple(sorted(self._id(SUBJECT, parent) for parent in case.parents)),
+            parents=self._subjects(case.parents),
+            map_maker=maker if maker is None else replace(maker, subjects=self._subjects(maker.subjects)),
         )
+
+    def _subjects(self, old: Sequence[str]) -> tuple[str, ...]:
+        return tuple(sorted(self._id(SUBJECT, subject) for subject in old))
 
     def _mask(self, part: str) -> str:
         return part if part in MASK_WORDS or not part else self._id(CASE, part)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from lesionforge.cohort.case import IMAGE_ENDINGS, Annotation, Cohort
 from lesionforge.cohort.grid import same_grid
+from lesionforge.cohort.map_maker import MapMaker
 from lesionforge.cohort.scan import LabelArray, Scan, read_label
 from lesionforge.errors import CohortError
 from lesionforge.files import write_json
 from lesionforge.reading import read_json
 
 FILE = "anatomy.json"
+KEYS = ("method", "training_subjects")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,12 @@ class Structures:
     Attributes:
         names: structure → its value; 0 is outside.
         parenchyma: the values in which lesions may lie.
+        maker: what made the maps; ``None`` if there is no record.
     """
 
     names: Mapping[str, int]
     parenchyma: tuple[int, ...]
+    maker: MapMaker | None = field(default=None, compare=False)
 
     @classmethod
     def named(cls, names: Mapping[str, int]) -> Structures:
@@ -171,9 +175,28 @@ def read_structures(folder: Path) -> Structures | None:
         raise CohortError(path, f"does not name structures and parenchyma ({error!r})", remedy) from error
     if strange := sorted(set(parenchyma) - set(names.values())):
         raise CohortError(path, f"parenchyma names the values {strange}, which belong to no structure", "correct it")
-    return Structures(names=names, parenchyma=parenchyma)
+    return Structures(names=names, parenchyma=parenchyma, maker=_maker(content.get("made_by"), path))
+
+
+def _maker(content: object, path: Path) -> MapMaker | None:
+    if content is None:
+        return None
+    method, subjects = (content.get(key) for key in KEYS) if isinstance(content, dict) else (None, None)
+    if not (
+        isinstance(method, str)
+        and method
+        and isinstance(subjects, list)
+        and all(isinstance(name, str) for name in subjects)
+    ):
+        remedy = 'write {"method": "kmeans", "training_subjects": []}, or leave made_by out'
+        raise CohortError(path, "made_by does not name a method and its training_subjects", remedy)
+    return MapMaker(method=method, subjects=tuple(subjects))
 
 
 def write_structures(folder: Path, structures: Structures) -> None:
     """Write ``anatomy.json``."""
-    write_json(folder / FILE, {"structures": dict(structures.names), "parenchyma": list(structures.parenchyma)})
+    content: dict[str, object] = {"structures": dict(structures.names), "parenchyma": list(structures.parenchyma)}
+    if structures.maker is not None:
+        values = (structures.maker.method, list(structures.maker.subjects))
+        content["made_by"] = dict(zip(KEYS, values, strict=True))
+    write_json(folder / FILE, content)

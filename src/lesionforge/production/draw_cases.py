@@ -18,10 +18,10 @@ from lesionforge.files import write_json
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
 from lesionforge.production.blend import Blend
-from lesionforge.production.changed_outside import outside_entry
 from lesionforge.production.drawing import Drawing, draw_into
 from lesionforge.production.drawn_into import Target, Targets
 from lesionforge.production.in_fluid import share_in_fluid
+from lesionforge.production.network_changes import CHANGED_OUTSIDE, change_entries
 from lesionforge.reading import read_json
 from lesionforge.seeding import generator
 from lesionforge.synthesizers.base import Synthesizer
@@ -153,6 +153,8 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if request.masks is not None:
         parents |= request.masks.subjects
+    if source.map_maker is not None:
+        parents |= set(source.map_maker.subjects)
     if healer is not None:
         parents |= set(healer.info.training_subjects)
     return {
@@ -170,7 +172,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         **({"negative": True} if negative else {}),
         **({"edits": [edit.line() for edit in placed.edits]} if placed.edits else {}),
         **({} if healer is None else {"healed_by": healer.method}),
-        **outside_entry(drawing.changed_outside),
+        **change_entries({CHANGED_OUTSIDE: drawing.changed_outside, **target.healer_changed}),
     }
 
 

@@ -15,7 +15,7 @@ from lesionforge.preprocessing.geometry import Geometry, between_voxels
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
-from lesionforge.production.changed_outside import share_changed_outside
+from lesionforge.production.network_changes import share_changed_outside
 from lesionforge.synthesizers.base import Synthesizer
 
 
@@ -28,7 +28,7 @@ class Drawing:
         touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
         label: ``(x, y[, z])`` old and new lesions.
         changed_outside: what a method that draws the whole image changed outside the mask before blending, see
-            :func:`~lesionforge.production.changed_outside.share_changed_outside`; ``None`` for other methods.
+            :func:`~lesionforge.production.network_changes.share_changed_outside`; ``None`` for other methods.
     """
 
     image: FloatArray

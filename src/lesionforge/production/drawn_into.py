@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from lesionforge.healers.base import Healer
 from lesionforge.preprocessing.brain.region import fluid_of, with_region
 from lesionforge.preprocessing.lesions.vacated import fill_vacated
 from lesionforge.preprocessing.pipeline import Sample
-from lesionforge.production.changed_outside import LEAST_CHANGE
 from lesionforge.production.heal import heal_scan
+from lesionforge.production.network_changes import HEALER_CHANGED_INSIDE, HEALER_CHANGED_OUTSIDE, LEAST_CHANGE
 from lesionforge.synthesizers.base import Synthesizer
 
 
@@ -29,6 +30,8 @@ class Target:
         original: the scan as stored; new lesions avoid its lesions.
         touched: ``(x, y[, z])`` mask of the voxels in which ``scan`` differs from ``original``.
         fluid: ``(x, y[, z])`` fluid of ``original``; ``None`` if it cannot be told from tissue.
+        healer_changed: ``healer_changed_outside`` and ``healer_changed_inside`` → what the healer changed outside and
+            inside the lesions before blending, see :class:`~lesionforge.production.heal.HealedScan`; empty without one.
     """
 
     scan: Scan
@@ -36,6 +39,7 @@ class Target:
     original: Scan
     touched: BoolArray
     fluid: BoolArray | None
+    healer_changed: Mapping[str, float | None] = field(default_factory=dict)
 
     def without_lesions(self) -> Target:
         """Return the target without lesions in label and anatomy, for masks that take their place."""
@@ -74,21 +78,29 @@ class Targets:
             original = load_scan(case, self.preprocessing.channels)
             if self.with_region:
                 original = with_region(original)
-            scan, touched = original, np.zeros(original.spatial_shape, bool)
+            scan, touched, changed = original, np.zeros(original.spatial_shape, bool), dict[str, float | None]()
             if self.healer is not None:
-                scan, touched = self._heal(self.healer, original)
-            sample = self.preprocessing.forward(scan)
-            fluid = fluid_of(original)
-            self.last = case, Target(scan=scan, sample=sample, original=original, touched=touched, fluid=fluid)
+                scan, touched, changed = self._heal(self.healer, original)
+            target = Target(
+                scan=scan,
+                sample=self.preprocessing.forward(scan),
+                original=original,
+                touched=touched,
+                fluid=fluid_of(original),
+                healer_changed=changed,
+            )
+            self.last = case, target
         return self.last[1]
 
-    def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray]:
+    def _heal(self, healer: Healer, scan: Scan) -> tuple[Scan, BoolArray, dict[str, float | None]]:
         sample = healer.info.preprocessing.forward(scan)
         healed, _ = heal_scan(healer, scan, sample, blend="lesion", known=scan.label)
         if healed.changed_inside is not None and healed.changed_inside < LEAST_CHANGE:
             what = f"keeps its lesions: {healer.method} changed them by less than 1 % of the intensity range"
             raise CohortError(scan.case.case_id, what, "train that model again, longer or with another seed")
-        return replace(scan, image=healed.image, **_emptied(scan, scan.case.parenchyma)), healed.touched
+        without = replace(scan, image=healed.image, **_emptied(scan, scan.case.parenchyma))
+        changed = {HEALER_CHANGED_OUTSIDE: healed.changed_outside, HEALER_CHANGED_INSIDE: healed.changed_inside}
+        return without, healed.touched, changed
 
 
 def _emptied(of: Scan | Sample, parenchyma: tuple[int, ...]) -> dict[str, Any]:

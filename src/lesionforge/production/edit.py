@@ -15,6 +15,7 @@ from typing import Any, cast
 from lesionforge.cohort.case import EDIT, Annotation, Case, Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
+from lesionforge.cohort.map_maker import all_makers
 from lesionforge.cohort.provenance import read_record
 from lesionforge.cohort.scan import load_scan, save_copy, save_label
 from lesionforge.cohort.structures import Structures, read_structures, write_structures
@@ -103,7 +104,7 @@ def edit_cohort(
     """
     configs = _configs(edits or _possible(cohort, onto), options or {}, cohort.labels)
     scans = _scans(cohort, onto, configs)
-    structures = _structures(scans.values())
+    structures = _structures(list(scans.values()))
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
     settings = {
         "channels": list(cohort.channels),
@@ -177,7 +178,7 @@ def _scans(cohort: Cohort, onto: Cohort | None, edits: Iterable[EditName]) -> di
     return {edit: targets if edit == "transplant" else lesions for edit in edits}
 
 
-def _structures(cohorts: Iterable[Cohort]) -> Structures | None:
+def _structures(cohorts: Sequence[Cohort]) -> Structures | None:
     """Return the meaning of the values of all anatomy maps.
 
     Raises:
@@ -188,7 +189,10 @@ def _structures(cohorts: Iterable[Cohort]) -> Structures | None:
     if any(structures != found[0] for structures in found):
         what = f"the anatomy maps of {' and '.join(map(str, sorted(folders)))} name other structures"
         raise ConfigError("`onto`", what, "make both with the same options of `lesionforge anatomy`")
-    return found[0] if found else None
+    if not found or found[0] is None:
+        return None
+    makers = (case.map_maker for cohort in cohorts for case in cohort if case.anatomy is not None)
+    return replace(found[0], maker=all_makers(makers))
 
 
 def _sources(

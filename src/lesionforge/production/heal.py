@@ -20,11 +20,12 @@ from lesionforge.healers.base import Healed, Healer
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import Blend, blend_lesion
-from lesionforge.production.changed_outside import (
+from lesionforge.production.network_changes import (
     CHANGED_INSIDE,
+    CHANGED_OUTSIDE,
     LEAST_CHANGE,
-    mean_changed_outside,
-    outside_entry,
+    change_entries,
+    mean_change,
     share_changed_inside,
     share_changed_outside,
 )
@@ -44,7 +45,7 @@ class HealedScan:
         touched: ``(x, y[, z])`` mask of the voxels that differ from the scan.
         lesion: ``(x, y[, z])`` lesion classes that were found; ``None`` for a method that finds no lesions.
         changed_outside: what a method that is told where the lesions are changed outside them before blending, see
-            :func:`~lesionforge.production.changed_outside.share_changed_outside`; ``None`` for other methods.
+            :func:`~lesionforge.production.network_changes.share_changed_outside`; ``None`` for other methods.
         changed_inside: the same of the lesions themselves.
     """
 
@@ -142,7 +143,7 @@ def heal_cohort(
         cohorts=cohorts,
         resampled=tuple(case_id for case_id, facts in records.items() if facts["resampled"]),
         problems=tuple(found),
-        changed_outside=mean_changed_outside(records.values()),
+        changed_outside=mean_change(records.values()),
         unchanged=tuple(
             case_id for case_id, facts in records.items() if facts.get(CHANGED_INSIDE, LEAST_CHANGE) < LEAST_CHANGE
         ),
@@ -231,8 +232,7 @@ def _write(model: Healer, case: Case, out: Path, kinds: tuple[str, ...], blend: 
         "has_lesion": bool(lesion.any()),
         "resampled": preprocessing.geometry(scan).resamples,
         "parents": sorted(case.ancestry | set(model.info.training_subjects)),
-        **outside_entry(healed.changed_outside),
-        **({} if healed.changed_inside is None else {CHANGED_INSIDE: round(healed.changed_inside, 6)}),
+        **change_entries({CHANGED_OUTSIDE: healed.changed_outside, CHANGED_INSIDE: healed.changed_inside}),
     }
 
 

@@ -18,9 +18,9 @@ from lesionforge.healers.base import Healer
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.production.blend import Blend
-from lesionforge.production.changed_outside import mean_changed_outside
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
+from lesionforge.production.network_changes import HEALER_CHANGED_OUTSIDE, mean_change
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
 from lesionforge.synthesizers.base import Synthesizer, without_negatives
 from lesionforge.training.fitted_model import FittedModel
@@ -41,12 +41,15 @@ class Synthesis:
         changed_outside: what the method changed outside the masks before blending: mean absolute change within the
             head, as a share of the model's intensity range, averaged over the cases whose records say it; ``None`` if
             none does, as for a method that draws around the mask only.
+        healer_changed_outside: the same of a healer that is told where the lesions are, outside the lesions that it
+            removed.
     """
 
     cohort: Cohort
     problems: tuple[LesionforgeError, ...]
     redraws: int
     changed_outside: float | None
+    healer_changed_outside: float | None
 
 
 @one_at_a_time
@@ -278,5 +281,9 @@ def _result(
     redraws = sum(int(case.extra["redraws"]) for case in written)
     records = [read_record(request.out / "provenance" / f"{case.case_id}.json") for case in written]
     return Synthesis(
-        cohort=result, problems=tuple(found), redraws=redraws, changed_outside=mean_changed_outside(records)
+        cohort=result,
+        problems=tuple(found),
+        redraws=redraws,
+        changed_outside=mean_change(records),
+        healer_changed_outside=mean_change(records, HEALER_CHANGED_OUTSIDE),
     )

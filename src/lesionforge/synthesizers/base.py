@@ -22,6 +22,7 @@ class Synthesizer(FittedModel):
             label, set it to False. A method that ignores the mask and draws the whole image replaces the scan.
         finds_place: whether a method that brings its own label chooses a place for it, in the region of the sample.
         needs_lesion: whether what is drawn is made from lesions of the same scan, so that the scan must have some.
+        copies_scan: whether a drawing is the scan itself, transformed as a whole, with its own lesions.
         draws_on_the_fly: whether the method can draw into the training items of a task, instead of copying whole scans.
         least_cases: number of training cases with a lesion that the method needs to draw.
     """
@@ -29,6 +30,7 @@ class Synthesizer(FittedModel):
     needs_mask: ClassVar[bool] = True
     finds_place: ClassVar[bool] = False
     needs_lesion: ClassVar[bool] = False
+    copies_scan: ClassVar[bool] = False
     draws_on_the_fly: ClassVar[bool] = True
     least_cases: ClassVar[int] = 1
 

@@ -1,4 +1,4 @@
-"""Anatomy maps that a plan of edited label maps needs."""
+"""The anatomy maps of a plan: whether they are there, and whom their maker was trained on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 
 from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.cohort.case import Case
 from lesionforge.config import parse_options
 from lesionforge.errors import DoubtWarning
 from lesionforge.masks.editing.edit_config import takes_own_lesion
@@ -23,6 +24,29 @@ def doubt_missing_maps(study: Arms) -> None:
         what = f"{len(without)} of {len(study.pool)} cases to train on have no anatomy map (first: {without[0]})"
         doubt = f"so {', '.join(names)} may learn to draw from lesions alone; make maps with `lesionforge anatomy`"
         warnings.warn(f"{study.pool.name}: {what}, {doubt}", DoubtWarning, stacklevel=2)
+
+
+def subjects_behind_maps(study: Arms) -> dict[str, tuple[str, ...]]:
+    """Return what made the anatomy maps → the subjects that it was trained on, if the plan draws lesions by them."""
+    makers = {case.map_maker for case in _mapped(study)} if study.plan.synthesizers else set()
+    return {f"{maker.method} (anatomy maps)": maker.subjects for maker in makers if maker is not None}
+
+
+def map_warnings(study: Arms) -> list[str]:
+    """Return a warning if nothing says what made some of the anatomy maps that lesions are drawn by.
+
+    The maps of simulated subjects come from the simulation.
+    """
+    mapped = [case for case in _mapped(study) if case.origin != "simulated"] if study.plan.synthesizers else []
+    silent = [case.case_id for case in mapped if case.map_maker is None or not case.map_maker.known]
+    if not silent:
+        return []
+    what = f"{len(silent)} of {len(mapped)} anatomy maps have no record of what made them (first: {silent[0]})"
+    return [f"{what}: if it was trained on held-out subjects, the results lean towards the arms that draw lesions"]
+
+
+def _mapped(study: Arms) -> list[Case]:
+    return [case for part in (study.pool, study.development, study.test) for case in part if case.anatomy is not None]
 
 
 def _draws_edited_maps(plan: SynthesizerPlan) -> bool:

@@ -10,7 +10,7 @@ from typing import Self
 import pandas as pd
 
 from lesionforge.benchmark.arms.ahead import Ahead, NotYetError
-from lesionforge.benchmark.arms.anatomy_maps import doubt_missing_maps
+from lesionforge.benchmark.arms.anatomy_maps import doubt_missing_maps, map_warnings, subjects_behind_maps
 from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
 from lesionforge.benchmark.arms.left_out import left_out, left_out_lines
@@ -85,11 +85,12 @@ class ArmStudy(Study):
 
         Raises:
             ConfigError: if the baseline cannot be trained at a size, or another arm at no size.
-            LeakError: if a held-out subject is a parent of a case in the training pool.
+            LeakError: if a held-out subject is a parent of a case in the training pool, or what made the anatomy maps
+                was trained on it.
         """
         arms = make_arms(plan, cohort, roles, out)
         for held_out in (arms.test, arms.development):
-            check_no_leak(arms.pool, held_out)
+            check_no_leak(arms.pool, held_out, models=subjects_behind_maps(arms))
         check_targets(arms, cohort)
         doubt_missing_maps(arms)
         return cls(plan=plan, arms=replace(arms, left_out=left_out(arms)), out=out)
@@ -157,13 +158,14 @@ class ArmStudy(Study):
 
     @property
     def doubts(self) -> list[str]:
-        """Warnings about arms left out, the search for the baseline, absent classes, masks and matched scans."""
+        """Warnings about arms left out, the search, absent classes, masks, matched scans and anatomy maps."""
         return [
             *self.left_out,
             *search_doubts(self.arms),
             *_absent_classes(self.arms),
             *mask_warnings(self.arms),
             *target_warnings(self.arms),
+            *map_warnings(self.arms),
         ]
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lesionforge.benchmark.arms.repeats import Arms
 from lesionforge.benchmark.report.drawn_records import drawn_records
-from lesionforge.production.changed_outside import CHANGED_OUTSIDE, mean_changed_outside
+from lesionforge.production.network_changes import CHANGED_OUTSIDE, mean_change
 
 
 def describe_changed_outside(studies: Sequence[Arms]) -> dict[str, str]:
@@ -18,7 +18,7 @@ def describe_changed_outside(studies: Sequence[Arms]) -> dict[str, str]:
     parts = []
     for name, records in drawn_records(studies).items():
         said = {case: record for case, record in records.items() if CHANGED_OUTSIDE in record}
-        mean = mean_changed_outside(said.values())
+        mean = mean_change(said.values())
         if mean is not None:
             worst = max(said, key=lambda case: said[case][CHANGED_OUTSIDE])
             of = f"mean of {len(said)} cases; greatest: {worst}, {said[worst][CHANGED_OUTSIDE]:.2%}"

@@ -45,6 +45,7 @@ from lesionforge.cohort.layouts.labels import (
 )
 from lesionforge.cohort.layouts.nnunet_unread import unread_files
 from lesionforge.cohort.layouts.subjects import subject_finder
+from lesionforge.cohort.map_maker import all_makers
 from lesionforge.cohort.provenance import check_made, check_record
 from lesionforge.cohort.scan import (
     FloatArray,
@@ -151,6 +152,7 @@ def _read_described(
     rows = _rows(folder, description)
     structures = read_structures(folder)
     parenchyma, fluid = ((), ()) if structures is None else (structures.parenchyma, structures.fluid)
+    maker = None if structures is None else structures.maker
     folders = {part: _names(folder / part) for part in ("imagesTr", "imagesTs", "labelsTr", "anatomyTr")}
     check_subject_pattern(subject_pattern, rows, folder / "cases.csv")
     subject, cases, problems = subject_finder(subject_pattern), [], []
@@ -160,7 +162,7 @@ def _read_described(
             case = _read_case(folder, row, description, folders, binary_masks=binary_masks)
             check_record(folder, case)
             classes = {} if binary_masks else description.labels
-            cases.append(replace(case, parenchyma=parenchyma, fluid=fluid, classes=classes))
+            cases.append(replace(case, parenchyma=parenchyma, fluid=fluid, map_maker=maker, classes=classes))
         except CohortError as problem:
             problems.append(problem)
             on_problem(problem)
@@ -342,7 +344,8 @@ def write_nnunet(
         binary_masks: store every value of a mask except 0 as class 1.
         problems: errors of cases that the reader left out, to be listed with the others.
         anatomy: makes the anatomy map of each case from all its channels, in place of an existing map.
-        structures: the meaning of the values of the anatomy maps.
+        structures: the meaning of the values of the anatomy maps; with ``anatomy``, also what makes them, which
+            otherwise comes from the cases.
         window: window in Hounsfield units for channels named CT; they are clipped to it, and its lower end becomes 0.
         columns: further columns of ``cases.csv`` to write, besides those that a synthesizer makes.
 
@@ -375,7 +378,8 @@ def write_nnunet(
     if not written:
         raise _nothing_written(folder, found)
     if structures is not None:
-        write_structures(folder, structures)
+        maker = structures.maker if anatomy else all_makers(case.map_maker for case in kept if case.anatomy is not None)
+        write_structures(folder, replace(structures, maker=maker))
     wanted, labels = {*columns, *SYNTHETIC_COLUMNS}, consecutive(cohort.labels)
     result = cohort.with_cases([_with_columns(case, wanted) for case in written])
     write_cases_csv(folder, result, channels=cohort.channels)

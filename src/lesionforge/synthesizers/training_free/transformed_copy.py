@@ -41,6 +41,7 @@ class TransformedCopy(Synthesizer):
 
     method = "transformed_copy"
     needs_mask = False
+    copies_scan = True
     draws_on_the_fly = False
     Config: ClassVar[type[ScanConfig]] = TransformedCopyConfig
 

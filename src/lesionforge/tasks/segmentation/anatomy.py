@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from lesionforge.cohort.map_maker import MapMaker
 from lesionforge.cohort.scan import LabelArray, Scan, load_scan
 from lesionforge.cohort.structures import Structures
 from lesionforge.tasks.segmentation.loading import load_segmentation
 
 
 def segmented_structures(folder: Path) -> tuple[Callable[[Scan], LabelArray], Structures]:
-    """Return a function that segments the structures of a scan, and what its values mean.
+    """Return a function that segments the structures of a scan, and what its values mean and who taught it.
 
     Args:
         folder: a model of a segmentation task whose classes are brain structures.
@@ -26,4 +28,5 @@ def segmented_structures(folder: Path) -> tuple[Callable[[Scan], LabelArray], St
     def segment(scan: Scan) -> LabelArray:
         return task.predict(load_scan(scan.case, channels))
 
-    return segment, Structures.named(names)
+    maker = MapMaker(method=task.info.method, subjects=tuple(sorted(task.info.training_subjects)))
+    return segment, replace(Structures.named(names), maker=maker)

@@ -1,4 +1,4 @@
-"""What a network that draws the whole image changes outside the lesion mask, before any blending, and inside it."""
+"""What a network that draws the whole image changes before any blending: outside the lesion mask, and inside it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CHANGED_OUTSIDE = "changed_outside"
 """The entry of a provenance record, a share of the model's intensity range."""
 CHANGED_INSIDE = "changed_inside"
 """The same for the change of the lesion itself by a method that removes it."""
+HEALER_CHANGED_OUTSIDE, HEALER_CHANGED_INSIDE = "healer_changed_outside", "healer_changed_inside"
+"""The same two for what healed a scan before a lesion was drawn into it."""
 LEAST_CHANGE = 0.01
 """A lesion that is changed by less than this share of the range on average is still there."""
 
@@ -69,12 +71,12 @@ def share_changed_inside(
     return float(np.abs(drawn - before)[:, mask > 0].mean()) / (high - low) if mask.any() else None
 
 
-def outside_entry(share: float | None) -> dict[str, float]:
-    """Return the entry of a provenance record; empty if nothing was measured."""
-    return {} if share is None else {CHANGED_OUTSIDE: round(share, 6)}
+def change_entries(shares: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the entries of a provenance record for name → share, without those that were not measured."""
+    return {name: round(share, 6) for name, share in shares.items() if share is not None}
 
 
-def mean_changed_outside(records: Iterable[Mapping[str, Any]]) -> float | None:
-    """Return the mean of what provenance records say was changed outside the mask; ``None`` if none says it."""
-    said = [float(record[CHANGED_OUTSIDE]) for record in records if CHANGED_OUTSIDE in record]
+def mean_change(records: Iterable[Mapping[str, Any]], name: str = CHANGED_OUTSIDE) -> float | None:
+    """Return the mean of an entry over the provenance records that have it; ``None`` if none has."""
+    said = [float(record[name]) for record in records if name in record]
     return sum(said) / len(said) if said else None
