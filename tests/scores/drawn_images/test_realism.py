@@ -1,17 +1,21 @@
+import mmap
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from lesionforge.cohort.inspection.fingerprint import fingerprint
+from lesionforge.cohort.people import People
 from lesionforge.cohort.scan import load_scan
 from lesionforge.errors import CohortError, ConfigError, OutputError
 from lesionforge.networks.googlenet import GoogLeNet
 from lesionforge.preprocessing.pipeline import Preprocessing
 from lesionforge.scores.drawn_images import realism
-from lesionforge.scores.drawn_images.realism import CONTROL, REAL, judge_realism, share_called_real
+from lesionforge.scores.drawn_images.realism import CONTROL, REAL, in_slices, judge_realism, share_called_real
 from lesionforge.scores.drawn_images.realism_classifier import RealismConfig, RealOrDrawn, View, read_views
+from lesionforge.training.items.samples import held
 from tests.helpers import tiny_cohort, write_array
 from tests.scores.drawn import blur, drawn_from
 
@@ -109,6 +113,26 @@ def test_a_trained_classifier_is_read_and_not_trained_again(real, tmp_path, monk
     assert first.equals(again)
     with pytest.raises(OutputError, match="half0: holds a classifier of other images; name a new folder"):
         judge_realism(real, {**drawn, "b": drawn["a"]}, out=tmp_path / "out", config=TINY, control=False)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_slices_beyond_the_limit_of_memory_are_the_same_on_disk(spatial_dims, tmp_path, monkeypatch):
+    cohort = tiny_cohort(tmp_path / "real", spatial_dims=spatial_dims, n_subjects=6)
+    read, config = {REAL: cohort, "drawn": cohort.with_cases(cohort.cases[::-1])}, TINY
+    preprocessing = in_slices(cohort, None)
+    in_memory = realism._read(read, People(cohort), preprocessing, config)
+    monkeypatch.setattr(realism, "held", partial(held, memory=2 * in_memory[REAL][0].views[0].image.nbytes))
+    on_disk = realism._read(read, People(cohort), preprocessing, config)
+    assert in_memory.keys() == on_disk.keys()
+    for name, part in in_memory.items():
+        assert [one.case_id for one in part] == [one.case_id for one in on_disk[name]]
+        for one, other in zip(part, on_disk[name], strict=True):
+            assert len(one.views) == len(other.views)
+            for view, mapped in zip(one.views, other.views, strict=True):
+                assert np.array_equal(view.image, mapped.image)
+                assert np.array_equal(view.places, mapped.places)
+    views = [view for part in on_disk.values() for one in part for view in one.views]
+    assert sum(view.image.base is not None and isinstance(view.image.base, mmap.mmap) for view in views) > 2
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -31,6 +32,7 @@ from lesionforge.scores.drawn_images.realism_classifier import (
 from lesionforge.scores.score import Score, by_name
 from lesionforge.seeding import generator
 from lesionforge.training.inference import side_by_side
+from lesionforge.training.items.samples import held
 from lesionforge.training.loop import Device
 from lesionforge.training.model_folder import describe
 
@@ -132,12 +134,7 @@ def judge_realism(
         raise CohortError(real.name, what, f"judge realism with {FEWEST_SUBJECTS} or more")
     preprocessing = in_slices(cases, preprocessing)
     classifiers = _Classifiers(cases, preprocessing, config, out=out, seed=seed, device=device)
-    people = People(cases)
-    shown = {
-        name: [_Shown.read(case, people, preprocessing, config) for case in part.with_lesions()]
-        for name, part in {REAL: cases, **drawn}.items()
-    }
-    shown = {name: [one for one in part if one.views] for name, part in shown.items()}
+    shown = _read({REAL: cases, **drawn}, People(cases), preprocessing, config)
     rows = []
     for number, (fitted, judged) in enumerate(_both_ways(_halves(cases, drawn, seed))):
         train = {name: [one for one in part if one.subjects <= fitted] for name, part in shown.items()}
@@ -175,17 +172,36 @@ class _Shown:
     views: Sequence[View]
 
     @classmethod
-    def read(cls, case: Case, people: People, preprocessing: Preprocessing, config: RealismConfig) -> Self:
+    def of(cls, case: Case, views: Sequence[View], people: People) -> Self:
         return cls(
             case_id=case.case_id,
             subject=case.subject_id,
             subjects=people.behind(case.mask_id) | {case.subject_id},
-            views=read_views(case, preprocessing, config.look_at),
+            views=views,
         )
 
 
 Part = dict[str, list[_Shown]]
 """Name of a cohort, or :data:`REAL` → its cases."""
+
+
+def _read(cohorts: Mapping[str, Cohort], people: People, preprocessing: Preprocessing, config: RealismConfig) -> Part:
+    """Return the cases with slices to judge; the slices beyond a limit in bytes lie in a temporary file."""
+    counts: list[int] = []
+
+    def slices() -> Iterator[View]:
+        for cohort in cohorts.values():
+            for case in cohort.with_lesions():
+                views = read_views(case, preprocessing, config.look_at)
+                counts.append(len(views))
+                yield from views
+
+    views, number = iter(held(slices())), iter(counts)
+    shown = {
+        name: [_Shown.of(case, list(islice(views, next(number))), people) for case in cohort.with_lesions()]
+        for name, cohort in cohorts.items()
+    }
+    return {name: [one for one in part if one.views] for name, part in shown.items()}
 
 
 class _Classifiers:

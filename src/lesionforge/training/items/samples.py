@@ -1,4 +1,4 @@
-"""Cache of preprocessed scans in memory or in a temporary file, and the size of training items.
+"""Cache of preprocessed scans, or of what is cut from them, in memory or in a temporary file; the size of items.
 
 MONAI's caches do not fit here: ``CacheDataset`` has no limit in bytes, and ``PersistentDataset`` pickles each case and
 reads all of it for every item.
@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from lesionforge.progress import progress_bar
 MEMORY_BYTES = 4 * 2**30
 """Bytes of samples that one call keeps in memory. The file with the other samples uses the system's page cache."""
 ALIGNMENT = 64
+T = TypeVar("T", bound=Any)
 
 
 def measured_cases(
@@ -87,9 +88,9 @@ def cached_samples(
         CohortError: if a case cannot be read, or its lesions are lost on the model's voxel grid.
         OutputError: if the folder for temporary files has no space left.
     """
-    spill, lock, left = SpillFile(), Lock(), memory
+    spill, lock, left = SpillFile[Sample](), Lock(), memory
 
-    def read(case: Case) -> Sample | Spilled:
+    def read(case: Case) -> Sample | Spilled[Sample]:
         nonlocal left
         scan = load_scan(case, [channel for channel in preprocessing.channels if channel in case.images])
         sample = preprocessing.forward_known(scan if prepare is None else prepare(scan))
@@ -100,6 +101,23 @@ def cached_samples(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return spill.mapped(list(pool.map(read, cases)))
+
+
+def held(items: Iterable[T], *, memory: int = MEMORY_BYTES) -> list[T]:
+    """Return dataclasses that hold arrays; the arrays beyond ``memory`` are memory-mapped as in :func:`cached_samples`.
+
+    Args:
+        items: the dataclasses; each is made only when the one before it is stored.
+        memory: maximum number of bytes of the arrays in memory.
+
+    Raises:
+        OutputError: if the folder for temporary files has no space left.
+    """
+    spill, left, stored = SpillFile[T](), memory, list[T | Spilled[T]]()
+    for item in items:
+        left -= sum(array.nbytes for array in _arrays(item).values())
+        stored.append(item if left >= 0 else spill.write(item))
+    return spill.mapped(stored)
 
 
 def check_lesions(scan: Scan, sample: Sample) -> None:
@@ -125,35 +143,35 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spilled:
-    """Sample whose arrays are in the file; ``sample`` has ``None`` in their place until the file is mapped."""
+class Spilled(Generic[T]):
+    """Dataclass whose arrays are in the file; ``item`` has ``None`` in their place until the file is mapped."""
 
-    sample: Sample
+    item: T
     places: dict[str, Place]
 
 
-class SpillFile:
-    """Temporary file without a name that holds the arrays of samples."""
+class SpillFile(Generic[T]):
+    """Temporary file without a name that holds the arrays of dataclasses, such as samples."""
 
     def __init__(self) -> None:
         self.file: Any = None
 
-    def write(self, sample: Sample, *, slices: bool) -> Spilled:
-        """Write the arrays of a sample to the file.
+    def write(self, item: T, *, slices: bool = False) -> Spilled[T]:
+        """Write the arrays of a dataclass to the file.
 
         Args:
-            sample: the sample to write.
+            item: the dataclass to write.
             slices: whether volumes are read slice by slice; each slice is then stored contiguously.
 
         Raises:
             OutputError: if there is no space left.
         """
-        arrays = _arrays(sample)
+        arrays = _arrays(item)
         with _room():
             self.file = self.file or tempfile.TemporaryFile()  # noqa: SIM115
             places = {name: self._append(array, "F" if slices else "C") for name, array in arrays.items()}
         nothing: dict[str, Any] = dict.fromkeys(arrays)
-        return Spilled(sample=replace(sample, **nothing), places=places)
+        return Spilled(item=replace(item, **nothing), places=places)
 
     def _append(self, array: NDArray[Any], order: Literal["C", "F"]) -> Place:
         self.file.write(bytes(-self.file.tell() % ALIGNMENT))
@@ -161,31 +179,31 @@ class SpillFile:
         self.file.write(array.tobytes(order))
         return place
 
-    def mapped(self, samples: Sequence[Sample | Spilled]) -> list[Sample]:
-        """Return all samples; arrays in the file are memory-mapped.
+    def mapped(self, items: Sequence[T | Spilled[T]]) -> list[T]:
+        """Return all dataclasses; arrays in the file are memory-mapped.
 
         Raises:
             OutputError: if there is no space left.
         """
         if self.file is None:
-            return [sample for sample in samples if isinstance(sample, Sample)]
+            return [item for item in items if not isinstance(item, Spilled)]
         with _room(), self.file:
             self.file.flush()
             memory = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_COPY)
-        return [sample if isinstance(sample, Sample) else _from_memory(sample, memory) for sample in samples]
+        return [_from_memory(item, memory) if isinstance(item, Spilled) else item for item in items]
 
 
-def _from_memory(spilled: Spilled, memory: mmap.mmap) -> Sample:
+def _from_memory(spilled: Spilled[T], memory: mmap.mmap) -> T:
     arrays: dict[str, Any] = {
         name: np.ndarray(place.shape, place.dtype, memory, place.offset, order=place.order)
         for name, place in spilled.places.items()
     }
-    return replace(spilled.sample, **arrays)
+    return replace(spilled.item, **arrays)
 
 
-def _arrays(sample: Sample) -> dict[str, NDArray[Any]]:
-    arrays = {name: getattr(sample, name) for name in ("image", "label", "anatomy", "region", "fluid")}
-    return {name: array for name, array in arrays.items() if array is not None}
+def _arrays(item: Any) -> dict[str, NDArray[Any]]:
+    values = {field.name: getattr(item, field.name) for field in fields(item)}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
 @contextmanager
