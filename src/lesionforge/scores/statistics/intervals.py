@@ -8,9 +8,9 @@ components, each with its own limits. The limits are combined by the method of v
 - Subjects: the union of Student's t interval and the interval by Hall's transformation for skewed values (Hall 1992,
   doi:10.1111/j.2517-6161.1992.tb01872.x). The t interval alone misses the true mean of exponential values in 11 %
   instead of 5 % of the samples of six.
-- Training runs: Student's t interval, for the part of the variance between training runs that the residual does not
-  explain. Two runs say too little about their variance to take a part of it away: without the residual's share, equal
-  arms are called different in up to 12 % of the samples. A single training run is treated as fixed.
+- Training runs: Student's t interval, for the whole variance between training runs. The residual explains a part of
+  it, but few runs say too little about their variance to take that part away: equal arms would be called different in
+  up to 12 % of the samples with two runs, and 8 % with three. A single training run is treated as fixed.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Components:
     Attributes:
         mean: mean over subjects of their means over training runs.
         of_subjects: variance of the mean due to the choice of subjects, including the residual.
-        of_trainings: variance of the mean due to the choice of training runs; 0 for a single one.
-        rest: variance of the mean due to the residual, which is a part of ``of_subjects``; 0 for a single training run.
+        of_trainings: variance of the mean due to the choice of training runs, including the residual; 0 for one run.
+        rest: variance of the mean due to the residual, which is a part of both; 0 for a single training run.
         skewness: skewness of the subjects' means, adjusted for the sample size (Joanes & Gill 1998, G₁).
         n: number of subjects.
         k: number of training runs.
@@ -134,7 +134,7 @@ def components(values: Values) -> Components:
     return Components(
         mean=mean,
         of_subjects=np.maximum(spread / (n - 1), rest),
-        of_trainings=between if k == 2 else np.maximum(between - rest, 0),
+        of_trainings=between,
         rest=rest,
         skewness=skewness * (math.sqrt(n * (n - 1)) / (n - 2) if n > 2 else 0.0),
         n=n,
