@@ -15,6 +15,7 @@ from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
 from lesionforge.benchmark.arms.left_out import left_out, left_out_lines
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
+from lesionforge.benchmark.arms.placebo import check_shuffled
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches
@@ -84,7 +85,8 @@ class ArmStudy(Study):
         """Split the subjects, leave out the arms that cannot be trained at a size, and check that the run can start.
 
         Raises:
-            ConfigError: if the baseline cannot be trained at a size, or another arm at no size.
+            ConfigError: if the baseline cannot be trained at a size, or another arm at no size, or labels are to be
+                shuffled among too few drawings.
             LeakError: if a held-out subject is a parent of a case in the training pool.
         """
         arms = make_arms(plan, cohort, roles, out)
@@ -92,7 +94,9 @@ class ArmStudy(Study):
             check_no_leak(arms.pool, held_out)
         check_targets(arms, cohort)
         doubt_missing_maps(arms)
-        return cls(plan=plan, arms=replace(arms, left_out=left_out(arms)), out=out)
+        arms = replace(arms, left_out=left_out(arms))
+        check_shuffled(arms)
+        return cls(plan=plan, arms=arms, out=out)
 
     @property
     def disjoint(self) -> dict[str, Cohort]:

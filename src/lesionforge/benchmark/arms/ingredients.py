@@ -82,8 +82,7 @@ def offline_cases(training: ArmTraining) -> Cohort:
     """Return the synthetic cohort of an arm, or what stands in for it.
 
     Raises:
-        ConfigError: if labels are to be shuffled and a scan has a single drawing.
-        CohortError: if no drawing is kept.
+        CohortError: if no drawing is kept, or no scan has two, between which labels could be shuffled.
     """
     repeat, name = training.repeat, training.arm.synthesizer
     assert name is not None
