@@ -22,6 +22,7 @@ from lesionforge.benchmark.arms.tune import TABLE, Searches
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.channels import of_several_channels, write_channels
+from lesionforge.benchmark.report.equal_steps import TRIED
 from lesionforge.benchmark.report.figures.gallery import examples, gallery
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
@@ -118,7 +119,7 @@ class ArmStudy(Study):
         return list(ahead.jobs.values())
 
     def collect(self) -> None:
-        """Write the tables of scores and of the test cases, ``lengths.json`` and, after a search, ``tuning.csv``."""
+        """Write the tables of scores and of the test cases, ``lengths.json``, and what control and search tried."""
         decided = self.decided
         if decided.trials is not None:
             write_text(self.out / TABLE, decided.trials.to_csv(index=False))
@@ -126,6 +127,8 @@ class ArmStudy(Study):
         _collect(self.out / RESULTS, _trainings(arms, self.plan.subjects.numbers, steps))
         _collect(self.out / REFERENCE, [one.training(self.plan.baseline, steps(arms.whole)) for one in arms.references])
         write_json(self.out / LENGTHS, decided.lengths.as_json())
+        if self.plan.control is not None:
+            write_text(self.out / TRIED, decided.lengths.table(self.plan.seeds).to_csv(index=False))
         with keeping_in(self.out):
             facts = facts_of_cases(arms.test, arms.channels)
         write_text(self.out / TEST_CASES, facts.to_csv(index=False))
