@@ -14,6 +14,7 @@ from lesionforge.masks.editing.edit_config import takes_own_lesion
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.masks.registry import MASK_SOURCES, source_name
 from lesionforge.production.blend import Blend
+from lesionforge.production.displacement import check_displacement
 from lesionforge.production.select import SelectionConfig
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.training.items.deal import Fade
@@ -75,6 +76,8 @@ class SynthesizerPlan(Part):
         lesion_free: draw only into the lesion-free scans among the training cases.
         negatives: share of the drawings, offline or on the fly, in which healthy tissue is drawn in the place of the
             lesion, and the label stays as it was; the method needs ``healthy_holes``.
+        displacement: greatest distance in mm, 0 to less than 5, by which the tissue around a drawing is pushed away
+            from it, offline or on the fly; it fades within 5 to 15 mm, and the label moves with the image.
         min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
             the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),
@@ -95,6 +98,7 @@ class SynthesizerPlan(Part):
     targets: Path | None = None
     lesion_free: bool = False
     negatives: float = Field(default=0.0, ge=0, le=1)
+    displacement: float = 0.0
     min_volume: float | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig | None = None
@@ -144,6 +148,10 @@ class SynthesizerPlan(Part):
             other = "masks: own, which redraws all" if self.masks == "own" else f"{self.method}, which takes no masks"
             raise ValueError(f"own_share has no effect beside {other}: leave it out")
         self._check_edit()
+        try:
+            check_displacement(self.displacement, needs_mask=SYNTHESIZERS[self.method].needs_mask)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         if self.negatives and not getattr(options, "healthy_holes", 0):
             raise ValueError("negatives needs a method that fills holes: set healthy_holes, as 0.2, in its options")
         if self.negatives and self.of_own_lesion:

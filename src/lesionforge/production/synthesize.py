@@ -19,6 +19,7 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.production.blend import Blend
 from lesionforge.production.changed_outside import mean_changed_outside
+from lesionforge.production.displacement import check_displacement
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
 from lesionforge.production.run_folder import check_sources, claim_run_folder, finish_run_folder, model_settings
@@ -64,6 +65,7 @@ def synthesize_cohort(
     healer: Healer | None = None,
     lesion_free: bool = False,
     negatives: float = 0.0,
+    displacement: float = 0.0,
     problems: Sequence[LesionforgeError] = (),
     progress: Progress = lambda done, total: None,
 ) -> Synthesis:
@@ -89,6 +91,8 @@ def synthesize_cohort(
         lesion_free: draw only into scans that are annotated as lesion-free.
         negatives: probability that a case is a negative: healthy tissue is drawn in the place of the lesion, and the
             label stays as it was, so that the seam of a drawing does not tell of a lesion.
+        displacement: greatest distance in mm by which the tissue around a drawing is pushed away from it; the voxels
+            that move, up to 15 mm around the mask, are no longer bit-identical, and the label moves with them.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of finished cases and ``n``.
 
@@ -116,6 +120,7 @@ def synthesize_cohort(
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
     if negatives:
         _check_negatives(model, masks, negatives)
+    check_displacement(displacement, needs_mask=model.needs_mask)
     ending = targets.cases[0].file_ending
     request = DrawRequest(
         model=model,
@@ -129,6 +134,7 @@ def synthesize_cohort(
         file_ending=ending,
         n=n or len(targets),
         negatives=negatives,
+        displacement=displacement,
     )
     model.check_dimensions(2 if ending == ".png" else 3)
     if min_volume is not None and not (math.isfinite(min_volume) and min_volume >= 0):
@@ -223,6 +229,7 @@ def _settings(request: DrawRequest) -> dict[str, object]:
         "targets": [case.case_id for case in request.cohort],
         **({} if healer is None else model_settings("healer", healer)),
         **({"negatives": request.negatives} if request.negatives else {}),
+        **({"displacement": request.displacement} if request.displacement else {}),
     }
 
 
