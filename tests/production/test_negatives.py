@@ -71,6 +71,24 @@ def test_a_negative_has_the_label_of_its_scan_and_differs_in_the_hole_alone(
             assert (after != before)[mask > 0].mean() > 0.5
 
 
+@DIMS
+def test_mimics_are_drawn_as_faint_lesions_beside_the_scans_own_and_have_no_label(spatial_dims, rich_cohorts):
+    cohort = rich_cohorts[spatial_dims]
+    mimic, plain = (untrained_pix2pix(cohort, margin_mm=MARGIN, **options) for options in ({"mimics": 1.0}, {}))
+    sample = read_samples(cohort)[0]
+    mask = SMALL.sample(sample.as_scan(), generator(0), min_volume=10.0).mask
+    drawn, lesion = mimic.redraw_healthy(sample, mask, generator(1)), plain.synthesize(sample, mask, generator(1))
+    assert np.array_equal(drawn.label, sample.label)
+    hole, _ = hole_around(mask, MARGIN, sample.spacing)
+    own = sample.label > 0
+    changed = (drawn.image != sample.image).any(0)
+    assert not changed[~hole | own].any()
+    assert changed[hole & ~own].mean() > 0.5
+    assert not np.array_equal(drawn.image, lesion.image)
+    full = mimic.synthesize(sample, mask, generator(1))
+    assert np.array_equal(full.image, lesion.image)
+
+
 def test_a_stopped_run_goes_on_with_the_same_negatives(models, rich_cohorts, tmp_path):
     cohort, out = rich_cohorts[2], tmp_path / "out"
     draw = partial(synthesize, models[2], cohort, MaskBank(cohort), out, n=4)
@@ -151,11 +169,15 @@ def test_training_items_are_cut_at_negatives_too_and_show_no_lesion_there(spatia
 def test_a_plan_needs_a_generator_that_fills_holes_and_masks_of_others():
     holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": 0.2}
     assert SynthesizerPlan(**holes).negatives == 0.2
+    assert SynthesizerPlan(**holes | {"options": {"mimics": 1}}).negatives == 0.2
     assert _describe_number(SynthesizerPlan(**holes)) == "100 cases, 20% of them redrawn without a lesion"
     for change, what in (
         ({"options": {}}, "set healthy_holes"),
         ({"method": "copy_paste", "options": {}}, "set healthy_holes"),
         ({"masks": "own"}, "while its label stays"),
+        ({"options": {"mimics": 0.5}}, "negatives that are not mimics need healthy_holes"),
+        ({"options": {"mimics": 1, "lesion_intensity": False}}, "mimics are lesions of little contrast"),
+        ({"options": {"mimics": 1, "condition": "scan"}}, "mimics needs condition=inpaint"),
         ({"negatives": 1.1}, "less than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=what):

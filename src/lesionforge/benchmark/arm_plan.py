@@ -75,7 +75,8 @@ class SynthesizerPlan(Part):
             :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw only into the lesion-free scans among the training cases.
         negatives: share of the drawings, offline or on the fly, in which healthy tissue is drawn in the place of the
-            lesion, and the label stays as it was; the method needs ``healthy_holes``.
+            lesion, and the label stays as it was; the method needs ``healthy_holes``, or ``mimics``, which are drawn
+            in place of healthy tissue.
         displacement: greatest distance in mm, 0 to less than 5, by which the tissue around a drawing is pushed away
             from it, offline or on the fly; it fades within 5 to 15 mm, and the label moves with the image.
         min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
@@ -152,8 +153,9 @@ class SynthesizerPlan(Part):
             check_displacement(self.displacement, needs_mask=SYNTHESIZERS[self.method].needs_mask)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        if self.negatives and not getattr(options, "healthy_holes", 0):
-            raise ValueError("negatives needs a method that fills holes: set healthy_holes, as 0.2, in its options")
+        if self.negatives and not getattr(options, "draws_negatives", False):
+            what = "set healthy_holes, as 0.2, or mimics: 1 in its options"
+            raise ValueError(f"negatives needs a method that fills holes: {what}")
         if self.negatives and self.of_own_lesion:
             raise ValueError("negatives would remove each scan's own lesion while its label stays: use other masks")
         if self.needs_lesion and (self.targets is not None or self.lesion_free):
