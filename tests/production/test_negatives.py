@@ -16,7 +16,7 @@ from lesionforge.cohort.scan import load_scan, read_raw
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.ellipsoids import Ellipsoids
-from lesionforge.masks.own import OwnMasks
+from lesionforge.masks.own import OwnMasks, OwnOrOther
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.production.keep_best import KeepBest, synthesize_best
 from lesionforge.production.on_the_fly import SynthesizeLesiond
@@ -87,6 +87,26 @@ def test_mimics_are_drawn_as_faint_lesions_beside_the_scans_own_and_have_no_labe
     assert not np.array_equal(drawn.image, lesion.image)
     full = mimic.synthesize(sample, mask, generator(1))
     assert np.array_equal(full.image, lesion.image)
+
+
+@DIMS
+def test_negatives_beside_redrawn_lesions_lie_elsewhere(spatial_dims, models, rich_cohorts, tmp_path):
+    cohort = rich_cohorts[spatial_dims]
+    masks = OwnOrOther(SMALL, 0.9)
+    plain = synthesize(models[spatial_dims], cohort, masks, tmp_path / "plain", n=6, min_volume=10.0)
+    run = synthesize(models[spatial_dims], cohort, masks, tmp_path / "out", n=6, min_volume=10.0, negatives=0.5)
+    negatives = [case for case in run.cohort if case.negative]
+    assert 0 < len(negatives) < 6
+    for case in run.cohort:
+        source = load_scan(cohort[case.source_case], cohort.channels)
+        new = load_scan(case, cohort.channels)
+        own = source.label > 0
+        if case.negative:
+            assert np.array_equal(new.label, source.label)
+            assert np.array_equal(new.image[:, own], source.image[:, own])
+            assert not np.array_equal(new.image, source.image)
+        else:
+            assert np.array_equal(new.image, load_scan(plain.cohort[case.case_id], cohort.channels).image)
 
 
 def test_a_stopped_run_goes_on_with_the_same_negatives(models, rich_cohorts, tmp_path):
@@ -169,6 +189,7 @@ def test_training_items_are_cut_at_negatives_too_and_show_no_lesion_there(spatia
 def test_a_plan_needs_a_generator_that_fills_holes_and_masks_of_others():
     holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": 0.2}
     assert SynthesizerPlan(**holes).negatives == 0.2
+    assert SynthesizerPlan(**holes, own_share=0.5).negatives == 0.2
     assert SynthesizerPlan(**holes | {"options": {"mimics": 1}}).negatives == 0.2
     assert _describe_number(SynthesizerPlan(**holes)) == "100 cases, 20% of them redrawn without a lesion"
     for change, what in (

@@ -64,8 +64,8 @@ class SynthesizerPlan(Part):
         mask_options: options of the mask source, such as ``{flatten_sizes: 0.5}``, or ``{edit: shift}`` for one named
             edit of ``edited`` (offline use only).
         own_share: share of the drawings, 0 to 1, that redraw the scan's own lesion in its place; the others have masks
-            of ``masks``. Then all are drawn into scans with a lesion, offline; 0 does so as a control. By default none
-            is redrawn, and all scans are drawn into.
+            of ``masks``, and so have all negatives. Then all are drawn into scans with a lesion, offline; 0 does so as
+            a control. By default none is redrawn, and all scans are drawn into.
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
@@ -156,7 +156,7 @@ class SynthesizerPlan(Part):
         if self.negatives and not getattr(options, "draws_negatives", False):
             what = "set healthy_holes, as 0.2, or mimics: 1 in its options"
             raise ValueError(f"negatives needs a method that fills holes: {what}")
-        if self.negatives and self.of_own_lesion:
+        if self.negatives and (self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))):
             raise ValueError("negatives would remove each scan's own lesion while its label stays: use other masks")
         if self.needs_lesion and (self.targets is not None or self.lesion_free):
             other = "masks" if self.of_own_lesion else "methods"
@@ -188,7 +188,7 @@ class Arm(Part):
             its place. Nothing else changes with it.
         kept: range of the Dice, such as ``[0.3, 0.9]``, with which a segmentation network must find the lesions of a
             drawing for the arm to train on it (offline use only). The network is the baseline's, trained on subjects
-            other than those of the drawing's scan and mask.
+            other than those of the drawing's scan and mask. Negatives show no lesion to be found and are all kept.
         union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
             synthetic is their share of the cases.
         real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer

@@ -149,7 +149,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
     model, negative = request.model, request.negative(case_id)
     rng = generator(request.seed, case_id)
     target, healer = request.targets.read(source), request.targets.healer
-    placed = _place(request, target.original, rng)
+    placed = _place(request, target.original, rng, negative=negative)
     if placed.instead:
         target = target.without_lesions()
     drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend, negative=negative)
@@ -203,10 +203,11 @@ def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolAr
     return (drawing.label > 0) & (drawing.label != before)
 
 
-def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator) -> PlacedMask:
+def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator, *, negative: bool) -> PlacedMask:
     if request.masks is None:
         return PlacedMask(mask=np.zeros(scan.spatial_shape, np.int16), mask_id="", subjects=frozenset(), redraws=0)
-    return request.masks.sample(scan, rng, min_volume=request.min_volume)
+    masks = request.masks.elsewhere if negative else request.masks
+    return masks.sample(scan, rng, min_volume=request.min_volume)
 
 
 def _write(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:

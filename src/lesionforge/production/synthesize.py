@@ -186,7 +186,7 @@ def _check_negatives(model: Synthesizer, masks: MaskSource | None, negatives: fl
         raise ConfigError("`negatives`", f"{negatives:g} is no share", "give 0 to 1")
     if not model.draws_negatives:
         raise without_negatives(model.method)
-    if masks is not None and (masks.of_own_lesion or masks.instead):
+    if masks is not None and (masks.elsewhere.of_own_lesion or masks.instead):
         what = "the holes are where each scan has its lesion, which would be gone while its label stays"
         raise ConfigError("`negatives`", what, "use other masks, such as bank")
 
