@@ -23,7 +23,8 @@ from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.channels import of_several_channels, write_channels
 from lesionforge.benchmark.report.equal_steps import TRIED
-from lesionforge.benchmark.report.figures.gallery import examples, gallery
+from lesionforge.benchmark.report.figures.gallery import gallery
+from lesionforge.benchmark.report.figures.predicted import examples
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
