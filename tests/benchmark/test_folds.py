@@ -7,7 +7,7 @@ import pytest
 
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.folds import FoldStudy, _doubts
-from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.plan import Control, Plan
 from lesionforge.benchmark.report.made_of import Source
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.engine.job import ready
@@ -75,6 +75,22 @@ def test_one_report_holds_the_scores_of_all(study, cohort):
         assert (out / f"fold{fold}" / "report.html").is_file()
     summary = pd.read_csv(out / "summary.csv")
     assert summary[(summary["metric"] == "dice")]["n_subjects"].eq(7).all()
+
+
+@pytest.mark.parametrize("control", [None, Control()])
+def test_the_tables_of_all_folds_are_put_together(tmp_path, control):
+    names = ["fold0", "fold1"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for table in ("results.csv", "reference.csv", "test_cases.csv", "lengths.csv"):
+            row = {"arm": "real", "train_size": 2, "seed": 0, "case_id": name, "subject_id": name, "score": 0.5}
+            pd.DataFrame([row]).to_csv(tmp_path / name / table, index=False)
+    plan = PLAN.model_copy(update={"control": control})
+    FoldStudy(plan=plan, of_folds=dict.fromkeys(names), out=tmp_path).collect()
+    written = {path.name for path in tmp_path.glob("*.csv")}
+    assert written == {"results.csv", "reference.csv", "test_cases.csv"} | ({"lengths.csv"} if control else set())
+    for table in written:
+        assert pd.read_csv(tmp_path / table)["case_id"].tolist() == names
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ PLAN = {
     "control": {"tolerance": -1000.0, "max_steps": 2},
     "examples": 1,
 }
-TABLES = ("results.csv", "reference.csv", "tuning.csv", "lengths.json", "summary.csv")
+TABLES = ("results.csv", "reference.csv", "tuning.csv", "lengths.json", "lengths.csv", "summary.csv")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lesionforge.benchmark.estimate.timing import Timing
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label, save_label
 from lesionforge.engine.dask import DaskEngine
@@ -292,6 +293,24 @@ def test_a_dry_run_says_what_a_benchmark_takes_and_writes_nothing(slices, tmp_pa
     last = said.strip().splitlines()[-1]
     assert re.match(r"6,000 to 14,000 steps in all: about [\d.]+ to [\d.]+ \w+ on this machine with 1 worker", last)
     assert all(length in said for length in ("1,000", "2,000", "4,000"))
+
+
+def test_a_dry_run_says_which_arms_are_left_out_and_why(slices, tmp_path, monkeypatch):
+    timing = Timing(seconds=1, around=0, images=2, parameters=1, memory=1)
+    monkeypatch.setattr(
+        "lesionforge.benchmark.estimate.dry_run.time_units", lambda _, units, **__: dict.fromkeys(units, timing)
+    )
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "subjects: {folds: 5, numbers: [1, 3]}\ntask: {filters: [4, 8], res_units: 0, roi_size: [32, 32]}\n"
+        "training: {steps: 10, batch_size: 2, device: cpu}\nseeds: [0]\n"
+        "synthesizers: {mixed: {method: carvemix}}\n"
+        "arms: {real: {}, mixed: {synthesizer: mixed, use: on_the_fly}}\nbaseline: real\n"
+    )
+    said = typed("benchmark", plan, "--data", slices, "--out", tmp_path / "out", "--dry-run").output
+    line = "mixed is left out at n = 1: carvemix needs 2 training cases with a lesion, but there is"
+    assert said.count(line) == 1
+    assert "mixed is left out at n = 3" not in said
 
 
 PLAN = """

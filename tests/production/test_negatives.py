@@ -16,7 +16,7 @@ from lesionforge.cohort.scan import load_scan, read_raw
 from lesionforge.errors import ConfigError
 from lesionforge.masks.bank import MaskBank
 from lesionforge.masks.ellipsoids import Ellipsoids
-from lesionforge.masks.own import OwnMasks
+from lesionforge.masks.own import OwnMasks, OwnOrOther
 from lesionforge.preprocessing.lesions.margin import hole_around
 from lesionforge.production.keep_best import KeepBest, synthesize_best
 from lesionforge.production.on_the_fly import SynthesizeLesiond
@@ -69,6 +69,44 @@ def test_a_negative_has_the_label_of_its_scan_and_differs_in_the_hole_alone(
             before, after = (read_raw(one.images[name])[0] for one in (source, case))
             assert np.array_equal(after[~hole], before[~hole])
             assert (after != before)[mask > 0].mean() > 0.5
+
+
+@DIMS
+def test_mimics_are_drawn_as_faint_lesions_beside_the_scans_own_and_have_no_label(spatial_dims, rich_cohorts):
+    cohort = rich_cohorts[spatial_dims]
+    mimic, plain = (untrained_pix2pix(cohort, margin_mm=MARGIN, **options) for options in ({"mimics": 1.0}, {}))
+    sample = read_samples(cohort)[0]
+    mask = SMALL.sample(sample.as_scan(), generator(0), min_volume=10.0).mask
+    drawn, lesion = mimic.redraw_healthy(sample, mask, generator(1)), plain.synthesize(sample, mask, generator(1))
+    assert np.array_equal(drawn.label, sample.label)
+    hole, _ = hole_around(mask, MARGIN, sample.spacing)
+    own = sample.label > 0
+    changed = (drawn.image != sample.image).any(0)
+    assert not changed[~hole | own].any()
+    assert changed[hole & ~own].mean() > 0.5
+    assert not np.array_equal(drawn.image, lesion.image)
+    full = mimic.synthesize(sample, mask, generator(1))
+    assert np.array_equal(full.image, lesion.image)
+
+
+@DIMS
+def test_negatives_beside_redrawn_lesions_lie_elsewhere(spatial_dims, models, rich_cohorts, tmp_path):
+    cohort = rich_cohorts[spatial_dims]
+    masks = OwnOrOther(SMALL, 0.9)
+    plain = synthesize(models[spatial_dims], cohort, masks, tmp_path / "plain", n=6, min_volume=10.0)
+    run = synthesize(models[spatial_dims], cohort, masks, tmp_path / "out", n=6, min_volume=10.0, negatives=0.5)
+    negatives = [case for case in run.cohort if case.negative]
+    assert 0 < len(negatives) < 6
+    for case in run.cohort:
+        source = load_scan(cohort[case.source_case], cohort.channels)
+        new = load_scan(case, cohort.channels)
+        own = source.label > 0
+        if case.negative:
+            assert np.array_equal(new.label, source.label)
+            assert np.array_equal(new.image[:, own], source.image[:, own])
+            assert not np.array_equal(new.image, source.image)
+        else:
+            assert np.array_equal(new.image, load_scan(plain.cohort[case.case_id], cohort.channels).image)
 
 
 def test_a_stopped_run_goes_on_with_the_same_negatives(models, rich_cohorts, tmp_path):
@@ -151,11 +189,16 @@ def test_training_items_are_cut_at_negatives_too_and_show_no_lesion_there(spatia
 def test_a_plan_needs_a_generator_that_fills_holes_and_masks_of_others():
     holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": 0.2}
     assert SynthesizerPlan(**holes).negatives == 0.2
+    assert SynthesizerPlan(**holes, own_share=0.5).negatives == 0.2
+    assert SynthesizerPlan(**holes | {"options": {"mimics": 1}}).negatives == 0.2
     assert _describe_number(SynthesizerPlan(**holes)) == "100 cases, 20% of them redrawn without a lesion"
     for change, what in (
         ({"options": {}}, "set healthy_holes"),
         ({"method": "copy_paste", "options": {}}, "set healthy_holes"),
         ({"masks": "own"}, "while its label stays"),
+        ({"options": {"mimics": 0.5}}, "negatives that are not mimics need healthy_holes"),
+        ({"options": {"mimics": 1, "lesion_intensity": False}}, "mimics are lesions of little contrast"),
+        ({"options": {"mimics": 1, "condition": "scan"}}, "mimics needs condition=inpaint"),
         ({"negatives": 1.1}, "less than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=what):

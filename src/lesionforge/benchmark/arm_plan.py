@@ -14,6 +14,7 @@ from lesionforge.masks.editing.edit_config import takes_own_lesion
 from lesionforge.masks.generator.maskgan_training import MaskGANConfig
 from lesionforge.masks.registry import MASK_SOURCES, source_name
 from lesionforge.production.blend import Blend
+from lesionforge.production.displacement import check_displacement
 from lesionforge.production.select import SelectionConfig
 from lesionforge.synthesizers.registry import SYNTHESIZERS
 from lesionforge.training.items.deal import Fade
@@ -63,8 +64,8 @@ class SynthesizerPlan(Part):
         mask_options: options of the mask source, such as ``{flatten_sizes: 0.5}``, or ``{edit: shift}`` for one named
             edit of ``edited`` (offline use only).
         own_share: share of the drawings, 0 to 1, that redraw the scan's own lesion in its place; the others have masks
-            of ``masks``. Then all are drawn into scans with a lesion, offline; 0 does so as a control. By default none
-            is redrawn, and all scans are drawn into.
+            of ``masks``, and so have all negatives. Then all are drawn into scans with a lesion, offline; 0 does so as
+            a control. By default none is redrawn, and all scans are drawn into.
         blend: ``lesion`` or ``full``.
         cases: number of synthetic cases to write for offline use; ``None`` draws one into each scan (with ``own``
             masks, into each scan that has a lesion).
@@ -74,7 +75,10 @@ class SynthesizerPlan(Part):
             :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw only into the lesion-free scans among the training cases.
         negatives: share of the drawings, offline or on the fly, in which healthy tissue is drawn in the place of the
-            lesion, and the label stays as it was; the method needs ``healthy_holes``.
+            lesion, and the label stays as it was; the method needs ``healthy_holes``, or ``mimics``, which are drawn
+            in place of healthy tissue.
+        displacement: greatest distance in mm, 0 to less than 5, by which the tissue around a drawing is pushed away
+            from it, offline or on the fly; it fades within 5 to 15 mm, and the label moves with the image.
         min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
             the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),
@@ -95,6 +99,7 @@ class SynthesizerPlan(Part):
     targets: Path | None = None
     lesion_free: bool = False
     negatives: float = Field(default=0.0, ge=0, le=1)
+    displacement: float = 0.0
     min_volume: float | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig | None = None
@@ -144,9 +149,14 @@ class SynthesizerPlan(Part):
             other = "masks: own, which redraws all" if self.masks == "own" else f"{self.method}, which takes no masks"
             raise ValueError(f"own_share has no effect beside {other}: leave it out")
         self._check_edit()
-        if self.negatives and not getattr(options, "healthy_holes", 0):
-            raise ValueError("negatives needs a method that fills holes: set healthy_holes, as 0.2, in its options")
-        if self.negatives and self.of_own_lesion:
+        try:
+            check_displacement(self.displacement, needs_mask=SYNTHESIZERS[self.method].needs_mask)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if self.negatives and not getattr(options, "draws_negatives", False):
+            what = "set healthy_holes, as 0.2, or mimics: 1 in its options"
+            raise ValueError(f"negatives needs a method that fills holes: {what}")
+        if self.negatives and (self.masks == "own" or takes_own_lesion(self.mask_options.get("edit"))):
             raise ValueError("negatives would remove each scan's own lesion while its label stays: use other masks")
         if self.needs_lesion and (self.targets is not None or self.lesion_free):
             other = "masks" if self.of_own_lesion else "methods"
@@ -178,7 +188,7 @@ class Arm(Part):
             its place. Nothing else changes with it.
         kept: range of the Dice, such as ``[0.3, 0.9]``, with which a segmentation network must find the lesions of a
             drawing for the arm to train on it (offline use only). The network is the baseline's, trained on subjects
-            other than those of the drawing's scan and mask.
+            other than those of the drawing's scan and mask. Negatives show no lesion to be found and are all kept.
         union: whether real and offline synthetic cases are one training set, so that the share of every batch that is
             synthetic is their share of the cases.
         real: number (or share) of the real training subjects that this arm trains on, all by default; the synthesizer

@@ -18,6 +18,7 @@ from lesionforge.benchmark.arms.repeats import AUDITS
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.channels import of_several_channels, read_errors, write_channels
+from lesionforge.benchmark.report.equal_steps import TRIED
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import scoring_rules
@@ -97,10 +98,13 @@ class FoldStudy(Study):
         return jobs
 
     def collect(self) -> None:
-        """Write ``results.csv``, ``reference.csv`` and ``test_cases.csv`` of all folds, and their audits together."""
+        """Write the tables of scores, lengths and test cases of all folds, and their audits together."""
         for table in (RESULTS, REFERENCE):
             tables = [read_results(self.out / name / table).assign(fold=name) for name in self.of_folds]
             write_text(self.out / table, pd.concat(tables).to_csv(index=False))
+        if self.plan.control is not None:
+            tried = [read_frame(self.out / name / TRIED).assign(fold=name) for name in self.of_folds]
+            write_text(self.out / TRIED, pd.concat(tried).to_csv(index=False))
         cases = [read_frame(self.out / name / TEST_CASES, dtype={"subject_id": str}) for name in self.of_folds]
         write_text(self.out / TEST_CASES, pd.concat(cases).to_csv(index=False))
         for name, synthesizer in self.plan.synthesizers.items():

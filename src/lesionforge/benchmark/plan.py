@@ -296,7 +296,7 @@ class Plan(Part):
                 raise ValueError(f"arm {name!r} trains on synthetic cases first, {what}")
             if arm.fade is not None and not self.task_class.fades:
                 raise ValueError(f"arm {name!r} fades, which {self.task_class.method} cannot: leave fade out")
-            if of_arm and arm.kept is not None and of_arm.negatives:
+            if of_arm and arm.kept is not None and of_arm.negatives == 1:
                 raise ValueError(f"arm {name!r} keeps drawings by their lesions, which negatives lack: leave one out")
             if arm.kept is not None and not issubclass(self.task_class, SegmentationTask):
                 what = f"which {self.task_class.method} does not predict lesions for: leave kept out"

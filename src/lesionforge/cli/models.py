@@ -223,6 +223,13 @@ def synthesize(
             "model trained with healthy_holes."
         ),
     ] = 0.0,
+    displacement: Annotated[
+        float,
+        typer.Option(
+            help="Greatest distance in mm by which the tissue around a drawing is pushed away from it, such as 4; its "
+            "label moves with it."
+        ),
+    ] = 0.0,
     candidate: Annotated[
         str | None, typer.Option(help="Draw with a generator kept from an earlier epoch, such as epoch_050.")
     ] = None,
@@ -299,6 +306,7 @@ def synthesize(
             healer=healer,
             lesion_free=lesion_free,
             negatives=negatives,
+            displacement=displacement,
             problems=skipped,
             progress=progress,
         )

@@ -316,6 +316,8 @@ def _print_estimate(
             _range(row["hours_least"], row["hours_most"], ".2f"),
         )
     console.print(table)
+    for line in estimate.left_out:
+        console.print(line)
     least, most = estimate.steps
     console.print(f"{_range(least, most)} steps in all: {estimate.sentence()}")
 

@@ -123,6 +123,11 @@ class Case:
         return self.synthesizer == EDIT
 
     @property
+    def negative(self) -> bool:
+        """Whether it was drawn as a negative: with something else than a lesion where a lesion would have been."""
+        return self.extra.get("negative") == str(True)
+
+    @property
     def outlined(self) -> bool:
         """Whether it is known where the lesions are: the case has a mask, or no lesions."""
         return self.annotation is Annotation.LESION_FREE or (

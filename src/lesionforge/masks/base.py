@@ -107,6 +107,11 @@ class MaskSource(ABC):
         """Whether the masks take the place of the scan's own lesions; see :class:`PlacedMask`."""
         return False
 
+    @property
+    def elsewhere(self) -> MaskSource:
+        """The source of the masks of negatives, whose holes must not erase the scan's own lesions."""
+        return self
+
     def to(self, device: str) -> Self:
         """Move networks, if there are any, to ``device``."""
         return self

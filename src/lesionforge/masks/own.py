@@ -66,6 +66,11 @@ class OwnOrOther(MaskSource):
         return self.other.instead
 
     @property
+    def elsewhere(self) -> MaskSource:
+        """The other source."""
+        return self.other
+
+    @property
     def digest(self) -> str:
         """The digest of the other source, with the probability."""
         return f"{self.other.digest}, own with probability {self.share:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from lesionforge.errors import CohortError, LesionforgeError
 from lesionforge.files import write_json
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.mask import PlacedMask
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.production.blend import Blend
+from lesionforge.production.displacement import displace
 from lesionforge.production.drawing import Drawing, draw_into
 from lesionforge.production.drawn_into import Target, Targets
 from lesionforge.production.in_fluid import share_in_fluid
@@ -43,6 +45,7 @@ class DrawRequest:
         file_ending: file ending of images and labels.
         n: number of cases.
         negatives: probability that a case is a negative: the hole is redrawn with healthy tissue, without a lesion.
+        displacement: greatest displacement of the tissue around a drawing, in mm.
     """
 
     model: Synthesizer
@@ -56,6 +59,7 @@ class DrawRequest:
     file_ending: str
     n: int
     negatives: float = 0.0
+    displacement: float = 0.0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -145,10 +149,13 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
     model, negative = request.model, request.negative(case_id)
     rng = generator(request.seed, case_id)
     target, healer = request.targets.read(source), request.targets.healer
-    placed = _place(request, target.original, rng)
+    placed = _place(request, target.original, rng, negative=negative)
     if placed.instead:
         target = target.without_lesions()
     drawing = draw_into(model, target.scan, target.sample, placed.mask, rng, blend=request.blend, negative=negative)
+    new = _new_lesions(placed, drawing, target)
+    if request.displacement:
+        drawing = _displaced(request, target, drawing, placed, case_id)
     _write(request, target, drawing, placed, case_id)
     parents = source.ancestry | placed.subjects | set(model.info.training_subjects)
     if request.masks is not None:
@@ -168,12 +175,26 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
         "method": model.method,
         "seed": request.seed,
         "blend": request.blend,
-        **share_in_fluid(_new_lesions(placed, drawing, target), target.fluid),
+        **share_in_fluid(new, target.fluid),
         **({"negative": True} if negative else {}),
         **({"edits": [edit.line() for edit in placed.edits]} if placed.edits else {}),
         **({} if healer is None else {"healed_by": healer.method}),
         **change_entries({CHANGED_OUTSIDE: drawing.changed_outside, **target.healer_changed}),
     }
+
+
+def _displaced(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> Drawing:
+    """Return a drawing with the tissue around it displaced; the drawing itself is that of a run without."""
+    image, label, moved = displace(
+        drawing.image,
+        drawing.label,
+        placed.mask,
+        find_region(target.original),
+        target.original.spacing,
+        generator(request.seed, case_id, "displacement"),
+        most_mm=request.displacement,
+    )
+    return replace(drawing, image=image, label=label, touched=drawing.touched | moved)
 
 
 def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolArray:
@@ -184,10 +205,11 @@ def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolAr
     return (drawing.label > 0) & (drawing.label != before)
 
 
-def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator) -> PlacedMask:
+def _place(request: DrawRequest, scan: Scan, rng: np.random.Generator, *, negative: bool) -> PlacedMask:
     if request.masks is None:
         return PlacedMask(mask=np.zeros(scan.spatial_shape, np.int16), mask_id="", subjects=frozenset(), redraws=0)
-    return request.masks.sample(scan, rng, min_volume=request.min_volume)
+    masks = request.masks.elsewhere if negative else request.masks
+    return masks.sample(scan, rng, min_volume=request.min_volume)
 
 
 def _write(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> None:

@@ -10,17 +10,20 @@ holds them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type
 
-from lesionforge.cohort.scan import BoolArray
+from lesionforge.cohort.scan import BoolArray, LabelArray
 from lesionforge.errors import PlacementError
 from lesionforge.masks.base import MaskSource
+from lesionforge.preprocessing.brain.region import find_region
 from lesionforge.preprocessing.pipeline import Sample
 from lesionforge.production.blend import blend_lesion
+from lesionforge.production.displacement import check_displacement, displace
 from lesionforge.synthesizers.base import Synthesizer, without_negatives
 
 KEYS = ("image", "label")
@@ -41,9 +44,11 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         negatives: probability that healthy tissue is drawn in the place of the lesion, so that the seam of a drawing
             does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and 0
             elsewhere, of the size of the label.
+        displacement: greatest distance in mm by which the tissue around a drawing is pushed away from it; the label
+            moves with the image.
 
     Raises:
-        ConfigError: if the model cannot draw negatives.
+        ConfigError: if the model cannot draw negatives, or the displacement is out of range.
     """
 
     def __init__(
@@ -55,11 +60,14 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         min_volume: float | None = None,
         max_redraws: int = 10,
         negatives: float = 0.0,
+        displacement: float = 0.0,
     ) -> None:
         MapTransform.__init__(self, KEYS)
         RandomizableTransform.__init__(self, prob)
         self.model, self.masks = model, masks
         self.min_volume, self.max_redraws, self.negatives = min_volume, max_redraws, negatives
+        self.displacement = displacement
+        check_displacement(displacement, needs_mask=model.needs_mask)
         if negatives and not model.draws_negatives:
             raise without_negatives(model.method)
 
@@ -76,14 +84,22 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         except PlacementError:
             return item
         if self.negatives and rng.random() < self.negatives:
-            redrawn = self.model.redraw_healthy(sample, placed.mask, rng)
-            return self._marked(_replaced(data, redrawn.image, redrawn), placed.mask[None] > 0)
+            redrawn = self._displaced(self.model.redraw_healthy(sample, placed.mask, rng), placed.mask, rng)
+            return self._marked(_replaced(data, redrawn), placed.mask[None] > 0)
         drawn = self.model.synthesize(sample, placed.mask, rng)
-        image = drawn.image
         if self.model.draws_whole_image:
             margin, dims = self.model.margin_mm(), self.model.info.preprocessing.spatial_dims
-            image = blend_lesion(sample, image, placed.mask, margin_mm=margin, spatial_dims=dims)
-        return _replaced(item, image, drawn)
+            image = blend_lesion(sample, drawn.image, placed.mask, margin_mm=margin, spatial_dims=dims)
+            drawn = replace(drawn, image=image)
+        return _replaced(item, self._displaced(drawn, placed.mask, rng))
+
+    def _displaced(self, drawn: Sample, mask: LabelArray, rng: np.random.Generator) -> Sample:
+        """Return a sample with the tissue around its drawing displaced, if it is to be."""
+        if not self.displacement or drawn.label is None:
+            return drawn
+        region, most = find_region(drawn.as_scan()), self.displacement
+        image, label, _ = displace(drawn.image, drawn.label, mask, region, drawn.spacing, rng, most_mm=most)
+        return replace(drawn, image=image, label=label)
 
     def _marked(self, data: Mapping[str, Any], negative: BoolArray) -> dict[str, Any]:
         """Return the item with the place of a negative, if there may be one."""
@@ -121,10 +137,10 @@ class CarveMixd(RandomizableTransform, MapTransform):
             drawn = self.model.synthesize(sample, np.zeros_like(sample.label), rng)
         except PlacementError:
             return dict(data)
-        return _replaced(data, drawn.image, drawn)
+        return _replaced(data, drawn)
 
 
-def _replaced(data: Mapping[str, Any], image: Any, drawn: Sample) -> dict[str, Any]:
+def _replaced(data: Mapping[str, Any], drawn: Sample) -> dict[str, Any]:
     assert drawn.label is not None
-    new = {"image": image, "label": drawn.label[None]}
+    new = {"image": drawn.image, "label": drawn.label[None]}
     return {**data, **{key: convert_to_dst_type(value, data[key])[0] for key, value in new.items()}}

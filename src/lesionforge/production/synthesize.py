@@ -18,6 +18,7 @@ from lesionforge.healers.base import Healer
 from lesionforge.masks.base import MaskSource
 from lesionforge.masks.registry import MASK_SOURCES
 from lesionforge.production.blend import Blend
+from lesionforge.production.displacement import check_displacement
 from lesionforge.production.draw_cases import DrawRequest, draw_cases, drawn_case, read_problems
 from lesionforge.production.drawn_into import Targets
 from lesionforge.production.network_changes import HEALER_CHANGED_OUTSIDE, mean_change
@@ -67,6 +68,7 @@ def synthesize_cohort(
     healer: Healer | None = None,
     lesion_free: bool = False,
     negatives: float = 0.0,
+    displacement: float = 0.0,
     problems: Sequence[LesionforgeError] = (),
     progress: Progress = lambda done, total: None,
 ) -> Synthesis:
@@ -92,6 +94,8 @@ def synthesize_cohort(
         lesion_free: draw only into scans that are annotated as lesion-free.
         negatives: probability that a case is a negative: healthy tissue is drawn in the place of the lesion, and the
             label stays as it was, so that the seam of a drawing does not tell of a lesion.
+        displacement: greatest distance in mm by which the tissue around a drawing is pushed away from it; the voxels
+            that move, up to 15 mm around the mask, are no longer bit-identical, and the label moves with them.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of finished cases and ``n``.
 
@@ -119,6 +123,7 @@ def synthesize_cohort(
     _check_request(model, masks, targets, blend, healer, lesion_free=lesion_free)
     if negatives:
         _check_negatives(model, masks, negatives)
+    check_displacement(displacement, needs_mask=model.needs_mask)
     ending = targets.cases[0].file_ending
     request = DrawRequest(
         model=model,
@@ -132,6 +137,7 @@ def synthesize_cohort(
         file_ending=ending,
         n=n or len(targets),
         negatives=negatives,
+        displacement=displacement,
     )
     model.check_dimensions(2 if ending == ".png" else 3)
     if min_volume is not None and not (math.isfinite(min_volume) and min_volume >= 0):
@@ -183,7 +189,7 @@ def _check_negatives(model: Synthesizer, masks: MaskSource | None, negatives: fl
         raise ConfigError("`negatives`", f"{negatives:g} is no share", "give 0 to 1")
     if not model.draws_negatives:
         raise without_negatives(model.method)
-    if masks is not None and (masks.of_own_lesion or masks.instead):
+    if masks is not None and (masks.elsewhere.of_own_lesion or masks.instead):
         what = "the holes are where each scan has its lesion, which would be gone while its label stays"
         raise ConfigError("`negatives`", what, "use other masks, such as bank")
 
@@ -226,6 +232,7 @@ def _settings(request: DrawRequest) -> dict[str, object]:
         "targets": [case.case_id for case in request.cohort],
         **({} if healer is None else model_settings("healer", healer)),
         **({"negatives": request.negatives} if request.negatives else {}),
+        **({"displacement": request.displacement} if request.displacement else {}),
     }
 
 

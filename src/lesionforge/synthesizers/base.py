@@ -50,7 +50,9 @@ class Synthesizer(FittedModel):
         """
 
     def redraw_healthy(self, sample: Sample, hole: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return ``sample`` with healthy tissue drawn where :meth:`synthesize` would draw a lesion; its label stays.
+        """Return ``sample`` with something else drawn where :meth:`synthesize` would draw a lesion; its label stays.
+
+        That is healthy tissue, or a mimic that is too faint for a lesion.
 
         Args:
             sample: sample in this synthesizer's model space.
@@ -64,7 +66,7 @@ class Synthesizer(FittedModel):
 
     @property
     def draws_negatives(self) -> bool:
-        """Whether the method can draw healthy tissue into a hole."""
+        """Whether the method can draw healthy tissue, or mimics, into a hole."""
         return False
 
     @property
@@ -85,7 +87,7 @@ class Synthesizer(FittedModel):
 def without_negatives(method: str) -> ConfigError:
     """Return the error of negatives that a method cannot draw."""
     what = f"this {method} has not learnt to fill holes with healthy tissue"
-    return ConfigError("`negatives`", what, "train pix2pix with condition=inpaint and healthy_holes=0.2")
+    return ConfigError("`negatives`", what, "train pix2pix with condition=inpaint and healthy_holes=0.2, or mimics=1")
 
 
 def training_cohort(

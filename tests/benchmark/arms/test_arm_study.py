@@ -16,7 +16,7 @@ from lesionforge.benchmark.arms.ingredients import lengths, on_the_fly
 from lesionforge.benchmark.arms.mask_sources import mask_source, slice_masks
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Control, Plan, Subjects
-from lesionforge.benchmark.report.figures.gallery import examples
+from lesionforge.benchmark.report.figures.predicted import examples
 from lesionforge.benchmark.run import run_benchmark
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import read_label

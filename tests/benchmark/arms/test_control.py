@@ -63,6 +63,9 @@ def test_a_size_is_lengthened_until_doubling_no_longer_helps(cohort, tmp_path, d
     assert {n for number, _, _, n in asked if number == 3} == set(dice)
     assert {seed for _, seed, _, _ in asked} == {0, 1, 2}
     assert words in f"{found.describe()} {found.doubt}"
+    tried = found.table(seeds=(0, 1, 2)).set_index(["train_size", "steps"])
+    assert tried.loc[3].groupby("steps")["score"].mean().to_dict() == pytest.approx(dice)
+    assert set(tried.index[tried["kept"]]) == {(2, 2), (3, steps), (4, 2)}
     assert (found.doubt is not None) == doubt
     assert {size for size, length in found.of.items() if length.undertrained} == ({3} if doubt else set())
 
@@ -81,6 +84,9 @@ def test_a_size_is_lengthened_until_doubling_no_longer_helps(cohort, tmp_path, d
 def test_trainings_that_found_nothing_are_named_and_hide_no_gain(cohort, tmp_path, nothing, dice, steps, words, doubt):
     found, _ = lengths(cohort, tmp_path, {3: dice}, nothing=nothing)
     assert found.steps(3) == steps
+    table = found.table(seeds=(0, 1, 2))
+    lost = table[table["found_nothing"]]
+    assert sorted(zip(lost["train_size"], lost["seed"], lost["steps"], strict=True)) == sorted(nothing)
     assert words in found.describe() or words in str(found.doubt)
     assert (found.doubt is not None) == doubt
     if doubt:
@@ -96,6 +102,7 @@ def test_each_size_and_the_whole_pool_has_a_length_of_its_own(cohort, tmp_path):
 
 def test_the_controlled_arm_may_be_another_but_the_reference_is_the_baseline(cohort, tmp_path):
     found, asked = lengths(cohort, tmp_path, {}, control={"arm": "none"})
+    assert found.table(seeds=(0, 1, 2)).groupby("train_size")["arm"].first().tolist() == ["none", "none", "real"]
     assert {(number, name) for number, _, name, _ in asked} == {(2, "none"), (3, "none"), (4, "real")}
     assert found.doubt == "only the length of none was controlled (n = 2, n = 3)"
 
@@ -115,5 +122,6 @@ def test_of_a_score_where_less_is_better_a_fall_is_a_gain(cohort, tmp_path, afte
 def test_without_a_control_every_size_may_be_undertrained(cohort, tmp_path):
     found, asked = lengths(cohort, tmp_path, {}, control=None)
     assert not asked
+    assert found.table(seeds=(0, 1, 2)).empty
     assert found.describe() == "not made"
     assert found.doubt == "its length was not controlled (n = 2, n = 3, n = 4)"

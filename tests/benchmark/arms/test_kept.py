@@ -1,5 +1,7 @@
 """Arms that keep the drawings which a segmentation network of other subjects finds neither badly nor too well."""
 
+from contextlib import nullcontext
+
 import pandas as pd
 import pytest
 
@@ -105,9 +107,46 @@ def test_a_task_without_masks_keeps_nothing():
         plan(task={"method": "detection", "spatial_dims": 2})
 
 
-def test_negatives_have_no_lesion_to_be_kept_by():
-    holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": 0.5}
-    with pytest.raises(ConfigError, match="arm 'kept' keeps drawings by their lesions, which negatives lack"):
+@pytest.fixture
+def with_negatives(tmp_path):
+    """A training set whose first and last drawings are marked as negatives."""
+    cohort = tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=10)
+    repeat = make_arms(plan(), cohort, {}, tmp_path / "out").repeat(1.0, 0)
+    fit_synthesizer(repeat, "drawn")
+    draw_offline(repeat, "drawn")
+    table = repeat.cohort_folder("drawn") / "cases.csv"
+    rows = pd.read_csv(table)
+    rows["negative"] = ["True", *[""] * (len(rows) - 2), "True"]
+    rows.to_csv(table, index=False)
+    return repeat, [rows["case_id"].iloc[0], rows["case_id"].iloc[-1]]
+
+
+def test_negatives_have_no_lesion_to_be_judged_and_are_all_kept(with_negatives, judging):
+    repeat, negatives = with_negatives
+    judge_offline(repeat, "drawn")
+    judged_ids = {case.case_id for _, cases in judging for case in cases}
+    assert judged_ids.isdisjoint(negatives)
+    assert len(judged_ids) == len(read_cohort(repeat.cohort_folder("drawn"))) - 2
+    scores = pd.read_csv(repeat.judged_folder("drawn") / SCORES).set_index("case_id")["fcn_score"]
+    found = ingredients(repeat.training("kept", 1)).synthetic
+    good = set(scores.index[scores.between(*KEPT)])
+    assert {case.case_id for case in found} == good | set(negatives)
+    assert 0 < len(good) < len(judged_ids)
+
+
+def test_drawings_without_any_lesion_cannot_be_judged(with_negatives):
+    repeat, _ = with_negatives
+    table = repeat.cohort_folder("drawn") / "cases.csv"
+    pd.read_csv(table).assign(negative="True").to_csv(table, index=False)
+    with pytest.raises(CohortError, match="holds negatives alone, which show no lesion to be judged"):
+        judge_offline(repeat, "drawn")
+
+
+@pytest.mark.parametrize("negatives", [0.5, 1])
+def test_a_plan_with_negatives_alone_keeps_nothing(negatives):
+    holes = {"method": "pix2pix", "options": {"healthy_holes": 0.2}, "negatives": negatives}
+    said = "arm 'kept' keeps drawings by their lesions, which negatives lack"
+    with pytest.raises(ConfigError, match=said) if negatives == 1 else nullcontext():
         plan(synthesizers={"drawn": holes})
 
 

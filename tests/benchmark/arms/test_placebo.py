@@ -1,6 +1,7 @@
 """Controls: arms that train on something else than drawings, or for longer."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.estimate.timing import _short_arm
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.method_notes import describe_arm
-from lesionforge.benchmark.run import run_benchmark
+from lesionforge.benchmark.run import make_study, run_benchmark
 from lesionforge.cohort.case import Annotation
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.config import parse_options
-from lesionforge.errors import ConfigError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.synthesizers.registry import load_synthesizer
 from lesionforge.training.items.lesion_planes import Planes
 from tests.helpers import tiny_cohort
@@ -121,10 +122,22 @@ def test_labels_are_shuffled_among_the_drawings_of_a_scan(spatial_dims, repeats)
     assert any(with_shuffled_labels(drawn, seed).cases != found.cases for seed in range(6))
 
 
-def test_a_single_drawing_has_no_other_label_to_take(repeats):
+def test_a_single_drawing_has_no_other_label_to_take_and_is_left_out(repeats):
     drawn = read_cohort(repeats[2].cohort_folder("inpaint"))
-    with pytest.raises(ConfigError, match=r"has one drawing.*raise `cases`"):
+    lone = drawn.cases[0].source_case
+    fewer = drawn.with_cases([case for case in drawn if case is drawn.cases[0] or case.source_case != lone])
+    assert [case.case_id for case in with_shuffled_labels(fewer, 0)] == [case.case_id for case in fewer.cases[1:]]
+    with pytest.raises(CohortError, match=r"no scan with two drawings.*raise `cases`"):
         with_shuffled_labels(drawn.with_cases(drawn.cases[:1]), 0)
+
+
+@pytest.mark.parametrize(("cases", "refused"), [(7, True), (8, False)])
+def test_labels_that_could_not_be_shuffled_are_refused_before_anything_trains(repeats, tmp_path, cases, refused):
+    few = plan()
+    few.synthesizers["inpaint"] = few.synthesizers["inpaint"].model_copy(update={"cases": cases, "lesion_free": False})
+    said = rf"arm shuffled, n = 1, seed 0: .*but {cases} cases are drawn into 4 scans; raise `cases` of inpaint to 8"
+    with pytest.raises(ConfigError, match=said) if refused else nullcontext():
+        make_study(few, read_cohort(repeats[2].study.out.parent / "c"), {}, tmp_path)
 
 
 def test_a_longer_arm_has_more_steps_and_the_report_says_so():

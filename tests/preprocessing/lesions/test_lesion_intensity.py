@@ -7,6 +7,7 @@ from lesionforge.preprocessing.lesions.lesion_intensity import (
     WIDER,
     absolute,
     draw,
+    draw_faint,
     draw_normal,
     measure,
     paint,
@@ -127,6 +128,18 @@ def test_contrasts_of_a_normal_distribution_are_wider_spread_about_the_same_mean
     assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(np.corrcoef(logs.T)[0, 1], abs=0.05)
     assert (np.exp(drawn) >= (1 - BEYOND) * known[:, 0].min(0) - 1e-6).all()
     assert (np.exp(drawn) <= (1 + BEYOND) * known[:, 0].max(0) + 1e-6).all()
+
+
+def test_mimics_have_less_contrast_than_nearly_all_crops_and_the_pattern_of_one():
+    known, mask = normal_crops(), np.array([1], np.int16)
+    logs = np.abs(np.log(known[:, 0])).mean(1)
+    drawn = np.log([draw_faint(known[40:, :1], mask, (1,), generator(seed))[0] for seed in range(200)])
+    contrast = np.abs(drawn).mean(1)
+    assert contrast.max() <= np.percentile(logs, 5) * 1.05
+    assert contrast.mean() == pytest.approx(np.percentile(logs, 5) / 2, rel=0.2)
+    usual = np.sign(np.log(known[40:, 0]).mean(0))
+    assert (np.sign(drawn) == usual).mean() > 0.8
+    assert np.isfinite(draw_faint(known, np.array([1, 2], np.int16), (1, 2), generator(0))).all()
 
 
 def test_contrasts_are_cut_a_little_beyond_the_known_ones():

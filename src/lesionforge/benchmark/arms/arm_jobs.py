@@ -87,6 +87,7 @@ def offline_cases(repeat: Repeat, name: str, *, progress: Progress = lambda done
         min_volume=plan.min_volume,
         lesion_free=plan.lesion_free,
         negatives=plan.negatives,
+        displacement=plan.displacement,
         progress=progress,
     )
 

@@ -15,13 +15,16 @@ from lesionforge.benchmark.arms.arm_jobs import RESULTS
 from lesionforge.benchmark.arms.control import LENGTHS, Length, Lengths, controlled_length
 from lesionforge.benchmark.arms.left_out import left_out, left_out_lines
 from lesionforge.benchmark.arms.mask_sources import mask_warnings
+from lesionforge.benchmark.arms.placebo import check_shuffled
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, TrainSize, make_arms
 from lesionforge.benchmark.arms.target_scans import check_targets, target_warnings
 from lesionforge.benchmark.arms.tune import TABLE, Searches, search_doubts
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.case_facts import TEST_CASES, facts_of_cases
 from lesionforge.benchmark.report.channels import of_several_channels, write_channels
-from lesionforge.benchmark.report.figures.gallery import examples, gallery
+from lesionforge.benchmark.report.equal_steps import TRIED
+from lesionforge.benchmark.report.figures.gallery import gallery
+from lesionforge.benchmark.report.figures.predicted import examples
 from lesionforge.benchmark.report.made_of import made_of
 from lesionforge.benchmark.report.measured_rows import measured_rows
 from lesionforge.benchmark.report.method_notes import method_notes
@@ -84,7 +87,8 @@ class ArmStudy(Study):
         """Split the subjects, leave out the arms that cannot be trained at a size, and check that the run can start.
 
         Raises:
-            ConfigError: if the baseline cannot be trained at a size, or another arm at no size.
+            ConfigError: if the baseline cannot be trained at a size, or another arm at no size, or labels are to be
+                shuffled among too few drawings.
             LeakError: if a held-out subject is a parent of a case in the training pool, or what made the anatomy maps
                 was trained on it.
         """
@@ -93,7 +97,9 @@ class ArmStudy(Study):
             check_no_leak(arms.pool, held_out, models=subjects_behind_maps(arms))
         check_targets(arms, cohort)
         doubt_missing_maps(arms)
-        return cls(plan=plan, arms=replace(arms, left_out=left_out(arms)), out=out)
+        arms = replace(arms, left_out=left_out(arms))
+        check_shuffled(arms)
+        return cls(plan=plan, arms=arms, out=out)
 
     @property
     def disjoint(self) -> dict[str, Cohort]:
@@ -115,7 +121,7 @@ class ArmStudy(Study):
         return list(ahead.jobs.values())
 
     def collect(self) -> None:
-        """Write the tables of scores and of the test cases, ``lengths.json`` and, after a search, ``tuning.csv``."""
+        """Write the tables of scores and of the test cases, ``lengths.json``, and what control and search tried."""
         decided = self.decided
         if decided.trials is not None:
             write_text(self.out / TABLE, decided.trials.to_csv(index=False))
@@ -123,6 +129,8 @@ class ArmStudy(Study):
         _collect(self.out / RESULTS, _trainings(arms, self.plan.subjects.numbers, steps))
         _collect(self.out / REFERENCE, [one.training(self.plan.baseline, steps(arms.whole)) for one in arms.references])
         write_json(self.out / LENGTHS, decided.lengths.as_json())
+        if self.plan.control is not None:
+            write_text(self.out / TRIED, decided.lengths.table(self.plan.seeds).to_csv(index=False))
         with keeping_in(self.out):
             facts = facts_of_cases(arms.test, arms.channels)
         write_text(self.out / TEST_CASES, facts.to_csv(index=False))

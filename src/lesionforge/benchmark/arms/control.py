@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.repeats import ArmTraining, TrainSize
+from lesionforge.benchmark.arms.tune import Trial
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
 
@@ -25,11 +27,15 @@ class Length:
         steps: optimiser steps of each arm.
         found: the result of the control in a sentence, or ``None`` if there was no control.
         undertrained: why the baseline may be undertrained, or ``None``.
+        arm: name of the checked arm, or ``None`` if there was no control.
+        tried: steps → trainings of the checked arm, one for each seed.
     """
 
     steps: int
     found: str | None = None
     undertrained: str | None = None
+    arm: str | None = None
+    tried: Mapping[int, Trial] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,24 @@ class Lengths:
         """Return the content of ``lengths.json``."""
         steps = {f"n{size:g}": length.steps for size, length in self.of.items()}
         return {"steps": steps, "control": self.describe(), "doubt": self.doubt}
+
+    def table(self, seeds: Sequence[int]) -> pd.DataFrame:
+        """Return the content of ``lengths.csv``, a row per size, length that was tried, and seed; empty without any."""
+        rows = [
+            {
+                "train_size": size,
+                "arm": length.arm,
+                "steps": steps,
+                "seed": seed,
+                "score": score,
+                "found_nothing": nothing,
+                "kept": steps == length.steps,
+            }
+            for size, length in self.of.items()
+            for steps, trial in length.tried.items()
+            for seed, score, nothing in zip(seeds, trial.scores, trial.nothing, strict=True)
+        ]
+        return pd.DataFrame(rows)
 
     @property
     def doubt(self) -> str | None:
@@ -83,10 +107,11 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
     arm = control.arm or plan.baseline
     if size == study.whole or (size, arm) in study.left_out:
         arm = plan.baseline
-    info, undertrained = find_score(plan.primary), None
+    info, undertrained, tried = find_score(plan.primary), None, dict[int, Trial]()
     while undertrained is None:
         trainings = [study.repeat(size, seed).training(arm, n) for n in (steps, 2 * steps) for seed in plan.seeds]
         doubling = Doubling.of(ahead, trainings)
+        tried |= dict(zip((steps, 2 * steps), doubling.trials, strict=True))
         found = f"twice the steps ({2 * steps}) {doubling.describe(arm, info)}"
         ahead.say(f"n = {size:g}: {found}")
         if not doubling.helped(control.tolerance, info):
@@ -98,7 +123,7 @@ def controlled_length(ahead: Ahead, size: TrainSize) -> Length:
             undertrained = f"longer training still helped, and no arm gets more than {control.max_steps} steps"
     if arm != plan.baseline:
         undertrained = undertrained or f"only the length of {arm} was controlled"
-    return Length(steps=steps, found=found, undertrained=undertrained)
+    return Length(steps=steps, found=found, undertrained=undertrained, arm=arm, tried=tried)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +147,12 @@ class Doubling:
         """
         scores = np.reshape(ahead.development_scores(trainings), (2, -1))
         return cls(scores=scores, nothing=np.reshape([ahead.found_nothing(one) for one in trainings], (2, -1)))
+
+    @property
+    def trials(self) -> tuple[Trial, Trial]:
+        """The trainings before and after the doubling."""
+        before, after = (Trial(*both) for both in zip(self.scores.tolist(), self.nothing.tolist(), strict=True))
+        return before, after
 
     @property
     def compared(self) -> NDArray[np.bool_]:

@@ -82,8 +82,7 @@ def offline_cases(training: ArmTraining) -> Cohort:
     """Return the synthetic cohort of an arm, or what stands in for it.
 
     Raises:
-        ConfigError: if labels are to be shuffled and a scan has a single drawing.
-        CohortError: if no drawing is kept.
+        CohortError: if no drawing is kept, or no scan has two, between which labels could be shuffled.
     """
     repeat, name = training.repeat, training.arm.synthesizer
     assert name is not None
@@ -208,7 +207,14 @@ def on_the_fly(training: ArmTraining, model: Synthesizer) -> Source:
             masks = slice_masks(repeat, plan, samples)
         else:
             masks = mask_source(repeat, plan, device=drawing_device(repeat.plan.training))
-        transform = SynthesizeLesiond(model, masks, prob=1.0, min_volume=plan.min_volume, negatives=plan.negatives)
+        transform = SynthesizeLesiond(
+            model,
+            masks,
+            prob=1.0,
+            min_volume=plan.min_volume,
+            negatives=plan.negatives,
+            displacement=plan.displacement,
+        )
     if plan.lesion_free:
         free = lesion_free_scans(train).cases
         samples = [sample for case, sample in zip(train, samples, strict=True) if case in free]

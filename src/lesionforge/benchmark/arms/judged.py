@@ -25,17 +25,21 @@ SCORES = "scores.csv"
 
 
 def judge_offline(repeat: Repeat, name: str) -> str:
-    """Score every offline drawing of a synthesizer by a network that knows neither its scan's nor its mask's subject.
+    """Score every offline drawing of a lesion by a network that knows neither its scan's nor its mask's subject.
 
     The training subjects with a lesion are divided into parts, one more than the subjects that a drawing comes from at
     most, and a network of the baseline is trained on each. So at least one of them knows none of a drawing's subjects;
     the first such network gives the score, see :func:`~lesionforge.scores.drawn_images.segmentability.segmentability`.
 
     Raises:
-        CohortError: if there are fewer training subjects with a lesion than parts.
+        CohortError: if there are fewer training subjects with a lesion than parts, or no drawing shows a lesion.
     """
     drawn, people = read_cohort(repeat.cohort_folder(name)), People(repeat.train)
+    drawn = drawn.with_cases([case for case in drawn if not case.negative])
     behind = {case.case_id: people.behind(case.mask_id) | {case.subject_id} for case in drawn}
+    if not len(drawn):
+        what = "holds negatives alone, which show no lesion to be judged"
+        raise CohortError(f"cases of {name}, {repeat}", what, "draw more cases, or leave kept out")
     real, parts = repeat.train.with_lesions(), max(map(len, behind.values()), default=1) + 1
     if len(real.subjects) < parts:
         what = f"has {len(real.subjects)} training subjects with a lesion; judging drawings of {name} takes {parts}"
@@ -61,7 +65,9 @@ def _judged(repeat: Repeat, name: str, drawn: Cohort, behind: Mapping[str, Set[s
 
 
 def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) -> Cohort:
-    """Return the drawings whose score lies within the limits; all training subjects become their parents.
+    """Return the drawings whose score lies within the limits, and the negatives, which show no lesion to be scored.
+
+    All training subjects become their parents.
 
     Raises:
         CohortError: if there is none.
@@ -69,8 +75,9 @@ def kept(drawn: Cohort, repeat: Repeat, name: str, limits: tuple[float, float]) 
     scores = _scores(repeat, name)
     good = set(scores.index[scores["fcn_score"].between(*limits)])
     known = repeat.train.ancestry
-    cases = [replace(case, parents=tuple(sorted({*case.parents, *known}))) for case in drawn if case.case_id in good]
-    if not cases:
+    chosen = [case for case in drawn if case.case_id in good or case.negative]
+    cases = [replace(case, parents=tuple(sorted({*case.parents, *known}))) for case in chosen]
+    if not good:
         none = f"no drawing of {name} was found with a Dice of {limits[0]:g} to {limits[1]:g}"
         what = "; ".join((none, *_blind([scores])))
         raise CohortError(drawn.name, what, f"widen kept; {repeat.judged_folder(name) / SCORES} has the scores")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.repeats import Arms, Repeat, TrainSize
 from lesionforge.benchmark.report.made_of import timed
 from lesionforge.cohort.case import Cohort
@@ -12,6 +13,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_copy, leaving_out
 from lesionforge.errors import ConfigError
 from lesionforge.production.match import FACTS, Auc, describe_auc, match_cohort, told_apart
+from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.reading import read_json
 
 
@@ -57,6 +59,17 @@ def target_scans(repeat: Repeat, name: str) -> Cohort:
     if repeat.plan.synthesizers[name].targets is None:
         return repeat.train
     return read_cohort(repeat.targets_folder(name))
+
+
+def drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
+    """Return those of the training cases, or of the target scans, that a synthesizer draws into.
+
+    Raises:
+        CohortError: if lesion-free scans are needed and there is none.
+    """
+    if plan.targets is not None or plan.lesion_free:
+        return lesion_free_scans(scans)
+    return scans.with_lesions() if plan.needs_lesion else scans
 
 
 def describe_targets(study: Arms) -> dict[str, str]:

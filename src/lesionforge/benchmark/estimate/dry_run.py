@@ -12,10 +12,12 @@ import pandas as pd
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.estimate.timing import Timing, machine_name, time_units
 from lesionforge.benchmark.estimate.work import Unit, Work, work_of
-from lesionforge.benchmark.folds import plans_of_folds
+from lesionforge.benchmark.folds import FoldStudy
 from lesionforge.benchmark.healing.healing_plan import HealingPlan
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.run import make_study
+from lesionforge.benchmark.study import Study
 from lesionforge.cohort.case import Cohort
 
 UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
@@ -33,6 +35,7 @@ class Estimate:
         workers: processes of the run.
         machine: the machine that was measured.
         not_counted: further steps of the run that take time but are not included.
+        left_out: a line for each arm that is left out at a size.
     """
 
     least: tuple[Work, ...]
@@ -42,6 +45,7 @@ class Estimate:
     workers: int
     machine: str
     not_counted: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def hours(self) -> tuple[float, float]:
@@ -127,7 +131,8 @@ def dry_run(
         TrainingError: if a network does not fit into memory.
     """
     with tempfile.TemporaryDirectory(prefix="lesionforge_dry_run_") as folder:
-        studies = _studies(plan, cohort, roles or {}, Path(folder))
+        whole = make_study(plan, cohort, roles or {}, Path(folder))
+        studies = _parts(whole)
         least = [work for study in studies for work in work_of(study)]
         most = [work for study in studies for work in work_of(study, longest=True)]
         timings = time_units(studies[0], [work.unit for work in (*least, *most)], workers=workers)
@@ -139,17 +144,18 @@ def dry_run(
         workers=workers,
         machine=machine_name({plan.training.device}),
         not_counted=_not_counted(plan),
+        left_out=tuple(whole.left_out),
     )
 
 
-def _studies(
-    plan: Plan | HealingPlan, cohort: Cohort, roles: Mapping[str, Sequence[str]], out: Path
-) -> list[ArmStudy] | list[HealingStudy]:
-    """Return the study, or the studies of all folds."""
-    if isinstance(plan, HealingPlan):
-        return [HealingStudy.make(plan, cohort, roles, out)]
-    plans = plans_of_folds(plan) if plan.cross_validated else {"": plan}
-    return [ArmStudy.make(one, cohort, roles, out / name) for name, one in plans.items()]
+def _parts(study: Study) -> list[ArmStudy] | list[HealingStudy]:
+    """Return the studies of all folds, or the study itself."""
+    if isinstance(study, FoldStudy):
+        return list(study.of_folds.values())
+    if isinstance(study, HealingStudy):
+        return [study]
+    assert isinstance(study, ArmStudy)
+    return [study]
 
 
 def _not_counted(plan: Plan | HealingPlan) -> tuple[str, ...]:

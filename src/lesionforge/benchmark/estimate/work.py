@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms import arm_jobs
 from lesionforge.benchmark.arms.ahead import Ahead
 from lesionforge.benchmark.arms.arm_study import ArmStudy, decide
@@ -17,6 +16,7 @@ from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.chosen_generator import choose
 from lesionforge.benchmark.arms.ingredients import lengths
 from lesionforge.benchmark.arms.repeats import Arms, ArmTraining, Repeat
+from lesionforge.benchmark.arms.target_scans import drawn_into
 from lesionforge.benchmark.healing.healing_jobs import fit_f_pre, fit_method
 from lesionforge.benchmark.healing.healing_study import HealingStudy
 from lesionforge.cohort.case import Cohort
@@ -25,7 +25,6 @@ from lesionforge.cohort.splits import take_subjects
 from lesionforge.config import parse_options
 from lesionforge.engine.job import Job
 from lesionforge.production.select import SelectionConfig
-from lesionforge.production.synthesize import lesion_free_scans
 from lesionforge.scores.drawn_images.realism import FEWEST_SUBJECTS, TRAININGS
 from lesionforge.scores.registry import find_score
 from lesionforge.synthesizers.registry import SYNTHESIZERS
@@ -223,13 +222,7 @@ def cases_drawn(repeat: Repeat, name: str) -> int:
     """Return the number of offline cases of a synthesizer; with targets from another cohort, an upper bound."""
     plan = repeat.plan.synthesizers[name]
     number = plan.number_of_cases(len(repeat.train))
-    return number or len(_drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
-
-
-def _drawn_into(plan: SynthesizerPlan, scans: Cohort) -> Cohort:
-    if plan.targets is not None or plan.lesion_free:
-        return lesion_free_scans(scans)
-    return scans.with_lesions() if plan.needs_lesion else scans
+    return number or len(drawn_into(plan, repeat.train if plan.targets is None else read_cohort(plan.targets)))
 
 
 def synthesizer_steps(repeat: Repeat, name: str) -> int:

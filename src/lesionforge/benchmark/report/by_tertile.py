@@ -102,15 +102,25 @@ def _cell(row: dict[Any, Any], info: Score[Any]) -> str:
 
 
 def _extremes(results: pd.DataFrame, baseline: str, info: Score[Any]) -> list[str]:
-    """Return a sentence per arm and size; a subject's value is the mean over its cases and the seeds."""
-    pairs = paired_differences(results, info.name, baseline=baseline)
-    means, lines = pairs.groupby(["arm", "train_size", "subject_id"], sort=False)["difference"].mean(), list[str]()
-    sizes = size_names(results["train_size"])
-    for arm in dict.fromkeys(pairs["arm"]):
-        for size, name in sizes.items():
-            if (arm, size) in means.index:
-                ordered = means[arm, size].sort_values(ascending=info.higher_is_better is False, kind="stable")
-                best, worst = (f"{ordered.index[at]} ({signed(ordered.iloc[at], info)})" for at in (0, -1))
-                place = f"{arm}, {name}" if len(sizes) > 1 else arm
-                lines.append(f"{place}: best in subject {best}, worst in subject {worst}.")
+    """Return a sentence per arm and size."""
+    sizes, lines = size_names(results["train_size"]), list[str]()
+    for (arm, size), gains in extreme_subjects(results, baseline, info).items():
+        best, worst = (f"{gains.index[at]} ({signed(gains.iloc[at], info)})" for at in (0, -1))
+        place = f"{arm}, {sizes[size]}" if len(sizes) > 1 else arm
+        lines.append(f"{place}: best in subject {best}, worst in subject {worst}.")
     return lines
+
+
+def extreme_subjects(
+    results: pd.DataFrame, baseline: str, info: Score[Any]
+) -> dict[tuple[str, float], pd.Series[float]]:
+    """Return (arm, size) → gain of each test subject, the best first: the mean over its cases and the seeds."""
+    pairs = paired_differences(results, info.name, baseline=baseline)
+    means = pairs.groupby(["arm", "train_size", "subject_id"], sort=False)["difference"].mean()
+    worst_last = {"ascending": info.higher_is_better is False, "kind": "stable"}
+    return {
+        (arm, size): means[arm, size].sort_values(**worst_last)
+        for arm in dict.fromkeys(pairs["arm"])
+        for size in sorted(set(results["train_size"]))
+        if (arm, size) in means.index
+    }

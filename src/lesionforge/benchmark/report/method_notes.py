@@ -95,16 +95,18 @@ def _longer(plan: Plan) -> str:
 
 
 def _describe_number(synthesizer: SynthesizerPlan) -> str:
-    """Return how many synthetic cases are drawn, and how many of them without a lesion."""
+    """Return how many synthetic cases are drawn, and how."""
     if synthesizer.per_case is not None:
         number = f"{synthesizer.per_case} cases for each training case"
     else:
         number = "a case for each scan" if synthesizer.cases is None else f"{synthesizer.cases} cases"
-    return number + _negatives(synthesizer)
+    return number + _how_drawn(synthesizer)
 
 
-def _negatives(synthesizer: SynthesizerPlan) -> str:
-    return f", {synthesizer.negatives:.0%} of them redrawn without a lesion" if synthesizer.negatives else ""
+def _how_drawn(synthesizer: SynthesizerPlan) -> str:
+    negatives = f", {synthesizer.negatives:.0%} of them redrawn without a lesion" if synthesizer.negatives else ""
+    far = synthesizer.displacement
+    return negatives + (f", tissue around them displaced by up to {far:g} mm" if far else "")
 
 
 def describe_arm(plan: Plan, name: str) -> str:
@@ -147,6 +149,6 @@ def _describe_items(plan: Plan, name: str) -> str:
         return f"{drawn} alone, then {arm.finetune:.0%} of the steps on {real}, {augment}"
     if arm.use == "on_the_fly":
         of_items = f"{share:.0%} of the items with a lesion drawn by {synthesizer.method} on the fly"
-        return f"{real}, {of_items}{_negatives(synthesizer)}, {augment}"
+        return f"{real}, {of_items}{_how_drawn(synthesizer)}, {augment}"
     rest = "" if share == 1 else f", the rest {real}"
     return f"{share:.0%} {drawn}{rest}, {augment}"

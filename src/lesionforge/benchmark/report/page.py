@@ -14,6 +14,7 @@ from lesionforge.benchmark.report.audits import audits_in
 from lesionforge.benchmark.report.by_tertile import by_tertile
 from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.collapse import collapse_lines, doubt_about
+from lesionforge.benchmark.report.equal_steps import TRIED, equal_steps
 from lesionforge.benchmark.report.figures.charts import Illustration, box_plot, forest_plot
 from lesionforge.benchmark.report.figures.pictures import Example, example_sheet
 from lesionforge.benchmark.report.figures.regimes import regime_curve, regime_rows
@@ -104,7 +105,8 @@ def write_report(
 ) -> str:
     """Write ``summary.csv``, ``figures/`` and ``report.html`` beside a benchmark's ``results.csv``.
 
-    With ``test_cases.csv`` beside it, ``by_tertile.csv`` is written, too.
+    With ``test_cases.csv`` beside it, ``by_tertile.csv`` is written, too; with ``lengths.csv``, the report shows the
+    sizes at equal steps.
 
     Args:
         folder: the benchmark folder.
@@ -168,6 +170,7 @@ def write_report(
         baseline=baseline,
         worth=gains,
         over_sizes=over,
+        equal_steps=equal_steps(read_frame(folder / TRIED), metric=primary) if (folder / TRIED).is_file() else None,
         sizes=size_names(results["train_size"]),
         arms=[
             arm_row(row, primary, undertrained=unsure) for _, row in summary[summary["metric"] == primary].iterrows()

@@ -21,6 +21,8 @@ RING_MM, DARKEST = 8.0, 0.05
 QUANTILES = (0.1, 0.5, 0.9)
 WIDER, BEYOND = 1.5, 0.2
 """Of the contrasts that are drawn: their spread in that of the known ones, and how far they may leave their range."""
+FAINTEST = 5
+"""Percentile of the contrasts of known lesions below which a drawing is a mimic, and no lesion."""
 
 
 def measure(image: FloatArray, mask: LabelArray, classes: Sequence[int], *, quantiles: bool = False) -> Intensities:
@@ -140,6 +142,28 @@ def draw_normal(known: Intensities, mask: LabelArray, classes: Sequence[int], rn
     within = np.clip(drawn.reshape(crops.shape[1:]), (1 - BEYOND) * crops.min(axis=0), (1 + BEYOND) * crops.max(axis=0))
     result[wanted] = within
     return result
+
+
+def draw_faint(known: Intensities, mask: LabelArray, classes: Sequence[int], rng: np.random.Generator) -> Intensities:
+    """Return the multiples of a random training crop with their contrast reduced below that of nearly all crops.
+
+    Contrast is the mean size of the logarithms of the multiples, over classes and channels. It is uniform between 0 and
+    the 5th percentile of the crops; which channels are brighter or darker, and by how much more, stays.
+
+    Args:
+        known: ``(crop, class, channel)``, from :func:`relative`.
+        mask: ``(x, y[, z])`` of the mimic.
+        classes: lesion classes.
+        rng: source of all randomness.
+    """
+    chosen, limit = draw(known, mask, classes, rng), np.percentile(_contrast(known), FAINTEST)
+    fainter = min(1.0, rng.uniform() * limit / max(_contrast(chosen[None])[0], 1e-6))
+    return np.exp(np.log(np.maximum(chosen, DARKEST)) * fainter).astype(np.float32)
+
+
+def _contrast(multiples: Intensities) -> NDArray[np.float64]:
+    """Return the mean size of the logarithms of each crop's multiples ``(crop, class, channel)``."""
+    return np.asarray(np.nanmean(np.abs(np.log(np.maximum(multiples, DARKEST))), axis=(1, 2)))
 
 
 def _classes_of(mask: LabelArray, classes: Sequence[int]) -> list[int]:

@@ -37,6 +37,8 @@ class CropConfig(ScanConfig):
         healthy_holes: fraction of the training crops in which a hole of a real lesion's shape lies where there is no
             lesion, and is filled with healthy tissue (``inpaint``); fewer, where a hole does not fit. Such a generator
             can draw negatives.
+        mimics: share of the negatives that are mimics, 0 to 1: drawn as lesions are, but with less contrast than 95 %
+            of the training crops, and not labelled; the others are filled with healthy tissue (``inpaint``).
         augment: augmentation of training crops: ``true`` flips, rotates and scales; ``affine`` is the augmentation of
             the stroke system, see :func:`~lesionforge.augmentation.affine.affine_augmentation`; ``ct_published`` is
             that of the segmentation in the paper on haemorrhage CT, see
@@ -62,6 +64,7 @@ class CropConfig(ScanConfig):
     lesion_intensity: LesionIntensity = True
     lesion_contrast: Literal["crop", "normal"] = "crop"
     healthy_holes: float = Field(default=0.0, ge=0, lt=1)
+    mimics: float = Field(default=0.0, ge=0, le=1)
     augment: bool | Literal["affine", "ct_published"] = True
     intensity_variation: bool = False
     mirror: bool = False
@@ -76,6 +79,7 @@ class CropConfig(ScanConfig):
             "a range of margin_mm": isinstance(self.margin_mm, tuple),
             "fade_mm": self.fade_mm is not None,
             "healthy_holes": self.healthy_holes > 0,
+            "mimics": self.mimics > 0,
         }
         of_scan = {
             "lesion_intensity=quantiles": self.lesion_intensity == "quantiles",
@@ -89,7 +93,16 @@ class CropConfig(ScanConfig):
                 raise ValueError(f"{given[0]} needs condition={needed}, not {self.condition}: leave one of them out")
         if self.lesion_contrast == "normal" and not self.lesion_intensity:
             raise ValueError("lesion_contrast=normal has no effect without lesion_intensity: leave one out")
+        if self.mimics and not self.lesion_intensity:
+            raise ValueError("mimics are lesions of little contrast, which lesion_intensity sets: leave one out")
+        if 0 < self.mimics < 1 and not self.healthy_holes:
+            raise ValueError("the negatives that are not mimics need healthy_holes: set it, as 0.2, or mimics=1")
         return self
+
+    @property
+    def draws_negatives(self) -> bool:
+        """Whether the generator can draw what is not labelled as a lesion."""
+        return self.healthy_holes > 0 or self.mimics == 1
 
     @property
     def divisors(self) -> tuple[int, ...]:

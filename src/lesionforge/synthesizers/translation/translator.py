@@ -24,7 +24,14 @@ from lesionforge.masks.base import MaskSource
 from lesionforge.masks.slice_masks import SliceBank
 from lesionforge.preprocessing.brain.region import with_region
 from lesionforge.preprocessing.crops import Crop
-from lesionforge.preprocessing.lesions.lesion_intensity import Intensities, absolute, draw, draw_normal, surroundings
+from lesionforge.preprocessing.lesions.lesion_intensity import (
+    Intensities,
+    absolute,
+    draw,
+    draw_faint,
+    draw_normal,
+    surroundings,
+)
 from lesionforge.preprocessing.lesions.margin import greatest, hole_around, one_of_range
 from lesionforge.preprocessing.lesions.merging import refuse_unseen
 from lesionforge.preprocessing.pipeline import Preprocessing, Sample
@@ -149,11 +156,13 @@ class Translator(TrainedModel, Synthesizer):
         return sample.with_lesion(image, mask)
 
     def redraw_healthy(self, sample: Sample, hole: LabelArray, rng: np.random.Generator) -> Sample:
-        """Return the sample with a hole filled with healthy tissue; see :meth:`Synthesizer.redraw_healthy`."""
+        """Return the sample with healthy tissue or a mimic in a hole; see :meth:`Synthesizer.redraw_healthy`."""
         if not self.draws_negatives:
             return super().redraw_healthy(sample, hole, rng)
-        noise = self._noise(sample.image.shape[1:], rng)
-        return replace(sample, image=self._inpaint(sample, hole, noise, None, rng))
+        noise, multiples = self._noise(sample.image.shape[1:], rng), None
+        if self.config.mimics and rng.random() < self.config.mimics:
+            multiples = draw_faint(self.intensities, hole, self.condition.classes, rng)
+        return replace(sample, image=self._inpaint(sample, hole, noise, multiples, rng, keep_lesions=True))
 
     def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return noise for the whole sample; all slices of a volume share it, so that they fit each other."""
@@ -162,11 +171,19 @@ class Translator(TrainedModel, Synthesizer):
         return np.broadcast_to(plane.reshape(*plane.shape, *[1] * missing), (len(plane), *shape))
 
     def _inpaint(
-        self, sample: Sample, mask: LabelArray, noise: Any, multiples: Intensities | None, rng: np.random.Generator
+        self,
+        sample: Sample,
+        mask: LabelArray,
+        noise: Any,
+        multiples: Intensities | None,
+        rng: np.random.Generator,
+        *,
+        keep_lesions: bool = False,
     ) -> Any:
         """Draw each hole in its own crop, in sub-batches of crops of equal size.
 
-        Without ``multiples``, holes are filled with healthy tissue, and lesions of the sample stay out of them.
+        Without ``multiples``, holes are filled with healthy tissue. With ``keep_lesions``, lesions of the sample stay
+        out of them.
         """
         image, spacing = sample.image.copy(), sample.spacing[: self.config.spatial_dims]
         margin = one_of_range(self.config.margin_mm, rng)
@@ -175,7 +192,7 @@ class Translator(TrainedModel, Synthesizer):
         jobs: dict[tuple[int, ...], list[tuple[Any, Crop, Any, Any]]] = {}
         for place in self._planes(mask):
             hole, weight = hole_around(mask[place], margin, spacing, fade_mm=fade)
-            if multiples is None and sample.label is not None:
+            if keep_lesions and sample.label is not None:
                 hole &= sample.label[place] == 0
             holes, _ = ndimage.label(hole, np.ones([3] * hole.ndim))
             for index, box in enumerate(ndimage.find_objects(holes), start=1):
@@ -278,8 +295,8 @@ class Translator(TrainedModel, Synthesizer):
 
     @property
     def draws_negatives(self) -> bool:
-        """Whether the generator has learnt to fill holes with healthy tissue."""
-        return self.config.healthy_holes > 0
+        """Whether the generator can fill holes with healthy tissue or mimics."""
+        return self.config.draws_negatives
 
     def to(self, device: str) -> Self:
         """Move the generator to ``device``."""

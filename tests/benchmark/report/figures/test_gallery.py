@@ -13,7 +13,8 @@ from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
 from lesionforge.benchmark.report.figures.curves import LOSS
 from lesionforge.benchmark.report.figures.drawn import _shown_side_by_side
-from lesionforge.benchmark.report.figures.gallery import arm_log, examples, gallery
+from lesionforge.benchmark.report.figures.gallery import arm_log, gallery
+from lesionforge.benchmark.report.figures.predicted import examples
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.files import write_json

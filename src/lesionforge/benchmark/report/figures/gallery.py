@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lesionforge.benchmark.arms.finished import FinishedRun
@@ -27,13 +26,11 @@ from lesionforge.benchmark.report.figures.curves import (
     read_log,
 )
 from lesionforge.benchmark.report.figures.drawn import histograms, placement, side_by_side
-from lesionforge.benchmark.report.figures.pictures import Example
+from lesionforge.benchmark.report.figures.predicted import extremes
 from lesionforge.benchmark.report.figures.scheme import choice, scheme
 from lesionforge.benchmark.report.figures.set_curves import set_curve
 from lesionforge.benchmark.report.figures.varied import augmentations
 from lesionforge.benchmark.report.page import read_results
-from lesionforge.cohort.inspection.planes import key_plane
-from lesionforge.cohort.scan import Scan, load_scan
 from lesionforge.cohort.splits import take_subjects
 from lesionforge.errors import LesionforgeError
 from lesionforge.scores.registry import find_score
@@ -70,6 +67,7 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
     makers: list[Callable[[], Illustration | None]] = [
         partial(scheme, run),
         partial(_groups, run),
+        partial(extremes, run),
         *(partial(set_curve, run, curve) for curve in study.plan.task_class.curves),
         *(partial(placement, run, name) for name in run.cohorts),
         partial(side_by_side, run, problems.append),
@@ -90,33 +88,6 @@ def gallery(study: Arms, *, steps: int) -> Gallery:
         if made is not None:
             figures.append(made)
     return Gallery(figures=tuple(figures), problems=tuple(problems), channels=channels)
-
-
-def examples(study: Arms, *, steps: int) -> list[Example]:
-    """Return test cases spread evenly over lesion size, each at the slice with the most lesion."""
-    run = FinishedRun(study, steps)
-    scans = [load_scan(case, study.channels) for case in study.test.with_lesions()]
-    scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
-    count = min(study.plan.examples, len(scans))
-    return [_example(run, scans[index]) for index in np.linspace(0, len(scans) - 1, count).astype(int)]
-
-
-def _example(run: FinishedRun, scan: Scan) -> Example:
-    assert scan.label is not None
-    plan = run.study.plan
-    shown = {
-        arm: plan.task_class.shown(plan.task_of(arm), run.repeat.training(arm, run.steps).folder / "predictions", scan)
-        for arm in run.repeat.arms
-    }
-    plane = key_plane(scan)
-    return {
-        "image": plane.cut(scan.image[0]),
-        "truth": plane.cut(scan.label),
-        "predictions": {arm: plane.cut(label) for arm, (label, _) in shown.items()},
-        "title": scan.case.case_id,
-        "aspect": plane.aspect,
-        "notes": {arm: note for arm, (_, note) in shown.items()},
-    }
 
 
 def _groups(run: FinishedRun) -> Illustration | None:

@@ -82,7 +82,17 @@ class SideBySide:
 def example_sheet(examples: Sequence[Example]) -> Figure:
     """Return a figure with a row per example: the slice, then each arm's prediction outlined beside the truth."""
     arms = list(dict.fromkeys(arm for example in examples for arm in example["predictions"]))
-    figure = sheet([_example_row(example, arms) for example in examples])
+    return _outlined([_example_row(example, arms) for example in examples])
+
+
+def row_sheet(examples: Sequence[Example]) -> Figure:
+    """Return a figure as :func:`example_sheet` does, in which each example has columns for its own arms alone."""
+    return _outlined([_example_row(example, list(example["predictions"])) for example in examples])
+
+
+def _outlined(rows: Sequence[Sequence[Panel | None]]) -> Figure:
+    """Return a sheet of panels with a legend of the outlines."""
+    figure = sheet(rows)
     handles = [
         Line2D([], [], color=colour, label=name)
         for name, colour in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
