@@ -419,7 +419,7 @@ class TestCollapsedTrainings:
         missed = (results["arm"] == "mixed") & results["seed"].isin([0, 2])
         results[f"{score}_oedema"] = results[f"{score}_oedema"].where(first).mask(missed & first, 0.0)
         sentence, page = report(tmp_path, results)
-        assert "2 of 3 trainings of mixed found no oedema (seeds 0, 2)." in sentence
+        assert "Of 3 trainings of mixed, 2 found no oedema (seeds 0, 2)." in sentence
         assert "found no core" not in page
 
     def test_a_class_is_not_named_where_nothing_at_all_was_found(self):

@@ -93,18 +93,17 @@ def doubt_about(baseline: str, results: pd.DataFrame, undertrained: str | None) 
 
 
 def _missed_classes(results: pd.DataFrame, arm: str) -> list[str]:
-    """Return a line for each lesion class that networks of an arm never find, though they find another."""
+    """Return a line on the lesion classes that networks of an arm never find, though they find another."""
     rest = without_collapsed(results[results["arm"] == arm])
     keys = ["arm", "train_size", *_repeat(results)]
-    missed = [
-        (lesion_class, *key) for key, rows in rest.groupby(keys, sort=False) for lesion_class in missed_classes(rows)
-    ]
-    made = count(len(made_trainings(results[results["arm"] == arm])), "training")
+    by_training = rest.groupby(keys, sort=False)
+    missed = [(lesion_class, *key) for key, rows in by_training for lesion_class in missed_classes(rows)]
+    if not missed:
+        return []
     of_classes = pd.DataFrame(missed, columns=["lesion_class", *keys]).groupby("lesion_class", sort=False)
-    return [
-        f"{len(trainings)} of {made} of {arm} found no {lesion_class} ({_where(trainings, results)})."
-        for lesion_class, trainings in of_classes
-    ]
+    parts = [f"{len(trainings)} found no {name} ({_where(trainings, results)})" for name, trainings in of_classes]
+    made = count(len(made_trainings(results[results["arm"] == arm])), "training")
+    return [f"Of {made} of {arm}, {', '.join(parts)}."]
 
 
 def _where(trainings: pd.DataFrame, results: pd.DataFrame) -> str:
