@@ -24,7 +24,7 @@ def study(folder, trained_on, *, arms=("drawn",), spatial_dims=2, known=True):
     return ArmStudy.make(plan, mapped, {}, folder / "run")
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("spatial_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("part", ["test", "development"])
 def test_a_network_that_was_trained_on_a_held_out_subject_is_refused(part, spatial_dims, tmp_path):
     with pytest.raises(LeakError, match=r"net \(anatomy maps\): was fitted on the test subject sub_"):

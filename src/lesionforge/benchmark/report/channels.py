@@ -14,6 +14,7 @@ import pandas as pd
 
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.report.drawn_on_the_fly import drawn_scans, on_the_fly, scans_to_draw_into
 from lesionforge.benchmark.report.wording import count
 from lesionforge.cohort.case import Cohort
 from lesionforge.cohort.inspection.contact_sheet import pick_evenly
@@ -21,7 +22,7 @@ from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.scan import load_scan
 from lesionforge.files import write_text
 from lesionforge.reading import read_frame
-from lesionforge.scores.cohorts.channel_fit import ChannelVoxels, case_errors
+from lesionforge.scores.cohorts.channel_fit import ChannelVoxels, OfSubject, case_errors
 from lesionforge.scores.statistics.intervals import mean_interval
 from lesionforge.seeding import generator
 
@@ -30,6 +31,7 @@ ERRORS, TABLE = "channel_errors.csv", "channels.csv"
 PLACES = {"head": "head without lesions", "lesion": "lesions"}
 COLUMNS = ("synthesizer", "drawn", "subject_id", *PLACES)
 KINDS = ("drawn", "held_out", "difference")
+_Row = tuple[object, ...]
 
 
 def of_several_channels(study: Arms) -> list[str]:
@@ -40,20 +42,40 @@ def of_several_channels(study: Arms) -> list[str]:
 def measure_channels(run: FinishedRun) -> pd.DataFrame:
     """Return the errors of predicting each channel from the others, of the run that figures show.
 
+    A synthesizer that draws on the fly draws some cases into development scans, which are then the real cases beside
+    them.
+
     Returns:
-        A row per synthesizer with offline cases and predicted case: ``synthesizer, drawn`` (else a real case that the
-        regression has not seen), ``subject_id, head, lesion`` (errors in standard deviations of a channel). No rows
-        with one channel, fewer than two training subjects with lesions, or no offline cases.
+        A row per synthesizer and predicted case: ``synthesizer, drawn`` (else a real case that the regression has not
+        seen), ``subject_id, head, lesion`` (errors in standard deviations of a channel). No rows with one channel or
+        fewer than two training subjects with lesions, and none of a synthesizer without cases.
     """
-    real = run.train.with_lesions()
-    if len(run.study.channels) < 2 or not run.cohorts or len(real.subjects) < 2:
+    real, names = run.train.with_lesions(), on_the_fly(run)
+    if len(run.study.channels) < 2 or not (run.cohorts or names) or len(real.subjects) < 2:
         return pd.DataFrame(columns=list(COLUMNS))
-    of_real, rows = _voxels(run, real), []
+    of_real, rows = _voxels(run, real), list[_Row]()
     for name, folder in run.cohorts.items():
         parts = case_errors(_voxels(run, read_cohort(folder)), of_real, generator(run.repeat.seed, "halves"))
         for drawn, errors in zip((True, False), parts, strict=True):
-            rows += [(name, drawn, subject, *(of[place] for place in PLACES)) for subject, of in errors]
+            rows += _rows(name, errors, drawn=drawn)
+    for name in names:
+        rows += _of_on_the_fly(run, name, of_real)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _of_on_the_fly(run: FinishedRun, name: str, of_real: Sequence[ChannelVoxels]) -> list[_Row]:
+    """Return the rows of cases drawn into development scans, and of these scans themselves."""
+    forward, rows = run.repeat.preprocessing.forward, list[_Row]()
+    drawn = [ChannelVoxels.of(forward(scan), ancestry) for scan, ancestry in drawn_scans(run, name)]
+    before = _voxels(run, scans_to_draw_into(run, name)) if drawn else []
+    for of_drawn, voxels in ((True, drawn), (False, before)):
+        errors, _ = case_errors(voxels, of_real, generator(run.repeat.seed, "halves"))
+        rows += _rows(name, errors, drawn=of_drawn)
+    return rows
+
+
+def _rows(name: str, errors: Iterable[OfSubject], *, drawn: bool) -> list[_Row]:
+    return [(name, drawn, subject, *(of[place] for place in PLACES)) for subject, of in errors]
 
 
 def _voxels(run: FinishedRun, cases: Cohort) -> list[ChannelVoxels]:
@@ -73,7 +95,7 @@ def summarize_channels(errors: pd.DataFrame, synthesizers: Iterable[str]) -> pd.
     Returns:
         Two rows per synthesizer: ``synthesizer, place`` (``head`` or ``lesion``), and for ``drawn`` and ``held_out``
         cases and their ``difference`` within the same subjects, the mean, ``_low``, ``_high`` and ``_subjects``. NaN
-        and 0 subjects for a synthesizer without offline cases.
+        and 0 subjects for a synthesizer without cases.
     """
     rows = []
     for name in synthesizers:

@@ -1,5 +1,7 @@
 """The figure of channels that belong together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from lesionforge.benchmark.arms.arm_jobs import draw_offline, fit_synthesizer
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import make_arms
 from lesionforge.benchmark.plan import Plan
+from lesionforge.benchmark.report import channels
 from lesionforge.benchmark.report.channels import (
     measure_channels,
     of_several_channels,
@@ -15,6 +18,7 @@ from lesionforge.benchmark.report.channels import (
     summarize_channels,
     write_channels,
 )
+from lesionforge.benchmark.report.drawn_on_the_fly import DRAWN, drawn_scans
 from lesionforge.benchmark.report.figures.channels import channel_fit
 from lesionforge.benchmark.report.page import template
 from lesionforge.cohort.layouts import read_cohort
@@ -25,19 +29,19 @@ from tests.helpers import tiny_cohort, write_array
 INJECTION = {"method": "injection", "masks": "bank", "min_volume": 20}
 
 
-def finished(folder, spatial_dims, channels):
+def finished(folder, spatial_dims, channels, *, use="offline", **synthesizer):
     cohort = tiny_cohort(folder / "cohort", spatial_dims=spatial_dims, n_subjects=8, channels=channels)
     plan = {
         "subjects": {"train": 0.5, "development": 0.25, "test": 0.25, "numbers": [1.0]},
         "task": {"spatial_dims": spatial_dims},
         "seeds": [0],
-        "synthesizers": {"fits": INJECTION, "torn": INJECTION},
-        "arms": {"real": {}, "fits": {"synthesizer": "fits"}, "torn": {"synthesizer": "torn"}},
+        "synthesizers": {"fits": INJECTION | synthesizer, "torn": INJECTION | synthesizer},
+        "arms": {"real": {}, "fits": {"synthesizer": "fits", "use": use}, "torn": {"synthesizer": "torn", "use": use}},
         "baseline": "real",
     }
     run = FinishedRun(make_arms(Plan.model_validate(plan), cohort, {}, folder / "run"), 1)
     fit_synthesizer(run.repeat, "fits")
-    for name in ("fits", "torn"):
+    for name in ("fits", "torn") if use == "offline" else ():
         draw_offline(run.repeat, name)
     return run
 
@@ -75,6 +79,40 @@ def test_cases_whose_channels_are_of_different_people_lie_far_from_real_ones(spa
     assert one["difference"] > max(0, table.loc[("fits", "head"), "difference"])
     assert table.loc[("on_the_fly", "head"), "drawn_subjects"] == 0
     assert len(read_errors([tmp_path, tmp_path / "no_fold", tmp_path])) == 2 * len(errors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("method", ["injection", "carvemix"])
+def test_what_draws_on_the_fly_is_measured_in_development_scans(spatial_dims, method, tmp_path):
+    run = finished(tmp_path, spatial_dims, ("FLAIR", "T1"), use="on_the_fly", method=method)
+    assert not run.cohorts
+    drawn = drawn_scans(run, "fits")
+    development = set(run.study.development.subjects)
+    assert len(drawn) == DRAWN
+    for scan, ancestry in drawn:
+        assert scan.case.subject_id in development
+        assert set(run.train.subjects) < ancestry
+        assert not ancestry & set(run.study.test.subjects)
+        assert (load_scan(scan.case, run.study.channels).image != scan.image).any()
+    errors = measure_channels(run)
+    assert set(errors["subject_id"]) == development
+    assert measure_channels(run).equals(errors)
+    head, *_ = write_channels(errors, of_several_channels(run.study), tmp_path)
+    assert not set(head.values()) & {"not measured"}
+    assert channel_fit(errors, run).file == "channel_fit.svg"
+
+
+def test_a_generator_that_tears_the_channels_apart_on_the_fly_is_seen(tmp_path, monkeypatch):
+    run = finished(tmp_path, 2, ("FLAIR", "T1"), use="on_the_fly")
+    real = drawn_scans(run, "fits")
+    assert len(real) == DRAWN
+    assert {scan.case.subject_id for scan, _ in real} == set(run.study.development.subjects)
+    torn = [(replace(scan, image=np.stack([scan.image[0], np.flip(scan.image[1], 0)])), who) for scan, who in real]
+    monkeypatch.setattr(channels, "drawn_scans", lambda run, name: torn if name == "torn" else real)
+    table = summarize_channels(measure_channels(run), ["fits", "torn"]).set_index(["synthesizer", "place"])
+    fits, apart = (table.loc[(name, "head"), "difference"] for name in ("fits", "torn"))
+    assert apart > fits + 0.02
 
 
 def test_a_subject_counts_once_and_only_subjects_of_both_kinds_are_compared():
