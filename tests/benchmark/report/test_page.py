@@ -254,7 +254,7 @@ class TestReport:
         assert "<li>50 %: No difference" in page
 
     def test_holm_decides_among_many_comparisons(self, tmp_path):
-        arms = {"real": 0, "a": 0.015} | {f"same{number}": 0 for number in range(9)}
+        arms = {"real": 0, "a": 0.02} | {f"same{number}": 0 for number in range(9)}
         results = make_results(arms, n_seeds=5, noise=0.04).drop(columns=["hd95", "volume_difference_ml"])
         row = summarize(results, baseline="real").query("arm == 'a' and metric == 'dice'").iloc[0]
         assert row["diff_low"] > 0

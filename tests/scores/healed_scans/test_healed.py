@@ -248,6 +248,22 @@ class TestSummary:
         assert value(summary, "healthiness", "poor", "ci_high") >= expected
         assert value(summary, "healthiness", "poor", "sd") == pytest.approx(of_method["healthiness"].std())
 
+    @pytest.mark.parametrize("seeds", [1, 3])
+    def test_a_difference_in_healthiness_is_that_of_the_means(self, scores, seeds):
+        """Small lesions, of which all or nothing is found, do not count as much as large ones."""
+        rng, parts = np.random.default_rng(0), []
+        for seed in range(seeds):
+            part = scores.assign(seed=seed)
+            part["true"] = part["subject_id"].map(lambda name: 10 ** (1 + int(name[-1]) % 3))
+            part["found"] = (part["true"] * rng.uniform(0, 1, len(part))).round()
+            parts.append(part)
+        summary = summarize_healed(pd.concat(parts), baselines=["fair", "poor"])
+        rows = summary[summary["score"] == "healthiness"].set_index("method")
+        better = rows.loc["good", "baseline"]
+        expected = rows.loc["good", "mean"] - rows.loc[better, "mean"]
+        assert rows.loc["good", "difference"] == pytest.approx(expected)
+        assert rows.loc["good", "diff_low"] < expected < rows.loc["good", "diff_high"]
+
     def test_several_seeds_are_averaged_before_subjects_are(self, scores):
         both = pd.concat([scores, scores.assign(seed=1)])
         once, twice = (summarize_healed(table, baselines=["fair"]) for table in (scores, both))

@@ -23,8 +23,8 @@ def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -
 
     See :func:`~lesionforge.scores.healed_scans.healed.score_healed` for the input table.
 
-    Means, intervals and tests use the subject as the unit. Healthiness is the ratio of the mean numbers of voxels over
-    all subjects; its test compares the values of single subjects.
+    Means, intervals and tests use the subject as the unit. Healthiness and its differences are ratios of the mean
+    numbers of voxels over all subjects.
 
     Args:
         scores: a row per method, seed and case.
@@ -82,6 +82,7 @@ def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baseli
     baseline = str(candidates["method"].iloc[int((sign * candidates["mean"]).argmax())])
     compared = set(part["method"]) - set(REFERENCES) - (set(baselines) - {baseline})
     rows = results[results["arm"].isin(compared)]
+    rows = _pooled(rows, baseline) if score.level == "set" else rows
     metric = metric_in(rows, score.name)
     tests = compare_arms(rows, baseline=baseline, metric=metric)
     merged = part.merge(tests.set_index("arm")[columns], left_on="method", right_index=True, how="left")
@@ -90,6 +91,24 @@ def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baseli
     shown = (merged["p_holm"] < SIGNIFICANT) & (merged["n_pairs"] >= MIN_SUBJECTS)
     nearest = merged["diff_low"] if sign > 0 else -merged["diff_high"]
     return merged.assign(baseline=baseline, seeds_against=against, star=shown & (nearest > 0))
+
+
+def _pooled(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return a row per method, seed and subject whose mean ``healthiness`` is its difference to the baseline.
+
+    The difference is a ratio of means, as healthiness is; the values of single subjects linearise it (the delta
+    method), as in :func:`~lesionforge.scores.statistics.intervals.ratio_interval`.
+    """
+    keys = ["arm", "train_size", "seed", "subject_id"]
+    counts = results.groupby(keys, sort=False)[["found", "true"]].sum().reset_index()
+    counts = counts[counts["true"] > 0]
+    of_baseline = counts.loc[counts["arm"] == baseline, ["seed", "subject_id", "found"]]
+    pairs = counts.merge(of_baseline, on=["seed", "subject_id"], suffixes=("", "_baseline"))
+    pairs["gained"] = pairs["found_baseline"] - pairs["found"]
+    means = pairs.groupby(["arm", "subject_id"])[["gained", "true"]].mean().groupby("arm").mean()
+    ratio, true = (pairs["arm"].map(values) for values in (means["gained"] / means["true"], means["true"]))
+    linear = ratio + (pairs["gained"] - ratio * pairs["true"]) / true
+    return pairs[keys].assign(case_id=pairs["subject_id"], healthiness=linear)
 
 
 def _seeds_against(per_seed: pd.Series[float], method: str, difference: float) -> str:
