@@ -226,8 +226,8 @@ def synthesize(
     displacement: Annotated[
         float,
         typer.Option(
-            help="Greatest distance in mm by which the tissue around a drawing is pushed away from it, such as 4; its "
-            "label moves with it."
+            help="Greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a "
+            "simple mass effect; lesions stay as drawn."
         ),
     ] = 0.0,
     candidate: Annotated[

@@ -185,7 +185,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
 
 def _displaced(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> Drawing:
     """Return a drawing with the tissue around it displaced; the drawing itself is that of a run without."""
-    image, label, moved = displace(
+    image, moved = displace(
         drawing.image,
         drawing.label,
         placed.mask,
@@ -193,8 +193,9 @@ def _displaced(request: DrawRequest, target: Target, drawing: Drawing, placed: P
         target.original.spacing,
         generator(request.seed, case_id, "displacement"),
         most_mm=request.displacement,
+        margin_mm=request.model.margin_mm(),
     )
-    return replace(drawing, image=image, label=label, touched=drawing.touched | moved)
+    return replace(drawing, image=image, touched=drawing.touched | moved)
 
 
 def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolArray:
