@@ -219,8 +219,8 @@ def synthesize(
     negatives: Annotated[
         float,
         typer.Option(
-            help="Share of the cases in which healthy tissue is drawn in the place of the lesion, such as 0.2; needs a "
-            "model trained with healthy_holes."
+            help="Share of the cases in which healthy tissue, or a mimic, is drawn in the place of the lesion, such as "
+            "0.2; needs a model trained with healthy_holes or mimics."
         ),
     ] = 0.0,
     displacement: Annotated[

@@ -36,8 +36,8 @@ def displace(
     The displacement is 0 at the edge of a drawing, greatest halfway through its reach and 0 beyond: tissue is stretched
     beside the lesion and compressed further out. Its greatest value is uniform between 0 and ``most_mm``, and no more
     than the radius of a ball that fits into the lesion; several lesions push no further than one, and less where tissue
-    between them would fold. The reach is a random distance of :data:`REACH_MM`. Drawings
-    with their margin, all lesions of the label, and what is outside the region stay in place, so the label holds.
+    between them would fold. The reach is a random distance of :data:`REACH_MM`. Drawings with their margin, all lesions
+    of the label, and what is outside the region stay in place, so the label holds.
 
     Args:
         image: ``(channel, x, y[, z])`` image.

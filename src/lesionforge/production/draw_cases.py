@@ -44,7 +44,7 @@ class DrawRequest:
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); ``None`` = the mask source's own.
         file_ending: file ending of images and labels.
         n: number of cases.
-        negatives: probability that a case is a negative: the hole is redrawn with healthy tissue, without a lesion.
+        negatives: probability that a case is a negative: healthy tissue, or a mimic, takes the place of the lesion.
         displacement: greatest displacement of the tissue around a drawing, in mm.
     """
 

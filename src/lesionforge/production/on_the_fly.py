@@ -41,9 +41,9 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); by default the source's own, see
             :meth:`~lesionforge.masks.base.MaskSource.least_volume`.
         max_redraws: number of further masks to try if the first does not fit.
-        negatives: probability that healthy tissue is drawn in the place of the lesion, so that the seam of a drawing
-            does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and 0
-            elsewhere, of the size of the label.
+        negatives: probability that healthy tissue, or a mimic, is drawn in the place of the lesion, so that the seam of
+            a drawing does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and
+            0 elsewhere, of the size of the label.
         displacement: greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a
             simple mass effect; lesions and label stay as they are.
 
