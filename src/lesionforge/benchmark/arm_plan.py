@@ -74,11 +74,10 @@ class SynthesizerPlan(Part):
             They are first matched to the training cases, see
             :func:`~lesionforge.production.match.match_cohort`.
         lesion_free: draw only into the lesion-free scans among the training cases.
-        negatives: share of the drawings, offline or on the fly, in which healthy tissue is drawn in the place of the
-            lesion, and the label stays as it was; the method needs ``healthy_holes``, or ``mimics``, which are drawn
-            in place of healthy tissue.
-        displacement: greatest distance in mm, 0 to less than 5, by which the tissue around a drawing is pushed away
-            from it, offline or on the fly; it fades within 5 to 15 mm, and the label moves with the image.
+        negatives: share of the drawings, offline or on the fly, in which healthy tissue, or a mimic, is drawn in the
+            place of the lesion, and the label stays as it was; the method needs ``healthy_holes`` or ``mimics``.
+        displacement: greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a
+            simple mass effect, offline or on the fly; it fades within 5 to 15 mm, and lesions stay as they are.
         min_volume: least volume of a drawn mask, in mm³ (mm² in 2D); ``None`` = half that of the smallest lesion that
             the masks come from.
         selection: options for selecting one of the generators saved during training (the method's ``candidates``),

@@ -219,15 +219,15 @@ def synthesize(
     negatives: Annotated[
         float,
         typer.Option(
-            help="Share of the cases in which healthy tissue is drawn in the place of the lesion, such as 0.2; needs a "
-            "model trained with healthy_holes."
+            help="Share of the cases in which healthy tissue, or a mimic, is drawn in the place of the lesion, such as "
+            "0.2; needs a model trained with healthy_holes or mimics."
         ),
     ] = 0.0,
     displacement: Annotated[
         float,
         typer.Option(
-            help="Greatest distance in mm by which the tissue around a drawing is pushed away from it, such as 4; its "
-            "label moves with it."
+            help="Greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a "
+            "simple mass effect; lesions stay as drawn."
         ),
     ] = 0.0,
     candidate: Annotated[

@@ -44,7 +44,7 @@ class DrawRequest:
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); ``None`` = the mask source's own.
         file_ending: file ending of images and labels.
         n: number of cases.
-        negatives: probability that a case is a negative: the hole is redrawn with healthy tissue, without a lesion.
+        negatives: probability that a case is a negative: healthy tissue, or a mimic, takes the place of the lesion.
         displacement: greatest displacement of the tissue around a drawing, in mm.
     """
 
@@ -185,7 +185,7 @@ def _draw(request: DrawRequest, source: Case, case_id: str) -> dict[str, object]
 
 def _displaced(request: DrawRequest, target: Target, drawing: Drawing, placed: PlacedMask, case_id: str) -> Drawing:
     """Return a drawing with the tissue around it displaced; the drawing itself is that of a run without."""
-    image, label, moved = displace(
+    image, moved = displace(
         drawing.image,
         drawing.label,
         placed.mask,
@@ -193,8 +193,9 @@ def _displaced(request: DrawRequest, target: Target, drawing: Drawing, placed: P
         target.original.spacing,
         generator(request.seed, case_id, "displacement"),
         most_mm=request.displacement,
+        margin_mm=request.model.margin_mm(),
     )
-    return replace(drawing, image=image, label=label, touched=drawing.touched | moved)
+    return replace(drawing, image=image, touched=drawing.touched | moved)
 
 
 def _new_lesions(placed: PlacedMask, drawing: Drawing, target: Target) -> BoolArray:

@@ -57,7 +57,7 @@ def draw_into(
         rng: source of all randomness.
         blend: ``"lesion"`` keeps the scan outside the mask and its margin; ``"full"`` takes the whole drawn image. A
             method that draws the whole image with its own label always uses ``"full"``.
-        negative: draw healthy tissue in the place of the lesion; the label stays as it was.
+        negative: draw healthy tissue, or a mimic, in the place of the lesion; the label stays as it was.
 
     Raises:
         CohortError: if no voxel of the mask is left on the model's grid, or the drawing does not change the image.

@@ -41,11 +41,11 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         min_volume: least volume of a placed mask, in mm³ (mm² in 2D); by default the source's own, see
             :meth:`~lesionforge.masks.base.MaskSource.least_volume`.
         max_redraws: number of further masks to try if the first does not fit.
-        negatives: probability that healthy tissue is drawn in the place of the lesion, so that the seam of a drawing
-            does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and 0
-            elsewhere, of the size of the label.
-        displacement: greatest distance in mm by which the tissue around a drawing is pushed away from it; the label
-            moves with the image.
+        negatives: probability that healthy tissue, or a mimic, is drawn in the place of the lesion, so that the seam of
+            a drawing does not tell of a lesion. If it is not 0, each item also gets ``negative``, 1 in such a place and
+            0 elsewhere, of the size of the label.
+        displacement: greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a
+            simple mass effect; lesions and label stay as they are.
 
     Raises:
         ConfigError: if the model cannot draw negatives, or the displacement is out of range.
@@ -97,9 +97,17 @@ class SynthesizeLesiond(RandomizableTransform, MapTransform):
         """Return a sample with the tissue around its drawing displaced, if it is to be."""
         if not self.displacement or drawn.label is None:
             return drawn
-        region, most = find_region(drawn.as_scan()), self.displacement
-        image, label, _ = displace(drawn.image, drawn.label, mask, region, drawn.spacing, rng, most_mm=most)
-        return replace(drawn, image=image, label=label)
+        image, _ = displace(
+            drawn.image,
+            drawn.label,
+            mask,
+            find_region(drawn.as_scan()),
+            drawn.spacing,
+            rng,
+            most_mm=self.displacement,
+            margin_mm=self.model.margin_mm(),
+        )
+        return replace(drawn, image=image)
 
     def _marked(self, data: Mapping[str, Any], negative: BoolArray) -> dict[str, Any]:
         """Return the item with the place of a negative, if there may be one."""

@@ -92,10 +92,11 @@ def synthesize_cohort(
             CPU. On a CPU the files do not depend on the engine.
         healer: removes the lesions of a scan before a new lesion is drawn.
         lesion_free: draw only into scans that are annotated as lesion-free.
-        negatives: probability that a case is a negative: healthy tissue is drawn in the place of the lesion, and the
-            label stays as it was, so that the seam of a drawing does not tell of a lesion.
-        displacement: greatest distance in mm by which the tissue around a drawing is pushed away from it; the voxels
-            that move, up to 15 mm around the mask, are no longer bit-identical, and the label moves with them.
+        negatives: probability that a case is a negative: healthy tissue, or a mimic, is drawn in the place of the
+            lesion, and the label stays as it was, so that the seam of a drawing does not tell of a lesion.
+        displacement: greatest distance in mm, 0 to 3, by which the tissue around a drawing is pushed away from it, as a
+            simple mass effect; lesions and label stay as they are, and so do voxels more than 15 mm and a voxel beyond
+            the mask and its margin.
         problems: errors of cases that were left out before, to be listed with the others.
         progress: called with the number of finished cases and ``n``.
 

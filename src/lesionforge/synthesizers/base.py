@@ -86,7 +86,7 @@ class Synthesizer(FittedModel):
 
 def without_negatives(method: str) -> ConfigError:
     """Return the error of negatives that a method cannot draw."""
-    what = f"this {method} has not learnt to fill holes with healthy tissue"
+    what = f"this {method} has not learnt to fill holes with healthy tissue, or a mimic"
     return ConfigError("`negatives`", what, "train pix2pix with condition=inpaint and healthy_holes=0.2, or mimics=1")
 
 

@@ -142,6 +142,18 @@ def test_mimics_have_less_contrast_than_nearly_all_crops_and_the_pattern_of_one(
     assert np.isfinite(draw_faint(known, np.array([1, 2], np.int16), (1, 2), generator(0))).all()
 
 
+def test_crops_without_a_lesion_do_not_count_for_mimics():
+    known, mask = normal_crops()[:40, :1], np.array([1], np.int16)
+    nothing = np.full_like(known[:1], np.nan)
+    of_shown, of_all = (
+        np.log([draw_faint(crops, mask, (1,), generator(seed)) for seed in range(20)])
+        for crops in (known, np.concatenate([known, nothing]))
+    )
+    assert np.abs(of_all).mean((1, 2)).max() <= 1.05 * np.percentile(np.abs(np.log(known)).mean((1, 2)), 5)
+    assert np.isfinite(of_shown).all()
+    assert (draw_faint(nothing, mask, (1,), generator(0)) == 1).all(), "no contrast"
+
+
 def test_contrasts_are_cut_a_little_beyond_the_known_ones():
     known = np.array([1.0, 1.0, 1.0, 1.0, 2.0], np.float32).reshape(-1, 1, 1)
     drawn = [draw_normal(known, np.array([1], np.int16), (1,), generator(seed)).item() for seed in range(200)]

@@ -148,7 +148,8 @@ def draw_faint(known: Intensities, mask: LabelArray, classes: Sequence[int], rng
     """Return the multiples of a random training crop with their contrast reduced below that of nearly all crops.
 
     Contrast is the mean size of the logarithms of the multiples, over classes and channels. It is uniform between 0 and
-    the 5th percentile of the crops; which channels are brighter or darker, and by how much more, stays.
+    the 5th percentile of the crops that show a class, and 0 if none does; which channels are brighter or darker, and by
+    how much more, stays.
 
     Args:
         known: ``(crop, class, channel)``, from :func:`relative`.
@@ -156,7 +157,8 @@ def draw_faint(known: Intensities, mask: LabelArray, classes: Sequence[int], rng
         classes: lesion classes.
         rng: source of all randomness.
     """
-    chosen, limit = draw(known, mask, classes, rng), np.percentile(_contrast(known), FAINTEST)
+    chosen, shown = draw(known, mask, classes, rng), known[~np.isnan(known).all(axis=(1, 2))]
+    limit = np.percentile(_contrast(shown), FAINTEST) if len(shown) else 0.0
     fainter = min(1.0, rng.uniform() * limit / max(_contrast(chosen[None])[0], 1e-6))
     return np.exp(np.log(np.maximum(chosen, DARKEST)) * fainter).astype(np.float32)
 
