@@ -31,7 +31,7 @@ def test_tissue_classes_are_added_and_keep_lesions_out_of_fluid(volumes, tmp_pat
     typed("anatomy", volumes, tmp_path / "own", "--kmeans", 3, "--parenchyma", "3")
     (own, *_) = read_cohort(tmp_path / "own")
     assert own.parenchyma == (3,)
-    assert own.map_maker == MapMaker(method="kmeans")
+    assert own.map_maker == MapMaker(methods=("kmeans",))
 
 
 def test_given_maps_are_grouped_and_a_bad_one_is_listed(tmp_path):
@@ -86,7 +86,7 @@ def test_maps_by_a_network_that_was_trained_on_structures(tmp_path):
     cohort = read_cohort(tmp_path / "out")
     structures = read_structures(tmp_path / "out")
     assert structures == Structures(names={"fluid": 1, "tissue": 2}, parenchyma=(2,))
-    assert structures.maker == MapMaker(method="pix2pix_segmentation", subjects=cohort.subjects)
+    assert structures.maker == MapMaker(methods=("pix2pix_segmentation",), subjects=cohort.subjects)
     typed("segment", "predict", tmp_path / "model", tmp_path / "c", "--out", tmp_path / "found")
     for case in cohort:
         found, _ = read_label(tmp_path / "found" / f"{case.case_id}.png")

@@ -18,6 +18,7 @@ from lesionforge.cohort.structures import (
     write_structures,
 )
 from lesionforge.errors import CohortError
+from lesionforge.files import write_json
 from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import tiny_cohort, write_array
 
@@ -120,6 +121,10 @@ def test_anatomy_maps_are_made_while_a_cohort_is_written(tmp_path, spatial_dims)
             '{"structures": {}, "parenchyma": [], "made_by": {"method": "m", "training_subjects": [3]}}',
             "made_by does not",
         ),
+        (
+            '{"structures": {}, "parenchyma": [], "made_by": {"method": [], "training_subjects": []}}',
+            "made_by does not",
+        ),
     ],
 )
 def test_an_anatomy_json_that_makes_no_sense_is_refused(tmp_path, content, what):
@@ -137,7 +142,7 @@ def test_what_is_written_is_plain_json(tmp_path):
     assert content["structures"]["brainstem"] in content["parenchyma"]
 
 
-@pytest.mark.parametrize("maker", [None, MapMaker(method="net", subjects=("old_1", "sub_00"))])
+@pytest.mark.parametrize("maker", [None, MapMaker(methods=("net",), subjects=("old_1", "sub_00"))])
 def test_what_made_the_maps_stays_with_them_under_new_ids_too(tmp_path, maker):
     tiny_cohort(tmp_path / "c", spatial_dims=2, n_subjects=2, anatomy=True)
     structures = Structures(names={"rim": 1, "inside": 2}, parenchyma=(2,), maker=maker)
@@ -150,16 +155,37 @@ def test_what_made_the_maps_stays_with_them_under_new_ids_too(tmp_path, maker):
     write_nnunet(ids.cohort(cohort), tmp_path / "renamed", structures=structures)
     (found,) = {case.map_maker for case in read_cohort(tmp_path / "renamed")}
     assert "old_1" not in (tmp_path / "renamed" / "anatomy.json").read_text()
-    assert found == (maker and MapMaker(method="net", subjects=tuple(sorted(map(ids.subjects.get, maker.subjects)))))
+    assert found == (
+        maker and MapMaker(methods=("net",), subjects=tuple(sorted(map(ids.subjects.get, maker.subjects))))
+    )
 
 
 def test_several_makers_are_one_with_the_subjects_of_all():
-    one, other = MapMaker(method="net", subjects=("b",)), MapMaker(method="kmeans")
-    assert all_makers([one, other, one]) == MapMaker(method="kmeans and net", subjects=("b",))
+    one, other = MapMaker(methods=("net",), subjects=("b",)), MapMaker(methods=("kmeans",))
+    assert all_makers([one, other, one]) == MapMaker(methods=("kmeans", "net"), subjects=("b",))
     assert all_makers([one, other]).known
-    assert all_makers([one, None]) == MapMaker(method="net and unknown", subjects=("b",))
+    assert all_makers([one, None]) == MapMaker(methods=("net", "unknown"), subjects=("b",))
     assert not all_makers([all_makers([one, None]), other]).known
     assert all_makers([None]) is None
+
+
+@pytest.mark.parametrize(
+    ("methods", "written"),
+    [(("bone and soft tissue",), "bone and soft tissue"), (("a and b", "unknown"), ["a and b", "unknown"])],
+)
+def test_a_method_keeps_its_name_whatever_words_it_has(methods, written, tmp_path):
+    maker = MapMaker(methods=methods, subjects=("b",))
+    write_structures(tmp_path, Structures(names={}, parenchyma=(), maker=maker))
+    assert json.loads((tmp_path / "anatomy.json").read_text())["made_by"]["method"] == written
+    found = read_structures(tmp_path).maker
+    assert found == maker
+    assert found.known is ("unknown" not in methods)
+
+
+def test_names_that_older_files_joined_are_read(tmp_path):
+    made_by = {"method": "net and unknown", "training_subjects": ["b"]}
+    write_json(tmp_path / "anatomy.json", {"structures": {}, "parenchyma": [], "made_by": made_by})
+    assert read_structures(tmp_path).maker == MapMaker(methods=("net", "unknown"), subjects=("b",))
 
 
 def test_given_maps_must_be_there_and_on_the_grid(tmp_path):

@@ -10,7 +10,9 @@ import pytest
 
 from lesionforge.cohort.layouts import read_cohort
 from lesionforge.cohort.leaks import check_no_leak
+from lesionforge.cohort.map_maker import MapMaker
 from lesionforge.cohort.scan import load_scan, read_image, save_image
+from lesionforge.cohort.structures import Structures, read_structures, write_structures
 from lesionforge.engine.local import LocalEngine
 from lesionforge.errors import CohortError, LeakError, OutputError
 from lesionforge.production.match import MOST_AUC, describe_auc, match_cohort, match_intensities, told_apart
@@ -178,8 +180,12 @@ def test_both_sets_may_use_the_same_case_ids(healthy, reference, tmp_path):
     assert plain.auc == same.auc
 
 
-def test_volumes_are_all_kept_and_get_the_intensities_alone(tmp_path):
-    healthy = tiny_cohort(tmp_path / "h", spatial_dims=3, n_subjects=3, n_healthy=3, cases_per_subject=2)
+def test_volumes_and_their_maps_are_all_kept_and_get_the_intensities_alone(tmp_path):
+    tiny_cohort(tmp_path / "h", spatial_dims=3, n_subjects=3, n_healthy=3, cases_per_subject=2, anatomy=True)
+    maker = MapMaker(methods=("net",), subjects=("sub_77",))
+    structures = Structures(names={"rim": 1, "inside": 2}, parenchyma=(2,), maker=maker)
+    write_structures(tmp_path / "h", structures)
+    healthy = read_cohort(tmp_path / "h")
     reference = tiny_cohort(tmp_path / "r", spatial_dims=3, n_subjects=2, seed=1)
     for case in reference:
         file = case.images["FLAIR"]
@@ -195,6 +201,8 @@ def test_volumes_are_all_kept_and_get_the_intensities_alone(tmp_path):
     assert report.height_error is None
     assert set(report.auc["after"]) == {"histogram"}
     assert all(case.origin == "real" and case.parents for case in report.written.cohort)
+    assert read_structures(tmp_path / "out") == structures
+    assert all(case.parenchyma == (2,) and case.map_maker == maker for case in report.written.cohort)
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def _made_by(method: str, structures: Structures) -> Structures:
     """Return the structures of maps by a method that is not trained."""
     from lesionforge.cohort.map_maker import MapMaker
 
-    return replace(structures, maker=MapMaker(method=method))
+    return replace(structures, maker=MapMaker(methods=(method,)))
 
 
 def _with_parenchyma(structures: Structures | None, parenchyma: str) -> Structures:

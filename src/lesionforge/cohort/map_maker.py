@@ -13,17 +13,17 @@ class MapMaker:
     """What made anatomy maps.
 
     Attributes:
-        method: its name, such as ``kmeans``; several are joined by ``and``, with ``unknown`` for maps without a record.
-        subjects: the subjects that it was trained on; none for a method that is not trained.
+        methods: names of the methods, such as ``kmeans``, in alphabetical order; ``unknown`` for maps without a record.
+        subjects: the subjects that they were trained on; none for methods that are not trained.
     """
 
-    method: str
+    methods: tuple[str, ...]
     subjects: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
         """Whether there is a record of all that made the maps."""
-        return UNKNOWN not in self.method.split(" and ")
+        return UNKNOWN not in self.methods
 
 
 def all_makers(makers: Iterable[MapMaker | None]) -> MapMaker | None:
@@ -32,8 +32,6 @@ def all_makers(makers: Iterable[MapMaker | None]) -> MapMaker | None:
     known = [maker for maker in found if maker is not None]
     if not known:
         return None
-    methods = {part for maker in known for part in maker.method.split(" and ")} | (
-        {UNKNOWN} if None in found else set()
-    )
+    methods = {method for maker in known for method in maker.methods} | ({UNKNOWN} if None in found else set())
     subjects = {subject for maker in known for subject in maker.subjects}
-    return MapMaker(method=" and ".join(sorted(methods)), subjects=tuple(sorted(subjects)))
+    return MapMaker(methods=tuple(sorted(methods)), subjects=tuple(sorted(subjects)))

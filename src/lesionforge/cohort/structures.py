@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from lesionforge.cohort.case import IMAGE_ENDINGS, Annotation, Cohort
 from lesionforge.cohort.grid import same_grid
-from lesionforge.cohort.map_maker import MapMaker
+from lesionforge.cohort.map_maker import UNKNOWN, MapMaker, all_makers
 from lesionforge.cohort.scan import LabelArray, Scan, read_label
-from lesionforge.errors import CohortError
+from lesionforge.errors import CohortError, ConfigError
 from lesionforge.files import write_json
 from lesionforge.reading import read_json
 
@@ -157,6 +158,28 @@ def structures_as_lesions(cohort: Cohort, folder: Path) -> Cohort:
     return replace(cohort, labels=labels, cases=tuple(cases))
 
 
+def structures_of(cohorts: Iterable[Cohort]) -> Structures | None:
+    """Return the meaning of the values of all anatomy maps of cohorts, and what made the maps.
+
+    Args:
+        cohorts: cohorts as they were read, whose maps lie beside ``anatomy.json``.
+
+    Raises:
+        ConfigError: if the values mean different things in two folders.
+    """
+    mapped = [(case.anatomy.parent.parent, case.map_maker) for cohort in cohorts for case in cohort if case.anatomy]
+    folders = sorted({folder for folder, _ in mapped})
+    found = [read_structures(folder) for folder in folders]
+    if any(structures != found[0] for structures in found):
+        where = " and ".join(map(str, folders))
+        raise ConfigError(
+            where, "the anatomy maps name other structures", "make both with the same options of `lesionforge anatomy`"
+        )
+    if not found or found[0] is None:
+        return None
+    return replace(found[0], maker=all_makers(maker for _, maker in mapped))
+
+
 def read_structures(folder: Path) -> Structures | None:
     """Read ``anatomy.json`` of a cohort folder, if there is one.
 
@@ -181,22 +204,29 @@ def read_structures(folder: Path) -> Structures | None:
 def _maker(content: object, path: Path) -> MapMaker | None:
     if content is None:
         return None
-    method, subjects = (content.get(key) for key in KEYS) if isinstance(content, dict) else (None, None)
-    if not (
-        isinstance(method, str)
-        and method
-        and isinstance(subjects, list)
-        and all(isinstance(name, str) for name in subjects)
-    ):
+    written, subjects = (content.get(key) for key in KEYS) if isinstance(content, dict) else (None, None)
+    methods = _methods(written) if isinstance(written, str) else written
+    if not (_are_names(methods) and methods and all(methods) and _are_names(subjects)):
         remedy = 'write {"method": "kmeans", "training_subjects": []}, or leave made_by out'
         raise CohortError(path, "made_by does not name a method and its training_subjects", remedy)
-    return MapMaker(method=method, subjects=tuple(subjects))
+    return MapMaker(methods=tuple(sorted(methods)), subjects=tuple(subjects))
+
+
+def _are_names(content: object) -> TypeGuard[list[str]]:
+    return isinstance(content, list) and all(isinstance(name, str) for name in content)
+
+
+def _methods(name: str) -> list[str]:
+    """Return the methods of a name; files once joined several, with ``unknown`` for maps without a record."""
+    parts = name.split(" and ")
+    return parts if UNKNOWN in parts else [name]
 
 
 def write_structures(folder: Path, structures: Structures) -> None:
     """Write ``anatomy.json``."""
     content: dict[str, object] = {"structures": dict(structures.names), "parenchyma": list(structures.parenchyma)}
     if structures.maker is not None:
-        values = (structures.maker.method, list(structures.maker.subjects))
+        methods = structures.maker.methods
+        values = (methods[0] if len(methods) == 1 else list(methods), list(structures.maker.subjects))
         content["made_by"] = dict(zip(KEYS, values, strict=True))
     write_json(folder / FILE, content)

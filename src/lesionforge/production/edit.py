@@ -15,10 +15,9 @@ from typing import Any, cast
 from lesionforge.cohort.case import EDIT, Annotation, Case, Cohort
 from lesionforge.cohort.digest import digest_of
 from lesionforge.cohort.layouts.nnunet import case_files
-from lesionforge.cohort.map_maker import all_makers
 from lesionforge.cohort.provenance import read_record
 from lesionforge.cohort.scan import load_scan, save_copy, save_label
-from lesionforge.cohort.structures import Structures, read_structures, write_structures
+from lesionforge.cohort.structures import structures_of, write_structures
 from lesionforge.config import parse_options
 from lesionforge.errors import CohortError, ConfigError, LesionforgeError
 from lesionforge.files import one_at_a_time, write_json
@@ -104,7 +103,7 @@ def edit_cohort(
     """
     configs = _configs(edits or _possible(cohort, onto), options or {}, cohort.labels)
     scans = _scans(cohort, onto, configs)
-    structures = _structures(list(scans.values()))
+    structures = structures_of(scans.values())
     lesions, problems = cohort.with_lesions(), list[LesionforgeError]()
     settings = {
         "channels": list(cohort.channels),
@@ -176,23 +175,6 @@ def _scans(cohort: Cohort, onto: Cohort | None, edits: Iterable[EditName]) -> di
     if twice is not None:
         raise ConfigError("`onto`", f"{cohort.name} has another case {twice}", "give every case its own id")
     return {edit: targets if edit == "transplant" else lesions for edit in edits}
-
-
-def _structures(cohorts: Sequence[Cohort]) -> Structures | None:
-    """Return the meaning of the values of all anatomy maps.
-
-    Raises:
-        ConfigError: if they mean different things in two cohorts.
-    """
-    folders = {case.anatomy.parent.parent for cohort in cohorts for case in cohort if case.anatomy is not None}
-    found = [read_structures(folder) for folder in sorted(folders)]
-    if any(structures != found[0] for structures in found):
-        what = f"the anatomy maps of {' and '.join(map(str, sorted(folders)))} name other structures"
-        raise ConfigError("`onto`", what, "make both with the same options of `lesionforge anatomy`")
-    if not found or found[0] is None:
-        return None
-    makers = (case.map_maker for cohort in cohorts for case in cohort if case.anatomy is not None)
-    return replace(found[0], maker=all_makers(makers))
 
 
 def _sources(

@@ -22,6 +22,7 @@ from lesionforge.cohort.inspection.measure import foreground
 from lesionforge.cohort.layouts import WriteReport, case_files, write_nnunet
 from lesionforge.cohort.layouts.cases_csv import write_table
 from lesionforge.cohort.scan import FloatArray, Scan, load_scan, save_edited, save_image
+from lesionforge.cohort.structures import structures_of
 from lesionforge.engine.base import Engine
 from lesionforge.engine.job import Job
 from lesionforge.engine.local import LocalEngine
@@ -93,6 +94,7 @@ def match_cohort(
     Raises:
         CohortError: if there is no lesion-free scan or no reference, if one consists of slices and the other of
             volumes, or if levels cannot be learnt.
+        ConfigError: if the values of the anatomy maps mean different things.
         OutputError: if ``out`` is not empty.
     """
     problems: list[CohortError] = []
@@ -103,11 +105,14 @@ def match_cohort(
         healthy = healthy.with_cases([case for case in healthy if case.case_id in heights.of_stacks])
     partners = _partners(healthy, reference, heights, seed)
     matches = _matches(healthy, reference, heights, partners)
+    structures = structures_of([healthy])
     claim_output(out)
     with scratch(out) as temporary:
         changes = Changes(_by_subject(matches), healthy.channels, temporary)
         changed = _changed(changes, engine or LocalEngine(), progress)
-        written = write_nnunet(healthy.with_cases(changed), out, problems=problems, columns=columns)
+        written = write_nnunet(
+            healthy.with_cases(changed), out, problems=problems, structures=structures, columns=columns
+        )
     kept = {case.case_id: case for case in written.cohort}
     after = [replace(match, case=kept[match.case.case_id]) for match in matches if match.case.case_id in kept]
     judge = _Judge(partners, heights, seed)

@@ -73,7 +73,8 @@ class TrainingConfig(Options):
         device: ``"auto"`` uses CUDA if it is available.
         devices: number of processes for distributed training; each uses its own batches of ``batch_size`` items.
         precision: ``"auto"`` is ``"bf16-mixed"`` on CUDA and ``"32-true"`` on a CPU. On a CPU, ``"bf16-mixed"`` is
-            refused for networks with strided 3D convolutions; none is computed in fp32 in their place.
+            refused for networks with strided 3D convolutions, or transposed ones whose outputs overlap (kernel 3 or 4,
+            stride 2).
         workers: number of loader processes, which does not affect results; ``None`` uses up to 8 spare CPU cores on
             CUDA, and 0 on a CPU.
         time_budget: seconds of training, or ``None``; the run ends at the last epoch that fits.
@@ -330,7 +331,7 @@ def _precision(precision: Precision, accelerator: str, module: nn.Module) -> Lit
     if precision == "auto":
         return "bf16-mixed" if accelerator == "cuda" else "32-true"
     if precision == "bf16-mixed" and accelerator == "cpu" and any(map(_wrong_in_bfloat16, module.modules())):
-        what = "gives wrong results for strided 3D convolutions on some CPUs"
+        what = "gives wrong results for strided and for overlapping transposed 3D convolutions on some CPUs"
         raise ConfigError("precision=bf16-mixed", what, "use precision=32-true, or a CUDA device")
     return precision
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from lesionforge.benchmark.arms.anatomy_maps import map_warnings
+from lesionforge.benchmark.arms.anatomy_maps import map_warnings, subjects_behind_maps
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.cohort.map_maker import MapMaker
+from lesionforge.cohort.structures import Structures, write_structures
 from lesionforge.errors import LeakError
 from tests.benchmark.arms.tiny_plan import tiny_plan
 from tests.helpers import tiny_cohort
@@ -19,7 +20,7 @@ def study(folder, trained_on, *, arms=("drawn",), spatial_dims=2, known=True):
     if not arms:
         plan = plan.model_copy(update={"synthesizers": {}})
     parts = ArmStudy.make(plan, cohort, {}, folder / "split").arms
-    maker = MapMaker(method="net", subjects=trained_on(parts)) if known else None
+    maker = MapMaker(methods=("net",), subjects=trained_on(parts)) if known else None
     mapped = cohort.with_cases([replace(case, map_maker=maker) for case in cohort])
     return ArmStudy.make(plan, mapped, {}, folder / "run")
 
@@ -29,6 +30,32 @@ def study(folder, trained_on, *, arms=("drawn",), spatial_dims=2, known=True):
 def test_a_network_that_was_trained_on_a_held_out_subject_is_refused(part, spatial_dims, tmp_path):
     with pytest.raises(LeakError, match=r"net \(anatomy maps\): was fitted on the test subject sub_"):
         study(tmp_path, lambda parts: getattr(parts, part).subjects[:1], spatial_dims=spatial_dims)
+
+
+def test_each_of_two_networks_of_the_same_method_counts(tmp_path):
+    arms = study(tmp_path, lambda parts: ("somebody",)).arms
+    first, *others = arms.pool
+    other = MapMaker(methods=("net",), subjects=arms.test.subjects)
+    for cases in ([replace(first, map_maker=other), *others], [*others, replace(first, map_maker=other)]):
+        behind = subjects_behind_maps(replace(arms, pool=arms.pool.with_cases(cases)))
+        assert behind == {"net (anatomy maps)": ("somebody", *arms.test.subjects)}
+
+
+def with_targets(arms, folder, maker):
+    """Return the study drawing into the scans of another cohort, whose maps ``maker`` made."""
+    tiny_cohort(folder, spatial_dims=2, n_subjects=3, n_healthy=2, anatomy=True)
+    write_structures(folder, Structures(names={"rim": 1, "inside": 2}, parenchyma=(2,), maker=maker))
+    drawn = {name: one.model_copy(update={"targets": folder}) for name, one in arms.plan.synthesizers.items()}
+    return replace(arms, plan=arms.plan.model_copy(update={"synthesizers": drawn}))
+
+
+def test_the_maps_of_target_scans_count_as_well(tmp_path):
+    arms = study(tmp_path, lambda parts: ("somebody",)).arms
+    tested = MapMaker(methods=("other",), subjects=arms.test.subjects)
+    behind = subjects_behind_maps(with_targets(arms, tmp_path / "known", tested))
+    assert behind == {"net (anatomy maps)": ("somebody",), "other (anatomy maps)": arms.test.subjects}
+    (line,) = map_warnings(with_targets(arms, tmp_path / "unknown", None))
+    assert line.startswith("2 of 10 anatomy maps have no record")
 
 
 def test_a_network_that_was_trained_on_others_is_not(tmp_path):

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lesionforge.benchmark.arms.ahead import Ahead
@@ -8,7 +9,7 @@ from lesionforge.benchmark.arms.arm_study import decide
 from lesionforge.benchmark.arms.choice import Choice
 from lesionforge.benchmark.arms.control import Length, Lengths
 from lesionforge.benchmark.arms.repeats import make_arms
-from lesionforge.benchmark.arms.tune import Searches, best, describe_tuning, search_doubts, trials
+from lesionforge.benchmark.arms.tune import Searches, _at_the_edge, best, describe_tuning, search_doubts, trials
 from lesionforge.benchmark.plan import Plan, Tune
 from lesionforge.benchmark.report.method_notes import method_notes
 from tests.helpers import tiny_cohort
@@ -130,6 +131,17 @@ def test_while_the_best_lies_at_the_edge_further_values_are_tried(cohort, tmp_pa
     arms, table, _ = search(cohort, tmp_path, hill, tune={"number": 2, "augment": ["ct"]})
     table.to_csv(tmp_path / "tuning.csv", index=False)
     assert "the best batch size lies at the edge" in describe_tuning(arms)[SEARCH_ROW], "no smaller one was tried"
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(0, "the best learning rate and batch size lie at"), (1, "the best batch size lies at"), (2, "")]
+)
+def test_every_option_whose_best_value_is_the_last_tried_is_named(kept, said):
+    rows = pd.DataFrame({"learning_rate": [0.1, 0.2, 0.2, 0.4], "batch_size": [2, 8, 4, 8], "kept": False})
+    rows.loc[kept, "kept"] = True
+    remark = _at_the_edge(rows)
+    assert remark.startswith(said)
+    assert bool(remark) == bool(said)
 
 
 def test_trials_that_found_nothing_are_named(cohort, tmp_path):

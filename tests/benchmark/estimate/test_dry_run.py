@@ -10,6 +10,7 @@ import torch
 
 from lesionforge.benchmark.arms.arm_study import ArmStudy
 from lesionforge.benchmark.arms.ingredients import PAPER_EPOCHS
+from lesionforge.benchmark.estimate import timing as timing_module
 from lesionforge.benchmark.estimate.dry_run import Estimate, dry_run, duration
 from lesionforge.benchmark.estimate.timing import STEPS, Timing, on_few, peak_memory, time_units
 from lesionforge.benchmark.estimate.work import CANDIDATES, CASES, CURVES, SCANS, Unit, Work, work_of
@@ -283,6 +284,16 @@ def test_a_partly_given_optimiser_keeps_the_rest_and_counts_in_the_images(volume
     study = HealingStudy.make(plan, volumes, {}, tmp_path)
     ((_, timing),) = time_here(study, [Unit(stage="method", name="gan")]).items()
     assert timing.images == 3 * 2
+
+
+def test_the_scoring_network_is_timed_by_its_own_training(volumes, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(timing_module, "_time_training", lambda train, folder, training: seen.append(training))
+    f_pre = {**HEALING["f_pre"], "training": {**HEALING["f_pre"]["training"], "accumulate": 3}}
+    study = HealingStudy.make(HealingPlan.model_validate(HEALING | {"f_pre": f_pre}), volumes, {}, tmp_path)
+    timing_module.time_unit(study, Unit(stage="f_pre", name="f_pre"))
+    assert seen == [study.plan.f_pre.training.or_device(study.plan.training.device)]
+    assert seen[0].accumulate == 3
 
 
 def test_learning_curves_are_counted_in_every_training_and_not_in_its_steps(cohort, tmp_path):

@@ -41,6 +41,19 @@ def test_each_column_has_equal_steps_and_each_size_its_own_length_marked(tried):
     assert kept == {"n = 8": [True, False, False], "n = 80": [False, True, False]}
 
 
+def test_each_fold_has_a_row_with_one_length_of_its_own(tried):
+    """Means over folds would be of other folds in each column, since each tries lengths of its own."""
+    other = tried.assign(fold="fold_1", score=tried["score"] + 0.1)
+    other["kept"] = other["steps"] == other["train_size"].map({8: 100, 80: 400})
+    both = pd.concat([tried[tried["steps"] < 400].assign(fold="fold_0"), other])
+    section = equal_steps(both, metric="dice")
+    rows = {(row["size"], row["fold"]): row["cells"] for row in section.rows}
+    assert [cell["text"] for cell in rows["n = 80", "fold_0"]] == ["58.9", "70.0", "–"]
+    assert [cell["text"] for cell in rows["n = 80", "fold_1"]][:2] == ["68.9", "80.0"]
+    assert [cell["kept"] for cell in rows["n = 80", "fold_1"]] == [False, False, True]
+    assert all(sum(cell["kept"] for cell in cells) == 1 for cells in rows.values())
+
+
 def test_the_section_is_in_the_report_of_a_controlled_run(tried, tmp_path):
     RESULTS.to_csv(tmp_path / "results.csv", index=False)
     tried.to_csv(tmp_path / TRIED, index=False)

@@ -6,6 +6,7 @@ import warnings
 
 from lesionforge.benchmark.arm_plan import SynthesizerPlan
 from lesionforge.benchmark.arms.repeats import Arms
+from lesionforge.benchmark.arms.target_scans import target_cohorts
 from lesionforge.cohort.case import Case
 from lesionforge.config import parse_options
 from lesionforge.errors import DoubtWarning
@@ -28,8 +29,11 @@ def doubt_missing_maps(study: Arms) -> None:
 
 def subjects_behind_maps(study: Arms) -> dict[str, tuple[str, ...]]:
     """Return what made the anatomy maps → the subjects that it was trained on, if the plan draws lesions by them."""
-    makers = {case.map_maker for case in _mapped(study)} if study.plan.synthesizers else set()
-    return {f"{maker.method} (anatomy maps)": maker.subjects for maker in makers if maker is not None}
+    behind = dict[str, set[str]]()
+    for case in _mapped(study):
+        if case.map_maker is not None:
+            behind.setdefault(" and ".join(case.map_maker.methods), set()).update(case.map_maker.subjects)
+    return {f"{methods} (anatomy maps)": tuple(sorted(subjects)) for methods, subjects in behind.items()}
 
 
 def map_warnings(study: Arms) -> list[str]:
@@ -37,7 +41,7 @@ def map_warnings(study: Arms) -> list[str]:
 
     The maps of simulated subjects come from the simulation.
     """
-    mapped = [case for case in _mapped(study) if case.origin != "simulated"] if study.plan.synthesizers else []
+    mapped = [case for case in _mapped(study) if case.origin != "simulated"]
     silent = [case.case_id for case in mapped if case.map_maker is None or not case.map_maker.known]
     if not silent:
         return []
@@ -46,7 +50,11 @@ def map_warnings(study: Arms) -> list[str]:
 
 
 def _mapped(study: Arms) -> list[Case]:
-    return [case for part in (study.pool, study.development, study.test) for case in part if case.anatomy is not None]
+    """Return the cases with a map that lesions may be drawn by: none if the plan draws no lesions."""
+    if not study.plan.synthesizers:
+        return []
+    parts = (study.pool, study.development, study.test, *(one.healthy() for one in target_cohorts(study).values()))
+    return [case for part in parts for case in part if case.anatomy is not None]
 
 
 def _draws_edited_maps(plan: SynthesizerPlan) -> bool:

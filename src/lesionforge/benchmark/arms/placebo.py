@@ -69,7 +69,8 @@ def check_shuffled(study: Arms) -> None:
             plan = study.plan.synthesizers.get(arm.synthesizer or "")
             if arm.placebo != "shuffled_labels" or plan is None or plan.targets is not None:
                 continue
-            scans, drawings = len(drawn_into(plan, repeat.train)), plan.number_of_cases(len(repeat.train)) or 0
+            scans, drawings = len(drawn_into(plan, repeat.train)), plan.number_of_cases(len(repeat.train))
+            assert drawings is not None
             if drawings < 2 * scans:
                 what = f"shuffles the labels of each scan's drawings, but {drawings} cases are drawn into {scans} scans"
                 remedy = f"raise `cases` of {arm.synthesizer} to {2 * scans} or more, or give `per_case: 2`"

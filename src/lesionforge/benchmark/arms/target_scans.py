@@ -31,8 +31,7 @@ def check_targets(study: Arms, cohort: Cohort) -> None:
     """
     known = {case.case_id for case in cohort}
     tested = study.test.with_cases({case.case_id: case for case in (*study.test, *study.development)}.values())
-    for path in dict.fromkeys(filter(None, (plan.targets for plan in study.plan.synthesizers.values()))):
-        targets = read_cohort(path)
+    for path, targets in target_cohorts(study).items():
         both = sorted(known & {case.case_id for case in targets})
         if both:
             what = f"has a case {both[0]}, as {cohort.name} has"
@@ -40,6 +39,16 @@ def check_targets(study: Arms, cohort: Cohort) -> None:
                 path, what, "give its cases other ids, or leave the targets out: training cases are drawn into"
             )
         check_no_copy({str(path): targets, "held out": tested})
+
+
+def target_cohorts(study: Arms) -> dict[Path, Cohort]:
+    """Return folder → target cohort, for all that the plan names.
+
+    Raises:
+        CohortError: if one cannot be read.
+    """
+    paths = [plan.targets for plan in study.plan.synthesizers.values() if plan.targets is not None]
+    return {path: read_cohort(path) for path in dict.fromkeys(paths)}
 
 
 def match_targets(repeat: Repeat, name: str) -> str:

@@ -211,4 +211,6 @@ def _at_the_edge(rows: pd.DataFrame) -> str:
         values = rows[option].dropna()
         if values.nunique() > 1 and kept[option] in (values.min(), values.max()):
             said.append(option.replace("_", " "))
-    return f"the best {' and '.join(said)} lies at the edge of what was tried" if said else ""
+    if not said:
+        return ""
+    return f"the best {' and '.join(said)} {'lie' if len(said) > 1 else 'lies'} at the edge of what was tried"

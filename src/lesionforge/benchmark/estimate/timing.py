@@ -111,7 +111,8 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
     if isinstance(study, HealingStudy):
         seed, training = study.plan.seeds[0], study.plan.training
         if unit.name == F_PRE:
-            return _time_training(partial(fit_f_pre, study), study.f_pre_folder, training)
+            of = study.plan.f_pre.training.or_device(training.device)
+            return _time_training(partial(fit_f_pre, study), study.f_pre_folder, of)
         return _time_training(
             partial(fit_method, study, seed, unit.name), study.model_folder(seed, unit.name), training
         )

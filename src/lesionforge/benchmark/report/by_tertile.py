@@ -13,7 +13,7 @@ from lesionforge.benchmark.report.case_facts import CONTRAST, SIZES
 from lesionforge.benchmark.report.wording import signed, size_names
 from lesionforge.scores.registry import find_score
 from lesionforge.scores.score import Score
-from lesionforge.scores.statistics.arm_statistics import paired_differences
+from lesionforge.scores.statistics.arm_statistics import case_differences, paired_differences
 from lesionforge.scores.statistics.intervals import mean_interval
 
 FEWEST = 6
@@ -117,10 +117,22 @@ def extreme_subjects(
     """Return (arm, size) → gain of each test subject, the best first: the mean over its cases and the seeds."""
     pairs = paired_differences(results, info.name, baseline=baseline)
     means = pairs.groupby(["arm", "train_size", "subject_id"], sort=False)["difference"].mean()
-    worst_last = {"ascending": info.higher_is_better is False, "kind": "stable"}
     return {
-        (arm, size): means[arm, size].sort_values(**worst_last)
+        (arm, size): _best_first(means[arm, size], info)
         for arm in dict.fromkeys(pairs["arm"])
         for size in sorted(set(results["train_size"]))
         if (arm, size) in means.index
     }
+
+
+def extreme_cases(results: pd.DataFrame, baseline: str, info: Score[Any], subject: str) -> dict[Any, pd.Series[float]]:
+    """Return (arm, size) → gain of each case of a test subject, the best first: the mean over the seeds."""
+    pairs = case_differences(results[results["subject_id"] == subject], info.name, baseline=baseline)
+    return {
+        key: _best_first(part.groupby("case_id", sort=False)["difference"].mean(), info)
+        for key, part in pairs.groupby(["arm", "train_size"], sort=False)
+    }
+
+
+def _best_first(gains: pd.Series[float], info: Score[Any]) -> pd.Series[float]:
+    return gains.sort_values(ascending=info.higher_is_better is False, kind="stable")

@@ -29,7 +29,7 @@ from lesionforge.seeding import generator
 CASES = 60
 ERRORS, TABLE = "channel_errors.csv", "channels.csv"
 PLACES = {"head": "head without lesions", "lesion": "lesions"}
-COLUMNS = ("synthesizer", "drawn", "subject_id", *PLACES)
+COLUMNS = ("synthesizer", "drawn", "cases", "subject_id", *PLACES)
 KINDS = ("drawn", "held_out", "difference")
 _Row = tuple[object, ...]
 
@@ -47,17 +47,19 @@ def measure_channels(run: FinishedRun) -> pd.DataFrame:
 
     Returns:
         A row per synthesizer and predicted case: ``synthesizer, drawn`` (else a real case that the regression has not
-        seen), ``subject_id, head, lesion`` (errors in standard deviations of a channel). No rows with one channel or
-        fewer than two training subjects with lesions, and none of a synthesizer without cases.
+        seen), ``cases`` (how many of this kind were measured), ``subject_id, head, lesion`` (errors in standard
+        deviations of a channel). No rows with one channel or fewer than two training subjects with lesions, and none of
+        a synthesizer without cases.
     """
     real, names = run.train.with_lesions(), on_the_fly(run)
     if len(run.study.channels) < 2 or not (run.cohorts or names) or len(real.subjects) < 2:
         return pd.DataFrame(columns=list(COLUMNS))
     of_real, rows = _voxels(run, real), list[_Row]()
     for name, folder in run.cohorts.items():
-        parts = case_errors(_voxels(run, read_cohort(folder)), of_real, generator(run.repeat.seed, "halves"))
-        for drawn, errors in zip((True, False), parts, strict=True):
-            rows += _rows(name, errors, drawn=drawn)
+        drawn = _voxels(run, read_cohort(folder))
+        of_drawn, held_out = case_errors(drawn, of_real, generator(run.repeat.seed, "halves"))
+        rows += _rows(name, of_drawn, drawn=True, cases=len(drawn))
+        rows += _rows(name, held_out, drawn=False, cases=len(of_real))
     for name in names:
         rows += _of_on_the_fly(run, name, of_real)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -70,12 +72,12 @@ def _of_on_the_fly(run: FinishedRun, name: str, of_real: Sequence[ChannelVoxels]
     before = _voxels(run, scans_to_draw_into(run, name)) if drawn else []
     for of_drawn, voxels in ((True, drawn), (False, before)):
         errors, _ = case_errors(voxels, of_real, generator(run.repeat.seed, "halves"))
-        rows += _rows(name, errors, drawn=of_drawn)
+        rows += _rows(name, errors, drawn=of_drawn, cases=len(voxels))
     return rows
 
 
-def _rows(name: str, errors: Iterable[OfSubject], *, drawn: bool) -> list[_Row]:
-    return [(name, drawn, subject, *(of[place] for place in PLACES)) for subject, of in errors]
+def _rows(name: str, errors: Iterable[OfSubject], *, drawn: bool, cases: int) -> list[_Row]:
+    return [(name, drawn, cases, subject, *(of[place] for place in PLACES)) for subject, of in errors]
 
 
 def _voxels(run: FinishedRun, cases: Cohort) -> list[ChannelVoxels]:
@@ -94,8 +96,8 @@ def summarize_channels(errors: pd.DataFrame, synthesizers: Iterable[str]) -> pd.
 
     Returns:
         Two rows per synthesizer: ``synthesizer, place`` (``head`` or ``lesion``), and for ``drawn`` and ``held_out``
-        cases and their ``difference`` within the same subjects, the mean, ``_low``, ``_high`` and ``_subjects``. NaN
-        and 0 subjects for a synthesizer without cases.
+        cases and their ``difference`` within the same subjects, the mean, ``_low``, ``_high`` and ``_subjects``, and
+        for both kinds ``_cases``. NaN and 0 subjects for a synthesizer without cases.
     """
     rows = []
     for name in synthesizers:
@@ -107,8 +109,15 @@ def summarize_channels(errors: pd.DataFrame, synthesizers: Iterable[str]) -> pd.
             row: dict[str, object] = {"synthesizer": name, "place": place}
             for kind, of_kind in values.items():
                 row |= _interval(kind, of_kind)
+            row |= {f"{kind}_cases": _cases(own, drawn=kind == "drawn") for kind in KINDS[:2]}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _cases(errors: pd.DataFrame, *, drawn: bool) -> int:
+    """Return the number of cases of one kind, over all folds."""
+    of_kind = errors[errors["drawn"] == drawn]
+    return int(of_kind.groupby(of_kind.get("fold", "drawn"))["cases"].first().sum())
 
 
 def _interval(name: str, values: pd.Series[float]) -> dict[str, object]:
@@ -136,7 +145,13 @@ def read_errors(folders: Iterable[Path]) -> pd.DataFrame:
     """Return the ``channel_errors.csv`` of several folds as one table; those without one are left out."""
     paths = [folder / ERRORS for folder in folders]
     text = {"synthesizer": str, "subject_id": str}
-    tables = [read_frame(path, dtype=text, keep_default_na=False, na_values=[""]) for path in paths if path.is_file()]
+    tables = [
+        read_frame(path, dtype=text, keep_default_na=False, na_values=[""])
+        .reindex(columns=[*COLUMNS])
+        .assign(fold=path.parent.name)
+        for path in paths
+        if path.is_file()
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
@@ -152,4 +167,5 @@ def _text(row: Mapping[Hashable, Any], kind: str) -> str:
     if not row[f"{kind}_subjects"]:
         return "not measured"
     interval = "" if np.isnan(row[f"{kind}_low"]) else f" [{low}, {high}]"
-    return f"{mean}{interval}, {count(row[f'{kind}_subjects'], 'subject')}"
+    subjects, cases = count(row[f"{kind}_subjects"], "subject"), row.get(f"{kind}_cases")
+    return f"{mean}{interval}, {subjects}" + (f", {count(cases, 'case')}" if cases else "")

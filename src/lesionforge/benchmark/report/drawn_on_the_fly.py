@@ -17,7 +17,7 @@ from lesionforge.production.drawn_into import Targets
 from lesionforge.seeding import generator
 
 DRAWN = 20
-"""Number of cases of a synthesizer; those that find no place are left out."""
+"""Most cases of a synthesizer; those that cannot be drawn, such as where a mask finds no place, are left out."""
 
 
 def on_the_fly(run: FinishedRun) -> list[str]:
@@ -29,13 +29,17 @@ def on_the_fly(run: FinishedRun) -> list[str]:
 def scans_to_draw_into(run: FinishedRun, name: str) -> Cohort:
     """Return the development cases that a synthesizer can draw into, with all channels and known lesions."""
     cases = run.study.development.having(run.study.channels).annotated().in_order()
-    if run.study.plan.synthesizers[name].lesion_free:
+    plan = run.study.plan.synthesizers[name]
+    if plan.lesion_free:
         return cases.healthy()
-    return cases.with_lesions() if load_fitted(run.repeat, name).needs_lesion else cases
+    return cases.with_lesions() if plan.needs_lesion else cases
 
 
 def drawn_scans(run: FinishedRun, name: str) -> list[tuple[Scan, frozenset[str]]]:
     """Return drawn scans, each with all subjects behind it; the same for the same run.
+
+    They show what the generator draws alone: the plan's ``displacement`` of the tissue around it and its ``negatives``
+    are left out.
 
     Args:
         run: the run whose generator draws.

@@ -22,28 +22,33 @@ class EqualSteps:
 
     Attributes:
         steps: numbers of steps, in ascending order.
-        rows: a row per size and arm, with a cell per number of steps.
+        rows: a row per size, arm and fold, with a cell per number of steps.
+        folds: whether there are folds; each tried lengths of its own, so means over them could not be compared.
     """
 
     steps: Sequence[int]
     rows: Sequence[dict[str, Any]]
+    folds: bool
 
 
 def equal_steps(tried: pd.DataFrame, *, metric: str) -> EqualSteps:
     """Return the development scores of all sizes at each length that the control tried, as means over trainings.
 
     Args:
-        tried: content of ``lengths.csv``.
+        tried: content of ``lengths.csv``, with the column ``fold`` if there are folds.
         metric: the primary score.
     """
     info, steps = find_score(metric), sorted(set(tried["steps"]))
-    named = tried.assign(size=tried["train_size"].map(size_names(tried["train_size"])))
+    folds = "fold" in tried
+    named = tried.assign(
+        size=tried["train_size"].map(size_names(tried["train_size"])), fold=tried["fold"] if folds else ""
+    )
     rows = []
-    for (_, size, arm), part in named.groupby(["train_size", "size", "arm"], sort=True):
+    for (_, size, arm, fold), part in named.groupby(["train_size", "size", "arm", "fold"], sort=True):
         of_length = dict(list(part.groupby("steps")))
         cells = [_cell(of_length[n], info) if n in of_length else {"text": "–", "kept": False} for n in steps]
-        rows.append({"size": size, "arm": arm, "cells": cells})
-    return EqualSteps(steps=steps, rows=rows)
+        rows.append({"size": size, "arm": arm, "fold": fold, "cells": cells})
+    return EqualSteps(steps=steps, rows=rows, folds=folds)
 
 
 def _cell(trainings: pd.DataFrame, info: Score[Any]) -> dict[str, Any]:

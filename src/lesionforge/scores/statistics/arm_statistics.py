@@ -82,6 +82,16 @@ def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> 
 
     Values are paired by seed and case. A case without a value in one of the two arms is left out.
     """
+    pairs = case_differences(results, metric, baseline=baseline)
+    of_subject = ["arm", "train_size", "training", "seed", "subject_id"]
+    return pairs.groupby(of_subject, sort=False)["difference"].mean().reset_index()
+
+
+def case_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> pd.DataFrame:
+    """Return arm minus baseline per ``arm, train_size, training, seed, subject_id, case_id``, as ``difference``.
+
+    A case without a value in one of the two arms is left out.
+    """
     keys = ["train_size", "training", "seed", "subject_id", "case_id"]
     rows = results.assign(training=trainings(results))[["arm", *keys, metric]].dropna(subset=metric)
     is_baseline = rows["arm"] == baseline
@@ -89,8 +99,7 @@ def paired_differences(results: pd.DataFrame, metric: str, *, baseline: str) -> 
         rows[is_baseline].drop(columns="arm"), on=keys, suffixes=("", "_baseline"), how="inner"
     )
     pairs["difference"] = pairs[metric] - pairs[f"{metric}_baseline"]
-    of_subject = ["arm", "train_size", "training", "seed", "subject_id"]
-    return pairs.groupby(of_subject, sort=False)["difference"].mean().reset_index()
+    return pairs
 
 
 def trainings(results: pd.DataFrame) -> pd.Series[int]:

@@ -13,7 +13,9 @@ from lesionforge.tasks.segmentation.loading import load_segmentation
 
 
 def segmented_structures(folder: Path) -> tuple[Callable[[Scan], LabelArray], Structures]:
-    """Return a function that segments the structures of a scan, and what its values mean and who taught it.
+    """Return a function that segments the structures of a scan, and what its values mean.
+
+    The record of what makes the maps names the subjects that the network was trained on.
 
     Args:
         folder: a model of a segmentation task whose classes are brain structures.
@@ -28,5 +30,5 @@ def segmented_structures(folder: Path) -> tuple[Callable[[Scan], LabelArray], St
     def segment(scan: Scan) -> LabelArray:
         return task.predict(load_scan(scan.case, channels))
 
-    maker = MapMaker(method=task.info.method, subjects=tuple(sorted(task.info.training_subjects)))
+    maker = MapMaker(methods=(task.info.method,), subjects=tuple(sorted(task.info.training_subjects)))
     return segment, replace(Structures.named(names), maker=maker)

@@ -111,14 +111,15 @@ def test_a_generator_that_tears_the_channels_apart_on_the_fly_is_seen(tmp_path, 
     torn = [(replace(scan, image=np.stack([scan.image[0], np.flip(scan.image[1], 0)])), who) for scan, who in real]
     monkeypatch.setattr(channels, "drawn_scans", lambda run, name: torn if name == "torn" else real)
     table = summarize_channels(measure_channels(run), ["fits", "torn"]).set_index(["synthesizer", "place"])
+    assert set(table["drawn_cases"]) == {DRAWN}, "not the predictions, of which some cases have two"
     fits, apart = (table.loc[(name, "head"), "difference"] for name in ("fits", "torn"))
     assert apart > fits + 0.02
 
 
 def test_a_subject_counts_once_and_only_subjects_of_both_kinds_are_compared():
-    rows = [("gan", True, "a", 1.0), ("gan", True, "a", 3.0), ("gan", True, "b", 4.0), ("gan", True, "new", 9.0)]
-    rows += [("gan", False, "a", 1.0), ("gan", False, "b", 1.0)]
-    errors = pd.DataFrame(rows, columns=["synthesizer", "drawn", "subject_id", "head"]).assign(lesion=np.nan)
+    rows = [("gan", True, 3, "a", 1.0), ("gan", True, 3, "a", 3.0), ("gan", True, 3, "b", 4.0)]
+    rows += [("gan", True, 3, "new", 9.0), ("gan", False, 2, "a", 1.0), ("gan", False, 2, "b", 1.0)]
+    errors = pd.DataFrame(rows, columns=["synthesizer", "drawn", "cases", "subject_id", "head"]).assign(lesion=np.nan)
     head, lesion = summarize_channels(errors, ["gan"]).to_dict("records")
     assert (head["drawn"], head["drawn_subjects"]) == (5.0, 3)
     assert (head["difference"], head["difference_subjects"]) == (2.0, 2)
@@ -126,6 +127,9 @@ def test_a_subject_counts_once_and_only_subjects_of_both_kinds_are_compared():
         (mean_interval([1, 3]).low, mean_interval([1, 3]).high)
     )
     assert lesion["drawn_subjects"] == 0
+    assert (head["drawn_cases"], head["held_out_cases"]) == (3, 2)
+    folds = pd.concat([errors.assign(fold=name) for name in ("fold_0", "fold_1")])
+    assert summarize_channels(folds, ["gan"])["drawn_cases"].tolist() == [6, 6]
 
 
 def test_one_channel_has_nothing_to_fit(tmp_path):

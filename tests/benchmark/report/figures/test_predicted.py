@@ -54,6 +54,19 @@ def test_the_best_and_the_worst_subject_of_an_arm_are_shown_beside_the_baseline(
     assert extremes(run).figure.axes[5].collections, "the slice with the false alarm is shown"
 
 
+def test_of_a_subject_with_two_cases_that_of_the_gain_is_shown(run):
+    """The subject gains in the mean, but loses in the case in which the fixture's arm finds all."""
+    file, (first, second, *_) = run.study.out / "results.csv", run.study.test.cases
+    results = pd.read_csv(file)
+    results.loc[results["case_id"] == second.case_id, "subject_id"] = first.subject_id
+    for case, dice in ((first, 0.3), (second, 1.0)):
+        results.loc[(results["case_id"] == case.case_id) & (results["arm"] == "drawn"), "dice"] = dice
+    results.to_csv(file, index=False)
+    titles = [panel.get_title() for panel in extremes(run).figure.axes]
+    assert titles[0].endswith("best of drawn: +15.0")
+    assert titles[2] == "drawn\nDice 0.0"
+
+
 def test_there_is_no_picture_where_the_report_names_no_subject(run):
     few = pd.read_csv(run.study.out / TEST_CASES).iloc[:5]
     few.to_csv(run.study.out / TEST_CASES, index=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lesionforge.benchmark.arms.finished import FinishedRun
 from lesionforge.benchmark.arms.repeats import Arms
-from lesionforge.benchmark.report.by_tertile import FEWEST, extreme_subjects
+from lesionforge.benchmark.report.by_tertile import FEWEST, extreme_cases, extreme_subjects
 from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.figures.charts import Illustration
 from lesionforge.benchmark.report.figures.pictures import Example, row_sheet
@@ -38,28 +38,28 @@ def extremes(run: FinishedRun) -> Illustration | None:
     named = facts.is_file() and read_frame(facts, dtype={"subject_id": str})["subject_id"].nunique() >= FEWEST
     if not plan.examples or not named or info.level == "set":
         return None
-    rows = []
-    for (arm, size), gains in extreme_subjects(read_results(out / "results.csv"), plan.baseline, info).items():
+    rows, results = [], read_results(out / "results.csv")
+    for (arm, size), gains in extreme_subjects(results, plan.baseline, info).items():
         if size == run.repeat.train_size:
             for at, what in ((0, "best"), (-1, "worst")):
-                scan = _scan_of(run, gains.index[at])
+                of_cases = extreme_cases(results, plan.baseline, info, gains.index[at])[arm, size]
+                scan = _scan_of(run, of_cases.index[at])
                 title = f"{scan.case.subject_id}\n{what} of {arm}: {signed(gains.iloc[at], info)}"
                 rows.append(_example(run, scan, [plan.baseline, arm], title, with_predictions=True))
     if not rows:
         return None
     caption = (
         f"The test subjects in which each arm gains and loses most {info.title} against {plan.baseline}, in the slice "
-        "with the most lesion, true or predicted. The gain is the mean over seeds, the predictions are those of the "
-        "first. Outline of the truth in blue, of the prediction in orange."
+        "with the most lesion, true or predicted. The gain is the mean over cases and seeds; of several cases "
+        "the one with the greatest gain or loss is shown, with the predictions of the first seed. Outline of the "
+        "truth in blue, of the prediction in orange."
     )
     return Illustration("extremes.png", caption, row_sheet(rows))
 
 
-def _scan_of(run: FinishedRun, subject: str) -> Scan:
-    """Return a scan of a test subject, if possible one with a lesion."""
-    test = run.study.test
-    case = next(case for case in (*test.with_lesions(), *test) if case.subject_id == subject)
-    scan = load_scan(case, run.study.channels)
+def _scan_of(run: FinishedRun, case_id: str) -> Scan:
+    """Return the scan of a test case, with an empty label if it has none."""
+    scan = load_scan(next(case for case in run.study.test if case.case_id == case_id), run.study.channels)
     return scan if scan.label is not None else replace(scan, label=np.zeros(scan.spatial_shape, np.int16))
 
 
