@@ -156,5 +156,5 @@ def test_intervals_of_mean_shares_hold_the_true_share(gains):
         share = mean_share(drawn - few, whole - few)
         if not math.isnan(share.share):
             held.append(share.low <= np.mean(gains / gaps) <= share.high)
-    assert len(held) > 100
+    assert len(held) > 60, "the weak gap is shown in too few studies to judge the intervals by"
     assert np.mean(held) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / len(held))
