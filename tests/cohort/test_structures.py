@@ -18,7 +18,6 @@ from lesionforge.cohort.structures import (
     write_structures,
 )
 from lesionforge.errors import CohortError
-from lesionforge.files import write_json
 from lesionforge.preprocessing.brain.region import with_region
 from tests.helpers import tiny_cohort, write_array
 
@@ -180,12 +179,6 @@ def test_a_method_keeps_its_name_whatever_words_it_has(methods, written, tmp_pat
     found = read_structures(tmp_path).maker
     assert found == maker
     assert found.known is ("unknown" not in methods)
-
-
-def test_names_that_older_files_joined_are_read(tmp_path):
-    made_by = {"method": "net and unknown", "training_subjects": ["b"]}
-    write_json(tmp_path / "anatomy.json", {"structures": {}, "parenchyma": [], "made_by": made_by})
-    assert read_structures(tmp_path).maker == MapMaker(methods=("net", "unknown"), subjects=("b",))
 
 
 def test_given_maps_must_be_there_and_on_the_grid(tmp_path):

@@ -324,19 +324,25 @@ def test_what_heals_must_have_the_channels_of_what_draws(cohorts, rich_cohorts, 
         synthesize(drawer, cohorts[2], MaskBank(cohorts[2]), tmp_path / "out", healer=healer)
 
 
+def healer_that_changes(cohort, inside, beside):
+    """A healer that brightens lesions and the rest by shares of the range of 2."""
+    healer = untrained_healer("mask_cyclegan", cohort)
+
+    def heal(sample):
+        image = (sample.image + np.where(sample.label > 0, inside, beside)).astype(np.float32)
+        return Healed(image=image, reconstruction=image)
+
+    healer.heal = heal
+    return healer
+
+
 @BOTH
 @pytest.mark.parametrize("blend", ["full", "lesion"])
 @pytest.mark.parametrize(("change", "kept"), [(0.0, True), (0.019, True), (0.021, False)])
 def test_scans_that_keep_their_lesions_are_named(change, kept, blend, spatial_dims, cohorts, tmp_path):
     """A change is a share of the range of 2; what happens beside the lesion does not count."""
     cohort = cohorts[spatial_dims]
-    healer = untrained_healer("mask_cyclegan", cohort)
-
-    def heal(sample):
-        image = (sample.image + np.where(sample.label > 0, change, 0.5)).astype(np.float32)
-        return Healed(image=image, reconstruction=image)
-
-    healer.heal = heal
+    healer = healer_that_changes(cohort, change, 0.5)
     result = heal_cohort(healer, cohort, out=tmp_path / "out", blend=blend)
     with_lesions = tuple(case.case_id for case in cohort.with_lesions())
     assert result.unchanged == (with_lesions if kept else ())
@@ -349,13 +355,7 @@ def test_scans_that_keep_their_lesions_are_named(change, kept, blend, spatial_di
 def test_no_lesion_is_drawn_into_a_scan_that_keeps_its_own(change, kept, spatial_dims, cohorts, tmp_path):
     """Its label would say that the old lesion is gone; the other scans are drawn into."""
     cohort = cohorts[spatial_dims]
-    healer = untrained_healer("mask_cyclegan", cohort)
-
-    def heal(sample):
-        image = (sample.image + np.where(sample.label > 0, change, 0.0)).astype(np.float32)
-        return Healed(image=image, reconstruction=image)
-
-    healer.heal = heal
+    healer = healer_that_changes(cohort, change, 0.0)
     model, masks = untrained_pix2pix(cohort, condition="inpaint"), MaskBank(cohort)
     result = synthesize(model, cohort, masks, tmp_path / "out", n=len(cohort), healer=healer)
     left = {str(problem).partition(":")[0] for problem in result.problems if "keeps its lesions" in str(problem)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from lesionforge.cohort.case import IMAGE_ENDINGS, Annotation, Cohort
 from lesionforge.cohort.grid import same_grid
-from lesionforge.cohort.map_maker import UNKNOWN, MapMaker, all_makers
+from lesionforge.cohort.map_maker import MapMaker, all_makers
 from lesionforge.cohort.scan import LabelArray, Scan, read_label
 from lesionforge.errors import CohortError, ConfigError
 from lesionforge.files import write_json
@@ -205,7 +205,7 @@ def _maker(content: object, path: Path) -> MapMaker | None:
     if content is None:
         return None
     written, subjects = (content.get(key) for key in KEYS) if isinstance(content, dict) else (None, None)
-    methods = _methods(written) if isinstance(written, str) else written
+    methods = [written] if isinstance(written, str) else written
     if not (_are_names(methods) and methods and all(methods) and _are_names(subjects)):
         remedy = 'write {"method": "kmeans", "training_subjects": []}, or leave made_by out'
         raise CohortError(path, "made_by does not name a method and its training_subjects", remedy)
@@ -214,12 +214,6 @@ def _maker(content: object, path: Path) -> MapMaker | None:
 
 def _are_names(content: object) -> TypeGuard[list[str]]:
     return isinstance(content, list) and all(isinstance(name, str) for name in content)
-
-
-def _methods(name: str) -> list[str]:
-    """Return the methods of a name; files once joined several, with ``unknown`` for maps without a record."""
-    parts = name.split(" and ")
-    return parts if UNKNOWN in parts else [name]
 
 
 def write_structures(folder: Path, structures: Structures) -> None:

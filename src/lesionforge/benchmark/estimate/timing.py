@@ -121,11 +121,10 @@ def time_unit(study: ArmStudy | HealingStudy, unit: Unit) -> Timing:
     )
     repeat = arms.repeat(max(arms.plan.subjects.numbers), arms.plan.seeds[0])
     if unit.stage == MASK_GENERATOR:
-        folder, of = (
-            repeat.mask_generator_folder(unit.name),
-            repeat.training_of(arms.plan.mask_generators[unit.name].training),
+        of = repeat.training_of(arms.plan.mask_generators[unit.name].training)
+        return _time_training(
+            partial(fit_mask_generator, repeat, unit.name), repeat.mask_generator_folder(unit.name), of
         )
-        return _time_training(partial(fit_mask_generator, repeat, unit.name), folder, of)
     if unit.stage == SCANS:
         return _time_scans(repeat)
     if unit.stage == CURVES:

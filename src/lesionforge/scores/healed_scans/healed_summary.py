@@ -15,7 +15,7 @@ from lesionforge.scores.healed_scans.healthiness import is_valid
 from lesionforge.scores.registry import metric_in
 from lesionforge.scores.score import Score
 from lesionforge.scores.statistics.arm_statistics import compare_arms, interval_of, seed_differences, subject_means
-from lesionforge.scores.statistics.intervals import MIN_SUBJECTS, SIGNIFICANT
+from lesionforge.scores.statistics.intervals import MIN_SUBJECTS, SIGNIFICANT, linearised_ratio
 
 
 def summarize_healed(scores: pd.DataFrame, *, baselines: Collection[str] = ()) -> pd.DataFrame:
@@ -96,19 +96,17 @@ def _tested(part: pd.DataFrame, results: pd.DataFrame, score: Score[Any], baseli
 def _pooled(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return a row per method, seed and subject whose mean ``healthiness`` is its difference to the baseline.
 
-    The difference is a ratio of means, as healthiness is; the values of single subjects linearise it (the delta
-    method), as in :func:`~lesionforge.scores.statistics.intervals.ratio_interval`.
+    The difference is a ratio of means, as healthiness is.
     """
     keys = ["arm", "train_size", "seed", "subject_id"]
     counts = results.groupby(keys, sort=False)[["found", "true"]].sum().reset_index()
     counts = counts[counts["true"] > 0]
     of_baseline = counts.loc[counts["arm"] == baseline, ["seed", "subject_id", "found"]]
     pairs = counts.merge(of_baseline, on=["seed", "subject_id"], suffixes=("", "_baseline"))
-    pairs["gained"] = pairs["found_baseline"] - pairs["found"]
-    means = pairs.groupby(["arm", "subject_id"])[["gained", "true"]].mean().groupby("arm").mean()
-    ratio, true = (pairs["arm"].map(values) for values in (means["gained"] / means["true"], means["true"]))
-    linear = ratio + (pairs["gained"] - ratio * pairs["true"]) / true
-    return pairs[keys].assign(case_id=pairs["subject_id"], healthiness=linear)
+    for _, rows in pairs.groupby("arm"):
+        gained, true = (rows["found_baseline"] - rows["found"]).to_numpy(float), rows["true"].to_numpy(float)
+        pairs.loc[rows.index, "healthiness"] = linearised_ratio(gained, true)
+    return pairs[[*keys, "healthiness"]].assign(case_id=pairs["subject_id"])
 
 
 def _seeds_against(per_seed: pd.Series[float], method: str, difference: float) -> str:

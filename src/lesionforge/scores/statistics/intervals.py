@@ -195,10 +195,18 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval:
         denominators: values in the same shape and order; their mean must not be 0.
     """
     above, below = (np.asarray(values, np.float64) for values in (numerators, denominators))
-    if not above.size:
-        return mean_interval(above)
-    ratio = above.mean() / below.mean()
-    return mean_interval(ratio + (above - ratio * below) / below.mean())
+    return mean_interval(linearised_ratio(above, below) if above.size else above)
+
+
+def linearised_ratio(numerators: Values, denominators: Values) -> Values:
+    """Return values whose mean is the ratio of two means, and whose spread is that of the ratio (the delta method).
+
+    Args:
+        numerators: values of any shape.
+        denominators: values in the same shape and order; their mean must not be 0.
+    """
+    ratio = numerators.mean() / denominators.mean()
+    return np.asarray(ratio + (numerators - ratio * denominators) / denominators.mean())
 
 
 def p_value(values: ArrayLike) -> float:

@@ -116,8 +116,8 @@ class Resampled:
     def of(cls, values: Values, replicates: Values, *, n: int) -> Resampled:
         """Return the mean over training runs, with the variance between them.
 
-        That variance is taken whole: without the part that the bootstrap of subjects explains, equal arms are called
-        different in up to 14 % of the samples with two training runs, and in 9 % with three.
+        That variance is taken whole: if the part that the bootstrap of subjects explains is taken away, equal arms are
+        called different in up to 14 % of the samples with two training runs, and in 9 % with three.
 
         Args:
             values: ``(training,)`` scores of at least one training run.
