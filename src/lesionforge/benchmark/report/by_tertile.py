@@ -125,11 +125,13 @@ def extreme_subjects(
     }
 
 
-def extreme_cases(results: pd.DataFrame, baseline: str, info: Score[Any], subject: str) -> dict[Any, pd.Series[float]]:
-    """Return (arm, size) → gain of each case of a test subject, the best first: the mean over the seeds."""
+def extreme_predictions(
+    results: pd.DataFrame, baseline: str, info: Score[Any], subject: str
+) -> dict[Any, pd.Series[float]]:
+    """Return (arm, size) → gain of each prediction of a test subject by ``case_id`` and ``seed``, the best first."""
     pairs = case_differences(results[results["subject_id"] == subject], info.name, baseline=baseline)
     return {
-        key: _best_first(part.groupby("case_id", sort=False)["difference"].mean(), info)
+        key: _best_first(part.set_index(["case_id", "seed"])["difference"], info)
         for key, part in pairs.groupby(["arm", "train_size"], sort=False)
     }
 

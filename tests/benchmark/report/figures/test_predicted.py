@@ -1,5 +1,7 @@
 """The report pictures the subjects in which an arm gains and loses most."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,9 +49,9 @@ def run(request, tmp_path):
 def test_the_best_and_the_worst_subject_of_an_arm_are_shown_beside_the_baseline(run):
     first, last = run.study.test.cases[0].subject_id, run.study.test.cases[-1].subject_id
     titles = [panel.get_title() for panel in extremes(run).figure.axes]
-    assert titles[0] == f"{first}\nbest of drawn: +50.0"
+    assert titles[0] == f"{first}, seed 0\nbest of drawn: +50.0"
     assert titles[1:3] == ["real\nDice 0.0", "drawn\nDice 100.0"]
-    assert titles[3] == f"{last}\nworst of drawn: −40.0"
+    assert titles[3] == f"{last}, seed 0\nworst of drawn: −40.0"
     assert titles[4:] == ["real\nDice 100.0", "drawn\nDice 0.0"], "nothing to find, and a false alarm"
     assert extremes(run).figure.axes[5].collections, "the slice with the false alarm is shown"
 
@@ -65,6 +67,23 @@ def test_of_a_subject_with_two_cases_that_of_the_gain_is_shown(run):
     titles = [panel.get_title() for panel in extremes(run).figure.axes]
     assert titles[0].endswith("best of drawn: +15.0")
     assert titles[2] == "drawn\nDice 0.0"
+
+
+def test_of_several_seeds_that_of_the_gain_is_shown(run):
+    """The arm of the second seed finds nothing, and gains nothing in the first subject."""
+    study, first = run.study, run.study.test.cases[0]
+    for name in ("real", "drawn"):
+        shutil.copytree(
+            study.repeat(1, 0).training("real", 1).folder / "predictions",
+            study.repeat(1, 1).training(name, 1).folder / "predictions",
+        )
+    once = pd.read_csv(study.out / "results.csv")
+    for other in (0, 1):
+        of_other = once.assign(seed=1 - other, dice=0.5)
+        pd.concat([once.assign(seed=other), of_other]).to_csv(study.out / "results.csv", index=False)
+        titles = [panel.get_title() for panel in extremes(run).figure.axes]
+        assert titles[0] == f"{first.subject_id}, seed {other}\nbest of drawn: +25.0"
+        assert titles[2] == f"drawn\nDice {100 - 100 * other}.0"
 
 
 def test_there_is_no_picture_where_the_report_names_no_subject(run):

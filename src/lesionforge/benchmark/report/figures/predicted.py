@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lesionforge.benchmark.arms.finished import FinishedRun
-from lesionforge.benchmark.arms.repeats import Arms
-from lesionforge.benchmark.report.by_tertile import FEWEST, extreme_cases, extreme_subjects
+from lesionforge.benchmark.arms.repeats import Arms, Repeat
+from lesionforge.benchmark.report.by_tertile import FEWEST, extreme_predictions, extreme_subjects
 from lesionforge.benchmark.report.case_facts import TEST_CASES
 from lesionforge.benchmark.report.figures.charts import Illustration
 from lesionforge.benchmark.report.figures.pictures import Example, row_sheet
@@ -28,7 +28,7 @@ def examples(study: Arms, *, steps: int) -> list[Example]:
     scans.sort(key=lambda scan: 0 if scan.label is None else int(np.count_nonzero(scan.label)))
     count = min(study.plan.examples, len(scans))
     shown = [scans[index] for index in np.linspace(0, len(scans) - 1, count).astype(int)]
-    return [_example(run, scan, list(run.repeat.arms), scan.case.case_id) for scan in shown]
+    return [_example(run, run.repeat, scan, list(run.repeat.arms), scan.case.case_id) for scan in shown]
 
 
 def extremes(run: FinishedRun) -> Illustration | None:
@@ -42,17 +42,17 @@ def extremes(run: FinishedRun) -> Illustration | None:
     for (arm, size), gains in extreme_subjects(results, plan.baseline, info).items():
         if size == run.repeat.train_size:
             for at, what in ((0, "best"), (-1, "worst")):
-                of_cases = extreme_cases(results, plan.baseline, info, gains.index[at])[arm, size]
-                scan = _scan_of(run, of_cases.index[at])
-                title = f"{scan.case.subject_id}\n{what} of {arm}: {signed(gains.iloc[at], info)}"
-                rows.append(_example(run, scan, [plan.baseline, arm], title, with_predictions=True))
+                predictions = extreme_predictions(results, plan.baseline, info, gains.index[at])[arm, size]
+                case_id, seed = predictions.index[at]
+                scan, repeat = _scan_of(run, case_id), run.study.repeat(size, seed)
+                title = f"{scan.case.subject_id}, seed {seed}\n{what} of {arm}: {signed(gains.iloc[at], info)}"
+                rows.append(_example(run, repeat, scan, [plan.baseline, arm], title, with_predictions=True))
     if not rows:
         return None
     caption = (
         f"The test subjects in which each arm gains and loses most {info.title} against {plan.baseline}, in the slice "
-        "with the most lesion, true or predicted. The gain is the mean over cases and seeds; of several cases "
-        "the one with the greatest gain or loss is shown, with the predictions of the first seed. Outline of the "
-        "truth in blue, of the prediction in orange."
+        "with the most lesion, true or predicted. The gain is the mean over cases and seeds; the case and the seed "
+        "with the greatest gain or loss are shown. Outline of the truth in blue, of the prediction in orange."
     )
     return Illustration("extremes.png", caption, row_sheet(rows))
 
@@ -64,13 +64,13 @@ def _scan_of(run: FinishedRun, case_id: str) -> Scan:
 
 
 def _example(
-    run: FinishedRun, scan: Scan, arms: Sequence[str], title: str, *, with_predictions: bool = False
+    run: FinishedRun, repeat: Repeat, scan: Scan, arms: Sequence[str], title: str, *, with_predictions: bool = False
 ) -> Example:
     """Return a scan at the slice with the most lesion, if wanted also predicted lesion, with the arms' predictions."""
     assert scan.label is not None
     plan = run.study.plan
     shown = {
-        arm: plan.task_class.shown(plan.task_of(arm), run.repeat.training(arm, run.steps).folder / "predictions", scan)
+        arm: plan.task_class.shown(plan.task_of(arm), repeat.training(arm, run.steps).folder / "predictions", scan)
         for arm in arms
     }
     found = [label for label, _ in shown.values()] if with_predictions else []
